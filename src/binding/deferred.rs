@@ -1,0 +1,576 @@
+//! The class `Deferred`.
+
+use pyo3::exceptions::{PyAttributeError, PyException};
+use pyo3::gc::PyVisit;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBool, PyDict, PyList, PyString, PyTuple, PyType};
+use pyo3::{PyTraverseError, create_exception, intern};
+
+use super::awaiting::Awaiting;
+use super::callback::Callback;
+use super::cell::Shared;
+use super::failure;
+use super::ffi;
+use super::gc::{self, Remains, Traverse};
+use super::generator;
+use super::names;
+use super::outcome::{Chain, Link, Outcome, as_deferred, classify, into_object, share};
+use super::report;
+use super::run::{self, Work};
+use crate::core::{AlreadyCalled, Fired};
+
+create_exception!(
+    deferrous,
+    AlreadyCalledError,
+    PyException,
+    "A Deferred that had been fired before was fired again."
+);
+create_exception!(
+    deferrous,
+    CancelledError,
+    PyException,
+    "The operation that a Deferred stood for was cancelled."
+);
+create_exception!(
+    deferrous,
+    TimeoutError,
+    PyException,
+    "The operation that a Deferred stood for took too long."
+);
+
+/// A result that is not there yet.
+///
+/// Callbacks and errbacks that are added to a Deferred are called in the order in which they were
+/// added, once it is fired: the first with the result, each other with what the one before
+/// returned. A callback gets results; an errback gets a Failure, made of the exception that was
+/// raised before it. Where one returns another Deferred, the next gets that one's result, when it
+/// is there.
+///
+/// Takes a canceller: a function that `cancel()` calls with the Deferred, to cut short what the
+/// Deferred waits for. It may fire the Deferred; if it does not, `cancel()` fails it with
+/// CancelledError. Without a canceller, one call of `callback` or `errback` after `cancel()` is
+/// ignored.
+///
+/// Chains of any length, and Deferreds nested to any depth, run without recursion; Twisted's are
+/// limited where generators wait for each other.
+#[pyclass(module = "deferrous", subclass, frozen, weakref, dict, generic)]
+pub(super) struct Deferred {
+    chain: Shared<Chain>,
+}
+
+impl Deferred {
+    /// With this state.
+    #[inline]
+    pub(super) fn of(chain: Chain) -> Self {
+        Self { chain: Shared::new(chain) }
+    }
+
+    /// Make one transition of the state.
+    #[inline(always)]
+    pub(super) fn chain<R>(&self, py: Python<'_>, transition: impl FnOnce(&mut Chain) -> R) -> R {
+        self.chain.with(py, transition)
+    }
+}
+
+impl Drop for Deferred {
+    fn drop(&mut self) {
+        let chain = std::mem::replace(&mut self.chain, Shared::new(Chain::new(None))).into_inner();
+        if chain.unhandled()
+            && let Outcome::Failure(failure) = chain.outcome()
+        {
+            // SAFETY: a Deferred is only ever part of a Python object, which the interpreter
+            // frees on an attached thread.
+            let py = unsafe { Python::assume_attached() };
+            report::unhandled(failure.bind(py).clone());
+        }
+        gc::let_go(Remains::Chain(chain));
+    }
+}
+
+/// Add a link, and run the chain if it can be run.
+#[inline]
+pub(super) fn add<'py>(deferred: &Bound<'py, Deferred>, link: Link) -> PyResult<()> {
+    let runnable = deferred.get().chain(deferred.py(), |chain| {
+        chain.add(link);
+        chain.is_runnable()
+    });
+    if runnable { run::run(Work::Run(deferred.clone())) } else { Ok(()) }
+}
+
+/// Fire a Deferred with what becomes of `outcome`, and run it.
+#[inline]
+pub(super) fn fire(deferred: &Bound<'_, Deferred>, outcome: Outcome) -> PyResult<()> {
+    if begin_fire(deferred, outcome)? { run::run(Work::Run(deferred.clone())) } else { Ok(()) }
+}
+
+/// Fire a Deferred. True if it has to be run then.
+///
+/// # Errors
+///
+/// `AlreadyCalledError`
+#[inline]
+pub(super) fn begin_fire(deferred: &Bound<'_, Deferred>, outcome: Outcome) -> PyResult<bool> {
+    let py = deferred.py();
+    let debugging = ffi::debugging(deferred)?;
+    if debugging && !deferred.get().chain(py, |chain| chain.called()) {
+        report::remember_invoker(deferred)?;
+    }
+    match deferred.get().chain(py, |chain| chain.fire(outcome)) {
+        Ok(Fired::Accepted(canceller, replaced)) => {
+            drop((canceller, replaced));
+            Ok(true)
+        }
+        Ok(Fired::Swallowed(outcome)) => {
+            drop(outcome);
+            Ok(false)
+        }
+        Err(AlreadyCalled(outcome)) => {
+            drop(outcome);
+            Err(already_called(deferred, debugging)?)
+        }
+    }
+}
+
+#[cold]
+fn already_called(deferred: &Bound<'_, Deferred>, debugging: bool) -> PyResult<PyErr> {
+    if debugging {
+        let text = report::debug_tracebacks(deferred)?;
+        return Ok(AlreadyCalledError::new_err(format!("\n{text}")));
+    }
+    Ok(AlreadyCalledError::new_err(()))
+}
+
+/// Whether a subclass has its own idea of this method.
+#[inline]
+pub(super) fn overrides(deferred: &Bound<'_, Deferred>, method: &Bound<'_, PyString>) -> bool {
+    let kind = deferred.get_type();
+    let base = deferred.py().get_type::<Deferred>();
+    if kind.is(&base) {
+        return false;
+    }
+    match (kind.getattr(method), base.getattr(method)) {
+        (Ok(theirs), Ok(ours)) => !theirs.is(&ours),
+        _ => true,
+    }
+}
+
+/// Fail a Deferred by its `errback`.
+pub(super) fn fail_with(deferred: &Bound<'_, Deferred>, error: PyErr) -> PyResult<bool> {
+    let py = deferred.py();
+    let reason = failure::of_new(error, py)?;
+    let errback = intern!(py, "errback");
+    if overrides(deferred, errback) {
+        deferred.call_method1(errback, (reason,))?;
+        return Ok(false);
+    }
+    begin_fire(deferred, Outcome::Failure(reason.unbind()))
+}
+
+/// What the argument of `errback` and `fail` stands for.
+pub(super) fn reason_of<'py>(
+    py: Python<'py>,
+    fail: Option<Bound<'py, PyAny>>,
+    capture_vars: impl FnOnce() -> PyResult<bool>,
+) -> PyResult<Outcome> {
+    let reason = match fail {
+        Some(fail) if failure::is_failure(&fail)? => fail,
+        Some(fail) => failure::from_exception(fail)?,
+        None => match ffi::handled(py) {
+            Some(handled) => {
+                failure::from_raised(handled.cast_into()?, capture_vars()?)?
+            }
+            None => return Err(failure::NoCurrentExceptionError::new_err(())),
+        },
+    };
+    Ok(Outcome::Failure(reason.unbind()))
+}
+
+/// The list of all classes of Deferreds, in the order of their definition.
+pub(super) fn subclasses<'py>(py: Python<'py>) -> PyResult<&'py Bound<'py, PyList>> {
+    static LIST: PyOnceLock<Py<PyList>> = PyOnceLock::new();
+    LIST.get_or_try_init(py, || {
+        Ok(PyList::new(py, [py.get_type::<Deferred>()])?.unbind())
+    })
+    .map(|list| list.bind(py))
+}
+
+#[pymethods]
+#[allow(non_snake_case)]
+impl Deferred {
+    #[new]
+    #[pyo3(signature = (*_args, **_kwargs))]
+    fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
+        Self::of(Chain::new(None))
+    }
+
+    #[pyo3(signature = (canceller=None))]
+    fn __init__(slf: &Bound<'_, Self>, canceller: Option<Bound<'_, PyAny>>) -> PyResult<()> {
+        let py = slf.py();
+        let canceller = canceller.map(Bound::unbind);
+        let before = slf.get().chain(py, |chain| {
+            (chain.take_links(), chain.replace_canceller(canceller))
+        });
+        drop(before);
+        if ffi::debugging(slf)? {
+            report::remember_creator(slf)?;
+        }
+        Ok(())
+    }
+
+    /// Whether new Deferreds remember the stacks in which they are made and fired.
+    #[classattr]
+    fn debug() -> bool {
+        false
+    }
+
+    #[classattr]
+    fn _debugInfo() -> Option<Py<PyAny>> {
+        None
+    }
+
+    #[classmethod]
+    #[pyo3(signature = (**_kwargs))]
+    fn __init_subclass__(
+        cls: &Bound<'_, PyType>,
+        _kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<()> {
+        subclasses(cls.py())?.append(cls)
+    }
+
+    /// Add a callback: a function to be called with the result, followed by the other arguments.
+    ///
+    /// A failure passes it by. Returns this Deferred.
+    #[pyo3(signature = (callback, *args, **kwargs))]
+    fn addCallback<'py>(
+        slf: Bound<'py, Self>,
+        callback: Bound<'py, PyAny>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, Self>> {
+        add(&slf, Link::OnValue(callback_with(callback, args, kwargs)?))?;
+        Ok(slf)
+    }
+
+    /// Add an errback: a function to be called with a Failure, followed by the other arguments.
+    ///
+    /// A result passes it by. Returns this Deferred.
+    #[pyo3(signature = (errback, *args, **kwargs))]
+    fn addErrback<'py>(
+        slf: Bound<'py, Self>,
+        errback: Bound<'py, PyAny>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, Self>> {
+        add(&slf, Link::OnFailure(callback_with(errback, args, kwargs)?))?;
+        Ok(slf)
+    }
+
+    /// Add a function to be called with the result or the Failure, followed by the other
+    /// arguments.
+    ///
+    /// Returns this Deferred.
+    #[pyo3(signature = (callback, *args, **kwargs))]
+    fn addBoth<'py>(
+        slf: Bound<'py, Self>,
+        callback: Bound<'py, PyAny>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, Self>> {
+        add(&slf, Link::Either(callback_with(callback, args, kwargs)?))?;
+        Ok(slf)
+    }
+
+    /// Add a callback and an errback, of which one is called.
+    ///
+    /// An exception that the callback raises is not for this errback, but for the next. Without
+    /// an errback, a failure passes by. Each gets its own arguments after the result or Failure;
+    /// None stands for no arguments. Returns this Deferred.
+    #[pyo3(signature = (callback, errback=None, callbackArgs=None, callbackKeywords=None, errbackArgs=None, errbackKeywords=None))]
+    fn addCallbacks<'py>(
+        slf: Bound<'py, Self>,
+        callback: Bound<'py, PyAny>,
+        errback: Option<Bound<'py, PyAny>>,
+        callbackArgs: Option<Bound<'py, PyAny>>,
+        callbackKeywords: Option<Bound<'py, PyAny>>,
+        errbackArgs: Option<Bound<'py, PyAny>>,
+        errbackKeywords: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, Self>> {
+        let py = slf.py();
+        let one = |callable, args: Option<Bound<'py, PyAny>>, kwargs: Option<Bound<'py, PyAny>>| {
+            match (args, kwargs) {
+                (None, None) => Callback::plain(callable),
+                (args, kwargs) => {
+                    let args = args.unwrap_or_else(|| PyTuple::empty(py).into_any());
+                    Callback::with_arguments(callable, &args, kwargs.as_ref())
+                }
+            }
+        };
+        let callback = one(callback, callbackArgs, callbackKeywords)?;
+        let link = match errback {
+            None => Link::OnValue(callback),
+            Some(errback) => {
+                let errback = one(errback, errbackArgs, errbackKeywords)?;
+                Link::Both(Box::new((callback, errback)))
+            }
+        };
+        add(&slf, link)?;
+        Ok(slf)
+    }
+
+    /// Fire another Deferred with what becomes of this one. Returns this Deferred.
+    ///
+    /// This one's callbacks after that get None.
+    fn chainDeferred<'py>(
+        slf: Bound<'py, Self>,
+        d: Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        match as_deferred(&d) {
+            Some(other) => {
+                let slf = slf.clone().unbind();
+                let before = other.get().chain(py, |chain| chain.replace_chained_to(Some(slf)));
+                drop(before);
+            }
+            None => d.setattr(intern!(py, "_chainedTo"), &slf)?,
+        }
+        let callback = d.getattr(intern!(py, "callback"))?;
+        let errback = d.getattr(intern!(py, "errback"))?;
+        slf.call_method1(intern!(py, "addCallbacks"), (callback, errback))
+    }
+
+    /// Cancel this Deferred if it has no result `timeout` seconds from now.
+    ///
+    /// `clock` is anything with a `callLater`: a reactor, a `twisted.internet.task.Clock`. If the
+    /// time runs out, what the Deferred comes to then is passed to `onTimeoutCancel` together
+    /// with `timeout`, and replaced by what that returns; by default, a CancelledError is replaced
+    /// by a TimeoutError. The time covers the callbacks that were added before, and none added
+    /// later. Returns this Deferred.
+    #[pyo3(signature = (timeout, clock, onTimeoutCancel=None))]
+    fn addTimeout<'py>(
+        slf: &Bound<'py, Self>,
+        timeout: Bound<'py, PyAny>,
+        clock: Bound<'py, PyAny>,
+        onTimeoutCancel: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        names::ADD_TIMEOUT.get(slf.py())?.call1((slf, timeout, clock, onTimeoutCancel))
+    }
+
+    /// Fire with this result.
+    ///
+    /// With a Failure, it does what `errback` does.
+    ///
+    /// Raises AlreadyCalledError if the Deferred was fired before.
+    fn callback(slf: &Bound<'_, Self>, result: Bound<'_, PyAny>) -> PyResult<()> {
+        fire(slf, classify(result)?)
+    }
+
+    /// Fire with this failure: a Failure, an exception to make one of, or, if left out, the
+    /// exception that is being handled.
+    ///
+    /// Raises AlreadyCalledError if the Deferred was fired before, NoCurrentExceptionError if
+    /// nothing is given and no exception is being handled.
+    #[pyo3(signature = (fail=None))]
+    fn errback<'py>(slf: &Bound<'py, Self>, fail: Option<Bound<'py, PyAny>>) -> PyResult<()> {
+        fire(slf, reason_of(slf.py(), fail, || ffi::debugging(slf))?)
+    }
+
+    /// Hold back callbacks until `unpause()` has been called as often.
+    fn pause(slf: &Bound<'_, Self>) {
+        slf.get().chain(slf.py(), Chain::pause);
+    }
+
+    /// Take back one `pause()`. The last one runs the callbacks that were held back.
+    fn unpause(slf: &Bound<'_, Self>) -> PyResult<()> {
+        if slf.get().chain(slf.py(), Chain::unpause) {
+            return run::run(Work::Run(slf.clone()));
+        }
+        Ok(())
+    }
+
+    /// Cut short what this Deferred waits for.
+    ///
+    /// If it waits for another Deferred, that one is cancelled. If it has a result, nothing
+    /// happens. What its canceller raises is raised here.
+    fn cancel(slf: &Bound<'_, Self>) -> PyResult<()> {
+        run::run(Work::CancelHere(slf.clone()))
+    }
+
+    /// Whether `callback` or `errback` has been called.
+    #[getter]
+    fn called(slf: &Bound<'_, Self>) -> bool {
+        slf.get().chain(slf.py(), |chain| chain.called())
+    }
+
+    #[setter]
+    fn set_called(slf: &Bound<'_, Self>, called: &Bound<'_, PyAny>) -> PyResult<()> {
+        let called = called.is_truthy()?;
+        slf.get().chain(slf.py(), |chain| chain.set_called(called));
+        Ok(())
+    }
+
+    /// How many pauses are in force. One of them is for a Deferred that this one waits for.
+    #[getter]
+    fn paused(slf: &Bound<'_, Self>) -> i32 {
+        slf.get().chain(slf.py(), |chain| chain.paused())
+    }
+
+    #[setter]
+    fn set_paused(slf: &Bound<'_, Self>, paused: i32) {
+        slf.get().chain(slf.py(), |chain| chain.set_paused(paused));
+    }
+
+    /// What the Deferred has come to so far; no such attribute before it is fired.
+    #[getter]
+    fn result<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        match slf.get().chain(py, |chain| share(py, chain.outcome())) {
+            Outcome::Empty => Err(PyAttributeError::new_err(format!(
+                "'{}' object has no attribute 'result'",
+                slf.get_type().name()?
+            ))),
+            outcome => Ok(into_object(py, outcome)),
+        }
+    }
+
+    #[setter]
+    fn set_result<'py>(slf: &Bound<'py, Self>, result: Bound<'py, PyAny>) -> PyResult<()> {
+        let outcome = classify(result)?;
+        report::keep_unhandled(slf)?;
+        let before = slf.get().chain(slf.py(), |chain| chain.replace_outcome(outcome));
+        drop(before);
+        Ok(())
+    }
+
+    #[deleter]
+    fn delete_result(slf: &Bound<'_, Self>) -> PyResult<()> {
+        report::keep_unhandled(slf)?;
+        let before = slf.get().chain(slf.py(), |chain| chain.replace_outcome(Outcome::Empty));
+        if matches!(before, Outcome::Empty) {
+            return Err(PyAttributeError::new_err("result"));
+        }
+        Ok(())
+    }
+
+    /// The callbacks that have not been called yet, as pairs of (callable, args, kwargs).
+    ///
+    /// Deprecated. A list of its own: to change it changes nothing.
+    #[getter]
+    fn callbacks<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
+        let py = slf.py();
+        names::WARN_PROPERTY.get(py)?.call1((
+            py.get_type::<Self>(),
+            intern!(py, "callbacks"),
+            (25, 5, 0),
+        ))?;
+        run::describe_links(slf)
+    }
+
+    #[getter]
+    fn _canceller<'py>(slf: &Bound<'py, Self>) -> Option<Bound<'py, PyAny>> {
+        let py = slf.py();
+        slf.get().chain(py, |chain| chain.canceller().map(|it| it.bind(py).clone()))
+    }
+
+    #[setter]
+    fn set__canceller(slf: &Bound<'_, Self>, canceller: Option<Bound<'_, PyAny>>) {
+        let canceller = canceller.map(Bound::unbind);
+        let before = slf.get().chain(slf.py(), |chain| chain.replace_canceller(canceller));
+        drop(before);
+    }
+
+    #[getter]
+    fn _chainedTo<'py>(slf: &Bound<'py, Self>) -> Option<Bound<'py, Self>> {
+        let py = slf.py();
+        slf.get().chain(py, |chain| chain.chained_to().map(|it| it.bind(py).clone()))
+    }
+
+    #[setter]
+    fn set__chainedTo(slf: &Bound<'_, Self>, other: Option<Bound<'_, Self>>) {
+        let other = other.map(Bound::unbind);
+        let before = slf.get().chain(slf.py(), |chain| chain.replace_chained_to(other));
+        drop(before);
+    }
+
+    fn __str__(slf: &Bound<'_, Self>) -> PyResult<String> {
+        let py = slf.py();
+        let (chained_to, outcome) = slf.get().chain(py, |chain| {
+            (chain.chained_to().map(|it| it.bind(py).clone()), share(py, chain.outcome()))
+        });
+        let state = match (chained_to, outcome) {
+            (Some(other), _) => format!(" waiting on Deferred at {:p}", other.as_ptr()),
+            (None, Outcome::Empty) => String::new(),
+            (None, outcome) => {
+                format!(" current result: {}", into_object(py, outcome).repr()?.to_string_lossy())
+            }
+        };
+        Ok(format!("<{} at {:p}{state}>", slf.get_type().name()?, slf.as_ptr()))
+    }
+
+    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
+        Self::__str__(slf)
+    }
+
+    fn __iter__(slf: Bound<'_, Self>) -> Awaiting {
+        Awaiting::new(slf)
+    }
+
+    fn __await__(slf: Bound<'_, Self>) -> Awaiting {
+        Awaiting::new(slf)
+    }
+
+    /// Run a coroutine that awaits Deferreds, and return a Deferred for what it returns or raises.
+    ///
+    /// A generator that yields Deferreds will do as well. Raises NotACoroutineError for anything
+    /// else.
+    #[classmethod]
+    fn fromCoroutine<'py>(
+        _cls: &Bound<'py, PyType>,
+        coro: Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, Self>> {
+        generator::from_coroutine(coro)
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.chain.during_gc().traverse(visit)
+    }
+
+    fn __clear__(slf: &Bound<'_, Self>) {
+        // A subclass with a `__del__` of its own has no finalizer of ours.
+        report::finalize(slf);
+        let chain = slf.get().chain(slf.py(), std::mem::take);
+        drop(chain);
+    }
+}
+
+#[inline]
+fn callback_with<'py>(
+    callable: Bound<'py, PyAny>,
+    args: &Bound<'py, PyTuple>,
+    kwargs: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Callback> {
+    match kwargs {
+        None if args.is_empty() => Callback::plain(callable),
+        kwargs => Callback::with_arguments(callable, args, kwargs.map(|kwargs| kwargs.as_any())),
+    }
+}
+
+/// Say whether Deferreds are to remember the stacks in which they are made and fired.
+#[pyfunction]
+#[pyo3(name = "setDebugging")]
+pub(super) fn set_debugging(on: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = on.py();
+    py.get_type::<Deferred>().setattr(intern!(py, "debug"), PyBool::new(py, on.is_truthy()?))
+}
+
+/// Whether Deferreds remember the stacks in which they are made and fired.
+#[pyfunction]
+#[pyo3(name = "getDebugging")]
+pub(super) fn get_debugging(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    py.get_type::<Deferred>().getattr(intern!(py, "debug"))
+}
+
+const _: () = {
+    // One word more would put each Deferred into the allocator's next size class.
+    assert!(cfg!(debug_assertions) || size_of::<Deferred>() <= 8 * size_of::<usize>());
+};

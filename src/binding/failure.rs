@@ -1,0 +1,574 @@
+//! The hot half of `Failure`: making one, asking what it is, raising it again.
+//!
+//! The half that people read (tracebacks, pickling, printing) is the Python subclass in
+//! `deferrous/failure.py`. Rust makes instances of that subclass directly.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use pyo3::exceptions::{PyAttributeError, PyBaseException, PyException};
+use pyo3::gc::PyVisit;
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyDict, PyList, PyString, PyTuple, PyType};
+use pyo3::{PyTraverseError, create_exception, intern};
+
+use super::cell::Shared;
+use super::ffi;
+use super::names;
+use super::outcome::Raised;
+
+create_exception!(
+    deferrous.failure,
+    NoCurrentExceptionError,
+    PyException,
+    "A Failure was to be made of the current exception, and there is none."
+);
+
+/// How many failures there have been.
+static COUNT: AtomicU64 = AtomicU64::new(0);
+
+/// How many failures have been made in this process.
+#[pyfunction]
+pub(super) fn failure_count() -> u64 {
+    COUNT.load(Ordering::Relaxed)
+}
+
+/// Where the five attributes that every failure has are kept.
+pub(super) enum State {
+    /// Here, as long as nobody asks for `__dict__`.
+    Here(Attributes),
+    /// In the instance dict, like all other attributes.
+    InDict,
+}
+
+/// What every failure has.
+pub(super) struct Attributes {
+    value: Py<PyAny>,
+    kind: Py<PyAny>,
+    traceback: Option<Py<PyAny>>,
+    capture_vars: bool,
+    count: u64,
+}
+
+impl State {
+    /// Nothing yet.
+    pub(super) fn in_dict() -> Self {
+        Self::InDict
+    }
+}
+
+/// The part of a Failure that is written in Rust. Use `deferrous.failure.Failure`.
+#[pyclass(name = "FailureBase", module = "deferrous._deferrous", extends = PyBaseException, subclass, frozen)]
+pub(super) struct FailureBase {
+    state: Shared<State>,
+}
+
+impl FailureBase {
+    /// With this state.
+    pub(super) fn of(state: State) -> Self {
+        Self { state: Shared::new(state) }
+    }
+}
+
+/// Make a failure of an exception that was raised, as `Failure()` does where it is handled.
+///
+/// # Errors
+///
+/// What a replacement of `Failure.__init__` raises.
+pub(super) fn from_raised(raised: Raised<'_>, capture_vars: bool) -> PyResult<Bound<'_, PyAny>> {
+    let py = raised.py();
+    let traceback = raised.getattr(intern!(py, "__traceback__"))?;
+    make(raised.into_any(), Some(traceback), capture_vars)
+}
+
+/// Make a failure of an exception that was not raised.
+///
+/// # Errors
+///
+/// What a replacement of `Failure.__init__` raises.
+pub(super) fn from_exception(exception: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyAny>> {
+    make(exception, None, false)
+}
+
+/// Make a failure of an exception that is known to have no traceback and to be no failure itself.
+pub(super) fn of_new(error: PyErr, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    make(error.into_value(py).into_bound(py).into_any(), None, false)
+}
+
+fn make<'py>(
+    value: Bound<'py, PyAny>,
+    traceback: Option<Bound<'py, PyAny>>,
+    capture_vars: bool,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = value.py();
+    let class = names::failure_class(py)?;
+    if !ffi::makes_failures_plainly(class) || is_failure(&value)? {
+        let traceback = traceback.unwrap_or_else(|| py.None().into_bound(py));
+        return class.call1((&value, value.get_type(), traceback, capture_vars));
+    }
+    let attributes = Attributes {
+        kind: value.get_type().into_any().unbind(),
+        value: value.unbind(),
+        traceback: traceback.filter(|traceback| !traceback.is_none()).map(Bound::unbind),
+        capture_vars,
+        count: COUNT.fetch_add(1, Ordering::Relaxed) + 1,
+    };
+    Ok(ffi::new_failure(class, State::Here(attributes))?.into_any())
+}
+
+/// `isinstance(object, Failure)`
+///
+/// # Errors
+///
+/// What the object's own `__class__` raises when it is asked.
+#[inline]
+pub(super) fn is_failure(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let class = names::failure_class(object.py())?;
+    if object.get_type_ptr() == class.as_type_ptr() {
+        return Ok(true);
+    }
+    object.is_instance(class)
+}
+
+/// The exception in a failure, and the traceback that it is to be raised with, set on it.
+///
+/// # Errors
+///
+/// `AttributeError` if the failure is not of an exception.
+pub(super) fn to_raise<'py>(failure: &Bound<'py, PyAny>) -> PyResult<Raised<'py>> {
+    let py = failure.py();
+    let (value, traceback) = match failure.cast::<FailureBase>() {
+        Ok(failure) => {
+            (FailureBase::attribute(failure, &VALUE)?, FailureBase::attribute(failure, &TB)?)
+        }
+        Err(_) => {
+            (failure.getattr(intern!(py, "value"))?, failure.getattr(intern!(py, "tb"))?)
+        }
+    };
+    match value.cast_into::<PyBaseException>() {
+        Ok(exception) => {
+            ffi::set_traceback(&exception, &traceback)?;
+            Ok(exception)
+        }
+        // Raises what there is to raise: this is not an exception.
+        Err(error) => {
+            let other = error.into_inner();
+            let raised = other.call_method1(intern!(py, "with_traceback"), (traceback,))?;
+            Ok(raised.cast_into::<PyBaseException>()?)
+        }
+    }
+}
+
+/// One of the five attributes.
+struct Field {
+    name: &'static str,
+    get: for<'py> fn(&Attributes, Python<'py>) -> PyResult<Bound<'py, PyAny>>,
+}
+
+static VALUE: Field = Field { name: "value", get: |of, py| Ok(of.value.bind(py).clone()) };
+static TYPE: Field = Field { name: "type", get: |of, py| Ok(of.kind.bind(py).clone()) };
+static TB: Field = Field {
+    name: "tb",
+    get: |of, py| {
+        Ok(match &of.traceback {
+            Some(traceback) => traceback.bind(py).clone(),
+            None => py.None().into_bound(py),
+        })
+    },
+};
+static CAPTURE_VARS: Field = Field {
+    name: "captureVars",
+    get: |of, py| Ok(PyBool::new(py, of.capture_vars).to_owned().into_any()),
+};
+static COUNT_FIELD: Field =
+    Field { name: "count", get: |of, py| Ok(of.count.into_pyobject(py)?.into_any()) };
+/// In the order in which Twisted sets them.
+static FIELDS: [&Field; 5] = [&COUNT_FIELD, &TYPE, &VALUE, &CAPTURE_VARS, &TB];
+
+impl FailureBase {
+    /// The attributes, if they are here.
+    fn here(&self, py: Python<'_>) -> Option<Attributes> {
+        self.state.with(py, |state| match state {
+            State::InDict => None,
+            State::Here(attributes) => Some(Attributes {
+                value: attributes.value.clone_ref(py),
+                kind: attributes.kind.clone_ref(py),
+                traceback: attributes.traceback.as_ref().map(|traceback| traceback.clone_ref(py)),
+                ..*attributes
+            }),
+        })
+    }
+
+    fn attribute<'py>(
+        slf: &Bound<'py, Self>,
+        field: &Field,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let here = slf.get().state.with(py, |state| match state {
+            // Making an int or a bool runs no Python code.
+            State::Here(attributes) => Some((field.get)(attributes, py)),
+            State::InDict => None,
+        });
+        match here {
+            Some(value) => value,
+            None => ffi::exception_dict(slf)?.get_item(field.name)?.ok_or_else(|| {
+                PyAttributeError::new_err(match slf.get_type().name() {
+                    Ok(class) => format!("'{class}' object has no attribute '{}'", field.name),
+                    Err(_) => field.name.to_owned(),
+                })
+            }),
+        }
+    }
+
+    fn set_attribute(
+        slf: &Bound<'_, Self>,
+        field: &Field,
+        value: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let dict = Self::instance_dict(slf)?;
+        match value {
+            Some(value) => dict.set_item(field.name, value),
+            None if dict.contains(field.name)? => dict.del_item(field.name),
+            None => Err(PyAttributeError::new_err(field.name)),
+        }
+    }
+
+    /// The instance dict, which from now on holds the five attributes as well.
+    fn instance_dict<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyDict>> {
+        let py = slf.py();
+        let dict = ffi::exception_dict(slf)?;
+        if let Some(attributes) = slf.get().here(py) {
+            for field in FIELDS {
+                dict.set_item(field.name, (field.get)(&attributes, py)?)?;
+            }
+            slf.get().put(py, State::InDict);
+        }
+        Ok(dict)
+    }
+
+    fn put(&self, py: Python<'_>, state: State) {
+        let before = self.state.with(py, |current| std::mem::replace(current, state));
+        drop(before);
+    }
+
+    /// Be the same failure as another.
+    fn extrapolate(slf: &Bound<'_, Self>, other: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = slf.py();
+        let dict = match other.cast::<FailureBase>() {
+            Ok(other) => {
+                if let Some(attributes) = other.get().here(py) {
+                    ffi::set_exception_dict(slf, ffi::exception_dict(other)?.copy()?.as_any())?;
+                    slf.get().put(py, State::Here(attributes));
+                    return Ok(());
+                }
+                ffi::exception_dict(other)?.copy()?.into_any()
+            }
+            Err(_) => other.getattr(intern!(py, "__dict__"))?.cast_into::<PyDict>()?.copy()?.into_any(),
+        };
+        ffi::set_exception_dict(slf, &dict)?;
+        slf.get().put(py, State::InDict);
+        Ok(())
+    }
+}
+
+#[pymethods]
+impl FailureBase {
+    #[new]
+    #[pyo3(signature = (*_args, **_kwargs))]
+    fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
+        Self::of(State::in_dict())
+    }
+
+    #[pyo3(signature = (exc_value=None, exc_type=None, exc_tb=None, captureVars=None))]
+    #[allow(non_snake_case)]
+    fn __init__<'py>(
+        slf: &Bound<'py, Self>,
+        exc_value: Option<Bound<'py, PyAny>>,
+        exc_type: Option<Bound<'py, PyAny>>,
+        exc_tb: Option<Bound<'py, PyAny>>,
+        captureVars: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<()> {
+        let py = slf.py();
+        let count = COUNT.fetch_add(1, Ordering::Relaxed) + 1;
+        let (value, kind, mut traceback) = match (exc_value, exc_type) {
+            (None, _) => match ffi::handled(py) {
+                Some(handled) => {
+                    let traceback = handled.getattr(intern!(py, "__traceback__"))?;
+                    let kind = handled.get_type().into_any();
+                    (handled, kind, Some(traceback))
+                }
+                None => {
+                    // What is there is visible, should anyone keep this object.
+                    let dict = ffi::exception_dict(slf)?;
+                    dict.set_item("count", count)?;
+                    for field in [&VALUE, &TYPE] {
+                        dict.set_item(field.name, py.None())?;
+                    }
+                    dict.set_item(CAPTURE_VARS.name, captureVars)?;
+                    return Err(NoCurrentExceptionError::new_err(()));
+                }
+            },
+            (Some(value), None) => {
+                let kind = if value.is_instance_of::<PyException>() {
+                    value.getattr(intern!(py, "__class__"))?
+                } else {
+                    value.get_type().into_any()
+                };
+                (value, kind, None)
+            }
+            (Some(value), Some(kind)) => (value, kind, None),
+        };
+        if is_failure(&value)? {
+            return Self::extrapolate(slf, &value);
+        }
+        let absent = |traceback: &Option<Bound<'py, PyAny>>| {
+            traceback.as_ref().is_none_or(|traceback| traceback.is_none())
+        };
+        if absent(&traceback) {
+            traceback = match exc_tb {
+                Some(given) if given.is_truthy()? => Some(given),
+                _ => value
+                    .getattr_opt(intern!(py, "__traceback__"))?
+                    .filter(|traceback| traceback.is_truthy().unwrap_or(false)),
+            };
+        }
+        let capture_vars = match &captureVars {
+            None => Some(false),
+            Some(given) => given.cast_exact::<PyBool>().ok().map(|given| given.is_true()),
+        };
+        let state = State::Here(Attributes {
+            value: value.unbind(),
+            kind: kind.unbind(),
+            traceback: traceback.filter(|traceback| !traceback.is_none()).map(Bound::unbind),
+            capture_vars: capture_vars.unwrap_or(false),
+            count,
+        });
+        slf.get().put(py, state);
+        if capture_vars.is_none() {
+            // Something else than True or False: kept as it was given.
+            Self::set_attribute(slf, &CAPTURE_VARS, captureVars.as_ref())?;
+        }
+        Ok(())
+    }
+
+    /// The exception.
+    #[getter]
+    fn value<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        Self::attribute(slf, &VALUE)
+    }
+
+    #[setter]
+    fn set_value(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        Self::set_attribute(slf, &VALUE, Some(value))
+    }
+
+    #[deleter]
+    fn delete_value(slf: &Bound<'_, Self>) -> PyResult<()> {
+        Self::set_attribute(slf, &VALUE, None)
+    }
+
+    /// The exception's class.
+    #[getter(r#type)]
+    fn kind<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        Self::attribute(slf, &TYPE)
+    }
+
+    #[setter(r#type)]
+    fn set_kind(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        Self::set_attribute(slf, &TYPE, Some(value))
+    }
+
+    #[deleter(r#type)]
+    fn delete_kind(slf: &Bound<'_, Self>) -> PyResult<()> {
+        Self::set_attribute(slf, &TYPE, None)
+    }
+
+    /// The traceback, or None.
+    #[getter]
+    fn tb<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        Self::attribute(slf, &TB)
+    }
+
+    #[setter]
+    fn set_tb(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        Self::set_attribute(slf, &TB, Some(value))
+    }
+
+    #[deleter]
+    fn delete_tb(slf: &Bound<'_, Self>) -> PyResult<()> {
+        Self::set_attribute(slf, &TB, None)
+    }
+
+    /// Whether the local and global variables of each frame are to be kept.
+    #[getter(captureVars)]
+    fn capture_vars<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        Self::attribute(slf, &CAPTURE_VARS)
+    }
+
+    #[setter(captureVars)]
+    fn set_capture_vars(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        Self::set_attribute(slf, &CAPTURE_VARS, Some(value))
+    }
+
+    #[deleter(captureVars)]
+    fn delete_capture_vars(slf: &Bound<'_, Self>) -> PyResult<()> {
+        Self::set_attribute(slf, &CAPTURE_VARS, None)
+    }
+
+    /// Which failure this is, counting from the start of the process.
+    #[getter]
+    fn count<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        Self::attribute(slf, &COUNT_FIELD)
+    }
+
+    #[setter]
+    fn set_count(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        Self::set_attribute(slf, &COUNT_FIELD, Some(value))
+    }
+
+    #[deleter]
+    fn delete_count(slf: &Bound<'_, Self>) -> PyResult<()> {
+        Self::set_attribute(slf, &COUNT_FIELD, None)
+    }
+
+    #[getter]
+    fn __dict__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyDict>> {
+        Self::instance_dict(slf)
+    }
+
+    #[setter(__dict__)]
+    fn set_dict(slf: &Bound<'_, Self>, dict: &Bound<'_, PyAny>) -> PyResult<()> {
+        ffi::set_exception_dict(slf, dict)?;
+        slf.get().put(slf.py(), State::InDict);
+        Ok(())
+    }
+
+    /// Take on the state of another failure, tracebacks and all.
+    fn _extrapolate(slf: &Bound<'_, Self>, #[allow(non_snake_case)] otherFailure: &Bound<'_, PyAny>) -> PyResult<()> {
+        Self::extrapolate(slf, otherFailure)
+    }
+
+    /// Make a failure of an exception that has no traceback.
+    #[staticmethod]
+    #[pyo3(name = "_withoutTraceback")]
+    fn without_traceback<'py>(value: Bound<'py, PyAny>) -> PyResult<Bound<'py, FailureBase>> {
+        let py = value.py();
+        let state = State::Here(Attributes {
+            kind: value.getattr(intern!(py, "__class__"))?.unbind(),
+            value: value.unbind(),
+            traceback: None,
+            capture_vars: false,
+            count: COUNT.fetch_add(1, Ordering::Relaxed) + 1,
+        });
+        ffi::new_failure(names::failure_class(py)?, state)
+    }
+
+    /// Which of these the exception is an instance of.
+    ///
+    /// Takes exception classes, and strings that name one with its module. Returns the first that
+    /// matches, or None. As with Twisted, classes are compared by their qualified names.
+    #[pyo3(name = "check", signature = (*errorTypes))]
+    #[allow(non_snake_case)]
+    fn check<'py>(
+        slf: &Bound<'py, Self>,
+        errorTypes: &Bound<'py, PyTuple>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        for wanted in errorTypes.iter() {
+            if Self::is_a(slf, &wanted)? {
+                return Ok(Some(wanted));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Like `check`, but raises the exception again if none matches.
+    #[pyo3(name = "trap", signature = (*errorTypes))]
+    #[allow(non_snake_case)]
+    fn trap<'py>(
+        slf: &Bound<'py, Self>,
+        errorTypes: &Bound<'py, PyTuple>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let plain = slf.get_type_ptr() == names::failure_class(py)?.as_type_ptr();
+        let found = if plain {
+            Self::check(slf, errorTypes)?
+        } else {
+            // The subclass may have its own idea.
+            Some(slf.call_method1(intern!(py, "check"), errorTypes)?).filter(|found| !found.is_none())
+        };
+        match found {
+            Some(found) => Ok(found),
+            None if plain => Err(PyErr::from_value(to_raise(slf)?.into_any())),
+            None => {
+                slf.call_method0(intern!(py, "raiseException"))?;
+                Ok(py.None().into_bound(py))
+            }
+        }
+    }
+
+    /// Raise the exception again, with its traceback.
+    #[pyo3(name = "raiseException")]
+    fn raise_exception(slf: &Bound<'_, Self>) -> PyResult<()> {
+        Err(PyErr::from_value(to_raise(slf)?.into_any()))
+    }
+
+    /// Raise the exception in a generator, where it is suspended, with its traceback.
+    ///
+    /// Returns what the generator yields next, and raises what it raises.
+    #[pyo3(name = "throwExceptionIntoGenerator")]
+    fn throw_exception_into_generator<'py>(
+        slf: &Bound<'py, Self>,
+        g: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        g.call_method1(intern!(slf.py(), "throw"), (to_raise(slf)?,))
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        if let State::Here(attributes) = self.state.during_gc() {
+            visit.call(&attributes.value)?;
+            visit.call(&attributes.kind)?;
+            visit.call(&attributes.traceback)?;
+        }
+        Ok(())
+    }
+
+    fn __clear__(slf: &Bound<'_, Self>) {
+        slf.get().put(slf.py(), State::InDict);
+    }
+}
+
+impl FailureBase {
+    /// Whether the exception is of this class or of the class with this name.
+    fn is_a(slf: &Bound<'_, Self>, wanted: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let py = slf.py();
+        let Ok(wanted_class) = wanted.cast::<PyType>() else {
+            return Self::parents(slf)?.contains(wanted);
+        };
+        let exception = py.get_type::<PyException>();
+        if !wanted_class.is_subclass(&exception)? {
+            return Self::parents(slf)?.contains(wanted);
+        }
+        let kind = Self::attribute(slf, &TYPE)?;
+        let ours = ffi::exception_dict(slf)?;
+        if !ours.contains(intern!(py, "_parents"))?
+            && let Ok(kind) = kind.cast::<PyType>()
+            && kind.mro().iter().any(|parent| parent.is(wanted_class))
+            && kind.is_subclass(&exception)?
+        {
+            return Ok(true);
+        }
+        // Another class may go by the same name: a module that was loaded twice, for one.
+        Self::parents(slf)?.contains(qualified_name(wanted_class)?)
+    }
+
+    fn parents<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        slf.getattr(intern!(slf.py(), "parents"))
+    }
+}
+
+/// The name of a class with its module.
+fn qualified_name<'py>(class: &Bound<'py, PyType>) -> PyResult<Bound<'py, PyString>> {
+    let py = class.py();
+    let module = class.getattr(intern!(py, "__module__"))?;
+    let name = class.getattr(intern!(py, "__qualname__"))?;
+    intern!(py, ".").call_method1(intern!(py, "join"), (PyList::new(py, [module, name])?,))?.cast_into().map_err(Into::into)
+}

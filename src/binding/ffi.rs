@@ -1,0 +1,624 @@
+//! The only file that speaks CPython's C API directly.
+//!
+//! Everything here is small: a call PyO3 has no (or a much slower) safe form of, or a slot of a
+//! type that its macros do not fill.
+
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+
+use pyo3::exceptions::{PyBaseException, PySystemError, PyTypeError};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString, PyTuple, PyType};
+use pyo3::{PyTypeInfo, intern};
+
+use super::awaiting::Awaiting;
+use super::deferred::Deferred;
+use super::failure::{FailureBase, State};
+use super::outcome::{Chain, Raised};
+use super::report;
+
+// ---------------------------------------------------------------------------------------------
+// Exceptions
+
+/// The exception in flight, which there must be, taken out of flight.
+pub(super) fn take_raised(py: Python<'_>) -> Raised<'_> {
+    #[cfg(Py_3_12)]
+    // SAFETY: attached; the function returns a new reference to an exception, or null.
+    let raised = unsafe { Bound::from_owned_ptr_or_opt(py, ffi::PyErr_GetRaisedException()) };
+    #[cfg(not(Py_3_12))]
+    let raised = {
+        let (mut kind, mut value, mut traceback) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
+        // SAFETY: attached; the three out-pointers are valid. What comes out are new references
+        // or null; after normalising, `value` is an exception instance if there was any error.
+        unsafe {
+            ffi::PyErr_Fetch(&mut kind, &mut value, &mut traceback);
+            if kind.is_null() {
+                None
+            } else {
+                ffi::PyErr_NormalizeException(&mut kind, &mut value, &mut traceback);
+                if !traceback.is_null() {
+                    ffi::PyException_SetTraceback(value, traceback);
+                }
+                drop(Bound::from_owned_ptr_or_opt(py, kind));
+                drop(Bound::from_owned_ptr_or_opt(py, traceback));
+                Bound::from_owned_ptr_or_opt(py, value)
+            }
+        }
+    };
+    match raised {
+        // SAFETY: the interpreter has nothing but exception instances in flight.
+        Some(raised) => unsafe { raised.cast_into_unchecked::<PyBaseException>() },
+        None => into_raised(py)(PySystemError::new_err("an error without an exception")),
+    }
+}
+
+/// For `map_err`: a PyO3 error as the exception that it holds.
+pub(super) fn into_raised<'py>(py: Python<'py>) -> impl FnOnce(PyErr) -> Raised<'py> {
+    move |error| error.into_value(py).into_bound(py)
+}
+
+/// The exception that is being handled, as `sys.exc_info()` has it.
+pub(super) fn handled(py: Python<'_>) -> Option<Bound<'_, PyAny>> {
+    #[cfg(Py_3_11)]
+    // SAFETY: attached; a new reference or null.
+    let handled = unsafe { Bound::from_owned_ptr_or_opt(py, ffi::PyErr_GetHandledException()) };
+    #[cfg(not(Py_3_11))]
+    let handled = {
+        let (mut kind, mut value, mut traceback) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
+        // SAFETY: attached; the three out-pointers are valid; new references or null come out.
+        unsafe {
+            ffi::PyErr_GetExcInfo(&mut kind, &mut value, &mut traceback);
+            drop(Bound::from_owned_ptr_or_opt(py, kind));
+            drop(Bound::from_owned_ptr_or_opt(py, traceback));
+            Bound::from_owned_ptr_or_opt(py, value)
+        }
+    };
+    handled.filter(|handled| !handled.is_none())
+}
+
+/// Run something that may use exceptions for its own ends while one may be in flight.
+pub(super) fn with_error_saved<R>(py: Python<'_>, work: impl FnOnce() -> R) -> R {
+    let saved = PyErr::take(py);
+    let result = work();
+    if let Some(saved) = saved {
+        saved.restore(py);
+    }
+    result
+}
+
+// ---------------------------------------------------------------------------------------------
+// Calls
+
+/// Make a result of what a C function returned.
+///
+/// # Safety
+///
+/// `object` is a new reference, or null with an exception in flight.
+#[inline]
+unsafe fn returned(py: Python<'_>, object: *mut ffi::PyObject) -> Result<Bound<'_, PyAny>, Raised<'_>> {
+    // SAFETY: the caller's promise.
+    match unsafe { Bound::from_owned_ptr_or_opt(py, object) } {
+        Some(object) => Ok(object),
+        None => Err(take_raised(py)),
+    }
+}
+
+/// `callable(argument)`
+#[inline]
+pub(super) fn call_one<'py>(
+    callable: &Bound<'py, PyAny>,
+    argument: &Bound<'py, PyAny>,
+) -> Result<Bound<'py, PyAny>, Raised<'py>> {
+    let mut stack = [ptr::null_mut(), argument.as_ptr()];
+    // SAFETY: the stack has one argument after the slot that the flag allows a bound method to
+    // use for its `self`; both objects outlive the call.
+    unsafe {
+        returned(
+            callable.py(),
+            ffi::PyObject_Vectorcall(
+                callable.as_ptr(),
+                stack.as_mut_ptr().add(1),
+                1 | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET,
+                ptr::null_mut(),
+            ),
+        )
+    }
+}
+
+/// `object.method(argument)`
+#[inline]
+pub(super) fn call_method_one<'py>(
+    object: &Bound<'py, PyAny>,
+    method: &Bound<'py, PyString>,
+    argument: &Bound<'py, PyAny>,
+) -> Result<Bound<'py, PyAny>, Raised<'py>> {
+    let stack = [object.as_ptr(), argument.as_ptr()];
+    // SAFETY: the stack has the object and one argument; all three objects outlive the call.
+    unsafe {
+        returned(
+            object.py(),
+            ffi::PyObject_VectorcallMethod(
+                method.as_ptr(),
+                stack.as_ptr(),
+                stack.len(),
+                ptr::null_mut(),
+            ),
+        )
+    }
+}
+
+/// `callable(first, *args, **kwargs)`
+pub(super) fn call_spread<'py>(
+    callable: &Bound<'py, PyAny>,
+    first: &Bound<'py, PyAny>,
+    args: &Bound<'py, PyTuple>,
+    kwargs: Option<&Bound<'py, PyDict>>,
+) -> Result<Bound<'py, PyAny>, Raised<'py>> {
+    const ON_STACK: usize = 8;
+    let mut few = [ptr::null_mut(); ON_STACK];
+    let mut many = Vec::new();
+    let count = 1 + args.len();
+    let stack = if count < ON_STACK {
+        &mut few[..]
+    } else {
+        many.resize(count + 1, ptr::null_mut());
+        &mut many[..]
+    };
+    stack[1] = first.as_ptr();
+    for (slot, argument) in stack[2..].iter_mut().zip(args.iter_borrowed()) {
+        *slot = argument.as_ptr();
+    }
+    let kwargs = kwargs.map_or(ptr::null_mut(), |kwargs| kwargs.as_ptr());
+    // SAFETY: `count` arguments stand after the first slot, which the flag leaves to the callee.
+    // They are alive during the call: `first` by its caller, the others by the tuple `args`,
+    // which holds them whatever the call does.
+    unsafe {
+        returned(
+            callable.py(),
+            ffi::PyObject_VectorcallDict(
+                callable.as_ptr(),
+                stack.as_mut_ptr().add(1),
+                count | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET,
+                kwargs,
+            ),
+        )
+    }
+}
+
+// ---------------------------------------------------------------------------------------------
+// Generators, coroutines, contexts
+
+/// How a generator came back.
+pub(super) enum Sent<'py> {
+    /// It yielded this.
+    Yielded(Bound<'py, PyAny>),
+    /// It returned this.
+    Returned(Bound<'py, PyAny>),
+    /// It raised this.
+    Raised(Raised<'py>),
+}
+
+/// `generator.send(value)`, without a `StopIteration` where it returns.
+#[inline]
+pub(super) fn send<'py>(generator: &Bound<'py, PyAny>, value: &Bound<'py, PyAny>) -> Sent<'py> {
+    let py = generator.py();
+    let mut result = ptr::null_mut();
+    // SAFETY: both objects are alive and the out-pointer is valid. On the first two answers the
+    // result is a new reference, on the third an exception is in flight.
+    unsafe {
+        match ffi::PyIter_Send(generator.as_ptr(), value.as_ptr(), &mut result) {
+            ffi::PySendResult::PYGEN_NEXT => Sent::Yielded(Bound::from_owned_ptr(py, result)),
+            ffi::PySendResult::PYGEN_RETURN => Sent::Returned(Bound::from_owned_ptr(py, result)),
+            ffi::PySendResult::PYGEN_ERROR => Sent::Raised(take_raised(py)),
+        }
+    }
+}
+
+/// A copy of the current context.
+pub(super) fn copy_context(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    // SAFETY: attached; a new reference, or null with an exception in flight.
+    unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent()) }
+}
+
+/// Run something in a context that [`copy_context`] made.
+///
+/// # Errors
+///
+/// `RuntimeError` if the context is in use further up.
+#[inline]
+pub(super) fn in_context<'py, R>(
+    context: &Bound<'py, PyAny>,
+    work: impl FnOnce() -> R,
+) -> Result<R, Raised<'py>> {
+    let py = context.py();
+    // SAFETY: `context` is a context object.
+    if unsafe { ffi::PyContext_Enter(context.as_ptr()) } != 0 {
+        return Err(take_raised(py));
+    }
+    let result = work();
+    // SAFETY: it was entered above, and what `work` entered it has left again.
+    if unsafe { ffi::PyContext_Exit(context.as_ptr()) } != 0 {
+        return Err(take_raised(py));
+    }
+    Ok(result)
+}
+
+// ---------------------------------------------------------------------------------------------
+// Objects of our own types
+
+/// Make a Deferred: one allocation, no instance dict.
+///
+/// PyO3 would go through `object.__new__`, which gives each instance a dict on CPython 3.11 and
+/// 3.12.
+#[inline]
+pub(super) fn new_deferred(py: Python<'_>, chain: Chain) -> PyResult<Bound<'_, Deferred>> {
+    // SAFETY: `Deferred` is the type that the function is for.
+    unsafe { new_deferred_of(Deferred::type_object_raw(py), py, chain) }
+}
+
+/// # Safety
+///
+/// `kind` is `Deferred` or a subclass of it.
+#[inline]
+unsafe fn new_deferred_of<'py>(
+    kind: *mut ffi::PyTypeObject,
+    py: Python<'py>,
+    chain: Chain,
+) -> PyResult<Bound<'py, Deferred>> {
+    // SAFETY: every type has `tp_alloc`. It returns zeroed memory of the type's size with its
+    // header set, or null with an exception in flight.
+    let object = unsafe {
+        let alloc = (*kind).tp_alloc.unwrap_or(ffi::PyType_GenericAlloc);
+        Bound::from_owned_ptr_or_err(py, alloc(kind, 0))?
+    };
+    // SAFETY: an object of this type, by the caller's promise. The place that `get` refers to is
+    // in bounds and aligned by PyO3's layout; the memory there is written before anything reads
+    // it: no Python code and no collection runs between the allocation and this write. The dict
+    // and weak reference slots beside it are null, as PyO3 has them at first.
+    unsafe {
+        let deferred = object.cast_into_unchecked::<Deferred>();
+        ptr::from_ref(deferred.get()).cast_mut().write(Deferred::of(chain));
+        Ok(deferred)
+    }
+}
+
+/// `Deferred.__new__`: whatever the arguments, a Deferred that has not fired.
+unsafe extern "C" fn deferred_new(
+    kind: *mut ffi::PyTypeObject,
+    _args: *mut ffi::PyObject,
+    _kwargs: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: the interpreter calls `tp_new` attached, with a subtype of the type it stands in.
+    unsafe {
+        let py = Python::assume_attached();
+        match new_deferred_of(kind, py, Chain::new(None)) {
+            Ok(deferred) => deferred.into_ptr(),
+            Err(error) => {
+                error.restore(py);
+                ptr::null_mut()
+            }
+        }
+    }
+}
+
+/// `Deferred(canceller=None)` without the detour by `__new__` and `__init__`.
+unsafe extern "C" fn deferred_vectorcall(
+    kind: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    nargsf: usize,
+    kwnames: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: the interpreter calls this attached, with the type it stands in (it is not
+    // inherited), `PyVectorcall_NARGS(nargsf)` positional arguments and one more for each name in
+    // `kwnames`, all alive during the call.
+    unsafe {
+        let py = Python::assume_attached();
+        let nargs = ffi::PyVectorcall_NARGS(nargsf);
+        let plain = DEFERRED_INIT.is_in(kind.cast());
+        if !plain || !kwnames.is_null() || nargs > 1 {
+            return deferred_call_slowly(py, kind, args, nargs, kwnames);
+        }
+        let canceller = if nargs == 1 && *args != ffi::Py_None() {
+            Some(Bound::from_borrowed_ptr(py, *args).unbind())
+        } else {
+            None
+        };
+        let made = new_deferred_of(kind.cast(), py, Chain::new(canceller)).and_then(|deferred| {
+            if debugging(&deferred)? {
+                report::remember_creator(&deferred)?;
+            }
+            Ok(deferred)
+        });
+        match made {
+            Ok(deferred) => deferred.into_ptr(),
+            Err(error) => {
+                error.restore(py);
+                ptr::null_mut()
+            }
+        }
+    }
+}
+
+/// What `type.__call__` does where a type has no vectorcall.
+///
+/// # Safety
+///
+/// The arguments are a vectorcall's.
+unsafe fn deferred_call_slowly(
+    py: Python<'_>,
+    kind: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    nargs: ffi::Py_ssize_t,
+    kwnames: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    let call = || -> PyResult<Bound<'_, PyAny>> {
+        // SAFETY: the caller's promise: `nargs` arguments, then one for each name.
+        let (kind, positional, named) = unsafe {
+            let positional = std::slice::from_raw_parts(args, usize::try_from(nargs)?);
+            let positional: Vec<_> =
+                positional.iter().map(|&arg| Bound::from_borrowed_ptr(py, arg)).collect();
+            let named = PyDict::new(py);
+            if let Some(names) = Bound::from_borrowed_ptr_or_opt(py, kwnames) {
+                for (i, name) in names.cast_into_unchecked::<PyTuple>().iter().enumerate() {
+                    let value = *args.add(positional.len() + i);
+                    named.set_item(name, Bound::from_borrowed_ptr(py, value))?;
+                }
+            }
+            (Bound::from_borrowed_ptr(py, kind), positional, named)
+        };
+        let object = kind.call_method1(intern!(py, "__new__"), (&kind,))?;
+        let mut arguments = vec![object.clone()];
+        arguments.extend(positional);
+        kind.getattr(intern!(py, "__init__"))?
+            .call(PyTuple::new(py, arguments)?, Some(&named))?;
+        Ok(object)
+    };
+    match call() {
+        Ok(object) => object.into_ptr(),
+        Err(error) => {
+            error.restore(py);
+            ptr::null_mut()
+        }
+    }
+}
+
+/// The finalizer of Deferreds: what the collector calls before it takes a cycle apart.
+///
+/// (A Deferred that dies by its last reference reports from `Drop`.)
+unsafe extern "C" fn deferred_finalize(object: *mut ffi::PyObject) {
+    // SAFETY: the interpreter calls `tp_finalize` attached, with an instance of the type it
+    // stands in or of a subtype.
+    unsafe {
+        let py = Python::assume_attached();
+        let deferred = Bound::from_borrowed_ptr(py, object).cast_into_unchecked::<Deferred>();
+        report::finalize(&deferred);
+    }
+}
+
+/// Make a failure as `FailureBase.__new__` does: with no state yet.
+unsafe extern "C" fn failure_new(
+    kind: *mut ffi::PyTypeObject,
+    args: *mut ffi::PyObject,
+    _kwargs: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: the interpreter calls `tp_new` attached, with a subtype of the type it stands in
+    // and a tuple.
+    unsafe {
+        let py = Python::assume_attached();
+        match new_failure_of(kind, args, py, State::in_dict()) {
+            Ok(failure) => failure.into_ptr(),
+            Err(error) => {
+                error.restore(py);
+                ptr::null_mut()
+            }
+        }
+    }
+}
+
+/// Make a failure of this class with this state: what `__new__` and `__init__` do together.
+pub(super) fn new_failure<'py>(
+    kind: &Bound<'py, PyType>,
+    state: State,
+) -> PyResult<Bound<'py, FailureBase>> {
+    let py = kind.py();
+    debug_assert!(kind.is_subclass_of::<FailureBase>().unwrap_or(false));
+    // SAFETY: the only caller passes `deferrous.failure.Failure`, a subclass of `FailureBase`.
+    unsafe { new_failure_of(kind.as_type_ptr(), PyTuple::empty(py).as_ptr(), py, state) }
+}
+
+/// # Safety
+///
+/// `kind` is `FailureBase` or a subclass of it, `args` a tuple.
+unsafe fn new_failure_of<'py>(
+    kind: *mut ffi::PyTypeObject,
+    args: *mut ffi::PyObject,
+    py: Python<'py>,
+    state: State,
+) -> PyResult<Bound<'py, FailureBase>> {
+    // SAFETY: `BaseException` has `tp_new`; it allocates an instance of the subtype it is given
+    // and keeps the tuple. The part of the object that is ours is zeroed memory, which nothing
+    // reads before it is written: no Python code and no collection runs in between.
+    unsafe {
+        let base = ffi::PyExc_BaseException.cast::<ffi::PyTypeObject>();
+        let Some(new) = (*base).tp_new else {
+            return Err(PyTypeError::new_err("cannot create 'BaseException' instances"));
+        };
+        let object = Bound::from_owned_ptr_or_err(py, new(kind, args, ptr::null_mut()))?;
+        let failure = object.cast_into_unchecked::<FailureBase>();
+        ptr::from_ref(failure.get()).cast_mut().write(FailureBase::of(state));
+        Ok(failure)
+    }
+}
+
+/// Whether making failures of this class by [`new_failure`] is what calling it would do.
+///
+/// Not where a program has replaced `Failure.__init__`, as `startDebugMode` does.
+pub(super) fn makes_failures_plainly(kind: &Bound<'_, PyType>) -> bool {
+    // SAFETY: a type object, alive.
+    unsafe { FAILURE_INIT.is_in(kind.as_type_ptr()) }
+}
+
+/// The instance dict of an exception, made where there was none.
+pub(super) fn exception_dict<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
+    // SAFETY: an object with a dict slot, which every exception has; a new reference, or null
+    // with an exception in flight.
+    unsafe {
+        let dict = ffi::PyObject_GenericGetDict(object.as_ptr(), ptr::null_mut());
+        Ok(Bound::from_owned_ptr_or_err(object.py(), dict)?.cast_into_unchecked())
+    }
+}
+
+/// Replace the instance dict of an exception.
+pub(super) fn set_exception_dict(
+    object: &Bound<'_, PyAny>,
+    dict: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    // SAFETY: an object with a dict slot. The function itself refuses what is not a dict.
+    let status = unsafe {
+        ffi::PyObject_GenericSetDict(object.as_ptr(), dict.as_ptr(), ptr::null_mut())
+    };
+    if status < 0 { Err(PyErr::fetch(object.py())) } else { Ok(()) }
+}
+
+/// Set the traceback of an exception, `None` for none.
+pub(super) fn set_traceback(exception: &Raised<'_>, traceback: &Bound<'_, PyAny>) -> PyResult<()> {
+    // SAFETY: an exception. The function itself refuses what is neither a traceback nor `None`.
+    let status =
+        unsafe { ffi::PyException_SetTraceback(exception.as_ptr(), traceback.as_ptr()) };
+    if status < 0 { Err(PyErr::fetch(exception.py())) } else { Ok(()) }
+}
+
+// ---------------------------------------------------------------------------------------------
+// Debug mode
+
+/// `Deferred.debug`, as long as the type has not been changed since it was last looked up.
+static DEBUG: AtomicBool = AtomicBool::new(false);
+/// The type's version when it was looked up. Versions start at 1.
+static DEBUG_VERSION: AtomicU32 = AtomicU32::new(0);
+
+/// `deferred.debug`
+#[inline]
+pub(super) fn debugging(deferred: &Bound<'_, Deferred>) -> PyResult<bool> {
+    let kind = Deferred::type_object_raw(deferred.py());
+    // SAFETY: the type is alive for good. The interpreter changes the version with each
+    // assignment to an attribute of the type, to 0 at first.
+    let version = unsafe { (*kind).tp_version_tag };
+    let plain = deferred.get_type_ptr() == kind && !has_instance_dict(deferred);
+    if plain && version != 0 && version == DEBUG_VERSION.load(Ordering::Relaxed) {
+        return Ok(DEBUG.load(Ordering::Relaxed));
+    }
+    let debug = deferred.getattr(intern!(deferred.py(), "debug"))?.is_truthy()?;
+    if plain {
+        DEBUG.store(debug, Ordering::Relaxed);
+        // SAFETY: as above. The lookup may have given the type a version.
+        DEBUG_VERSION.store(unsafe { (*kind).tp_version_tag }, Ordering::Relaxed);
+    }
+    Ok(debug)
+}
+
+/// Whether an attribute has ever been set on this very Deferred.
+pub(super) fn has_instance_dict(deferred: &Bound<'_, Deferred>) -> bool {
+    // SAFETY: PyO3 gave the type a dict slot at this offset, within the object. It holds a
+    // pointer to a dict, or null.
+    unsafe {
+        let offset = (*Deferred::type_object_raw(deferred.py())).tp_dictoffset;
+        !(*deferred.as_ptr().byte_offset(offset).cast::<*mut ffi::PyObject>()).is_null()
+    }
+}
+
+// ---------------------------------------------------------------------------------------------
+// Slots that PyO3's macros do not fill
+
+/// What stood in the `tp_init` slots of our types when the module was made.
+static DEFERRED_INIT: InitSlot = InitSlot(AtomicUsize::new(0));
+static FAILURE_INIT: InitSlot = InitSlot(AtomicUsize::new(0));
+
+/// A slot's content, to be recognised and not to be called.
+struct InitSlot(AtomicUsize);
+
+impl InitSlot {
+    /// # Safety
+    ///
+    /// `kind` is a type object, alive.
+    unsafe fn read(kind: *mut ffi::PyTypeObject) -> usize {
+        // SAFETY: the caller's promise.
+        unsafe { (*kind).tp_init }.map_or(0, |init| init as usize)
+    }
+
+    /// # Safety
+    ///
+    /// As for `read`.
+    unsafe fn remember(&self, kind: *mut ffi::PyTypeObject) {
+        // SAFETY: the caller's promise.
+        self.0.store(unsafe { Self::read(kind) }, Ordering::Relaxed);
+    }
+
+    /// Whether nobody has replaced `__init__` since.
+    ///
+    /// # Safety
+    ///
+    /// As for `read`.
+    unsafe fn is_in(&self, kind: *mut ffi::PyTypeObject) -> bool {
+        // SAFETY: the caller's promise.
+        self.0.load(Ordering::Relaxed) == unsafe { Self::read(kind) }
+    }
+}
+
+static mut AWAITING_ASYNC: ffi::PyAsyncMethods = ffi::PyAsyncMethods {
+    am_await: None,
+    am_aiter: None,
+    am_anext: None,
+    am_send: Some(awaiting_send),
+};
+
+/// `Awaiting.send`, as the interpreter itself calls it.
+unsafe extern "C" fn awaiting_send(
+    object: *mut ffi::PyObject,
+    _value: *mut ffi::PyObject,
+    result: *mut *mut ffi::PyObject,
+) -> ffi::PySendResult {
+    // SAFETY: called attached, with an instance of `Awaiting`, which has no subclasses, and a
+    // valid place for the result.
+    unsafe {
+        let py = Python::assume_attached();
+        let awaiting = Bound::from_borrowed_ptr(py, object).cast_into_unchecked::<Awaiting>();
+        match awaiting.get().step(py) {
+            Sent::Yielded(object) => {
+                result.write(object.into_ptr());
+                ffi::PySendResult::PYGEN_NEXT
+            }
+            Sent::Returned(object) => {
+                result.write(object.into_ptr());
+                ffi::PySendResult::PYGEN_RETURN
+            }
+            Sent::Raised(raised) => {
+                result.write(ptr::null_mut());
+                PyErr::from_value(raised.into_any()).restore(py);
+                ffi::PySendResult::PYGEN_ERROR
+            }
+        }
+    }
+}
+
+/// Fill the slots. Called once, when the module is made, before anyone can have subclassed.
+pub(super) fn fill_slots(py: Python<'_>) {
+    let deferred = Deferred::type_object_raw(py);
+    let failure = FailureBase::type_object_raw(py);
+    let awaiting = Awaiting::type_object_raw(py);
+    // SAFETY: the three are heap types of ours, complete, alive for good and not yet visible to
+    // any other code. The functions have the signatures and keep the contracts of their slots;
+    // `AWAITING_ASYNC` is never written. `PyType_Modified` tells the interpreter's caches.
+    unsafe {
+        DEFERRED_INIT.remember(deferred);
+        FAILURE_INIT.remember(failure);
+        (*deferred).tp_new = Some(deferred_new);
+        (*deferred).tp_vectorcall = Some(deferred_vectorcall);
+        (*deferred).tp_finalize = Some(deferred_finalize);
+        (*failure).tp_new = Some(failure_new);
+        (*awaiting).tp_as_async = &raw mut AWAITING_ASYNC;
+        ffi::PyType_Modified(deferred);
+        ffi::PyType_Modified(failure);
+        ffi::PyType_Modified(awaiting);
+    }
+}

@@ -1,0 +1,105 @@
+//! The functions that make Deferreds of results, failures and calls.
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use super::deferred::{self, Deferred, reason_of};
+use super::failure;
+use super::ffi;
+use super::generator;
+use super::outcome::{Chain, Outcome, as_deferred, classify};
+use super::report;
+
+/// Return a Deferred that has been fired with this result.
+#[pyfunction]
+pub(super) fn succeed<'py>(result: Bound<'py, PyAny>) -> PyResult<Bound<'py, Deferred>> {
+    let py = result.py();
+    made(ffi::new_deferred(py, Chain::fired(classify(result)?))?)
+}
+
+/// Return a Deferred that has been fired with this failure: a Failure, an exception, or, if left
+/// out, the exception that is being handled.
+///
+/// Raises NoCurrentExceptionError if nothing is given and no exception is being handled.
+#[pyfunction]
+#[pyo3(signature = (result=None))]
+pub(super) fn fail<'py>(
+    py: Python<'py>,
+    result: Option<Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, Deferred>> {
+    let deferred = made(ffi::new_deferred(py, Chain::new(None))?)?;
+    let outcome = reason_of(py, result, || ffi::debugging(&deferred))?;
+    deferred::fire(&deferred, outcome)?;
+    Ok(deferred)
+}
+
+fn failed<'py>(error: PyErr, py: Python<'py>, capture_vars: bool) -> PyResult<Bound<'py, Deferred>> {
+    let raised = ffi::into_raised(py)(error);
+    let reason = failure::from_raised(raised, capture_vars)?;
+    let deferred = made(ffi::new_deferred(py, Chain::new(None))?)?;
+    deferred::fire(&deferred, Outcome::Failure(reason.unbind()))?;
+    Ok(deferred)
+}
+
+#[inline]
+fn made<'py>(deferred: Bound<'py, Deferred>) -> PyResult<Bound<'py, Deferred>> {
+    if ffi::debugging(&deferred)? {
+        report::remember_creator(&deferred)?;
+    }
+    Ok(deferred)
+}
+
+/// Call a function with the other arguments, and return a Deferred that has been fired with what
+/// it returned or raised.
+#[pyfunction]
+#[pyo3(signature = (callable, *args, **kwargs))]
+pub(super) fn execute<'py>(
+    callable: &Bound<'py, PyAny>,
+    args: &Bound<'py, PyTuple>,
+    kwargs: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, Deferred>> {
+    match callable.call(args, kwargs) {
+        Ok(result) => succeed(result),
+        Err(error) => failed(error, callable.py(), false),
+    }
+}
+
+/// Call a function with the other arguments, and return a Deferred for what it comes to: a
+/// Deferred that it returns, as it is; what a coroutine that it returns comes to; a Failure or
+/// what it raises, as a failure; anything else, as a result.
+#[pyfunction]
+#[pyo3(name = "maybeDeferred", signature = (f, *args, **kwargs))]
+pub(super) fn maybe_deferred<'py>(
+    f: &Bound<'py, PyAny>,
+    args: &Bound<'py, PyTuple>,
+    kwargs: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = f.py();
+    let deferred = match f.call(args, kwargs) {
+        Err(error) => {
+            let debug = py.get_type::<Deferred>().getattr(intern!(py, "debug"))?.is_truthy()?;
+            failed(error, py, debug)?
+        }
+        Ok(result) if as_deferred(&result).is_some() => return Ok(result),
+        Ok(result) if failure::is_failure(&result)? => fail(py, Some(result))?,
+        Ok(result) if result.get_type().is(generator::coroutine_type(py)?) => {
+            generator::start(result)?
+        }
+        Ok(result) => succeed(result)?,
+    };
+    Ok(deferred.into_any())
+}
+
+/// Return what is given.
+#[pyfunction]
+pub(super) fn passthru<'py>(arg: Bound<'py, PyAny>) -> Bound<'py, PyAny> {
+    arg
+}
+
+/// Return the Failure that is given.
+#[pyfunction]
+#[pyo3(name = "_failthru")]
+pub(super) fn failthru<'py>(arg: Bound<'py, PyAny>) -> Bound<'py, PyAny> {
+    arg
+}

@@ -1,0 +1,520 @@
+//! `inlineCallbacks` and coroutines: running a generator from one Deferred to the next.
+
+use pyo3::exceptions::{PyAssertionError, PyException, PyStopIteration, PyTypeError};
+use pyo3::gc::PyVisit;
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple, PyType};
+use pyo3::sync::PyOnceLock;
+use pyo3::{PyTraverseError, create_exception, intern};
+
+use super::cell::Shared;
+use super::deferred::{self, Deferred};
+use super::failure;
+use super::ffi::{self, Sent};
+use super::gc::{self, Remains, Traverse};
+use super::names;
+use super::outcome::{
+    self, Chain, Link, Outcome, Raised, as_deferred, classify, into_object,
+};
+use super::report;
+use super::run::{self, Later, Next, Stack, Waiter, Work};
+
+create_exception!(
+    deferrous,
+    NotACoroutineError,
+    PyTypeError,
+    "Something that is no coroutine was given where one is needed."
+);
+create_exception!(
+    deferrous,
+    _InternalInlineCallbacksCancelledError,
+    PyException,
+    "What the Deferred of a generator comes to while the generator is being cancelled."
+);
+
+// Twisted's name for it; programs that catch every BaseException know it.
+#[allow(non_camel_case_types)]
+mod return_value {
+    pyo3::create_exception!(
+        deferrous,
+        _DefGen_Return,
+        pyo3::exceptions::PyBaseException,
+        "How returnValue leaves a generator, with the value as its argument."
+    );
+}
+pub(super) use return_value::_DefGen_Return;
+
+/// A generator or coroutine that is being run.
+///
+/// Stands as a waiter in the chain of the Deferred that it waits for, and as the canceller of the
+/// Deferred that it will fire.
+#[pyclass(name = "_Task", module = "deferrous", frozen)]
+pub(super) struct Task {
+    state: Shared<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// None when it has ended.
+    generator: Option<Py<PyAny>>,
+    /// The context that it runs in.
+    context: Option<Py<PyAny>>,
+    /// What to fire when it ends. None only in a task that is being taken apart.
+    deferred: Option<Py<Deferred>>,
+    /// What it waited for last.
+    waiting_on: Option<Py<Deferred>>,
+    /// Whether it looks on while the Deferred that it has yielded is run.
+    looking: bool,
+    /// What that Deferred came to.
+    seen: Option<Outcome>,
+}
+
+impl State {
+    fn traverse(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.generator)?;
+        visit.call(&self.context)?;
+        visit.call(&self.deferred)?;
+        visit.call(&self.waiting_on)?;
+        self.seen.as_ref().map_or(Ok(()), |seen| seen.traverse(visit))
+    }
+}
+
+impl Task {
+    fn with<R>(&self, py: Python<'_>, transition: impl FnOnce(&mut State) -> R) -> R {
+        self.state.with(py, transition)
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        let state = std::mem::replace(&mut self.state, Shared::new(State::default()));
+        gc::let_go(Remains::Task(TaskRemains(state.into_inner())));
+    }
+}
+
+/// What a task leaves when it dies.
+#[allow(dead_code, reason = "held to be dropped")]
+pub(super) struct TaskRemains(State);
+
+#[pymethods]
+impl Task {
+    /// As the canceller of its Deferred.
+    fn __call__<'py>(slf: &Bound<'py, Self>, deferred: Bound<'py, Deferred>) -> PyResult<()> {
+        if begin_cancel(slf, &deferred)? { run::run(Work::Run(deferred)) } else { Ok(()) }
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.state.during_gc().traverse(visit)
+    }
+
+    fn __clear__(slf: &Bound<'_, Self>) {
+        let state = slf.get().with(slf.py(), std::mem::take);
+        drop(state);
+    }
+}
+
+/// Stands in front of the chain of a task's Deferred while the task is cancelled.
+#[pyclass(name = "_TaskCancel", module = "deferrous", frozen)]
+pub(super) struct TaskCancel {
+    task: Py<Task>,
+}
+
+#[pymethods]
+impl TaskCancel {
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.task)
+    }
+}
+
+/// A task as a callback, for Deferreds that insist on being given one.
+#[pyclass(name = "_TaskCallback", module = "deferrous", frozen)]
+struct TaskCallback {
+    task: Py<Task>,
+}
+
+#[pymethods]
+impl TaskCallback {
+    fn __call__(slf: &Bound<'_, Self>, result: Bound<'_, PyAny>) -> PyResult<()> {
+        let task = slf.get().task.bind(slf.py()).clone();
+        let outcome = classify(result)?;
+        match see(&task, outcome) {
+            None => Ok(()),
+            Some(outcome) => run::run(Work::Resume(task, outcome)),
+        }
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.task)
+    }
+}
+
+/// Run a generator or coroutine up to the first Deferred that has no result.
+///
+/// Returns the Deferred for what it will return or raise.
+#[pyfunction]
+#[pyo3(name = "_cancellableInlineCallbacks")]
+pub(super) fn start<'py>(generator: Bound<'py, PyAny>) -> PyResult<Bound<'py, Deferred>> {
+    let (task, deferred) = prepare(generator)?;
+    run::run(Work::Resume(task, Outcome::Taken))?;
+    Ok(deferred)
+}
+
+fn prepare<'py>(
+    generator: Bound<'py, PyAny>,
+) -> PyResult<(Bound<'py, Task>, Bound<'py, Deferred>)> {
+    let py = generator.py();
+    let context = ffi::copy_context(py)?;
+    let deferred = ffi::new_deferred(py, Chain::new(None))?;
+    let state = State {
+        generator: Some(generator.unbind()),
+        context: Some(context.unbind()),
+        deferred: Some(deferred.clone().unbind()),
+        ..State::default()
+    };
+    let task = Bound::new(py, Task { state: Shared::new(state) })?;
+    if ffi::debugging(&deferred)? {
+        report::remember_creator(&deferred)?;
+    }
+    let canceller = task.as_any().clone().unbind();
+    let before = deferred.get().chain(py, |chain| chain.replace_canceller(Some(canceller)));
+    drop(before);
+    Ok((task, deferred))
+}
+
+/// Run something that is to be a coroutine or generator.
+///
+/// # Errors
+///
+/// `NotACoroutineError`
+pub(super) fn from_coroutine(coro: Bound<'_, PyAny>) -> PyResult<Bound<'_, Deferred>> {
+    if is_coroutine_or_generator(&coro)? {
+        return start(coro);
+    }
+    Err(NotACoroutineError::new_err(format!("{} is not a coroutine", coro.repr()?)))
+}
+
+/// Make a Deferred of a coroutine that awaits Deferreds.
+///
+/// A Deferred is returned as it is. Raises NotACoroutineError for anything else.
+#[pyfunction]
+#[pyo3(name = "ensureDeferred")]
+pub(super) fn ensure_deferred<'py>(coro: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    if as_deferred(&coro).is_some() {
+        return Ok(coro);
+    }
+    if is_coroutine_or_generator(&coro)? {
+        return Ok(start(coro)?.into_any());
+    }
+    Err(NotACoroutineError::new_err(format!("{} is not a coroutine or a Deferred", coro.repr()?)))
+}
+
+/// The type of what `async def` makes.
+pub(super) fn coroutine_type(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
+    static TYPE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    TYPE.import(py, "types", "CoroutineType")
+}
+
+fn generator_type(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
+    static TYPE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    TYPE.import(py, "types", "GeneratorType")
+}
+
+fn is_coroutine_or_generator(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let py = object.py();
+    let kind = object.get_type();
+    if kind.is(coroutine_type(py)?) || kind.is(generator_type(py)?) {
+        return Ok(true);
+    }
+    if object.is_none()
+        || object.is_exact_instance_of::<PyInt>()
+        || object.is_exact_instance_of::<PyString>()
+        || object.is_exact_instance_of::<PyBool>()
+        || object.is_exact_instance_of::<PyBytes>()
+        || object.is_exact_instance_of::<PyFloat>()
+        || object.is_exact_instance_of::<PyTuple>()
+        || object.is_exact_instance_of::<PyList>()
+        || object.is_exact_instance_of::<PyDict>()
+    {
+        return Ok(false);
+    }
+    names::IS_COROUTINE.get(py)?.call1((object,))?.is_truthy()
+}
+
+/// Resume the generator of a task with an outcome, as often as what it yields is there at once.
+pub(super) fn resume<'py>(
+    task: Bound<'py, Task>,
+    outcome: Outcome,
+    stack: &mut Stack<'py>,
+) -> PyResult<Next<'py>> {
+    let py = task.py();
+    let mut outcome = outcome;
+    let (generator, context) = task.get().with(py, |state| {
+        (
+            state.generator.as_ref().map(|it| it.bind(py).clone()),
+            state.context.as_ref().map(|it| it.bind(py).clone()),
+        )
+    });
+    let (Some(generator), Some(context)) = (generator, context) else {
+        // It has ended, or the collector has taken it apart: there is nothing to resume.
+        return Ok(Next::Done);
+    };
+    loop {
+        let sent = match outcome {
+            Outcome::Failure(reason) => {
+                let reason = reason.into_bound(py);
+                ffi::in_context(&context, || throw(&generator, reason))
+            }
+            outcome => {
+                let value = into_object(py, outcome);
+                ffi::in_context(&context, || ffi::send(&generator, &value))
+            }
+        };
+        let object = match sent.unwrap_or_else(Sent::Raised) {
+            Sent::Yielded(object) => object,
+            Sent::Returned(object) => {
+                drop((generator, context));
+                return finish(&task, classify(object));
+            }
+            Sent::Raised(raised) => {
+                drop((generator, context));
+                return ended_by(&task, raised);
+            }
+        };
+        outcome = if let Some(deferred) = as_deferred(&object) {
+            match take_if_there(deferred)? {
+                Some(outcome) => outcome,
+                None => return wait(task, deferred.clone(), stack),
+            }
+        } else if is_coroutine_or_generator(&object)? {
+            let (inner, deferred) = prepare(object)?;
+            stack.push(Later::Wait(task, deferred));
+            return Ok(Next::Do(Work::Resume(inner, Outcome::Taken)));
+        } else {
+            match classify(object) {
+                Ok(outcome) => outcome,
+                Err(error) => outcome::failed(ffi::into_raised(py)(error), false)?,
+            }
+        };
+    }
+}
+
+/// Throw a failure into a generator.
+fn throw<'py>(generator: &Bound<'py, PyAny>, reason: Bound<'py, PyAny>) -> Sent<'py> {
+    let py = generator.py();
+    let thrown = || -> Result<Bound<'py, PyAny>, Raised<'py>> {
+        let class = names::failure_class(py).map_err(ffi::into_raised(py))?;
+        if reason.get_type_ptr() != class.as_type_ptr() {
+            let throw = intern!(py, "throwExceptionIntoGenerator");
+            return ffi::call_method_one(&reason, throw, generator);
+        }
+        let exception = failure::to_raise(&reason).map_err(ffi::into_raised(py))?;
+        ffi::call_method_one(generator, intern!(py, "throw"), &exception)
+    };
+    match thrown() {
+        Ok(object) => Sent::Yielded(object),
+        Err(raised) if raised.is_instance_of::<PyStopIteration>() => {
+            match raised.getattr(intern!(py, "value")) {
+                Ok(value) => Sent::Returned(value),
+                Err(error) => Sent::Raised(ffi::into_raised(py)(error)),
+            }
+        }
+        Err(raised) => Sent::Raised(raised),
+    }
+}
+
+/// The outcome of a Deferred that has one and nothing to do with it. The Deferred's is None then,
+/// as after a callback that returned None.
+#[inline]
+fn take_if_there(deferred: &Bound<'_, Deferred>) -> PyResult<Option<Outcome>> {
+    let py = deferred.py();
+    if deferred.get_type_ptr() != py.get_type::<Deferred>().as_type_ptr() {
+        return Ok(None);
+    }
+    let taken = deferred.get().chain(py, |chain| {
+        if !chain.is_at_rest() {
+            return None;
+        }
+        chain.mark_handled();
+        let chained_to = chain.replace_chained_to(None);
+        Some((chained_to, chain.replace_outcome(Outcome::Taken)))
+    });
+    match taken {
+        None => Ok(None),
+        Some((chained_to, outcome)) => {
+            drop(chained_to);
+            report::forget(deferred)?;
+            Ok(Some(outcome))
+        }
+    }
+}
+
+/// Have a task wait for a Deferred.
+pub(super) fn wait<'py>(
+    task: Bound<'py, Task>,
+    deferred: Bound<'py, Deferred>,
+    stack: &mut Stack<'py>,
+) -> PyResult<Next<'py>> {
+    let py = task.py();
+    if let Some(outcome) = take_if_there(&deferred)? {
+        return Ok(Next::Do(Work::Resume(task, outcome)));
+    }
+    let add_both = intern!(py, "addBoth");
+    if deferred::overrides(&deferred, add_both) {
+        task.get().with(py, |state| state.looking = true);
+        let callback = TaskCallback { task: task.clone().unbind() };
+        let added = deferred.call_method1(add_both, (callback,));
+        if let Err(error) = added {
+            task.get().with(py, |state| state.looking = false);
+            return Err(error);
+        }
+        return look(task, deferred);
+    }
+    let waiter = Waiter::task(&task);
+    let runnable = deferred.get().chain(py, |chain| {
+        chain.add(Link::Deliver(waiter));
+        chain.is_runnable()
+    });
+    if !runnable {
+        set_waiting_on(&task, deferred);
+        return Ok(Next::Done);
+    }
+    task.get().with(py, |state| state.looking = true);
+    stack.push(Later::Look(task, deferred.clone()));
+    Ok(Next::Do(Work::Run(deferred)))
+}
+
+fn set_waiting_on(task: &Bound<'_, Task>, deferred: Bound<'_, Deferred>) {
+    let deferred = deferred.unbind();
+    let before = task.get().with(task.py(), |state| state.waiting_on.replace(deferred));
+    drop(before);
+}
+
+/// The Deferred that a task has yielded was run. Go on if that gave it what it waits for.
+pub(super) fn look<'py>(
+    task: Bound<'py, Task>,
+    deferred: Bound<'py, Deferred>,
+) -> PyResult<Next<'py>> {
+    let seen = task.get().with(task.py(), |state| {
+        state.looking = false;
+        state.seen.take()
+    });
+    match seen {
+        Some(outcome) => Ok(Next::Do(Work::Resume(task, outcome))),
+        None => {
+            set_waiting_on(&task, deferred);
+            Ok(Next::Done)
+        }
+    }
+}
+
+/// Let a task have an outcome if it looks on, or return it.
+fn see(task: &Bound<'_, Task>, outcome: Outcome) -> Option<Outcome> {
+    let (outcome, before) = task.get().with(task.py(), |state| {
+        if state.looking { (None, state.seen.replace(outcome)) } else { (Some(outcome), None) }
+    });
+    drop(before);
+    outcome
+}
+
+/// The Deferred that a task waits for has an outcome for it, as part of its run.
+pub(super) fn deliver<'py>(
+    task: Bound<'py, Task>,
+    giver: Bound<'py, Deferred>,
+    outcome: Outcome,
+    stack: &mut Stack<'py>,
+) -> PyResult<Next<'py>> {
+    stack.push(Later::Settle(giver, Outcome::Taken));
+    match see(&task, outcome) {
+        None => Ok(Next::Done),
+        Some(outcome) => Ok(Next::Do(Work::Resume(task, outcome))),
+    }
+}
+
+/// The generator of a task has raised.
+#[cold]
+fn ended_by<'py>(task: &Bound<'py, Task>, raised: Raised<'py>) -> PyResult<Next<'py>> {
+    let py = task.py();
+    if raised.is_exact_instance_of::<_DefGen_Return>() {
+        let traceback = raised.getattr(intern!(py, "__traceback__"))?;
+        let warned = names::WARN_RETURN_VALUE.get(py)?.call1((traceback,));
+        let value = raised.getattr(intern!(py, "args"))?.get_item(0)?;
+        drop(raised);
+        warned?;
+        return finish(task, classify(value));
+    }
+    let deferred = task.get().with(py, |state| state.deferred.as_ref().map(|it| it.clone_ref(py)));
+    let capture_vars = match deferred {
+        Some(deferred) => ffi::debugging(deferred.bind(py))?,
+        None => false,
+    };
+    finish(task, outcome::failed(raised, capture_vars))
+}
+
+/// Fire the Deferred of a task that has ended.
+fn finish<'py>(task: &Bound<'py, Task>, outcome: PyResult<Outcome>) -> PyResult<Next<'py>> {
+    let py = task.py();
+    let outcome = match outcome {
+        Ok(outcome) => outcome,
+        Err(error) => outcome::failed(ffi::into_raised(py)(error), false)?,
+    };
+    let (generator, context, deferred) = task.get().with(py, |state| {
+        let deferred = state.deferred.as_ref().map(|it| it.bind(py).clone());
+        (state.generator.take(), state.context.take(), deferred)
+    });
+    drop((generator, context));
+    match deferred {
+        Some(deferred) if deferred::begin_fire(&deferred, outcome)? => {
+            Ok(Next::Do(Work::Run(deferred)))
+        }
+        _ => Ok(Next::Done),
+    }
+}
+
+/// Fire a task's Deferred as cancelled, with the cancelling of the task in front of its chain.
+/// True if the Deferred has to be run then.
+fn begin_cancel<'py>(task: &Bound<'py, Task>, deferred: &Bound<'py, Deferred>) -> PyResult<bool> {
+    let py = task.py();
+    let cancel = Bound::new(py, TaskCancel { task: task.clone().unbind() })?;
+    let reason = failure::of_new(_InternalInlineCallbacksCancelledError::new_err(()), py)?;
+    let waiter = Waiter::task_cancel(cancel);
+    deferred.get().chain(py, |chain| chain.add_front(Link::Deliver(waiter)));
+    deferred::begin_fire(deferred, Outcome::Failure(reason.unbind()))
+}
+
+/// Ask a task to end, as the canceller of its Deferred.
+pub(super) fn ask_to_cancel<'py>(
+    task: &Bound<'py, Task>,
+    deferred: Bound<'py, Deferred>,
+) -> PyResult<Next<'py>> {
+    if begin_cancel(task, &deferred)? {
+        return Ok(Next::Do(Work::Run(deferred)));
+    }
+    Ok(Next::Done)
+}
+
+/// Cancel what a task waits for, as part of the run of the Deferred that was cancelled. What the
+/// generator makes of that goes to a new Deferred, for which the old one then waits.
+pub(super) fn cancel<'py>(
+    cancel: &Bound<'py, TaskCancel>,
+    giver: Bound<'py, Deferred>,
+    stack: &mut Stack<'py>,
+) -> PyResult<Next<'py>> {
+    let py = cancel.py();
+    let task = cancel.get().task.bind(py);
+    let deferred = ffi::new_deferred(py, Chain::new(Some(task.as_any().clone().unbind())))?;
+    if ffi::debugging(&deferred)? {
+        report::remember_creator(&deferred)?;
+    }
+    let next = deferred.clone().unbind();
+    let (before, waiting_on) = task.get().with(py, |state| {
+        let waiting_on = state.waiting_on.as_ref().map(|it| it.bind(py).clone());
+        (state.deferred.replace(next), waiting_on)
+    });
+    drop(before);
+    stack.push(Later::Settle(giver, Outcome::Deferred(deferred.unbind())));
+    match waiting_on {
+        Some(waiting_on) => Ok(Next::Do(Work::Cancel(waiting_on))),
+        // A generator that cancels itself before it has waited for anything.
+        None => Err(PyAssertionError::new_err(())),
+    }
+}

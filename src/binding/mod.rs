@@ -1,0 +1,21 @@
+//! The core's Deferred as Python sees it: the hands that call what the core says is to be called.
+//!
+//! A value's way: `callback(x)` ([`deferred`]) → `fire` (core) → the trampoline ([`run`]) → `turn`
+//! (core) → the call ([`callback`]) → `settle` (core) → … → rest. A yielded Deferred's way:
+//! [`generator`] takes its outcome if it is there, else leaves its task as a waiter, to which the
+//! trampoline delivers. Nobody else touches the state.
+
+mod awaiting;
+mod callback;
+mod cell;
+mod deferred;
+mod failure;
+mod ffi;
+mod functions;
+mod gc;
+mod generator;
+mod module;
+mod names;
+mod outcome;
+mod report;
+mod run;

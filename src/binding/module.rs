@@ -1,0 +1,41 @@
+//! The extension module `deferrous._deferrous`.
+
+use pyo3::prelude::*;
+
+/// The native half of deferrous. Import `deferrous` instead.
+// The state of Deferreds is guarded by the GIL; a free-threaded interpreter turns it on for us.
+#[pymodule(gil_used = true)]
+mod _deferrous {
+    use pyo3::prelude::*;
+    use pyo3::types::{PyDict, PyModule};
+
+    use super::super::{deferred, ffi, names};
+
+    #[pymodule_export]
+    use super::super::deferred::{
+        AlreadyCalledError, CancelledError, Deferred, TimeoutError, get_debugging, set_debugging,
+    };
+    #[pymodule_export]
+    use super::super::failure::{FailureBase, NoCurrentExceptionError, failure_count};
+    #[pymodule_export]
+    use super::super::functions::{execute, fail, failthru, maybe_deferred, passthru, succeed};
+    #[pymodule_export]
+    use super::super::generator::{
+        _DefGen_Return, _InternalInlineCallbacksCancelledError, NotACoroutineError,
+        ensure_deferred, start,
+    };
+
+    /// Say in which module's namespace `DebugInfo` is to be looked up.
+    #[pyfunction]
+    fn set_namespace(namespace: Bound<'_, PyDict>) {
+        names::set_namespace(namespace);
+    }
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        let py = module.py();
+        ffi::fill_slots(py);
+        module.add("_DEFERRED_SUBCLASSES", deferred::subclasses(py)?)?;
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+}

@@ -1,0 +1,88 @@
+//! How something ended, in Python objects.
+
+use pyo3::exceptions::PyBaseException;
+use pyo3::prelude::*;
+
+use super::deferred::Deferred;
+use super::failure;
+use crate::core;
+
+/// The types that a chain of Python objects is made of.
+pub(super) struct Objects;
+
+impl core::Kinds for Objects {
+    type Value = Py<PyAny>;
+    /// An instance of `Failure`, or something that passes for one.
+    type Failure = Py<PyAny>;
+    type Callback = super::callback::Callback;
+    type Deferred = Py<Deferred>;
+    type Waiter = super::run::Waiter;
+    /// A callable, or the [`Task`](super::generator::Task) whose generator is to be cancelled.
+    type Canceller = Py<PyAny>;
+}
+
+pub(super) type Chain = core::Chain<Objects>;
+pub(super) type Link = core::Link<Objects>;
+pub(super) type Outcome = core::Outcome<Objects>;
+
+/// An exception that was raised, no longer in flight.
+pub(super) type Raised<'py> = Bound<'py, PyBaseException>;
+
+/// Decide what an object is as an outcome.
+///
+/// # Errors
+///
+/// What the object's own `__class__` raises when it is asked.
+#[inline]
+pub(super) fn classify(object: Bound<'_, PyAny>) -> PyResult<Outcome> {
+    if object.is_none() {
+        Ok(Outcome::Value(object.unbind()))
+    } else if let Some(deferred) = as_deferred(&object) {
+        Ok(Outcome::Deferred(deferred.clone().unbind()))
+    } else if failure::is_failure(&object)? {
+        Ok(Outcome::Failure(object.unbind()))
+    } else {
+        Ok(Outcome::Value(object.unbind()))
+    }
+}
+
+/// The object as a Deferred, if it is one.
+#[inline]
+pub(super) fn as_deferred<'a, 'py>(object: &'a Bound<'py, PyAny>) -> Option<&'a Bound<'py, Deferred>> {
+    match object.cast_exact::<Deferred>() {
+        Ok(deferred) => Some(deferred),
+        Err(_) => object.cast::<Deferred>().ok(),
+    }
+}
+
+/// The same outcome once more.
+#[inline]
+pub(super) fn share(py: Python<'_>, outcome: &Outcome) -> Outcome {
+    match outcome {
+        Outcome::Empty => Outcome::Empty,
+        Outcome::Taken => Outcome::Taken,
+        Outcome::Value(value) => Outcome::Value(value.clone_ref(py)),
+        Outcome::Failure(failure) => Outcome::Failure(failure.clone_ref(py)),
+        Outcome::Deferred(deferred) => Outcome::Deferred(deferred.clone_ref(py)),
+    }
+}
+
+/// The outcome as the object that a callback gets. An outcome that was taken leaves `None`.
+#[inline]
+pub(super) fn into_object(py: Python<'_>, outcome: Outcome) -> Bound<'_, PyAny> {
+    match outcome {
+        Outcome::Empty | Outcome::Taken => py.None().into_bound(py),
+        Outcome::Value(object) | Outcome::Failure(object) => object.into_bound(py),
+        Outcome::Deferred(deferred) => deferred.into_bound(py).into_any(),
+    }
+}
+
+/// A failure made of an exception that was raised.
+///
+/// # Errors
+///
+/// Only where memory has run out, or where a program has replaced `Failure.__init__` by something
+/// that raises.
+pub(super) fn failed(raised: Raised<'_>, capture_vars: bool) -> PyResult<Outcome> {
+    Ok(Outcome::Failure(failure::from_raised(raised, capture_vars)?.unbind()))
+}

@@ -1,0 +1,468 @@
+//! The trampoline: does what the core says is to be done next.
+//!
+//! All that can follow from firing, cancelling or resuming is work on one stack, so that nothing
+//! recurses: not a Deferred chained to a Deferred, not a generator that ends and so resumes the
+//! one that waits for it, not the cancelling of one that waits for one that waits. Only a
+//! callback that itself fires a Deferred gets a trampoline of its own, as it must: to Python, what
+//! it calls is done when the call returns.
+
+use pyo3::gc::PyVisit;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyTuple};
+use pyo3::{PyTraverseError, intern};
+
+use super::callback::Callback;
+use super::deferred::{self, CancelledError, Deferred};
+use super::ffi;
+use super::generator::{self, Task, TaskCancel};
+use super::names;
+use super::outcome::{self, Link, Outcome, classify, into_object, share};
+use super::report;
+use crate::core::{Cancel, Turn};
+
+/// Something to be done.
+pub(super) enum Work<'py> {
+    /// Run the links of a Deferred that has fired.
+    Run(Bound<'py, Deferred>),
+    /// Cancel a Deferred by its `cancel` method.
+    Cancel(Bound<'py, Deferred>),
+    /// Cancel a Deferred whose `cancel` method is ours.
+    CancelHere(Bound<'py, Deferred>),
+    /// Resume the generator of a task with what it waited for.
+    Resume(Bound<'py, Task>, Outcome),
+}
+
+/// Something to be done when what stands above it on the stack has been done.
+pub(super) enum Later<'py> {
+    /// Go on with the links of a Deferred, after the one that was chained to it had its turn.
+    GoOn(Bound<'py, Deferred>),
+    /// Settle a link of a Deferred with this, or with the failure of what was done above.
+    Settle(Bound<'py, Deferred>, Outcome),
+    /// See whether the task has been given what this Deferred came to.
+    Look(Bound<'py, Task>, Bound<'py, Deferred>),
+    /// Have the task wait for a Deferred.
+    Wait(Bound<'py, Task>, Bound<'py, Deferred>),
+    /// The canceller of a Deferred has been asked.
+    Asked(Bound<'py, Deferred>),
+}
+
+/// What follows from doing something.
+pub(super) enum Next<'py> {
+    /// This is to be done first, as part of it.
+    Do(Work<'py>),
+    /// Go on with the links of this Deferred, whose link was settled.
+    Links(Bound<'py, Deferred>),
+    /// It is done.
+    Done,
+    /// A run has met a paused Deferred. It is over, for those it came from, too.
+    Abandoned,
+}
+
+/// What is still to be done, last in, first out.
+pub(super) type Stack<'py> = Vec<Later<'py>>;
+
+/// Something that waits in a chain without being a callback.
+///
+/// A [`Task`] or a [`TaskCancel`]; in one word, to keep links small.
+pub(super) struct Waiter(Py<PyAny>);
+
+impl Waiter {
+    /// A task that waits for the outcome.
+    #[inline]
+    pub(super) fn task(task: &Bound<'_, Task>) -> Self {
+        Self(task.as_any().clone().unbind())
+    }
+
+    /// The cancelling of a task.
+    pub(super) fn task_cancel(cancel: Bound<'_, TaskCancel>) -> Self {
+        Self(cancel.into_any().unbind())
+    }
+
+    /// Show what is held to the garbage collector.
+    pub(super) fn traverse(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.0)
+    }
+
+    /// Let it have an outcome. What it does with it is part of the run of `giver`.
+    fn deliver<'py>(
+        self,
+        giver: Bound<'py, Deferred>,
+        outcome: Outcome,
+        stack: &mut Stack<'py>,
+    ) -> PyResult<Next<'py>> {
+        let waiter = self.0.into_bound(giver.py());
+        match waiter.cast_into_exact::<Task>() {
+            Ok(task) => generator::deliver(task, giver, outcome, stack),
+            Err(other) => {
+                drop(outcome);
+                let cancel = other.into_inner().cast_into::<TaskCancel>()?;
+                generator::cancel(&cancel, giver, stack)
+            }
+        }
+    }
+}
+
+/// Do something, and all that follows from it.
+///
+/// # Errors
+///
+/// What the outermost piece of work raises: the canceller of a Deferred to be cancelled, the
+/// Deferred of a generator that was fired by somebody else. Whatever callbacks raise stays in
+/// their chains.
+pub(super) fn run(work: Work<'_>) -> PyResult<()> {
+    let mut stack = Stack::new();
+    let mut next = perform(work, &mut stack);
+    loop {
+        next = match next {
+            Ok(Next::Do(work)) => perform(work, &mut stack),
+            Ok(Next::Links(deferred)) => links(deferred, &mut stack),
+            Ok(Next::Done) => match stack.pop() {
+                None => return Ok(()),
+                Some(later) => resume(later, &mut stack),
+            },
+            Ok(Next::Abandoned) => {
+                // Those that came before in the same run are left as they are.
+                while let Some(Later::GoOn(_)) = stack.last() {
+                    stack.pop();
+                }
+                Ok(Next::Done)
+            }
+            Err(error) => match stack.pop() {
+                None => return Err(error),
+                Some(Later::Settle(deferred, _)) => settle_with_error(deferred, error),
+                Some(_) => Err(error),
+            },
+        };
+    }
+}
+
+fn perform<'py>(work: Work<'py>, stack: &mut Stack<'py>) -> PyResult<Next<'py>> {
+    match work {
+        Work::Run(deferred) => {
+            if deferred.get().chain(deferred.py(), |chain| chain.running()) {
+                return Ok(Next::Done);
+            }
+            enter(deferred, stack)
+        }
+        Work::Cancel(deferred) => {
+            let cancel = intern!(deferred.py(), "cancel");
+            if deferred::overrides(&deferred, cancel) {
+                deferred.call_method0(cancel)?;
+                return Ok(Next::Done);
+            }
+            cancel_here(deferred, stack)
+        }
+        Work::CancelHere(deferred) => cancel_here(deferred, stack),
+        Work::Resume(task, outcome) => generator::resume(task, outcome, stack),
+    }
+}
+
+fn resume<'py>(later: Later<'py>, stack: &mut Stack<'py>) -> PyResult<Next<'py>> {
+    match later {
+        Later::GoOn(deferred) => enter(deferred, stack),
+        Later::Settle(deferred, outcome) => settle(deferred, outcome),
+        Later::Look(task, deferred) => generator::look(task, deferred),
+        Later::Wait(task, deferred) => generator::wait(task, deferred, stack),
+        Later::Asked(deferred) => {
+            if deferred.get().chain(deferred.py(), |chain| chain.called()) {
+                return Ok(Next::Done);
+            }
+            fail_cancelled(deferred)
+        }
+    }
+}
+
+/// Begin a run, or come back to one.
+#[inline]
+fn enter<'py>(deferred: Bound<'py, Deferred>, stack: &mut Stack<'py>) -> PyResult<Next<'py>> {
+    match deferred.get().chain(deferred.py(), |chain| chain.enter()) {
+        Err(_paused) => Ok(Next::Abandoned),
+        Ok(chained_to) => {
+            drop(chained_to);
+            links(deferred, stack)
+        }
+    }
+}
+
+/// The next turn of a Deferred, with a hold on what it needs.
+enum Step {
+    Call(Callback, Option<Callback>, Outcome),
+    Deliver(Waiter, Outcome),
+    Continue(Py<Deferred>, Outcome),
+    Skip(Link),
+    Pass(Link, Outcome),
+    /// No link is left, and the outcome is a failure or not.
+    Rest(bool),
+}
+
+#[inline]
+fn step(deferred: &Bound<'_, Deferred>) -> Step {
+    let py = deferred.py();
+    deferred.get().chain(py, |chain| {
+        match chain.turn() {
+            Turn::Call { callback, spare, outcome } => {
+                return Step::Call(callback, spare, share(py, outcome));
+            }
+            Turn::Deliver(waiter, outcome) => return Step::Deliver(waiter, share(py, outcome)),
+            Turn::Continue(other, outcome) => return Step::Continue(other, outcome),
+            Turn::Skip(link) => return Step::Skip(link),
+            Turn::Pass(link, outcome) => return Step::Pass(link, outcome),
+            Turn::Rest => {}
+        }
+        Step::Rest(chain.unhandled())
+    })
+}
+
+/// Run the links of a Deferred until none is left, or something else has to be done first.
+fn links<'py>(
+    mut deferred: Bound<'py, Deferred>,
+    stack: &mut Stack<'py>,
+) -> PyResult<Next<'py>> {
+    let py = deferred.py();
+    loop {
+        match step(&deferred) {
+            Step::Call(callback, spare, outcome) => {
+                drop(spare);
+                let outcome = call(&deferred, &callback, into_object(py, outcome))?;
+                drop(callback);
+                if let Some(next) = take_up(&deferred, outcome)? {
+                    return Ok(next);
+                }
+            }
+            Step::Skip(link) => drop(link),
+            Step::Pass(link, outcome) => {
+                drop(link);
+                if let Some(next) = take_up(&deferred, outcome)? {
+                    return Ok(next);
+                }
+            }
+            Step::Continue(other, outcome) => {
+                report::forget(&deferred)?;
+                let other = other.into_bound(py);
+                let before = other.get().chain(py, |chain| chain.receive(outcome));
+                drop(before);
+                stack.push(Later::GoOn(deferred));
+                deferred = other;
+                match deferred.get().chain(py, |chain| chain.enter()) {
+                    Err(_paused) => return Ok(Next::Abandoned),
+                    Ok(chained_to) => drop(chained_to),
+                }
+            }
+            Step::Deliver(waiter, outcome) => {
+                return waiter.deliver(deferred, outcome, stack);
+            }
+            Step::Rest(on_failure) => {
+                if on_failure {
+                    report::rests_on_failure(&deferred)?;
+                } else {
+                    report::forget(&deferred)?;
+                }
+                return Ok(Next::Done);
+            }
+        }
+    }
+}
+
+/// Call a callback. Whatever it raises is an outcome.
+#[inline]
+fn call<'py>(
+    deferred: &Bound<'py, Deferred>,
+    callback: &Callback,
+    argument: Bound<'py, PyAny>,
+) -> PyResult<Outcome> {
+    let py = deferred.py();
+    let called = callback.call(&argument);
+    drop(argument);
+    match called {
+        Ok(result) => {
+            if result.as_ptr() == deferred.as_ptr()
+                && let Err(error) = warn_of_self_return(callback, py)
+            {
+                return failed(deferred, error);
+            }
+            classify(result).or_else(|error| failed(deferred, error))
+        }
+        Err(raised) => outcome::failed(raised, ffi::debugging(deferred)?),
+    }
+}
+
+fn failed(deferred: &Bound<'_, Deferred>, error: PyErr) -> PyResult<Outcome> {
+    let raised = ffi::into_raised(deferred.py())(error);
+    outcome::failed(raised, ffi::debugging(deferred)?)
+}
+
+#[cold]
+fn warn_of_self_return(callback: &Callback, py: Python<'_>) -> PyResult<()> {
+    names::WARN_ABOUT_FUNCTION.get(py)?.call1((
+        callback.callable(py)?,
+        "Callback returned the Deferred it was attached to; this breaks the callback chain and \
+         will raise an exception in the future.",
+    ))?;
+    Ok(())
+}
+
+/// Settle a link that something on the stack has answered.
+fn settle<'py>(deferred: Bound<'py, Deferred>, outcome: Outcome) -> PyResult<Next<'py>> {
+    match take_up(&deferred, outcome)? {
+        Some(next) => Ok(next),
+        None => Ok(Next::Links(deferred)),
+    }
+}
+
+fn settle_with_error<'py>(deferred: Bound<'py, Deferred>, error: PyErr) -> PyResult<Next<'py>> {
+    let outcome = failed(&deferred, error)?;
+    settle(deferred, outcome)
+}
+
+/// Take up how a link ended. None if the links can go on.
+#[inline]
+fn take_up<'py>(
+    deferred: &Bound<'py, Deferred>,
+    outcome: Outcome,
+) -> PyResult<Option<Next<'py>>> {
+    let py = deferred.py();
+    let other = match &outcome {
+        Outcome::Deferred(other) => Some(other.bind(py).clone()),
+        _ => None,
+    };
+    // The old outcome may run code when it dies. The chain still counts as running then.
+    let before = deferred.get().chain(py, |chain| chain.replace_outcome(outcome));
+    drop(before);
+    deferred.get().chain(py, |chain| chain.stop_running());
+    match other {
+        None => Ok(None),
+        Some(other) => chain_to(deferred, other),
+    }
+}
+
+/// Chain a Deferred to the one that a callback returned: take that one's outcome, or wait for it.
+fn chain_to<'py>(
+    deferred: &Bound<'py, Deferred>,
+    other: Bound<'py, Deferred>,
+) -> PyResult<Option<Next<'py>>> {
+    let py = deferred.py();
+    if let Some(outcome) = other.get().chain(py, |chain| chain.steal()) {
+        report::forget(&other)?;
+        let before = deferred.get().chain(py, |chain| chain.replace_outcome(outcome));
+        drop(before);
+        return Ok(None);
+    }
+    let pause = intern!(py, "pause");
+    let pauses_itself = deferred::overrides(deferred, pause);
+    if pauses_itself {
+        deferred.call_method0(pause)?;
+    }
+    let waits_for = other.clone().unbind();
+    let before = deferred.get().chain(py, |chain| {
+        if pauses_itself {
+            chain.replace_chained_to(Some(waits_for))
+        } else {
+            chain.wait(waits_for)
+        }
+    });
+    drop(before);
+    let waiting = deferred.clone().unbind();
+    other.get().chain(py, |chain| chain.add(Link::Continue(waiting)));
+    report::forget(deferred)?;
+    Ok(Some(Next::Done))
+}
+
+/// Do what cancelling a Deferred comes to.
+fn cancel_here<'py>(
+    deferred: Bound<'py, Deferred>,
+    stack: &mut Stack<'py>,
+) -> PyResult<Next<'py>> {
+    enum Do<'py> {
+        Ask(Bound<'py, PyAny>),
+        Fail,
+        Forward(Bound<'py, Deferred>),
+        Nothing,
+    }
+    let py = deferred.py();
+    let what = deferred.get().chain(py, |chain| match chain.cancel() {
+        Cancel::Ask(canceller) => Do::Ask(canceller.bind(py).clone()),
+        Cancel::Fail => Do::Fail,
+        Cancel::Forward(other) => Do::Forward(other.bind(py).clone()),
+        Cancel::Nothing => Do::Nothing,
+    });
+    match what {
+        Do::Nothing => Ok(Next::Done),
+        Do::Forward(other) => Ok(Next::Do(Work::Cancel(other))),
+        Do::Ask(canceller) => {
+            if let Ok(task) = canceller.cast_exact::<Task>() {
+                stack.push(Later::Asked(deferred.clone()));
+                return generator::ask_to_cancel(task, deferred);
+            }
+            if !canceller.is_truthy()? {
+                return fail_unasked(deferred);
+            }
+            canceller.call1((&deferred,))?;
+            drop(canceller);
+            resume(Later::Asked(deferred), stack)
+        }
+        Do::Fail => fail_unasked(deferred),
+    }
+}
+
+fn fail_unasked(deferred: Bound<'_, Deferred>) -> PyResult<Next<'_>> {
+    deferred.get().chain(deferred.py(), |chain| chain.swallow_next_fire());
+    fail_cancelled(deferred)
+}
+
+fn fail_cancelled(deferred: Bound<'_, Deferred>) -> PyResult<Next<'_>> {
+    if deferred::fail_with(&deferred, CancelledError::new_err(()))? {
+        return Ok(Next::Do(Work::Run(deferred)));
+    }
+    Ok(Next::Done)
+}
+
+/// The links of a Deferred as Twisted shows them: pairs of (callable, args, kwargs).
+pub(super) fn describe_links<'py>(
+    deferred: &Bound<'py, Deferred>,
+) -> PyResult<Bound<'py, PyList>> {
+    enum Described<'py> {
+        Pair(Option<Callback>, Option<Callback>),
+        Waiter(Bound<'py, PyAny>),
+    }
+    let py = deferred.py();
+    let links: Vec<_> = deferred.get().chain(py, |chain| {
+        chain
+            .links()
+            .iter()
+            .map(|link| match link {
+                Link::OnValue(callback) => Described::Pair(Some(callback.share(py)), None),
+                Link::OnFailure(callback) => Described::Pair(None, Some(callback.share(py))),
+                Link::Either(callback) => {
+                    Described::Pair(Some(callback.share(py)), Some(callback.share(py)))
+                }
+                Link::Both(pair) => {
+                    Described::Pair(Some(pair.0.share(py)), Some(pair.1.share(py)))
+                }
+                Link::Continue(other) => Described::Waiter(other.bind(py).as_any().clone()),
+                Link::Deliver(waiter) => Described::Waiter(waiter.0.bind(py).clone()),
+            })
+            .collect()
+    });
+    let passing = |name| names::public(py, name);
+    let described = PyList::empty(py);
+    for link in links {
+        let half = |callback: Option<Callback>, name| -> PyResult<Bound<'py, PyTuple>> {
+            match callback {
+                Some(callback) => callback.describe(py),
+                None => (passing(name)?, PyTuple::empty(py), PyDict::new(py)).into_pyobject(py),
+            }
+        };
+        let pair = match link {
+            Described::Pair(callback, errback) => (
+                half(callback, intern!(py, "passthru"))?,
+                half(errback, intern!(py, "_failthru"))?,
+            ),
+            Described::Waiter(waiter) => {
+                let triple = (py.None(), (waiter,), PyDict::new(py)).into_pyobject(py)?;
+                (triple.clone(), triple)
+            }
+        };
+        described.append(pair)?;
+    }
+    Ok(described)
+}

@@ -1,0 +1,388 @@
+//! The state machine of one Deferred.
+
+use super::error::AlreadyCalled;
+use super::link::{Link, Links};
+
+/// What a chain is made of: the types that a driver chooses.
+pub trait Kinds {
+    /// A result.
+    type Value;
+    /// The reason why there is none.
+    type Failure;
+    /// Something the driver can call with an outcome.
+    type Callback;
+    /// A handle on another Deferred.
+    type Deferred;
+    /// Something that waits for an outcome and is not a callback.
+    type Waiter;
+    /// What can cut short the operation that a Deferred stands for.
+    type Canceller;
+}
+
+/// How something ended, decided once: with a value, with a failure, or with another Deferred whose
+/// outcome is to be waited for.
+pub type Outcome<K> = Slot<<K as Kinds>::Value, <K as Kinds>::Failure, <K as Kinds>::Deferred>;
+
+/// Where a chain keeps its outcome.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Slot<V, F, D> {
+    /// There has been no outcome yet.
+    Empty,
+    /// There was one, and a Deferred chained to this one took it.
+    Taken,
+    /// A result.
+    Value(V),
+    /// A failure.
+    Failure(F),
+    /// Another Deferred: the one this chain waits for, or one that was passed as a plain value.
+    Deferred(D),
+}
+
+/// The state of one Deferred.
+pub struct Chain<K: Kinds + ?Sized> {
+    outcome: Outcome<K>,
+    links: Links<K>,
+    canceller: Option<K::Canceller>,
+    chained_to: Option<K::Deferred>,
+    paused: i32,
+    called: bool,
+    running: bool,
+    swallow: bool,
+    unhandled: bool,
+}
+
+/// What to do next with a chain. The answer to a call or a delivery is given by
+/// [`Chain::settle`].
+pub enum Turn<'a, K: Kinds + ?Sized> {
+    /// Call this with the outcome, which stays visible meanwhile.
+    Call {
+        /// What to call.
+        callback: K::Callback,
+        /// The other half of a [`Link::Both`], of no more use.
+        spare: Option<K::Callback>,
+        /// What to call it with.
+        outcome: &'a Outcome<K>,
+    },
+    /// Let this waiter have the outcome, which stays visible until the waiter's answer is settled.
+    Deliver(K::Waiter, &'a Outcome<K>),
+    /// Give the outcome to this chained Deferred by [`Chain::receive`], then run that one.
+    Continue(K::Deferred, Outcome<K>),
+    /// This link lets the outcome pass. Take the next turn.
+    Skip(Link<K>),
+    /// The outcome is itself a Deferred and met this link, which lets it pass: settle with it.
+    Pass(Link<K>, Outcome<K>),
+    /// Nothing is left to do.
+    Rest,
+}
+
+/// How a fire was taken. Whatever the chain let go of is here for the driver to drop.
+#[must_use]
+pub enum Fired<K: Kinds + ?Sized> {
+    /// The Deferred has its outcome. Its canceller is of no more use, nor is an outcome that
+    /// somebody put in by hand before.
+    Accepted(Option<K::Canceller>, Outcome<K>),
+    /// The Deferred was cancelled without a canceller, so its late outcome is discarded, once.
+    Swallowed(Outcome<K>),
+}
+
+/// What cancelling a Deferred comes to.
+pub enum Cancel<'a, K: Kinds + ?Sized> {
+    /// Ask its canceller; if the Deferred has not fired after that, fail it.
+    Ask(&'a K::Canceller),
+    /// Nobody can be asked: [`Chain::swallow_next_fire`] and fail it.
+    Fail,
+    /// It waits for this one: cancel that instead.
+    Forward(&'a K::Deferred),
+    /// It has its outcome.
+    Nothing,
+}
+
+/// A chain is paused, so no run can begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Paused;
+
+impl<K: Kinds + ?Sized> Default for Chain<K> {
+    fn default() -> Self {
+        Self::new(None)
+    }
+}
+
+/// No method drops anything that came from outside: what a transition replaces or lets go of is
+/// returned, so that the driver can drop it when the transition is complete. (Dropping a Python
+/// object can run any code.)
+impl<K: Kinds + ?Sized> Chain<K> {
+    /// A chain that has not fired.
+    pub fn new(canceller: Option<K::Canceller>) -> Self {
+        Self {
+            outcome: Slot::Empty,
+            links: Links::default(),
+            canceller,
+            chained_to: None,
+            paused: 0,
+            called: false,
+            running: false,
+            swallow: false,
+            unhandled: false,
+        }
+    }
+
+    /// A chain that has fired with this outcome.
+    pub fn fired(outcome: Outcome<K>) -> Self {
+        Self {
+            called: true,
+            unhandled: matches!(outcome, Slot::Failure(_)),
+            outcome,
+            ..Self::new(None)
+        }
+    }
+
+    /// Take the outcome that this Deferred was made for.
+    ///
+    /// # Errors
+    ///
+    /// [`AlreadyCalled`] with the refused outcome, if it had fired before.
+    pub fn fire(&mut self, outcome: Outcome<K>) -> Result<Fired<K>, AlreadyCalled<Outcome<K>>> {
+        if self.called {
+            if self.swallow {
+                self.swallow = false;
+                return Ok(Fired::Swallowed(outcome));
+            }
+            return Err(AlreadyCalled(outcome));
+        }
+        self.called = true;
+        let replaced = std::mem::replace(&mut self.outcome, outcome);
+        Ok(Fired::Accepted(self.canceller.take(), replaced))
+    }
+
+    /// Add a link at the end of the chain.
+    pub fn add(&mut self, link: Link<K>) {
+        self.links.push_back(link);
+    }
+
+    /// Add a link before all others.
+    pub fn add_front(&mut self, link: Link<K>) {
+        self.links.push_front(link);
+    }
+
+    /// Whether a run has to be begun: the chain has fired and no run is under way.
+    ///
+    /// It may still be paused, as [`Chain::enter`] then says.
+    pub fn is_runnable(&self) -> bool {
+        self.called && !self.running
+    }
+
+    /// Whether the outcome could be handed out at once, with no link or pause in the way.
+    pub fn is_at_rest(&self) -> bool {
+        self.called && !self.running && self.paused == 0 && self.links.is_empty()
+    }
+
+    /// Begin a run, or come back to it after a chained Deferred had its turn.
+    ///
+    /// This is the only moment at which a pause takes effect: a callback that pauses its own
+    /// Deferred does not stop the run it is part of. What the chain had been chained to is
+    /// returned.
+    ///
+    /// # Errors
+    ///
+    /// [`Paused`], and the run is over.
+    pub fn enter(&mut self) -> Result<Option<K::Deferred>, Paused> {
+        if self.paused != 0 {
+            return Err(Paused);
+        }
+        Ok(self.chained_to.take())
+    }
+
+    /// The next step of a run.
+    pub fn turn(&mut self) -> Turn<'_, K> {
+        let Some(link) = self.links.pop_front() else {
+            self.unhandled = matches!(self.outcome, Slot::Failure(_));
+            return Turn::Rest;
+        };
+        let failed = matches!(self.outcome, Slot::Failure(_));
+        let (callback, spare) = match link {
+            Link::Either(callback) => (callback, None),
+            Link::OnValue(callback) if !failed => (callback, None),
+            Link::OnFailure(callback) if failed => (callback, None),
+            Link::Both(pair) => {
+                let (on_value, on_failure) = *pair;
+                if failed {
+                    (on_failure, Some(on_value))
+                } else {
+                    (on_value, Some(on_failure))
+                }
+            }
+            Link::OnValue(_) | Link::OnFailure(_) => {
+                if matches!(self.outcome, Slot::Deferred(_)) {
+                    let outcome = std::mem::replace(&mut self.outcome, Slot::Taken);
+                    return Turn::Pass(link, outcome);
+                }
+                return Turn::Skip(link);
+            }
+            Link::Continue(waiting) => return Turn::Continue(waiting, self.take_outcome()),
+            Link::Deliver(waiter) => {
+                self.running = true;
+                return Turn::Deliver(waiter, &self.outcome);
+            }
+        };
+        self.running = true;
+        Turn::Call {
+            callback,
+            spare,
+            outcome: &self.outcome,
+        }
+    }
+
+    /// How a call or a delivery ended. Returns the outcome before it.
+    ///
+    /// Where that is another Deferred, the driver goes on with [`Chain::steal`] on that one and
+    /// [`Chain::replace_outcome`] or [`Chain::wait`] on this one.
+    #[must_use]
+    pub fn settle(&mut self, outcome: Outcome<K>) -> Outcome<K> {
+        self.stop_running();
+        self.replace_outcome(outcome)
+    }
+
+    /// The second half of [`Chain::settle`], for a driver that first calls
+    /// [`Chain::replace_outcome`] and lets the old outcome go while the chain counts as running.
+    pub fn stop_running(&mut self) {
+        self.running = false;
+    }
+
+    /// Take the outcome, for a Deferred that is to be chained to this one, if it is there. From
+    /// then on this one has none.
+    pub fn steal(&mut self) -> Option<Outcome<K>> {
+        if self.paused != 0 || matches!(self.outcome, Slot::Empty | Slot::Deferred(_)) {
+            return None;
+        }
+        Some(self.take_outcome())
+    }
+
+    /// Be chained to another Deferred, which will find this one by a [`Link::Continue`]. Returns
+    /// what the chain had been chained to.
+    #[must_use]
+    pub fn wait(&mut self, other: K::Deferred) -> Option<K::Deferred> {
+        self.pause();
+        self.unhandled = false;
+        self.chained_to.replace(other)
+    }
+
+    /// The outcome of the Deferred that this one is chained to. Returns the one before.
+    #[must_use]
+    pub fn receive(&mut self, outcome: Outcome<K>) -> Outcome<K> {
+        self.paused = self.paused.saturating_sub(1);
+        self.replace_outcome(outcome)
+    }
+
+    /// Hold back the links until as many calls of [`Chain::unpause`].
+    pub fn pause(&mut self) {
+        self.paused = self.paused.saturating_add(1);
+    }
+
+    /// Take back one [`Chain::pause`]. True if the chain has to be run now.
+    ///
+    /// As with Twisted, one call too many makes the count negative, which is a pause as well.
+    pub fn unpause(&mut self) -> bool {
+        self.paused = self.paused.saturating_sub(1);
+        self.paused == 0 && self.is_runnable()
+    }
+
+    /// What cancelling comes to at this moment.
+    pub fn cancel(&self) -> Cancel<'_, K> {
+        match (&self.canceller, &self.outcome) {
+            (Some(canceller), _) if !self.called => Cancel::Ask(canceller),
+            _ if !self.called => Cancel::Fail,
+            (_, Slot::Deferred(other)) => Cancel::Forward(other),
+            _ => Cancel::Nothing,
+        }
+    }
+
+    /// Discard the next outcome instead of refusing it: the one that an operation which could not
+    /// be told of its cancelling will come with.
+    pub fn swallow_next_fire(&mut self) {
+        self.swallow = true;
+    }
+
+    /// The failure at the end was taken care of outside the chain.
+    pub fn mark_handled(&mut self) {
+        self.unhandled = false;
+    }
+
+    /// Put an outcome in by hand, whatever the state. Returns the one before.
+    #[must_use]
+    pub fn replace_outcome(&mut self, outcome: Outcome<K>) -> Outcome<K> {
+        std::mem::replace(&mut self.outcome, outcome)
+    }
+
+    /// Set by hand whether the chain has fired.
+    pub fn set_called(&mut self, called: bool) {
+        self.called = called;
+    }
+
+    /// Set the count of pauses by hand.
+    pub fn set_paused(&mut self, paused: i32) {
+        self.paused = paused;
+    }
+
+    /// Set the canceller by hand. Returns the one before.
+    #[must_use]
+    pub fn replace_canceller(&mut self, canceller: Option<K::Canceller>) -> Option<K::Canceller> {
+        std::mem::replace(&mut self.canceller, canceller)
+    }
+
+    /// Say by hand what the chain is chained to. Returns what it was.
+    #[must_use]
+    pub fn replace_chained_to(&mut self, other: Option<K::Deferred>) -> Option<K::Deferred> {
+        std::mem::replace(&mut self.chained_to, other)
+    }
+
+    /// Take all links out.
+    #[must_use]
+    pub fn take_links(&mut self) -> Links<K> {
+        std::mem::take(&mut self.links)
+    }
+
+    /// The outcome as it stands.
+    pub fn outcome(&self) -> &Outcome<K> {
+        &self.outcome
+    }
+
+    /// The links that are left.
+    pub fn links(&self) -> &Links<K> {
+        &self.links
+    }
+
+    /// The canceller, until the chain fires.
+    pub fn canceller(&self) -> Option<&K::Canceller> {
+        self.canceller.as_ref()
+    }
+
+    /// The Deferred this one waits for.
+    pub fn chained_to(&self) -> Option<&K::Deferred> {
+        self.chained_to.as_ref()
+    }
+
+    /// How many pauses are in force.
+    pub fn paused(&self) -> i32 {
+        self.paused
+    }
+
+    /// Whether the chain has fired.
+    pub fn called(&self) -> bool {
+        self.called
+    }
+
+    /// Whether a callback or waiter has the outcome now.
+    pub fn running(&self) -> bool {
+        self.running
+    }
+
+    /// Whether the chain rests on a failure that nobody has taken.
+    pub fn unhandled(&self) -> bool {
+        self.unhandled
+    }
+
+    fn take_outcome(&mut self) -> Outcome<K> {
+        self.unhandled = false;
+        std::mem::replace(&mut self.outcome, Slot::Taken)
+    }
+}

@@ -1,0 +1,91 @@
+//! What can stand in a chain, and the queue it stands in.
+
+use std::collections::VecDeque;
+
+use super::chain::Kinds;
+
+/// One station of a chain.
+///
+/// A link that does not fit the outcome (a [`Link::OnValue`] when the outcome is a failure) lets
+/// it pass unchanged.
+pub enum Link<K: Kinds + ?Sized> {
+    /// Call this with a value.
+    OnValue(K::Callback),
+    /// Call this with a failure.
+    OnFailure(K::Callback),
+    /// Call this with whatever comes.
+    Either(K::Callback),
+    /// Call the first with a value, the second with a failure.
+    Both(Box<(K::Callback, K::Callback)>),
+    /// Hand the outcome to a Deferred that is chained to this one, and forget it here.
+    Continue(K::Deferred),
+    /// Hand the outcome to something else that waits; it then says what the new outcome is.
+    Deliver(K::Waiter),
+}
+
+/// A queue of links with room for the first one in place.
+///
+/// Most Deferreds hold one link at a time; those never allocate.
+pub struct Links<K: Kinds + ?Sized> {
+    /// The front of the queue. Where it is empty, the front is `rest`'s.
+    first: Option<Link<K>>,
+    rest: Option<Box<VecDeque<Link<K>>>>,
+}
+
+impl<K: Kinds + ?Sized> Default for Links<K> {
+    fn default() -> Self {
+        Self {
+            first: None,
+            rest: None,
+        }
+    }
+}
+
+impl<K: Kinds + ?Sized> Links<K> {
+    /// Whether no link is left.
+    pub fn is_empty(&self) -> bool {
+        // `rest` is dropped with its last link, so there is no empty queue to look into.
+        self.first.is_none() && self.rest.is_none()
+    }
+
+    /// How many links are left.
+    pub fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.rest.as_ref().map_or(0, |rest| rest.len())
+    }
+
+    /// Add a link at the end.
+    pub fn push_back(&mut self, link: Link<K>) {
+        if self.is_empty() {
+            self.first = Some(link);
+        } else {
+            self.rest.get_or_insert_default().push_back(link);
+        }
+    }
+
+    /// Add a link before all others.
+    pub fn push_front(&mut self, link: Link<K>) {
+        if let Some(second) = self.first.replace(link) {
+            self.rest.get_or_insert_default().push_front(second);
+        }
+    }
+
+    /// Take the first link.
+    pub fn pop_front(&mut self) -> Option<Link<K>> {
+        if let Some(first) = self.first.take() {
+            return Some(first);
+        }
+        let rest = self.rest.as_mut()?;
+        let link = rest.pop_front();
+        if rest.is_empty() {
+            self.rest = None;
+        }
+        link
+    }
+
+    /// The links in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Link<K>> {
+        self.first
+            .iter()
+            .chain(self.rest.iter().flat_map(|rest| rest.iter()))
+    }
+}

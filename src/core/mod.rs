@@ -1,0 +1,62 @@
+//! The Deferred without Python: what can stand in a chain, and how a chain moves.
+//!
+//! The centre is [`Chain`], a state machine in the style that is called *sans-I/O* elsewhere. It
+//! holds an outcome and a queue of [`Link`]s, and each of its methods is one short, complete
+//! transition. Calling the callbacks is left to whoever drives it, so no transition is ever half
+//! done while foreign code runs, and re-entrant use is nothing special.
+//!
+//! [`local`] is such a driver for a single thread and plain closures: a Deferred to be used from
+//! Rust.
+//!
+//! ```
+//! use deferrous::core::local::Deferred;
+//!
+//! let doors: Deferred<String, String> = Deferred::new();
+//! doors
+//!     .on_value(|doors| Ok(format!("launched through {doors} doors")))
+//!     .on_failure(|reason| Err(format!("not launched: {reason}")));
+//! assert_eq!(doors.outcome(), None);
+//!
+//! doors.fire(Ok("open".to_owned())).unwrap();
+//! assert_eq!(doors.outcome(), Some(Ok("launched through open doors".to_owned())));
+//! ```
+//!
+//! A driver of another kind chooses its types by [`Kinds`] and asks the chain for its
+//! [turns](Chain::turn):
+//!
+//! ```
+//! use std::convert::Infallible;
+//! use deferrous::core::{Chain, Kinds, Link, Slot, Turn};
+//!
+//! struct Numbers;
+//!
+//! impl Kinds for Numbers {
+//!     type Value = u32;
+//!     type Failure = String;
+//!     type Callback = fn(u32) -> u32;
+//!     type Deferred = Infallible;
+//!     type Waiter = Infallible;
+//!     type Canceller = Infallible;
+//! }
+//!
+//! let mut chain = Chain::<Numbers>::default();
+//! chain.add(Link::OnValue(|n| n * 2));
+//! assert!(chain.fire(Slot::Value(21)).is_ok());
+//!
+//! assert!(chain.is_runnable() && chain.enter().is_ok());
+//! while let Turn::Call { callback, outcome: &Slot::Value(value), .. } = chain.turn() {
+//!     let _before = chain.settle(Slot::Value(callback(value)));
+//! }
+//! assert_eq!(chain.outcome(), &Slot::Value(42));
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod chain;
+mod error;
+mod link;
+pub mod local;
+
+pub use chain::{Cancel, Chain, Fired, Kinds, Outcome, Paused, Slot, Turn};
+pub use error::{AlreadyCalled, Cancelled};
+pub use link::{Link, Links};
