@@ -15,6 +15,7 @@ use pyo3::{PyTypeInfo, intern};
 use super::awaiting::Awaiting;
 use super::deferred::Deferred;
 use super::failure::{FailureBase, State};
+use super::gather::DeferredList;
 use super::outcome::{Chain, Raised};
 use super::report;
 
@@ -294,6 +295,31 @@ unsafe extern "C" fn deferred_new(
         let py = Python::assume_attached();
         match new_deferred_of(kind, py, Chain::new(None)) {
             Ok(deferred) => deferred.into_ptr(),
+            Err(error) => {
+                error.restore(py);
+                ptr::null_mut()
+            }
+        }
+    }
+}
+
+/// `DeferredList.__new__`: whatever the arguments, a list of nothing that has not fired.
+unsafe extern "C" fn deferred_list_new(
+    kind: *mut ffi::PyTypeObject,
+    _args: *mut ffi::PyObject,
+    _kwargs: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: the interpreter calls `tp_new` attached, with a subtype of the type it stands in,
+    // which is a subclass of `Deferred`. The part of the object that is `DeferredList`'s own is
+    // zeroed memory, written before anything reads it, as for `Deferred`'s part.
+    unsafe {
+        let py = Python::assume_attached();
+        match new_deferred_of(kind, py, Chain::new(None)) {
+            Ok(deferred) => {
+                let list = deferred.into_any().cast_into_unchecked::<DeferredList>();
+                ptr::from_ref(list.get()).cast_mut().write(DeferredList::empty());
+                list.into_ptr()
+            }
             Err(error) => {
                 error.restore(py);
                 ptr::null_mut()
@@ -604,9 +630,10 @@ unsafe extern "C" fn awaiting_send(
 /// Fill the slots. Called once, when the module is made, before anyone can have subclassed.
 pub(super) fn fill_slots(py: Python<'_>) {
     let deferred = Deferred::type_object_raw(py);
+    let list = DeferredList::type_object_raw(py);
     let failure = FailureBase::type_object_raw(py);
     let awaiting = Awaiting::type_object_raw(py);
-    // SAFETY: the three are heap types of ours, complete, alive for good and not yet visible to
+    // SAFETY: the four are heap types of ours, complete, alive for good and not yet visible to
     // any other code. The functions have the signatures and keep the contracts of their slots;
     // `AWAITING_ASYNC` is never written. `PyType_Modified` tells the interpreter's caches.
     unsafe {
@@ -615,9 +642,12 @@ pub(super) fn fill_slots(py: Python<'_>) {
         (*deferred).tp_new = Some(deferred_new);
         (*deferred).tp_vectorcall = Some(deferred_vectorcall);
         (*deferred).tp_finalize = Some(deferred_finalize);
+        (*list).tp_new = Some(deferred_list_new);
+        (*list).tp_finalize = Some(deferred_finalize);
         (*failure).tp_new = Some(failure_new);
         (*awaiting).tp_as_async = &raw mut AWAITING_ASYNC;
         ffi::PyType_Modified(deferred);
+        ffi::PyType_Modified(list);
         ffi::PyType_Modified(failure);
         ffi::PyType_Modified(awaiting);
     }

@@ -43,7 +43,7 @@ fn failed<'py>(error: PyErr, py: Python<'py>, capture_vars: bool) -> PyResult<Bo
 }
 
 #[inline]
-fn made<'py>(deferred: Bound<'py, Deferred>) -> PyResult<Bound<'py, Deferred>> {
+pub(super) fn made<'py>(deferred: Bound<'py, Deferred>) -> PyResult<Bound<'py, Deferred>> {
     if ffi::debugging(&deferred)? {
         report::remember_creator(&deferred)?;
     }

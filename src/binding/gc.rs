@@ -39,7 +39,7 @@ impl Traverse for Link {
                 pair.1.traverse(visit)
             }
             Link::Continue(deferred) => visit.call(deferred),
-            Link::Deliver(waiter) => waiter.traverse(visit),
+            Link::Deliver(waiter, _) => waiter.traverse(visit),
         }
     }
 }

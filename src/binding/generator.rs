@@ -44,6 +44,11 @@ mod return_value {
 }
 pub(super) use return_value::_DefGen_Return;
 
+/// A task's place in the chain of the Deferred that it waits for.
+const RESUME: u32 = 0;
+/// A task's place in the chain of its own Deferred, where that is being cancelled.
+const CANCEL: u32 = 1;
+
 /// A generator or coroutine that is being run.
 ///
 /// Stands as a waiter in the chain of the Deferred that it waits for, and as the canceller of the
@@ -110,19 +115,6 @@ impl Task {
     fn __clear__(slf: &Bound<'_, Self>) {
         let state = slf.get().with(slf.py(), std::mem::take);
         drop(state);
-    }
-}
-
-/// Stands in front of the chain of a task's Deferred while the task is cancelled.
-#[pyclass(name = "_TaskCancel", module = "deferrous", frozen)]
-pub(super) struct TaskCancel {
-    task: Py<Task>,
-}
-
-#[pymethods]
-impl TaskCancel {
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.task)
     }
 }
 
@@ -369,9 +361,9 @@ pub(super) fn wait<'py>(
         }
         return look(task, deferred);
     }
-    let waiter = Waiter::task(&task);
+    let waiter = Waiter::new(&task);
     let runnable = deferred.get().chain(py, |chain| {
-        chain.add(Link::Deliver(waiter));
+        chain.add(Link::Deliver(waiter, RESUME));
         chain.is_runnable()
     });
     if !runnable {
@@ -416,13 +408,18 @@ fn see(task: &Bound<'_, Task>, outcome: Outcome) -> Option<Outcome> {
     outcome
 }
 
-/// The Deferred that a task waits for has an outcome for it, as part of its run.
+/// A Deferred has an outcome for a task, as part of its run.
 pub(super) fn deliver<'py>(
     task: Bound<'py, Task>,
+    place: u32,
     giver: Bound<'py, Deferred>,
     outcome: Outcome,
     stack: &mut Stack<'py>,
 ) -> PyResult<Next<'py>> {
+    if place == CANCEL {
+        drop(outcome);
+        return cancel(&task, giver, stack);
+    }
     stack.push(Later::Settle(giver, Outcome::Taken));
     match see(&task, outcome) {
         None => Ok(Next::Done),
@@ -474,10 +471,9 @@ fn finish<'py>(task: &Bound<'py, Task>, outcome: PyResult<Outcome>) -> PyResult<
 /// True if the Deferred has to be run then.
 fn begin_cancel<'py>(task: &Bound<'py, Task>, deferred: &Bound<'py, Deferred>) -> PyResult<bool> {
     let py = task.py();
-    let cancel = Bound::new(py, TaskCancel { task: task.clone().unbind() })?;
     let reason = failure::of_new(_InternalInlineCallbacksCancelledError::new_err(()), py)?;
-    let waiter = Waiter::task_cancel(cancel);
-    deferred.get().chain(py, |chain| chain.add_front(Link::Deliver(waiter)));
+    let waiter = Waiter::new(task);
+    deferred.get().chain(py, |chain| chain.add_front(Link::Deliver(waiter, CANCEL)));
     deferred::begin_fire(deferred, Outcome::Failure(reason.unbind()))
 }
 
@@ -494,13 +490,12 @@ pub(super) fn ask_to_cancel<'py>(
 
 /// Cancel what a task waits for, as part of the run of the Deferred that was cancelled. What the
 /// generator makes of that goes to a new Deferred, for which the old one then waits.
-pub(super) fn cancel<'py>(
-    cancel: &Bound<'py, TaskCancel>,
+fn cancel<'py>(
+    task: &Bound<'py, Task>,
     giver: Bound<'py, Deferred>,
     stack: &mut Stack<'py>,
 ) -> PyResult<Next<'py>> {
-    let py = cancel.py();
-    let task = cancel.get().task.bind(py);
+    let py = task.py();
     let deferred = ffi::new_deferred(py, Chain::new(Some(task.as_any().clone().unbind())))?;
     if ffi::debugging(&deferred)? {
         report::remember_creator(&deferred)?;

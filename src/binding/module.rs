@@ -20,6 +20,14 @@ mod _deferrous {
     #[pymodule_export]
     use super::super::functions::{execute, fail, failthru, maybe_deferred, passthru, succeed};
     #[pymodule_export]
+    use super::super::fifo::Fifo;
+    #[pymodule_export]
+    use super::super::gather::{DeferredList, gather_results, parse_results, race};
+    #[pymodule_export]
+    use super::super::sync::{
+        DeferredLock, DeferredQueue, DeferredSemaphore, Primitive, QueueOverflow, QueueUnderflow,
+    };
+    #[pymodule_export]
     use super::super::generator::{
         _DefGen_Return, _InternalInlineCallbacksCancelledError, NotACoroutineError,
         ensure_deferred, start,

@@ -44,6 +44,13 @@ pub(super) static IS_COROUTINE: Imported = Imported::new("asyncio", "iscoroutine
 /// The class of the objects that report unhandled failures, as we define it.
 pub(super) static DEBUG_INFO: Imported = Imported::new("deferrous._report", "DebugInfo");
 
+/// Logs a failure with a text.
+pub(super) static LOG_FAILURE: Imported = Imported::new("deferrous._report", "log_failure");
+/// The class `FirstError`.
+pub(super) static FIRST_ERROR: Imported = Imported::new("deferrous._gathering", "FirstError");
+/// The class `FailureGroup`.
+pub(super) static FAILURE_GROUP: Imported = Imported::new("deferrous._gathering", "FailureGroup");
+
 /// The class that failures are made of: `deferrous.failure.Failure`.
 pub(super) fn failure_class<'py>(py: Python<'py>) -> PyResult<&'py Bound<'py, PyType>> {
     static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();

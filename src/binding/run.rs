@@ -14,10 +14,12 @@ use pyo3::{PyTraverseError, intern};
 use super::callback::Callback;
 use super::deferred::{self, CancelledError, Deferred};
 use super::ffi;
-use super::generator::{self, Task, TaskCancel};
+use super::gather::{self, DeferredList, Race};
+use super::generator::{self, Task};
 use super::names;
 use super::outcome::{self, Link, Outcome, classify, into_object, share};
 use super::report;
+use super::sync::{self, Locked};
 use crate::core::{Cancel, Turn};
 
 /// Something to be done.
@@ -28,6 +30,12 @@ pub(super) enum Work<'py> {
     Cancel(Bound<'py, Deferred>),
     /// Cancel a Deferred whose `cancel` method is ours.
     CancelHere(Bound<'py, Deferred>),
+    /// Cancel a list whose `cancel` method is ours.
+    CancelList(Bound<'py, DeferredList>),
+    /// Cancel those that take part in a race.
+    CancelRace(Bound<'py, Race>),
+    /// Let a race know what one of those that take part has come to.
+    Race(Bound<'py, Race>, usize, Outcome),
     /// Resume the generator of a task with what it waited for.
     Resume(Bound<'py, Task>, Outcome),
 }
@@ -44,6 +52,12 @@ pub(super) enum Later<'py> {
     Wait(Bound<'py, Task>, Bound<'py, Deferred>),
     /// The canceller of a Deferred has been asked.
     Asked(Bound<'py, Deferred>),
+    /// Cancel what a list waits for, from this place on, whatever the cancellers raise.
+    CancelList(Bound<'py, DeferredList>, usize),
+    /// Cancel those that take part in a race, from this place on.
+    CancelRace(Bound<'py, Race>, usize),
+    /// Cancel those that lost a race, from this place on, and tell who won.
+    CancelLosers(Bound<'py, Race>, usize),
 }
 
 /// What follows from doing something.
@@ -63,19 +77,14 @@ pub(super) type Stack<'py> = Vec<Later<'py>>;
 
 /// Something that waits in a chain without being a callback.
 ///
-/// A [`Task`] or a [`TaskCancel`]; in one word, to keep links small.
+/// One of a few classes of ours; in one word, to keep links small.
 pub(super) struct Waiter(Py<PyAny>);
 
 impl Waiter {
-    /// A task that waits for the outcome.
+    /// Let this wait.
     #[inline]
-    pub(super) fn task(task: &Bound<'_, Task>) -> Self {
-        Self(task.as_any().clone().unbind())
-    }
-
-    /// The cancelling of a task.
-    pub(super) fn task_cancel(cancel: Bound<'_, TaskCancel>) -> Self {
-        Self(cancel.into_any().unbind())
+    pub(super) fn new<T>(waiter: &Bound<'_, T>) -> Self {
+        Self(waiter.as_any().clone().unbind())
     }
 
     /// Show what is held to the garbage collector.
@@ -86,18 +95,27 @@ impl Waiter {
     /// Let it have an outcome. What it does with it is part of the run of `giver`.
     fn deliver<'py>(
         self,
+        place: u32,
         giver: Bound<'py, Deferred>,
         outcome: Outcome,
         stack: &mut Stack<'py>,
     ) -> PyResult<Next<'py>> {
         let waiter = self.0.into_bound(giver.py());
-        match waiter.cast_into_exact::<Task>() {
-            Ok(task) => generator::deliver(task, giver, outcome, stack),
-            Err(other) => {
-                drop(outcome);
-                let cancel = other.into_inner().cast_into::<TaskCancel>()?;
-                generator::cancel(&cancel, giver, stack)
-            }
+        let waiter = match waiter.cast_into_exact::<Task>() {
+            Ok(task) => return generator::deliver(task, place, giver, outcome, stack),
+            Err(other) => other.into_inner(),
+        };
+        let waiter = match waiter.cast_into::<DeferredList>() {
+            Ok(list) => return gather::deliver(list, place, giver, outcome, stack),
+            Err(other) => other.into_inner(),
+        };
+        let waiter = match waiter.cast_into::<Race>() {
+            Ok(race) => return gather::deliver_to_race(race, place, giver, outcome, stack),
+            Err(other) => other.into_inner(),
+        };
+        match waiter.cast_into::<Locked>() {
+            Ok(locked) => sync::deliver(locked, place, giver, outcome, stack),
+            Err(other) => Err(other.into()),
         }
     }
 }
@@ -130,6 +148,10 @@ pub(super) fn run(work: Work<'_>) -> PyResult<()> {
             Err(error) => match stack.pop() {
                 None => return Err(error),
                 Some(Later::Settle(deferred, _)) => settle_with_error(deferred, error),
+                Some(Later::CancelList(list, place)) => {
+                    gather::canceller_raised(&list, error)?;
+                    gather::cancel_list(list, place, &mut stack)
+                }
                 Some(_) => Err(error),
             },
         };
@@ -146,12 +168,20 @@ fn perform<'py>(work: Work<'py>, stack: &mut Stack<'py>) -> PyResult<Next<'py>> 
         }
         Work::Cancel(deferred) => {
             let cancel = intern!(deferred.py(), "cancel");
-            if deferred::overrides(&deferred, cancel) {
-                deferred.call_method0(cancel)?;
-                return Ok(Next::Done);
+            if !deferred::overrides(&deferred, cancel) {
+                return cancel_here(deferred, stack);
             }
-            cancel_here(deferred, stack)
+            match deferred.cast_into::<DeferredList>() {
+                Ok(list) if gather::cancels_plainly(&list) => {
+                    gather::cancel_list(list, 0, stack)
+                }
+                Ok(list) => list.call_method0(cancel).map(|_| Next::Done),
+                Err(other) => other.into_inner().call_method0(cancel).map(|_| Next::Done),
+            }
         }
+        Work::CancelList(list) => gather::cancel_list(list, 0, stack),
+        Work::CancelRace(race) => gather::cancel_race(race, 0, stack),
+        Work::Race(race, place, outcome) => gather::arrive(race, place, outcome, stack),
         Work::CancelHere(deferred) => cancel_here(deferred, stack),
         Work::Resume(task, outcome) => generator::resume(task, outcome, stack),
     }
@@ -163,6 +193,9 @@ fn resume<'py>(later: Later<'py>, stack: &mut Stack<'py>) -> PyResult<Next<'py>>
         Later::Settle(deferred, outcome) => settle(deferred, outcome),
         Later::Look(task, deferred) => generator::look(task, deferred),
         Later::Wait(task, deferred) => generator::wait(task, deferred, stack),
+        Later::CancelList(list, place) => gather::cancel_list(list, place, stack),
+        Later::CancelRace(race, place) => gather::cancel_race(race, place, stack),
+        Later::CancelLosers(race, place) => gather::cancel_losers(race, place, stack),
         Later::Asked(deferred) => {
             if deferred.get().chain(deferred.py(), |chain| chain.called()) {
                 return Ok(Next::Done);
@@ -187,7 +220,7 @@ fn enter<'py>(deferred: Bound<'py, Deferred>, stack: &mut Stack<'py>) -> PyResul
 /// The next turn of a Deferred, with a hold on what it needs.
 enum Step {
     Call(Callback, Option<Callback>, Outcome),
-    Deliver(Waiter, Outcome),
+    Deliver(Waiter, u32, Outcome),
     Continue(Py<Deferred>, Outcome),
     Skip(Link),
     Pass(Link, Outcome),
@@ -203,7 +236,9 @@ fn step(deferred: &Bound<'_, Deferred>) -> Step {
             Turn::Call { callback, spare, outcome } => {
                 return Step::Call(callback, spare, share(py, outcome));
             }
-            Turn::Deliver(waiter, outcome) => return Step::Deliver(waiter, share(py, outcome)),
+            Turn::Deliver(waiter, place, outcome) => {
+                return Step::Deliver(waiter, place, share(py, outcome));
+            }
             Turn::Continue(other, outcome) => return Step::Continue(other, outcome),
             Turn::Skip(link) => return Step::Skip(link),
             Turn::Pass(link, outcome) => return Step::Pass(link, outcome),
@@ -248,8 +283,8 @@ fn links<'py>(
                     Ok(chained_to) => drop(chained_to),
                 }
             }
-            Step::Deliver(waiter, outcome) => {
-                return waiter.deliver(deferred, outcome, stack);
+            Step::Deliver(waiter, place, outcome) => {
+                return waiter.deliver(place, deferred, outcome, stack);
             }
             Step::Rest(on_failure) => {
                 if on_failure {
@@ -393,6 +428,13 @@ fn cancel_here<'py>(
                 stack.push(Later::Asked(deferred.clone()));
                 return generator::ask_to_cancel(task, deferred);
             }
+            if let Ok(race) = canceller.cast_exact::<Race>() {
+                stack.push(Later::Asked(deferred));
+                return Ok(Next::Do(Work::CancelRace(race.clone())));
+            }
+            if sync::give_up(&canceller, &deferred)? {
+                return resume(Later::Asked(deferred), stack);
+            }
             if !canceller.is_truthy()? {
                 return fail_unasked(deferred);
             }
@@ -439,7 +481,7 @@ pub(super) fn describe_links<'py>(
                     Described::Pair(Some(pair.0.share(py)), Some(pair.1.share(py)))
                 }
                 Link::Continue(other) => Described::Waiter(other.bind(py).as_any().clone()),
-                Link::Deliver(waiter) => Described::Waiter(waiter.0.bind(py).clone()),
+                Link::Deliver(waiter, _) => Described::Waiter(waiter.0.bind(py).clone()),
             })
             .collect()
     });

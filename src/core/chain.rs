@@ -64,7 +64,7 @@ pub enum Turn<'a, K: Kinds + ?Sized> {
         outcome: &'a Outcome<K>,
     },
     /// Let this waiter have the outcome, which stays visible until the waiter's answer is settled.
-    Deliver(K::Waiter, &'a Outcome<K>),
+    Deliver(K::Waiter, u32, &'a Outcome<K>),
     /// Give the outcome to this chained Deferred by [`Chain::receive`], then run that one.
     Continue(K::Deferred, Outcome<K>),
     /// This link lets the outcome pass. Take the next turn.
@@ -219,9 +219,9 @@ impl<K: Kinds + ?Sized> Chain<K> {
                 return Turn::Skip(link);
             }
             Link::Continue(waiting) => return Turn::Continue(waiting, self.take_outcome()),
-            Link::Deliver(waiter) => {
+            Link::Deliver(waiter, place) => {
                 self.running = true;
-                return Turn::Deliver(waiter, &self.outcome);
+                return Turn::Deliver(waiter, place, &self.outcome);
             }
         };
         self.running = true;

@@ -19,8 +19,9 @@ pub enum Link<K: Kinds + ?Sized> {
     Both(Box<(K::Callback, K::Callback)>),
     /// Hand the outcome to a Deferred that is chained to this one, and forget it here.
     Continue(K::Deferred),
-    /// Hand the outcome to something else that waits; it then says what the new outcome is.
-    Deliver(K::Waiter),
+    /// Hand the outcome to something else that waits, at this place among all that it waits for;
+    /// it then says what the new outcome is.
+    Deliver(K::Waiter, u32),
 }
 
 /// A queue of links with room for the first one in place.

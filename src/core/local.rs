@@ -676,7 +676,7 @@ fn step<V: Clone, F: Clone>(current: &Node<V, F>) -> Step<V, F> {
             drop((chain, passed_by));
             Step::Skip
         }
-        Turn::Deliver(waiter, _) => match waiter {},
+        Turn::Deliver(waiter, ..) => match waiter {},
         Turn::Rest => Step::Rest,
     }
 }

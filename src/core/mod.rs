@@ -40,14 +40,21 @@
 //! }
 //!
 //! let mut chain = Chain::<Numbers>::default();
-//! chain.add(Link::OnValue(|n| n * 2));
-//! assert!(chain.fire(Slot::Value(21)).is_ok());
+//! chain.add(Link::OnValue(u32::count_ones));
+//! chain.add(Link::OnFailure(u32::count_zeros));
+//! assert!(chain.fire(Slot::Value(0b1011)).is_ok());
 //!
 //! assert!(chain.is_runnable() && chain.enter().is_ok());
-//! while let Turn::Call { callback, outcome: &Slot::Value(value), .. } = chain.turn() {
-//!     let _before = chain.settle(Slot::Value(callback(value)));
+//! loop {
+//!     match chain.turn() {
+//!         Turn::Call { callback, outcome: &Slot::Value(value), .. } => {
+//!             let _before = chain.settle(Slot::Value(callback(value)));
+//!         }
+//!         Turn::Skip(_) => {}
+//!         _ => break,
+//!     }
 //! }
-//! assert_eq!(chain.outcome(), &Slot::Value(42));
+//! assert_eq!(chain.outcome(), &Slot::Value(3));
 //! ```
 
 #![forbid(unsafe_code)]

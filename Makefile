@@ -1,0 +1,96 @@
+# Everything happens in a virtual environment of this project's own.
+#
+#   make demo                    build, install, run examples/introduction.py
+#   make test                    every test: Rust's, ours in Python, Twisted's own
+#   make lint                    rustfmt, clippy, ruff
+#   make PYTHON=python3.13 ...   with another Python; VENV=folder for another place
+#   make test-python PYTEST_ARGS='-k failure'
+
+PYTHON ?= python3
+VENV ?= .venv
+CARGO ?= cargo
+PYTEST_ARGS ?=
+
+# What keeps a step from being done twice: a file for each, in the environment that it
+# was done in, and gone with it. The first has the Python in its name.
+PY := $(VENV)/bin/python
+IDENTIFY := 'import sys; print(sys.implementation.cache_tag)'
+PYTHON_ID := $(shell $(PYTHON) -c $(IDENTIFY))
+MADE := $(VENV)/.made-with-$(PYTHON_ID)
+WHEEL := $(VENV)/.wheel-is-built
+INSTALLED := $(VENV)/.package-is-installed
+TESTABLE := $(VENV)/.test-extra-is-installed
+LINTABLE := $(VENV)/.dev-extra-is-installed
+
+# What a wheel is made of.
+SOURCES := Cargo.toml pyproject.toml README.md LICENSE \
+  $(wildcard Cargo.lock rust-toolchain.toml build.rs .cargo/config.toml) \
+  $(shell find src python -type d -name __pycache__ -prune -o \( -type d -o -type f \) \
+    ! -name '*.so' ! -name '*.pyd' -print)
+
+.PHONY: help demo test test-core test-python build install lint clean
+.DELETE_ON_ERROR:
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+demo: $(INSTALLED)
+	$(PY) examples/introduction.py
+
+test: test-core test-python
+
+test-core:
+	$(CARGO) test --no-default-features
+
+test-python: $(TESTABLE)
+	$(PY) -m pytest $(PYTEST_ARGS)
+
+build: $(WHEEL)
+
+install: $(INSTALLED)
+
+# What this Makefile made with another Python, or did not get to the end of, it makes
+# anew. An environment that somebody else made with another Python it leaves alone.
+$(MADE):
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("Python 3.10 or newer is needed: make PYTHON=python3.xx")'
+	@rm -f $(WHEEL) $(INSTALLED) $(TESTABLE) $(LINTABLE)
+	@there=$$($(PY) -c $(IDENTIFY) 2>/dev/null); clear=--clear; \
+	if [ "$$there" = "$(PYTHON_ID)" ]; then clear=; \
+	elif [ -n "$$there" ] && [ -z "$(wildcard $(VENV)/.made-with-*)" ]; then \
+	  echo "$(VENV) was made by hand with $$there: remove it, or say make VENV=folder" >&2; \
+	  exit 1; fi; \
+	set -x; $(PYTHON) -m venv $$clear "$(VENV)"
+	$(PY) -m pip install --quiet --upgrade pip
+	@rm -f $(VENV)/.made-with-*
+	@touch $@
+
+# pip has maturin build it; cargo keeps what it compiled in target/ for the next time.
+$(WHEEL): $(MADE) $(SOURCES)
+	rm -rf $(VENV)/wheel
+	$(PY) -m pip wheel --no-deps --wheel-dir $(VENV)/wheel .
+	@touch $@
+
+$(INSTALLED): $(WHEEL)
+	$(PY) -m pip install --quiet --no-deps --force-reinstall $(VENV)/wheel/*.whl
+	@touch $@
+
+$(TESTABLE): $(INSTALLED)
+	$(PY) -m pip install --quiet "$$(echo $(VENV)/wheel/*.whl)[test]"
+	@touch $@
+
+$(LINTABLE): $(INSTALLED)
+	$(PY) -m pip install --quiet "$$(echo $(VENV)/wheel/*.whl)[dev]"
+	@touch $@
+
+DENIED := -D warnings -D clippy::undocumented_unsafe_blocks
+
+lint: $(LINTABLE)
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --all-targets --no-default-features -- $(DENIED)
+	PYO3_PYTHON="$(abspath $(PY))" $(CARGO) clippy --all-targets --all-features -- $(DENIED)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+clean:
+	rm -rf "$(VENV)" target dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,740 @@
+"""Every pattern of Twisted's introduction to Deferreds, done on real sockets.
+
+Each pattern is written twice or more: as plain synchronous Python, which waits at every
+line, and with Deferreds, which never wait. All forms run, against an HTTP server on
+this machine, when all goes well and when things go wrong: a connection that is refused,
+a server that answers with an error. The forms must end alike and take the same steps in
+the same order; the exit status says whether they did.
+
+Standard library only, besides deferrous. Run it:  python examples/introduction.py
+"""
+
+import errno
+import faulthandler
+import http.server
+import inspect
+import json
+import os
+import selectors
+import socket
+import socketserver
+import sys
+import textwrap
+import threading
+import time
+import urllib.parse
+import warnings
+
+import deferrous as defer
+
+SECONDS = 10.0  # for one request, and for one form of a pattern
+
+# --------------------------------------------------------------------------------------
+# The server: a thread that answers GET requests with JSON.
+
+NAMES = ["Miranda", "Ariel", "Umbriel", "Titania", "Oberon"]
+USERS = [{"id": 1, "name": "dave"}, {"id": 2, "name": "frank"}]
+BALANCES = {"dave": 120, "frank": 30, "heywood": 850}
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        time.sleep(0.005)  # so that there is something to wait for
+        url = urllib.parse.urlsplit(self.path)
+        argument = json.loads(urllib.parse.unquote(url.query) or "null")
+        try:
+            answer, status = self.answer(url.path, argument), 200
+        except LookupError as e:
+            answer, status = str(e), 500
+        body = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def answer(self, path, argument):
+        match path:
+            case "/users":
+                return USERS
+            case "/names":
+                return NAMES
+            case "/sorted":
+                return sorted(argument)
+            case "/balance":
+                return BALANCES[argument]
+            case "/doors":
+                return {"doors": "open", "clearance": 2001}
+            case "/f":
+                return 20
+            case "/h":
+                return 2 * argument + 2
+        raise LookupError(f"I'm sorry, I can't do {path}")
+
+    def log_message(self, *args):
+        pass
+
+
+class Server(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+
+    def __enter__(self):
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *args):
+        self.shutdown()
+        self.server_close()
+
+
+class ServerError(Exception):
+    """The server answered, but not with a result."""
+
+
+def request_for(path):
+    return f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode()
+
+
+def body_of(response):
+    head, _, body = response.partition(b"\r\n\r\n")
+    status = int(head.split()[1])
+    if status != 200:
+        raise ServerError(status, json.loads(body))
+    return body.decode()
+
+
+# --------------------------------------------------------------------------------------
+# The same request in two ways: waiting for it, and not.
+
+
+def fetch_and_wait(address, path):
+    """The body of the response, after as long as it takes."""
+    with socket.create_connection(address, timeout=SECONDS) as sock:
+        sock.sendall(request_for(path))
+        response = b""
+        while chunk := sock.recv(65536):
+            response += chunk
+    return body_of(response)
+
+
+class Loop:
+    """A tiny event loop: non-blocking sockets, and a Deferred for each response."""
+
+    def __init__(self):
+        self.selector = selectors.DefaultSelector()
+        self.started = []
+        self.most_at_once = 0
+
+    def fetch(self, address, path):
+        """A Deferred of the body of the response, at once."""
+        request = Request(address, path)
+        self.started.append(request)
+        return request.response
+
+    def run(self, is_over):
+        """Go on with all requests, each as its socket gets ready, until it is over."""
+        deadline = time.monotonic() + SECONDS
+        while not is_over():
+            if time.monotonic() > deadline:
+                raise TimeoutError("the event loop waits for what never comes")
+            while self.started:
+                self.go_on(self.started.pop(0))
+            self.most_at_once = max(self.most_at_once, len(self.selector.get_map()))
+            for key, _ in self.selector.select(0.05):
+                self.selector.unregister(key.fileobj)
+                self.go_on(key.data)
+
+    def go_on(self, request):
+        """Take a request one step further; it says what it waits for next."""
+        try:
+            event = next(request.steps)
+        except StopIteration as stop:
+            request.sock.close()
+            request.response.callback(stop.value)
+        except Exception:
+            request.sock.close()
+            request.response.errback()  # with the exception that is being handled
+        else:
+            self.selector.register(request.sock, event, request)
+
+    def close(self):
+        left_over = len(self.selector.get_map()) + len(self.started)
+        self.selector.close()
+        return left_over
+
+
+class Request:
+    """A request under way, as the steps between which its socket is waited for."""
+
+    IN_PROGRESS = (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EAGAIN)
+
+    def __init__(self, address, path):
+        self.response = defer.Deferred()
+        self.sock = socket.socket()
+        self.sock.setblocking(False)
+        self.steps = self.go(address, request_for(path))
+
+    def go(self, address, unsent):
+        problem = self.sock.connect_ex(address)
+        if problem in self.IN_PROGRESS:
+            yield selectors.EVENT_WRITE
+            problem = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if problem:
+            raise OSError(problem, os.strerror(problem))
+        while unsent:
+            yield selectors.EVENT_WRITE
+            unsent = unsent[self.sock.send(unsent) :]
+        response = b""
+        while True:
+            yield selectors.EVENT_READ
+            chunk = self.sock.recv(65536)
+            if not chunk:
+                return body_of(response)
+            response += chunk
+
+
+# --------------------------------------------------------------------------------------
+# What the patterns work with. A world that waits and a world of Deferreds differ in one
+# method only: ask. What happens is noted, to be compared.
+
+
+class World:
+    def __init__(self, addresses, trouble):
+        self.addresses, self.trouble = addresses, trouble
+        self.steps = []  # what happened, in order
+        self.doors_are_open = False
+
+    def ask(self, operation, path, argument=None, convert=json.loads):
+        """Ask the server: the converted response, or a Deferred of it."""
+        raise NotImplementedError
+
+    def where(self, operation, path, argument):
+        """The address and path to ask, with the trouble that this operation is in."""
+        trouble = self.trouble.get(operation)
+        address = self.addresses["refusing" if trouble == "refused" else "serving"]
+        path = "/sorry" if trouble == "error" else path
+        return address, f"{path}?{urllib.parse.quote(json.dumps(argument))}"
+
+    def note(self, step):
+        self.steps.append(step)
+
+    def answered(self, operation, value):
+        self.note(f"{operation} = {value!r}")
+        return value
+
+    # What may take its time:
+
+    def get_names(self):
+        return self.ask("get_names", "/names")
+
+    def sorted(self, names):
+        return self.ask("sorted", "/sorted", names)
+
+    def get_balance(self, account):
+        return self.ask(f"balance of {account}", "/balance", account)
+
+    def open_doors(self):
+        return self.ask("open_doors", "/doors", convert=self.doors_opened)
+
+    def f(self):
+        return self.ask("f()", "/f")
+
+    def h(self, y):
+        return self.ask(f"h({y!r})", "/h", y)
+
+    def make_request(self, method, path):
+        return self.ask(f"{method} {path}", path, convert=str)
+
+    # What is done at once:
+
+    def doors_opened(self, body):
+        self.doors_are_open = True
+        return json.loads(body)["clearance"]
+
+    def launch(self, clearance=None):
+        if not self.doors_are_open:
+            raise RuntimeError("the pod hit the closed doors")
+        return self.answered("launch", f"launched with {clearance}")
+
+    def print(self, value):
+        self.note(f"print {value!r}")
+
+    def report_error(self, error):
+        self.g(error)
+
+    def g(self, error):
+        # A callback gets a Failure, an except clause the exception that is in it.
+        exception = getattr(error, "value", error)
+        return self.answered(f"g({type(exception).__name__})", -1)
+
+    def tidy(self):
+        self.note("tidy")
+
+    def log(self, message):
+        self.note(f"log {message!r}")
+
+
+class WaitingWorld(World):
+    def ask(self, operation, path, argument=None, convert=json.loads):
+        body = fetch_and_wait(*self.where(operation, path, argument))
+        return self.answered(operation, convert(body))
+
+
+class DeferredWorld(World):
+    def __init__(self, addresses, trouble, loop):
+        super().__init__(addresses, trouble)
+        self.loop = loop
+
+    def ask(self, operation, path, argument=None, convert=json.loads):
+        d = self.loop.fetch(*self.where(operation, path, argument))
+        d.addCallback(convert)
+        d.addCallback(lambda value: self.answered(operation, value))
+        return d
+
+
+# --------------------------------------------------------------------------------------
+# The patterns. x is a world; `synchronous` gets the one that waits, the others the one
+# that answers with Deferreds.
+
+PATTERNS = []
+
+WELL = {"all goes well": {}}
+F_FAILS = {"f() is refused": {"f()": "refused"}, "f() fails": {"f()": "error"}}
+H_FAILS = {"h() is refused": {"h(20)": "refused"}}
+
+
+def pattern(title, remark, circumstances):
+    def note(forms):
+        PATTERNS.append((title, remark, circumstances, forms))
+        return forms
+
+    return note
+
+
+@pattern(
+    "A hypothetical problem: the pod bay doors",
+    "The launch needs open doors, and what opening them gave. The second line has to "
+    "wait for the first, so it becomes a callback.",
+    {**WELL, "the doors are out of reach": {"open_doors": "refused"}},
+)
+class PodBayDoors:
+    def synchronous(x):
+        clearance = x.open_doors()
+        return x.launch(clearance)
+
+    def deferred(x):
+        d = x.open_doors()
+        d.addCallback(lambda clearance: x.launch(clearance))
+        return d
+
+
+@pattern(
+    "One thing, then another, then another",
+    "Each step gets what the one before it delivers. addCallback returns the Deferred, "
+    "so the calls can be chained. Sorting asks the server as well: a callback that "
+    "returns a Deferred makes the next one wait for it.",
+    {
+        **WELL,
+        "no names": {"get_names": "error"},
+        "no sorting": {"sorted": "refused"},
+    },
+)
+class InOrder:
+    def synchronous(x):
+        names = x.get_names()
+        sorted_names = x.sorted(names)
+        x.print(sorted_names)
+
+    def synchronous_in_one(x):
+        x.print(x.sorted(x.get_names()))
+
+    def deferred(x):
+        d = x.get_names()
+        d.addCallback(x.sorted)
+        d.addCallback(x.print)
+        return d
+
+    def deferred_chained(x):
+        return x.get_names().addCallback(x.sorted).addCallback(x.print)
+
+
+@pattern(
+    "Simple failure handling",
+    "An errback is an except clause. It gets a Failure, which has the exception in it.",
+    {
+        **WELL,
+        "no connection": {"get_names": "refused"},
+        "no sorting": {"sorted": "error"},
+    },
+)
+class SimpleFailure:
+    def synchronous(x):
+        try:
+            x.print(x.sorted(x.get_names()))
+        except Exception as e:
+            x.report_error(e)
+
+    def deferred(x):
+        d = x.get_names()
+        d.addCallback(x.sorted)
+        d.addCallback(x.print)
+        d.addErrback(x.report_error)
+        return d
+
+
+@pattern(
+    "Handle an error, but do something else on success",
+    "h is for success only and g for failure of f only: of the two, one is called. So "
+    "g does not see what goes wrong in h.",
+    {**WELL, **F_FAILS, **H_FAILS},
+)
+class ElseOnSuccess:
+    def synchronous(x):
+        try:
+            y = x.f()
+        except Exception as e:
+            return x.g(e)
+        else:
+            return x.h(y)
+
+    def deferred(x):
+        d = x.f()
+        d.addCallbacks(x.h, x.g)
+        return d
+
+
+@pattern(
+    "Handle an error, then proceed anyway",
+    "What the errback returns is the value that the next callback gets.",
+    {**WELL, **F_FAILS, **H_FAILS},
+)
+class ThenProceed:
+    def synchronous(x):
+        try:
+            y = x.f()
+        except Exception as e:
+            y = x.g(e)
+        return x.h(y)
+
+    def deferred(x):
+        d = x.f()
+        d.addErrback(x.g)
+        d.addCallback(x.h)
+        return d
+
+    def deferred_chained(x):
+        return x.f().addErrback(x.g).addCallback(x.h)
+
+
+@pattern(
+    "Handle an error for the entire operation",
+    "The other way round: the errback comes last, and handles what goes wrong in "
+    "either step.",
+    {**WELL, **F_FAILS, **H_FAILS},
+)
+class EntireOperation:
+    def synchronous(x):
+        try:
+            y = x.f()
+            z = x.h(y)
+        except Exception as e:
+            z = x.g(e)
+        return z
+
+    def deferred(x):
+        d = x.f()
+        d.addCallback(x.h)
+        d.addErrback(x.g)
+        return d
+
+    def deferred_chained(x):
+        return x.f().addCallback(x.h).addErrback(x.g)
+
+
+@pattern(
+    "Do something regardless",
+    "addBoth adds one function for success and for failure. It is handed the outcome, "
+    "and must hand it on to be a finally clause: a Failure returned stays a failure.",
+    {**WELL, **F_FAILS},
+)
+class Regardless:
+    def synchronous(x):
+        try:
+            y = x.f()
+        finally:
+            x.tidy()
+        return y
+
+    def deferred(x):
+        def tidy(outcome):
+            x.tidy()
+            return outcome
+
+        d = x.f()
+        d.addBoth(tidy)
+        return d
+
+    def deferred_in_full(x):
+        def tidy(outcome):
+            x.tidy()
+            return outcome
+
+        return x.f().addCallbacks(tidy, tidy)
+
+
+@pattern(
+    "All of try, except, else and finally",
+    "The order in which they are added makes the combination.",
+    {**WELL, **F_FAILS, **H_FAILS},
+)
+class AllOfThem:
+    def synchronous(x):
+        try:
+            y = x.f()
+        except Exception as e:
+            z = x.g(e)
+        else:
+            z = x.h(y)
+        finally:
+            x.tidy()
+        return z
+
+    def deferred(x):
+        def tidy(outcome):
+            x.tidy()
+            return outcome
+
+        d = x.f()
+        d.addCallbacks(x.h, x.g)
+        d.addBoth(tidy)
+        return d
+
+    @defer.inlineCallbacks
+    def generator(x):
+        try:
+            y = yield x.f()
+        except Exception as e:
+            z = x.g(e)
+        else:
+            z = yield x.h(y)
+        finally:
+            x.tidy()
+        return z
+
+
+@pattern(
+    "Inline callbacks: yield a Deferred, get its result",
+    "The generator reads like the synchronous form; its caller gets a Deferred, as "
+    "from the form with callbacks. What it returns is the result. (returnValue is how "
+    "that was done when generators could not return values.)",
+    {**WELL, "the server fails": {"GET /users": "error"}},
+)
+class GetUsers:
+    def synchronous(x):
+        body = x.make_request("GET", "/users")
+        return json.loads(body)
+
+    def deferred(x):
+        d = x.make_request("GET", "/users")
+        d.addCallback(json.loads)
+        return d
+
+    @defer.inlineCallbacks
+    def generator(x):
+        body = yield x.make_request("GET", "/users")
+        return json.loads(body)
+
+    @defer.inlineCallbacks
+    def generator_of_old(x):
+        body = yield x.make_request("GET", "/users")
+        defer.returnValue(json.loads(body))
+
+
+@pattern(
+    "Inline callbacks: try and except around a yield",
+    "A failure is raised at the yield. Only the refused connection is handled: trap "
+    "lets any other failure pass, as the except clause does.",
+    {
+        **WELL,
+        "the connection is refused": {"GET /users": "refused"},
+        "the server fails": {"GET /users": "error"},
+    },
+)
+class GetUsersOrNone:
+    def synchronous(x):
+        try:
+            body = x.make_request("GET", "/users")
+        except ConnectionError:
+            x.log("no connection, so no users")
+            return []
+        return json.loads(body)
+
+    def deferred(x):
+        def no_connection(failure):
+            failure.trap(ConnectionError)
+            x.log("no connection, so no users")
+            return []
+
+        d = x.make_request("GET", "/users")
+        d.addCallbacks(json.loads, no_connection)
+        return d
+
+    @defer.inlineCallbacks
+    def generator(x):
+        try:
+            body = yield x.make_request("GET", "/users")
+        except ConnectionError:
+            x.log("no connection, so no users")
+            return []
+        return json.loads(body)
+
+
+@pattern(
+    "One call of many: users, and what each of them has",
+    "Generators call generators, and loops are loops.",
+    {
+        **WELL,
+        "no users": {"GET /users": "refused"},
+        "one has no balance": {"balance of frank": "error"},
+    },
+)
+class TotalBalance:
+    def synchronous(x):
+        total = 0
+        for user in GetUsersOrNone.synchronous(x):
+            total += x.get_balance(user["name"])
+        return total
+
+    def deferred(x):
+        def add_all(users, total=0):
+            if not users:
+                return total
+            d = x.get_balance(users[0]["name"])
+            return d.addCallback(lambda balance: add_all(users[1:], total + balance))
+
+        return GetUsersOrNone.deferred(x).addCallback(add_all)
+
+    @defer.inlineCallbacks
+    def generator(x):
+        total = 0
+        for user in (yield GetUsersOrNone.generator(x)):
+            total += yield x.get_balance(user["name"])
+        return total
+
+
+# --------------------------------------------------------------------------------------
+# Running them.
+
+
+def run_and_wait(form, world):
+    """How a synchronous form ends."""
+    try:
+        return "returns", form(world)
+    except Exception as e:
+        return "raises", e
+
+
+def run_deferred(form, world):
+    """How a form that returns a Deferred ends; it must not have waited for that."""
+    ends = []
+    d = form(world)
+    d.addCallbacks(
+        lambda value: ends.append(("returns", value)),
+        lambda failure: ends.append(("raises", failure.value)),
+    )
+    if ends or world.steps:
+        raise AssertionError(f"{form.__name__} waited, or made its result up")
+    world.loop.run(lambda: ends)
+    return ends[0]
+
+
+def run_pattern(addresses, title, remark, circumstances, forms):
+    """Show a pattern, run its forms, say what happened; the number of disagreements."""
+    print(f"\n{title}\n{'-' * len(title)}\n{textwrap.fill(remark, 78)}\n")
+    forms = [form for name, form in vars(forms).items() if not name.startswith("_")]
+    for form in forms:
+        print(textwrap.indent(textwrap.dedent(inspect.getsource(form)), "    "))
+    disagreements = 0
+    for circumstance, trouble in circumstances.items():
+        runs = []
+        for form in forms:
+            if form.__name__.startswith("synchronous"):
+                world = WaitingWorld(addresses, trouble)
+                end = run_and_wait(form, world)
+                left_over = 0
+            else:
+                world = DeferredWorld(addresses, trouble, Loop())
+                end = run_deferred(form, world)
+                left_over = world.loop.close()
+            runs.append((form.__name__, end[0], repr(end[1]), world.steps, left_over))
+        _, how, what, steps, _ = runs[0]
+        differ = [run for run in runs if run[1:] != (how, what, steps, 0)]
+        print(f"  when {circumstance}:")
+        print(*[f"    {step}" for step in steps], sep="\n", end="\n" if steps else "")
+        print(f"    {how} {what}")
+        if not differ:
+            print(f"    ({len(runs)} forms agree)")
+        for name, how, what, steps, left_over in differ:
+            disagreements += 1
+            print(f"    DISAGREES: {name} {how} {what} after {steps}", end="")
+            print(f", and leaves {left_over} requests behind" if left_over else "")
+    return disagreements
+
+
+def run_without_waiting(addresses):
+    """Two things that only asynchronous code can do; the number that went wrong."""
+    title = "And without waiting"
+    print(f"\n{title}\n{'-' * len(title)}")
+    wrong = 0
+
+    # The hypothetical problem itself: the lines in order, the operations not.
+    world = DeferredWorld(addresses, {}, Loop())
+    opening = world.open_doors()
+    end = run_and_wait(World.launch, world)
+    print(f"  launch() on the line after open_doors(): {end[0]} {end[1]!r}")
+    wrong += end[0] != "raises"
+    world.loop.run(lambda: opening.called)
+    world.loop.close()
+
+    # An order that nobody needs, and so is not given: all balances at once.
+    @defer.inlineCallbacks
+    def total_balance(x):
+        under_way = [x.get_balance(name) for name in BALANCES]
+        total = 0
+        for balance in under_way:
+            total += yield balance
+        return total
+
+    world = DeferredWorld(addresses, {}, Loop())
+    end = run_deferred(total_balance, world)
+    at_once = world.loop.most_at_once
+    print(f"  the sum of {len(BALANCES)} balances {end[0]} {end[1]},", end=" ")
+    print(f"with {at_once} requests under way at once")
+    wrong += end != ("returns", sum(BALANCES.values())) or at_once != len(BALANCES)
+    world.loop.close()
+    return wrong
+
+
+def main():
+    faulthandler.dump_traceback_later(120, exit=True)  # it ends, come what may
+    warnings.filterwarnings("ignore", "(?s).*returnValue", DeprecationWarning)
+    with Server(("127.0.0.1", 0), Handler) as server, socket.socket() as refusing:
+        refusing.bind(("127.0.0.1", 0))  # taken, but nobody listens there
+        addresses = {
+            "serving": server.server_address,
+            "refusing": refusing.getsockname(),
+        }
+        print("Serving on {}:{};".format(*addresses["serving"]), end=" ")
+        print("connections to {}:{} are refused.".format(*addresses["refusing"]))
+        print(f"Deferreds from {defer.__file__}.")
+        wrong = sum(run_pattern(addresses, *pattern) for pattern in PATTERNS)
+        wrong += run_without_waiting(addresses)
+    if wrong:
+        print(f"\n{wrong} DISAGREEMENTS")
+        return 1
+    print(f"\n{len(PATTERNS)} patterns: all forms with Deferreds did as Python does.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,594 @@
+//! Many Deferreds into one: `DeferredList`, `gatherResults`, `race`.
+//!
+//! Each Deferred that is waited for has its collector as a waiter in its chain, with a place. No
+//! Python code runs and nothing is allocated for it but its entry in the result.
+
+use pyo3::exceptions::PyOverflowError;
+use pyo3::gc::PyVisit;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyTuple};
+use pyo3::{PyTraverseError, intern};
+
+use super::callback::Callback;
+use super::cell::Shared;
+use super::deferred::{self, Deferred};
+use super::failure;
+use super::ffi;
+use super::names;
+use super::outcome::{Chain, Link, Outcome, as_deferred, classify, into_object, share};
+use super::report;
+use super::run::{self, Later, Next, Stack, Waiter, Work};
+
+/// The results of several Deferreds.
+///
+/// Takes the Deferreds, and flags. By default, it fires when all have fired, with a list of pairs
+/// `(success, result)` in the order of the Deferreds. With `fireOnOneCallback`, it fires with the
+/// first result and its place, `(result, index)`. With `fireOnOneErrback`, it fails with the first
+/// failure, as a FirstError. With `consumeErrors`, a failure is None to the callbacks that are
+/// added to its own Deferred later, and is not reported as unhandled.
+#[pyclass(module = "deferrous", extends = Deferred, subclass, frozen)]
+pub(super) struct DeferredList {
+    state: Shared<ListState>,
+}
+
+#[derive(Default)]
+struct ListState {
+    deferreds: Option<Py<PyList>>,
+    results: Option<Py<PyList>>,
+    finished: usize,
+    fire_on_one_callback: bool,
+    fire_on_one_errback: bool,
+    consume_errors: bool,
+}
+
+impl DeferredList {
+    /// With nothing to wait for.
+    pub(super) fn empty() -> Self {
+        Self { state: Shared::new(ListState::default()) }
+    }
+
+    fn with<R>(&self, py: Python<'_>, transition: impl FnOnce(&mut ListState) -> R) -> R {
+        self.state.with(py, transition)
+    }
+
+    fn deferreds<'py>(&self, py: Python<'py>) -> Bound<'py, PyList> {
+        self.with(py, |state| state.deferreds.as_ref().map(|list| list.bind(py).clone()))
+            .unwrap_or_else(|| PyList::empty(py))
+    }
+
+    fn results<'py>(&self, py: Python<'py>) -> Bound<'py, PyList> {
+        self.with(py, |state| state.results.as_ref().map(|list| list.bind(py).clone()))
+            .unwrap_or_else(|| PyList::empty(py))
+    }
+}
+
+#[pymethods]
+#[allow(non_snake_case)]
+impl DeferredList {
+    #[new]
+    #[pyo3(signature = (*_args, **_kwargs))]
+    fn new(
+        _args: &Bound<'_, PyTuple>,
+        _kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyClassInitializer<Self> {
+        PyClassInitializer::from(Deferred::of(Chain::new(None))).add_subclass(Self::empty())
+    }
+
+    #[pyo3(signature = (deferredList, fireOnOneCallback=false, fireOnOneErrback=false, consumeErrors=false))]
+    fn __init__<'py>(
+        slf: &Bound<'py, Self>,
+        deferredList: &Bound<'py, PyAny>,
+        #[pyo3(from_py_with = truth)] fireOnOneCallback: bool,
+        #[pyo3(from_py_with = truth)] fireOnOneErrback: bool,
+        #[pyo3(from_py_with = truth)] consumeErrors: bool,
+    ) -> PyResult<()> {
+        let py = slf.py();
+        let deferreds = PyList::empty(py);
+        for deferred in deferredList.try_iter()? {
+            deferreds.append(deferred?)?;
+        }
+        let count = deferreds.len();
+        if u32::try_from(count).is_err() {
+            return Err(PyOverflowError::new_err("too many Deferreds in one DeferredList"));
+        }
+        let results = PyList::new(py, (0..count).map(|_| py.None()))?;
+        let state = ListState {
+            deferreds: Some(deferreds.clone().unbind()),
+            results: Some(results.unbind()),
+            finished: 0,
+            fire_on_one_callback: fireOnOneCallback,
+            fire_on_one_errback: fireOnOneErrback,
+            consume_errors: consumeErrors,
+        };
+        let before = slf.get().with(py, |current| std::mem::replace(current, state));
+        drop(before);
+        if ffi::debugging(slf.as_super())? {
+            report::remember_creator(slf.as_super())?;
+        }
+        if count == 0 && !fireOnOneCallback {
+            slf.call_method1(intern!(py, "callback"), (PyList::empty(py),))?;
+        }
+        let collects_plainly = !overrides(slf, intern!(py, "_cbDeferred"));
+        for (place, deferred) in deferreds.iter().enumerate() {
+            let add_callbacks = intern!(py, "addCallbacks");
+            match as_deferred(&deferred) {
+                Some(deferred)
+                    if collects_plainly && !deferred::overrides(deferred, add_callbacks) =>
+                {
+                    // It was seen above that the place fits.
+                    let link = Link::Deliver(Waiter::new(slf), place as u32);
+                    deferred::add(deferred, link)?;
+                }
+                _ => {
+                    let collect = slf.getattr(intern!(py, "_cbDeferred"))?;
+                    let named = PyDict::new(py);
+                    named.set_item("callbackArgs", (place, true))?;
+                    named.set_item("errbackArgs", (place, false))?;
+                    deferred.call_method(add_callbacks, (&collect, &collect), Some(&named))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Take in what the Deferred at a place came to. Returns what its next callback gets.
+    fn _cbDeferred<'py>(
+        slf: &Bound<'py, Self>,
+        result: Bound<'py, PyAny>,
+        index: usize,
+        succeeded: Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let success = succeeded.is_truthy()?;
+        if let Some(fired) = collect(slf, index, success, &result)? {
+            run::run(fired)?;
+        }
+        if !success && slf.get().with(py, |state| state.consume_errors) {
+            return Ok(py.None().into_bound(py));
+        }
+        Ok(result)
+    }
+
+    /// Cancel all the Deferreds that are waited for, unless this one has fired.
+    ///
+    /// What their cancellers raise is logged.
+    fn cancel(slf: &Bound<'_, Self>) -> PyResult<()> {
+        run::run(Work::CancelList(slf.clone()))
+    }
+
+    /// The Deferreds that are waited for.
+    #[getter]
+    fn _deferredList<'py>(slf: &Bound<'py, Self>) -> Bound<'py, PyList> {
+        slf.get().deferreds(slf.py())
+    }
+
+    /// The results so far: for each Deferred a pair `(success, result)`, or None.
+    #[getter]
+    fn resultList<'py>(slf: &Bound<'py, Self>) -> Bound<'py, PyList> {
+        slf.get().results(slf.py())
+    }
+
+    #[setter]
+    fn set_resultList(slf: &Bound<'_, Self>, results: Bound<'_, PyList>) {
+        let results = results.unbind();
+        let before = slf.get().with(slf.py(), |state| state.results.replace(results));
+        drop(before);
+    }
+
+    /// How many of the Deferreds have fired.
+    #[getter]
+    fn finishedCount(slf: &Bound<'_, Self>) -> usize {
+        slf.get().with(slf.py(), |state| state.finished)
+    }
+
+    #[setter]
+    fn set_finishedCount(slf: &Bound<'_, Self>, count: usize) {
+        slf.get().with(slf.py(), |state| state.finished = count);
+    }
+
+    /// Whether the first result is enough.
+    #[getter]
+    fn fireOnOneCallback(slf: &Bound<'_, Self>) -> bool {
+        slf.get().with(slf.py(), |state| state.fire_on_one_callback)
+    }
+
+    #[setter]
+    fn set_fireOnOneCallback(slf: &Bound<'_, Self>, flag: &Bound<'_, PyAny>) -> PyResult<()> {
+        let flag = flag.is_truthy()?;
+        slf.get().with(slf.py(), |state| state.fire_on_one_callback = flag);
+        Ok(())
+    }
+
+    /// Whether the first failure is enough.
+    #[getter]
+    fn fireOnOneErrback(slf: &Bound<'_, Self>) -> bool {
+        slf.get().with(slf.py(), |state| state.fire_on_one_errback)
+    }
+
+    #[setter]
+    fn set_fireOnOneErrback(slf: &Bound<'_, Self>, flag: &Bound<'_, PyAny>) -> PyResult<()> {
+        let flag = flag.is_truthy()?;
+        slf.get().with(slf.py(), |state| state.fire_on_one_errback = flag);
+        Ok(())
+    }
+
+    /// Whether failures end here.
+    #[getter]
+    fn consumeErrors(slf: &Bound<'_, Self>) -> bool {
+        slf.get().with(slf.py(), |state| state.consume_errors)
+    }
+
+    #[setter]
+    fn set_consumeErrors(slf: &Bound<'_, Self>, flag: &Bound<'_, PyAny>) -> PyResult<()> {
+        let flag = flag.is_truthy()?;
+        slf.get().with(slf.py(), |state| state.consume_errors = flag);
+        Ok(())
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        let state = self.state.during_gc();
+        visit.call(&state.deferreds)?;
+        visit.call(&state.results)
+    }
+
+    fn __clear__(slf: &Bound<'_, Self>) {
+        let state = slf.get().with(slf.py(), std::mem::take);
+        drop(state);
+    }
+}
+
+fn truth(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    object.is_truthy()
+}
+
+fn overrides(list: &Bound<'_, DeferredList>, method: &Bound<'_, pyo3::types::PyString>) -> bool {
+    let kind = list.get_type();
+    let base = list.py().get_type::<DeferredList>();
+    !kind.is(&base)
+        && match (kind.getattr(method), base.getattr(method)) {
+            (Ok(theirs), Ok(ours)) => !theirs.is(&ours),
+            _ => true,
+        }
+}
+
+/// Take in what the Deferred at a place came to. What is to be run then, if anything.
+fn collect<'py>(
+    list: &Bound<'py, DeferredList>,
+    place: usize,
+    success: bool,
+    result: &Bound<'py, PyAny>,
+) -> PyResult<Option<Work<'py>>> {
+    let py = list.py();
+    let results = list.get().results(py);
+    results.set_item(place, (success, result))?;
+    let (finished, on_callback, on_errback) = list.get().with(py, |state| {
+        state.finished += 1;
+        (state.finished, state.fire_on_one_callback, state.fire_on_one_errback)
+    });
+    let deferred = list.as_super();
+    if deferred.get().chain(py, |chain| chain.called()) {
+        return Ok(None);
+    }
+    let (method, outcome) = if success && on_callback {
+        let pair = (result, place).into_pyobject(py)?;
+        (intern!(py, "callback"), Outcome::Value(pair.into_any().unbind()))
+    } else if !success && on_errback {
+        let first = names::FIRST_ERROR.get(py)?.call1((result, place))?;
+        let reason = failure::from_exception(first)?;
+        (intern!(py, "errback"), Outcome::Failure(reason.unbind()))
+    } else if finished == results.len() {
+        (intern!(py, "callback"), Outcome::Value(results.into_any().unbind()))
+    } else {
+        return Ok(None);
+    };
+    if deferred::overrides(deferred, method) {
+        deferred.call_method1(method, (into_object(py, outcome),))?;
+        return Ok(None);
+    }
+    Ok(deferred::begin_fire(deferred, outcome)?.then(|| Work::Run(deferred.clone())))
+}
+
+/// A Deferred has an outcome for a list, as part of its run.
+pub(super) fn deliver<'py>(
+    list: Bound<'py, DeferredList>,
+    place: u32,
+    giver: Bound<'py, Deferred>,
+    outcome: Outcome,
+    stack: &mut Stack<'py>,
+) -> PyResult<Next<'py>> {
+    let py = list.py();
+    let success = !matches!(outcome, Outcome::Failure(_));
+    let passed_on = if !success && list.get().with(py, |state| state.consume_errors) {
+        Outcome::Taken
+    } else {
+        share(py, &outcome)
+    };
+    stack.push(Later::Settle(giver, passed_on));
+    let result = into_object(py, outcome);
+    Ok(match collect(&list, place as usize, success, &result)? {
+        Some(fired) => Next::Do(fired),
+        None => Next::Done,
+    })
+}
+
+/// Whether a list's `cancel` is ours.
+pub(super) fn cancels_plainly(list: &Bound<'_, DeferredList>) -> bool {
+    !overrides(list, intern!(list.py(), "cancel"))
+}
+
+/// Cancel what a list waits for, from a place on.
+pub(super) fn cancel_list<'py>(
+    list: Bound<'py, DeferredList>,
+    place: usize,
+    stack: &mut Stack<'py>,
+) -> PyResult<Next<'py>> {
+    let py = list.py();
+    if place == 0 && list.as_super().get().chain(py, |chain| chain.called()) {
+        return Ok(Next::Done);
+    }
+    let Ok(deferred) = list.get().deferreds(py).get_item(place) else {
+        return Ok(Next::Done);
+    };
+    stack.push(Later::CancelList(list, place + 1));
+    cancel_one(deferred)
+}
+
+fn cancel_one(object: Bound<'_, PyAny>) -> PyResult<Next<'_>> {
+    match as_deferred(&object) {
+        Some(deferred) => Ok(Next::Do(Work::Cancel(deferred.clone()))),
+        None => {
+            object.call_method0(intern!(object.py(), "cancel"))?;
+            Ok(Next::Done)
+        }
+    }
+}
+
+/// The canceller of a Deferred in a list has raised. The others are cancelled all the same.
+pub(super) fn canceller_raised(list: &Bound<'_, DeferredList>, error: PyErr) -> PyResult<()> {
+    let py = list.py();
+    let reason = failure::from_raised(ffi::into_raised(py)(error), false)?;
+    names::LOG_FAILURE
+        .get(py)?
+        .call1((reason, intern!(py, "Exception raised from user supplied canceller")))?;
+    Ok(())
+}
+
+/// Return a Deferred for the list of the results of these Deferreds.
+///
+/// It fails with the first failure of any of them, as a FirstError. With `consumeErrors`, a
+/// failure is None to the callbacks that are added to its own Deferred later, and is not reported
+/// as unhandled. Cancelling it cancels all of them.
+#[pyfunction]
+#[pyo3(name = "gatherResults", signature = (deferredList, consumeErrors=None))]
+#[allow(non_snake_case)]
+pub(super) fn gather_results<'py>(
+    deferredList: &Bound<'py, PyAny>,
+    consumeErrors: Option<Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = deferredList.py();
+    let flags = PyDict::new(py);
+    flags.set_item("fireOnOneErrback", true)?;
+    if let Some(flag) = consumeErrors {
+        flags.set_item("consumeErrors", flag)?;
+    }
+    let list = py.get_type::<DeferredList>().call((deferredList,), Some(&flags))?;
+    let parse = pyo3::wrap_pyfunction!(parse_results, py)?;
+    let deferred = list.cast_into::<Deferred>()?;
+    deferred::add(&deferred, Link::OnValue(Callback::plain(parse.into_any())?))?;
+    Ok(deferred.into_any())
+}
+
+/// The results alone of a list of pairs `(success, result)`.
+#[pyfunction]
+#[pyo3(name = "_parseDeferredListResult", signature = (results, _fire_on_one_errback=false, /))]
+pub(super) fn parse_results<'py>(
+    results: &Bound<'py, PyAny>,
+    #[pyo3(from_py_with = truth)] _fire_on_one_errback: bool,
+) -> PyResult<Bound<'py, PyList>> {
+    let parsed = PyList::empty(results.py());
+    for pair in results.try_iter()? {
+        parsed.append(pair?.get_item(1)?)?;
+    }
+    Ok(parsed)
+}
+
+/// What `race` waits with.
+#[pyclass(name = "_Race", module = "deferrous", frozen)]
+pub(super) struct Race {
+    state: Shared<RaceState>,
+}
+
+#[derive(Default)]
+struct RaceState {
+    deferreds: Vec<Py<PyAny>>,
+    winner: Option<(usize, Py<PyAny>)>,
+    failures: Vec<(usize, Py<PyAny>)>,
+    /// What to fire. It holds this race as its canceller until then.
+    result: Option<Py<Deferred>>,
+}
+
+impl Race {
+    fn with<R>(&self, py: Python<'_>, transition: impl FnOnce(&mut RaceState) -> R) -> R {
+        self.state.with(py, transition)
+    }
+}
+
+#[pymethods]
+impl Race {
+    /// As the canceller of its Deferred, or as a callback of a Deferred that insists on one.
+    #[pyo3(signature = (result, place=None))]
+    fn __call__<'py>(
+        slf: &Bound<'py, Self>,
+        result: Bound<'py, PyAny>,
+        place: Option<usize>,
+    ) -> PyResult<()> {
+        let work = match place {
+            None => Work::CancelRace(slf.clone()),
+            Some(place) => Work::Race(slf.clone(), place, classify(result)?),
+        };
+        run::run(work)
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        let state = self.state.during_gc();
+        for deferred in &state.deferreds {
+            visit.call(deferred)?;
+        }
+        for (_, failure) in &state.failures {
+            visit.call(failure)?;
+        }
+        if let Some((_, output)) = &state.winner {
+            visit.call(output)?;
+        }
+        visit.call(&state.result)
+    }
+
+    fn __clear__(slf: &Bound<'_, Self>) {
+        let state = slf.get().with(slf.py(), std::mem::take);
+        drop(state);
+    }
+}
+
+/// Return a Deferred for the first result that any of these Deferreds comes to, as a pair
+/// `(index, result)`. The others are cancelled then.
+///
+/// If all of them fail, it fails with a FailureGroup. Cancelling it cancels all of them.
+#[pyfunction]
+pub(super) fn race<'py>(ds: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Deferred>> {
+    let py = ds.py();
+    let deferreds = ds.try_iter()?.collect::<PyResult<Vec<_>>>()?;
+    if u32::try_from(deferreds.len()).is_err() {
+        return Err(PyOverflowError::new_err("too many Deferreds in one race"));
+    }
+    let result = ffi::new_deferred(py, Chain::new(None))?;
+    let state = RaceState {
+        deferreds: deferreds.iter().map(|deferred| deferred.clone().unbind()).collect(),
+        result: Some(result.clone().unbind()),
+        ..RaceState::default()
+    };
+    let race = Bound::new(py, Race { state: Shared::new(state) })?;
+    let canceller = race.as_any().clone().unbind();
+    let before = result.get().chain(py, |chain| chain.replace_canceller(Some(canceller)));
+    drop(before);
+    if ffi::debugging(&result)? {
+        report::remember_creator(&result)?;
+    }
+    for (place, deferred) in deferreds.iter().enumerate() {
+        let add_callbacks = intern!(py, "addCallbacks");
+        match as_deferred(deferred) {
+            Some(deferred) if !deferred::overrides(deferred, add_callbacks) => {
+                // It was seen above that the place fits.
+                deferred::add(deferred, Link::Deliver(Waiter::new(&race), place as u32))?;
+            }
+            _ => {
+                let named = PyDict::new(py);
+                named.set_item("callbackArgs", (place,))?;
+                named.set_item("errbackArgs", (place,))?;
+                deferred.call_method(add_callbacks, (&race, &race), Some(&named))?;
+            }
+        }
+    }
+    Ok(result)
+}
+
+/// A Deferred has an outcome for a race, as part of its run.
+pub(super) fn deliver_to_race<'py>(
+    race: Bound<'py, Race>,
+    place: u32,
+    giver: Bound<'py, Deferred>,
+    outcome: Outcome,
+    stack: &mut Stack<'py>,
+) -> PyResult<Next<'py>> {
+    stack.push(Later::Settle(giver, Outcome::Taken));
+    arrive(race, place as usize, outcome, stack)
+}
+
+/// One of those that take part in a race has come to something.
+pub(super) fn arrive<'py>(
+    race: Bound<'py, Race>,
+    place: usize,
+    outcome: Outcome,
+    stack: &mut Stack<'py>,
+) -> PyResult<Next<'py>> {
+    let py = race.py();
+    if let Outcome::Failure(failure) = outcome {
+        let failures = race.get().with(py, |state| {
+            state.failures.push((place, failure));
+            if state.failures.len() < state.deferreds.len() {
+                return None;
+            }
+            state.failures.sort_by_key(|(place, _)| *place);
+            Some(state.failures.iter().map(|(_, failure)| failure.clone_ref(py)).collect::<Vec<_>>())
+        });
+        let Some(failures) = failures else { return Ok(Next::Done) };
+        let group = names::FAILURE_GROUP.get(py)?.call1((PyList::new(py, failures)?,))?;
+        let reason = failure::from_exception(group)?;
+        return fire(&race, Outcome::Failure(reason.unbind()));
+    }
+    let output = into_object(py, outcome).unbind();
+    let late = race.get().with(py, |state| match state.winner {
+        Some(_) => Some(output),
+        None => {
+            state.winner = Some((place, output));
+            None
+        }
+    });
+    match late {
+        Some(output) => {
+            drop(output);
+            Ok(Next::Done)
+        }
+        None => cancel_losers(race, 0, stack),
+    }
+}
+
+fn fire<'py>(race: &Bound<'py, Race>, outcome: Outcome) -> PyResult<Next<'py>> {
+    let py = race.py();
+    match race.get().with(py, |state| state.result.as_ref().map(|it| it.bind(py).clone())) {
+        Some(result) if deferred::begin_fire(&result, outcome)? => Ok(Next::Do(Work::Run(result))),
+        _ => Ok(Next::Done),
+    }
+}
+
+/// Cancel those that lost a race, from a place on; then tell who won.
+pub(super) fn cancel_losers<'py>(
+    race: Bound<'py, Race>,
+    place: usize,
+    stack: &mut Stack<'py>,
+) -> PyResult<Next<'py>> {
+    let py = race.py();
+    let (loser, winner) = race.get().with(py, |state| {
+        let Some((won, output)) = &state.winner else { return (None, None) };
+        let winner = &state.deferreds[*won];
+        let loser = (place..state.deferreds.len())
+            .find(|&i| !state.deferreds[i].is(winner))
+            .map(|i| (i, state.deferreds[i].bind(py).clone()));
+        (loser, Some((*won, output.clone_ref(py))))
+    });
+    match (loser, winner) {
+        (Some((i, deferred)), _) => {
+            stack.push(Later::CancelLosers(race, i + 1));
+            cancel_one(deferred)
+        }
+        (None, Some(winner)) => {
+            let pair = winner.into_pyobject(py)?;
+            fire(&race, Outcome::Value(pair.into_any().unbind()))
+        }
+        (None, None) => Ok(Next::Done),
+    }
+}
+
+/// Cancel all that take part in a race, from a place on.
+pub(super) fn cancel_race<'py>(
+    race: Bound<'py, Race>,
+    place: usize,
+    stack: &mut Stack<'py>,
+) -> PyResult<Next<'py>> {
+    let py = race.py();
+    let next = race
+        .get()
+        .with(py, |state| state.deferreds.get(place).map(|deferred| deferred.bind(py).clone()));
+    let Some(deferred) = next else { return Ok(Next::Done) };
+    stack.push(Later::CancelRace(race, place + 1));
+    cancel_one(deferred)
+}

@@ -1,0 +1,702 @@
+//! Locks, semaphores and queues.
+
+use pyo3::exceptions::{PyAssertionError, PyException, PyNotImplementedError, PyValueError};
+use pyo3::gc::PyVisit;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString, PyTuple};
+use pyo3::{PyTraverseError, create_exception, intern};
+
+use super::cell::Shared;
+use super::deferred::{self, Deferred};
+use super::ffi;
+use super::fifo::Fifo;
+use super::functions::{made, maybe_deferred, succeed};
+use super::outcome::{Chain, Link, Outcome, as_deferred, classify};
+use super::run::{self, Later, Next, Stack, Waiter, Work};
+
+create_exception!(
+    deferrous,
+    QueueOverflow,
+    PyException,
+    "Something was put into a DeferredQueue that has as much as it may."
+);
+create_exception!(
+    deferrous,
+    QueueUnderflow,
+    PyException,
+    "Something was asked of a DeferredQueue that has as many waiting as it may."
+);
+
+// ---------------------------------------------------------------------------------------------
+// What locks and semaphores have in common
+
+/// Something to be acquired and released.
+#[pyclass(
+    name = "_ConcurrencyPrimitive",
+    module = "deferrous",
+    subclass,
+    frozen,
+    weakref,
+    dict,
+    generic
+)]
+pub(super) struct Primitive {
+    state: Shared<PrimitiveState>,
+}
+
+#[derive(Default)]
+struct PrimitiveState {
+    /// Those that wait to acquire it. Made when first needed.
+    waiting: Option<Py<Fifo>>,
+    locked: bool,
+    tokens: i64,
+    limit: i64,
+}
+
+impl Primitive {
+    fn new_state() -> Self {
+        Self { state: Shared::new(PrimitiveState::default()) }
+    }
+
+    fn with<R>(&self, py: Python<'_>, transition: impl FnOnce(&mut PrimitiveState) -> R) -> R {
+        self.state.with(py, transition)
+    }
+
+    fn line<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Fifo>> {
+        line(py, |made| {
+            self.with(py, |state| kept(py, &mut state.waiting, made))
+        })
+    }
+}
+
+/// The list in a slot. `kept` gives what is there, after putting in what it is given.
+fn line<'py>(
+    py: Python<'py>,
+    kept: impl Fn(Option<Py<Fifo>>) -> Option<Bound<'py, Fifo>>,
+) -> PyResult<Bound<'py, Fifo>> {
+    if let Some(line) = kept(None) {
+        return Ok(line);
+    }
+    let made = Fifo::empty(py)?;
+    kept(Some(made.clone().unbind()));
+    Ok(made)
+}
+
+fn kept<'py>(
+    py: Python<'py>,
+    slot: &mut Option<Py<Fifo>>,
+    made: Option<Py<Fifo>>,
+) -> Option<Bound<'py, Fifo>> {
+    if slot.is_none() {
+        *slot = made;
+    }
+    slot.as_ref().map(|line| line.bind(py).clone())
+}
+
+/// What a program assigns to `waiting` or `pending`, as a list of ours.
+fn as_line<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Fifo>> {
+    match object.cast_exact::<Fifo>() {
+        Ok(line) => Ok(line.clone()),
+        Err(_) => Ok(object.py().get_type::<Fifo>().call1((object,))?.cast_into()?),
+    }
+}
+
+/// Whether the class of an object has its own idea of a method of one of our classes.
+fn overrides<T: pyo3::PyTypeInfo>(object: &Bound<'_, PyAny>, method: &Bound<'_, PyString>) -> bool {
+    let kind = object.get_type();
+    let base = object.py().get_type::<T>();
+    !kind.is(&base)
+        && match (kind.getattr(method), base.getattr(method)) {
+            (Ok(theirs), Ok(ours)) => !theirs.is(&ours),
+            _ => true,
+        }
+}
+
+/// Fire the one that has waited longest, with this. What is to be run then, if anything.
+fn fire_first<'py>(
+    line: &Bound<'py, Fifo>,
+    result: Bound<'py, PyAny>,
+) -> PyResult<Option<Work<'py>>> {
+    let py = line.py();
+    let Some(first) = line.get().pop_front(py) else { return Ok(None) };
+    let callback = intern!(py, "callback");
+    match as_deferred(&first) {
+        Some(deferred) if !deferred::overrides(deferred, callback) => {
+            let fired = deferred::begin_fire(deferred, classify(result)?)?;
+            Ok(fired.then(|| Work::Run(deferred.clone())))
+        }
+        _ => {
+            first.call_method1(callback, (result,))?;
+            Ok(None)
+        }
+    }
+}
+
+/// A Deferred that waits in a line, and leaves it when it is cancelled.
+fn waiting_in<'py>(
+    line: &Bound<'py, Fifo>,
+    canceller: Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, Deferred>> {
+    let deferred = made(ffi::new_deferred(line.py(), Chain::new(Some(canceller.unbind())))?)?;
+    line.get().push_back(deferred.as_any().clone());
+    Ok(deferred)
+}
+
+/// The canceller of a Deferred that waits for one of ours: have it leave the line. False if the
+/// canceller is something else.
+pub(super) fn give_up<'py>(
+    canceller: &Bound<'py, PyAny>,
+    deferred: &Bound<'py, Deferred>,
+) -> PyResult<bool> {
+    let py = canceller.py();
+    let line = if let Ok(primitive) = canceller.cast::<Primitive>() {
+        primitive.get().line(py)?
+    } else if let Ok(queue) = canceller.cast::<DeferredQueue>() {
+        queue.get().waiting_line(py)?
+    } else {
+        return Ok(false);
+    };
+    Fifo::remove(&line, deferred.as_any())?;
+    Ok(true)
+}
+
+#[pymethods]
+#[allow(non_snake_case)]
+impl Primitive {
+    #[new]
+    #[pyo3(signature = (*_args, **_kwargs))]
+    fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
+        Self::new_state()
+    }
+
+    fn __init__(slf: &Bound<'_, Self>) {
+        let before = slf.get().with(slf.py(), |state| state.waiting.take());
+        drop(before);
+    }
+
+    /// Those that wait to acquire this, first come, first served.
+    #[getter]
+    fn waiting<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Fifo>> {
+        slf.get().line(slf.py())
+    }
+
+    #[setter]
+    fn set_waiting<'py>(slf: &Bound<'py, Self>, waiting: &Bound<'py, PyAny>) -> PyResult<()> {
+        let line = as_line(waiting)?.unbind();
+        let before = slf.get().with(slf.py(), |state| state.waiting.replace(line));
+        drop(before);
+        Ok(())
+    }
+
+    /// Return a Deferred that fires with this when it has been acquired.
+    fn acquire<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Deferred>> {
+        acquire(slf)
+    }
+
+    /// Release this. If somebody waits, the one that came first acquires it.
+    fn release(slf: &Bound<'_, Self>) -> PyResult<()> {
+        match release(slf)? {
+            Some(work) => run::run(work),
+            None => Ok(()),
+        }
+    }
+
+    /// Acquire this, call a function with the other arguments, and release it.
+    ///
+    /// If the function returns a Deferred or a coroutine, it is released when that is done.
+    /// Returns a Deferred for what the function comes to.
+    #[pyo3(signature = (f, /, *args, **kwargs))]
+    fn run<'py>(
+        slf: &Bound<'py, Self>,
+        f: Bound<'py, PyAny>,
+        args: Bound<'py, PyTuple>,
+        kwargs: Option<Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let locked = Locked {
+            primitive: slf.clone().unbind(),
+            function: f.unbind(),
+            args: args.unbind(),
+            kwargs: kwargs.map(Bound::unbind),
+        };
+        let locked = Bound::new(py, locked)?;
+        let acquired = if overrides_any(slf, intern!(py, "acquire")) {
+            slf.call_method0(intern!(py, "acquire"))?
+        } else {
+            acquire(slf)?.into_any()
+        };
+        let add_callback = intern!(py, "addCallback");
+        match as_deferred(&acquired) {
+            Some(deferred) if !deferred::overrides(deferred, add_callback) => {
+                deferred::add(deferred, Link::Deliver(Waiter::new(&locked), RUN))?;
+                Ok(acquired)
+            }
+            _ => acquired.call_method1(add_callback, (locked,)),
+        }
+    }
+
+    fn _releaseAndReturn<'py>(
+        slf: &Bound<'py, Self>,
+        r: Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        slf.call_method0(intern!(slf.py(), "release"))?;
+        Ok(r)
+    }
+
+    /// Take a Deferred that was cancelled out of those that wait.
+    fn _cancelAcquire<'py>(slf: &Bound<'py, Self>, d: &Bound<'py, PyAny>) -> PyResult<()> {
+        Fifo::remove(&slf.get().line(slf.py())?, d)
+    }
+
+    fn __aenter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        slf.call_method0(intern!(slf.py(), "acquire"))
+    }
+
+    #[pyo3(signature = (_exc_type, _exc_value, _traceback, /))]
+    fn __aexit__<'py>(
+        slf: &Bound<'py, Self>,
+        _exc_type: &Bound<'py, PyAny>,
+        _exc_value: &Bound<'py, PyAny>,
+        _traceback: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, Deferred>> {
+        let py = slf.py();
+        slf.call_method0(intern!(py, "release"))?;
+        succeed(pyo3::types::PyBool::new(py, false).to_owned().into_any())
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.state.during_gc().waiting)
+    }
+
+    fn __clear__(slf: &Bound<'_, Self>) {
+        let before = slf.get().with(slf.py(), |state| state.waiting.take());
+        drop(before);
+    }
+}
+
+fn overrides_any(primitive: &Bound<'_, Primitive>, method: &Bound<'_, PyString>) -> bool {
+    overrides::<Primitive>(primitive, method)
+}
+
+/// What `acquire` does.
+fn acquire<'py>(primitive: &Bound<'py, Primitive>) -> PyResult<Bound<'py, Deferred>> {
+    let py = primitive.py();
+    let is_lock = primitive.is_instance_of::<DeferredLock>();
+    if !is_lock && !primitive.is_instance_of::<DeferredSemaphore>() {
+        return Err(PyNotImplementedError::new_err("acquire"));
+    }
+    let (free, sound) = primitive.get().with(py, |state| {
+        if is_lock {
+            (!std::mem::replace(&mut state.locked, true), true)
+        } else if state.tokens > 0 {
+            state.tokens -= 1;
+            (true, true)
+        } else {
+            (false, state.tokens == 0)
+        }
+    });
+    if !sound {
+        return Err(PyAssertionError::new_err(
+            "Internal inconsistency??  tokens should never be negative",
+        ));
+    }
+    if free {
+        return succeed(primitive.as_any().clone());
+    }
+    let canceller = if overrides_any(primitive, intern!(py, "_cancelAcquire")) {
+        primitive.getattr(intern!(py, "_cancelAcquire"))?
+    } else {
+        primitive.as_any().clone()
+    };
+    waiting_in(&primitive.get().line(py)?, canceller)
+}
+
+/// What `release` does, but for running the one that has acquired it then.
+fn release<'py>(primitive: &Bound<'py, Primitive>) -> PyResult<Option<Work<'py>>> {
+    let py = primitive.py();
+    let line = primitive.get().line(py)?;
+    let waits = line.get().len(py) > 0;
+    if primitive.is_instance_of::<DeferredLock>() {
+        let was_locked = primitive.get().with(py, |state| {
+            let was_locked = state.locked;
+            state.locked = was_locked && waits;
+            was_locked
+        });
+        if !was_locked {
+            return Err(PyAssertionError::new_err("Tried to release an unlocked lock"));
+        }
+    } else if primitive.is_instance_of::<DeferredSemaphore>() {
+        let acquired = primitive.get().with(py, |state| {
+            let acquired = state.tokens < state.limit;
+            if acquired && !waits {
+                state.tokens += 1;
+            }
+            acquired
+        });
+        if !acquired {
+            return Err(PyAssertionError::new_err(
+                "Someone released me too many times: too many tokens!",
+            ));
+        }
+    } else {
+        return Err(PyNotImplementedError::new_err("release"));
+    }
+    if waits { fire_first(&line, primitive.as_any().clone()) } else { Ok(None) }
+}
+
+// ---------------------------------------------------------------------------------------------
+// `run`
+
+/// The place of a call in the chain of the Deferred that fires when it may run.
+const RUN: u32 = 0;
+/// Its place in the chain of the Deferred for what it comes to.
+const RELEASE: u32 = 1;
+
+/// A call that needs something to be acquired.
+#[pyclass(name = "_Locked", module = "deferrous", frozen)]
+pub(super) struct Locked {
+    primitive: Py<Primitive>,
+    function: Py<PyAny>,
+    args: Py<PyTuple>,
+    kwargs: Option<Py<PyDict>>,
+}
+
+impl Locked {
+    fn call<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let kwargs = self.kwargs.as_ref().map(|kwargs| kwargs.bind(py));
+        maybe_deferred(self.function.bind(py), self.args.bind(py), kwargs)
+    }
+}
+
+#[pymethods]
+impl Locked {
+    /// As a callback.
+    fn __call__<'py>(
+        slf: &Bound<'py, Self>,
+        _acquired: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let release = slf.get().primitive.bind(py).getattr(intern!(py, "_releaseAndReturn"))?;
+        slf.get().call(py)?.call_method1(intern!(py, "addBoth"), (release,))
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.primitive)?;
+        visit.call(&self.function)?;
+        visit.call(&self.args)?;
+        visit.call(&self.kwargs)
+    }
+}
+
+/// A Deferred has an outcome for a call that needed something to be acquired, or for the releasing
+/// of it, as part of its run.
+pub(super) fn deliver<'py>(
+    locked: Bound<'py, Locked>,
+    place: u32,
+    giver: Bound<'py, Deferred>,
+    outcome: Outcome,
+    stack: &mut Stack<'py>,
+) -> PyResult<Next<'py>> {
+    let py = locked.py();
+    let primitive = locked.get().primitive.bind(py);
+    if place == RELEASE {
+        stack.push(Later::Settle(giver, outcome));
+        if overrides_release(primitive) {
+            primitive.call_method0(intern!(py, "release"))?;
+            return Ok(Next::Done);
+        }
+        return Ok(release(primitive)?.map_or(Next::Done, Next::Do));
+    }
+    if matches!(outcome, Outcome::Failure(_)) {
+        stack.push(Later::Settle(giver, outcome));
+        return Ok(Next::Done);
+    }
+    drop(outcome);
+    // Should it raise, that is what this link comes to.
+    stack.push(Later::Settle(giver.clone(), Outcome::Taken));
+    let result = locked.get().call(py)?;
+    stack.pop();
+    let deferred = match as_deferred(&result) {
+        Some(deferred) if !deferred::overrides(deferred, intern!(py, "addBoth")) => {
+            deferred.clone()
+        }
+        _ => {
+            stack.push(Later::Settle(giver.clone(), Outcome::Taken));
+            let release = primitive.getattr(intern!(py, "_releaseAndReturn"))?;
+            let chained = result.call_method1(intern!(py, "addBoth"), (release,))?;
+            let outcome = classify(chained)?;
+            stack.pop();
+            stack.push(Later::Settle(giver, outcome));
+            return Ok(Next::Done);
+        }
+    };
+    let waiter = Waiter::new(&locked);
+    let runnable = deferred.get().chain(py, |chain| {
+        chain.add(Link::Deliver(waiter, RELEASE));
+        chain.is_runnable()
+    });
+    stack.push(Later::Settle(giver, Outcome::Deferred(deferred.clone().unbind())));
+    Ok(if runnable { Next::Do(Work::Run(deferred)) } else { Next::Done })
+}
+
+fn overrides_release(primitive: &Bound<'_, Primitive>) -> bool {
+    overrides_any(primitive, intern!(primitive.py(), "release"))
+}
+
+// ---------------------------------------------------------------------------------------------
+// The classes
+
+/// A lock: held by one at a time, acquired in the order of asking.
+///
+/// Waiting for it, and giving up waiting, cost the same however many wait.
+#[pyclass(module = "deferrous", extends = Primitive, subclass, frozen)]
+pub(super) struct DeferredLock;
+
+#[pymethods]
+impl DeferredLock {
+    #[new]
+    #[pyo3(signature = (*_args, **_kwargs))]
+    fn new(
+        _args: &Bound<'_, PyTuple>,
+        _kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyClassInitializer<Self> {
+        PyClassInitializer::from(Primitive::new_state()).add_subclass(Self)
+    }
+
+    /// Whether it is held.
+    #[getter]
+    fn locked(slf: &Bound<'_, Self>) -> bool {
+        slf.as_super().get().with(slf.py(), |state| state.locked)
+    }
+
+    #[setter]
+    fn set_locked(slf: &Bound<'_, Self>, locked: &Bound<'_, PyAny>) -> PyResult<()> {
+        let locked = locked.is_truthy()?;
+        slf.as_super().get().with(slf.py(), |state| state.locked = locked);
+        Ok(())
+    }
+}
+
+/// A semaphore: held by so many at a time, acquired in the order of asking.
+///
+/// Takes the number of tokens, at least 1; raises ValueError for less. Waiting for one, and giving
+/// up waiting, cost the same however many wait.
+#[pyclass(module = "deferrous", extends = Primitive, subclass, frozen)]
+pub(super) struct DeferredSemaphore;
+
+#[pymethods]
+impl DeferredSemaphore {
+    #[new]
+    #[pyo3(signature = (*_args, **_kwargs))]
+    fn new(
+        _args: &Bound<'_, PyTuple>,
+        _kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyClassInitializer<Self> {
+        PyClassInitializer::from(Primitive::new_state()).add_subclass(Self)
+    }
+
+    fn __init__(slf: &Bound<'_, Self>, tokens: i64) -> PyResult<()> {
+        Primitive::__init__(slf.as_super());
+        if tokens < 1 {
+            return Err(PyValueError::new_err("DeferredSemaphore requires tokens >= 1"));
+        }
+        slf.as_super().get().with(slf.py(), |state| {
+            state.tokens = tokens;
+            state.limit = tokens;
+        });
+        Ok(())
+    }
+
+    /// How many more may acquire it.
+    #[getter]
+    fn tokens(slf: &Bound<'_, Self>) -> i64 {
+        slf.as_super().get().with(slf.py(), |state| state.tokens)
+    }
+
+    #[setter]
+    fn set_tokens(slf: &Bound<'_, Self>, tokens: i64) {
+        slf.as_super().get().with(slf.py(), |state| state.tokens = tokens);
+    }
+
+    /// How many may hold it at a time.
+    #[getter]
+    fn limit(slf: &Bound<'_, Self>) -> i64 {
+        slf.as_super().get().with(slf.py(), |state| state.limit)
+    }
+
+    #[setter]
+    fn set_limit(slf: &Bound<'_, Self>, limit: i64) {
+        slf.as_super().get().with(slf.py(), |state| state.limit = limit);
+    }
+}
+
+/// A queue whose `get` returns a Deferred.
+///
+/// `size` is how many objects it holds at most, and `backlog` how many may wait for one at most;
+/// None for any number. To put, to get and to give up waiting cost the same however much it holds.
+#[pyclass(module = "deferrous", subclass, frozen, weakref, dict, generic)]
+pub(super) struct DeferredQueue {
+    state: Shared<QueueState>,
+}
+
+#[derive(Default)]
+struct QueueState {
+    waiting: Option<Py<Fifo>>,
+    pending: Option<Py<Fifo>>,
+    size: Option<Py<PyAny>>,
+    backlog: Option<Py<PyAny>>,
+}
+
+impl DeferredQueue {
+    fn with<R>(&self, py: Python<'_>, transition: impl FnOnce(&mut QueueState) -> R) -> R {
+        self.state.with(py, transition)
+    }
+
+    fn waiting_line<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Fifo>> {
+        line(py, |made| self.with(py, |state| kept(py, &mut state.waiting, made)))
+    }
+
+    fn pending_line<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Fifo>> {
+        line(py, |made| self.with(py, |state| kept(py, &mut state.pending, made)))
+    }
+}
+
+/// Whether a line may become longer.
+fn has_room(line: &Bound<'_, Fifo>, limit: Option<Bound<'_, PyAny>>) -> PyResult<bool> {
+    let py = line.py();
+    match limit {
+        None => Ok(true),
+        Some(limit) => line.get().len(py).into_pyobject(py)?.lt(limit),
+    }
+}
+
+#[pymethods]
+#[allow(non_snake_case)]
+impl DeferredQueue {
+    #[new]
+    #[pyo3(signature = (*_args, **_kwargs))]
+    fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
+        Self { state: Shared::new(QueueState::default()) }
+    }
+
+    #[pyo3(signature = (size=None, backlog=None))]
+    fn __init__(slf: &Bound<'_, Self>, size: Option<Py<PyAny>>, backlog: Option<Py<PyAny>>) {
+        let state = QueueState { size, backlog, ..QueueState::default() };
+        let before = slf.get().with(slf.py(), |current| std::mem::replace(current, state));
+        drop(before);
+    }
+
+    /// Add an object. If somebody waits, the one that came first gets it.
+    ///
+    /// Raises QueueOverflow if there is no room.
+    fn put<'py>(slf: &Bound<'py, Self>, obj: Bound<'py, PyAny>) -> PyResult<()> {
+        let py = slf.py();
+        let waiting = slf.get().waiting_line(py)?;
+        if waiting.get().len(py) > 0 {
+            return match fire_first(&waiting, obj)? {
+                Some(work) => run::run(work),
+                None => Ok(()),
+            };
+        }
+        let pending = slf.get().pending_line(py)?;
+        if !has_room(&pending, Self::size(slf))? {
+            return Err(QueueOverflow::new_err(()));
+        }
+        pending.get().push_back(obj);
+        Ok(())
+    }
+
+    /// Return a Deferred for the next object.
+    ///
+    /// Raises QueueUnderflow if too many wait already.
+    fn get<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Deferred>> {
+        let py = slf.py();
+        if let Some(object) = slf.get().pending_line(py)?.get().pop_front(py) {
+            return succeed(object);
+        }
+        let waiting = slf.get().waiting_line(py)?;
+        if !has_room(&waiting, Self::backlog(slf))? {
+            return Err(QueueUnderflow::new_err(()));
+        }
+        let cancel = intern!(py, "_cancelGet");
+        let canceller = if overrides::<Self>(slf, cancel) {
+            slf.getattr(cancel)?
+        } else {
+            slf.as_any().clone()
+        };
+        waiting_in(&waiting, canceller)
+    }
+
+    /// Take a Deferred that was cancelled out of those that wait.
+    fn _cancelGet<'py>(slf: &Bound<'py, Self>, d: &Bound<'py, PyAny>) -> PyResult<()> {
+        Fifo::remove(&slf.get().waiting_line(slf.py())?, d)
+    }
+
+    /// Those that wait for an object, first come, first served.
+    #[getter]
+    fn waiting<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Fifo>> {
+        slf.get().waiting_line(slf.py())
+    }
+
+    #[setter]
+    fn set_waiting<'py>(slf: &Bound<'py, Self>, waiting: &Bound<'py, PyAny>) -> PyResult<()> {
+        let line = as_line(waiting)?.unbind();
+        let before = slf.get().with(slf.py(), |state| state.waiting.replace(line));
+        drop(before);
+        Ok(())
+    }
+
+    /// The objects that nobody has got yet.
+    #[getter]
+    fn pending<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Fifo>> {
+        slf.get().pending_line(slf.py())
+    }
+
+    #[setter]
+    fn set_pending<'py>(slf: &Bound<'py, Self>, pending: &Bound<'py, PyAny>) -> PyResult<()> {
+        let line = as_line(pending)?.unbind();
+        let before = slf.get().with(slf.py(), |state| state.pending.replace(line));
+        drop(before);
+        Ok(())
+    }
+
+    /// How many objects it holds at most, or None.
+    #[getter]
+    fn size<'py>(slf: &Bound<'py, Self>) -> Option<Bound<'py, PyAny>> {
+        let py = slf.py();
+        slf.get().with(py, |state| state.size.as_ref().map(|size| size.bind(py).clone()))
+    }
+
+    #[setter]
+    fn set_size(slf: &Bound<'_, Self>, size: Option<Py<PyAny>>) {
+        let before = slf.get().with(slf.py(), |state| std::mem::replace(&mut state.size, size));
+        drop(before);
+    }
+
+    /// How many may wait for an object at most, or None.
+    #[getter]
+    fn backlog<'py>(slf: &Bound<'py, Self>) -> Option<Bound<'py, PyAny>> {
+        let py = slf.py();
+        slf.get().with(py, |state| state.backlog.as_ref().map(|backlog| backlog.bind(py).clone()))
+    }
+
+    #[setter]
+    fn set_backlog(slf: &Bound<'_, Self>, backlog: Option<Py<PyAny>>) {
+        let before =
+            slf.get().with(slf.py(), |state| std::mem::replace(&mut state.backlog, backlog));
+        drop(before);
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        let state = self.state.during_gc();
+        visit.call(&state.waiting)?;
+        visit.call(&state.pending)?;
+        visit.call(&state.size)?;
+        visit.call(&state.backlog)
+    }
+
+    fn __clear__(slf: &Bound<'_, Self>) {
+        let state = slf.get().with(slf.py(), std::mem::take);
+        drop(state);
+    }
+}

@@ -1,0 +1,1 @@
+"""Random programs run on two implementations of Deferred, compared step by step."""
