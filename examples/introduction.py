@@ -428,8 +428,7 @@ class ThenProceed:
 
 @pattern(
     "Handle an error for the entire operation",
-    "The other way round: the errback comes last, and handles what goes wrong in "
-    "either step.",
+    "The other way round: the errback comes last, and handles what goes wrong in either step.",
     {**WELL, **F_FAILS, **H_FAILS},
 )
 class EntireOperation:

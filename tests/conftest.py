@@ -32,9 +32,7 @@ if ORACLE_ONLY:
 
 
 def pytest_configure(config):
-    config.addinivalue_line(
-        "markers", "deferrous_only: beyond what Twisted can do; no oracle"
-    )
+    config.addinivalue_line("markers", "deferrous_only: beyond what Twisted can do; no oracle")
 
 
 def pytest_collection_modifyitems(config, items):
@@ -101,9 +99,7 @@ class Reports:
     def headings(self):
         """How often the line that announces an unhandled error was logged."""
         gc.collect()
-        return sum(
-            e.get("log_format") == "Unhandled error in Deferred:" for e in self.events
-        )
+        return sum(e.get("log_format") == "Unhandled error in Deferred:" for e in self.events)
 
 
 @pytest.fixture

@@ -72,10 +72,7 @@ enum Ending {
 const FUEL: usize = 120;
 
 fn ending() -> impl Strategy<Value = Ending> {
-    prop_oneof![
-        (0..9_u8).prop_map(Ending::Value),
-        (0..9_u8).prop_map(Ending::Failure),
-    ]
+    prop_oneof![(0..9_u8).prop_map(Ending::Value), (0..9_u8).prop_map(Ending::Failure),]
 }
 
 fn answer() -> impl Strategy<Value = Answer> {
@@ -140,14 +137,12 @@ fn program() -> impl Strategy<Value = Vec<Op>> {
         4 => Just(Op::New(Canceller::None)),
         1 => ending().prop_map(Op::Fired),
     ];
-    (
-        prop::collection::vec(some, 2..5),
-        prop::collection::vec(any_op(2), 1..24),
-    )
-        .prop_map(|(mut start, rest)| {
+    (prop::collection::vec(some, 2..5), prop::collection::vec(any_op(2), 1..24)).prop_map(
+        |(mut start, rest)| {
             start.extend(rest);
             start
-        })
+        },
+    )
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -238,8 +233,7 @@ fn play_real(program: &[Op]) -> Vec<Event> {
         lost.sort_by_key(|(number, _)| *number);
         world.borrow_mut().trace.push(Event::Lost(lost));
     }
-    let trace = std::mem::take(&mut world.borrow_mut().trace);
-    trace
+    world.take().trace
 }
 
 fn real_op(world: &Shared, op: &Op) {
@@ -363,10 +357,8 @@ fn real_add(
     match kind {
         Kind::OnValue => deferred.on_value(move |value| one(Slot::Value(value))),
         Kind::OnFailure => deferred.on_failure(move |fault| one(Slot::Failure(fault))),
-        Kind::OnBoth => deferred.on_both(
-            move |value| one(Slot::Value(value)),
-            move |fault| two(Slot::Failure(fault)),
-        ),
+        Kind::OnBoth => deferred
+            .on_both(move |value| one(Slot::Value(value)), move |fault| two(Slot::Failure(fault))),
         Kind::OnEither => deferred.on_either(move |result| one(result.into())),
         Kind::Then => deferred.then(one),
     };
@@ -410,16 +402,11 @@ fn real_states(world: &Shared) -> Vec<Option<State>> {
         paused: deferred.paused(),
         outcome: real_seen(world, &deferred.slot()),
         running: deferred.running(),
-        chained_to: deferred
-            .chained_to()
-            .map(|other| real_number(world, &other)),
+        chained_to: deferred.chained_to().map(|other| real_number(world, &other)),
         links: deferred.links(),
         unhandled: deferred.unhandled(),
     };
-    handles
-        .iter()
-        .map(|handle| handle.as_ref().map(state))
-        .collect()
+    handles.iter().map(|handle| handle.as_ref().map(state)).collect()
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -694,10 +681,7 @@ impl Model {
             links: one.todo.len(),
             unhandled: one.sore,
         };
-        self.all
-            .iter()
-            .map(|one| one.in_hand.then(|| state(one)))
-            .collect()
+        self.all.iter().map(|one| one.in_hand.then(|| state(one))).collect()
     }
 
     /// Bury whoever nothing refers to, until there is no such one. Circles stay.

@@ -784,9 +784,7 @@ def test_collected_with_all_kinds_of_edges(defer):
         yield defer.Deferred().addCallback(ignore, holder)
         yield defer.Deferred().addBoth(ignore, key=holder)
         yield defer.Deferred().addCallbacks(ignore, ignore, errbackArgs=(holder,))
-        yield defer.Deferred().addCallbacks(
-            ignore, ignore, callbackKeywords={"key": holder}
-        )
+        yield defer.Deferred().addCallbacks(ignore, ignore, callbackKeywords={"key": holder})
         d = defer.Deferred()
         d.attribute = holder
         yield d

@@ -392,8 +392,7 @@ def test_debug_info_by_itself(defer, failure, reports):
     info.creator = ["line 1\n", "line 2\n"]
     info.invoker = ["line 3\n"]
     expected = (
-        " C: Deferred was created:\n C:line 1\n C:line 2\n"
-        " I: First Invoker was:\n I:line 3\n"
+        " C: Deferred was created:\n C:line 1\n C:line 2\n I: First Invoker was:\n I:line 3\n"
     )
     del info
     assert len(reports.failures()) == 1

@@ -463,9 +463,7 @@ def test_firing_another_inside_callback_is_immediate(defer):
     order = []
     other = defer.Deferred().addCallback(lambda _: order.append("other"))
     d = defer.Deferred()
-    d.addCallback(
-        lambda _: (order.append("in"), other.callback(1), order.append("out"))
-    )
+    d.addCallback(lambda _: (order.append("in"), other.callback(1), order.append("out")))
     d.callback(None)
     assert order == ["in", "other", "out"]
 
@@ -505,9 +503,7 @@ def test_str_and_repr(defer):
         d = cls()
         assert str(d) == repr(d) == f"<{name} at 0x{id(d):x}>"
         d.callback({"a": 1})
-        assert (
-            str(d) == repr(d) == f"<{name} at 0x{id(d):x} current result: {{'a': 1}}>"
-        )
+        assert str(d) == repr(d) == f"<{name} at 0x{id(d):x} current result: {{'a': 1}}>"
 
 
 def test_repr_while_chained(defer):

@@ -199,9 +199,7 @@ def test_raised_failure_in_a_callback(defer, failure):
 # --- state -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "args, kwargs", [((), {}), ((1, 2, 3, 4, 5), {}), ((), {"any": 1})]
-)
+@pytest.mark.parametrize("args, kwargs", [((), {}), ((1, 2, 3, 4, 5), {}), ((), {"any": 1})])
 def test_new_without_init(failure, args, kwargs):
     """Remote failures are made empty, whatever the arguments, and then filled."""
     before = failure.count
@@ -645,9 +643,7 @@ def test_traceback_verbose(failure):
         f"*--- End of Failure #{f.count} ---",
     ]
     f.cleanFailure()
-    assert f.getTraceback(detail="verbose").startswith(
-        f"*--- Failure #{f.count} (pickled) ---\n"
-    )
+    assert f.getTraceback(detail="verbose").startswith(f"*--- Failure #{f.count} (pickled) ---\n")
 
 
 def test_traceback_verbose_without_variables(failure):
@@ -681,8 +677,7 @@ def test_unknown_detail(failure):
     with pytest.raises(ValueError) as raised:
         f.getTraceback(detail="chatty")
     assert str(raised.value) == (
-        "Detail must be default, brief, verbose, or "
-        "verbose-vars-not-captured. (not 'chatty')"
+        "Detail must be default, brief, verbose, or verbose-vars-not-captured. (not 'chatty')"
     )
     # Only frames have details.
     assert "Failure: " in failure.Failure(ValueError()).getTraceback(detail="chatty")
@@ -723,8 +718,7 @@ def test_str_and_repr(failure):
     f = failure.Failure(ValueError("why"))
     assert repr(f) == f"<{qual(failure.Failure)} builtins.ValueError: why>"
     assert str(f) == (
-        "[Failure instance: Traceback (failure with no frames): "
-        "<class 'ValueError'>: why\n]"
+        "[Failure instance: Traceback (failure with no frames): <class 'ValueError'>: why\n]"
     )
     f = make(failure, ValueError("why"))
     assert str(f) == f"[Failure instance: {f.getBriefTraceback()}]"

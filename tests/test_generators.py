@@ -102,8 +102,7 @@ def test_function_that_makes_no_generator(defer, value):
     with pytest.raises(TypeError) as raised:
         defer.inlineCallbacks(plain)()
     assert str(raised.value) == (
-        f"inlineCallbacks requires {plain!r} to produce a generator; "
-        f"instead got {value!r}"
+        f"inlineCallbacks requires {plain!r} to produce a generator; instead got {value!r}"
     )
 
 

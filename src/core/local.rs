@@ -407,9 +407,7 @@ impl<V, F> Deferred<V, F> {
 
 impl<V, F> Clone for Deferred<V, F> {
     fn clone(&self) -> Self {
-        Self {
-            life: Rc::clone(&self.life),
-        }
+        Self { life: Rc::clone(&self.life) }
     }
 }
 
@@ -444,6 +442,8 @@ impl<V: fmt::Debug, F: fmt::Debug> fmt::Debug for Deferred<V, F> {
 
 type Callback<V, F> = Box<dyn FnOnce(Outcome<V, F>) -> Outcome<V, F>>;
 type Canceller<V, F> = Rc<dyn Fn(&Deferred<V, F>)>;
+
+type Report<F> = Box<dyn FnOnce(F)>;
 
 /// The types that this driver chooses.
 struct Local<V: 'static, F: 'static>(Infallible, V, F);
@@ -499,7 +499,7 @@ struct Life<V: 'static, F: 'static> {
 /// The state of a Deferred: it ends when nothing can run it any more.
 struct Node<V: 'static, F: 'static> {
     chain: RefCell<Chain<Local<V, F>>>,
-    on_unhandled: Cell<Option<Box<dyn FnOnce(F)>>>,
+    on_unhandled: Cell<Option<Report<F>>>,
     life: Weak<Life<V, F>>,
 }
 
@@ -659,11 +659,7 @@ fn step<V: Clone, F: Clone>(current: &Node<V, F>) -> Step<V, F> {
     let passed_by;
     let mut chain = current.chain.borrow_mut();
     match chain.turn() {
-        Turn::Call {
-            callback,
-            spare,
-            outcome,
-        } => Step::Call(callback, spare, published(outcome)),
+        Turn::Call { callback, spare, outcome } => Step::Call(callback, spare, published(outcome)),
         Turn::Continue(waiting, outcome) => Step::Continue(waiting, outcome),
         Turn::Pass(link, outcome) => {
             passed_by = link;
@@ -700,10 +696,7 @@ fn settle<V, F>(current: &Rc<Node<V, F>>, answer: Outcome<V, F>) -> bool {
     };
     let awaited = || Ref::Awaited(Rc::downgrade(&other.life));
     // All that is replaced stays until the end, because dropping it can run anything.
-    let _before = current
-        .chain
-        .borrow_mut()
-        .settle(Slot::Deferred(awaited()));
+    let _before = current.chain.borrow_mut().settle(Slot::Deferred(awaited()));
     let stolen = other.chain().borrow_mut().steal();
     let waits = stolen.is_none();
     let _replaced = match stolen {

@@ -40,9 +40,10 @@
 //! }
 //!
 //! let mut chain = Chain::<Numbers>::default();
-//! chain.add(Link::OnValue(u32::count_ones));
-//! chain.add(Link::OnFailure(u32::count_zeros));
-//! assert!(chain.fire(Slot::Value(0b1011)).is_ok());
+//! let double: fn(u32) -> u32 = |n| n * 2;
+//! chain.add(Link::OnFailure(double));
+//! chain.add(Link::OnValue(double));
+//! assert!(chain.fire(Slot::Value(21)).is_ok());
 //!
 //! assert!(chain.is_runnable() && chain.enter().is_ok());
 //! loop {
@@ -54,7 +55,7 @@
 //!         _ => break,
 //!     }
 //! }
-//! assert_eq!(chain.outcome(), &Slot::Value(3));
+//! assert_eq!(chain.outcome(), &Slot::Value(42));
 //! ```
 
 #![forbid(unsafe_code)]

@@ -4,8 +4,8 @@
 things happened; objects have names by order of creation (d0, d1, f0, s0 ...), addresses
 and module names of the implementation are taken out.  Its `deaths` are the reports and
 the last words of what was thrown away, with the number of the step at whose end they
-had been heard: when a cycle is collected, or a traceback lets go, is an implementation's
-own affair, as long as it is not later than in the oracle.
+had been heard: when a cycle is collected, or a traceback lets go, is an
+implementation's own affair, as long as it is not later than in the oracle.
 """
 
 from __future__ import annotations
@@ -91,9 +91,7 @@ BUILTIN = {
 class Implementation:
     """One implementation: its module of Deferreds and its module of Failure."""
 
-    def __init__(
-        self, defer: types.ModuleType, failure: types.ModuleType, label: str = ""
-    ) -> None:
+    def __init__(self, defer: types.ModuleType, failure: types.ModuleType, label: str = "") -> None:
         self.defer = defer
         self.failure = failure
         self.label = label or defer.__name__
@@ -106,6 +104,9 @@ class Implementation:
             (package + ".Failure", "failure.Failure"),
             (f"{package}._{package}.", "defer."),
             (package + ".", "defer."),
+            # Some messages name Twisted's modules, whoever speaks.
+            ("twisted.internet.defer.", "defer."),
+            ("twisted.python.failure.", "failure."),
         )
         self._directories = tuple(
             os.path.dirname(os.path.abspath(module.__file__ or "")) + os.sep
@@ -266,6 +267,7 @@ class Machine:
         self.step = 0
         self.depth = 0
         self.fuel = FUEL
+        self.gathered: list[tuple[Any, list[Any]]] = []
         self.ended = False
         self.clock = Clock()
         self.loop = HandLoop(self)
@@ -334,6 +336,8 @@ class Machine:
     def error(self, error: Any) -> str:
         """An exception: its class, its text, what is special about it."""
         cls = type(error)
+        if not isinstance(error, BaseException):
+            return self.norm(error)
         if cls.__name__.startswith("_"):
             return "<private>"
         if cls is RecursionError:
@@ -359,11 +363,21 @@ class Machine:
         return f"{cls.__name__}({text})"
 
     def first_line(self, error: object) -> str:
-        return self.text(str(error)).split("|")[0] + self.text(repr(error))
+        shown = []
+        for convert in (str, repr):
+            try:
+                shown.append(self.text(convert(error)).split("|")[0])
+            except Exception as problem:
+                shown.append(type(problem).__name__)
+        return " ".join(shown)
 
     def frames(self, failure: Any) -> str:
         shown = []
-        for function, filename, line, *_ in failure.frames:
+        try:
+            frames = failure.frames
+        except AttributeError as error:  # a Failure around a class has no traceback
+            return self.error(error)
+        for function, filename, line, *_ in frames:
             if filename in (HERE, SCRIPT):
                 shown.append(f"{function}:{line}")
             elif not self.impl.inside(filename) and "twisted" not in filename:
@@ -380,8 +394,6 @@ class Machine:
         if isinstance(value, self.impl.Failure):
             name, new = self.name(value, "f")
             shown = f"{name}<{self.error(value.value)}>"
-            if not isinstance(value.value, BaseException):
-                shown = f"{name}<{self.norm(value.value)}>"
             if new and "frames" in self.features:
                 shown += f"[{self.frames(value)}]"
             return shown
@@ -582,7 +594,7 @@ class Machine:
             if kind == "ret":
                 result = self.value(outcome[1], owner, argument)
                 self.log(f">{name} {self.norm(result)}")
-                return result
+                return self.straight(result, owner and owner())
             self.log(f">{name} {outcome[:1]}")
             if kind == "raise":
                 raise self.new_error(outcome[1])
@@ -609,7 +621,8 @@ class Machine:
             self.fuel -= 20
             self.observe()
             if kind == "fires":
-                deferred.callback(self.value(spec[1], weakref.ref(deferred)))
+                made = self.value(spec[1], weakref.ref(deferred))
+                deferred.callback(self.straight(made, deferred))
             elif kind == "fails":
                 deferred.errback(self.new_error(spec[1]))
             elif kind == "raises":
@@ -630,6 +643,8 @@ class Machine:
         if self.ended:
             return
         self.fuel -= 1
+        if self.gathered and self.circular():
+            self.fuel = -1
         if self.fuel < 0:
             return
         self.log("> " + " ".join(str(x) for x in act if not isinstance(x, tuple)))
@@ -646,6 +661,49 @@ class Machine:
     def act(self, act: Node, owner: Any = None) -> Any:
         return getattr(self, "op_" + act[0])(owner, *act[1:])
 
+    def circular(self, waiting: Any = None, awaited: Any = None) -> bool:
+        """Whether something gathered waits for what gathered it.
+
+        Twisted then cancels round and round, twice as often at every turn, so the
+        program ends before it can come to that.
+        """
+        edges: dict[int, list[Any]] = {}
+        starts = []
+        for list_, members in self.gathered:
+            gathering = list_()
+            if gathering is not None:
+                found = [m for m in (member() for member in members) if m is not None]
+                edges[id(gathering)] = found
+                starts.append(gathering)
+        for start in starts:
+            seen: set[int] = set()
+            todo = list(edges[id(start)])
+            while todo:
+                item = todo.pop()
+                if item is start:
+                    return True
+                if id(item) in seen:
+                    continue
+                seen.add(id(item))
+                todo.extend(edges.get(id(item), ()))
+                after = [getattr(item, "result", None), getattr(item, "_chainedTo", 0)]
+                if item is waiting:
+                    after.append(awaited)
+                todo.extend(x for x in after if isinstance(x, self.impl.Deferred))
+        return False
+
+    def straight(self, value: Any, target: Any = None) -> Any:
+        """A result for `target` (or for whoever takes it) that closes no circle."""
+        if self.gathered and isinstance(value, self.impl.Deferred):
+            if target is None or self.circular(target, value):
+                return None
+        return value
+
+    def gathers(self, gathering: Any, members: list[Any]) -> Any:
+        found = [weakref.ref(member) for member in members]
+        self.gathered.append((weakref.ref(gathering), found))
+        return self.register(gathering)
+
     ARGUMENTS: tuple[tuple[tuple[Any, ...], dict[str, Any]], ...] = (
         ((), {}),
         ((1,), {}),
@@ -661,9 +719,7 @@ class Machine:
             return self.register(self.impl.classes[cls]())
         return self.register(self.impl.classes[cls](made))
 
-    def op_add(
-        self, owner: Any, n: int, how: int, first: Node, second: Any, form: int
-    ) -> Any:
+    def op_add(self, owner: Any, n: int, how: int, first: Node, second: Any, form: int) -> Any:
         target = weakref.ref(self.pick(n, owner))
         one = self.make_callback(first, target)
         two = self.make_callback(second, target)
@@ -680,9 +736,7 @@ class Machine:
         if how == 9:
             return d.addCallbacks(one, two, args, kwargs, args[:1], kwargs)
         if how == 10:
-            return d.addCallbacks(
-                one, errback=two, errbackArgs=args, errbackKeywords=kwargs
-            )
+            return d.addCallbacks(one, errback=two, errbackArgs=args, errbackKeywords=kwargs)
         if how == 11:
             return d.addCallbacks(
                 callback=one, errback=two, callbackKeywords=kwargs, callbackArgs=args
@@ -697,7 +751,7 @@ class Machine:
 
     def op_fire(self, owner: Any, n: int, value: Node) -> Any:
         made = self.value(value, owner)
-        return self.pick(n, owner).callback(made)
+        return self.pick(n, owner).callback(self.straight(made, self.pick(n, owner)))
 
     def fails(self, method: Any, kind: int, name: str) -> Any:
         if kind == 0:
@@ -782,6 +836,7 @@ class Machine:
 
     def op_setresult(self, owner: Any, n: int, value: Node) -> Any:
         made = self.value(value, owner)
+        made = self.straight(made, self.pick(n, owner))
         self.pick(n, owner).result = made
 
     def op_setcalled(self, owner: Any, n: int, value: int) -> Any:
@@ -808,9 +863,7 @@ class Machine:
 
     # Failures
 
-    def op_probe(
-        self, owner: Any, n: int, make: int, what: int, first: Node, second: Node
-    ) -> Any:
+    def op_probe(self, owner: Any, n: int, make: int, what: int, first: Node, second: Node) -> Any:
         failure = self.failure_for(n, make, owner, first[1])
         targets = [self.target(first), self.target(second)]
         if what in (0, 12):
@@ -996,8 +1049,11 @@ class Machine:
     def give(self, spec: Node) -> Any:
         return self.value(spec)
 
+    def last(self, spec: Node) -> Any:
+        return self.straight(self.value(spec))
+
     def helper(self, spec: Node) -> Any:
-        self.impl.defer.returnValue(self.value(spec))
+        self.impl.defer.returnValue(self.last(spec))
 
     def context_manager(self, k: int) -> Any:
         return self.some(("lock", "sem")[k % 2], k)
@@ -1012,15 +1068,16 @@ class Machine:
             fireOnOneErrback=bool(flags & 2),
             consumeErrors=bool(flags & 4),
         )
-        return self.register(made)
+        return self.gathers(made, chosen)
 
     def op_gather(self, owner: Any, refs: tuple[int, ...], consume: int) -> Any:
         chosen = [self.pick(n, owner) for n in refs]
-        return self.register(self.impl.defer.gatherResults(chosen, bool(consume)))
+        made = self.impl.defer.gatherResults(chosen, bool(consume))
+        return self.gathers(made, chosen)
 
     def op_race(self, owner: Any, refs: tuple[int, ...]) -> Any:
         chosen = [self.pick(n, owner) for n in refs]
-        return self.register(self.impl.defer.race(chosen))
+        return self.gathers(self.impl.defer.race(chosen), chosen)
 
     # Concurrency
 
@@ -1063,7 +1120,7 @@ class Machine:
         return self.register(self.guard(k).run(call, *args, **kwargs))
 
     def op_put(self, owner: Any, k: int, value: Node) -> Any:
-        return self.some("queue", k).put(self.value(value, owner))
+        return self.some("queue", k).put(self.straight(self.value(value, owner)))
 
     def op_get(self, owner: Any, k: int) -> Any:
         return self.register(self.some("queue", k).get())
@@ -1090,7 +1147,7 @@ class Machine:
         return self.register(self.impl.classes[cls].fromFuture(future))
 
     def op_futset(self, owner: Any, k: int, value: Node) -> Any:
-        made = self.value(value, owner)
+        made = self.straight(self.value(value, owner))
         future = self.future(k)
         if isinstance(made, self.impl.Failure):
             made = made.value
@@ -1147,7 +1204,9 @@ class Machine:
             self.observe(final=True)
             if act[0] == "drop":
                 gc.collect()
-        self.step += 1
+            if self.fuel < 0:
+                break
+        self.step = len(program)
         self.ended = True
         self.states.clear()
         self.ds.clear()
@@ -1193,11 +1252,11 @@ class _Writer:
         elif kind == "act":
             self.line(indent, f"m.do({self.constant(statement[1])})")
         elif kind == "return":
-            self.line(indent, f"return m.give({self.constant(statement[1])})")
+            self.line(indent, f"return m.last({self.constant(statement[1])})")
         elif kind == "raise":
             self.line(indent, f"raise m.new_error({self.constant(statement[1])})")
         elif kind == "rv":
-            given = f"m.give({self.constant(statement[1])})"
+            given = f"m.last({self.constant(statement[1])})"
             self.line(indent, f"m.impl.defer.returnValue({given})")
         elif kind == "hrv":
             self.line(indent, f"m.helper({self.constant(statement[1])})")
@@ -1319,18 +1378,14 @@ def difference(left: Trace, right: Trace) -> str | None:
         here = one[index] if index < len(one) else "(nothing)"
         there = two[index] if index < len(two) else "(nothing)"
         if here != there:
-            before = "".join(
-                f"    {line}\n" for line in one[max(0, index - 12) : index]
-            )
+            before = "".join(f"    {line}\n" for line in one[max(0, index - 12) : index])
             return f"{before}  - {here}\n  + {there}"
     if stops:
         return None
     return _deaths_differ(left.deaths, right.deaths)
 
 
-def _deaths_differ(
-    left: list[tuple[str, int]], right: list[tuple[str, int]]
-) -> str | None:
+def _deaths_differ(left: list[tuple[str, int]], right: list[tuple[str, int]]) -> str | None:
     table: dict[str, tuple[list[int], list[int]]] = {}
     for side, deaths in enumerate((left, right)):
         for text, step in deaths:

@@ -152,9 +152,7 @@ SPECIAL = {"gather", "sync", "futures"}
 class Generator:
     """Builds one program from the decisions of a `Source`."""
 
-    def __init__(
-        self, source: Source, features: frozenset[str], max_steps: int = 40
-    ) -> None:
+    def __init__(self, source: Source, features: frozenset[str], max_steps: int = 40) -> None:
         self.below = source.below
         self.features = features
         self.max_steps = max_steps
@@ -400,9 +398,7 @@ class Generator:
             kind = "yield"
         if kind == "try" and nesting < 2:
             handler = None
-            caught = (None, "Exception", "BaseException", "CancelledError", "Boom")[
-                self.below(5)
-            ]
+            caught = (None, "Exception", "BaseException", "CancelledError", "Boom")[self.below(5)]
             if caught is not None:
                 handler = self.statements(depth, nesting + 1, 2)
             final = None
@@ -464,9 +460,7 @@ def _variants(node: Any) -> Iterator[Any]:
             yield node - 1
 
 
-def reduce(
-    program: Program, interesting: Callable[[Program], bool], tries: int = 1500
-) -> Program:
+def reduce(program: Program, interesting: Callable[[Program], bool], tries: int = 1500) -> Program:
     """Cut `program` down while `interesting` stays true."""
     improved = True
     while improved and tries > 0:

@@ -224,9 +224,7 @@ def run_suite(
     return results
 
 
-def start_child(
-    name: str, arguments: list[str], folder: str, seconds: float
-) -> str | None:
+def start_child(name: str, arguments: list[str], folder: str, seconds: float) -> str | None:
     """Run one child to its end; None if it ended well, else how it did."""
     command = [sys.executable, "-X", "faulthandler", str(HERE / "run.py")]
     environment = dict(os.environ, PYTHONUNBUFFERED="1", PYTHONDONTWRITEBYTECODE="1")
@@ -430,9 +428,7 @@ def check_canaries(*, stock: bool, seconds: float = 3.0) -> list[str]:
             wrong.append(f"no canary that {kind} was run: {results}")
         for name, result in found.items():
             if result.outcome != outcome:
-                wrong.append(
-                    f"{name}: {result.outcome}, not {outcome}\n{result.detail}"
-                )
+                wrong.append(f"{name}: {result.outcome}, not {outcome}\n{result.detail}")
     return wrong
 
 

@@ -63,9 +63,7 @@ def test_compare_is_not_content_with_nothing():
 def test_list_is_read(tmp_path):
     path = tmp_path / "expected.txt"
     path.write_text("# remark\n\na.b | all | 4 | why | not\nc.d | 2.7 | never | old\n")
-    assert run.read_expected(path) == {
-        "a.b": run.Expected("a.b", "all", "4", "why | not")
-    }
+    assert run.read_expected(path) == {"a.b": run.Expected("a.b", "all", "4", "why | not")}
     path.write_text("a.b | all | 4\n")
     with pytest.raises(ValueError, match=r"expected\.txt:1"):
         run.read_expected(path)

@@ -1,0 +1,101 @@
+"""Twisted's Deferreds with a Rust core.
+
+This module offers what `twisted.internet.defer` offers, under the same names, without Twisted:
+
+    import deferrous as defer
+
+`deferrous.failure` is to `twisted.python.failure` what this is to `twisted.internet.defer`, and
+`deferrous.twisted.install()` puts both in the place of Twisted's.
+"""
+
+from . import _deferrous
+from ._deferrous import (
+    _DEFERRED_SUBCLASSES,
+    AlreadyCalledError,
+    CancelledError,
+    Deferred,
+    DeferredList,
+    DeferredLock,
+    DeferredQueue,
+    DeferredSemaphore,
+    NotACoroutineError,
+    QueueOverflow,
+    QueueUnderflow,
+    TimeoutError,
+    __version__,
+    _cancellableInlineCallbacks,
+    _ConcurrencyPrimitive,
+    _DefGen_Return,
+    _failthru,
+    _Fifo,
+    _InternalInlineCallbacksCancelledError,
+    _parseDeferredListResult,
+    ensureDeferred,
+    execute,
+    fail,
+    gatherResults,
+    getDebugging,
+    maybeDeferred,
+    passthru,
+    race,
+    setDebugging,
+    succeed,
+)
+from ._gathering import FailureGroup, FirstError
+from ._generators import inlineCallbacks, returnValue
+from ._report import DebugInfo, logError
+from ._timeout import timeout
+from .failure import Failure
+
+#: Marks a result, and a failure, in what a DeferredList fires with.
+SUCCESS = True
+FAILURE = False
+
+__all__ = [
+    "FAILURE",
+    "SUCCESS",
+    "AlreadyCalledError",
+    "CancelledError",
+    "DebugInfo",
+    "Deferred",
+    "DeferredList",
+    "DeferredLock",
+    "DeferredQueue",
+    "DeferredSemaphore",
+    "Failure",
+    "FailureGroup",
+    "FirstError",
+    "NotACoroutineError",
+    "QueueOverflow",
+    "QueueUnderflow",
+    "TimeoutError",
+    "ensureDeferred",
+    "execute",
+    "fail",
+    "gatherResults",
+    "getDebugging",
+    "inlineCallbacks",
+    "logError",
+    "maybeDeferred",
+    "passthru",
+    "race",
+    "returnValue",
+    "setDebugging",
+    "succeed",
+    "timeout",
+]
+
+_DEFERRED_SUBCLASSES.append(DeferredList)
+_deferrous.set_namespace(globals())
+for _object in (
+    inlineCallbacks,
+    returnValue,
+    DebugInfo,
+    logError,
+    timeout,
+    FailureGroup,
+    FirstError,
+):
+    # Public names are of the public module.
+    _object.__module__ = __name__
+del _object

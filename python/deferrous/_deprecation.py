@@ -1,0 +1,84 @@
+"""Deprecations, worded and placed as Twisted's are.
+
+What Twisted has deprecated is deprecated here, in the same version of Twisted. The names in the
+messages are looked up when they are needed: where our module stands in for Twisted's, they are
+Twisted's.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+import warnings
+from collections.abc import Callable
+from dis import findlinestarts
+from typing import Any, ParamSpec, TypeVar
+
+__all__ = ["deprecated", "warn_about_function", "warn_property_deprecated"]
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+Version = tuple[int, int, int]
+
+
+def _since(name: str, version: Version) -> str:
+    return f"{name} was deprecated in Twisted {'.'.join(map(str, version))}"
+
+
+def deprecated(
+    version: Version, replacement: str
+) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
+    """Return a decorator for a function that Twisted deprecated in a version.
+
+    `replacement` says what to use instead. A call warns at the caller's line.
+    """
+
+    def decorate(function: Callable[_P, _R]) -> Callable[_P, _R]:
+        @functools.wraps(function)
+        def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+            name = f"{wrapper.__module__}.{wrapper.__qualname__}"
+            warnings.warn(
+                f"{_since(name, version)}; please use {replacement} instead",
+                DeprecationWarning,
+                stacklevel=2,
+            )
+            return function(*args, **kwargs)
+
+        number = ".".join(map(str, version))
+        wrapper.__doc__ = (
+            f"{inspect.cleandoc(function.__doc__ or '')}\n\n"
+            f"Deprecated in Twisted {number}; please use {replacement} instead."
+        )
+        return wrapper
+
+    return decorate
+
+
+def warn_property_deprecated(cls: type, name: str, version: Version, stacklevel: int = 2) -> None:
+    """Warn that a property is deprecated, at the line of the caller (which is not native)."""
+    warnings.warn(
+        _since(f"{cls.__module__}.{cls.__qualname__}.{name}", version),
+        DeprecationWarning,
+        stacklevel=stacklevel,
+    )
+
+
+def warn_about_function(offender: Any, message: str) -> None:
+    """Warn of a fault in a function, at the function's own last line.
+
+    Raises what Twisted raises for callables that have no code of their own: AttributeError, or
+    KeyError where the module they claim to be from does not exist.
+    """
+    module = sys.modules[offender.__module__]
+    lines = [line for _, line in findlinestarts(offender.__code__) if line is not None]
+    warnings.warn_explicit(
+        message,
+        category=DeprecationWarning,
+        filename=inspect.getabsfile(module),
+        lineno=max(lines),
+        module=module.__name__,
+        registry=offender.__globals__.setdefault("__warningregistry__", {}),
+        module_globals=None,
+    )

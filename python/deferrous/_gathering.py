@@ -1,0 +1,71 @@
+"""The exceptions by which gathered Deferreds fail."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .failure import Failure
+
+__all__ = ["FailureGroup", "FirstError"]
+
+
+class FirstError(Exception):
+    """The first failure among several Deferreds.
+
+    `subFailure` is the Failure, `index` the place of its Deferred. Two are compared by index,
+    then by Failure; Failures have no order, so two of one index and different Failures raise
+    TypeError. Anything else is unequal to, and greater than, a FirstError.
+    """
+
+    subFailure: Failure
+    index: int
+
+    def __init__(self, failure: Failure, index: int) -> None:
+        super().__init__(failure, index)
+        self.subFailure = failure
+        self.index = index
+
+    def __repr__(self) -> str:
+        return f"FirstError[#{self.index}, {self.subFailure.value!r}]"
+
+    def __str__(self) -> str:
+        return f"FirstError[#{self.index}, {self.subFailure}]"
+
+    def __cmp__(self, other: object) -> int:
+        """Return a number that is negative, zero or positive as this is less, equal or more."""
+        if not isinstance(other, FirstError):
+            return -1
+        ours, theirs = (self.index, self.subFailure), (other.index, other.subFailure)
+        if ours < theirs:  # type: ignore[operator]
+            return -1
+        return int(ours != theirs)
+
+    def __eq__(self, other: object) -> bool:
+        return self.__cmp__(other) == 0
+
+    def __ne__(self, other: object) -> bool:
+        return self.__cmp__(other) != 0
+
+    def __lt__(self, other: object) -> bool:
+        return self.__cmp__(other) < 0
+
+    def __le__(self, other: object) -> bool:
+        return self.__cmp__(other) <= 0
+
+    def __gt__(self, other: object) -> bool:
+        return self.__cmp__(other) > 0
+
+    def __ge__(self, other: object) -> bool:
+        return self.__cmp__(other) >= 0
+
+    __hash__ = Exception.__hash__
+
+
+class FailureGroup(Exception):
+    """All of several Deferreds have failed. `failures` are their Failures, in their order."""
+
+    failures: Sequence[Failure]
+
+    def __init__(self, failures: Sequence[Failure]) -> None:
+        super().__init__()
+        self.failures = failures

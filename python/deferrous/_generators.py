@@ -1,0 +1,100 @@
+"""`inlineCallbacks` and `returnValue`: the thin part that is Python."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Generator, Mapping
+from functools import wraps
+from types import GeneratorType, TracebackType
+from typing import Any, NoReturn, ParamSpec, TypeVar
+
+from ._deferrous import Deferred, _cancellableInlineCallbacks, _DefGen_Return
+from ._deprecation import deprecated
+
+__all__ = ["inlineCallbacks", "returnValue"]
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def inlineCallbacks(
+    f: Callable[_P, Generator[Deferred[Any], Any, _T]],
+) -> Callable[_P, Deferred[_T]]:
+    """Make a function that returns a Deferred of a generator function that yields Deferreds.
+
+    Where the generator yields a Deferred, it is resumed with the Deferred's result, or has the
+    Deferred's failure raised at the `yield`. A coroutine or generator that it yields is run in
+    the same way; anything else comes straight back. What it returns or raises is what the
+    Deferred that its caller has got is fired with. A Deferred that it returns is a value like
+    any other: yield it first if its result is meant.
+
+    Cancelling the Deferred cancels what the generator waits for. The CancelledError is raised at
+    the `yield`.
+
+    The generator runs in a copy of the context of its caller. Calls may be nested to any depth.
+
+    The decorated function raises TypeError if `f` returns anything but a generator.
+    """
+
+    @wraps(f)
+    def unwindGenerator(*args: _P.args, **kwargs: _P.kwargs) -> Deferred[_T]:
+        try:
+            generator = f(*args, **kwargs)
+        except _DefGen_Return:
+            raise TypeError(
+                f"inlineCallbacks requires {f!r} to produce a generator; instead"
+                "caught returnValue being used in a non-generator"
+            ) from None
+        if not isinstance(generator, GeneratorType):
+            raise TypeError(
+                f"inlineCallbacks requires {f!r} to produce a generator; instead got {generator!r}"
+            )
+        return _cancellableInlineCallbacks(generator)
+
+    return unwindGenerator
+
+
+@deprecated((24, 7, 0), "standard return statement")
+def returnValue(val: object) -> NoReturn:
+    """End the generator of an `inlineCallbacks` function with this value.
+
+    It does so by raising a BaseException, so it works from a function that the generator calls,
+    too; there it warns.
+    """
+    raise _DefGen_Return(val)
+
+
+_RETURN_VALUE_CODES = (returnValue.__code__, returnValue.__wrapped__.__code__)  # type: ignore[attr-defined]
+
+
+def warn_return_value_misuse(traceback: TracebackType | None) -> None:
+    """Warn if `returnValue` ended a generator from within a function that it called.
+
+    Takes the traceback of the exception that `returnValue` raised, from the generator on.
+    """
+    frames = []
+    while traceback is not None:
+        if traceback.tb_frame.f_code not in _RETURN_VALUE_CODES:
+            frames.append((traceback.tb_frame, traceback.tb_lineno))
+        traceback = traceback.tb_next
+    if len(frames) < 2:
+        return
+    (generator, _), (culprit, line) = frames[0], frames[-1]
+    warnings.warn_explicit(
+        f"returnValue() in {culprit.f_code.co_name!r} causing "
+        f"{generator.f_code.co_name!r} to exit: returnValue should only be invoked by "
+        "functions decorated with inlineCallbacks",
+        DeprecationWarning,
+        culprit.f_code.co_filename,
+        line,
+    )
+
+
+def spread(
+    callback: Callable[..., _T],
+    result: object,
+    args: Any,
+    kwargs: Mapping[str, object],
+) -> _T:
+    """Call a callback with arguments that are no plain tuple and dict."""
+    return callback(result, *args, **kwargs)

@@ -1,0 +1,401 @@
+"""Failures: exceptions that can be handed on.
+
+`Failure` holds an exception with its traceback, as the result of something that will not return
+to whoever should handle it. What callbacks do with it all the time (make one, ask what it is,
+raise it again) is in Rust; what people read is here.
+"""
+
+from __future__ import annotations
+
+import builtins
+import inspect
+import linecache
+import sys
+from collections.abc import Callable, Iterable
+from functools import partial
+from io import StringIO
+from itertools import pairwise
+from types import CodeType
+from typing import Any, TypeVar
+
+from ._deferrous import FailureBase, NoCurrentExceptionError, failure_count
+from ._deprecation import warn_property_deprecated
+from ._reflect import qual, safe_repr, safe_str
+
+__all__ = [
+    "DO_POST_MORTEM",
+    "EXCEPTION_CAUGHT_HERE",
+    "DefaultException",
+    "Failure",
+    "NoCurrentExceptionError",
+    "format_frames",
+    "startDebugMode",
+    "traceupLength",
+]
+
+_F = TypeVar("_F", bound=Callable[..., object])
+
+#: A frame: its function's name, its file, its line, its local and its global variables.
+FrameInfo = tuple[str, str, int, Iterable[Any], Iterable[Any]]
+
+# Names that Twisted's module has had from the start; nothing here uses them.
+traceupLength = 4
+EXCEPTION_CAUGHT_HERE = "--- <exception caught here> ---"
+
+
+class DefaultException(Exception):
+    """An exception that stands for none in particular."""
+
+
+def __getattr__(name: str) -> int:
+    if name == "count":
+        return failure_count()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def format_frames(
+    frames: Iterable[FrameInfo],
+    write: Callable[[str], object],
+    detail: str = "default",
+) -> None:
+    """Write frames, as `Failure.frames` has them.
+
+    `write` is called with pieces of text. `detail` is "default", "brief", "verbose", or
+    "verbose-vars-not-captured" for frames that have no variables. Raises ValueError for any
+    other.
+    """
+    if detail not in ("default", "brief", "verbose", "verbose-vars-not-captured"):
+        raise ValueError(
+            "Detail must be default, brief, verbose, or "
+            f"verbose-vars-not-captured. (not {detail!r})"
+        )
+    for function, file, line, local_vars, global_vars in frames:
+        if detail == "brief":
+            write(f"{file}:{line}:{function}\n")
+        elif detail == "default":
+            write(f'  File "{file}", line {line}, in {function}\n')
+            write(f"    {linecache.getline(file, line).strip()}\n")
+        else:
+            write(f"{file}:{line}: {function}(...)\n")
+        if detail == "verbose":
+            for title, variables in (
+                (" [ Locals ]\n", local_vars),
+                (" ( Globals )\n", global_vars),
+            ):
+                write(title)
+                for name, value in variables:
+                    write(f"  {name} : {value!r}\n")
+    if detail == "verbose-vars-not-captured":
+        write(" [Capture of Locals and Globals disabled (use captureVars=True)]\n")
+
+
+class _Code:
+    """Enough of a code object for what formats tracebacks."""
+
+    def __init__(self, name: str, filename: str) -> None:
+        self.co_name = self.co_qualname = name
+        self.co_filename = filename
+        self.co_firstlineno = 0
+        self.co_argcount = self.co_posonlyargcount = self.co_kwonlyargcount = 0
+        self.co_nlocals = self.co_stacksize = self.co_flags = 0
+        self.co_code = self.co_lnotab = b""
+        self.co_varnames: list[str] = []
+        self.co_cellvars: tuple[str, ...] = ()
+        self.co_consts: tuple[object, ...] = ()
+        self.co_freevars: tuple[str, ...] = ()
+        self.co_names: tuple[str, ...] = ()
+
+    def co_positions(self) -> tuple[tuple[None, None, None, None], ...]:
+        return ((None, None, None, None),)
+
+
+class _Frame:
+    """Enough of a frame for what formats tracebacks."""
+
+    def __init__(self, frameinfo: FrameInfo, back: _Frame | None) -> None:
+        name, filename, line, local_vars, global_vars = frameinfo
+        self.f_code = _Code(name, filename)
+        self.f_lineno = line
+        self.f_lasti = 0
+        self.f_globals = dict(global_vars or {})
+        self.f_locals = dict(local_vars or {})
+        self.f_builtins = vars(builtins).copy()
+        self.f_back = back
+        self.f_trace = None
+
+
+class _TracebackFrame:
+    """Enough of a traceback for the functions of the module traceback."""
+
+    tb_next: _TracebackFrame | None
+
+    def __init__(self, frame: _Frame) -> None:
+        self.tb_frame = frame
+        self.tb_lineno = frame.f_lineno
+        self.tb_lasti = frame.f_lasti
+        self.tb_next = None
+
+
+def _Traceback(tbFrames: list[FrameInfo]) -> _TracebackFrame:
+    """Return a stand-in for a traceback, made of what `Failure.frames` has."""
+    assert len(tbFrames) > 0, "Must pass some frames"
+    frame: _Frame | None = None
+    links = []
+    for frameinfo in tbFrames:
+        frame = _Frame(frameinfo, frame)
+        links.append(_TracebackFrame(frame))
+    for link, following in pairwise(links):
+        link.tb_next = following
+    return links[0]
+
+
+_inlineCallbacksExtraneous: list[CodeType] = []
+
+
+def _extraneous(f: _F) -> _F:
+    """Note that a function is part of the machinery, and return it."""
+    _inlineCallbacksExtraneous.append(f.__code__)  # type: ignore[attr-defined]
+    return f
+
+
+def _variables(variables: dict[str, object]) -> list[tuple[str, object]]:
+    return [item for item in variables.items() if item[0] != "__builtins__"]
+
+
+class Failure(FailureBase):
+    """An exception and its traceback, as a value.
+
+    `Failure()` takes the exception that is being handled, and raises NoCurrentExceptionError if
+    there is none. `Failure(exc_value)` takes an exception, or anything else; a traceback is taken
+    from the exception, or from `exc_tb`. With `captureVars`, `frames` has the variables of each
+    frame. A Failure of a Failure is a copy of it.
+
+    `value` is the exception, `type` its class, `tb` its traceback or None. Any attribute can be
+    set, and all state is in `__dict__`.
+
+    Unlike Twisted's, a Failure's traceback has no frames of the library's own in it.
+    """
+
+    pickled = 0
+    _parents: list[Any] | None = None
+
+    @property
+    def frames(self) -> list[FrameInfo]:
+        """The frames of the traceback, the innermost last: one list, which can be changed.
+
+        Each is a tuple of the function's name, the file, the line, the local and the global
+        variables; these are lists of pairs if `captureVars` is set, and otherwise empty.
+        """
+        try:
+            return self._frames
+        except AttributeError:
+            pass
+        frames: list[FrameInfo] = []
+        self._frames = frames
+        tb = self.tb
+        while tb is not None:
+            frame = tb.tb_frame
+            local_vars: Iterable[Any] = ()
+            global_vars: Iterable[Any] = ()
+            if self.captureVars:
+                local_vars = _variables(frame.f_locals)
+                if frame.f_locals is not frame.f_globals:
+                    global_vars = _variables(frame.f_globals)
+                else:
+                    global_vars = []
+            code = frame.f_code
+            frames.append((code.co_name, code.co_filename, tb.tb_lineno, local_vars, global_vars))
+            tb = tb.tb_next
+        return frames
+
+    @frames.setter
+    def frames(self, frames: list[FrameInfo]) -> None:
+        self._frames = frames
+
+    @property
+    def stack(self) -> list[FrameInfo]:
+        """Always empty. Deprecated."""
+        warn_property_deprecated(Failure, "stack", (24, 10, 0), stacklevel=3)
+        return []
+
+    @stack.setter
+    def stack(self, stack: object) -> None:
+        warn_property_deprecated(Failure, "stack", (24, 10, 0), stacklevel=3)
+
+    @property
+    def parents(self) -> list[Any]:
+        """The qualified names of the exception's class and its bases; kept once asked for.
+
+        If it is no subclass of Exception, `type` alone.
+        """
+        if self._parents is None:
+            cls = self.type
+            if inspect.isclass(cls) and issubclass(cls, Exception):
+                self._parents = [qual(base) for base in inspect.getmro(cls)]
+            else:
+                self._parents = [cls]
+        return self._parents
+
+    @parents.setter
+    def parents(self, parents: list[Any] | None) -> None:
+        self._parents = parents
+
+    def __repr__(self) -> str:
+        return f"<{qual(self.__class__)} {qual(self.type)}: {self.getErrorMessage()}>"
+
+    def __str__(self) -> str:
+        return f"[Failure instance: {self.getBriefTraceback()}]"
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state.pop("stack", None)
+        state["_parents"] = state.pop("parents")
+        state["_frames"] = state.pop("frames")
+        self.__dict__.update(state)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state without the traceback, and without what is in its frames."""
+        parents = self.parents
+        state = self.__dict__.copy()
+        state.pop("_parents", None)
+        state.pop("_frames", None)
+        frames: list[Any] = self.frames
+        if self.captureVars:
+            frames = [
+                [
+                    name,
+                    file,
+                    line,
+                    _safeReprVars(local_vars),
+                    _safeReprVars(global_vars),
+                ]
+                for name, file, line, local_vars, global_vars in frames
+            ]
+        state.update(parents=parents, stack=[], frames=frames, tb=None, pickled=1)
+        return state
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (partial(Failure.__new__, Failure), (), self.__getstate__())
+
+    def cleanFailure(self) -> None:
+        """Let go of all objects in the traceback, and of that of the exception itself."""
+        state = self.__getstate__()
+        state["_frames"] = state.pop("frames")
+        self.__dict__ = state
+        if getattr(self.value, "__traceback__", None):
+            self.value.__traceback__ = None
+
+    def getTracebackObject(self) -> Any:
+        """Return the traceback, a stand-in for it if only `frames` is left, or None."""
+        if self.tb is not None:
+            return self.tb
+        if len(self.frames) > 0:
+            return _Traceback(self.frames)
+        return None
+
+    def getErrorMessage(self) -> str:
+        """Return the text of the exception."""
+        if isinstance(self.value, Failure):
+            return self.value.getErrorMessage()
+        return safe_str(self.value)
+
+    def getBriefTraceback(self) -> str:
+        """Return what `printBriefTraceback` prints."""
+        buffer = StringIO()
+        self.printBriefTraceback(file=buffer)
+        return buffer.getvalue()
+
+    def getTraceback(self, elideFrameworkCode: int = 0, detail: str = "default") -> str:
+        """Return what `printTraceback` prints."""
+        buffer = StringIO()
+        self.printTraceback(file=buffer, elideFrameworkCode=elideFrameworkCode, detail=detail)
+        return buffer.getvalue()
+
+    def printTraceback(
+        self,
+        file: Any = None,
+        elideFrameworkCode: int = False,
+        detail: str = "default",
+    ) -> None:
+        """Print the traceback as Python does.
+
+        `file` has a method `write`; without it, Twisted's log is used where Twisted is in use,
+        and standard error elsewhere. `detail` is "default", "brief" or "verbose". Raises
+        ValueError for any other. `elideFrameworkCode` means nothing any more.
+        """
+        if file is None:
+            log = sys.modules.get("twisted.python.log")
+            file = sys.stderr if log is None else log.logerr
+        write = file.write
+        verbose, brief = detail == "verbose", detail == "brief"
+
+        if verbose:
+            mark = " (pickled) " if self.pickled else " "
+            write(f"*--- Failure #{self.count}{mark}---\n")
+        elif brief:
+            title = "Traceback" if self.frames else "Traceback (failure with no frames)"
+            write(f"{title}: {safe_str(self.type)}: {safe_str(self.value)}\n")
+        else:
+            write("Traceback (most recent call last):\n")
+
+        if self.frames:
+            captured = not verbose or self.captureVars
+            format_frames(
+                self.frames,
+                write,
+                detail if captured else "verbose-vars-not-captured",
+            )
+        elif not brief:
+            write("Failure: ")
+
+        if not brief:
+            write(f"{qual(self.type)}: {safe_str(self.value)}\n")
+
+        if isinstance(self.value, Failure):
+            write(" (chained Failure)\n")
+            self.value.printTraceback(file, elideFrameworkCode, detail)
+        if verbose:
+            write(f"*--- End of Failure #{self.count} ---\n")
+
+    def printBriefTraceback(self, file: Any = None, elideFrameworkCode: int = 0) -> None:
+        """Print the traceback in as few lines as possible."""
+        self.printTraceback(file, elideFrameworkCode, detail="brief")
+
+    def printDetailedTraceback(self, file: Any = None, elideFrameworkCode: int = 0) -> None:
+        """Print the traceback with the variables of each frame."""
+        self.printTraceback(file, elideFrameworkCode, detail="verbose")
+
+
+def _safeReprVars(varsDictItems: Iterable[tuple[str, object]]) -> list[tuple[str, str]]:
+    return [(name, safe_repr(value)) for name, value in varsDictItems]
+
+
+#: Whether Failures start the debugger, in debug mode.
+DO_POST_MORTEM = True
+
+
+def _debuginit(
+    self: Failure,
+    exc_value: Any = None,
+    exc_type: Any = None,
+    exc_tb: Any = None,
+    captureVars: bool = False,
+    Failure__init__: Callable[..., None] = Failure.__init__,
+) -> None:
+    """Initialise a Failure; start the debugger first, if it is of the current exception."""
+    if (exc_value, exc_type, exc_tb) == (None, None, None):
+        current_type, current, tb = sys.exc_info()
+        if DO_POST_MORTEM and current_type != self.__class__:
+            try:
+                text = str(current)
+            except BaseException:
+                text = "broken str"
+            print(f"Jumping into debugger for post-mortem of exception '{text}':")
+            import pdb
+
+            pdb.post_mortem(tb)
+    Failure__init__(self, exc_value, exc_type, exc_tb, captureVars)
+
+
+def startDebugMode() -> None:
+    """Have each Failure of a current exception start the debugger first."""
+    Failure.__init__ = _debuginit  # type: ignore[method-assign]
