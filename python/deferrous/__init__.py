@@ -25,7 +25,6 @@ from ._deferrous import (
     __version__,
     _cancellableInlineCallbacks,
     _ConcurrencyPrimitive,
-    _DefGen_Return,
     _failthru,
     _Fifo,
     _InternalInlineCallbacksCancelledError,
@@ -42,7 +41,7 @@ from ._deferrous import (
     succeed,
 )
 from ._gathering import FailureGroup, FirstError
-from ._generators import inlineCallbacks, returnValue
+from ._generators import _DefGen_Return, inlineCallbacks, returnValue
 from ._report import DebugInfo, logError
 from ._timeout import timeout
 from .failure import Failure

@@ -28,19 +28,23 @@ def _since(name: str, version: Version) -> str:
 
 
 def deprecated(
-    version: Version, replacement: str
+    version: Version, replacement: str | Callable[[], str]
 ) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
     """Return a decorator for a function that Twisted deprecated in a version.
 
-    `replacement` says what to use instead. A call warns at the caller's line.
+    `replacement` says what to use instead, or is a function that does. A call warns at the
+    caller's line.
     """
+
+    def instead() -> str:
+        return replacement if isinstance(replacement, str) else replacement()
 
     def decorate(function: Callable[_P, _R]) -> Callable[_P, _R]:
         @functools.wraps(function)
         def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> _R:
             name = f"{wrapper.__module__}.{wrapper.__qualname__}"
             warnings.warn(
-                f"{_since(name, version)}; please use {replacement} instead",
+                f"{_since(name, version)}; please use {instead()} instead",
                 DeprecationWarning,
                 stacklevel=2,
             )
@@ -49,7 +53,7 @@ def deprecated(
         number = ".".join(map(str, version))
         wrapper.__doc__ = (
             f"{inspect.cleandoc(function.__doc__ or '')}\n\n"
-            f"Deprecated in Twisted {number}; please use {replacement} instead."
+            f"Deprecated in Twisted {number}; please use {instead()} instead."
         )
         return wrapper
 

@@ -8,13 +8,20 @@ from functools import wraps
 from types import GeneratorType, TracebackType
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
-from ._deferrous import Deferred, _cancellableInlineCallbacks, _DefGen_Return
+from ._deferrous import Deferred, _cancellableInlineCallbacks
 from ._deprecation import deprecated
 
 __all__ = ["inlineCallbacks", "returnValue"]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+
+
+class _DefGen_Return(BaseException):
+    """How `returnValue` leaves a generator."""
+
+    def __init__(self, value: object) -> None:
+        self.value = value
 
 
 def inlineCallbacks(

@@ -10,7 +10,7 @@ __all__ = ["qual", "safe_repr", "safe_str"]
 
 def qual(cls: Any) -> str:
     """Return the name of a class with its module."""
-    return f"{cls.__module__}.{cls.__qualname__}"
+    return f"{cls.__module__}.{cls.__name__}"
 
 
 def _class_name(obj: object) -> str:

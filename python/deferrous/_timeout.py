@@ -49,7 +49,7 @@ def add_timeout(
     return deferred.addBoth(convert).addBoth(stop_clock)
 
 
-@deprecated((17, 1, 0), "twisted.internet.defer.Deferred.addTimeout")
+@deprecated((17, 1, 0), lambda: f"{_deferrous.Deferred.__module__}.Deferred.addTimeout")
 def timeout(deferred: Any) -> None:
     """Fail a Deferred with a TimeoutError."""
     deferred.errback(Failure(_deferrous.TimeoutError("Callback timed out")))

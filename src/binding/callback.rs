@@ -29,21 +29,17 @@ impl Callback {
 
     /// A callable that gets the outcome and these.
     ///
-    /// `args` and `kwargs` are usually a tuple and a dict, but may be whatever a call can spread.
+    /// `args` and `kwargs` are usually a tuple and a dict, but may be whatever a call can spread,
+    /// and what they hold then may still change until the call.
     pub(super) fn with_arguments(
         callable: Bound<'_, PyAny>,
         args: &Bound<'_, PyAny>,
         kwargs: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
-        let no_args = args.cast_exact::<PyTuple>().is_ok_and(|args| args.is_empty());
-        let no_kwargs = match kwargs {
-            None => true,
-            Some(kwargs) => kwargs.cast_exact::<PyDict>().is_ok_and(|kwargs| kwargs.is_empty()),
-        };
-        if no_args && no_kwargs {
+        if kwargs.is_none() && args.cast_exact::<PyTuple>().is_ok_and(|args| args.is_empty()) {
             return Self::plain(callable);
         }
-        Self::wrapped(&callable, args, kwargs.filter(|_| !no_kwargs))
+        Self::wrapped(&callable, args, kwargs)
     }
 
     fn wrapped(

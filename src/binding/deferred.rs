@@ -17,7 +17,7 @@ use super::generator;
 use super::names;
 use super::outcome::{Chain, Link, Outcome, as_deferred, classify, into_object, share};
 use super::report;
-use super::run::{self, Work};
+use super::run::{self, Later, Next, Stack, Waiter, Work};
 use crate::core::{AlreadyCalled, Fired};
 
 create_exception!(
@@ -141,6 +141,17 @@ fn already_called(deferred: &Bound<'_, Deferred>, debugging: bool) -> PyResult<P
     Ok(AlreadyCalledError::new_err(()))
 }
 
+/// A Deferred has an outcome to fire another with, as part of its run. It has none itself then.
+pub(super) fn deliver<'py>(
+    deferred: Bound<'py, Deferred>,
+    giver: Bound<'py, Deferred>,
+    outcome: Outcome,
+    stack: &mut Stack<'py>,
+) -> PyResult<Next<'py>> {
+    stack.push(Later::Settle(giver, Outcome::Taken));
+    Ok(if begin_fire(&deferred, outcome)? { Next::Do(Work::Run(deferred)) } else { Next::Done })
+}
+
 /// Whether a subclass has its own idea of this method.
 #[inline]
 pub(super) fn overrides(deferred: &Bound<'_, Deferred>, method: &Bound<'_, PyString>) -> bool {
@@ -199,7 +210,7 @@ pub(super) fn subclasses<'py>(py: Python<'py>) -> PyResult<&'py Bound<'py, PyLis
 #[allow(non_snake_case)]
 impl Deferred {
     #[new]
-    #[pyo3(signature = (*_args, **_kwargs))]
+    #[pyo3(signature = (*_args, **_kwargs), text_signature = "(canceller=None)")]
     fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
         Self::of(Chain::new(None))
     }
@@ -326,17 +337,22 @@ impl Deferred {
         d: Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
+        let [callback, errback] = [intern!(py, "callback"), intern!(py, "errback")];
+        let add_callbacks = intern!(py, "addCallbacks");
         match as_deferred(&d) {
             Some(other) => {
-                let slf = slf.clone().unbind();
-                let before = other.get().chain(py, |chain| chain.replace_chained_to(Some(slf)));
+                let waits_for = slf.clone().unbind();
+                let before = other.get().chain(py, |chain| chain.replace_chained_to(Some(waits_for)));
                 drop(before);
+                let plain = !overrides(other, callback) && !overrides(other, errback);
+                if plain && !overrides(&slf, add_callbacks) {
+                    add(&slf, Link::Deliver(Waiter::new(other), run::FIRE))?;
+                    return Ok(slf.into_any());
+                }
             }
             None => d.setattr(intern!(py, "_chainedTo"), &slf)?,
         }
-        let callback = d.getattr(intern!(py, "callback"))?;
-        let errback = d.getattr(intern!(py, "errback"))?;
-        slf.call_method1(intern!(py, "addCallbacks"), (callback, errback))
+        slf.call_method1(add_callbacks, (d.getattr(callback)?, d.getattr(errback)?))
     }
 
     /// Cancel this Deferred if it has no result `timeout` seconds from now.
@@ -362,7 +378,15 @@ impl Deferred {
     ///
     /// Raises AlreadyCalledError if the Deferred was fired before.
     fn callback(slf: &Bound<'_, Self>, result: Bound<'_, PyAny>) -> PyResult<()> {
-        fire(slf, classify(result)?)
+        match classify(result.clone()) {
+            Ok(outcome) => fire(slf, outcome),
+            Err(error) => {
+                // An object that raises when asked what it is: it is the result all the same, but
+                // no callback can be chosen for it.
+                begin_fire(slf, Outcome::Value(result.unbind()))?;
+                Err(error)
+            }
+        }
     }
 
     /// Fire with this failure: a Failure, an exception to make one of, or, if left out, the

@@ -47,6 +47,8 @@ pub(super) struct Attributes {
     traceback: Option<Py<PyAny>>,
     capture_vars: bool,
     count: u64,
+    /// Whether `check` has been asked. Twisted's keeps the names of the classes from then on.
+    checked: bool,
 }
 
 impl State {
@@ -76,6 +78,13 @@ impl FailureBase {
 /// What a replacement of `Failure.__init__` raises.
 pub(super) fn from_raised(raised: Raised<'_>, capture_vars: bool) -> PyResult<Bound<'_, PyAny>> {
     let py = raised.py();
+    let class = names::failure_class(py)?;
+    if !ffi::makes_failures_plainly(class) {
+        // Whoever replaced it expects to find the exception as where it is handled.
+        let named = PyDict::new(py);
+        named.set_item(CAPTURE_VARS.name, capture_vars)?;
+        return ffi::while_handling(&raised, || class.call((), Some(&named)));
+    }
     let traceback = raised.getattr(intern!(py, "__traceback__"))?;
     make(raised.into_any(), Some(traceback), capture_vars)
 }
@@ -86,7 +95,7 @@ pub(super) fn from_raised(raised: Raised<'_>, capture_vars: bool) -> PyResult<Bo
 ///
 /// What a replacement of `Failure.__init__` raises.
 pub(super) fn from_exception(exception: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyAny>> {
-    make(exception, None, false)
+    names::failure_class(exception.py())?.call1((exception,))
 }
 
 /// Make a failure of an exception that is known to have no traceback and to be no failure itself.
@@ -102,8 +111,9 @@ fn make<'py>(
     let py = value.py();
     let class = names::failure_class(py)?;
     if !ffi::makes_failures_plainly(class) || is_failure(&value)? {
-        let traceback = traceback.unwrap_or_else(|| py.None().into_bound(py));
-        return class.call1((&value, value.get_type(), traceback, capture_vars));
+        let named = PyDict::new(py);
+        named.set_item(CAPTURE_VARS.name, capture_vars)?;
+        return class.call((&value,), Some(&named));
     }
     let attributes = Attributes {
         kind: value.get_type().into_any().unbind(),
@@ -111,6 +121,7 @@ fn make<'py>(
         traceback: traceback.filter(|traceback| !traceback.is_none()).map(Bound::unbind),
         capture_vars,
         count: COUNT.fetch_add(1, Ordering::Relaxed) + 1,
+        checked: false,
     };
     Ok(ffi::new_failure(class, State::Here(attributes))?.into_any())
 }
@@ -235,6 +246,9 @@ impl FailureBase {
     /// The instance dict, which from now on holds the five attributes as well.
     fn instance_dict<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyDict>> {
         let py = slf.py();
+        if slf.get().here(py).is_some_and(|attributes| attributes.checked) {
+            Self::parents(slf)?;
+        }
         let dict = ffi::exception_dict(slf)?;
         if let Some(attributes) = slf.get().here(py) {
             for field in FIELDS {
@@ -273,7 +287,10 @@ impl FailureBase {
 #[pymethods]
 impl FailureBase {
     #[new]
-    #[pyo3(signature = (*_args, **_kwargs))]
+    #[pyo3(
+        signature = (*_args, **_kwargs),
+        text_signature = "(exc_value=None, exc_type=None, exc_tb=None, captureVars=False)"
+    )]
     fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
         Self::of(State::in_dict())
     }
@@ -341,6 +358,7 @@ impl FailureBase {
             traceback: traceback.filter(|traceback| !traceback.is_none()).map(Bound::unbind),
             capture_vars: capture_vars.unwrap_or(false),
             count,
+            checked: false,
         });
         slf.get().put(py, state);
         if capture_vars.is_none() {
@@ -458,6 +476,7 @@ impl FailureBase {
             traceback: None,
             capture_vars: false,
             count: COUNT.fetch_add(1, Ordering::Relaxed) + 1,
+            checked: false,
         });
         ffi::new_failure(names::failure_class(py)?, state)
     }
@@ -547,12 +566,18 @@ impl FailureBase {
         if !wanted_class.is_subclass(&exception)? {
             return Self::parents(slf)?.contains(wanted);
         }
-        let kind = Self::attribute(slf, &TYPE)?;
-        let ours = ffi::exception_dict(slf)?;
-        if !ours.contains(intern!(py, "_parents"))?
+        let kind = slf.get().state.with(py, |state| match state {
+            State::Here(attributes) => {
+                attributes.checked = true;
+                Some(attributes.kind.bind(py).clone())
+            }
+            State::InDict => None,
+        });
+        if let Some(kind) = kind
             && let Ok(kind) = kind.cast::<PyType>()
             && kind.mro().iter().any(|parent| parent.is(wanted_class))
             && kind.is_subclass(&exception)?
+            && !ffi::exception_dict(slf)?.contains(intern!(py, "_parents"))?
         {
             return Ok(true);
         }
@@ -569,6 +594,6 @@ impl FailureBase {
 fn qualified_name<'py>(class: &Bound<'py, PyType>) -> PyResult<Bound<'py, PyString>> {
     let py = class.py();
     let module = class.getattr(intern!(py, "__module__"))?;
-    let name = class.getattr(intern!(py, "__qualname__"))?;
+    let name = class.getattr(intern!(py, "__name__"))?;
     intern!(py, ".").call_method1(intern!(py, "join"), (PyList::new(py, [module, name])?,))?.cast_into().map_err(Into::into)
 }

@@ -78,6 +78,37 @@ pub(super) fn handled(py: Python<'_>) -> Option<Bound<'_, PyAny>> {
     handled.filter(|handled| !handled.is_none())
 }
 
+/// Run something as if in an `except` that handles this exception.
+pub(super) fn while_handling<R>(exception: &Raised<'_>, work: impl FnOnce() -> R) -> R {
+    let py = exception.py();
+    let before = handled(py);
+    set_handled(py, Some(exception.as_any()));
+    let result = work();
+    set_handled(py, before.as_ref());
+    result
+}
+
+fn set_handled(py: Python<'_>, exception: Option<&Bound<'_, PyAny>>) {
+    #[cfg(Py_3_11)]
+    // SAFETY: attached; an exception or null, of which the interpreter takes a reference itself.
+    unsafe {
+        let _ = py;
+        ffi::PyErr_SetHandledException(exception.map_or(ptr::null_mut(), Bound::as_ptr));
+    }
+    #[cfg(not(Py_3_11))]
+    {
+        let traceback = exception.and_then(|it| it.getattr(intern!(py, "__traceback__")).ok());
+        let kind = exception.map(|it| it.get_type().into_any());
+        let pointer = |object: Option<Bound<'_, PyAny>>| {
+            object.map_or(ptr::null_mut(), |object| object.into_ptr())
+        };
+        // SAFETY: attached; the function takes over the three references, or nulls.
+        unsafe {
+            ffi::PyErr_SetExcInfo(pointer(kind), pointer(exception.cloned()), pointer(traceback));
+        }
+    }
+}
+
 /// Run something that may use exceptions for its own ends while one may be in flight.
 pub(super) fn with_error_saved<R>(py: Python<'_>, work: impl FnOnce() -> R) -> R {
     let saved = PyErr::take(py);

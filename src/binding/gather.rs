@@ -3,7 +3,7 @@
 //! Each Deferred that is waited for has its collector as a waiter in its chain, with a place. No
 //! Python code runs and nothing is allocated for it but its entry in the result.
 
-use pyo3::exceptions::PyOverflowError;
+use pyo3::exceptions::{PyOverflowError, PyRecursionError};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
@@ -39,6 +39,7 @@ struct ListState {
     fire_on_one_callback: bool,
     fire_on_one_errback: bool,
     consume_errors: bool,
+    cancels: Cancels,
 }
 
 impl DeferredList {
@@ -66,7 +67,10 @@ impl DeferredList {
 #[allow(non_snake_case)]
 impl DeferredList {
     #[new]
-    #[pyo3(signature = (*_args, **_kwargs))]
+    #[pyo3(
+        signature = (*_args, **_kwargs),
+        text_signature = "(deferredList, fireOnOneCallback=False, fireOnOneErrback=False, consumeErrors=False)"
+    )]
     fn new(
         _args: &Bound<'_, PyTuple>,
         _kwargs: Option<&Bound<'_, PyDict>>,
@@ -88,7 +92,7 @@ impl DeferredList {
             deferreds.append(deferred?)?;
         }
         let count = deferreds.len();
-        if u32::try_from(count).is_err() {
+        if !places_fit(count) {
             return Err(PyOverflowError::new_err("too many Deferreds in one DeferredList"));
         }
         let results = PyList::new(py, (0..count).map(|_| py.None()))?;
@@ -99,6 +103,7 @@ impl DeferredList {
             fire_on_one_callback: fireOnOneCallback,
             fire_on_one_errback: fireOnOneErrback,
             consume_errors: consumeErrors,
+            cancels: Cancels::default(),
         };
         let before = slf.get().with(py, |current| std::mem::replace(current, state));
         drop(before);
@@ -237,6 +242,38 @@ impl DeferredList {
     }
 }
 
+/// How many cancellings of one collector are under way, each as part of the one before.
+#[derive(Default)]
+struct Cancels(u32);
+
+impl Cancels {
+    /// More than a canceller of a Deferred in it that cancels the collector can account for.
+    const LIMIT: u32 = 100;
+
+    /// Begin one.
+    ///
+    /// # Errors
+    ///
+    /// `RecursionError`, as with Twisted, where the collector waits for itself.
+    fn begin(&mut self) -> PyResult<()> {
+        if self.0 == Self::LIMIT {
+            return Err(PyRecursionError::new_err("the Deferred waits for itself"));
+        }
+        self.0 += 1;
+        Ok(())
+    }
+
+    /// End one.
+    fn end(&mut self) {
+        self.0 = self.0.saturating_sub(1);
+    }
+}
+
+/// Whether each of so many can be given a place.
+fn places_fit(count: usize) -> bool {
+    u32::try_from(count).is_ok_and(|count| count < run::FIRE)
+}
+
 fn truth(object: &Bound<'_, PyAny>) -> PyResult<bool> {
     object.is_truthy()
 }
@@ -323,10 +360,14 @@ pub(super) fn cancel_list<'py>(
     stack: &mut Stack<'py>,
 ) -> PyResult<Next<'py>> {
     let py = list.py();
-    if place == 0 && list.as_super().get().chain(py, |chain| chain.called()) {
-        return Ok(Next::Done);
+    if place == 0 {
+        if list.as_super().get().chain(py, |chain| chain.called()) {
+            return Ok(Next::Done);
+        }
+        list.get().with(py, |state| state.cancels.begin())?;
     }
     let Ok(deferred) = list.get().deferreds(py).get_item(place) else {
+        list.get().with(py, |state| state.cancels.end());
         return Ok(Next::Done);
     };
     stack.push(Later::CancelList(list, place + 1));
@@ -405,6 +446,7 @@ struct RaceState {
     failures: Vec<(usize, Py<PyAny>)>,
     /// What to fire. It holds this race as its canceller until then.
     result: Option<Py<Deferred>>,
+    cancels: Cancels,
 }
 
 impl Race {
@@ -457,7 +499,7 @@ impl Race {
 pub(super) fn race<'py>(ds: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Deferred>> {
     let py = ds.py();
     let deferreds = ds.try_iter()?.collect::<PyResult<Vec<_>>>()?;
-    if u32::try_from(deferreds.len()).is_err() {
+    if !places_fit(deferreds.len()) {
         return Err(PyOverflowError::new_err("too many Deferreds in one race"));
     }
     let result = ffi::new_deferred(py, Chain::new(None))?;
@@ -578,6 +620,11 @@ pub(super) fn cancel_losers<'py>(
     }
 }
 
+/// A canceller of one that takes part in a race has raised, which ends the cancelling.
+pub(super) fn stop_cancelling(race: &Bound<'_, Race>) {
+    race.get().with(race.py(), |state| state.cancels.end());
+}
+
 /// Cancel all that take part in a race, from a place on.
 pub(super) fn cancel_race<'py>(
     race: Bound<'py, Race>,
@@ -585,10 +632,16 @@ pub(super) fn cancel_race<'py>(
     stack: &mut Stack<'py>,
 ) -> PyResult<Next<'py>> {
     let py = race.py();
+    if place == 0 {
+        race.get().with(py, |state| state.cancels.begin())?;
+    }
     let next = race
         .get()
         .with(py, |state| state.deferreds.get(place).map(|deferred| deferred.bind(py).clone()));
-    let Some(deferred) = next else { return Ok(Next::Done) };
+    let Some(deferred) = next else {
+        race.get().with(py, |state| state.cancels.end());
+        return Ok(Next::Done);
+    };
     stack.push(Later::CancelRace(race, place + 1));
     cancel_one(deferred)
 }

@@ -32,18 +32,6 @@ create_exception!(
     "What the Deferred of a generator comes to while the generator is being cancelled."
 );
 
-// Twisted's name for it; programs that catch every BaseException know it.
-#[allow(non_camel_case_types)]
-mod return_value {
-    pyo3::create_exception!(
-        deferrous,
-        _DefGen_Return,
-        pyo3::exceptions::PyBaseException,
-        "How returnValue leaves a generator, with the value as its argument."
-    );
-}
-pub(super) use return_value::_DefGen_Return;
-
 /// A task's place in the chain of the Deferred that it waits for.
 const RESUME: u32 = 0;
 /// A task's place in the chain of its own Deferred, where that is being cancelled.
@@ -431,10 +419,10 @@ pub(super) fn deliver<'py>(
 #[cold]
 fn ended_by<'py>(task: &Bound<'py, Task>, raised: Raised<'py>) -> PyResult<Next<'py>> {
     let py = task.py();
-    if raised.is_exact_instance_of::<_DefGen_Return>() {
+    if raised.get_type().is(names::DEF_GEN_RETURN.get(py)?) {
         let traceback = raised.getattr(intern!(py, "__traceback__"))?;
         let warned = names::WARN_RETURN_VALUE.get(py)?.call1((traceback,));
-        let value = raised.getattr(intern!(py, "args"))?.get_item(0)?;
+        let value = raised.getattr(intern!(py, "value"))?;
         drop(raised);
         warned?;
         return finish(task, classify(value));

@@ -29,8 +29,7 @@ mod _deferrous {
     };
     #[pymodule_export]
     use super::super::generator::{
-        _DefGen_Return, _InternalInlineCallbacksCancelledError, NotACoroutineError,
-        ensure_deferred, start,
+        _InternalInlineCallbacksCancelledError, NotACoroutineError, ensure_deferred, start,
     };
 
     /// Say in which module's namespace `DebugInfo` is to be looked up.

@@ -32,6 +32,9 @@ pub(super) static WARN_ABOUT_FUNCTION: Imported =
 /// Warns that a property is deprecated.
 pub(super) static WARN_PROPERTY: Imported =
     Imported::new("deferrous._deprecation", "warn_property_deprecated");
+/// What `returnValue` raises.
+pub(super) static DEF_GEN_RETURN: Imported =
+    Imported::new("deferrous._generators", "_DefGen_Return");
 /// Warns of a `returnValue` that ended another function than the one it stands in.
 pub(super) static WARN_RETURN_VALUE: Imported =
     Imported::new("deferrous._generators", "warn_return_value_misuse");

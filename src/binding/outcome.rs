@@ -3,7 +3,7 @@
 use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 
-use super::deferred::Deferred;
+use super::deferred::{self, Deferred};
 use super::failure;
 use crate::core;
 
@@ -46,12 +46,19 @@ pub(super) fn classify(object: Bound<'_, PyAny>) -> PyResult<Outcome> {
     }
 }
 
-/// The object as a Deferred, if it is one.
+/// The object as a Deferred, if it is one: of that class, or of one of the subclasses that are
+/// listed as `_DEFERRED_SUBCLASSES` at this moment.
 #[inline]
-pub(super) fn as_deferred<'a, 'py>(object: &'a Bound<'py, PyAny>) -> Option<&'a Bound<'py, Deferred>> {
+pub(super) fn as_deferred<'a, 'py>(
+    object: &'a Bound<'py, PyAny>,
+) -> Option<&'a Bound<'py, Deferred>> {
     match object.cast_exact::<Deferred>() {
         Ok(deferred) => Some(deferred),
-        Err(_) => object.cast::<Deferred>().ok(),
+        Err(_) => object.cast::<Deferred>().ok().filter(|deferred| {
+            deferred::subclasses(deferred.py())
+                .and_then(|list| list.contains(deferred.get_type()))
+                .unwrap_or(false)
+        }),
     }
 }
 

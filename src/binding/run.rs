@@ -6,6 +6,7 @@
 //! callback that itself fires a Deferred gets a trampoline of its own, as it must: to Python, what
 //! it calls is done when the call returns.
 
+use pyo3::exceptions::PyRecursionError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
@@ -80,6 +81,9 @@ pub(super) type Stack<'py> = Vec<Later<'py>>;
 /// One of a few classes of ours; in one word, to keep links small.
 pub(super) struct Waiter(Py<PyAny>);
 
+/// The place of a Deferred that is to be fired with the outcome.
+pub(super) const FIRE: u32 = u32::MAX;
+
 impl Waiter {
     /// Let this wait.
     #[inline]
@@ -105,6 +109,10 @@ impl Waiter {
             Ok(task) => return generator::deliver(task, place, giver, outcome, stack),
             Err(other) => other.into_inner(),
         };
+        if place == FIRE {
+            let deferred = waiter.cast_into::<Deferred>()?;
+            return deferred::deliver(deferred, giver, outcome, stack);
+        }
         let waiter = match waiter.cast_into::<DeferredList>() {
             Ok(list) => return gather::deliver(list, place, giver, outcome, stack),
             Err(other) => other.into_inner(),
@@ -151,6 +159,10 @@ pub(super) fn run(work: Work<'_>) -> PyResult<()> {
                 Some(Later::CancelList(list, place)) => {
                     gather::canceller_raised(&list, error)?;
                     gather::cancel_list(list, place, &mut stack)
+                }
+                Some(Later::CancelRace(race, _)) => {
+                    gather::stop_cancelling(&race);
+                    Err(error)
                 }
                 Some(_) => Err(error),
             },
@@ -422,7 +434,7 @@ fn cancel_here<'py>(
     });
     match what {
         Do::Nothing => Ok(Next::Done),
-        Do::Forward(other) => Ok(Next::Do(Work::Cancel(other))),
+        Do::Forward(other) => Ok(Next::Do(Work::Cancel(last_of_those(deferred, other)?))),
         Do::Ask(canceller) => {
             if let Ok(task) = canceller.cast_exact::<Task>() {
                 stack.push(Later::Asked(deferred.clone()));
@@ -443,6 +455,43 @@ fn cancel_here<'py>(
             resume(Later::Asked(deferred), stack)
         }
         Do::Fail => fail_unasked(deferred),
+    }
+}
+
+/// Of the Deferreds that wait for each other, the first that has something to be cancelled, or a
+/// `cancel` of its own.
+///
+/// # Errors
+///
+/// `RecursionError`, as with Twisted, if they wait for each other in a ring.
+fn last_of_those<'py>(
+    first: Bound<'py, Deferred>,
+    second: Bound<'py, Deferred>,
+) -> PyResult<Bound<'py, Deferred>> {
+    let py = first.py();
+    // To find a ring, compare with one left behind at each power of two of the way (Brent).
+    let (mut behind, mut steps, mut power) = (first, 0usize, 1usize);
+    let mut current = second;
+    loop {
+        if current.is(&behind) {
+            return Err(PyRecursionError::new_err("the Deferred waits for itself"));
+        }
+        if steps == power {
+            behind = current.clone();
+            (steps, power) = (0, power * 2);
+        }
+        steps += 1;
+        if deferred::overrides(&current, intern!(py, "cancel")) {
+            return Ok(current);
+        }
+        let next = current.get().chain(py, |chain| match chain.cancel() {
+            Cancel::Forward(other) => Some(other.bind(py).clone()),
+            _ => None,
+        });
+        match next {
+            Some(other) => current = other,
+            None => return Ok(current),
+        }
     }
 }
 

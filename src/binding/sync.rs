@@ -164,7 +164,7 @@ pub(super) fn give_up<'py>(
 #[allow(non_snake_case)]
 impl Primitive {
     #[new]
-    #[pyo3(signature = (*_args, **_kwargs))]
+    #[pyo3(signature = (*_args, **_kwargs), text_signature = "()")]
     fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
         Self::new_state()
     }
@@ -455,7 +455,7 @@ pub(super) struct DeferredLock;
 #[pymethods]
 impl DeferredLock {
     #[new]
-    #[pyo3(signature = (*_args, **_kwargs))]
+    #[pyo3(signature = (*_args, **_kwargs), text_signature = "()")]
     fn new(
         _args: &Bound<'_, PyTuple>,
         _kwargs: Option<&Bound<'_, PyDict>>,
@@ -487,7 +487,7 @@ pub(super) struct DeferredSemaphore;
 #[pymethods]
 impl DeferredSemaphore {
     #[new]
-    #[pyo3(signature = (*_args, **_kwargs))]
+    #[pyo3(signature = (*_args, **_kwargs), text_signature = "(tokens)")]
     fn new(
         _args: &Bound<'_, PyTuple>,
         _kwargs: Option<&Bound<'_, PyDict>>,
@@ -574,7 +574,7 @@ fn has_room(line: &Bound<'_, Fifo>, limit: Option<Bound<'_, PyAny>>) -> PyResult
 #[allow(non_snake_case)]
 impl DeferredQueue {
     #[new]
-    #[pyo3(signature = (*_args, **_kwargs))]
+    #[pyo3(signature = (*_args, **_kwargs), text_signature = "(size=None, backlog=None)")]
     fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
         Self { state: Shared::new(QueueState::default()) }
     }

@@ -142,7 +142,7 @@ impl<V: Clone, F: Clone> Deferred<V, F> {
     /// A Deferred with something to call when it is to be cancelled.
     ///
     /// The canceller may fire the Deferred; if it does not, that fails with
-    /// [`Cancelled`](super::Cancelled).
+    /// [`Cancelled`].
     #[must_use]
     pub fn with_canceller(canceller: impl Fn(&Self) + 'static) -> Self {
         let canceller: Canceller<V, F> = Rc::new(canceller);

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import copy
 import gc
 import importlib
 import os
+import pickle
 import re
 import sys
 import types
@@ -244,6 +246,7 @@ class Falsy:
 
 
 FRAME = re.compile(r'  File "([^"]*)", line (\d+), in (.*)')
+ESCAPED = re.compile(r"\\+n")
 ADDRESS = re.compile(r"0x([0-9a-fA-F]+)")
 VERSION = re.compile(r"deprecated in \w+ [\w.]+")
 FUEL = 400
@@ -307,6 +310,8 @@ class Machine:
 
         text = ADDRESS.sub(address, self.impl.plain(text))
         text = VERSION.sub("deprecated in V", text)
+        if "n C:" in text or "n I:" in text:
+            text = ESCAPED.sub("\n", text)  # a stack within a repr
         if "\n" in text:
             text = self.paragraph(text)
         return text
@@ -395,7 +400,8 @@ class Machine:
             name, new = self.name(value, "f")
             shown = f"{name}<{self.error(value.value)}>"
             if new and "frames" in self.features:
-                shown += f"[{self.frames(value)}]"
+                captured = " captured" if value.captureVars else ""
+                shown += f"[{self.frames(value)}{captured}]"
             return shown
         if isinstance(value, BaseException):
             return self.error(value)
@@ -917,7 +923,11 @@ class Machine:
         if what == 15:
             reduced = failure.__getstate__()
             shown = [reduced["pickled"], reduced["tb"] is None, len(reduced["parents"])]
-            return [*shown, reduced["stack"]]
+            again = pickle.loads(pickle.dumps(failure.value and failure))
+            shown += [again, again.pickled, again.tb is None, self.frames(again)]
+            return [*shown, reduced["stack"], again.check(*targets)]
+        if what == 16:
+            return copy.copy(failure)
         holder = failure.getTracebackObject()
         return [holder is None, failure.captureVars, self.frames(failure)]
 
@@ -1078,6 +1088,16 @@ class Machine:
     def op_race(self, owner: Any, refs: tuple[int, ...]) -> Any:
         chosen = [self.pick(n, owner) for n in refs]
         return self.gathers(self.impl.defer.race(chosen), chosen)
+
+    def op_firsterror(self, owner: Any, one: int, two: int, name: str) -> Any:
+        FirstError = self.impl.defer.FirstError
+        failure = self.impl.Failure(self.new_error(name))
+        other = failure if two < 2 else self.impl.Failure(self.new_error(name))
+        a, b = FirstError(failure, one % 2), FirstError(other, two % 2)
+        shown = [a, a.subFailure is failure, a == b, a != b, a == "a", a == a]
+        if one % 2 != two % 2:
+            shown += [a < b, a > b, a <= b, a >= b]
+        return shown
 
     # Concurrency
 

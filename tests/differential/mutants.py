@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import resource
 import select
 import signal
@@ -121,10 +122,34 @@ DEFER: tuple[Mutation, ...] = (
     ("generator-waiting-on", "status.waitingOn = result", "pass"),
     ("generator-second-wait", "waiting[0] = True\n", "pass\n"),
     ("generator-cancel-last", "it._callbacks, tmp = [], it._callbacks", "tmp = []"),
-    ("generator-cancel-trap", "result.trap(_InternalInlineC", None),
+    ("generator-cancel-keeps-none", "it._callbacks.extend(tmp)", "pass"),
     ("generator-cancel-no-forward", "awaited.cancel()", "pass"),
     ("generator-cancel-once", "status.deferred = Deferred(lambda d: _add", None),
     ("generator-any-iterable", "if not isinstance(gen, GeneratorType):", "if False:"),
+    ("timeout-keeps-value", "raise TimeoutError(timeout, ", "raise KeyError("),
+    ("timeout-order", "if timedOut[0]:", "if not timedOut[0]:"),
+    ("execute-exceptions-only", "except BaseException:\n        return fail()", None),
+    ("maybe-exceptions-only", "except BaseException:\n        return fail(F", None),
+    ("maybe-failure-as-value", "elif isinstance(result, Failure):", "elif False:"),
+    ("maybe-coroutine-as-value", "elif type(result) is CoroutineType:", "elif False:"),
+    ("log-error-swallows", "return err\n", "return None\n"),
+    ("chain-loses-result", "chainee.result = current.result", None),
+    ("errback-no-capture", "fail = Failure(captureVars=self.debug)", None),
+    ("report-not-error", "isError=True", "isError=False"),
+    ("report-no-debug", "if debugInfo:", "if False:"),
+    ("future-succeeds-cancelled", "cancelled():\n                future.set_r", None),
+    ("list-fires-twice", "if not self.called:\n            if succ", None),
+    ("list-shared-results", "[Any]], self.resultList))", None),
+    ("race-late-result", "winner = to_cancel[this_index]", "winner = to_cancel[0]"),
+    ("first-error-order", "cmp((self.index, self.subF", None),
+    ("async-with-swallows", "return succeed(False)", "return succeed(True)"),
+    ("async-with-keeps", "self.release()\n        return succ", "return succ"),
+    ("semaphore-over-release", "self.tokens < self.limit", "True"),
+    ("queue-errors-swapped", "raise QueueUnderflow()", "raise QueueOverflow()"),
+    ("queue-zero-is-none", "if self.size is None or", "if not self.size or"),
+    ("generator-error-no-tb", "status.deferred.errback()", None),
+    ("generator-fail-late", "if waiting[0]:\n        waiting[0] = False", None),
+    ("await-value-again", "yield self\n                continue", None),
     ("run-no-release", ".addBoth(\n                self._rel", None),
     ("lock-cancel-waits", "self.waiting.remove(d)", "pass"),
     ("lock-release-open", "self.locked = True\n            d = ", "d = "),
@@ -170,8 +195,18 @@ REPLACEMENTS = {
     "generator-misuse-silent": "if False:",
     "generator-base-exceptions": "except Exception:\n            status",
     "generator-no-nesting": "if not isDeferred and (False or",
-    "generator-cancel-trap": "(_InternalInlineC",
     "generator-cancel-once": "status.deferred = Deferred(lambda d: None and _add",
+    "execute-exceptions-only": "except Exception:\n        return fail()",
+    "maybe-exceptions-only": "except Exception:\n        return fail(F",
+    "chain-loses-result": "chainee.result = current.result or None",
+    "errback-no-capture": "fail = Failure()",
+    "future-succeeds-cancelled": "done() or 1:\n                future.set_r",
+    "list-fires-twice": "if True:\n            if succ",
+    "list-shared-results": "[Any]], self.resultList[:]))",
+    "first-error-order": "cmp((other.index, self.subF",
+    "generator-error-no-tb": "status.deferred.errback(exc_info()[1])",
+    "generator-fail-late": "if waiting[0]:\n        waiting[0] = None",
+    "await-value-again": "yield self",
     "run-no-release": ".addCallback(\n                self._rel",
     "semaphore-greedy": "self.tokens = 0\n            d.c",
     "queue-backlog-off-by-one": "len(self.waiting) <= self.backlog",
@@ -232,12 +267,12 @@ def _execute(name: str, original: types.ModuleType, text: str) -> types.ModuleTy
     return module
 
 
-def mutate(number: int, mutation: Mutation, of_failure: bool) -> Implementation:
+def mutate(number: int | str, mutation: Mutation, of_failure: bool) -> Implementation:
     """Twisted with this mutation."""
     name, old, new = mutation
     if new is None:
         new = (FAILURE_REPLACEMENTS if of_failure else REPLACEMENTS)[name]
-    label = f"mutant{number}"
+    label = "mutant_" + re.sub(r"\W", "_", str(number))
     if not of_failure:
         text = _changed(pristine_defer, name, old, new)
         defer = _execute(f"{label}_defer", pristine_defer, text)

@@ -113,6 +113,7 @@ CORE_ACTS: tuple[tuple[int, str, str | None], ...] = (
     (3, "dlist", "gather"),
     (1, "gather", "gather"),
     (2, "race", "gather"),
+    (1, "firsterror", "gather"),
     (1, "lock", "sync"),
     (1, "sem", "sync"),
     (1, "queue", "sync"),
@@ -134,7 +135,7 @@ NESTED_WEIGHT = {"add": 6, "gen": 2}
 THEMES: tuple[dict[str, int], ...] = (
     {},
     {"gen": 5, "fire": 2, "cancel": 2},
-    {"dlist": 4, "gather": 5, "race": 4, "cancel": 2, "new": 2},
+    {"dlist": 4, "gather": 5, "race": 4, "cancel": 2, "new": 2, "firsterror": 1},
     {"lock": 3, "sem": 3, "queue": 3, "acquire": 4, "release": 3, "run": 4}
     | {"put": 4, "get": 4, "cancel": 2},
     {"asfuture": 6, "future": 5, "fromfuture": 6, "futset": 5, "futcancel": 5}
@@ -246,6 +247,8 @@ class Generator:
             return ("dlist", self.refs(), below(8))
         if name in ("gather",):
             return ("gather", self.refs(), below(2))
+        if name == "firsterror":
+            return (name, below(3), below(3), self.exc())
         if name == "race":
             return ("race", self.refs())
         if name in ("lock", "spin", "future"):
@@ -288,7 +291,9 @@ class Generator:
 
     def target(self) -> Node:
         """What `check` and `trap` are asked for: a class or its qualified name."""
-        return (("class", "name")[self.below(2)], self.exc())
+        number = self.below(8)
+        name = {5: "Exception", 6: "Boom", 7: "BaseException"}.get(number) or self.exc()
+        return (("class", "name")[self.below(2)], name)
 
     def errback_kind(self, depth: int) -> int:
         # 0 Failure  1 exception  2 in an except  3 raised Failure  4 odd  5 bare
@@ -343,6 +348,8 @@ class Generator:
             outcome = ("ret", ("same",))
         elif kind in ("raise", "trap"):
             outcome = (kind, self.exc())
+            if kind == "trap" and self.below(3) == 0:
+                outcome = (kind, "Exception")
         elif kind == "raw" and depth < 2:
             outcome = ("raw", self.act(depth + 1))
         else:

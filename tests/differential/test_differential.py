@@ -1,0 +1,117 @@
+"""Twisted and deferrous show the same, whatever a program does with them.
+
+The search here is short and the same every time; `python -m tests.differential` goes
+on for as long as it is told to, on other programs.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import warnings
+from itertools import islice
+
+import pytest
+from twisted.logger import globalLogPublisher
+
+from . import mutants
+from .machine import difference, load, run
+from .program import ALL_FEATURES, DEFAULT_FEATURES, RandomSource, generate
+from .search import Different, Pair, explore, random_programs, soak
+
+ORACLE = "twisted.internet.defer"
+ORACLE_ONLY = os.environ.get("DEFERROUS_ORACLE_ONLY", "") not in ("", "0")
+EXAMPLES = 800
+AT_RANDOM = 1500
+
+needs_deferrous = pytest.mark.skipif(ORACLE_ONLY, reason="DEFERROUS_ORACLE_ONLY is set")
+
+
+@needs_deferrous
+def test_deferrous_shows_what_twisted_shows() -> None:
+    pair = Pair(load(ORACLE), load("deferrous"))
+    left_out = pair.missing()
+    if left_out:
+        print("left out, for want of names:", left_out)
+    try:
+        explore(pair.without_missing(), EXAMPLES)
+    except Different as found:
+        pytest.fail(str(found), pytrace=False)
+
+
+@needs_deferrous
+def test_deferrous_shows_what_twisted_shows_at_random() -> None:
+    pair = Pair(load(ORACLE), load("deferrous")).without_missing()
+    for program in islice(random_programs(pair.features, "short"), AT_RANDOM):
+        if pair.difference(program) is not None:
+            program = pair.reduced(program)
+            found = pair.difference(program) or "nothing any more"
+            pytest.fail(pair.report(program, found), pytrace=False)
+
+
+def test_twisted_shows_the_same_twice() -> None:
+    twisted = load(ORACLE)
+    try:
+        explore(Pair(twisted, twisted, ALL_FEATURES), EXAMPLES // 4)
+    except Different as found:
+        pytest.fail(str(found), pytrace=False)
+
+
+def test_one_program_has_one_trace() -> None:
+    twisted = load(ORACLE)
+    for number in range(20):
+        program = generate(RandomSource(number), ALL_FEATURES)
+        first, second = run(twisted, program), run(twisted, program)
+        assert first == second
+        assert difference(first, second) is None
+
+
+def test_a_run_leaves_the_process_as_it_was() -> None:
+    twisted = load(ORACLE)
+
+    def shared() -> list[object]:
+        return [
+            list(globalLogPublisher._observers),
+            list(warnings.filters),
+            warnings.showwarning,
+            sys.unraisablehook,
+            twisted.Deferred.debug,
+            gc.isenabled(),
+        ]
+
+    before = shared()
+    for program in [(("debug", 1), ("fail", 2, "Boom"), ("drop", 0), ("old", 0, 0, ""))]:
+        run(twisted, program)
+    assert shared() == before
+
+
+def test_what_is_left_when_a_run_ends_is_reported_in_it() -> None:
+    twisted = load(ORACLE)
+    late: list[object] = []
+    globalLogPublisher.addObserver(late.append)
+    try:
+        for number, program in enumerate(random_programs(DEFAULT_FEATURES, "late")):
+            run(twisted, program)
+            if number == 100:
+                break
+        gc.collect()
+    finally:
+        globalLogPublisher.removeObserver(late.append)
+    assert not late
+
+
+@pytest.mark.parametrize(
+    "name", ["lifo", "unpause-runs-any", "generator-second-wait", "failure-no-parents"]
+)
+def test_a_changed_rule_is_noticed(name: str) -> None:
+    """A few of many: `python -m tests.differential.mutants` tries them all."""
+    (mutation, of_failure), *_ = [
+        (mutation, table is mutants.FAILURE)
+        for table in (mutants.DEFER, mutants.FAILURE)
+        for mutation in table
+        if mutation[0] == name
+    ]
+    mutant = mutants.mutate(name, mutation, of_failure)
+    _, found = soak(Pair(load(ORACLE), mutant), 20)
+    assert found is not None
