@@ -16,7 +16,7 @@ from functools import partial
 from io import StringIO
 from itertools import pairwise
 from types import CodeType
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from ._deferrous import FailureBase, NoCurrentExceptionError, failure_count
 from ._deprecation import warn_property_deprecated
@@ -178,6 +178,11 @@ class Failure(FailureBase):
 
     pickled = 0
     _parents: list[Any] | None = None
+
+    def raiseException(self) -> NoReturn:
+        """Raise the exception again, with its traceback."""
+        # In Python, because programs expect to see this frame.
+        raise self.value.with_traceback(self.tb)
 
     @property
     def frames(self) -> list[FrameInfo]:

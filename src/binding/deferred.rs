@@ -555,6 +555,33 @@ impl Deferred {
         generator::from_coroutine(coro)
     }
 
+    /// Return an asyncio future of this loop that gets what this Deferred comes to.
+    ///
+    /// This Deferred then has None for its result. Cancelling the future cancels it.
+    fn asFuture<'py>(
+        slf: &Bound<'py, Self>,
+        r#loop: Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        names::AS_FUTURE.get(slf.py())?.call1((slf, r#loop))
+    }
+
+    /// Return a Deferred for what a future comes to.
+    ///
+    /// Beyond Twisted's, takes futures of `concurrent.futures` as well, and others that call back
+    /// in any thread. Those are delivered in the thread of `scheduler`: an asyncio event loop, a
+    /// Twisted reactor, or a function that calls its argument there. By default it is the asyncio
+    /// loop that runs in this thread, or else Twisted's reactor if there is one; raises
+    /// RuntimeError if there is none. Cancelling the Deferred cancels the future.
+    #[classmethod]
+    #[pyo3(signature = (future, scheduler=None))]
+    fn fromFuture<'py>(
+        cls: &Bound<'py, PyType>,
+        future: Bound<'py, PyAny>,
+        scheduler: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        names::FROM_FUTURE.get(cls.py())?.call1((cls, future, scheduler))
+    }
+
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         self.chain.during_gc().traverse(visit)
     }
@@ -596,5 +623,5 @@ pub(super) fn get_debugging(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
 
 const _: () = {
     // One word more would put each Deferred into the allocator's next size class.
-    assert!(cfg!(debug_assertions) || size_of::<Deferred>() <= 8 * size_of::<usize>());
+    assert!(cfg!(debug_assertions) || size_of::<Deferred>() <= size_of::<[usize; 8]>());
 };

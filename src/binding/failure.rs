@@ -524,12 +524,6 @@ impl FailureBase {
         }
     }
 
-    /// Raise the exception again, with its traceback.
-    #[pyo3(name = "raiseException")]
-    fn raise_exception(slf: &Bound<'_, Self>) -> PyResult<()> {
-        Err(PyErr::from_value(to_raise(slf)?.into_any()))
-    }
-
     /// Raise the exception in a generator, where it is suspended, with its traceback.
     ///
     /// Returns what the generator yields next, and raises what it raises.

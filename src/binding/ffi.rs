@@ -276,6 +276,15 @@ pub(super) fn in_context<'py, R>(
     Ok(result)
 }
 
+/// The object at an address that somebody further up this thread's stack holds, if not null.
+///
+/// The only such address is `generator::DRIVEN`.
+pub(super) fn borrowed(py: Python<'_>, object: *mut ffi::PyObject) -> Option<Bound<'_, PyAny>> {
+    // SAFETY: null, or the address of an object that `generator::drive` borrows for as long as
+    // it stands in `DRIVEN`.
+    unsafe { Bound::from_borrowed_ptr_or_opt(py, object) }
+}
+
 // ---------------------------------------------------------------------------------------------
 // Objects of our own types
 
@@ -640,7 +649,7 @@ unsafe extern "C" fn awaiting_send(
     unsafe {
         let py = Python::assume_attached();
         let awaiting = Bound::from_borrowed_ptr(py, object).cast_into_unchecked::<Awaiting>();
-        match awaiting.get().step(py) {
+        match Awaiting::step(&awaiting) {
             Sent::Yielded(object) => {
                 result.write(object.into_ptr());
                 ffi::PySendResult::PYGEN_NEXT

@@ -1,5 +1,7 @@
 //! `inlineCallbacks` and coroutines: running a generator from one Deferred to the next.
 
+use std::cell::Cell;
+
 use pyo3::exceptions::{PyAssertionError, PyException, PyStopIteration, PyTypeError};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
@@ -199,11 +201,21 @@ fn generator_type(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
     TYPE.import(py, "types", "GeneratorType")
 }
 
-fn is_coroutine_or_generator(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+/// What a generator may yield besides Deferreds.
+enum Yielded {
+    /// A value, which comes straight back.
+    Value,
+    /// A coroutine or generator, to be run.
+    Coroutine,
+    /// An asyncio future that is awaited.
+    Future,
+}
+
+fn kind_of(object: &Bound<'_, PyAny>) -> PyResult<Yielded> {
     let py = object.py();
     let kind = object.get_type();
     if kind.is(coroutine_type(py)?) || kind.is(generator_type(py)?) {
-        return Ok(true);
+        return Ok(Yielded::Coroutine);
     }
     if object.is_none()
         || object.is_exact_instance_of::<PyInt>()
@@ -215,9 +227,46 @@ fn is_coroutine_or_generator(object: &Bound<'_, PyAny>) -> PyResult<bool> {
         || object.is_exact_instance_of::<PyList>()
         || object.is_exact_instance_of::<PyDict>()
     {
-        return Ok(false);
+        return Ok(Yielded::Value);
     }
-    names::IS_COROUTINE.get(py)?.call1((object,))?.is_truthy()
+    Ok(match names::KIND_OF.get(py)?.call1((object,))?.extract::<u8>()? {
+        1 => Yielded::Coroutine,
+        2 => Yielded::Future,
+        _ => Yielded::Value,
+    })
+}
+
+fn is_coroutine_or_generator(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(matches!(kind_of(object)?, Yielded::Coroutine))
+}
+
+thread_local! {
+    /// The generator that is being resumed by us on this thread: the innermost, if several are.
+    static DRIVEN: Cell<*mut pyo3::ffi::PyObject> = const { Cell::new(std::ptr::null_mut()) };
+}
+
+/// Resume a generator by `work`, in its context.
+fn drive<'py>(
+    generator: &Bound<'py, PyAny>,
+    context: &Bound<'py, PyAny>,
+    work: impl FnOnce() -> Sent<'py>,
+) -> Sent<'py> {
+    let before = DRIVEN.replace(generator.as_ptr());
+    let sent = ffi::in_context(context, work).unwrap_or_else(Sent::Raised);
+    DRIVEN.set(before);
+    sent
+}
+
+/// The asyncio loop whose task has come to await something now, if it is one that does and not a
+/// generator of ours.
+pub(super) fn loop_to_wake(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
+    match names::RUNNING_LOOP.get_if_imported(py)? {
+        Some(running) if !running.call0()?.is_none() => {}
+        _ => return Ok(None),
+    }
+    let driven = ffi::borrowed(py, DRIVEN.get());
+    let found = names::LOOP_TO_WAKE.get(py)?.call1((driven,))?;
+    Ok(if found.is_none() { None } else { Some(found) })
 }
 
 /// Resume the generator of a task with an outcome, as often as what it yields is there at once.
@@ -242,14 +291,14 @@ pub(super) fn resume<'py>(
         let sent = match outcome {
             Outcome::Failure(reason) => {
                 let reason = reason.into_bound(py);
-                ffi::in_context(&context, || throw(&generator, reason))
+                drive(&generator, &context, || throw(&generator, reason))
             }
             outcome => {
                 let value = into_object(py, outcome);
-                ffi::in_context(&context, || ffi::send(&generator, &value))
+                drive(&generator, &context, || ffi::send(&generator, &value))
             }
         };
-        let object = match sent.unwrap_or_else(Sent::Raised) {
+        let object = match sent {
             Sent::Yielded(object) => object,
             Sent::Returned(object) => {
                 drop((generator, context));
@@ -265,14 +314,21 @@ pub(super) fn resume<'py>(
                 Some(outcome) => outcome,
                 None => return wait(task, deferred.clone(), stack),
             }
-        } else if is_coroutine_or_generator(&object)? {
-            let (inner, deferred) = prepare(object)?;
-            stack.push(Later::Wait(task, deferred));
-            return Ok(Next::Do(Work::Resume(inner, Outcome::Taken)));
         } else {
-            match classify(object) {
-                Ok(outcome) => outcome,
-                Err(error) => outcome::failed(ffi::into_raised(py)(error), false)?,
+            match kind_of(&object)? {
+                Yielded::Coroutine => {
+                    let (inner, deferred) = prepare(object)?;
+                    stack.push(Later::Wait(task, deferred));
+                    return Ok(Next::Do(Work::Resume(inner, Outcome::Taken)));
+                }
+                Yielded::Future => {
+                    let done = names::WAIT_FOR_FUTURE.get(py)?.call1((object,))?;
+                    return wait(task, done.cast_into()?, stack);
+                }
+                Yielded::Value => match classify(object) {
+                    Ok(outcome) => outcome,
+                    Err(error) => outcome::failed(ffi::into_raised(py)(error), false)?,
+                },
             }
         };
     }

@@ -1,5 +1,6 @@
 //! The objects of the Python half, and of Python itself, that the Rust half needs by name.
 
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyType};
@@ -22,10 +23,26 @@ impl Imported {
     pub(super) fn get<'py>(&self, py: Python<'py>) -> PyResult<&Bound<'py, PyAny>> {
         self.object.import(py, self.module, self.name)
     }
+
+    /// The object, if its module has been imported by anyone.
+    pub(super) fn get_if_imported<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> PyResult<Option<&Bound<'py, PyAny>>> {
+        if let Some(object) = self.object.get(py) {
+            return Ok(Some(object.bind(py)));
+        }
+        let modules = py.import(intern!(py, "sys"))?.getattr(intern!(py, "modules"))?;
+        if modules.contains(self.module)? { self.get(py).map(Some) } else { Ok(None) }
+    }
 }
 
 /// The body of `Deferred.addTimeout`.
 pub(super) static ADD_TIMEOUT: Imported = Imported::new("deferrous._timeout", "add_timeout");
+/// The body of `Deferred.asFuture`.
+pub(super) static AS_FUTURE: Imported = Imported::new("deferrous._futures", "as_future");
+/// The body of `Deferred.fromFuture`.
+pub(super) static FROM_FUTURE: Imported = Imported::new("deferrous._futures", "from_future");
 /// Warns of a fault in a function, in the function's own file and line.
 pub(super) static WARN_ABOUT_FUNCTION: Imported =
     Imported::new("deferrous._deprecation", "warn_about_function");
@@ -42,8 +59,15 @@ pub(super) static WARN_RETURN_VALUE: Imported =
 pub(super) static SPREAD: Imported = Imported::new("deferrous._generators", "spread");
 /// `traceback.format_stack`
 pub(super) static FORMAT_STACK: Imported = Imported::new("traceback", "format_stack");
-/// `asyncio.iscoroutine`
-pub(super) static IS_COROUTINE: Imported = Imported::new("asyncio", "iscoroutine");
+/// Tells coroutines and awaited futures from plain values.
+pub(super) static KIND_OF: Imported = Imported::new("deferrous._asyncio", "kind_of");
+/// The asyncio loop that runs in this thread.
+pub(super) static RUNNING_LOOP: Imported = Imported::new("asyncio.events", "_get_running_loop");
+/// The asyncio loop whose task awaits now, if one does.
+pub(super) static LOOP_TO_WAKE: Imported = Imported::new("deferrous._asyncio", "loop_to_wake");
+/// Makes a Deferred that fires when an asyncio future is done.
+pub(super) static WAIT_FOR_FUTURE: Imported =
+    Imported::new("deferrous._asyncio", "wait_for_future");
 /// The class of the objects that report unhandled failures, as we define it.
 pub(super) static DEBUG_INFO: Imported = Imported::new("deferrous._report", "DebugInfo");
 

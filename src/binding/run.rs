@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 use pyo3::{PyTraverseError, intern};
 
+use super::awaiting::{self, Awaiting};
 use super::callback::Callback;
 use super::deferred::{self, CancelledError, Deferred};
 use super::ffi;
@@ -121,10 +122,11 @@ impl Waiter {
             Ok(race) => return gather::deliver_to_race(race, place, giver, outcome, stack),
             Err(other) => other.into_inner(),
         };
-        match waiter.cast_into::<Locked>() {
-            Ok(locked) => sync::deliver(locked, place, giver, outcome, stack),
-            Err(other) => Err(other.into()),
-        }
+        let waiter = match waiter.cast_into::<Locked>() {
+            Ok(locked) => return sync::deliver(locked, place, giver, outcome, stack),
+            Err(other) => other.into_inner(),
+        };
+        awaiting::deliver(waiter.cast_into::<Awaiting>()?, giver, outcome, stack)
     }
 }
 
@@ -286,6 +288,8 @@ fn links<'py>(
             Step::Continue(other, outcome) => {
                 report::forget(&deferred)?;
                 let other = other.into_bound(py);
+                // One that waits for itself gets its own outcome and has it taken, at once.
+                let outcome = if other.is(&deferred) { Outcome::Taken } else { outcome };
                 let before = other.get().chain(py, |chain| chain.receive(outcome));
                 drop(before);
                 stack.push(Later::GoOn(deferred));

@@ -30,6 +30,7 @@ pub enum Link<K: Kinds + ?Sized> {
 pub struct Links<K: Kinds + ?Sized> {
     /// The front of the queue. Where it is empty, the front is `rest`'s.
     first: Option<Link<K>>,
+    #[expect(clippy::box_collection, reason = "one word in each Deferred, instead of four")]
     rest: Option<Box<VecDeque<Link<K>>>>,
 }
 
