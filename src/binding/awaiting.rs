@@ -19,7 +19,8 @@ use super::run::{Later, Next, Stack, Waiter};
 
 /// Yields its Deferred until that has a result, then returns or raises the result.
 ///
-/// To an asyncio task, which waits for nothing but futures, it yields a future instead.
+/// To an asyncio task, which waits for nothing but futures, it yields a future instead, and to
+/// Twisted's own driver one of Twisted's own Deferreds.
 #[pyclass(name = "_DeferredIterator", module = "deferrous", frozen, weakref)]
 pub(super) struct Awaiting {
     state: Shared<State>,
@@ -28,9 +29,14 @@ pub(super) struct Awaiting {
 enum State {
     /// It waits for this, or has not begun to.
     For(Py<Deferred>),
-    /// An asyncio task waits for this future, which is done when the Deferred's outcome is here.
-    Future { deferred: Py<Deferred>, future: Py<PyAny>, arrived: Option<Outcome> },
-    /// The task was cancelled, and the Deferred with it. A failure of that is of no interest.
+    /// The driver waits for this stand-in, and is woken when the Deferred's outcome is here.
+    Through {
+        deferred: Py<Deferred>,
+        stand_in: Py<PyAny>,
+        wake: Py<PyAny>,
+        arrived: Option<Outcome>,
+    },
+    /// The driver was cancelled, and the Deferred with it. A failure of that is of no interest.
     Cancelled,
     /// It has returned, raised or been closed.
     Done,
@@ -51,21 +57,21 @@ impl Awaiting {
         let py = slf.py();
         enum Seen<'py> {
             For(Bound<'py, Deferred>),
-            Future(Bound<'py, PyAny>),
+            Through(Bound<'py, PyAny>),
             Arrived,
             Done,
         }
         let seen = slf.get().state.with(py, |state| match state {
             State::For(deferred) => Seen::For(deferred.bind(py).clone()),
-            State::Future { arrived: Some(_), .. } => Seen::Arrived,
-            State::Future { future, .. } => Seen::Future(future.bind(py).clone()),
+            State::Through { arrived: Some(_), .. } => Seen::Arrived,
+            State::Through { stand_in, .. } => Seen::Through(stand_in.bind(py).clone()),
             State::Cancelled | State::Done => Seen::Done,
         });
         match seen {
             Seen::For(deferred) => slf.get().wait(slf, deferred),
-            Seen::Future(future) => yield_future(future),
+            Seen::Through(stand_in) => yield_stand_in(stand_in),
             Seen::Arrived => match slf.get().replace(py, State::Done) {
-                State::Future { arrived: Some(outcome), .. } => returned(py, outcome),
+                State::Through { arrived: Some(outcome), .. } => returned(py, outcome),
                 _ => Sent::Returned(py.None().into_bound(py)),
             },
             Seen::Done => Sent::Returned(py.None().into_bound(py)),
@@ -109,7 +115,7 @@ impl Awaiting {
 impl Drop for Awaiting {
     fn drop(&mut self) {
         let state = std::mem::replace(&mut self.state, Shared::new(State::Done)).into_inner();
-        if let State::Future { arrived: Some(Outcome::Failure(failure)), .. } = state {
+        if let State::Through { arrived: Some(Outcome::Failure(failure)), .. } = state {
             // SAFETY: this is only ever part of a Python object, which the interpreter frees on an
             // attached thread.
             let py = unsafe { Python::assume_attached() };
@@ -149,13 +155,13 @@ fn pending<'py>(
     deferred: Bound<'py, Deferred>,
 ) -> PyResult<Sent<'py>> {
     let py = deferred.py();
-    let Some(running) = generator::loop_to_wake(py)? else {
+    let Some((stand_in, wake)) = generator::stand_in(&deferred)? else {
         return Ok(Sent::Yielded(deferred.into_any()));
     };
-    let future = running.call_method0(intern!(py, "create_future"))?;
-    let state = State::Future {
+    let state = State::Through {
         deferred: deferred.clone().unbind(),
-        future: future.clone().unbind(),
+        stand_in: stand_in.unbind(),
+        wake: wake.unbind(),
         arrived: None,
     };
     drop(awaiting.get().replace(py, state));
@@ -168,40 +174,43 @@ fn pending<'py>(
     Ok(Awaiting::step(awaiting))
 }
 
-/// Yield a future as its own `await` does.
-fn yield_future(future: Bound<'_, PyAny>) -> Sent<'_> {
-    let py = future.py();
-    match future.setattr(intern!(py, "_asyncio_future_blocking"), true) {
-        Ok(()) => Sent::Yielded(future),
+/// Yield a stand-in as its own `await` does: a future says then that it is awaited.
+fn yield_stand_in(stand_in: Bound<'_, PyAny>) -> Sent<'_> {
+    let py = stand_in.py();
+    let blocking = intern!(py, "_asyncio_future_blocking");
+    let marked = stand_in.hasattr(blocking).and_then(|is_future| {
+        if is_future { stand_in.setattr(blocking, true) } else { Ok(()) }
+    });
+    match marked {
+        Ok(()) => Sent::Yielded(stand_in),
         Err(error) => raised(py, error),
     }
 }
 
-/// Take in the outcome that an asyncio task waits for, and wake the task. What is left of it for
-/// the Deferred's own chain.
+/// Take in the outcome that a driver waits for, and wake it. What is left of the outcome for the
+/// Deferred's own chain.
 fn arrive(awaiting: &Bound<'_, Awaiting>, outcome: Outcome) -> PyResult<Outcome> {
     let py = awaiting.py();
-    let (left, future) = awaiting.get().state.with(py, |state| match state {
-        State::Future { future, arrived, .. } if arrived.is_none() => {
-            *arrived = Some(outcome);
-            (Outcome::Taken, Some(future.bind(py).clone()))
+    let mut outcome = Some(outcome);
+    let (wake, discard) = awaiting.get().state.with(py, |state| match state {
+        State::Through { wake, arrived, .. } if arrived.is_none() => {
+            *arrived = outcome.take();
+            (Some(wake.bind(py).clone()), false)
         }
-        State::Cancelled if matches!(outcome, Outcome::Failure(_)) => {
-            // It is dropped with what `left` replaces in the chain.
-            (outcome, None)
-        }
-        _ => (outcome, None),
+        State::Cancelled => (None, true),
+        _ => (None, false),
     });
-    let discarded = awaiting.get().state.with(py, |state| matches!(state, State::Cancelled));
-    if let Some(future) = future
-        && !future.call_method0(intern!(py, "done"))?.is_truthy()?
-    {
-        future.call_method1(intern!(py, "set_result"), (py.None(),))?;
+    if let Some(wake) = wake {
+        wake.call0()?;
     }
-    Ok(if discarded && matches!(left, Outcome::Failure(_)) { Outcome::Taken } else { left })
+    Ok(match outcome {
+        None => Outcome::Taken,
+        Some(Outcome::Failure(_)) if discard => Outcome::Taken,
+        Some(outcome) => outcome,
+    })
 }
 
-/// A Deferred has an outcome for an asyncio task, as part of its run.
+/// A Deferred has an outcome for another driver than ours, as part of its run.
 pub(super) fn deliver<'py>(
     awaiting: Bound<'py, Awaiting>,
     giver: Bound<'py, Deferred>,
@@ -239,8 +248,9 @@ impl Awaiting {
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         let before = slf.get().replace(py, State::Done);
-        if let State::Future { deferred, future, arrived: None } = &before
-            && future.bind(py).call_method0(intern!(py, "cancelled"))?.is_truthy()?
+        if let State::Through { deferred, stand_in, arrived: None, .. } = &before
+            && let Some(cancelled) = stand_in.bind(py).getattr_opt(intern!(py, "cancelled"))?
+            && cancelled.call0()?.is_truthy()?
         {
             drop(slf.get().replace(py, State::Cancelled));
             deferred.bind(py).call_method0(intern!(py, "cancel"))?;
@@ -282,9 +292,10 @@ impl Awaiting {
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         match self.state.during_gc() {
             State::For(deferred) => visit.call(deferred),
-            State::Future { deferred, future, arrived } => {
+            State::Through { deferred, stand_in, wake, arrived } => {
                 visit.call(deferred)?;
-                visit.call(future)?;
+                visit.call(stand_in)?;
+                visit.call(wake)?;
                 arrived.as_ref().map_or(Ok(()), |outcome| outcome.traverse(visit))
             }
             State::Cancelled | State::Done => Ok(()),

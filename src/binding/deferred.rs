@@ -12,6 +12,7 @@ use super::callback::Callback;
 use super::cell::Shared;
 use super::failure;
 use super::ffi;
+use super::foreign;
 use super::gc::{self, Remains, Traverse};
 use super::generator;
 use super::names;
@@ -186,7 +187,10 @@ pub(super) fn reason_of<'py>(
 ) -> PyResult<Outcome> {
     let reason = match fail {
         Some(fail) if failure::is_failure(&fail)? => fail,
-        Some(fail) => failure::from_exception(fail)?,
+        Some(fail) => match foreign::adopt_failure(&fail)? {
+            Some(failure) => failure,
+            None => failure::from_exception(fail)?,
+        },
         None => match ffi::handled(py) {
             Some(handled) => {
                 failure::from_raised(handled.cast_into()?, capture_vars()?)?

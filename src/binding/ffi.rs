@@ -276,6 +276,27 @@ pub(super) fn in_context<'py, R>(
     Ok(result)
 }
 
+/// Whether an object's type was made by a `class` statement, or like one.
+#[inline]
+pub(super) fn is_of_heap_type(object: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: an object's type is alive as long as the object.
+    unsafe { ffi::PyType_HasFeature(object.get_type_ptr(), ffi::Py_TPFLAGS_HEAPTYPE) != 0 }
+}
+
+/// The first class with this name among a class and its bases.
+pub(super) fn base_named<'py>(kind: &Bound<'py, PyType>, name: &str) -> Option<Bound<'py, PyType>> {
+    let mro = kind.mro();
+    let found = mro.iter_borrowed().find(|base| {
+        // SAFETY: what stands in an MRO is a type object; its name is a C string.
+        let base_name = unsafe {
+            let base = base.as_ptr().cast::<ffi::PyTypeObject>();
+            std::ffi::CStr::from_ptr((*base).tp_name)
+        };
+        base_name.to_bytes() == name.as_bytes()
+    })?;
+    found.cast::<PyType>().ok().map(|base| base.to_owned())
+}
+
 /// The object at an address that somebody further up this thread's stack holds, if not null.
 ///
 /// The only such address is `generator::DRIVEN`.

@@ -7,6 +7,7 @@ use pyo3::types::{PyDict, PyTuple};
 use super::deferred::{self, Deferred, reason_of};
 use super::failure;
 use super::ffi;
+use super::foreign;
 use super::generator;
 use super::outcome::{Chain, Outcome, as_deferred, classify};
 use super::report;
@@ -86,7 +87,10 @@ pub(super) fn maybe_deferred<'py>(
         Ok(result) if result.get_type().is(generator::coroutine_type(py)?) => {
             generator::start(result)?
         }
-        Ok(result) => succeed(result)?,
+        Ok(result) => match foreign::adopt(&result)? {
+            Some(deferred) => deferred,
+            None => succeed(result)?,
+        },
     };
     Ok(deferred.into_any())
 }

@@ -14,6 +14,7 @@ use super::cell::Shared;
 use super::deferred::{self, Deferred};
 use super::failure;
 use super::ffi;
+use super::foreign;
 use super::names;
 use super::outcome::{Chain, Link, Outcome, as_deferred, classify, into_object, share};
 use super::report;
@@ -145,7 +146,8 @@ impl DeferredList {
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         let success = succeeded.is_truthy()?;
-        if let Some(fired) = collect(slf, index, success, &result)? {
+        let ours = if success { None } else { foreign::adopt_failure(&result)? };
+        if let Some(fired) = collect(slf, index, success, ours.as_ref().unwrap_or(&result))? {
             run::run(fired)?;
         }
         if !success && slf.get().with(py, |state| state.consume_errors) {

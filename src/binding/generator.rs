@@ -13,6 +13,7 @@ use super::cell::Shared;
 use super::deferred::{self, Deferred};
 use super::failure;
 use super::ffi::{self, Sent};
+use super::foreign;
 use super::gc::{self, Remains, Traverse};
 use super::names;
 use super::outcome::{
@@ -184,6 +185,9 @@ pub(super) fn ensure_deferred<'py>(coro: Bound<'py, PyAny>) -> PyResult<Bound<'p
     if as_deferred(&coro).is_some() {
         return Ok(coro);
     }
+    if let Some(deferred) = foreign::adopt(&coro)? {
+        return Ok(deferred.into_any());
+    }
     if is_coroutine_or_generator(&coro)? {
         return Ok(start(coro)?.into_any());
     }
@@ -209,6 +213,8 @@ enum Yielded {
     Coroutine,
     /// An asyncio future that is awaited.
     Future,
+    /// A Deferred of Twisted's.
+    Twisted,
 }
 
 fn kind_of(object: &Bound<'_, PyAny>) -> PyResult<Yielded> {
@@ -232,6 +238,7 @@ fn kind_of(object: &Bound<'_, PyAny>) -> PyResult<Yielded> {
     Ok(match names::KIND_OF.get(py)?.call1((object,))?.extract::<u8>()? {
         1 => Yielded::Coroutine,
         2 => Yielded::Future,
+        3 => Yielded::Twisted,
         _ => Yielded::Value,
     })
 }
@@ -257,16 +264,25 @@ fn drive<'py>(
     sent
 }
 
-/// The asyncio loop whose task has come to await something now, if it is one that does and not a
-/// generator of ours.
-pub(super) fn loop_to_wake(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
-    match names::RUNNING_LOOP.get_if_imported(py)? {
-        Some(running) if !running.call0()?.is_none() => {}
-        _ => return Ok(None),
+/// What the driver of a coroutine that has come to await a Deferred can wait for, and what wakes
+/// it then, if the driver is somebody else than us.
+pub(super) fn stand_in<'py>(
+    deferred: &Bound<'py, Deferred>,
+) -> PyResult<Option<(Bound<'py, PyAny>, Bound<'py, PyAny>)>> {
+    let py = deferred.py();
+    let in_loop = match names::RUNNING_LOOP.get_if_imported(py) {
+        Some(running) => !running.call0()?.is_none(),
+        None => false,
+    };
+    let with_twisted = match names::TWISTED.get_if_imported(py) {
+        Some(class) => !class.is(py.get_type::<Deferred>()),
+        None => false,
+    };
+    if !in_loop && !with_twisted {
+        return Ok(None);
     }
     let driven = ffi::borrowed(py, DRIVEN.get());
-    let found = names::LOOP_TO_WAKE.get(py)?.call1((driven,))?;
-    Ok(if found.is_none() { None } else { Some(found) })
+    names::STAND_IN.get(py)?.call1((driven, deferred))?.extract()
 }
 
 /// Resume the generator of a task with an outcome, as often as what it yields is there at once.
@@ -324,6 +340,10 @@ pub(super) fn resume<'py>(
                 Yielded::Future => {
                     let done = names::WAIT_FOR_FUTURE.get(py)?.call1((object,))?;
                     return wait(task, done.cast_into()?, stack);
+                }
+                Yielded::Twisted => {
+                    let adopted = names::ADOPT.get(py)?.call1((object,))?;
+                    return wait(task, adopted.cast_into()?, stack);
                 }
                 Yielded::Value => match classify(object) {
                     Ok(outcome) => outcome,

@@ -12,6 +12,7 @@ mod deferred;
 mod failure;
 mod ffi;
 mod fifo;
+mod foreign;
 mod functions;
 mod gather;
 mod gc;

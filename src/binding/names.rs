@@ -1,6 +1,5 @@
 //! The objects of the Python half, and of Python itself, that the Rust half needs by name.
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyType};
@@ -24,19 +23,18 @@ impl Imported {
         self.object.import(py, self.module, self.name)
     }
 
-    /// The object, if its module has been imported by anyone.
-    pub(super) fn get_if_imported<'py>(
-        &self,
-        py: Python<'py>,
-    ) -> PyResult<Option<&Bound<'py, PyAny>>> {
+    /// The object, if its module has been imported by anyone and has it by now.
+    pub(super) fn get_if_imported<'py>(&self, py: Python<'py>) -> Option<&Bound<'py, PyAny>> {
         if let Some(object) = self.object.get(py) {
-            return Ok(Some(object.bind(py)));
+            return Some(object.bind(py));
         }
-        let modules = py.import(intern!(py, "sys"))?.getattr(intern!(py, "modules"))?;
-        if modules.contains(self.module)? { self.get(py).map(Some) } else { Ok(None) }
+        let imported = MODULES.get(py).and_then(|modules| modules.contains(self.module));
+        if imported.unwrap_or(false) { self.get(py).ok() } else { None }
     }
 }
 
+/// `sys.modules`
+static MODULES: Imported = Imported::new("sys", "modules");
 /// The body of `Deferred.addTimeout`.
 pub(super) static ADD_TIMEOUT: Imported = Imported::new("deferrous._timeout", "add_timeout");
 /// The body of `Deferred.asFuture`.
@@ -59,15 +57,21 @@ pub(super) static WARN_RETURN_VALUE: Imported =
 pub(super) static SPREAD: Imported = Imported::new("deferrous._generators", "spread");
 /// `traceback.format_stack`
 pub(super) static FORMAT_STACK: Imported = Imported::new("traceback", "format_stack");
-/// Tells coroutines and awaited futures from plain values.
-pub(super) static KIND_OF: Imported = Imported::new("deferrous._asyncio", "kind_of");
+/// Tells coroutines, awaited futures and Twisted's Deferreds from plain values.
+pub(super) static KIND_OF: Imported = Imported::new("deferrous._interop", "kind_of");
 /// The asyncio loop that runs in this thread.
 pub(super) static RUNNING_LOOP: Imported = Imported::new("asyncio.events", "_get_running_loop");
-/// The asyncio loop whose task awaits now, if one does.
-pub(super) static LOOP_TO_WAKE: Imported = Imported::new("deferrous._asyncio", "loop_to_wake");
+/// Twisted's module of Deferreds.
+pub(super) static TWISTED: Imported = Imported::new("twisted.internet.defer", "Deferred");
+/// What another driver than ours can wait for.
+pub(super) static STAND_IN: Imported = Imported::new("deferrous._interop", "stand_in");
 /// Makes a Deferred that fires when an asyncio future is done.
 pub(super) static WAIT_FOR_FUTURE: Imported =
-    Imported::new("deferrous._asyncio", "wait_for_future");
+    Imported::new("deferrous._interop", "wait_for_future");
+/// Makes a Deferred of ours of one of Twisted's.
+pub(super) static ADOPT: Imported = Imported::new("deferrous._interop", "adopt");
+/// Makes a Failure of ours of one of Twisted's.
+pub(super) static ADOPT_FAILURE: Imported = Imported::new("deferrous._interop", "adopt_failure");
 /// The class of the objects that report unhandled failures, as we define it.
 pub(super) static DEBUG_INFO: Imported = Imported::new("deferrous._report", "DebugInfo");
 

@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 
 use super::deferred::{self, Deferred};
 use super::failure;
+use super::foreign;
 use crate::core;
 
 /// The types that a chain of Python objects is made of.
@@ -41,8 +42,24 @@ pub(super) fn classify(object: Bound<'_, PyAny>) -> PyResult<Outcome> {
         Ok(Outcome::Deferred(deferred.clone().unbind()))
     } else if failure::is_failure(&object)? {
         Ok(Outcome::Failure(object.unbind()))
+    } else if let Some(failure) = foreign::adopt_failure(&object)? {
+        Ok(Outcome::Failure(failure.unbind()))
     } else {
         Ok(Outcome::Value(object.unbind()))
+    }
+}
+
+/// Decide what an object is as an outcome, where a Deferred is waited for and is no mere value:
+/// one of Twisted's is, too.
+///
+/// # Errors
+///
+/// As [`classify`].
+#[inline]
+pub(super) fn classify_returned(object: Bound<'_, PyAny>) -> PyResult<Outcome> {
+    match foreign::adopt(&object)? {
+        Some(deferred) => Ok(Outcome::Deferred(deferred.unbind())),
+        None => classify(object),
     }
 }
 

@@ -19,7 +19,7 @@ use super::ffi;
 use super::gather::{self, DeferredList, Race};
 use super::generator::{self, Task};
 use super::names;
-use super::outcome::{self, Link, Outcome, classify, into_object, share};
+use super::outcome::{self, Link, Outcome, classify_returned, into_object, share};
 use super::report;
 use super::sync::{self, Locked};
 use crate::core::{Cancel, Turn};
@@ -331,7 +331,7 @@ fn call<'py>(
             {
                 return failed(deferred, error);
             }
-            classify(result).or_else(|error| failed(deferred, error))
+            classify_returned(result).or_else(|error| failed(deferred, error))
         }
         Err(raised) => outcome::failed(raised, ffi::debugging(deferred)?),
     }

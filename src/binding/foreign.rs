@@ -1,0 +1,71 @@
+//! Twisted's own Deferreds and Failures, where Twisted is in use and does not run on ours.
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyType;
+use pyo3::{PyTypeCheck, intern};
+
+use super::deferred::Deferred;
+use super::ffi;
+use super::names;
+
+static DEFERRED: Foreign = Foreign::new("Deferred", "twisted.internet.defer");
+static FAILURE: Foreign = Foreign::new("Failure", "twisted.python.failure");
+
+/// A class of Twisted's, known once one of its instances has been seen. (Twisted may be imported
+/// at any time, so it cannot be known before.)
+struct Foreign {
+    name: &'static str,
+    module: &'static str,
+    class: PyOnceLock<Py<PyType>>,
+}
+
+impl Foreign {
+    const fn new(name: &'static str, module: &'static str) -> Self {
+        Self { name, module, class: PyOnceLock::new() }
+    }
+
+    /// Whether an object is an instance.
+    fn has(&self, object: &Bound<'_, PyAny>) -> bool {
+        let py = object.py();
+        let kind = object.get_type();
+        if let Some(class) = self.class.get(py) {
+            return kind.is_subclass(class.bind(py)).unwrap_or(false);
+        }
+        let Some(class) = ffi::base_named(&kind, self.name) else { return false };
+        let is_it = class
+            .getattr(intern!(py, "__module__"))
+            .is_ok_and(|module| module.eq(self.module).unwrap_or(false));
+        // Where Twisted runs on ours, the class of that name is ours.
+        let ours = class.is_subclass_of::<Deferred>().unwrap_or(false)
+            || class.is_subclass_of::<super::failure::FailureBase>().unwrap_or(false);
+        if !is_it || ours {
+            return false;
+        }
+        let _ = self.class.set(py, class.unbind());
+        true
+    }
+}
+
+/// A Deferred of ours for one of Twisted's; None for anything else.
+#[inline]
+pub(super) fn adopt<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, Deferred>>> {
+    if !ffi::is_of_heap_type(object) || !DEFERRED.has(object) {
+        return Ok(None);
+    }
+    Ok(Some(names::ADOPT.get(object.py())?.call1((object,))?.cast_into()?))
+}
+
+/// A Failure of ours for one of Twisted's; None for anything else.
+#[inline]
+pub(super) fn adopt_failure<'py>(
+    object: &Bound<'py, PyAny>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    if !ffi::is_of_heap_type(object)
+        || !pyo3::exceptions::PyBaseException::type_check(object)
+        || !FAILURE.has(object)
+    {
+        return Ok(None);
+    }
+    names::ADOPT_FAILURE.get(object.py())?.call1((object,)).map(Some)
+}
