@@ -25,7 +25,7 @@ class _DefGen_Return(BaseException):
 
 
 def inlineCallbacks(
-    f: Callable[_P, Generator[Deferred[Any], Any, _T]],
+    f: Callable[_P, Generator[object, Any, _T]],
 ) -> Callable[_P, Deferred[_T]]:
     """Make a function that returns a Deferred of a generator function that yields Deferreds.
 
@@ -48,10 +48,11 @@ def inlineCallbacks(
         try:
             generator = f(*args, **kwargs)
         except _DefGen_Return:
-            raise TypeError(
+            # With that as its context, as Twisted's.
+            raise TypeError(  # noqa: B904
                 f"inlineCallbacks requires {f!r} to produce a generator; instead"
                 "caught returnValue being used in a non-generator"
-            ) from None
+            )
         if not isinstance(generator, GeneratorType):
             raise TypeError(
                 f"inlineCallbacks requires {f!r} to produce a generator; instead got {generator!r}"

@@ -2,15 +2,19 @@
 
 Where Twisted is in use in the process, reports go through `twisted.logger`, in Twisted's words;
 elsewhere through `logging`, to the logger "deferrous", at level CRITICAL. Which of the two is
-decided anew for each report.
+decided anew for each report, except while the interpreter shuts down: then as it was when that
+began. What cannot be reported either way is written to standard error.
 """
 
 from __future__ import annotations
 
+import atexit
 import linecache as _linecache  # noqa: F401  (formatting needs it, at exit too)
 import logging
 import sys
 import tokenize as _tokenize  # noqa: F401  (linecache needs it, at exit too)
+import traceback
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,26 +22,123 @@ if TYPE_CHECKING:
 
 __all__ = ["DebugInfo", "logError", "log_failure"]
 
-_logger = logging.getLogger("deferrous")
+_UNHANDLED = "Unhandled error in Deferred:"
 
 
-def _twisted_logger() -> Any:
-    """Return a logger of Twisted's, or None where Twisted is not in use."""
-    module = sys.modules.get("twisted.logger")
+def _describe(failure: Any) -> str:
+    """Return a failure's traceback, or as much as can be had of it. Raises nothing."""
     try:
-        # The module may be half-way through its import, or torn down at exit.
-        return module.Logger("twisted.internet.defer")  # type: ignore[union-attr]
-    except Exception:
-        return None
+        return str(failure.getTraceback())
+    except BaseException:
+        pass
+    # At exit, formatting may find that what it needs is gone. This needs only builtins.
+    lines = []
+    try:
+        tb = failure.tb
+        while tb is not None:
+            code = tb.tb_frame.f_code
+            lines.append(f'  File "{code.co_filename}", line {tb.tb_lineno}, in {code.co_name}')
+            tb = tb.tb_next
+    except BaseException:
+        pass
+    try:
+        lines.append(f"{type(failure.value).__name__}: {failure.value}")
+    except BaseException:
+        lines.append(f"a {type(failure).__name__} that cannot be shown")
+    return "\n".join(lines)
+
+
+class _Reporter:
+    """Reports failures, also at times when the globals of modules are None.
+
+    At the interpreter's exit that may befall this module before the last Deferreds die. So all
+    that the methods need is kept in the instance, and the methods use no global.
+    """
+
+    def __init__(self) -> None:
+        self.sys = sys
+        self.logging = logging
+        self.logger = logging.getLogger("deferrous")
+        self.describe: Callable[[Any], str] = _describe
+        self.format_error = traceback.format_exception
+        self.unhandled_text = _UNHANDLED
+        self.last_log: Any = None
+        atexit.register(self.twisted_log)
+
+    def twisted_log(self) -> Any:
+        """Return a logger of Twisted's, or None where Twisted is not in use."""
+        if self.sys.is_finalizing():
+            # By now `sys.modules` is being emptied.
+            return self.last_log
+        module = self.sys.modules.get("twisted.logger")
+        try:
+            # The module may be half-way through its import.
+            self.last_log = module.Logger("twisted.internet.defer")  # type: ignore[union-attr]
+        except Exception:
+            self.last_log = None
+        return self.last_log
+
+    def to_logging(self, text: str) -> None:
+        """Log a text, if `logging` still works."""
+        if getattr(self.logging, "_defaultFormatter", True) is None:
+            raise RuntimeError("the module logging has been torn down")
+        self.logger.critical("%s", text)
+
+    def to_stderr(self, text: str) -> None:
+        """Write a text where it may be seen. Raises nothing."""
+        for name in ("stderr", "__stderr__"):
+            try:
+                stream: Any = getattr(self.sys, name)
+                stream.write(text)
+                stream.flush()
+                return
+            except BaseException:
+                continue
+
+    def unhandled(self, info: DebugInfo) -> None:
+        """Report the failure that a DebugInfo holds. Raises nothing."""
+        failure: Any = info.failResult
+        tracebacks = ""
+        try:
+            # It may be anything: attributes can be set.
+            tracebacks = info._getDebugTracebacks()
+        except BaseException as error:
+            tracebacks = f"no debug tracebacks: {type(error).__name__}\n"
+        try:
+            log = self.twisted_log()
+            if log is not None:
+                log.critical(self.unhandled_text, isError=True)
+                format = "(debug: {debugInfo})" if tracebacks else ""
+                log.failure(format, failure, debugInfo=tracebacks)
+                return
+            text = f"{self.unhandled_text}\n{self.describe(failure)}".rstrip("\n")
+            if tracebacks:
+                text += f"\n(debug: {tracebacks})"
+            self.to_logging(text)
+        except BaseException as error:
+            text = f"{self.unhandled_text}\n{self.describe(failure)}".rstrip("\n") + "\n"
+            if tracebacks:
+                text += f"(debug: {tracebacks})\n"
+            if not self.sys.is_finalizing():
+                try:
+                    lines = self.format_error(type(error), error, error.__traceback__)
+                    text += "which could not be logged:\n" + "".join(lines)
+                except BaseException:
+                    pass
+            self.to_stderr(text)
+
+
+_reporter = _Reporter()
 
 
 def log_failure(failure: Failure, message: str = "") -> None:
     """Log a Failure, with a text in front of it."""
-    log = _twisted_logger()
+    log = _reporter.twisted_log()
     if log is not None:
         log.failure(message, failure)
         return
-    _logger.critical("%s", _described(message, failure))
+    text = "\n".join(part for part in (message, _describe(failure)) if part)
+    _reporter.to_logging(text.rstrip("\n"))
 
 
 def logError(err: Failure) -> Failure:
@@ -47,15 +148,6 @@ def logError(err: Failure) -> Failure:
     """
     log_failure(err)
     return err
-
-
-def _described(message: str, failure: Failure) -> str:
-    try:
-        traceback = failure.getTraceback()
-    except Exception as error:
-        # At exit, formatting may find that what it needs is gone.
-        traceback = f"{failure!r} (its traceback cannot be shown: {error!r})"
-    return "\n".join(part.rstrip("\n") for part in (message, traceback) if part)
 
 
 class DebugInfo:
@@ -81,20 +173,7 @@ class DebugInfo:
                 text += "".join(f" {mark}:{line}\n" for line in lines)
         return text
 
-    def __del__(self) -> None:
-        if self.failResult is None:
-            return
-        failure, tracebacks = self.failResult, self._getDebugTracebacks()
-        log = _twisted_logger()
-        if log is not None:
-            log.critical("Unhandled error in Deferred:", isError=True)
-            log.failure(
-                "(debug: {debugInfo})" if tracebacks else "",
-                failure,
-                debugInfo=tracebacks,
-            )
-            return
-        text = _described("Unhandled error in Deferred:", failure)
-        if tracebacks:
-            text += f"\n(debug: {tracebacks})"
-        _logger.critical("%s", text)
+    # The default is what the method keeps hold of when the globals are gone.
+    def __del__(self, _unhandled: Callable[[DebugInfo], None] = _reporter.unhandled) -> None:
+        if self.failResult is not None:
+            _unhandled(self)

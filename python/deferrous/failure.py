@@ -8,6 +8,7 @@ raise it again) is in Rust; what people read is here.
 from __future__ import annotations
 
 import builtins
+import copyreg
 import inspect
 import linecache
 import sys
@@ -154,7 +155,7 @@ _inlineCallbacksExtraneous: list[CodeType] = []
 
 def _extraneous(f: _F) -> _F:
     """Note that a function is part of the machinery, and return it."""
-    _inlineCallbacksExtraneous.append(f.__code__)  # type: ignore[attr-defined]
+    _inlineCallbacksExtraneous.append(f.__code__)
     return f
 
 
@@ -178,6 +179,7 @@ class Failure(FailureBase):
 
     pickled = 0
     _parents: list[Any] | None = None
+    _frames: list[FrameInfo]
 
     def raiseException(self) -> NoReturn:
         """Raise the exception again, with its traceback."""
@@ -251,7 +253,7 @@ class Failure(FailureBase):
     def __str__(self) -> str:
         return f"[Failure instance: {self.getBriefTraceback()}]"
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, Any]) -> None:  # type: ignore[override]
         state.pop("stack", None)
         state["_parents"] = state.pop("parents")
         state["_frames"] = state.pop("frames")
@@ -279,7 +281,9 @@ class Failure(FailureBase):
         return state
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (partial(Failure.__new__, Failure), (), self.__getstate__())
+        # By names that Twisted's own Failure can be unpickled by, too; and, as with Twisted, a
+        # subclass's instance becomes a plain Failure.
+        return (partial(copyreg.__newobj__, Failure), (), self.__getstate__())  # type: ignore[attr-defined]
 
     def cleanFailure(self) -> None:
         """Let go of all objects in the traceback, and of that of the exception itself."""
@@ -403,4 +407,4 @@ def _debuginit(
 
 def startDebugMode() -> None:
     """Have each Failure of a current exception start the debugger first."""
-    Failure.__init__ = _debuginit  # type: ignore[method-assign]
+    Failure.__init__ = _debuginit  # type: ignore[assignment, method-assign]

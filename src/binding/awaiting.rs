@@ -115,10 +115,16 @@ impl Awaiting {
 impl Drop for Awaiting {
     fn drop(&mut self) {
         let state = std::mem::replace(&mut self.state, Shared::new(State::Done)).into_inner();
-        if let State::Through { arrived: Some(Outcome::Failure(failure)), .. } = state {
-            // SAFETY: this is only ever part of a Python object, which the interpreter frees on an
-            // attached thread.
-            let py = unsafe { Python::assume_attached() };
+        // SAFETY: this is only ever part of a Python object, which the interpreter frees on an
+        // attached thread.
+        state.give_up(unsafe { Python::assume_attached() });
+    }
+}
+
+impl State {
+    /// Nobody will resume this. A failure that has arrived, nobody has handled.
+    fn give_up(self, py: Python<'_>) {
+        if let State::Through { arrived: Some(Outcome::Failure(failure)), .. } = self {
             report::unhandled(failure.into_bound(py));
         }
     }
@@ -255,7 +261,7 @@ impl Awaiting {
             drop(slf.get().replace(py, State::Cancelled));
             deferred.bind(py).call_method0(intern!(py, "cancel"))?;
         }
-        drop(before);
+        before.give_up(py);
         let exception = match typ.cast::<PyType>() {
             Ok(class) => match val {
                 Some(val) if val.is_instance(class)? => val,
@@ -277,7 +283,7 @@ impl Awaiting {
 
     /// Stop waiting.
     fn close(slf: &Bound<'_, Self>) {
-        drop(slf.get().replace(slf.py(), State::Done));
+        slf.get().replace(slf.py(), State::Done).give_up(slf.py());
     }
 
     /// As a callback, for Deferreds that insist on being given one.
@@ -303,6 +309,6 @@ impl Awaiting {
     }
 
     fn __clear__(slf: &Bound<'_, Self>) {
-        drop(slf.get().replace(slf.py(), State::Done));
+        slf.get().replace(slf.py(), State::Done).give_up(slf.py());
     }
 }

@@ -33,11 +33,15 @@ pub(super) fn failure_count() -> u64 {
 }
 
 /// Where the five attributes that every failure has are kept.
+///
+/// `BaseException.__new__` leaves this as zeroed memory. So zero must be a state, and the right
+/// one: the representation says that the first variant is 0.
+#[repr(u8)]
 pub(super) enum State {
-    /// Here, as long as nobody asks for `__dict__`.
-    Here(Attributes),
     /// In the instance dict, like all other attributes.
-    InDict,
+    InDict = 0,
+    /// Here, as long as nobody asks for `__dict__`.
+    Here(Attributes) = 1,
 }
 
 /// What every failure has.
@@ -49,13 +53,6 @@ pub(super) struct Attributes {
     count: u64,
     /// Whether `check` has been asked. Twisted's keeps the names of the classes from then on.
     checked: bool,
-}
-
-impl State {
-    /// Nothing yet.
-    pub(super) fn in_dict() -> Self {
-        Self::InDict
-    }
 }
 
 /// The part of a Failure that is written in Rust. Use `deferrous.failure.Failure`.
@@ -292,7 +289,7 @@ impl FailureBase {
         text_signature = "(exc_value=None, exc_type=None, exc_tb=None, captureVars=False)"
     )]
     fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
-        Self::of(State::in_dict())
+        Self::of(State::InDict)
     }
 
     #[pyo3(signature = (exc_value=None, exc_type=None, exc_tb=None, captureVars=None))]

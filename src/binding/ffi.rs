@@ -483,26 +483,6 @@ unsafe extern "C" fn deferred_finalize(object: *mut ffi::PyObject) {
     }
 }
 
-/// Make a failure as `FailureBase.__new__` does: with no state yet.
-unsafe extern "C" fn failure_new(
-    kind: *mut ffi::PyTypeObject,
-    args: *mut ffi::PyObject,
-    _kwargs: *mut ffi::PyObject,
-) -> *mut ffi::PyObject {
-    // SAFETY: the interpreter calls `tp_new` attached, with a subtype of the type it stands in
-    // and a tuple.
-    unsafe {
-        let py = Python::assume_attached();
-        match new_failure_of(kind, args, py, State::in_dict()) {
-            Ok(failure) => failure.into_ptr(),
-            Err(error) => {
-                error.restore(py);
-                ptr::null_mut()
-            }
-        }
-    }
-}
-
 /// Make a failure of this class with this state: what `__new__` and `__init__` do together.
 pub(super) fn new_failure<'py>(
     kind: &Bound<'py, PyType>,
@@ -510,29 +490,16 @@ pub(super) fn new_failure<'py>(
 ) -> PyResult<Bound<'py, FailureBase>> {
     let py = kind.py();
     debug_assert!(kind.is_subclass_of::<FailureBase>().unwrap_or(false));
-    // SAFETY: the only caller passes `deferrous.failure.Failure`, a subclass of `FailureBase`.
-    unsafe { new_failure_of(kind.as_type_ptr(), PyTuple::empty(py).as_ptr(), py, state) }
-}
-
-/// # Safety
-///
-/// `kind` is `FailureBase` or a subclass of it, `args` a tuple.
-unsafe fn new_failure_of<'py>(
-    kind: *mut ffi::PyTypeObject,
-    args: *mut ffi::PyObject,
-    py: Python<'py>,
-    state: State,
-) -> PyResult<Bound<'py, FailureBase>> {
-    // SAFETY: `BaseException` has `tp_new`; it allocates an instance of the subtype it is given
-    // and keeps the tuple. The part of the object that is ours is zeroed memory, which nothing
-    // reads before it is written: no Python code and no collection runs in between.
+    // SAFETY: `BaseException` has `tp_new`; it allocates an instance of the subtype it is given,
+    // and keeps the tuple. The only caller passes `deferrous.failure.Failure`, a subclass of
+    // `FailureBase`. The part of the object that is `FailureBase`'s is zeroed memory, which is a
+    // valid state that owns nothing, so it may be overwritten.
     unsafe {
-        let base = ffi::PyExc_BaseException.cast::<ffi::PyTypeObject>();
-        let Some(new) = (*base).tp_new else {
+        let Some(new) = (*ffi::PyExc_BaseException.cast::<ffi::PyTypeObject>()).tp_new else {
             return Err(PyTypeError::new_err("cannot create 'BaseException' instances"));
         };
-        let object = Bound::from_owned_ptr_or_err(py, new(kind, args, ptr::null_mut()))?;
-        let failure = object.cast_into_unchecked::<FailureBase>();
+        let object = new(kind.as_type_ptr(), PyTuple::empty(py).as_ptr(), ptr::null_mut());
+        let failure = Bound::from_owned_ptr_or_err(py, object)?.cast_into_unchecked::<FailureBase>();
         ptr::from_ref(failure.get()).cast_mut().write(FailureBase::of(state));
         Ok(failure)
     }
@@ -705,7 +672,9 @@ pub(super) fn fill_slots(py: Python<'_>) {
         (*deferred).tp_finalize = Some(deferred_finalize);
         (*list).tp_new = Some(deferred_list_new);
         (*list).tp_finalize = Some(deferred_finalize);
-        (*failure).tp_new = Some(failure_new);
+        // Ours would do no more, and pickles of Twisted's failures call `BaseException.__new__`,
+        // which refuses classes that have another.
+        (*failure).tp_new = (*ffi::PyExc_BaseException.cast::<ffi::PyTypeObject>()).tp_new;
         (*awaiting).tp_as_async = &raw mut AWAITING_ASYNC;
         ffi::PyType_Modified(deferred);
         ffi::PyType_Modified(list);

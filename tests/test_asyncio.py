@@ -1,0 +1,274 @@
+"""Deferreds where asyncio drives, and asyncio's futures where Deferreds do."""
+
+from __future__ import annotations
+
+import asyncio
+
+import deferrous as defer
+import pytest
+from deferrous import Deferred, ensureDeferred, inlineCallbacks
+from helpers import run_script
+
+pytestmark = pytest.mark.deferrous_only
+
+
+def run(main):
+    """Run a coroutine function under asyncio, and return what it returns."""
+    return asyncio.run(main())
+
+
+async def wait_for(deferred):
+    return await deferred
+
+
+def test_pending_deferred_in_a_task():
+    async def main():
+        d = Deferred()
+        asyncio.get_running_loop().call_soon(d.callback, 5)
+        assert await d == 5
+        # As with any driver, who awaits takes the result.
+        assert d.result is None
+
+    run(main)
+
+
+def test_fired_deferred_in_a_task():
+    async def main():
+        assert await defer.succeed(3) == 3
+        with pytest.raises(KeyError):
+            await defer.fail(KeyError(1))
+
+    run(main)
+
+
+def test_failure_in_a_task():
+    async def main():
+        d = Deferred()
+        asyncio.get_running_loop().call_soon(d.errback, ValueError("x"))
+        with pytest.raises(ValueError, match="x"):
+            await d
+
+    run(main)
+
+
+def test_paused_and_chained_deferreds_in_a_task():
+    async def main():
+        loop = asyncio.get_running_loop()
+        inner, outer = Deferred(), Deferred()
+        outer.addCallback(lambda _: inner)
+        outer.callback(None)
+        loop.call_soon(inner.callback, "inner")
+        assert await outer == "inner"
+        paused = defer.succeed("paused")
+        paused.pause()
+        loop.call_soon(paused.unpause)
+        assert await paused == "paused"
+
+    run(main)
+
+
+def test_callbacks_added_later_get_none():
+    """The chain goes on behind the one that waits, as it does behind a generator."""
+
+    async def main():
+        d, seen = Deferred(), []
+        task = asyncio.ensure_future(wait_for(d))
+        await asyncio.sleep(0)
+        d.addCallback(seen.append)
+        d.callback("result")
+        assert seen == [None]
+        assert await task == "result"
+
+    run(main)
+
+
+def test_gather_and_wait_for():
+    async def main():
+        loop = asyncio.get_running_loop()
+        first, second = Deferred(), Deferred()
+        loop.call_soon(second.callback, 2)
+        loop.call_soon(first.callback, 1)
+        assert await asyncio.gather(wait_for(first), wait_for(second)) == [1, 2]
+        assert await asyncio.wait_for(defer.succeed(9), 10) == 9
+        assert not asyncio.isfuture(first)
+
+    run(main)
+
+
+def test_cancelled_task_cancels_the_deferred(reports):
+    cancelled = []
+
+    async def main():
+        d = Deferred(cancelled.append)
+        task = asyncio.ensure_future(wait_for(d))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert cancelled == [d]
+        # Its CancelledError has been seen to: the task was told.
+        assert d.result is None
+
+    run(main)
+    assert reports.failures() == []
+
+
+def test_cancel_that_the_canceller_answers():
+    async def main():
+        d = Deferred(lambda d: d.callback("too late"))
+        task = asyncio.ensure_future(wait_for(d))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert d.result == "too late"
+
+    run(main)
+
+
+def test_failure_that_nobody_fetches_is_reported(reports):
+    """The task dies between the Deferred's failure and its own next step."""
+
+    async def main():
+        d = Deferred()
+        task = asyncio.ensure_future(wait_for(d))
+        await asyncio.sleep(0)
+        d.errback(ValueError("lost"))
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    run(main)
+    assert [str(value) for value in reports.values()] == ["lost"]
+
+
+def test_two_tasks_await_one_deferred():
+    async def main():
+        d = Deferred()
+        tasks = [asyncio.ensure_future(wait_for(d)) for _ in range(2)]
+        await asyncio.sleep(0)
+        d.callback("once")
+        # The first takes it.
+        assert await asyncio.gather(*tasks) == ["once", None]
+
+    run(main)
+
+
+def test_subclass_with_its_own_add_both():
+    class Counting(Deferred):
+        added = 0
+
+        def addBoth(self, *args, **kwargs):
+            self.added += 1
+            return super().addBoth(*args, **kwargs)
+
+    async def main():
+        d = Counting()
+        asyncio.get_running_loop().call_soon(d.callback, 1)
+        assert await d == 1
+        assert d.added == 1
+
+    run(main)
+
+
+def test_coroutine_of_ours_awaits_asyncio():
+    async def ours():
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(0)
+        future = loop.create_future()
+        loop.call_soon(future.set_result, 8)
+        task = asyncio.ensure_future(wait_for(defer.succeed(4)))
+        failing = loop.create_future()
+        loop.call_soon(failing.set_exception, KeyError("k"))
+        with pytest.raises(KeyError):
+            await failing
+        return await future, await task
+
+    async def main():
+        assert await ensureDeferred(ours()) == (8, 4)
+
+    run(main)
+
+
+def test_generator_of_ours_runs_a_coroutine_that_awaits_asyncio():
+    @inlineCallbacks
+    def ours():
+        result = yield asyncio.sleep(0, "slept")
+        return result
+
+    async def main():
+        assert await ours() == "slept"
+
+    run(main)
+
+
+def test_yielded_future_is_a_value():
+    """`yield` is not `await`: what is no Deferred comes straight back, as ever."""
+
+    @inlineCallbacks
+    def ours(future):
+        got = yield future
+        return got is future
+
+    async def main():
+        assert await ours(asyncio.get_running_loop().create_future())
+
+    run(main)
+
+
+def test_cancel_of_ours_cancels_the_future():
+    async def main():
+        future = asyncio.get_running_loop().create_future()
+        d = ensureDeferred(wait_for(future))
+        d.cancel()
+        assert future.cancelled()
+        with pytest.raises(defer.CancelledError):
+            await d
+
+    run(main)
+
+
+def test_future_without_a_running_loop():
+    loop = asyncio.new_event_loop()
+    try:
+        d = ensureDeferred(wait_for(loop.create_future()))
+        errors = []
+        d.addErrback(lambda failure: errors.append(failure.value))
+        assert [type(error) for error in errors] == [RuntimeError]
+        assert "event loop is not running" in str(errors[0])
+        assert "asyncio.run" in str(errors[0])
+    finally:
+        loop.close()
+
+
+def test_the_inner_driver_counts():
+    """A Deferred is awaited by whoever stands next, not by whoever was first."""
+
+    async def inner():
+        d = Deferred()
+        asyncio.get_running_loop().call_soon(d.callback, "inner")
+        return await d
+
+    async def ours_in_theirs():
+        return await ensureDeferred(inner())
+
+    assert run(ours_in_theirs) == "inner"
+
+    @inlineCallbacks
+    def theirs_in_ours():
+        yield None
+        return asyncio.run(inner())
+
+    assert theirs_in_ours().result == "inner"
+
+
+def test_import_does_not_import_asyncio():
+    run_script(
+        "deferrous",
+        """
+        import sys
+        async def f(): return await defer.Deferred()
+        defer.ensureDeferred(f())
+        assert "asyncio" not in sys.modules
+        """,
+    )
