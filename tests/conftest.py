@@ -12,6 +12,9 @@ import pytest
 from helpers import IMPLEMENTATIONS
 from twisted.logger import globalLogPublisher
 
+# For the tests of our own plugin for pytest.
+pytest_plugins = ["pytester"]
+
 ORACLE_ONLY = os.environ.get("DEFERROUS_ORACLE_ONLY", "") not in ("", "0")
 
 

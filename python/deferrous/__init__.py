@@ -5,8 +5,10 @@ This module offers what `twisted.internet.defer` offers, under the same names, w
     import deferrous as defer
 
 `deferrous.failure` is to `twisted.python.failure` what this is to `twisted.internet.defer`, and
-`deferrous.twisted.install()` puts both in the place of Twisted's.
+`deferrous.install()` puts both in the place of Twisted's.
 """
+
+import typing as _typing
 
 from . import _deferrous
 from ._deferrous import (
@@ -22,7 +24,6 @@ from ._deferrous import (
     QueueOverflow,
     QueueUnderflow,
     TimeoutError,
-    __version__,
     _cancellableInlineCallbacks,
     _ConcurrencyPrimitive,
     _failthru,
@@ -40,11 +41,22 @@ from ._deferrous import (
     setDebugging,
     succeed,
 )
+from ._deferrous import __version__ as __version__
 from ._gathering import FailureGroup, FirstError
-from ._generators import _DefGen_Return, inlineCallbacks, returnValue
+from ._generators import (
+    DeferredCallback,
+    DeferredErrback,
+    _DefGen_Return,
+    inlineCallbacks,
+    returnValue,
+)
+from ._lockfile import AlreadyTryingToLockError, DeferredFilesystemLock
 from ._report import DebugInfo, logError
 from ._timeout import timeout
 from .failure import Failure
+
+if _typing.TYPE_CHECKING:
+    from .twisted import InstallError, install, installed
 
 #: Marks a result, and a failure, in what a DeferredList fires with.
 SUCCESS = True
@@ -54,9 +66,13 @@ __all__ = [
     "FAILURE",
     "SUCCESS",
     "AlreadyCalledError",
+    "AlreadyTryingToLockError",
     "CancelledError",
     "DebugInfo",
     "Deferred",
+    "DeferredCallback",
+    "DeferredErrback",
+    "DeferredFilesystemLock",
     "DeferredList",
     "DeferredLock",
     "DeferredQueue",
@@ -94,7 +110,20 @@ for _object in (
     timeout,
     FailureGroup,
     FirstError,
+    AlreadyTryingToLockError,
+    DeferredFilesystemLock,
 ):
     # Public names are of the public module.
     _object.__module__ = __name__
 del _object
+
+
+if not _typing.TYPE_CHECKING:
+    # Type checkers would take any name for one of ours.
+
+    def __getattr__(name: str) -> object:
+        if name in ("InstallError", "install", "installed"):
+            from . import twisted
+
+            return getattr(twisted, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

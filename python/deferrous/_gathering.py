@@ -36,7 +36,7 @@ class FirstError(Exception):
         if not isinstance(other, FirstError):
             return -1
         ours, theirs = (self.index, self.subFailure), (other.index, other.subFailure)
-        if ours < theirs:  # type: ignore[operator]
+        if ours < theirs:
             return -1
         return int(ours != theirs)
 

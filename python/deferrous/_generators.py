@@ -16,6 +16,10 @@ __all__ = ["inlineCallbacks", "returnValue"]
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
+#: What annotations of programs call a callback, and an errback.
+DeferredCallback = Callable[..., object]
+DeferredErrback = Callable[..., object]
+
 
 class _DefGen_Return(BaseException):
     """How `returnValue` leaves a generator."""

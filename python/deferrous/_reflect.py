@@ -15,7 +15,7 @@ def qual(cls: Any) -> str:
 
 def _class_name(obj: object) -> str:
     try:
-        cls: Any = obj.__class__
+        cls: type[Any] = obj.__class__
     except BaseException:
         cls = type(obj)
     try:

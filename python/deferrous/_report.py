@@ -56,8 +56,8 @@ class _Reporter:
     """
 
     def __init__(self) -> None:
-        self.sys = sys
-        self.logging = logging
+        self.sys: Any = sys
+        self.logging: Any = logging
         self.logger = logging.getLogger("deferrous")
         self.describe: Callable[[Any], str] = _describe
         self.format_error = traceback.format_exception
@@ -73,7 +73,7 @@ class _Reporter:
         module = self.sys.modules.get("twisted.logger")
         try:
             # The module may be half-way through its import.
-            self.last_log = module.Logger("twisted.internet.defer")  # type: ignore[union-attr]
+            self.last_log = module.Logger("twisted.internet.defer")
         except Exception:
             self.last_log = None
         return self.last_log

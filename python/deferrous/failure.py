@@ -17,7 +17,7 @@ from functools import partial
 from io import StringIO
 from itertools import pairwise
 from types import CodeType
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from ._deferrous import FailureBase, NoCurrentExceptionError, failure_count
 from ._deprecation import warn_property_deprecated
@@ -48,10 +48,15 @@ class DefaultException(Exception):
     """An exception that stands for none in particular."""
 
 
-def __getattr__(name: str) -> int:
-    if name == "count":
-        return failure_count()
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if TYPE_CHECKING:
+    #: How many Failures there have been.
+    count: int
+else:
+
+    def __getattr__(name: str) -> int:
+        if name == "count":
+            return failure_count()
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def format_frames(

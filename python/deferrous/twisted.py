@@ -1,187 +1,357 @@
 """Twisted on deferrous: our Deferred and our Failure in the place of Twisted's.
 
-Call `install()` before anything of Twisted's is imported that uses them:
+Call `install()` before anything of Twisted's is imported:
 
-    import deferrous.twisted
+    import deferrous
 
-    deferrous.twisted.install()
+    deferrous.install()
 
     from twisted.internet import defer, reactor    # `defer.Deferred` is ours
 
-From then on `twisted.internet.defer` and `twisted.python.failure` are modules made here. They have
-all names of Twisted's: ours, and for what deferrous does not offer, Twisted's own code, which then
-runs on our classes. They keep their name, file and import specification; our classes and functions
-say in turn that they are of these modules, so that messages, logs, and pickles read as they always
-did.
+It imports nothing of Twisted's; it leaves a finder on `sys.meta_path`. When
+`twisted.python.failure` and `twisted.internet.defer` are imported, by whomever, Twisted's own code
+makes these modules as ever, and before anybody sees them our names are put over its own. So they
+are the modules that programs expect, of their name, file and specification; what we have is ours,
+the rest is Twisted's and runs on our classes. Our classes and functions say in turn that they are
+of these modules, so that messages, logs and pickles read as they always did.
 
-Twisted has to be installed, with its sources. Nothing else in deferrous needs it.
+Nothing else in deferrous needs Twisted.
 """
 
 from __future__ import annotations
 
-import ast
 import importlib
-import importlib.util
 import inspect
+import os
 import sys
-from collections.abc import Iterator
-from types import CodeType, ModuleType
+import warnings
+from collections.abc import Iterator, Sequence
+from importlib.machinery import ModuleSpec
+from types import FunctionType, ModuleType
 from typing import Any
 
-import deferrous
-import deferrous.failure
+from . import __version__, _deferrous
 
-from . import _deferrous
+__all__ = [
+    "ENVIRONMENT_VARIABLE",
+    "NEWEST_TWISTED",
+    "OLDEST_TWISTED",
+    "InstallError",
+    "describe",
+    "install",
+    "installed",
+]
 
-__all__ = ["install", "installed"]
+#: The Twisted versions that this deferrous is tested with, from the one to the other.
+OLDEST_TWISTED = (24, 10)
+NEWEST_TWISTED = (26, 10)
 
-#: What stands in for what. Failures come first: Twisted's Deferred module imports them.
-_HOMES: dict[str, ModuleType] = {
-    "twisted.python.failure": deferrous.failure,
-    "twisted.internet.defer": deferrous,
-}
+#: Set to 1, it has each Python that is started install deferrous. See `deferrous_install.pth`.
+ENVIRONMENT_VARIABLE = "DEFERROUS_INSTALL"
+
+_DEFER = "twisted.internet.defer"
+_FAILURE = "twisted.python.failure"
+
+#: Where the names that are put over Twisted's come from.
+_HOMES = {_FAILURE: "deferrous.failure", _DEFER: "deferrous"}
+
+#: The modules with our names in them, as they were made last.
+_made: dict[str, ModuleType] = {}
 
 
-class _StandIn(ModuleType):
-    """A module in the place of one of Twisted's.
+class InstallError(RuntimeError):
+    """Twisted's own modules were there before `install()` was called."""
 
-    A name of ours that is replaced or deleted in it is replaced or deleted in our own module,
+
+class _FailureModule(ModuleType):
+    """The module `twisted.python.failure`.
+
+    A name of ours that is replaced in it (`DO_POST_MORTEM`, say) is replaced in our own module,
     too, because that is where our functions look it up.
+
+    The other module is a plain one: CPython reads attributes of plain modules faster.
     """
+
+    def __getattr__(self, name: str) -> int:
+        if name == "count":
+            # It is counted in Rust.
+            return _deferrous.failure_count()
+        raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
 
     def __setattr__(self, name: str, value: object) -> None:
         super().__setattr__(name, value)
-        if _is_shared(name) and name in vars(_HOMES[self.__name__]):
-            setattr(_HOMES[self.__name__], name, value)
-
-    def __delattr__(self, name: str) -> None:
-        super().__delattr__(name)
-        if _is_shared(name) and name in vars(_HOMES[self.__name__]):
-            delattr(_HOMES[self.__name__], name)
+        home = _home(self.__name__)
+        if not _is_dunder(name) and name in vars(home):
+            setattr(home, name, value)
 
 
-def _is_shared(name: str) -> bool:
-    return not (name.startswith("__") and name.endswith("__"))
+class _Loader:
+    """Loads one of the two modules as its own loader does, and puts our names over it.
+
+    The module and its specification keep the loader that they would have without us.
+    """
+
+    def __init__(self, theirs: Any) -> None:
+        self._theirs = theirs
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._theirs, name)
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        create = getattr(self._theirs, "create_module", None)
+        module: ModuleType | None = create(spec) if create else None
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        _made[module.__name__] = module
+        module.__loader__ = self._theirs
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._theirs
+        if module.__name__ == _FAILURE:  # The other one imports it.
+            _warn_unless_supported()
+        self._theirs.exec_module(module)
+        _put_ours_over(module)
+
+
+class _Finder:
+    """Finds the two modules where they are, to be loaded by `_Loader`."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name not in _HOMES:
+            return None
+        for finder in list(sys.meta_path):
+            find = None if finder is self else getattr(finder, "find_spec", None)
+            spec: ModuleSpec | None = find(name, path, target) if find else None
+            if spec is not None:
+                if spec.loader is not None and not isinstance(spec.loader, _Loader):
+                    spec.loader = _Loader(spec.loader)  # type: ignore[assignment]
+                return spec
+        return None
+
+
+_finder = _Finder()
 
 
 def installed() -> bool:
-    """Return whether Twisted runs on deferrous in this process."""
-    return all(isinstance(sys.modules.get(name), _StandIn) for name in _HOMES)
+    """Return whether Twisted runs on deferrous in this process, or will once it is imported."""
+    return _finder in sys.meta_path and not _imported_without_us()
 
 
 def install() -> None:
     """Put deferrous in the place of Twisted's Deferred and Failure, for the whole process.
 
-    Calling it again does nothing.
+    Imports nothing of Twisted's, and does not mind if there is no Twisted. Calling it again does
+    nothing.
 
-    Raises RuntimeError if Twisted's own modules have been imported: other modules hold their
-    classes already. Raises ImportError if Twisted is not installed, or without its sources.
-    Where it raises, everything is as before.
+    Raises InstallError, and leaves everything as it is, if Twisted's own modules have been
+    imported: others hold their classes already.
     """
-    if installed():
-        return
-    # Modules stand in the order in which they were first imported.
-    early = next((name for name in sys.modules if name in _HOMES), None)
-    if early is not None:
-        raise RuntimeError(
-            f"{early} has been imported already: "
-            "call deferrous.twisted.install() before anything imports it"
-        )
-    done: list[str] = []
-    replaced: list[tuple[str, set[str]]] = []
-    try:
-        for name, home in _HOMES.items():
-            module, code, ours = _prepare(name, home)
-            done.append(name)
-            _place(name, module)
-            exec(code, vars(module))
-            replaced.append((name, ours))
-    except BaseException:
-        for name in done:
-            _remove(name)
-        raise
-    for name, ours in replaced:
-        for each in ours:
-            _rename(vars(_HOMES[name]).get(each), name)
-    _deferrous.set_namespace(vars(sys.modules["twisted.internet.defer"]))
+    early = _imported_without_us()
+    if early:
+        raise InstallError(_too_late(early[0]))
+    if _finder not in sys.meta_path:
+        sys.meta_path.insert(0, _finder)
 
 
-def _place(name: str, module: ModuleType) -> None:
-    parent, _, child = name.rpartition(".")
-    sys.modules[name] = module
-    setattr(importlib.import_module(parent), child, module)
+def _imported_without_us() -> list[str]:
+    # `sys.modules` is in the order in which imports began.
+    return [
+        name
+        for name, module in list(sys.modules.items())
+        if name in _HOMES and module is not None and _made.get(name) is not module
+    ]
 
 
-def _remove(name: str) -> None:
-    parent, _, child = name.rpartition(".")
-    sys.modules.pop(name, None)
-    vars(sys.modules[parent]).pop(child, None)
+def _put_ours_over(module: ModuleType) -> None:
+    name, home = module.__name__, _home(module.__name__)
+    namespace = vars(module)
+    for each, value in _ours(home, namespace):
+        _rename(value, home.__name__, name)
+        namespace[each] = value
+    if name == _DEFER:
+        _deferrous.set_namespace(namespace)
+    else:
+        namespace.pop("count", None)
+        module.__class__ = _FailureModule
 
 
-def _prepare(name: str, home: ModuleType) -> tuple[ModuleType, CodeType, set[str]]:
-    """Make a module with our names in it, and the code that adds Twisted's remaining ones.
-
-    The code is Twisted's without the definitions of what we have. As the rest of it looks up
-    these names in the module, as ever, it finds ours. Returns, third, the names left out.
-    """
-    spec = importlib.util.find_spec(name)
-    if spec is None or spec.origin is None:
-        raise ImportError(f"cannot find {name}", name=name)
-    get_source = getattr(spec.loader, "get_source", None)
-    source = get_source(name) if get_source else None
-    if source is None:
-        raise ImportError(f"{name} is there without its source", name=name)
-
-    tree = ast.parse(source, spec.origin)
-    ours: set[str] = set()
-    remaining: list[ast.stmt] = []
-    for statement in tree.body:
-        defined = list(_defines(statement))
-        if defined and all(_is_shared(each) and hasattr(home, each) for each in defined):
-            ours.update(defined)
-        else:
-            remaining.append(statement)
-    tree.body = remaining
-
-    module = importlib.util.module_from_spec(spec)
-    module.__class__ = _StandIn
-    names = {
-        each: value
-        for each, value in vars(home).items()
-        if each == "__getattr__"
-        or (_is_shared(each) and not isinstance(value, ModuleType))
-    }
-    vars(module).update(names)
-    return module, compile(tree, spec.origin, "exec", dont_inherit=True), ours
+def _ours(home: ModuleType, theirs: dict[str, object]) -> list[tuple[str, object]]:
+    """List what is put over Twisted's: what we have under its names, and what we have to offer."""
+    public = frozenset(home.__all__)
+    return [
+        (name, value)
+        for name, value in vars(home).items()
+        if not _is_dunder(name)
+        and not isinstance(value, ModuleType)
+        and (name in theirs or name in public)
+    ]
 
 
-def _defines(statement: ast.stmt) -> Iterator[str]:
-    """Yield the names that a statement exists to define."""
-    if isinstance(statement, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-        yield statement.name
-    elif isinstance(statement, ast.Assign):
-        for target in statement.targets:
-            # Anything but a plain name makes the statement one to be kept.
-            yield target.id if isinstance(target, ast.Name) else "__not_a_name__"
-    elif isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
-        yield statement.target.id
+def _home(name: str) -> ModuleType:
+    return importlib.import_module(_HOMES[name])
 
 
-def _rename(obj: Any, name: str) -> None:
+def _is_dunder(name: str) -> bool:
+    return name.startswith("__") and name.endswith("__")
+
+
+def _rename(obj: Any, package: str, name: str) -> None:
     """Let a class or function of ours, and what is defined in a class, say it is of a module."""
     if not (inspect.isclass(obj) or inspect.isroutine(obj)):
         return
-    if not str(getattr(obj, "__module__", "")).startswith(deferrous.__name__):
+    if str(getattr(obj, "__module__", "")).partition(".")[0] != package.partition(".")[0]:
         return
     obj.__module__ = name
-    if inspect.isclass(obj):
-        for member in list(vars(obj).values()):
-            if isinstance(member, property):
-                members = [member.fget, member.fset, member.fdel]
-            elif isinstance(member, (classmethod, staticmethod)):
-                members = [member.__func__]
-            else:
-                members = [member]
-            for each in members:
-                if inspect.isfunction(each):
-                    _rename(each, name)
+    if not inspect.isclass(obj):
+        return
+    # Takes the module out of the name that CPython's own messages give a native class.
+    obj.__name__ = obj.__name__
+    for member in list(vars(obj).values()):
+        for function in _functions(member):
+            _rename(function, package, name)
+
+
+def _functions(member: object) -> Iterator[FunctionType]:
+    """Yield the Python functions that a member of a class consists of."""
+    if isinstance(member, property):
+        members: tuple[object, ...] = (member.fget, member.fset, member.fdel)
+    elif isinstance(member, (classmethod, staticmethod)):
+        members = (member.__func__,)
+    else:
+        members = (member,)
+    for each in members:
+        if isinstance(each, FunctionType):
+            yield each
+
+
+# --------------------------------------------------------------------------------------
+# What people are told.
+
+
+def _dotted(version: Sequence[int]) -> str:
+    return ".".join(map(str, version))
+
+
+def _twisted_version() -> tuple[str, tuple[int, ...]]:
+    """Return the version of the Twisted that is imported: all of it, and its first two numbers."""
+    text = str(getattr(sys.modules.get("twisted"), "__version__", "?"))
+    try:
+        return text, tuple(int(number) for number in text.split(".")[:2])
+    except ValueError:
+        return text, ()
+
+
+def _warn_unless_supported() -> None:
+    text, version = _twisted_version()
+    if OLDEST_TWISTED <= version <= NEWEST_TWISTED:
+        return
+    warnings.warn(
+        f"deferrous {__version__} is tested with Twisted {_dotted(OLDEST_TWISTED)} to "
+        f"{_dotted(NEWEST_TWISTED)}; this is Twisted {text}",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
+
+def _too_late(early: str) -> str:
+    users = _users_of_twisted()
+    text = f"{early} was imported before deferrous.install() was called"
+    if users:
+        shown = ", ".join(users[:3]) + (f" and {len(users) - 3} more" if users[3:] else "")
+        text += f" (what uses Twisted already: {shown})"
+    first = f" ({users[0]} came first)" if users else ""
+    return (
+        f"{text}. Call it at the very start of the program, before the first import of anything "
+        f"that imports Twisted{first}; or start the program with `python -m deferrous`, or with "
+        f"{ENVIRONMENT_VARIABLE}=1 in its environment."
+    )
+
+
+def _users_of_twisted() -> list[str]:
+    """List the modules that hold something of Twisted's, in the order of their imports.
+
+    Twisted itself is on the list only where nothing else is.
+    """
+    users = [
+        name
+        for name, module in list(sys.modules.items())
+        if isinstance(module, ModuleType)
+        and any(_is_twisted(_origin(value)) for value in list(vars(module).values()))
+    ]
+    return [name for name in users if not _is_twisted(name)] or users
+
+
+def _is_twisted(name: str) -> bool:
+    return name == "twisted" or name.startswith("twisted.")
+
+
+def _origin(value: object) -> str:
+    """Return the module that a value is, or is of; no code of the value's is run."""
+    if isinstance(value, ModuleType):
+        name = vars(value).get("__name__", "")
+    elif type(value) in (type, FunctionType):
+        name = getattr(value, "__module__", "")
+    else:
+        name = vars(type(value)).get("__module__", "")
+    return name if isinstance(name, str) else ""
+
+
+def describe() -> str:
+    """Return what is installed in this process, as text for people. Imports nothing."""
+    version = sys.version.split()[0]
+    lines = [
+        f"installed: {'yes' if installed() else 'no'}",
+        f"deferrous {__version__}: {_deferrous.__file__}",
+        f"Python {version}: {sys.executable}",
+    ]
+    if "twisted" in sys.modules:
+        text, _ = _twisted_version()
+        supported = f"{_dotted(OLDEST_TWISTED)} to {_dotted(NEWEST_TWISTED)} are supported"
+        lines.append(f"Twisted {text} ({supported}): {_file(sys.modules['twisted'])}")
+    else:
+        lines.append("Twisted: not imported")
+    for name in _HOMES:
+        lines += _described(name)
+    setting = os.environ.get(ENVIRONMENT_VARIABLE)
+    hook = _startup_file()
+    if hook is None:
+        lines.append(f"child processes: no deferrous_install.pth reads {ENVIRONMENT_VARIABLE}")
+    else:
+        now = f"is {setting}" if setting else "is not set"
+        lines.append(f"child processes: {ENVIRONMENT_VARIABLE} {now}; {hook} reads it")
+    return "\n".join(lines)
+
+
+def _described(name: str) -> list[str]:
+    module = sys.modules.get(name)
+    if module is None:
+        return [f"{name}: not imported"]
+    if _made.get(name) is not module:
+        return [f"{name}: Twisted's own, {_file(module)}"]
+    namespace = vars(module)
+    ours = {each for each, value in _ours(_home(name), namespace) if namespace.get(each) is value}
+    theirs = sorted(
+        each
+        for each, value in namespace.items()
+        if each not in ours and getattr(value, "__module__", None) == name and callable(value)
+    )
+    return [
+        f"{name}: {len(ours)} names from deferrous; {len(theirs)} classes and functions from "
+        f"{_file(module)}",
+        *(f"    {each}" for each in [", ".join(theirs)] if each),
+    ]
+
+
+def _file(module: ModuleType) -> str:
+    return str(getattr(module, "__file__", None) or "built in")
+
+
+def _startup_file() -> str | None:
+    """Return the file by which a Python like this one heeds the environment variable."""
+    import site
+
+    folders = [*site.getsitepackages(), site.getusersitepackages()]
+    paths = [os.path.join(folder, "deferrous_install.pth") for folder in folders]
+    return next((path for path in paths if os.path.isfile(path)), None)

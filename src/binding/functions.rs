@@ -16,7 +16,10 @@ use super::report;
 #[pyfunction]
 pub(super) fn succeed<'py>(result: Bound<'py, PyAny>) -> PyResult<Bound<'py, Deferred>> {
     let py = result.py();
-    made(ffi::new_deferred(py, Chain::fired(classify(result)?))?)
+    let mut chain = Chain::fired(classify(result)?);
+    // A Failure that is passed as a result is not watched over, as with Twisted.
+    chain.mark_handled();
+    made(ffi::new_deferred(py, chain)?)
 }
 
 /// Return a Deferred that has been fired with this failure: a Failure, an exception, or, if left

@@ -246,6 +246,7 @@ class Falsy:
 
 
 FRAME = re.compile(r'  File "([^"]*)", line (\d+), in (.*)')
+BRIEF = re.compile(r"(<?[/\w][^: ]*):(\d+):(\w+)$")
 ESCAPED = re.compile(r"\\+n")
 ADDRESS = re.compile(r"0x([0-9a-fA-F]+)")
 VERSION = re.compile(r"deprecated in \w+ [\w.]+")
@@ -270,6 +271,13 @@ class Machine:
         self.step = 0
         self.depth = 0
         self.fuel = FUEL
+        self.awaited: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.meddled: weakref.WeakSet[Any] = weakref.WeakSet()
+        # Who waits for whom, as far as `circular` wants to know: scripts by the
+        # script whose Deferred stands for them, and what was gathered by what.
+        self.roots: dict[str, str] = {}
+        self.script_deferreds: dict[str, Any] = {}
+        self.waits: dict[str, list[Any]] = {}
         self.gathered: list[tuple[Any, list[Any]]] = []
         self.ended = False
         self.clock = Clock()
@@ -310,6 +318,9 @@ class Machine:
 
         text = ADDRESS.sub(address, self.impl.plain(text))
         text = VERSION.sub("deprecated in V", text)
+        # Whether there are frames at all depends on the implementation's own.
+        text = text.replace("Traceback (failure with no frames)", "Traceback")
+        text = text.replace("\nFailure: ", "\n")
         if "n C:" in text or "n I:" in text:
             text = ESCAPED.sub("\n", text)  # a stack within a repr
         if "\n" in text:
@@ -330,7 +341,8 @@ class Machine:
                     kept.append(last + line)
                     last = ""
                 continue
-            match = FRAME.match(line)
+            # An implementation's own frames are its own affair.
+            match = FRAME.match(line) or BRIEF.match(line)
             if match:
                 if match[1] in (HERE, SCRIPT):
                     kept.append(f"{match[3]}:{match[2]}")
@@ -348,6 +360,7 @@ class Machine:
         if cls is RecursionError:
             if self.trace.recursed is None:
                 self.trace.recursed = self.step_began
+                self.fuel = -1
             return "RecursionError"
         try:
             text = self.text(str(error))
@@ -388,6 +401,9 @@ class Machine:
             elif not self.impl.inside(filename) and "twisted" not in filename:
                 shown.append(f"{os.path.basename(filename)}/{function}")
         return " ".join(shown)
+
+    def traceless(self, failure: Any) -> bool:
+        return failure.tb is None or not self.frames(failure)
 
     def norm(self, value: Any) -> str:
         if value is None or isinstance(value, (bool, int, float)):
@@ -442,6 +458,8 @@ class Machine:
         if hasattr(deferred, "resultList"):
             results = self.norm(deferred.resultList)
             text += f" {deferred.finishedCount} {results}"
+            if getattr(deferred, "result", None) is deferred.resultList:
+                text += " shared"
             text += f" {deferred.fireOnOneCallback}{deferred.fireOnOneErrback}"
         return text
 
@@ -605,7 +623,7 @@ class Machine:
             if kind == "raise":
                 raise self.new_error(outcome[1])
             if kind == "raw":
-                return self.act(outcome[1], owner)
+                return self.straight(self.act(outcome[1], owner), owner and owner())
             if isinstance(argument, self.impl.Failure):
                 if kind == "trap":
                     return argument.trap(self.cls(outcome[1])).__name__
@@ -681,6 +699,11 @@ class Machine:
                 found = [m for m in (member() for member in members) if m is not None]
                 edges[id(gathering)] = found
                 starts.append(gathering)
+        for root, values in self.waits.items():
+            waiter = self.script_deferred(root)
+            if waiter is not None:
+                found = [v for v in (value() for value in values) if v is not None]
+                edges.setdefault(id(waiter), []).extend(found)
         for start in starts:
             seen: set[int] = set()
             todo = list(edges[id(start)])
@@ -697,6 +720,19 @@ class Machine:
                     after.append(awaited)
                 todo.extend(x for x in after if isinstance(x, self.impl.Deferred))
         return False
+
+    def script_deferred(self, sid: str) -> Any:
+        known = self.script_deferreds.get(self.roots.get(sid, sid))
+        return None if known is None else known()
+
+    def waiting(self, sid: str, value: Any) -> Any:
+        """What a script may wait for, if it was about to wait for this."""
+        if isinstance(value, self.impl.Deferred):
+            mine = self.script_deferred(sid)
+            if self.gathered and mine is not None and self.circular(mine, value):
+                return None
+            self.waits.setdefault(self.roots[sid], []).append(weakref.ref(value))
+        return value
 
     def straight(self, value: Any, target: Any = None) -> Any:
         """A result for `target` (or for whoever takes it) that closes no circle."""
@@ -786,24 +822,50 @@ class Machine:
 
     def op_execute(self, owner: Any, callback: Node, form: int) -> Any:
         args, kwargs = self.ARGUMENTS[form]
-        call = self.make_callback(callback, owner)
+        call = self.make_callback(callback, None)
         kwargs = {"k": 2} if kwargs else {}
         return self.register(self.impl.defer.execute(call, *args, **kwargs))
 
     def op_maybe(self, owner: Any, callback: Node, form: int) -> Any:
         args, kwargs = self.ARGUMENTS[form]
-        call = self.make_callback(callback, owner)
+        call = self.make_callback(callback, None)
         kwargs = {"k": 2} if kwargs else {}
         return self.register(self.impl.defer.maybeDeferred(call, *args, **kwargs))
 
     def op_chain(self, owner: Any, n: int, m: int) -> Any:
         return self.pick(n, owner).chainDeferred(self.pick(m, owner))
 
+    def meddle(self, deferred: Any) -> bool:
+        """Whether a Deferred may be paused or made uncalled now.
+
+        A coroutine that awaits one whose callbacks are running while it is paused
+        goes round for ever in Twisted: the two must not meet.
+        """
+        if self.depth > 1:
+            if deferred in self.awaited:
+                return False
+            self.meddled.add(deferred)
+        return True
+
+    def give_awaited(self, sid: str, spec: Node) -> Any:
+        return self.mark_awaited(self.give(sid, spec))
+
+    def mark_awaited(self, value: Any) -> Any:
+        if isinstance(value, self.impl.Deferred):
+            if value in self.meddled:
+                return self.impl.defer.succeed("meddled")
+            self.awaited.add(value)
+        return value
+
     def op_pause(self, owner: Any, n: int) -> Any:
-        return self.pick(n, owner).pause()
+        if self.meddle(self.pick(n, owner)):
+            return self.pick(n, owner).pause()
+        return "awaited"
 
     def op_unpause(self, owner: Any, n: int) -> Any:
-        return self.pick(n, owner).unpause()
+        if self.meddle(self.pick(n, owner)):
+            return self.pick(n, owner).unpause()
+        return "awaited"
 
     def op_cancel(self, owner: Any, n: int) -> Any:
         seen = set()
@@ -846,7 +908,9 @@ class Machine:
         self.pick(n, owner).result = made
 
     def op_setcalled(self, owner: Any, n: int, value: int) -> Any:
-        self.pick(n, owner).called = bool(value)
+        target = self.pick(n, owner)
+        if (hasattr(target, "result") or not value) and self.meddle(target):
+            target.called = bool(value)
 
     def op_debug(self, owner: Any, on: int) -> Any:
         self.impl.defer.setDebugging(on)
@@ -879,7 +943,7 @@ class Machine:
         if what == 2:
             return failure.getErrorMessage()
         if what == 3:
-            return [failure.type, failure.value, bool(failure.tb is None)]
+            return [failure.type, failure.value, self.traceless(failure)]
         if what == 4:
             return [self.norm(parent) for parent in failure.parents]
         if what == 5:
@@ -929,7 +993,8 @@ class Machine:
         if what == 16:
             return copy.copy(failure)
         holder = failure.getTracebackObject()
-        return [holder is None, failure.captureVars, self.frames(failure)]
+        frames = self.frames(failure)
+        return [holder is None or not frames, failure.captureVars, frames]
 
     def throw(self, failure: Any) -> Any:
         def generator() -> Any:
@@ -978,8 +1043,15 @@ class Machine:
         return self.register(self.start(how, script))
 
     def start(self, how: int, script: Node) -> Any:
-        defer = self.impl.defer
         sid = self.count("g")
+        self.roots[sid] = sid
+        made = self.started(how, script, sid)
+        if isinstance(made, self.impl.Deferred):
+            self.script_deferreds[sid] = weakref.ref(made)
+        return made
+
+    def started(self, how: int, script: Node, sid: str) -> Any:
+        defer = self.impl.defer
         generator, coroutine = compiled(script)
         if how in (0, 1):
             return defer.inlineCallbacks(generator)(self, sid)
@@ -993,15 +1065,15 @@ class Machine:
             return defer.ensureDeferred(generator(self, sid))
         return defer.inlineCallbacks(generator)(self, sid=sid)
 
-    def nested(self, how: int, script: Node) -> Any:
+    def nested(self, sid: str, how: int, script: Node) -> Any:
         """What a script yields or awaits to run another script."""
         generator, coroutine = compiled(script)
-        if how == 0:
-            return coroutine(self, self.count("g"))
-        if how == 1:
-            return generator(self, self.count("g"))
+        if how in (0, 1):
+            inner = self.count("g")
+            self.roots[inner] = self.roots[sid]
+            return (coroutine if how == 0 else generator)(self, inner)
         made = self.start({2: 0, 3: 2}.get(how, 3), script)
-        return self.register(made)
+        return self.mark_awaited(self.waiting(sid, self.register(made)))
 
     def op_notgen(self, owner: Any, which: int, n: int) -> Any:
         defer = self.impl.defer
@@ -1056,8 +1128,8 @@ class Machine:
         self.observe()
         return True
 
-    def give(self, spec: Node) -> Any:
-        return self.value(spec)
+    def give(self, sid: str, spec: Node) -> Any:
+        return self.waiting(sid, self.value(spec))
 
     def last(self, spec: Node) -> Any:
         return self.straight(self.value(spec))
@@ -1135,7 +1207,7 @@ class Machine:
 
     def op_run(self, owner: Any, k: int, callback: Node, form: int) -> Any:
         args, kwargs = self.ARGUMENTS[form]
-        call = self.make_callback(callback, owner)
+        call = self.make_callback(callback, None)
         kwargs = {"k": 2} if kwargs else {}
         return self.register(self.guard(k).run(call, *args, **kwargs))
 
@@ -1205,6 +1277,8 @@ class Machine:
         parts = [event["log_level"].name, str(event.get("log_format"))]
         if "isError" in event:
             parts.append(f"isError={event['isError']}")
+        if self.trace.recursed is not None:
+            return
         failure = event.get("log_failure")
         if failure is not None:
             parts.append(self.error(failure.value))
@@ -1221,7 +1295,8 @@ class Machine:
             self.depth = 0
             self.log(f"[{self.step}]")
             self.do(act)
-            self.observe(final=True)
+            if self.trace.recursed is None:
+                self.observe(final=True)
             if act[0] == "drop":
                 gc.collect()
             if self.fuel < 0:
@@ -1267,7 +1342,8 @@ class _Writer:
     def statement(self, statement: Node, indent: int) -> None:
         kind = statement[0]
         if kind == "yield":
-            given = f"m.give({self.constant(statement[1])})"
+            give = "give_awaited" if self.wait == "await" else "give"
+            given = f"m.{give}(sid, {self.constant(statement[1])})"
             self.line(indent, f"m.got(sid, ({self.wait} {given}))")
         elif kind == "act":
             self.line(indent, f"m.do({self.constant(statement[1])})")
@@ -1284,7 +1360,7 @@ class _Writer:
             how, script = statement[1:]
             if self.wait == "await" and how == 1:
                 how = 2  # a generator cannot be awaited
-            given = f"m.nested({how}, {self.constant(script)})"
+            given = f"m.nested(sid, {how}, {self.constant(script)})"
             self.line(indent, f"m.got(sid, ({self.wait} {given}))")
         elif kind == "twice":
             self.line(indent, "for _ in range(2):")

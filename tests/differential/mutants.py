@@ -53,7 +53,6 @@ DEFER: tuple[Mutation, ...] = (
     ("errback-keeps-exception", "fail = Failure(fail)", "pass"),
     ("pause-once", "self.paused += 1", "self.paused = 1"),
     ("unpause-stops-at-zero", "self.paused -= 1", "self.paused = 0"),
-    ("unpause-runs-any", "if self.paused:\n            return", "if False: return"),
     ("unpause-runs-uncalled", "if self.called:\n            self._runC", None),
     ("cancel-called-too", "if not self.called:\n            canc", None),
     ("canceller-not-none", "if canceller:", "if canceller is not None:"),
@@ -139,16 +138,15 @@ DEFER: tuple[Mutation, ...] = (
     ("report-no-debug", "if debugInfo:", "if False:"),
     ("future-succeeds-cancelled", "cancelled():\n                future.set_r", None),
     ("list-fires-twice", "if not self.called:\n            if succ", None),
-    ("list-shared-results", "[Any]], self.resultList))", None),
+    ("list-shared-results", "ListResultListT[Any], self.resultList))", None),
     ("race-late-result", "winner = to_cancel[this_index]", "winner = to_cancel[0]"),
     ("first-error-order", "cmp((self.index, self.subF", None),
     ("async-with-swallows", "return succeed(False)", "return succeed(True)"),
-    ("async-with-keeps", "self.release()\n        return succ", "return succ"),
+    ("async-with-keeps", "self.release()\n        # We", "pass\n        # We"),
     ("semaphore-over-release", "self.tokens < self.limit", "True"),
     ("queue-errors-swapped", "raise QueueUnderflow()", "raise QueueOverflow()"),
     ("queue-zero-is-none", "if self.size is None or", "if not self.size or"),
     ("generator-error-no-tb", "status.deferred.errback()", None),
-    ("generator-fail-late", "if waiting[0]:\n        waiting[0] = False", None),
     ("await-value-again", "yield self\n                continue", None),
     ("run-no-release", ".addBoth(\n                self._rel", None),
     ("lock-cancel-waits", "self.waiting.remove(d)", "pass"),
@@ -185,7 +183,7 @@ REPLACEMENTS = {
     "list-one-errback": "self.fireOnOneE",
     "list-consumes-never": "if False:",
     "list-cancel-unguarded": (
-        "deferred.cancel()\n                except KeyError:\n"
+        "deferred.cancel()\n                except Exception:\n"
         "                    raise\n                except"
     ),
     "list-cancel-called": "if True:\n            for",
@@ -202,10 +200,9 @@ REPLACEMENTS = {
     "errback-no-capture": "fail = Failure()",
     "future-succeeds-cancelled": "done() or 1:\n                future.set_r",
     "list-fires-twice": "if True:\n            if succ",
-    "list-shared-results": "[Any]], self.resultList[:]))",
+    "list-shared-results": "ListResultListT[Any], self.resultList[:]))",
     "first-error-order": "cmp((other.index, self.subF",
     "generator-error-no-tb": "status.deferred.errback(exc_info()[1])",
-    "generator-fail-late": "if waiting[0]:\n        waiting[0] = None",
     "await-value-again": "yield self",
     "run-no-release": ".addCallback(\n                self._rel",
     "semaphore-greedy": "self.tokens = 0\n            d.c",
@@ -237,7 +234,6 @@ FAILURE: tuple[Mutation, ...] = (
     ("failure-message-repr", "return reflect.safe_str(self.value)", None),
     ("failure-clean-keeps", "self.value.__traceback__ = None", "pass"),
     ("failure-not-pickled", 'c["pickled"] = 1', 'c["pickled"] = 0'),
-    ("failure-brief", "(failure with no frames)", ""),
     ("failure-state-tb", 'c["tb"] = None', "pass"),
 )
 FAILURE_REPLACEMENTS = {

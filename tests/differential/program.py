@@ -132,6 +132,7 @@ CORE_ACTS: tuple[tuple[int, str, str | None], ...] = (
 TOP_ONLY = {"drop", "debug"}
 NESTED_WEIGHT = {"add": 6, "gen": 2}
 # A theme makes some acts more frequent, so that programs are about something.
+FEW = "few"  # not an act: few Deferreds, which wait for each other
 THEMES: tuple[dict[str, int], ...] = (
     {},
     {"gen": 5, "fire": 2, "cancel": 2},
@@ -143,6 +144,9 @@ THEMES: tuple[dict[str, int], ...] = (
     {"probe": 8, "err": 3, "fail": 3, "iter": 3},
     {"timeout": 8, "advance": 8, "cancel": 2},
     {"pause": 5, "unpause": 5, "add": 2, "cancel": 2},
+    {"pause": 6, "unpause": 6, "add": 2, "err": 3, "new": 2, "chain": 0, "gen": 0}
+    | {"cancel": 0, "timeout": 0, "advance": 0, "probe": 0, "debug": 0, FEW: 1},
+    {"cancel": 3, "new": 2, "probe": 0, "advance": 0, "old": 0, FEW: 1},
     {"cancel": 4, "new": 2, "gen": 3},
     {"drop": 8, "err": 3, "fail": 4, "iter": 4, "debug": 4},
 )
@@ -274,6 +278,8 @@ class Generator:
     # -- pieces
 
     def ref(self) -> int:
+        if FEW in self.theme:
+            return self.below(3)
         number = self.below(10)
         return {8: LATEST, 9: SELF, 7: LATEST}.get(number, number)
 
@@ -287,6 +293,10 @@ class Generator:
 
     def exc(self) -> str:
         number = self.below(2 * len(EXCEPTIONS))
+        # The text of a FirstError around one that cannot be printed, around another
+        # and another, doubles in length every time.
+        if number == len(EXCEPTIONS) - 1 and "dlist" in self.theme:
+            return "ValueError"
         return EXCEPTIONS[number] if number < len(EXCEPTIONS) else "ValueError"
 
     def target(self) -> Node:
@@ -319,6 +329,8 @@ class Generator:
 
     def value(self, deferreds: bool = False) -> Node:
         kind = self.VALUES[self.below(len(self.VALUES))]
+        if FEW in self.theme and self.below(2):
+            kind = "d"
         if deferreds and kind in ("v", "none", "same", "exc"):
             kind = "d"
         if kind == "v":
@@ -361,7 +373,7 @@ class Generator:
         (2, "noop"),
         (2, "fires"),
         (2, "fails"),
-        (1, "raises"),
+        (2, "raises"),
         (1, "falsy"),
         (2, "acts"),
     )

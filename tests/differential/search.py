@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -43,6 +44,10 @@ def programs(
 class Different(AssertionError):
     """Two implementations were told apart."""
 
+    def __init__(self, text: str, program: Program) -> None:
+        super().__init__(text)
+        self.program = program
+
 
 @dataclass
 class Pair:
@@ -61,7 +66,12 @@ class Pair:
         return missing
 
     def without_missing(self) -> Pair:
-        features = self.features - self.missing().keys()
+        """The pair, looking only at what both of them can do.
+
+        `DIFFERENTIAL_WITHOUT` in the environment names features to leave out too.
+        """
+        asked = os.environ.get("DIFFERENTIAL_WITHOUT", "").split(",")
+        features = self.features - self.missing().keys() - set(asked)
         return Pair(self.left, self.right, frozenset(features))
 
     def difference(self, program: Program) -> str | None:
@@ -72,7 +82,7 @@ class Pair:
     def check(self, program: Program) -> None:
         found = self.difference(program)
         if found is not None:
-            raise Different(self.report(program, found))
+            raise Different(self.report(program, found), program)
 
     def report(self, program: Program, found: str) -> str:
         return (
@@ -105,7 +115,15 @@ def explore(pair: Pair, examples: int, number: int | None = None) -> None:
 
     if number is not None:
         differential = seed(number)(differential)
-    differential()
+    try:
+        differential()
+    except Different as found:
+        program = found.program
+    else:
+        return
+    # Hypothesis shrinks decisions, this shrinks what came of them.
+    program = pair.reduced(program)
+    raise Different(pair.report(program, pair.difference(program) or ""), program)
 
 
 def soak(

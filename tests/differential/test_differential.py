@@ -102,7 +102,7 @@ def test_what_is_left_when_a_run_ends_is_reported_in_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["lifo", "unpause-runs-any", "generator-second-wait", "failure-no-parents"]
+    "name", ["lifo", "pause-once", "generator-second-wait", "failure-no-parents"]
 )
 def test_a_changed_rule_is_noticed(name: str) -> None:
     """A few of many: `python -m tests.differential.mutants` tries them all."""

@@ -1,0 +1,217 @@
+"""Run a program with Twisted on deferrous: `python -m deferrous …`."""
+
+from __future__ import annotations
+
+import builtins
+import io
+import os
+import pkgutil
+import runpy
+import sys
+import textwrap
+from importlib.machinery import BuiltinImporter, SourceFileLoader, SourcelessFileLoader
+from types import CodeType, ModuleType, TracebackType
+from typing import Any
+
+from deferrous import __version__
+from deferrous.twisted import ENVIRONMENT_VARIABLE, describe, install, installed
+
+USAGE = f"""\
+usage: python -m deferrous script.py [argument ...]
+       python -m deferrous -m module [argument ...]
+       python -m deferrous -c code [argument ...]
+       python -m deferrous - [argument ...]
+       python -m deferrous --check | --version | --help
+
+Run a Python program as `python` would, with deferrous in the place of Twisted's Deferred and
+Failure. The program may be a file, a folder or zip file with a __main__.py, a module, code, or
+come from standard input (-).
+
+Python processes that the program starts run on deferrous, too: they inherit
+{ENVIRONMENT_VARIABLE}=1.
+
+  --check    tell whether that works here, with which versions, and what comes from where;
+             the exit status is 0 if it works
+  --version  print the version of deferrous
+  --help     print this
+"""
+
+#: Modules in whose place programs have been put. They hold what runs now.
+_kept: list[ModuleType] = []
+
+
+def main() -> None:
+    """Do what the command line says."""
+    arguments = sys.argv[1:]
+    first = arguments[0] if arguments else None
+    if first is None:
+        print(USAGE, end="", file=sys.stderr)
+        sys.exit(2)
+    elif first in ("-h", "--help"):
+        print(USAGE, end="")
+    elif first in ("-V", "--version"):
+        print(f"deferrous {__version__}")
+    elif first == "--check":
+        _check()
+    elif first == "-" or not first.startswith("-"):
+        _run(first, arguments[1:], _run_stdin if first == "-" else _run_script)
+    elif first[:2] in ("-m", "-c"):
+        # Python takes what follows at once, too: `-mmodule`.
+        rest = [first[2:], *arguments[1:]] if first[2:] else arguments[1:]
+        if not rest:
+            _fail(f"{first} wants an argument")
+        _run(rest[0], rest[1:], _run_module if first[:2] == "-m" else _run_code)
+    else:
+        _fail(f"there is no option {first}")
+
+
+def _fail(message: str) -> None:
+    print(f"python -m deferrous: {message}; see --help", file=sys.stderr)
+    sys.exit(2)
+
+
+def _check() -> None:
+    before = installed()
+    install()
+    try:
+        import twisted.internet.defer
+        import twisted.python.failure  # noqa: F401
+    except ImportError as error:
+        print(describe())
+        sys.exit(f"Twisted cannot be imported: {error}")
+    print(describe())
+    print(f"at the start of this process: {'installed' if before else 'not yet installed'}")
+    sys.exit(0 if installed() else 1)
+
+
+def _run(program: str, arguments: list[str], run: Any) -> None:
+    install()
+    os.environ[ENVIRONMENT_VARIABLE] = "1"
+    try:
+        run(program, arguments)
+    except SystemExit:
+        raise
+    except BaseException:
+        _leave_out_ourselves()
+        raise
+
+
+def _leave_out_ourselves() -> None:
+    """Have the traceback of the exception that ends the program begin where it does in `python`.
+
+    The exception goes on its way, as the interpreter has its own to end a process by each.
+    """
+    hook = sys.excepthook
+
+    def excepthook(
+        cls: type[BaseException], error: BaseException, traceback: TracebackType | None
+    ) -> None:
+        sys.excepthook = hook
+        first, last = traceback, None
+        while first is not None:
+            if first.tb_frame.f_code.co_filename == __file__:
+                last = first
+            first = first.tb_next
+        if last is not None:
+            traceback = last.tb_next
+            error.__traceback__ = traceback
+        hook(cls, error, traceback)
+
+    sys.excepthook = excepthook
+
+
+def _new_main(file: str | None = None) -> ModuleType:
+    """Put an empty module in the place of `__main__`, with the attributes that Python gives it."""
+    _kept.append(sys.modules["__main__"])
+    main = ModuleType("__main__")
+    main.__builtins__ = builtins  # type: ignore[attr-defined]
+    if sys.version_info < (3, 14):
+        main.__annotations__ = {}
+    if file is None:
+        main.__loader__ = BuiltinImporter
+    else:
+        main.__file__ = file
+        main.__cached__ = None  # type: ignore[attr-defined]
+        main.__loader__ = SourceFileLoader("__main__", file)
+    sys.modules["__main__"] = main
+    return main
+
+
+def _set_path(entry: str) -> None:
+    """Put a folder at the start of the path, where Python has put the current one for `-m`."""
+    if not (getattr(sys.flags, "safe_path", False) or sys.flags.isolated):
+        sys.path[0] = entry
+
+
+def _run_module(name: str, arguments: list[str]) -> None:
+    sys.argv[:] = ["-m", *arguments]
+    _new_main()
+    # What `python -m` itself calls.
+    runpy._run_module_as_main(name)  # type: ignore[attr-defined]
+
+
+def _run_script(path: str, arguments: list[str]) -> None:
+    sys.argv[:] = [path, *arguments]
+    file = os.path.join(os.getcwd(), path)
+    if pkgutil.get_importer(path) is not None:
+        # A folder or a zip file. It goes on the path even where the script's folder does not.
+        _new_main()
+        _set_path(file)
+        if sys.path[0] != file:
+            sys.path.insert(0, file)
+        runpy._run_module_as_main("__main__", False)  # type: ignore[attr-defined]
+        return
+    try:
+        with io.open_code(file) as stream:
+            code = pkgutil.read_code(stream)
+        source = None
+        if code is None:
+            with io.open_code(file) as stream:
+                source = stream.read()
+    except OSError as error:
+        print(
+            f"{sys.executable}: can't open file {file!r}: [Errno {error.errno}] {error.strerror}",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+    _set_path(os.path.dirname(os.path.realpath(path)))
+    main = _new_main(file)
+    if code is not None:
+        main.__loader__ = SourcelessFileLoader("__main__", file)
+    _execute(main, code if source is None else source, file)
+
+
+def _run_code(code: str, arguments: list[str]) -> None:
+    sys.argv[:] = ["-c", *arguments]
+    _set_path("")
+    if sys.version_info >= (3, 14):
+        code = textwrap.dedent(code)
+    if sys.version_info >= (3, 13):
+        # Tracebacks show the code.
+        import linecache
+
+        lines = code.splitlines(keepends=True)
+        linecache.cache["<string>"] = (len(code), None, lines, "<string>")
+    _execute(_new_main(), code, "<string>")
+
+
+def _run_stdin(_: str, arguments: list[str]) -> None:
+    sys.argv[:] = ["-", *arguments]
+    _set_path("")
+    main = _new_main("<stdin>")
+    if sys.stdin.isatty():
+        import code
+
+        code.interact(local=vars(main), exitmsg="")
+    else:
+        _execute(main, sys.stdin.buffer.read(), "<stdin>")
+
+
+def _execute(main: ModuleType, source: str | bytes | CodeType, file: str) -> None:
+    if not isinstance(source, CodeType):
+        source = compile(source, file, "exec", dont_inherit=True)
+    exec(source, vars(main))
+
+
+if __name__ == "__main__":
+    main()

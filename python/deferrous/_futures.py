@@ -1,0 +1,230 @@
+"""Deferreds and futures: the bodies of `Deferred.asFuture` and `Deferred.fromFuture`.
+
+Futures come in two kinds. One of asyncio calls back in the thread of its loop, so a Deferred of
+it needs nothing more. Any other (`concurrent.futures.Future`, or whatever has its `cancel`,
+`result` and `add_done_callback`) may call back in a thread of its own. Deferreds are not for
+that: what such a future ends with is handed over to the thread of a scheduler.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Callable
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any
+
+from . import _deferrous
+from .failure import Failure
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop, Future
+
+__all__ = ["as_future", "from_future"]
+
+#: Seconds between two looks at a future on behalf of a clock.
+_POLL_INTERVAL = 0.01
+
+#: Has a function without arguments called in the right thread.
+_Post = Callable[[Callable[[], None]], object]
+#: Makes one, given a function that says whether it is still wanted.
+_Poster = Callable[[Callable[[], bool]], _Post]
+
+
+def as_future(deferred: Any, loop: AbstractEventLoop) -> Future[Any]:
+    """Do what `Deferred.asFuture` says.
+
+    The future takes the Deferred's result or failure: callbacks that are added afterwards get
+    None. Cancelling the future cancels the Deferred.
+    """
+    future = loop.create_future()
+
+    def succeed(result: Any) -> None:
+        if not future.cancelled():
+            future.set_result(result)
+
+    def fail(failure: Any) -> None:
+        if not future.cancelled():
+            future.set_exception(failure.value)
+
+    def pass_on_cancellation(future: Future[Any]) -> None:
+        if future.cancelled():
+            deferred.cancel()
+
+    deferred.addCallbacks(succeed, fail)
+    future.add_done_callback(pass_on_cancellation)
+    return future
+
+
+def from_future(cls: Any, future: Any, scheduler: Any = None) -> Any:
+    """Do what `Deferred.fromFuture` says: return a `cls` that fires with what a future ends with.
+
+    `scheduler` says where the Deferred fires, if the future may call back in another thread. It
+    is a Twisted reactor, or anything with its `callFromThread`; an asyncio loop, or anything
+    with its `call_soon_threadsafe`; a function, callable from any thread, that has another
+    called in the right one; or, for tests, a clock with `callLater` and nothing else, which is
+    then made to look at the future time and again. By default it is the asyncio loop that runs
+    in this thread, else the Twisted reactor, if one is installed.
+
+    An asyncio future needs no scheduler, unless its loop runs in another thread.
+
+    Raises RuntimeError if a scheduler is needed, none is given, and there is no default; and
+    TypeError if what is given cannot be one.
+    """
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None or not asyncio.isfuture(future):
+        return _from_thread(cls, future, _poster(scheduler))
+    loop = future.get_loop()
+    elsewhere = loop.is_running() and loop is not _running_loop()
+    if scheduler is None and not elsewhere:
+        return _from_loop(cls, future)
+    return _from_thread(cls, future, _poster(scheduler), loop if elsewhere else None)
+
+
+def _outcome(future: Any) -> Any:
+    try:
+        return future.result()
+    except BaseException:
+        return Failure()
+
+
+def _from_loop(cls: Any, future: Future[Any]) -> Any:
+    """Make a Deferred of an asyncio future of this thread.
+
+    A cancelled one waits for what the future makes of that: a task may take its time to clean
+    up, end with another exception, or with a result after all.
+    """
+    cancelled = object()
+    receiver: Any
+
+    def cancel(deferred: Any) -> None:
+        future.cancel()
+        # The Deferred must have fired when this returns, or it would fail at once.
+        deferred.callback(cancelled)
+
+    def wait_again(result: Any) -> Any:
+        nonlocal receiver
+        if result is cancelled:
+            receiver = _deferrous.Deferred()
+            return receiver
+        return result
+
+    def fire(future: Future[Any]) -> None:
+        receiver.callback(_outcome(future))
+
+    deferred = cls(cancel)
+    receiver = deferred
+    deferred.addCallback(wait_again)
+    future.add_done_callback(fire)
+    return deferred
+
+
+def _from_thread(
+    cls: Any, future: Any, poster: _Poster, loop: AbstractEventLoop | None = None
+) -> Any:
+    """Make a Deferred of a future that may call back in any thread.
+
+    A cancelled one fails at once with a CancelledError: work that has begun in another thread
+    or process cannot be stopped, and may go on for long. What it ends with is dropped.
+
+    The Deferred's callbacks run in a copy of the caller's context, as an asyncio future's do.
+
+    If a loop is given, the future is touched in the thread of that loop only.
+    """
+    if _is_plain(future) and future.done():
+        deferred = cls()
+        deferred.callback(_outcome(future))
+        return deferred
+
+    # The Deferred and its future, as long as the one waits for the other. Not longer: each has
+    # hold of a result, and the future has hold of the functions here.
+    waiting: tuple[Any, Any] | None
+
+    def abandon(_: Any) -> None:
+        nonlocal waiting
+        # What the future calls back may cancel again.
+        if waiting is not None:
+            (_, future), waiting = waiting, None
+            touch(future.cancel)
+
+    def fire(outcome: Any) -> None:
+        nonlocal waiting
+        if waiting is not None:
+            (deferred, _), waiting = waiting, None
+            deferred.callback(outcome)
+
+    def hand_over(future: Any) -> None:
+        if waiting is not None:
+            # Taken here: a future of a cluster may have to fetch its result first.
+            outcome = _outcome(future)
+            post(lambda: context.run(fire, outcome))
+
+    def touch(method: Callable[..., object], *args: Any) -> None:
+        if loop is None:
+            method(*args)
+        else:
+            loop.call_soon_threadsafe(method, *args)
+
+    deferred = cls(abandon)
+    waiting = (deferred, future)
+    context = copy_context()
+    post = poster(lambda: waiting is not None)
+    touch(future.add_done_callback, hand_over)
+    return deferred
+
+
+def _is_plain(future: Any) -> bool:
+    """Return whether a future that is done has its result at hand."""
+    asyncio, concurrent = sys.modules.get("asyncio"), sys.modules.get("concurrent.futures")
+    return (asyncio is not None and asyncio.isfuture(future)) or (
+        concurrent is not None and isinstance(future, concurrent.Future)
+    )
+
+
+def _running_loop() -> AbstractEventLoop | None:
+    asyncio = sys.modules.get("asyncio")
+    try:
+        return asyncio.get_running_loop() if asyncio is not None else None
+    except RuntimeError:
+        return None
+
+
+def _poster(scheduler: Any) -> _Poster:
+    """Find out how to have something called in a scheduler's thread, before it comes to that."""
+    if scheduler is None:
+        scheduler = _running_loop()
+    if scheduler is None:
+        scheduler = sys.modules.get("twisted.internet.reactor")
+    if scheduler is None:
+        raise RuntimeError(
+            "fromFuture cannot tell in which thread the Deferred is to fire: no asyncio loop "
+            "runs in this thread, and no Twisted reactor is installed. Say it with scheduler=, "
+            "which takes a reactor, an asyncio loop, or a function that can be called from any "
+            "thread and has the function it is given called in the right one."
+        )
+    for name in ("callFromThread", "call_soon_threadsafe"):
+        method = getattr(scheduler, name, None)
+        if method is not None:
+            return lambda _: method
+    call_later = getattr(scheduler, "callLater", None)
+    if call_later is not None:
+        return lambda wanted: _polled(call_later, wanted)
+    if callable(scheduler):
+        return lambda _: scheduler
+    raise TypeError(
+        f"scheduler has to be a reactor, an asyncio loop, a clock or a function, not {scheduler!r}"
+    )
+
+
+def _polled(call_later: Callable[..., object], wanted: Callable[[], bool]) -> _Post:
+    """Have a clock, which only its own thread may touch, watch out for one call and make it."""
+    calls: deque[Callable[[], None]] = deque()
+
+    def poll() -> None:
+        if calls:
+            calls.popleft()()
+        elif wanted():
+            call_later(_POLL_INTERVAL, poll)
+
+    call_later(0, poll)
+    return calls.append

@@ -1,0 +1,341 @@
+"""A plugin for pytest: unhandled errors fail tests, and tests may be asynchronous.
+
+It does nothing unless asked: for all tests by the option `--deferrous` or the setting
+`deferrous = true`, for some by the marker `deferrous`. docs/testing.md says how to use it.
+
+The hook wrappers are of the older kind, which every pluggy knows: nobody's pytest should fail to
+start because this package happens to be installed.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable, Generator, Iterator
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pytest
+
+from . import _report
+from ._waiting import deferred_types, describe
+from .testing import as_deferred, format_failure, is_failure
+
+if TYPE_CHECKING:
+    from .failure import Failure
+
+__all__ = ["flush_deferred_errors"]
+
+_HOOKS = "deferrous-hooks"
+#: Tests with these markers are run by the plugins that the markers are of.
+_MARKERS_OF_OTHERS = ("anyio", "asyncio", "trio")
+
+_Wrapper = Generator[None, Any, None]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    help_ = "fail tests for unhandled errors in Deferreds, and run asynchronous tests"
+    parser.getgroup("deferrous").addoption(
+        "--deferrous", action="store_true", default=False, help=help_
+    )
+    parser.addini("deferrous", help_, type="bool", default=False)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        "deferrous: fail the test for unhandled errors in Deferreds; run it if it is asynchronous",
+    )
+    if config.getoption("deferrous") or config.getini("deferrous"):
+        config.pluginmanager.register(_Hooks(everywhere=True), _HOOKS)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.pluginmanager.has_plugin(_HOOKS):
+        return
+    if any(item.get_closest_marker("deferrous") for item in items):
+        config.pluginmanager.register(_Hooks(everywhere=False), _HOOKS)
+
+
+@pytest.fixture
+def flush_deferred_errors(request: pytest.FixtureRequest) -> Callable[..., list[Failure]]:
+    """A function that returns, and forgets, the unhandled errors in Deferreds so far.
+
+    It returns a list of Failures: of all, or of those of the types that it is called with. They
+    no longer fail the test. Garbage is collected first.
+    """
+    hooks = request.config.pluginmanager.get_plugin(_HOOKS)
+    if hooks is None or not hooks.cares_for(request.node):
+        pytest.fail(
+            "flush_deferred_errors has nothing to flush: this test runs without --deferrous, "
+            "and is not marked with pytest.mark.deferrous",
+            pytrace=False,
+        )
+    flush: Callable[..., list[Failure]] = hooks.errors.flush
+    return flush
+
+
+def _unhandled(tracebacks: list[str]) -> BaseException:
+    """Return what a test fails with. It carries nothing but the text."""
+    count = len(tracebacks)
+    title = (
+        "Unhandled error in a Deferred" if count == 1 else f"{count} unhandled errors in Deferreds"
+    )
+    return pytest.fail.Exception("\n\n".join([f"{title}:", *tracebacks]), pytrace=False)
+
+
+class _Errors:
+    """The unhandled errors that DebugInfo reports; it goes on to report them where it always does.
+
+    Twisted's own DebugInfo, if Twisted is in use beside us, is listened to as well.
+    """
+
+    def __init__(self) -> None:
+        self._caught: list[tuple[Any, str]] = []
+        self._listening: list[tuple[type[Any], Any, Any]] = []
+
+    def listen(self) -> None:
+        """Note unhandled errors from now on. To be called again once Twisted is imported."""
+        theirs = getattr(sys.modules.get("twisted.internet.defer"), "DebugInfo", None)
+        for cls in (_report.DebugInfo, theirs):
+            known = any(each is cls for each, _, _ in self._listening)
+            if cls is not None and not known and "__del__" in vars(cls):
+                original, ours = cls.__del__, self._noting(cls.__del__)
+                setattr(cls, "__del__", ours)  # noqa: B010  (of a class that mypy knows)
+                self._listening.append((cls, original, ours))
+
+    def stop(self) -> None:
+        """Note nothing any more, and forget what has been noted."""
+        for cls, original, ours in self._listening:
+            if vars(cls).get("__del__") is ours:
+                setattr(cls, "__del__", original)  # noqa: B010
+        self._listening.clear()
+        self._caught.clear()
+
+    def _noting(self, original: Callable[[Any], None]) -> Callable[[Any], None]:
+        caught = self._caught
+
+        def __del__(debug_info: Any) -> None:
+            if debug_info.failResult is not None:
+                caught.append((debug_info.failResult, _debug_tracebacks(debug_info)))
+            original(debug_info)
+
+        return __del__
+
+    def take(self) -> list[str]:
+        """Return the errors so far, as text, and let go of them.
+
+        What they kept alive may have held more Deferreds, which are asked then, too.
+        """
+        texts: list[str] = []
+        self._collect()
+        while self._caught:
+            texts += [_describe_error(failure, debug) for failure, debug in self._drain()]
+            self._collect()
+        return texts
+
+    def flush(self, *types: type[BaseException]) -> list[Failure]:
+        """Do what `flush_deferred_errors` says."""
+        self._collect()
+        flushed: list[Failure] = []
+        kept: list[tuple[Any, str]] = []
+        for failure, debug in self._drain():
+            if not types or failure.check(*types):
+                flushed.append(failure)
+            else:
+                kept.append((failure, debug))
+        self._caught += kept
+        return flushed
+
+    def _drain(self) -> Iterator[tuple[Any, str]]:
+        # One by one: any line here may set off a collection, and that may add more.
+        while self._caught:
+            yield self._caught.pop(0)
+
+    def _collect(self) -> None:
+        self.listen()
+        gc.collect()
+
+
+def _debug_tracebacks(debug_info: Any) -> str:
+    try:
+        return str(debug_info._getDebugTracebacks())
+    except Exception:
+        # Its attributes may be anything.
+        return ""
+
+
+def _describe_error(failure: Any, debug: str) -> str:
+    text = format_failure(failure)
+    return f"{text}\n{debug.rstrip()}" if debug else text
+
+
+class _Hooks:
+    """The hooks that run once some test has asked for them."""
+
+    def __init__(self, everywhere: bool) -> None:
+        self.errors = _Errors()
+        self._everywhere = everywhere
+        # Whether what earlier tests left has been collected.
+        self._clean = False
+        # What the phase that has just ended found, until it is in a report.
+        self._found: BaseException | None = None
+
+    def cares_for(self, item: pytest.Item) -> bool:
+        """Return whether a test has asked for this plugin."""
+        return self._everywhere or item.get_closest_marker("deferrous") is not None
+
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> _Wrapper:
+        if not self.cares_for(item):
+            self._clean = False
+            yield
+            return
+        if not self._clean:
+            # What others have left is not this test's affair; it is reported as ever.
+            _forget_last_exception()
+            gc.collect()
+        self.errors.listen()
+        yield
+        self.errors.stop()
+        self._clean = True
+
+    # These three are the innermost wrappers: what is logged and printed meanwhile is captured.
+
+    @pytest.hookimpl(hookwrapper=True, trylast=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> _Wrapper:
+        outcome = yield
+        if self.cares_for(item) and getattr(item, "fixturenames", True):
+            self._judge(outcome)
+
+    @pytest.hookimpl(hookwrapper=True, trylast=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> _Wrapper:
+        outcome = yield
+        if self.cares_for(item):
+            self._judge(outcome)
+
+    @pytest.hookimpl(hookwrapper=True, trylast=True)
+    def pytest_runtest_teardown(self, item: pytest.Item, nextitem: pytest.Item | None) -> _Wrapper:
+        if not self.cares_for(item):
+            yield
+            return
+        # A test that failed is kept alive by pytest, for debuggers, until the next one is called:
+        # by then, what dies with it would look like the next one's.
+        held: list[str] = []
+        if nextitem is not None and _forget_last_exception():
+            held = self.errors.take()
+        outcome = yield
+        may_have_run = (
+            getattr(item, "fixturenames", True)
+            or nextitem is None
+            or nextitem.parent is not item.parent
+        )
+        if may_have_run:
+            self._judge(outcome)
+        if held and self._found is None:
+            # The test has failed already: this comes with its report, and fails nothing.
+            self._found = _unhandled(held)
+
+    def _judge(self, outcome: Any) -> None:
+        """Fail a phase for errors that nobody handled, unless it has failed already."""
+        tracebacks = self.errors.take()
+        if tracebacks:
+            self._found = _unhandled(tracebacks)
+            if outcome.excinfo is None:
+                outcome.force_exception(self._found)
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_makereport(self, call: pytest.CallInfo[None]) -> _Wrapper:
+        outcome = yield
+        found, self._found = self._found, None
+        if found is None or (call.excinfo is not None and call.excinfo.value is found):
+            return
+        # The report is about something else. It has room for this, too.
+        title = f"Unhandled errors in Deferreds ({call.when})"
+        outcome.get_result().sections.append((title, str(found)))
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> _Wrapper:
+        if not self.cares_for(pyfuncitem) or _is_run_by_others(pyfuncitem):
+            yield
+            return
+        function = pyfuncitem.obj
+        # Hypothesis calls its function many times, and wants each call to be over when it returns.
+        hypothesis = getattr(function, "hypothesis", None)
+        if hypothesis is not None:
+            inner = hypothesis.inner_test
+            hypothesis.inner_test = _synchronous(inner)
+            yield
+            hypothesis.inner_test = inner
+        else:
+            pyfuncitem.obj = _synchronous(function)
+            yield
+            pyfuncitem.obj = function
+
+
+def _forget_last_exception() -> bool:
+    """Forget the exception that pytest keeps for debuggers. Returns whether there was one."""
+    names = ("last_type", "last_value", "last_traceback", "last_exc")
+    there = [name for name in names if name in vars(sys)]
+    for name in there:
+        delattr(sys, name)
+    return bool(there)
+
+
+def _is_run_by_others(item: pytest.Function) -> bool:
+    """Return whether another plugin brings the event loop that a test is written for."""
+    return (
+        any(item.get_closest_marker(name) for name in _MARKERS_OF_OTHERS)
+        or "anyio_backend" in item.fixturenames
+        # pytest-twisted, which runs every test in its reactor.
+        or item.config.pluginmanager.has_plugin("twisted")
+    )
+
+
+def _synchronous(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that does what `function` does, and waits for nothing."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
+        result = function(*args, **kwargs)
+        if isinstance(result, (CoroutineType, *deferred_types())):
+            return _finish(result)
+        # pytest has its own opinion of tests that return something.
+        return result
+
+    return call
+
+
+def _finish(eventual: Any) -> None:
+    """Take the result that a test has come to. Raises its error; fails if there is none."""
+    __tracebackhide__ = True
+    deferred = as_deferred(eventual)
+    results: list[Any] = []
+    deferred.addBoth(results.append)
+    if not results:
+        _give_up(deferred, results)
+    if not is_failure(results[0]):
+        return
+    value, traceback = results[0].value, results[0].tb
+    try:
+        if isinstance(value, BaseException):
+            raise value.with_traceback(traceback)
+        results[0].raiseException()
+    finally:
+        # This frame will be in the traceback, and must not hold it.
+        results.clear()
+        del value, traceback
+
+
+def _give_up(deferred: Any, results: list[Any]) -> NoReturn:
+    """Fail for a Deferred without a result, and cancel it; its result goes to a list."""
+    text = (
+        "The test has no result, and waits for something that will not happen by itself:\n"
+        f"{describe(deferred)}"
+    )
+    deferred.cancel()
+    if not results:
+        text += f"\n\nIt was cancelled, and goes on waiting:\n{describe(deferred)}"
+    elif is_failure(results[0]) and type(results[0].value).__name__ != "CancelledError":
+        text += f"\n\nIt was cancelled, and failed:\n\n{format_failure(results[0])}"
+    pytest.fail(text, pytrace=False)

@@ -1,0 +1,38 @@
+"""The stubs and annotations, as type checkers see them.
+
+The other modules here are never run. What they say with `assert_type` has to be what a type
+checker infers, and the errors that they expect have to be found: both checkers complain of an
+`ignore` that ignores nothing.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def check(*command: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_mypy() -> None:
+    """The package and the typing tests are sound to `mypy --strict`."""
+    check("mypy", "--strict", "python/deferrous", "tests/typing")
+
+
+def test_pyright() -> None:
+    """The typing tests are sound to a strict pyright."""
+    check("pyright", "--pythonpath", sys.executable)
+
+
+def test_stubtest() -> None:
+    """The stubs say what is there at run time, with nothing left out."""
+    check("mypy.stubtest", "deferrous", "--mypy-config-file", "pyproject.toml")

@@ -1,0 +1,81 @@
+"""What the build of the documentation needs besides mkdocs.yml: a hook and an extension.
+
+mkdocs loads this file as a hook, griffe (which reads the package for mkdocstrings) as an
+extension.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import griffe
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).parents[1]
+
+#: What the site is made of. It has the layout of the repository, so that links work in both.
+CONTENTS = (
+    "README.md",
+    "CHANGELOG.md",
+    "LICENSE",
+    "docs/**/*.md",
+    "examples/*.py",
+    "tests/twisted/expected.txt",
+)
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Have what is defined in Rust say so, in this process.
+
+    Its classes say that they are of the public module. griffe would look for them there, find
+    that they are imported, and not see their docstrings.
+    """
+    from deferrous import _deferrous
+
+    for value in vars(_deferrous).values():
+        if isinstance(value, type):
+            value.__module__ = _deferrous.__name__
+    return config
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Make the site of `CONTENTS`, and of what the theme brings."""
+    theirs = [file for file in files if file.src_dir != config.docs_dir]
+    ours = [
+        File(
+            path.relative_to(ROOT).as_posix(),
+            str(ROOT),
+            config.site_dir,
+            config.use_directory_urls,
+        )
+        for pattern in CONTENTS
+        for path in sorted(ROOT.glob(pattern))
+    ]
+    return Files(theirs + ours)
+
+
+class Native(griffe.Extension):
+    """Mends what griffe finds out about native classes."""
+
+    def on_package(self, *, pkg: griffe.Module, **kwargs: Any) -> None:
+        """Take constructors from the stub, and no docstring that is a value's, not an attribute's.
+
+        Where a class is native, so is `__init__`, which knows no parameters.
+        """
+        native = pkg["_deferrous"]
+        path = native.filepath.with_name("_deferrous.pyi")
+        stub = griffe.visit(native.path, path, path.read_text(encoding="utf-8"))
+        for name, known in stub.classes.items():
+            cls = native.members.get(name)
+            if not isinstance(cls, griffe.Class):
+                continue
+            cls.members.pop("__init__", None)
+            # Of overloads, the last is the one that takes everything.
+            init = known.overloads.get("__init__") or [known.members.get("__init__")]
+            if init[-1] is not None:
+                cls.set_member("__init__", init[-1])
+            for attribute in cls.attributes.values():
+                if "property" not in attribute.labels:
+                    attribute.docstring = None
