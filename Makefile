@@ -3,6 +3,7 @@
 #   make demo                    build, install, run examples/introduction.py
 #   make test                    every test: Rust's, ours in Python, Twisted's own
 #   make lint                    rustfmt, clippy, ruff
+#   make docs                    the documentation, as a site in target/docs
 #   make PYTHON=python3.13 ...   with another Python; VENV=folder for another place
 #   make test-python PYTEST_ARGS='-k failure'
 
@@ -21,6 +22,7 @@ WHEEL := $(VENV)/.wheel-is-built
 INSTALLED := $(VENV)/.package-is-installed
 TESTABLE := $(VENV)/.test-extra-is-installed
 LINTABLE := $(VENV)/.dev-extra-is-installed
+DOCUMENTABLE := $(VENV)/.docs-extra-is-installed
 
 # What a wheel is made of.
 SOURCES := Cargo.toml pyproject.toml README.md LICENSE \
@@ -28,7 +30,7 @@ SOURCES := Cargo.toml pyproject.toml README.md LICENSE \
   $(shell find src python -type d -name __pycache__ -prune -o \( -type d -o -type f \) \
     ! -name '*.so' ! -name '*.pyd' -print)
 
-.PHONY: help demo test test-core test-python build install lint clean
+.PHONY: help demo test test-core test-python build install lint docs clean
 .DELETE_ON_ERROR:
 
 help:
@@ -53,7 +55,7 @@ install: $(INSTALLED)
 # anew. An environment that somebody else made with another Python it leaves alone.
 $(MADE):
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("Python 3.10 or newer is needed: make PYTHON=python3.xx")'
-	@rm -f $(WHEEL) $(INSTALLED) $(TESTABLE) $(LINTABLE)
+	@rm -f $(WHEEL) $(INSTALLED) $(TESTABLE) $(LINTABLE) $(DOCUMENTABLE)
 	@there=$$($(PY) -c $(IDENTIFY) 2>/dev/null); clear=--clear; \
 	if [ "$$there" = "$(PYTHON_ID)" ]; then clear=; \
 	elif [ -n "$$there" ] && [ -z "$(wildcard $(VENV)/.made-with-*)" ]; then \
@@ -82,6 +84,10 @@ $(LINTABLE): $(INSTALLED)
 	$(PY) -m pip install --quiet "$$(echo $(VENV)/wheel/*.whl)[dev]"
 	@touch $@
 
+$(DOCUMENTABLE): $(INSTALLED)
+	$(PY) -m pip install --quiet "$$(echo $(VENV)/wheel/*.whl)[docs]"
+	@touch $@
+
 DENIED := -D warnings -D clippy::undocumented_unsafe_blocks
 
 lint: $(LINTABLE)
@@ -90,6 +96,11 @@ lint: $(LINTABLE)
 	PYO3_PYTHON="$(abspath $(PY))" $(CARGO) clippy --all-targets --all-features -- $(DENIED)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+
+# Warnings are errors. Nothing is fetched.
+docs: $(DOCUMENTABLE)
+	$(PY) -m mkdocs build --strict
+	@echo "target/docs/index.html"
 
 clean:
 	rm -rf "$(VENV)" target dist .pytest_cache .ruff_cache .mypy_cache .hypothesis

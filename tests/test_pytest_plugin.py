@@ -210,7 +210,9 @@ def test_it():
 
 def test_after():
     pass
-"""
+""",
+        # Here, Twisted's log would keep the first one.
+        subprocess=True,
     )
     result.assert_outcomes(failed=1, passed=1)
     result.stdout.fnmatch_lines(["2 unhandled errors in Deferreds:"])
@@ -347,6 +349,8 @@ def test_after():
     pass
 """,
         "-v",
+        # Within a process, pytester keeps all that hooks were called with.
+        subprocess=True,
     )
     result.assert_outcomes(failed=1, passed=1)
     result.stdout.fnmatch_lines(
@@ -517,7 +521,7 @@ class TestClass:
         assert await defer.succeed(given) < number
 """,
         "-W",
-        "error",
+        "error::pytest.PytestReturnNotNoneWarning",
     ).assert_outcomes(passed=6)
 
 
@@ -804,5 +808,5 @@ def test_documentation(pytester):
     assert blocks
     pytester.makepyfile(**{f"test_block_{n}": block for n, block in enumerate(blocks)})
     load = () if IS_INSTALLED else ("-p", MODULE)
-    result = pytester.runpytest_subprocess(*load, "-p", "no:cacheprovider", "-W", "error")
+    result = pytester.runpytest_subprocess(*load, "-p", "no:cacheprovider")
     result.assert_outcomes(passed=len(re.findall(r"def test_", "".join(blocks))))

@@ -56,26 +56,34 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return Files(theirs + ours)
 
 
-class Native(griffe.Extension):
-    """Mends what griffe finds out about native classes."""
+class Mended(griffe.Extension):
+    """Mends what griffe finds out about classes, most of all about native ones."""
 
     def on_package(self, *, pkg: griffe.Module, **kwargs: Any) -> None:
-        """Take constructors from the stub, and no docstring that is a value's, not an attribute's.
+        """Take constructors from the stub, and leave out what only Python is interested in.
 
-        Where a class is native, so is `__init__`, which knows no parameters.
+        A native class's `__init__` knows no parameters, and an attribute that is a plain value
+        has the docstring of the value's class.
         """
         native = pkg["_deferrous"]
         path = native.filepath.with_name("_deferrous.pyi")
         stub = griffe.visit(native.path, path, path.read_text(encoding="utf-8"))
-        for name, known in stub.classes.items():
-            cls = native.members.get(name)
-            if not isinstance(cls, griffe.Class):
+        for name, cls in native.classes.items():
+            if cls.is_alias:
                 continue
             cls.members.pop("__init__", None)
-            # Of overloads, the last is the one that takes everything.
-            init = known.overloads.get("__init__") or [known.members.get("__init__")]
-            if init[-1] is not None:
-                cls.set_member("__init__", init[-1])
+            known = stub.classes.get(name)
+            if known is not None:
+                # Of overloads, the last is the one that takes everything.
+                init = known.overloads.get("__init__") or [known.members.get("__init__")]
+                if init[-1] is not None:
+                    cls.set_member("__init__", init[-1])
             for attribute in cls.attributes.values():
                 if "property" not in attribute.labels:
                     attribute.docstring = None
+        for module in pkg.modules.values():
+            for cls in module.classes.values():
+                if not cls.is_alias:
+                    for name in [each for each in cls.members if each.startswith("__")]:
+                        if name != "__init__":
+                            del cls.members[name]

@@ -2,7 +2,9 @@
 
 This module offers what `twisted.internet.defer` offers, under the same names, without Twisted:
 
-    import deferrous as defer
+```python
+import deferrous as defer
+```
 
 `deferrous.failure` is to `twisted.python.failure` what this is to `twisted.internet.defer`, and
 `deferrous.install()` puts both in the place of Twisted's.
@@ -56,7 +58,9 @@ from ._timeout import timeout
 from .failure import Failure
 
 if _typing.TYPE_CHECKING:
-    from .twisted import InstallError, install, installed
+    from .twisted import InstallError as InstallError
+    from .twisted import install as install
+    from .twisted import installed as installed
 
 #: Marks a result, and a failure, in what a DeferredList fires with.
 SUCCESS = True

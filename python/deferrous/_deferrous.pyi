@@ -438,7 +438,7 @@ def _parseDeferredListResult(
     results: Iterable[tuple[bool, _T]], _fire_on_one_errback: bool = False, /
 ) -> list[_T]: ...
 def gatherResults(
-    deferredList: Iterable[_DeferredOf[_T]], consumeErrors: bool | None = ...
+    deferredList: Iterable[_DeferredOf[_T]], consumeErrors: bool = False
 ) -> Deferred[list[_T]]: ...
 def race(ds: Sequence[_DeferredOf[_T]]) -> Deferred[tuple[int, _T]]: ...
 
@@ -457,24 +457,24 @@ class _ConcurrencyPrimitive:
     @overload
     def run(
         self,
+        /,
         f: Callable[_P, _DeferredOf[_N] | Coroutine[Any, Any, _N] | Failure],
-        /,
         *args: _P.args,
         **kwargs: _P.kwargs,
     ) -> Deferred[_N]: ...
     @overload
     def run(
         self,
+        /,
         f: Callable[_P, _DeferredOf[_N] | Coroutine[Any, Any, _N] | Failure | _N],
-        /,
         *args: _P.args,
         **kwargs: _P.kwargs,
     ) -> Deferred[_N]: ...
     @overload
     def run(
         self,
-        f: Callable[_P, _DeferredOf[_N] | Coroutine[Any, Any, _N] | Failure | _Plain],
         /,
+        f: Callable[_P, _DeferredOf[_N] | Coroutine[Any, Any, _N] | Failure | _Plain],
         *args: _P.args,
         **kwargs: _P.kwargs,
     ) -> Deferred[_N | _Plain]: ...

@@ -2,11 +2,15 @@
 
 Call `install()` before anything of Twisted's is imported:
 
-    import deferrous
+```python
+import deferrous
 
-    deferrous.install()
+deferrous.install()
 
-    from twisted.internet import defer, reactor    # `defer.Deferred` is ours
+from twisted.internet import defer
+
+assert defer.Deferred is deferrous.Deferred
+```
 
 It imports nothing of Twisted's; it leaves a finder on `sys.meta_path`. When
 `twisted.python.failure` and `twisted.internet.defer` are imported, by whomever, Twisted's own code
@@ -15,13 +19,18 @@ are the modules that programs expect, of their name, file and specification; wha
 the rest is Twisted's and runs on our classes. Our classes and functions say in turn that they are
 of these modules, so that messages, logs and pickles read as they always did.
 
+One more module is touched: `twisted.trial.reporter` leaves Twisted's own frames out of tracebacks,
+and finds them by where they stand. Ours have fewer of them, so it is shown those that it expects.
+
 Nothing else in deferrous needs Twisted.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
+import itertools
 import os
 import sys
 import warnings
@@ -51,6 +60,7 @@ ENVIRONMENT_VARIABLE = "DEFERROUS_INSTALL"
 
 _DEFER = "twisted.internet.defer"
 _FAILURE = "twisted.python.failure"
+_REPORTER = "twisted.trial.reporter"
 
 #: Where the names that are put over Twisted's come from.
 _HOMES = {_FAILURE: "deferrous.failure", _DEFER: "deferrous"}
@@ -86,7 +96,7 @@ class _FailureModule(ModuleType):
 
 
 class _Loader:
-    """Loads one of the two modules as its own loader does, and puts our names over it.
+    """Loads a module as its own loader does, and then makes it ours.
 
     The module and its specification keep the loader that they would have without us.
     """
@@ -103,23 +113,28 @@ class _Loader:
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        _made[module.__name__] = module
+        name = module.__name__
         module.__loader__ = self._theirs
         if module.__spec__ is not None:
             module.__spec__.loader = self._theirs
-        if module.__name__ == _FAILURE:  # The other one imports it.
+        if name == _FAILURE:  # Which the others import.
             _warn_unless_supported()
+        if name in _HOMES:
+            _made[name] = module
         self._theirs.exec_module(module)
-        _put_ours_over(module)
+        if name in _HOMES:
+            _put_ours_over(module)
+        else:
+            _adapt_reporter(module)
 
 
 class _Finder:
-    """Finds the two modules where they are, to be loaded by `_Loader`."""
+    """Finds the modules where they are, to be loaded by `_Loader`."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if name not in _HOMES:
+        if name not in _HOMES and name != _REPORTER:
             return None
         for finder in list(sys.meta_path):
             find = None if finder is self else getattr(finder, "find_spec", None)
@@ -226,6 +241,33 @@ def _functions(member: object) -> Iterator[FunctionType]:
             yield each
 
 
+def _adapt_reporter(module: ModuleType) -> None:
+    reporter = getattr(module, "Reporter", None)
+    trim = getattr(reporter, "_trimFrames", None)
+    if trim is None:
+        return
+
+    @functools.wraps(trim)
+    def trim_frames(self: object, frames: Sequence[Any]) -> Any:
+        return trim(self, _with_expected_frames(frames))
+
+    reporter._trimFrames = trim_frames  # type: ignore[union-attr]
+
+
+_SUPPRESSING = "runWithWarningsSuppressed"
+
+
+def _with_expected_frames(frames: Sequence[Any]) -> Sequence[Any]:
+    """Make what is around a failed test look as it does in a callback of Twisted's Deferred."""
+    if [frame[0] for frame in frames[:1]] != ["_deferSetUpAndRun"] or len(frames) < 2:
+        return frames
+    if frames[1][0] == "__iter__":
+        return frames
+    rest = list(itertools.dropwhile(lambda frame: frame[0] == _SUPPRESSING, frames[1:]))
+    added = [(name, "defer.py", 0, (), ()) for name in ("__iter__", "_runCallbacks")]
+    return [frames[0], *added, *rest]
+
+
 # --------------------------------------------------------------------------------------
 # What people are told.
 
@@ -257,15 +299,14 @@ def _warn_unless_supported() -> None:
 
 def _too_late(early: str) -> str:
     users = _users_of_twisted()
-    text = f"{early} was imported before deferrous.install() was called"
-    if users:
-        shown = ", ".join(users[:3]) + (f" and {len(users) - 3} more" if users[3:] else "")
-        text += f" (what uses Twisted already: {shown})"
-    first = f" ({users[0]} came first)" if users else ""
+    by = f", by way of {users[0]}" if users else ""
+    before = "it imports anything that imports Twisted"
+    if users and users[0] != "__main__" and not _is_twisted(users[0]):
+        before = f"it imports {users[0].partition('.')[0]} or anything else that imports Twisted"
     return (
-        f"{text}. Call it at the very start of the program, before the first import of anything "
-        f"that imports Twisted{first}; or start the program with `python -m deferrous`, or with "
-        f"{ENVIRONMENT_VARIABLE}=1 in its environment."
+        f"{early} was imported before deferrous.install() was called{by}. Move the call to the "
+        f"very start of the program, before {before}; or start the program with `python -m "
+        f"deferrous`, or with {ENVIRONMENT_VARIABLE}=1 in its environment."
     )
 
 

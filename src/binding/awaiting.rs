@@ -9,7 +9,7 @@ use pyo3::{PyTraverseError, intern};
 use super::cell::Shared;
 use super::deferred::{self, Deferred};
 use super::failure;
-use super::ffi::{self, Sent};
+use super::ffi::{self, Held, Hold, Sent};
 use super::gc::Traverse;
 use super::generator;
 use super::names;
@@ -28,12 +28,12 @@ pub(super) struct Awaiting {
 
 enum State {
     /// It waits for this, or has not begun to.
-    For(Py<Deferred>),
+    For(Held<Deferred>),
     /// The driver waits for this stand-in, and is woken when the Deferred's outcome is here.
     Through {
-        deferred: Py<Deferred>,
-        stand_in: Py<PyAny>,
-        wake: Py<PyAny>,
+        deferred: Held<Deferred>,
+        stand_in: Held<PyAny>,
+        wake: Held<PyAny>,
         arrived: Option<Outcome>,
     },
     /// The driver was cancelled, and the Deferred with it. A failure of that is of no interest.
@@ -45,7 +45,7 @@ enum State {
 impl Awaiting {
     /// Wait for this one.
     pub(super) fn new(deferred: Bound<'_, Deferred>) -> Self {
-        Self { state: Shared::new(State::For(deferred.unbind())) }
+        Self { state: Shared::new(State::For(deferred.hold())) }
     }
 
     fn replace(&self, py: Python<'_>, state: State) -> State {
@@ -165,9 +165,9 @@ fn pending<'py>(
         return Ok(Sent::Yielded(deferred.into_any()));
     };
     let state = State::Through {
-        deferred: deferred.clone().unbind(),
-        stand_in: stand_in.unbind(),
-        wake: wake.unbind(),
+        deferred: deferred.clone().hold(),
+        stand_in: stand_in.hold(),
+        wake: wake.hold(),
         arrived: None,
     };
     drop(awaiting.get().replace(py, state));
@@ -184,9 +184,9 @@ fn pending<'py>(
 fn yield_stand_in(stand_in: Bound<'_, PyAny>) -> Sent<'_> {
     let py = stand_in.py();
     let blocking = intern!(py, "_asyncio_future_blocking");
-    let marked = stand_in.hasattr(blocking).and_then(|is_future| {
-        if is_future { stand_in.setattr(blocking, true) } else { Ok(()) }
-    });
+    let marked = stand_in
+        .hasattr(blocking)
+        .and_then(|is_future| if is_future { stand_in.setattr(blocking, true) } else { Ok(()) });
     match marked {
         Ok(()) => Sent::Yielded(stand_in),
         Err(error) => raised(py, error),
@@ -291,17 +291,17 @@ impl Awaiting {
         slf: &Bound<'py, Self>,
         result: Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let left = arrive(slf, classify(result)?)?;
+        let left = arrive(slf, classify(&result)?)?;
         Ok(into_object(slf.py(), left))
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         match self.state.during_gc() {
-            State::For(deferred) => visit.call(deferred),
+            State::For(deferred) => deferred.traverse(visit),
             State::Through { deferred, stand_in, wake, arrived } => {
-                visit.call(deferred)?;
-                visit.call(stand_in)?;
-                visit.call(wake)?;
+                deferred.traverse(visit)?;
+                stand_in.traverse(visit)?;
+                wake.traverse(visit)?;
                 arrived.as_ref().map_or(Ok(()), |outcome| outcome.traverse(visit))
             }
             State::Cancelled | State::Done => Ok(()),

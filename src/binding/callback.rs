@@ -1,53 +1,72 @@
 //! Calling what stands in a chain.
 
-use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
+use pyo3::{Borrowed, PyTraverseError};
 
-use super::ffi;
+use super::ffi::{self, Held, Hold};
+use super::gc::Traverse;
 use super::names;
 use super::outcome::Raised;
 
 /// A callable and what to pass it after the outcome.
 ///
-/// One word: the callable itself, or, where there are extra arguments, a tuple of the callable,
-/// the positional ones and the ones by keyword (`None` for none). A tuple is not callable, so
-/// there is no doubt which it is; a tuple that somebody adds as a callback is itself wrapped.
-pub(super) struct Callback(Py<PyAny>);
+/// One word: the callable itself, or, where there are extra arguments, a tuple. A tuple is not
+/// callable, so there is no doubt which it is; a tuple that somebody adds as a callback is itself
+/// wrapped. The first item says how the rest is to be read:
+///
+/// * `None`: the callable, then the arguments;
+/// * a dict: the same, and these are the arguments by keyword;
+/// * `...`: the callable, its arguments, its arguments by keyword, of whatever kinds those are.
+pub(super) struct Callback(Held<PyAny>);
 
 impl Callback {
     /// A callable that gets the outcome and nothing else.
     #[inline]
     pub(super) fn plain(callable: Bound<'_, PyAny>) -> PyResult<Self> {
         if callable.is_exact_instance_of::<PyTuple>() {
-            let py = callable.py();
-            return Self::wrapped(&callable, PyTuple::empty(py).as_any(), None);
+            return Self::with_arguments(callable.py(), &[callable.as_borrowed()], None);
         }
-        Ok(Self(callable.unbind()))
+        Ok(Self(callable.hold()))
     }
 
-    /// A callable that gets the outcome and these.
-    ///
-    /// `args` and `kwargs` are usually a tuple and a dict, but may be whatever a call can spread,
-    /// and what they hold then may still change until the call.
+    /// A callable, the first of these, that gets the outcome, the others, and these by keyword.
+    #[inline]
     pub(super) fn with_arguments(
-        callable: Bound<'_, PyAny>,
-        args: &Bound<'_, PyAny>,
-        kwargs: Option<&Bound<'_, PyAny>>,
+        py: Python<'_>,
+        callable_and_args: &[Borrowed<'_, '_, PyAny>],
+        kwargs: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
-        if kwargs.is_none() && args.cast_exact::<PyTuple>().is_ok_and(|args| args.is_empty()) {
-            return Self::plain(callable);
-        }
-        Self::wrapped(&callable, args, kwargs)
+        let head = match kwargs {
+            Some(kwargs) => kwargs.as_any().clone(),
+            None => py.None().into_bound(py),
+        };
+        Ok(Self(ffi::tuple_of(&head, callable_and_args)?.into_any().hold()))
     }
 
-    fn wrapped(
-        callable: &Bound<'_, PyAny>,
-        args: &Bound<'_, PyAny>,
-        kwargs: Option<&Bound<'_, PyAny>>,
+    /// A callable that gets the outcome and what `args` and `kwargs` hold when it is called.
+    ///
+    /// They are usually a tuple and a dict, but may be whatever a call can spread, and what they
+    /// hold may change until then.
+    pub(super) fn with_spread_arguments(
+        callable: Bound<'_, PyAny>,
+        args: Bound<'_, PyAny>,
+        kwargs: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
-        Ok(Self((callable, args, kwargs).into_pyobject(callable.py())?.into_any().unbind()))
+        let py = callable.py();
+        let args = match (args.cast_into_exact::<PyTuple>(), &kwargs) {
+            (Ok(args), None) => {
+                let mut all = vec![callable.as_borrowed()];
+                all.extend(args.iter_borrowed());
+                return Self::with_arguments(py, &all, None);
+            }
+            (Ok(args), Some(_)) => args.into_any(),
+            (Err(other), _) => other.into_inner(),
+        };
+        let kwargs = kwargs.unwrap_or_else(|| PyDict::new(py).into_any());
+        let parts = (py.Ellipsis(), callable, args, kwargs).into_pyobject(py)?;
+        Ok(Self(parts.into_any().hold()))
     }
 
     /// Another hold on the same callable.
@@ -72,38 +91,25 @@ impl Callback {
         }
     }
 
+    #[inline]
     fn call_with_arguments<'py>(
         parts: &Bound<'py, PyTuple>,
         outcome: &Bound<'py, PyAny>,
     ) -> Result<Bound<'py, PyAny>, Raised<'py>> {
-        let (callable, args, kwargs) = Self::parts(parts).map_err(ffi::into_raised(parts.py()))?;
-        match (args.cast_exact::<PyTuple>(), &kwargs) {
-            (Ok(args), None) => ffi::call_spread(&callable, outcome, args, None),
-            (Ok(args), Some(kwargs)) if kwargs.is_exact_instance_of::<PyDict>() => {
-                ffi::call_spread(&callable, outcome, args, kwargs.cast().ok())
-            }
-            _ => {
-                // Lists, iterators, mappings: Python knows what to make of them, or what to raise.
-                let py = outcome.py();
-                let kwargs = kwargs.unwrap_or_else(|| PyDict::new(py).into_any());
-                names::SPREAD
-                    .get(py)
-                    .and_then(|spread| spread.call1((callable, outcome, args, kwargs)))
-                    .map_err(ffi::into_raised(py))
-            }
+        let py = outcome.py();
+        let head = ffi::tuple_item(parts, 0);
+        if head.is_none() {
+            return ffi::call_spread(parts, outcome, None);
         }
-    }
-
-    #[allow(clippy::type_complexity)]
-    fn parts<'py>(
-        parts: &Bound<'py, PyTuple>,
-    ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>, Option<Bound<'py, PyAny>>)> {
-        let kwargs = parts.get_item(2)?;
-        Ok((
-            parts.get_item(0)?,
-            parts.get_item(1)?,
-            if kwargs.is_none() { None } else { Some(kwargs) },
-        ))
+        if let Ok(kwargs) = head.cast_exact::<PyDict>() {
+            return ffi::call_spread(parts, outcome, Some(&kwargs));
+        }
+        // Lists, iterators, mappings: Python knows what to make of them, or what to raise.
+        let [callable, args, kwargs] = [1, 2, 3].map(|i| ffi::tuple_item(parts, i));
+        names::SPREAD
+            .get(py)
+            .and_then(|spread| spread.call1((callable, outcome, args, kwargs)))
+            .map_err(ffi::into_raised(py))
     }
 
     /// The callable alone.
@@ -111,25 +117,30 @@ impl Callback {
         let callable = self.0.bind(py);
         match callable.cast_exact::<PyTuple>() {
             Err(_) => Ok(callable.clone()),
-            Ok(parts) => parts.get_item(0),
+            Ok(parts) => parts.get_item(1),
         }
     }
 
     /// As a tuple of callable, positional arguments and arguments by keyword.
     pub(super) fn describe<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         let callable = self.0.bind(py);
-        match callable.cast_exact::<PyTuple>() {
-            Err(_) => (callable, PyTuple::empty(py), PyDict::new(py)).into_pyobject(py),
-            Ok(parts) => {
-                let (callable, args, kwargs) = Self::parts(parts)?;
-                let kwargs = kwargs.unwrap_or_else(|| PyDict::new(py).into_any());
-                (callable, args, kwargs).into_pyobject(py)
-            }
+        let Ok(parts) = callable.cast_exact::<PyTuple>() else {
+            return (callable, PyTuple::empty(py), PyDict::new(py)).into_pyobject(py);
+        };
+        let (head, callable) = (parts.get_item(0)?, parts.get_item(1)?);
+        let args = parts.get_slice(2, parts.len());
+        if head.is_none() {
+            (callable, args, PyDict::new(py)).into_pyobject(py)
+        } else if head.is_exact_instance_of::<PyDict>() {
+            (callable, args, head).into_pyobject(py)
+        } else {
+            (callable, args.get_item(0)?, args.get_item(1)?).into_pyobject(py)
         }
     }
+}
 
-    /// Show what is held to the garbage collector.
-    pub(super) fn traverse(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.0)
+impl Traverse for Callback {
+    fn traverse(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.0.traverse(visit)
     }
 }

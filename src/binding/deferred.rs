@@ -11,7 +11,7 @@ use super::awaiting::Awaiting;
 use super::callback::Callback;
 use super::cell::Shared;
 use super::failure;
-use super::ffi;
+use super::ffi::{self, Hold};
 use super::foreign;
 use super::gc::{self, Remains, Traverse};
 use super::generator;
@@ -105,6 +105,23 @@ pub(super) fn fire(deferred: &Bound<'_, Deferred>, outcome: Outcome) -> PyResult
     if begin_fire(deferred, outcome)? { run::run(Work::Run(deferred.clone())) } else { Ok(()) }
 }
 
+/// Fire a Deferred with an object, and run it.
+#[inline]
+pub(super) fn fire_with<'py>(
+    deferred: &Bound<'py, Deferred>,
+    result: Bound<'py, PyAny>,
+) -> PyResult<()> {
+    match classify(&result) {
+        Ok(outcome) => fire(deferred, outcome),
+        Err(error) => {
+            // An object that raises when asked what it is: it is the result all the same, but no
+            // callback can be chosen for it.
+            begin_fire(deferred, Outcome::Value(result.hold()))?;
+            Err(error)
+        }
+    }
+}
+
 /// Fire a Deferred. True if it has to be run then.
 ///
 /// # Errors
@@ -176,7 +193,7 @@ pub(super) fn fail_with(deferred: &Bound<'_, Deferred>, error: PyErr) -> PyResul
         deferred.call_method1(errback, (reason,))?;
         return Ok(false);
     }
-    begin_fire(deferred, Outcome::Failure(reason.unbind()))
+    begin_fire(deferred, Outcome::Failure(reason.hold()))
 }
 
 /// What the argument of `errback` and `fail` stands for.
@@ -192,22 +209,18 @@ pub(super) fn reason_of<'py>(
             None => failure::from_exception(fail)?,
         },
         None => match ffi::handled(py) {
-            Some(handled) => {
-                failure::from_raised(handled.cast_into()?, capture_vars()?)?
-            }
+            Some(handled) => failure::from_raised(handled.cast_into()?, capture_vars()?)?,
             None => return Err(failure::NoCurrentExceptionError::new_err(())),
         },
     };
-    Ok(Outcome::Failure(reason.unbind()))
+    Ok(Outcome::Failure(reason.hold()))
 }
 
 /// The list of all classes of Deferreds, in the order of their definition.
 pub(super) fn subclasses<'py>(py: Python<'py>) -> PyResult<&'py Bound<'py, PyList>> {
     static LIST: PyOnceLock<Py<PyList>> = PyOnceLock::new();
-    LIST.get_or_try_init(py, || {
-        Ok(PyList::new(py, [py.get_type::<Deferred>()])?.unbind())
-    })
-    .map(|list| list.bind(py))
+    LIST.get_or_try_init(py, || Ok(PyList::new(py, [py.get_type::<Deferred>()])?.unbind()))
+        .map(|list| list.bind(py))
 }
 
 #[pymethods]
@@ -222,10 +235,9 @@ impl Deferred {
     #[pyo3(signature = (canceller=None))]
     fn __init__(slf: &Bound<'_, Self>, canceller: Option<Bound<'_, PyAny>>) -> PyResult<()> {
         let py = slf.py();
-        let canceller = canceller.map(Bound::unbind);
-        let before = slf.get().chain(py, |chain| {
-            (chain.take_links(), chain.replace_canceller(canceller))
-        });
+        let canceller = canceller.map(Hold::hold);
+        let before =
+            slf.get().chain(py, |chain| (chain.take_links(), chain.replace_canceller(canceller)));
         drop(before);
         if ffi::debugging(slf)? {
             report::remember_creator(slf)?;
@@ -301,7 +313,10 @@ impl Deferred {
     /// An exception that the callback raises is not for this errback, but for the next. Without
     /// an errback, a failure passes by. Each gets its own arguments after the result or Failure;
     /// None stands for no arguments. Returns this Deferred.
-    #[pyo3(signature = (callback, errback=None, callbackArgs=None, callbackKeywords=None, errbackArgs=None, errbackKeywords=None))]
+    #[pyo3(
+        signature = (callback, errback=None, callbackArgs=None, callbackKeywords=None, errbackArgs=None, errbackKeywords=None),
+        text_signature = "($self, callback, errback=None, callbackArgs=(), callbackKeywords={}, errbackArgs=(), errbackKeywords={})"
+    )]
     fn addCallbacks<'py>(
         slf: Bound<'py, Self>,
         callback: Bound<'py, PyAny>,
@@ -312,15 +327,16 @@ impl Deferred {
         errbackKeywords: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, Self>> {
         let py = slf.py();
-        let one = |callable, args: Option<Bound<'py, PyAny>>, kwargs: Option<Bound<'py, PyAny>>| {
-            match (args, kwargs) {
+        let one =
+            |callable, args: Option<Bound<'py, PyAny>>, kwargs: Option<Bound<'py, PyAny>>| match (
+                args, kwargs,
+            ) {
                 (None, None) => Callback::plain(callable),
                 (args, kwargs) => {
                     let args = args.unwrap_or_else(|| PyTuple::empty(py).into_any());
-                    Callback::with_arguments(callable, &args, kwargs.as_ref())
+                    Callback::with_spread_arguments(callable, args, kwargs)
                 }
-            }
-        };
+            };
         let callback = one(callback, callbackArgs, callbackKeywords)?;
         let link = match errback {
             None => Link::OnValue(callback),
@@ -345,8 +361,9 @@ impl Deferred {
         let add_callbacks = intern!(py, "addCallbacks");
         match as_deferred(&d) {
             Some(other) => {
-                let waits_for = slf.clone().unbind();
-                let before = other.get().chain(py, |chain| chain.replace_chained_to(Some(waits_for)));
+                let waits_for = slf.clone().hold();
+                let before =
+                    other.get().chain(py, |chain| chain.replace_chained_to(Some(waits_for)));
                 drop(before);
                 let plain = !overrides(other, callback) && !overrides(other, errback);
                 if plain && !overrides(&slf, add_callbacks) {
@@ -382,15 +399,7 @@ impl Deferred {
     ///
     /// Raises AlreadyCalledError if the Deferred was fired before.
     fn callback(slf: &Bound<'_, Self>, result: Bound<'_, PyAny>) -> PyResult<()> {
-        match classify(result.clone()) {
-            Ok(outcome) => fire(slf, outcome),
-            Err(error) => {
-                // An object that raises when asked what it is: it is the result all the same, but
-                // no callback can be chosen for it.
-                begin_fire(slf, Outcome::Value(result.unbind()))?;
-                Err(error)
-            }
-        }
+        fire_with(slf, result)
     }
 
     /// Fire with this failure: a Failure, an exception to make one of, or, if left out, the
@@ -463,7 +472,7 @@ impl Deferred {
 
     #[setter]
     fn set_result<'py>(slf: &Bound<'py, Self>, result: Bound<'py, PyAny>) -> PyResult<()> {
-        let outcome = classify(result)?;
+        let outcome = classify(&result)?;
         report::keep_unhandled(slf)?;
         let before = slf.get().chain(slf.py(), |chain| chain.replace_outcome(outcome));
         drop(before);
@@ -502,7 +511,7 @@ impl Deferred {
 
     #[setter]
     fn set__canceller(slf: &Bound<'_, Self>, canceller: Option<Bound<'_, PyAny>>) {
-        let canceller = canceller.map(Bound::unbind);
+        let canceller = canceller.map(Hold::hold);
         let before = slf.get().chain(slf.py(), |chain| chain.replace_canceller(canceller));
         drop(before);
     }
@@ -515,7 +524,7 @@ impl Deferred {
 
     #[setter]
     fn set__chainedTo(slf: &Bound<'_, Self>, other: Option<Bound<'_, Self>>) {
-        let other = other.map(Bound::unbind);
+        let other = other.map(Hold::hold);
         let before = slf.get().chain(slf.py(), |chain| chain.replace_chained_to(other));
         drop(before);
     }
@@ -598,16 +607,17 @@ impl Deferred {
     }
 }
 
-#[inline]
 fn callback_with<'py>(
     callable: Bound<'py, PyAny>,
     args: &Bound<'py, PyTuple>,
     kwargs: Option<&Bound<'py, PyDict>>,
 ) -> PyResult<Callback> {
-    match kwargs {
-        None if args.is_empty() => Callback::plain(callable),
-        kwargs => Callback::with_arguments(callable, args, kwargs.map(|kwargs| kwargs.as_any())),
+    if args.is_empty() && kwargs.is_none() {
+        return Callback::plain(callable);
     }
+    let mut all = vec![callable.as_borrowed()];
+    all.extend(args.iter_borrowed());
+    Callback::with_arguments(args.py(), &all, kwargs)
 }
 
 /// Say whether Deferreds are to remember the stacks in which they are made and fired.

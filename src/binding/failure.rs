@@ -12,7 +12,8 @@ use pyo3::types::{PyBool, PyDict, PyList, PyString, PyTuple, PyType};
 use pyo3::{PyTraverseError, create_exception, intern};
 
 use super::cell::Shared;
-use super::ffi;
+use super::ffi::{self, Held, Hold};
+use super::gc::Traverse;
 use super::names;
 use super::outcome::Raised;
 
@@ -46,9 +47,9 @@ pub(super) enum State {
 
 /// What every failure has.
 pub(super) struct Attributes {
-    value: Py<PyAny>,
-    kind: Py<PyAny>,
-    traceback: Option<Py<PyAny>>,
+    value: Held<PyAny>,
+    kind: Held<PyAny>,
+    traceback: Option<Held<PyAny>>,
     capture_vars: bool,
     count: u64,
     /// Whether `check` has been asked. Twisted's keeps the names of the classes from then on.
@@ -113,9 +114,9 @@ fn make<'py>(
         return class.call((&value,), Some(&named));
     }
     let attributes = Attributes {
-        kind: value.get_type().into_any().unbind(),
-        value: value.unbind(),
-        traceback: traceback.filter(|traceback| !traceback.is_none()).map(Bound::unbind),
+        kind: value.get_type().into_any().hold(),
+        value: value.hold(),
+        traceback: traceback.filter(|traceback| !traceback.is_none()).map(Hold::hold),
         capture_vars,
         count: COUNT.fetch_add(1, Ordering::Relaxed) + 1,
         checked: false,
@@ -148,9 +149,7 @@ pub(super) fn to_raise<'py>(failure: &Bound<'py, PyAny>) -> PyResult<Raised<'py>
         Ok(failure) => {
             (FailureBase::attribute(failure, &VALUE)?, FailureBase::attribute(failure, &TB)?)
         }
-        Err(_) => {
-            (failure.getattr(intern!(py, "value"))?, failure.getattr(intern!(py, "tb"))?)
-        }
+        Err(_) => (failure.getattr(intern!(py, "value"))?, failure.getattr(intern!(py, "tb"))?),
     };
     match value.cast_into::<PyBaseException>() {
         Ok(exception) => {
@@ -206,10 +205,7 @@ impl FailureBase {
         })
     }
 
-    fn attribute<'py>(
-        slf: &Bound<'py, Self>,
-        field: &Field,
-    ) -> PyResult<Bound<'py, PyAny>> {
+    fn attribute<'py>(slf: &Bound<'py, Self>, field: &Field) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         let here = slf.get().state.with(py, |state| match state {
             // Making an int or a bool runs no Python code.
@@ -273,7 +269,9 @@ impl FailureBase {
                 }
                 ffi::exception_dict(other)?.copy()?.into_any()
             }
-            Err(_) => other.getattr(intern!(py, "__dict__"))?.cast_into::<PyDict>()?.copy()?.into_any(),
+            Err(_) => {
+                other.getattr(intern!(py, "__dict__"))?.cast_into::<PyDict>()?.copy()?.into_any()
+            }
         };
         ffi::set_exception_dict(slf, &dict)?;
         slf.get().put(py, State::InDict);
@@ -350,9 +348,9 @@ impl FailureBase {
             Some(given) => given.cast_exact::<PyBool>().ok().map(|given| given.is_true()),
         };
         let state = State::Here(Attributes {
-            value: value.unbind(),
-            kind: kind.unbind(),
-            traceback: traceback.filter(|traceback| !traceback.is_none()).map(Bound::unbind),
+            value: value.hold(),
+            kind: kind.hold(),
+            traceback: traceback.filter(|traceback| !traceback.is_none()).map(Hold::hold),
             capture_vars: capture_vars.unwrap_or(false),
             count,
             checked: false,
@@ -458,7 +456,10 @@ impl FailureBase {
     }
 
     /// Take on the state of another failure, tracebacks and all.
-    fn _extrapolate(slf: &Bound<'_, Self>, #[allow(non_snake_case)] otherFailure: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn _extrapolate(
+        slf: &Bound<'_, Self>,
+        #[allow(non_snake_case)] otherFailure: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
         Self::extrapolate(slf, otherFailure)
     }
 
@@ -468,8 +469,8 @@ impl FailureBase {
     fn without_traceback<'py>(value: Bound<'py, PyAny>) -> PyResult<Bound<'py, FailureBase>> {
         let py = value.py();
         let state = State::Here(Attributes {
-            kind: value.getattr(intern!(py, "__class__"))?.unbind(),
-            value: value.unbind(),
+            kind: value.getattr(intern!(py, "__class__"))?.hold(),
+            value: value.hold(),
             traceback: None,
             capture_vars: false,
             count: COUNT.fetch_add(1, Ordering::Relaxed) + 1,
@@ -509,7 +510,8 @@ impl FailureBase {
             Self::check(slf, errorTypes)?
         } else {
             // The subclass may have its own idea.
-            Some(slf.call_method1(intern!(py, "check"), errorTypes)?).filter(|found| !found.is_none())
+            Some(slf.call_method1(intern!(py, "check"), errorTypes)?)
+                .filter(|found| !found.is_none())
         };
         match found {
             Some(found) => Ok(found),
@@ -534,9 +536,9 @@ impl FailureBase {
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         if let State::Here(attributes) = self.state.during_gc() {
-            visit.call(&attributes.value)?;
-            visit.call(&attributes.kind)?;
-            visit.call(&attributes.traceback)?;
+            attributes.value.traverse(visit)?;
+            attributes.kind.traverse(visit)?;
+            attributes.traceback.traverse(visit)?;
         }
         Ok(())
     }
@@ -586,5 +588,8 @@ fn qualified_name<'py>(class: &Bound<'py, PyType>) -> PyResult<Bound<'py, PyStri
     let py = class.py();
     let module = class.getattr(intern!(py, "__module__"))?;
     let name = class.getattr(intern!(py, "__name__"))?;
-    intern!(py, ".").call_method1(intern!(py, "join"), (PyList::new(py, [module, name])?,))?.cast_into().map_err(Into::into)
+    intern!(py, ".")
+        .call_method1(intern!(py, "join"), (PyList::new(py, [module, name])?,))?
+        .cast_into()
+        .map_err(Into::into)
 }

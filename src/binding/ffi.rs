@@ -3,21 +3,98 @@
 //! Everything here is small: a call PyO3 has no (or a much slower) safe form of, or a slot of a
 //! type that its macros do not fill.
 
+use std::ffi::CStr;
+use std::mem::ManuallyDrop;
+use std::panic::AssertUnwindSafe;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use pyo3::exceptions::{PyBaseException, PySystemError, PyTypeError};
 use pyo3::ffi;
+use pyo3::panic::PanicException;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
-use pyo3::{PyTypeInfo, intern};
+use pyo3::{Borrowed, PyTypeInfo, intern};
 
 use super::awaiting::Awaiting;
-use super::deferred::Deferred;
+use super::callback::Callback;
+use super::deferred::{self, Deferred};
 use super::failure::{FailureBase, State};
 use super::gather::DeferredList;
-use super::outcome::{Chain, Raised};
+use super::outcome::{Chain, Link, Raised};
 use super::report;
+
+// ---------------------------------------------------------------------------------------------
+// References
+
+/// A reference that the state of one of our Python objects holds.
+///
+/// It is `Py` but for its drop. `Py` asks first whether the thread is attached, and puts off the
+/// drop if PyO3 did not attach it, as in the functions that we put into slots ourselves.
+pub(super) struct Held<T>(ManuallyDrop<Py<T>>);
+
+impl<T> Drop for Held<T> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: the reference is taken once, here. The thread is attached: these stand only in
+        // the state of Python objects, which is touched through `Shared` or freed by the
+        // interpreter, and in local variables of functions that were called by it.
+        unsafe {
+            drop(ManuallyDrop::take(&mut self.0).into_bound(Python::assume_attached()));
+        }
+    }
+}
+
+impl<T> Held<T> {
+    /// The object.
+    #[inline]
+    pub(super) fn bind<'py>(&self, py: Python<'py>) -> &Bound<'py, T> {
+        self.0.bind(py)
+    }
+
+    /// One more reference.
+    #[inline]
+    pub(super) fn clone_ref(&self, py: Python<'_>) -> Self {
+        Self(ManuallyDrop::new(self.0.clone_ref(py)))
+    }
+
+    /// The reference itself.
+    #[inline]
+    pub(super) fn into_bound<'py>(self, py: Python<'py>) -> Bound<'py, T> {
+        let mut this = ManuallyDrop::new(self);
+        // SAFETY: the reference is taken once, here, as `this` is not dropped.
+        unsafe { ManuallyDrop::take(&mut this.0) }.into_bound(py)
+    }
+
+    /// As PyO3 has it.
+    #[inline]
+    pub(super) fn as_py(&self) -> &Py<T> {
+        &self.0
+    }
+
+    /// Where the object is.
+    #[inline]
+    pub(super) fn as_ptr(&self) -> *mut ffi::PyObject {
+        self.0.as_ptr()
+    }
+}
+
+/// What can be held.
+pub(super) trait Hold {
+    /// The class of the object.
+    type Class;
+    /// Hold this.
+    fn hold(self) -> Held<Self::Class>;
+}
+
+impl<T> Hold for Bound<'_, T> {
+    type Class = T;
+    #[inline]
+    fn hold(self) -> Held<T> {
+        Held(ManuallyDrop::new(self.unbind()))
+    }
+}
 
 // ---------------------------------------------------------------------------------------------
 // Exceptions
@@ -29,7 +106,8 @@ pub(super) fn take_raised(py: Python<'_>) -> Raised<'_> {
     let raised = unsafe { Bound::from_owned_ptr_or_opt(py, ffi::PyErr_GetRaisedException()) };
     #[cfg(not(Py_3_12))]
     let raised = {
-        let (mut kind, mut value, mut traceback) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
+        let (mut kind, mut value, mut traceback) =
+            (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
         // SAFETY: attached; the three out-pointers are valid. What comes out are new references
         // or null; after normalising, `value` is an exception instance if there was any error.
         unsafe {
@@ -66,7 +144,8 @@ pub(super) fn handled(py: Python<'_>) -> Option<Bound<'_, PyAny>> {
     let handled = unsafe { Bound::from_owned_ptr_or_opt(py, ffi::PyErr_GetHandledException()) };
     #[cfg(not(Py_3_11))]
     let handled = {
-        let (mut kind, mut value, mut traceback) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
+        let (mut kind, mut value, mut traceback) =
+            (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
         // SAFETY: attached; the three out-pointers are valid; new references or null come out.
         unsafe {
             ffi::PyErr_GetExcInfo(&mut kind, &mut value, &mut traceback);
@@ -128,7 +207,10 @@ pub(super) fn with_error_saved<R>(py: Python<'_>, work: impl FnOnce() -> R) -> R
 ///
 /// `object` is a new reference, or null with an exception in flight.
 #[inline]
-unsafe fn returned(py: Python<'_>, object: *mut ffi::PyObject) -> Result<Bound<'_, PyAny>, Raised<'_>> {
+unsafe fn returned(
+    py: Python<'_>,
+    object: *mut ffi::PyObject,
+) -> Result<Bound<'_, PyAny>, Raised<'_>> {
     // SAFETY: the caller's promise.
     match unsafe { Bound::from_owned_ptr_or_opt(py, object) } {
         Some(object) => Ok(object),
@@ -180,34 +262,39 @@ pub(super) fn call_method_one<'py>(
     }
 }
 
-/// `callable(first, *args, **kwargs)`
+/// `callable(first, *args, **kwargs)`, where `parts` is a tuple of anything, the callable and the
+/// arguments.
 pub(super) fn call_spread<'py>(
-    callable: &Bound<'py, PyAny>,
+    parts: &Bound<'py, PyTuple>,
     first: &Bound<'py, PyAny>,
-    args: &Bound<'py, PyTuple>,
     kwargs: Option<&Bound<'py, PyDict>>,
 ) -> Result<Bound<'py, PyAny>, Raised<'py>> {
     const ON_STACK: usize = 8;
     let mut few = [ptr::null_mut(); ON_STACK];
     let mut many = Vec::new();
-    let count = 1 + args.len();
+    // As many as the parts: `first` instead of the callable, and a slot to spare before it.
+    let count = parts.len().saturating_sub(1);
     let stack = if count < ON_STACK {
         &mut few[..]
     } else {
         many.resize(count + 1, ptr::null_mut());
         &mut many[..]
     };
+    let mut items = parts.iter_borrowed().skip(1);
+    let Some(callable) = items.next() else {
+        return Err(into_raised(parts.py())(PySystemError::new_err("no callable")));
+    };
     stack[1] = first.as_ptr();
-    for (slot, argument) in stack[2..].iter_mut().zip(args.iter_borrowed()) {
+    for (slot, argument) in stack[2..].iter_mut().zip(items) {
         *slot = argument.as_ptr();
     }
     let kwargs = kwargs.map_or(ptr::null_mut(), |kwargs| kwargs.as_ptr());
     // SAFETY: `count` arguments stand after the first slot, which the flag leaves to the callee.
-    // They are alive during the call: `first` by its caller, the others by the tuple `args`,
-    // which holds them whatever the call does.
+    // They are alive during the call: `first` by its caller, the others by the tuple, which holds
+    // them, and the callable, whatever the call does.
     unsafe {
         returned(
-            callable.py(),
+            parts.py(),
             ffi::PyObject_VectorcallDict(
                 callable.as_ptr(),
                 stack.as_mut_ptr().add(1),
@@ -216,6 +303,38 @@ pub(super) fn call_spread<'py>(
             ),
         )
     }
+}
+
+/// A tuple of these.
+#[inline]
+pub(super) fn tuple_of<'py>(
+    first: &Bound<'py, PyAny>,
+    rest: &[Borrowed<'_, '_, PyAny>],
+) -> PyResult<Bound<'py, PyTuple>> {
+    let py = first.py();
+    // SAFETY: the new tuple has so many places, and each is filled, with a reference of its own,
+    // before anyone else sees the tuple.
+    unsafe {
+        let length = (rest.len() + 1) as ffi::Py_ssize_t;
+        let tuple = Bound::from_owned_ptr_or_err(py, ffi::PyTuple_New(length))?;
+        ffi::PyTuple_SET_ITEM(tuple.as_ptr(), 0, first.clone().into_ptr());
+        for (i, item) in (1..).zip(rest) {
+            ffi::Py_INCREF(item.as_ptr());
+            ffi::PyTuple_SET_ITEM(tuple.as_ptr(), i, item.as_ptr());
+        }
+        Ok(tuple.cast_into_unchecked())
+    }
+}
+
+/// An item of a tuple of ours that is known to have it.
+#[inline]
+pub(super) fn tuple_item<'a, 'py>(
+    tuple: &'a Bound<'py, PyTuple>,
+    index: usize,
+) -> Borrowed<'a, 'py, PyAny> {
+    debug_assert!(index < tuple.len());
+    // SAFETY: the callers are in `callback.rs`, which makes these tuples and sees to their length.
+    unsafe { tuple.get_borrowed_item_unchecked(index) }
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -290,7 +409,7 @@ pub(super) fn base_named<'py>(kind: &Bound<'py, PyType>, name: &str) -> Option<B
         // SAFETY: what stands in an MRO is a type object; its name is a C string.
         let base_name = unsafe {
             let base = base.as_ptr().cast::<ffi::PyTypeObject>();
-            std::ffi::CStr::from_ptr((*base).tp_name)
+            CStr::from_ptr((*base).tp_name)
         };
         base_name.to_bytes() == name.as_bytes()
     })?;
@@ -407,7 +526,7 @@ unsafe extern "C" fn deferred_vectorcall(
             return deferred_call_slowly(py, kind, args, nargs, kwnames);
         }
         let canceller = if nargs == 1 && *args != ffi::Py_None() {
-            Some(Bound::from_borrowed_ptr(py, *args).unbind())
+            Some(Bound::from_borrowed_ptr(py, *args).hold())
         } else {
             None
         };
@@ -457,8 +576,7 @@ unsafe fn deferred_call_slowly(
         let object = kind.call_method1(intern!(py, "__new__"), (&kind,))?;
         let mut arguments = vec![object.clone()];
         arguments.extend(positional);
-        kind.getattr(intern!(py, "__init__"))?
-            .call(PyTuple::new(py, arguments)?, Some(&named))?;
+        kind.getattr(intern!(py, "__init__"))?.call(PyTuple::new(py, arguments)?, Some(&named))?;
         Ok(object)
     };
     match call() {
@@ -499,7 +617,8 @@ pub(super) fn new_failure<'py>(
             return Err(PyTypeError::new_err("cannot create 'BaseException' instances"));
         };
         let object = new(kind.as_type_ptr(), PyTuple::empty(py).as_ptr(), ptr::null_mut());
-        let failure = Bound::from_owned_ptr_or_err(py, object)?.cast_into_unchecked::<FailureBase>();
+        let failure =
+            Bound::from_owned_ptr_or_err(py, object)?.cast_into_unchecked::<FailureBase>();
         ptr::from_ref(failure.get()).cast_mut().write(FailureBase::of(state));
         Ok(failure)
     }
@@ -529,17 +648,15 @@ pub(super) fn set_exception_dict(
     dict: &Bound<'_, PyAny>,
 ) -> PyResult<()> {
     // SAFETY: an object with a dict slot. The function itself refuses what is not a dict.
-    let status = unsafe {
-        ffi::PyObject_GenericSetDict(object.as_ptr(), dict.as_ptr(), ptr::null_mut())
-    };
+    let status =
+        unsafe { ffi::PyObject_GenericSetDict(object.as_ptr(), dict.as_ptr(), ptr::null_mut()) };
     if status < 0 { Err(PyErr::fetch(object.py())) } else { Ok(()) }
 }
 
 /// Set the traceback of an exception, `None` for none.
 pub(super) fn set_traceback(exception: &Raised<'_>, traceback: &Bound<'_, PyAny>) -> PyResult<()> {
     // SAFETY: an exception. The function itself refuses what is neither a traceback nor `None`.
-    let status =
-        unsafe { ffi::PyException_SetTraceback(exception.as_ptr(), traceback.as_ptr()) };
+    let status = unsafe { ffi::PyException_SetTraceback(exception.as_ptr(), traceback.as_ptr()) };
     if status < 0 { Err(PyErr::fetch(exception.py())) } else { Ok(()) }
 }
 
@@ -579,6 +696,193 @@ pub(super) fn has_instance_dict(deferred: &Bound<'_, Deferred>) -> bool {
         let offset = (*Deferred::type_object_raw(deferred.py())).tp_dictoffset;
         !(*deferred.as_ptr().byte_offset(offset).cast::<*mut ffi::PyObject>()).is_null()
     }
+}
+
+// ---------------------------------------------------------------------------------------------
+// Methods without PyO3's handling of arguments
+
+type Fast = unsafe extern "C" fn(
+    *mut ffi::PyObject,
+    *const *mut ffi::PyObject,
+    ffi::Py_ssize_t,
+    *mut ffi::PyObject,
+) -> *mut ffi::PyObject;
+
+/// A method of `Deferred` in two forms: for calls with positional arguments alone, and PyO3's for
+/// any others.
+struct FastMethod {
+    name: &'static CStr,
+    fast: Fast,
+    slow: PyOnceLock<Py<PyAny>>,
+}
+
+static FAST_METHODS: [FastMethod; 4] = [
+    FastMethod { name: c"addCallback", fast: add_callback, slow: PyOnceLock::new() },
+    FastMethod { name: c"addErrback", fast: add_errback, slow: PyOnceLock::new() },
+    FastMethod { name: c"addBoth", fast: add_both, slow: PyOnceLock::new() },
+    FastMethod { name: c"callback", fast: callback, slow: PyOnceLock::new() },
+];
+
+/// Enter from the interpreter: make its return value of a result, and an exception of a panic.
+fn enter<'py>(
+    py: Python<'py>,
+    work: impl FnOnce() -> PyResult<Bound<'py, PyAny>>,
+) -> *mut ffi::PyObject {
+    let result = std::panic::catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err(PanicException::new_err("deferrous has a bug")));
+    match result {
+        Ok(object) => object.into_ptr(),
+        Err(error) => {
+            error.restore(py);
+            ptr::null_mut()
+        }
+    }
+}
+
+/// Call a method in PyO3's form.
+///
+/// # Safety
+///
+/// The arguments are those of a call by `METH_FASTCALL | METH_KEYWORDS`.
+#[cold]
+unsafe fn call_slowly<'py>(
+    py: Python<'py>,
+    method: &FastMethod,
+    slf: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    nargs: ffi::Py_ssize_t,
+    kwnames: *mut ffi::PyObject,
+) -> PyResult<Bound<'py, PyAny>> {
+    let Some(slow) = method.slow.get(py) else {
+        return Err(PySystemError::new_err("the module is not complete"));
+    };
+    // SAFETY: the caller's promise: so many arguments, then one for each name.
+    unsafe {
+        let mut stack = vec![slf];
+        let named = Bound::from_borrowed_ptr_or_opt(py, kwnames)
+            .map_or(0, |names| names.cast_into_unchecked::<PyTuple>().len());
+        stack.extend((0..usize::try_from(nargs)? + named).map(|i| *args.add(i)));
+        let nargs = usize::try_from(nargs)? + 1;
+        let result = ffi::PyObject_Vectorcall(slow.as_ptr(), stack.as_ptr(), nargs, kwnames);
+        Bound::from_owned_ptr_or_err(py, result)
+    }
+}
+
+/// Do what the methods that add a callback do.
+///
+/// # Safety
+///
+/// As for `call_slowly`, with a Deferred.
+#[inline]
+unsafe fn add_link(
+    method: &FastMethod,
+    link: impl FnOnce(Callback) -> Link,
+    slf: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    nargs: ffi::Py_ssize_t,
+    kwnames: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: the interpreter calls methods attached. The caller's promise: `nargs` arguments,
+    // borrowed for the length of the call, and a Deferred.
+    unsafe {
+        let py = Python::assume_attached();
+        enter(py, || {
+            if nargs == 0 || !kwnames.is_null() {
+                return call_slowly(py, method, slf, args, nargs, kwnames);
+            }
+            let deferred = Bound::from_borrowed_ptr(py, slf).cast_into_unchecked::<Deferred>();
+            let callback = if nargs == 1 {
+                Callback::plain(Bound::from_borrowed_ptr(py, *args))?
+            } else {
+                // A borrowed reference is one pointer, as in the array.
+                let args = args.cast::<Borrowed<'_, '_, PyAny>>();
+                let args = std::slice::from_raw_parts(args, usize::try_from(nargs)?);
+                Callback::with_arguments(py, args, None)?
+            };
+            deferred::add(&deferred, link(callback))?;
+            Ok(deferred.into_any())
+        })
+    }
+}
+
+/// `Deferred.addCallback`
+unsafe extern "C" fn add_callback(
+    slf: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    nargs: ffi::Py_ssize_t,
+    kwnames: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: called as the method of `Deferred` that it is, which has checked `slf`.
+    unsafe { add_link(&FAST_METHODS[0], Link::OnValue, slf, args, nargs, kwnames) }
+}
+
+/// `Deferred.addErrback`
+unsafe extern "C" fn add_errback(
+    slf: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    nargs: ffi::Py_ssize_t,
+    kwnames: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: as for `add_callback`.
+    unsafe { add_link(&FAST_METHODS[1], Link::OnFailure, slf, args, nargs, kwnames) }
+}
+
+/// `Deferred.addBoth`
+unsafe extern "C" fn add_both(
+    slf: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    nargs: ffi::Py_ssize_t,
+    kwnames: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: as for `add_callback`.
+    unsafe { add_link(&FAST_METHODS[2], Link::Either, slf, args, nargs, kwnames) }
+}
+
+/// `Deferred.callback`
+unsafe extern "C" fn callback(
+    slf: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    nargs: ffi::Py_ssize_t,
+    kwnames: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: as for `add_callback`.
+    unsafe {
+        let py = Python::assume_attached();
+        enter(py, || {
+            if nargs != 1 || !kwnames.is_null() {
+                return call_slowly(py, &FAST_METHODS[3], slf, args, nargs, kwnames);
+            }
+            let deferred = Bound::from_borrowed_ptr(py, slf).cast_into_unchecked::<Deferred>();
+            deferred::fire_with(&deferred, Bound::from_borrowed_ptr(py, *args))?;
+            Ok(py.None().into_bound(py))
+        })
+    }
+}
+
+/// Put the fast methods in the place of PyO3's, with the same signatures and texts.
+fn put_fast_methods(py: Python<'_>) -> PyResult<()> {
+    let class = py.get_type::<Deferred>();
+    for method in &FAST_METHODS {
+        let name = PyString::from_bytes(py, method.name.to_bytes())?;
+        let slow = class.getattr(&name)?;
+        // SAFETY: what PyO3 has put there is a method descriptor, whose definition is alive for
+        // good. The new definition is leaked, so it is, too. Its function has the form that its
+        // flags say.
+        let descriptor = unsafe {
+            let before = (*slow.as_ptr().cast::<ffi::PyMethodDescrObject>()).d_method;
+            let definition = Box::leak(Box::new(ffi::PyMethodDef {
+                ml_name: method.name.as_ptr(),
+                ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: method.fast },
+                ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
+                ml_doc: (*before).ml_doc,
+            }));
+            let made = ffi::PyDescr_NewMethod(class.as_type_ptr(), definition);
+            Bound::from_owned_ptr_or_err(py, made)?
+        };
+        let _ = method.slow.set(py, slow.unbind());
+        class.setattr(name, descriptor)?;
+    }
+    Ok(())
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -656,7 +960,7 @@ unsafe extern "C" fn awaiting_send(
 }
 
 /// Fill the slots. Called once, when the module is made, before anyone can have subclassed.
-pub(super) fn fill_slots(py: Python<'_>) {
+pub(super) fn fill_slots(py: Python<'_>) -> PyResult<()> {
     let deferred = Deferred::type_object_raw(py);
     let list = DeferredList::type_object_raw(py);
     let failure = FailureBase::type_object_raw(py);
@@ -681,4 +985,5 @@ pub(super) fn fill_slots(py: Python<'_>) {
         ffi::PyType_Modified(failure);
         ffi::PyType_Modified(awaiting);
     }
+    put_fast_methods(py)
 }

@@ -9,11 +9,13 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
 use super::cell::Shared;
+use super::ffi::{Held, Hold};
+use super::gc::Traverse;
 
 /// What is in a list, with gaps where something was taken out of the middle.
 #[derive(Default)]
 struct Items {
-    items: VecDeque<Option<Py<PyAny>>>,
+    items: VecDeque<Option<Held<PyAny>>>,
     /// How many places have left at the front, ever.
     offset: usize,
     /// How many of the items are gaps.
@@ -28,14 +30,14 @@ impl Items {
         self.items.len() - self.gaps
     }
 
-    fn push_back(&mut self, item: Py<PyAny>) {
+    fn push_back(&mut self, item: Held<PyAny>) {
         if let Some(places) = &mut self.places {
             places.insert(item.as_ptr() as usize, self.offset + self.items.len());
         }
         self.items.push_back(Some(item));
     }
 
-    fn pop_front(&mut self) -> Option<Py<PyAny>> {
+    fn pop_front(&mut self) -> Option<Held<PyAny>> {
         while let Some(item) = self.items.pop_front() {
             self.offset += 1;
             match item {
@@ -53,12 +55,14 @@ impl Items {
     }
 
     /// Take this very object out, in constant time on the average.
-    fn take(&mut self, item: *mut pyo3::ffi::PyObject) -> Option<Py<PyAny>> {
+    fn take(&mut self, item: *mut pyo3::ffi::PyObject) -> Option<Held<PyAny>> {
         let (items, offset) = (&self.items, self.offset);
         let places = self.places.get_or_insert_with(|| {
             // From the back, so that of two places of one object the first stays.
             let placed = items.iter().enumerate().rev();
-            placed.filter_map(|(i, it)| Some((it.as_ref()?.as_ptr() as usize, offset + i))).collect()
+            placed
+                .filter_map(|(i, it)| Some((it.as_ref()?.as_ptr() as usize, offset + i)))
+                .collect()
         });
         let place = places.remove(&(item as usize))?;
         let taken = self.items.get_mut(place.checked_sub(self.offset)?)?.take()?;
@@ -106,7 +110,7 @@ impl Fifo {
     /// Add at the end.
     pub(super) fn push_back(&self, item: Bound<'_, PyAny>) {
         let py = item.py();
-        let item = item.unbind();
+        let item = item.hold();
         self.with(py, |items| items.push_back(item));
     }
 
@@ -130,14 +134,14 @@ impl Fifo {
     fn to_list<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
         let py = slf.py();
         let items: Vec<_> = slf.get().with(py, |items| {
-            items.items.iter().flatten().map(|item| item.clone_ref(py)).collect()
+            items.items.iter().flatten().map(|item| item.bind(py).clone()).collect()
         });
         PyList::new(py, items)
     }
 
     /// Be what a list is.
     fn set_list(slf: &Bound<'_, Self>, list: &Bound<'_, PyList>) {
-        let items = list.iter().map(|item| Some(item.unbind())).collect();
+        let items = list.iter().map(|item| Some(item.hold())).collect();
         let items = Items { items, ..Items::default() };
         let before = slf.get().with(slf.py(), |current| std::mem::replace(current, items));
         drop(before);
@@ -182,7 +186,7 @@ impl Fifo {
         let mut items = Items::default();
         if let Some(iterable) = iterable {
             for item in iterable.try_iter()? {
-                items.push_back(item?.unbind());
+                items.push_back(item?.hold());
             }
         }
         Ok(Self { items: Shared::new(items) })
@@ -373,7 +377,7 @@ impl Fifo {
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         for item in self.items.during_gc().items.iter().flatten() {
-            visit.call(item)?;
+            item.traverse(visit)?;
         }
         Ok(())
     }

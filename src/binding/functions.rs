@@ -6,7 +6,7 @@ use pyo3::types::{PyDict, PyTuple};
 
 use super::deferred::{self, Deferred, reason_of};
 use super::failure;
-use super::ffi;
+use super::ffi::{self, Hold};
 use super::foreign;
 use super::generator;
 use super::outcome::{Chain, Outcome, as_deferred, classify};
@@ -16,7 +16,7 @@ use super::report;
 #[pyfunction]
 pub(super) fn succeed<'py>(result: Bound<'py, PyAny>) -> PyResult<Bound<'py, Deferred>> {
     let py = result.py();
-    let mut chain = Chain::fired(classify(result)?);
+    let mut chain = Chain::fired(classify(&result)?);
     // A Failure that is passed as a result is not watched over, as with Twisted.
     chain.mark_handled();
     made(ffi::new_deferred(py, chain)?)
@@ -38,11 +38,15 @@ pub(super) fn fail<'py>(
     Ok(deferred)
 }
 
-fn failed<'py>(error: PyErr, py: Python<'py>, capture_vars: bool) -> PyResult<Bound<'py, Deferred>> {
+fn failed<'py>(
+    error: PyErr,
+    py: Python<'py>,
+    capture_vars: bool,
+) -> PyResult<Bound<'py, Deferred>> {
     let raised = ffi::into_raised(py)(error);
     let reason = failure::from_raised(raised, capture_vars)?;
     let deferred = made(ffi::new_deferred(py, Chain::new(None))?)?;
-    deferred::fire(&deferred, Outcome::Failure(reason.unbind()))?;
+    deferred::fire(&deferred, Outcome::Failure(reason.hold()))?;
     Ok(deferred)
 }
 

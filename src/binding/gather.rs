@@ -13,8 +13,9 @@ use super::callback::Callback;
 use super::cell::Shared;
 use super::deferred::{self, Deferred};
 use super::failure;
-use super::ffi;
+use super::ffi::{self, Held, Hold};
 use super::foreign;
+use super::gc::Traverse;
 use super::names;
 use super::outcome::{Chain, Link, Outcome, as_deferred, classify, into_object, share};
 use super::report;
@@ -34,8 +35,8 @@ pub(super) struct DeferredList {
 
 #[derive(Default)]
 struct ListState {
-    deferreds: Option<Py<PyList>>,
-    results: Option<Py<PyList>>,
+    deferreds: Option<Held<PyList>>,
+    results: Option<Held<PyList>>,
     finished: usize,
     fire_on_one_callback: bool,
     fire_on_one_errback: bool,
@@ -98,8 +99,8 @@ impl DeferredList {
         }
         let results = PyList::new(py, (0..count).map(|_| py.None()))?;
         let state = ListState {
-            deferreds: Some(deferreds.clone().unbind()),
-            results: Some(results.unbind()),
+            deferreds: Some(deferreds.clone().hold()),
+            results: Some(results.hold()),
             finished: 0,
             fire_on_one_callback: fireOnOneCallback,
             fire_on_one_errback: fireOnOneErrback,
@@ -177,7 +178,7 @@ impl DeferredList {
 
     #[setter]
     fn set_resultList(slf: &Bound<'_, Self>, results: Bound<'_, PyList>) {
-        let results = results.unbind();
+        let results = results.hold();
         let before = slf.get().with(slf.py(), |state| state.results.replace(results));
         drop(before);
     }
@@ -234,8 +235,8 @@ impl DeferredList {
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         let state = self.state.during_gc();
-        visit.call(&state.deferreds)?;
-        visit.call(&state.results)
+        state.deferreds.traverse(visit)?;
+        state.results.traverse(visit)
     }
 
     fn __clear__(slf: &Bound<'_, Self>) {
@@ -310,13 +311,13 @@ fn collect<'py>(
     }
     let (method, outcome) = if success && on_callback {
         let pair = (result, place).into_pyobject(py)?;
-        (intern!(py, "callback"), Outcome::Value(pair.into_any().unbind()))
+        (intern!(py, "callback"), Outcome::Value(pair.into_any().hold()))
     } else if !success && on_errback {
         let first = names::FIRST_ERROR.get(py)?.call1((result, place))?;
         let reason = failure::from_exception(first)?;
-        (intern!(py, "errback"), Outcome::Failure(reason.unbind()))
+        (intern!(py, "errback"), Outcome::Failure(reason.hold()))
     } else if finished == results.len() {
-        (intern!(py, "callback"), Outcome::Value(results.into_any().unbind()))
+        (intern!(py, "callback"), Outcome::Value(results.into_any().hold()))
     } else {
         return Ok(None);
     };
@@ -402,7 +403,7 @@ pub(super) fn canceller_raised(list: &Bound<'_, DeferredList>, error: PyErr) -> 
 /// failure is None to the callbacks that are added to its own Deferred later, and is not reported
 /// as unhandled. Cancelling it cancels all of them.
 #[pyfunction]
-#[pyo3(name = "gatherResults", signature = (deferredList, consumeErrors=None))]
+#[pyo3(name = "gatherResults", signature = (deferredList, consumeErrors=None), text_signature = "(deferredList, consumeErrors=False)")]
 #[allow(non_snake_case)]
 pub(super) fn gather_results<'py>(
     deferredList: &Bound<'py, PyAny>,
@@ -443,11 +444,11 @@ pub(super) struct Race {
 
 #[derive(Default)]
 struct RaceState {
-    deferreds: Vec<Py<PyAny>>,
-    winner: Option<(usize, Py<PyAny>)>,
-    failures: Vec<(usize, Py<PyAny>)>,
+    deferreds: Vec<Held<PyAny>>,
+    winner: Option<(usize, Held<PyAny>)>,
+    failures: Vec<(usize, Held<PyAny>)>,
     /// What to fire. It holds this race as its canceller until then.
-    result: Option<Py<Deferred>>,
+    result: Option<Held<Deferred>>,
     cancels: Cancels,
 }
 
@@ -468,7 +469,7 @@ impl Race {
     ) -> PyResult<()> {
         let work = match place {
             None => Work::CancelRace(slf.clone()),
-            Some(place) => Work::Race(slf.clone(), place, classify(result)?),
+            Some(place) => Work::Race(slf.clone(), place, classify(&result)?),
         };
         run::run(work)
     }
@@ -476,15 +477,15 @@ impl Race {
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         let state = self.state.during_gc();
         for deferred in &state.deferreds {
-            visit.call(deferred)?;
+            deferred.traverse(visit)?;
         }
         for (_, failure) in &state.failures {
-            visit.call(failure)?;
+            failure.traverse(visit)?;
         }
         if let Some((_, output)) = &state.winner {
-            visit.call(output)?;
+            output.traverse(visit)?;
         }
-        visit.call(&state.result)
+        state.result.traverse(visit)
     }
 
     fn __clear__(slf: &Bound<'_, Self>) {
@@ -506,12 +507,12 @@ pub(super) fn race<'py>(ds: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Deferred>
     }
     let result = ffi::new_deferred(py, Chain::new(None))?;
     let state = RaceState {
-        deferreds: deferreds.iter().map(|deferred| deferred.clone().unbind()).collect(),
-        result: Some(result.clone().unbind()),
+        deferreds: deferreds.iter().map(|deferred| deferred.clone().hold()).collect(),
+        result: Some(result.clone().hold()),
         ..RaceState::default()
     };
     let race = Bound::new(py, Race { state: Shared::new(state) })?;
-    let canceller = race.as_any().clone().unbind();
+    let canceller = race.as_any().clone().hold();
     let before = result.get().chain(py, |chain| chain.replace_canceller(Some(canceller)));
     drop(before);
     if ffi::debugging(&result)? {
@@ -562,14 +563,20 @@ pub(super) fn arrive<'py>(
                 return None;
             }
             state.failures.sort_by_key(|(place, _)| *place);
-            Some(state.failures.iter().map(|(_, failure)| failure.clone_ref(py)).collect::<Vec<_>>())
+            Some(
+                state
+                    .failures
+                    .iter()
+                    .map(|(_, failure)| failure.bind(py).clone())
+                    .collect::<Vec<_>>(),
+            )
         });
         let Some(failures) = failures else { return Ok(Next::Done) };
         let group = names::FAILURE_GROUP.get(py)?.call1((PyList::new(py, failures)?,))?;
         let reason = failure::from_exception(group)?;
-        return fire(&race, Outcome::Failure(reason.unbind()));
+        return fire(&race, Outcome::Failure(reason.hold()));
     }
-    let output = into_object(py, outcome).unbind();
+    let output = into_object(py, outcome).hold();
     let late = race.get().with(py, |state| match state.winner {
         Some(_) => Some(output),
         None => {
@@ -605,9 +612,9 @@ pub(super) fn cancel_losers<'py>(
         let Some((won, output)) = &state.winner else { return (None, None) };
         let winner = &state.deferreds[*won];
         let loser = (place..state.deferreds.len())
-            .find(|&i| !state.deferreds[i].is(winner))
+            .find(|&i| state.deferreds[i].as_ptr() != winner.as_ptr())
             .map(|i| (i, state.deferreds[i].bind(py).clone()));
-        (loser, Some((*won, output.clone_ref(py))))
+        (loser, Some((*won, output.bind(py).clone())))
     });
     match (loser, winner) {
         (Some((i, deferred)), _) => {
@@ -616,7 +623,7 @@ pub(super) fn cancel_losers<'py>(
         }
         (None, Some(winner)) => {
             let pair = winner.into_pyobject(py)?;
-            fire(&race, Outcome::Value(pair.into_any().unbind()))
+            fire(&race, Outcome::Value(pair.into_any().hold()))
         }
         (None, None) => Ok(Next::Done),
     }

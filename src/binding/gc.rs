@@ -9,6 +9,7 @@ use std::cell::{Cell, RefCell};
 use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
 
+use super::ffi::Held;
 use super::generator::TaskRemains;
 use super::outcome::{Chain, Link, Outcome};
 
@@ -18,12 +19,24 @@ pub(super) trait Traverse {
     fn traverse(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError>;
 }
 
+impl<T> Traverse for Held<T> {
+    fn traverse(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(self.as_py())
+    }
+}
+
+impl<T: Traverse> Traverse for Option<T> {
+    fn traverse(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.as_ref().map_or(Ok(()), |some| some.traverse(visit))
+    }
+}
+
 impl Traverse for Outcome {
     fn traverse(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         match self {
             Outcome::Empty | Outcome::Taken => Ok(()),
-            Outcome::Value(object) | Outcome::Failure(object) => visit.call(object),
-            Outcome::Deferred(deferred) => visit.call(deferred),
+            Outcome::Value(object) | Outcome::Failure(object) => object.traverse(visit),
+            Outcome::Deferred(deferred) => deferred.traverse(visit),
         }
     }
 }
@@ -38,7 +51,7 @@ impl Traverse for Link {
                 pair.0.traverse(visit)?;
                 pair.1.traverse(visit)
             }
-            Link::Continue(deferred) => visit.call(deferred),
+            Link::Continue(deferred) => deferred.traverse(visit),
             Link::Deliver(waiter, _) => waiter.traverse(visit),
         }
     }
@@ -50,8 +63,10 @@ impl Traverse for Chain {
         for link in self.links().iter() {
             link.traverse(visit)?;
         }
-        visit.call(self.canceller())?;
-        visit.call(self.chained_to())
+        if let Some(canceller) = self.canceller() {
+            canceller.traverse(visit)?;
+        }
+        self.chained_to().map_or(Ok(()), |other| other.traverse(visit))
     }
 }
 

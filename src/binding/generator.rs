@@ -5,20 +5,18 @@ use std::cell::Cell;
 use pyo3::exceptions::{PyAssertionError, PyException, PyStopIteration, PyTypeError};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple, PyType};
 use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple, PyType};
 use pyo3::{PyTraverseError, create_exception, intern};
 
 use super::cell::Shared;
 use super::deferred::{self, Deferred};
 use super::failure;
-use super::ffi::{self, Sent};
+use super::ffi::{self, Held, Hold, Sent};
 use super::foreign;
 use super::gc::{self, Remains, Traverse};
 use super::names;
-use super::outcome::{
-    self, Chain, Link, Outcome, Raised, as_deferred, classify, into_object,
-};
+use super::outcome::{self, Chain, Link, Outcome, Raised, as_deferred, classify, into_object};
 use super::report;
 use super::run::{self, Later, Next, Stack, Waiter, Work};
 
@@ -52,13 +50,13 @@ pub(super) struct Task {
 #[derive(Default)]
 struct State {
     /// None when it has ended.
-    generator: Option<Py<PyAny>>,
+    generator: Option<Held<PyAny>>,
     /// The context that it runs in.
-    context: Option<Py<PyAny>>,
+    context: Option<Held<PyAny>>,
     /// What to fire when it ends. None only in a task that is being taken apart.
-    deferred: Option<Py<Deferred>>,
+    deferred: Option<Held<Deferred>>,
     /// What it waited for last.
-    waiting_on: Option<Py<Deferred>>,
+    waiting_on: Option<Held<Deferred>>,
     /// Whether it looks on while the Deferred that it has yielded is run.
     looking: bool,
     /// What that Deferred came to.
@@ -67,10 +65,10 @@ struct State {
 
 impl State {
     fn traverse(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.generator)?;
-        visit.call(&self.context)?;
-        visit.call(&self.deferred)?;
-        visit.call(&self.waiting_on)?;
+        self.generator.traverse(visit)?;
+        self.context.traverse(visit)?;
+        self.deferred.traverse(visit)?;
+        self.waiting_on.traverse(visit)?;
         self.seen.as_ref().map_or(Ok(()), |seen| seen.traverse(visit))
     }
 }
@@ -112,14 +110,14 @@ impl Task {
 /// A task as a callback, for Deferreds that insist on being given one.
 #[pyclass(name = "_TaskCallback", module = "deferrous", frozen)]
 struct TaskCallback {
-    task: Py<Task>,
+    task: Held<Task>,
 }
 
 #[pymethods]
 impl TaskCallback {
     fn __call__(slf: &Bound<'_, Self>, result: Bound<'_, PyAny>) -> PyResult<()> {
         let task = slf.get().task.bind(slf.py()).clone();
-        let outcome = classify(result)?;
+        let outcome = classify(&result)?;
         match see(&task, outcome) {
             None => Ok(()),
             Some(outcome) => run::run(Work::Resume(task, outcome)),
@@ -127,7 +125,7 @@ impl TaskCallback {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.task)
+        self.task.traverse(visit)
     }
 }
 
@@ -149,16 +147,16 @@ fn prepare<'py>(
     let context = ffi::copy_context(py)?;
     let deferred = ffi::new_deferred(py, Chain::new(None))?;
     let state = State {
-        generator: Some(generator.unbind()),
-        context: Some(context.unbind()),
-        deferred: Some(deferred.clone().unbind()),
+        generator: Some(generator.hold()),
+        context: Some(context.hold()),
+        deferred: Some(deferred.clone().hold()),
         ..State::default()
     };
     let task = Bound::new(py, Task { state: Shared::new(state) })?;
     if ffi::debugging(&deferred)? {
         report::remember_creator(&deferred)?;
     }
-    let canceller = task.as_any().clone().unbind();
+    let canceller = task.as_any().clone().hold();
     let before = deferred.get().chain(py, |chain| chain.replace_canceller(Some(canceller)));
     drop(before);
     Ok((task, deferred))
@@ -318,7 +316,7 @@ pub(super) fn resume<'py>(
             Sent::Yielded(object) => object,
             Sent::Returned(object) => {
                 drop((generator, context));
-                return finish(&task, classify(object));
+                return finish(&task, classify(&object));
             }
             Sent::Raised(raised) => {
                 drop((generator, context));
@@ -345,7 +343,7 @@ pub(super) fn resume<'py>(
                     let adopted = names::ADOPT.get(py)?.call1((object,))?;
                     return wait(task, adopted.cast_into()?, stack);
                 }
-                Yielded::Value => match classify(object) {
+                Yielded::Value => match classify(&object) {
                     Ok(outcome) => outcome,
                     Err(error) => outcome::failed(ffi::into_raised(py)(error), false)?,
                 },
@@ -417,7 +415,7 @@ pub(super) fn wait<'py>(
     let add_both = intern!(py, "addBoth");
     if deferred::overrides(&deferred, add_both) {
         task.get().with(py, |state| state.looking = true);
-        let callback = TaskCallback { task: task.clone().unbind() };
+        let callback = TaskCallback { task: task.clone().hold() };
         let added = deferred.call_method1(add_both, (callback,));
         if let Err(error) = added {
             task.get().with(py, |state| state.looking = false);
@@ -440,7 +438,7 @@ pub(super) fn wait<'py>(
 }
 
 fn set_waiting_on(task: &Bound<'_, Task>, deferred: Bound<'_, Deferred>) {
-    let deferred = deferred.unbind();
+    let deferred = deferred.hold();
     let before = task.get().with(task.py(), |state| state.waiting_on.replace(deferred));
     drop(before);
 }
@@ -501,7 +499,7 @@ fn ended_by<'py>(task: &Bound<'py, Task>, raised: Raised<'py>) -> PyResult<Next<
         let value = raised.getattr(intern!(py, "value"))?;
         drop(raised);
         warned?;
-        return finish(task, classify(value));
+        return finish(task, classify(&value));
     }
     let deferred = task.get().with(py, |state| state.deferred.as_ref().map(|it| it.clone_ref(py)));
     let capture_vars = match deferred {
@@ -538,7 +536,7 @@ fn begin_cancel<'py>(task: &Bound<'py, Task>, deferred: &Bound<'py, Deferred>) -
     let reason = failure::of_new(_InternalInlineCallbacksCancelledError::new_err(()), py)?;
     let waiter = Waiter::new(task);
     deferred.get().chain(py, |chain| chain.add_front(Link::Deliver(waiter, CANCEL)));
-    deferred::begin_fire(deferred, Outcome::Failure(reason.unbind()))
+    deferred::begin_fire(deferred, Outcome::Failure(reason.hold()))
 }
 
 /// Ask a task to end, as the canceller of its Deferred.
@@ -560,17 +558,17 @@ fn cancel<'py>(
     stack: &mut Stack<'py>,
 ) -> PyResult<Next<'py>> {
     let py = task.py();
-    let deferred = ffi::new_deferred(py, Chain::new(Some(task.as_any().clone().unbind())))?;
+    let deferred = ffi::new_deferred(py, Chain::new(Some(task.as_any().clone().hold())))?;
     if ffi::debugging(&deferred)? {
         report::remember_creator(&deferred)?;
     }
-    let next = deferred.clone().unbind();
+    let next = deferred.clone().hold();
     let (before, waiting_on) = task.get().with(py, |state| {
         let waiting_on = state.waiting_on.as_ref().map(|it| it.bind(py).clone());
         (state.deferred.replace(next), waiting_on)
     });
     drop(before);
-    stack.push(Later::Settle(giver, Outcome::Deferred(deferred.unbind())));
+    stack.push(Later::Settle(giver, Outcome::Deferred(deferred.hold())));
     match waiting_on {
         Some(waiting_on) => Ok(Next::Do(Work::Cancel(waiting_on))),
         // A generator that cancels itself before it has waited for anything.

@@ -18,18 +18,18 @@ mod _deferrous {
     #[pymodule_export]
     use super::super::failure::{FailureBase, NoCurrentExceptionError, failure_count};
     #[pymodule_export]
-    use super::super::functions::{execute, fail, failthru, maybe_deferred, passthru, succeed};
-    #[pymodule_export]
     use super::super::fifo::Fifo;
+    #[pymodule_export]
+    use super::super::functions::{execute, fail, failthru, maybe_deferred, passthru, succeed};
     #[pymodule_export]
     use super::super::gather::{DeferredList, gather_results, parse_results, race};
     #[pymodule_export]
-    use super::super::sync::{
-        DeferredLock, DeferredQueue, DeferredSemaphore, Primitive, QueueOverflow, QueueUnderflow,
-    };
-    #[pymodule_export]
     use super::super::generator::{
         _InternalInlineCallbacksCancelledError, NotACoroutineError, ensure_deferred, start,
+    };
+    #[pymodule_export]
+    use super::super::sync::{
+        DeferredLock, DeferredQueue, DeferredSemaphore, Primitive, QueueOverflow, QueueUnderflow,
     };
 
     /// Say in which module's namespace `DebugInfo` is to be looked up.
@@ -41,7 +41,7 @@ mod _deferrous {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let py = module.py();
-        ffi::fill_slots(py);
+        ffi::fill_slots(py)?;
         module.add("_DEFERRED_SUBCLASSES", deferred::subclasses(py)?)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }

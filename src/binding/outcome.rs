@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 
 use super::deferred::{self, Deferred};
 use super::failure;
+use super::ffi::{Held, Hold};
 use super::foreign;
 use crate::core;
 
@@ -12,14 +13,14 @@ use crate::core;
 pub(super) struct Objects;
 
 impl core::Kinds for Objects {
-    type Value = Py<PyAny>;
+    type Value = Held<PyAny>;
     /// An instance of `Failure`, or something that passes for one.
-    type Failure = Py<PyAny>;
+    type Failure = Held<PyAny>;
     type Callback = super::callback::Callback;
-    type Deferred = Py<Deferred>;
+    type Deferred = Held<Deferred>;
     type Waiter = super::run::Waiter;
     /// A callable, or the [`Task`](super::generator::Task) whose generator is to be cancelled.
-    type Canceller = Py<PyAny>;
+    type Canceller = Held<PyAny>;
 }
 
 pub(super) type Chain = core::Chain<Objects>;
@@ -35,17 +36,17 @@ pub(super) type Raised<'py> = Bound<'py, PyBaseException>;
 ///
 /// What the object's own `__class__` raises when it is asked.
 #[inline]
-pub(super) fn classify(object: Bound<'_, PyAny>) -> PyResult<Outcome> {
+pub(super) fn classify(object: &Bound<'_, PyAny>) -> PyResult<Outcome> {
     if object.is_none() {
-        Ok(Outcome::Value(object.unbind()))
-    } else if let Some(deferred) = as_deferred(&object) {
-        Ok(Outcome::Deferred(deferred.clone().unbind()))
-    } else if failure::is_failure(&object)? {
-        Ok(Outcome::Failure(object.unbind()))
-    } else if let Some(failure) = foreign::adopt_failure(&object)? {
-        Ok(Outcome::Failure(failure.unbind()))
+        Ok(Outcome::Value(object.clone().hold()))
+    } else if let Some(deferred) = as_deferred(object) {
+        Ok(Outcome::Deferred(deferred.clone().hold()))
+    } else if failure::is_failure(object)? {
+        Ok(Outcome::Failure(object.clone().hold()))
+    } else if let Some(failure) = foreign::adopt_failure(object)? {
+        Ok(Outcome::Failure(failure.hold()))
     } else {
-        Ok(Outcome::Value(object.unbind()))
+        Ok(Outcome::Value(object.clone().hold()))
     }
 }
 
@@ -56,9 +57,9 @@ pub(super) fn classify(object: Bound<'_, PyAny>) -> PyResult<Outcome> {
 ///
 /// As [`classify`].
 #[inline]
-pub(super) fn classify_returned(object: Bound<'_, PyAny>) -> PyResult<Outcome> {
-    match foreign::adopt(&object)? {
-        Some(deferred) => Ok(Outcome::Deferred(deferred.unbind())),
+pub(super) fn classify_returned(object: &Bound<'_, PyAny>) -> PyResult<Outcome> {
+    match foreign::adopt(object)? {
+        Some(deferred) => Ok(Outcome::Deferred(deferred.hold())),
         None => classify(object),
     }
 }
@@ -108,5 +109,5 @@ pub(super) fn into_object(py: Python<'_>, outcome: Outcome) -> Bound<'_, PyAny> 
 /// Only where memory has run out, or where a program has replaced `Failure.__init__` by something
 /// that raises.
 pub(super) fn failed(raised: Raised<'_>, capture_vars: bool) -> PyResult<Outcome> {
-    Ok(Outcome::Failure(failure::from_raised(raised, capture_vars)?.unbind()))
+    Ok(Outcome::Failure(failure::from_raised(raised, capture_vars)?.hold()))
 }

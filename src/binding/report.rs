@@ -69,7 +69,9 @@ pub(super) fn remember_invoker(deferred: &Bound<'_, Deferred>) -> PyResult<()> {
 }
 
 /// Who made and first fired the Deferred, as text.
-pub(super) fn debug_tracebacks<'py>(deferred: &Bound<'py, Deferred>) -> PyResult<Bound<'py, PyAny>> {
+pub(super) fn debug_tracebacks<'py>(
+    deferred: &Bound<'py, Deferred>,
+) -> PyResult<Bound<'py, PyAny>> {
     ensure_debug_info(deferred)?.call_method0(intern!(deferred.py(), "_getDebugTracebacks"))
 }
 
@@ -86,7 +88,7 @@ pub(super) fn rests_on_failure(deferred: &Bound<'_, Deferred>) -> PyResult<()> {
         // From now on the DebugInfo answers for it.
         chain.mark_handled();
         match chain.outcome() {
-            Outcome::Failure(failure) => Some(failure.clone_ref(py)),
+            Outcome::Failure(failure) => Some(failure.bind(py).clone()),
             _ => None,
         }
     });

@@ -15,8 +15,9 @@ use pyo3::{PyTraverseError, intern};
 use super::awaiting::{self, Awaiting};
 use super::callback::Callback;
 use super::deferred::{self, CancelledError, Deferred};
-use super::ffi;
+use super::ffi::{self, Held, Hold};
 use super::gather::{self, DeferredList, Race};
+use super::gc::Traverse;
 use super::generator::{self, Task};
 use super::names;
 use super::outcome::{self, Link, Outcome, classify_returned, into_object, share};
@@ -80,7 +81,7 @@ pub(super) type Stack<'py> = Vec<Later<'py>>;
 /// Something that waits in a chain without being a callback.
 ///
 /// One of a few classes of ours; in one word, to keep links small.
-pub(super) struct Waiter(Py<PyAny>);
+pub(super) struct Waiter(Held<PyAny>);
 
 /// The place of a Deferred that is to be fired with the outcome.
 pub(super) const FIRE: u32 = u32::MAX;
@@ -89,12 +90,7 @@ impl Waiter {
     /// Let this wait.
     #[inline]
     pub(super) fn new<T>(waiter: &Bound<'_, T>) -> Self {
-        Self(waiter.as_any().clone().unbind())
-    }
-
-    /// Show what is held to the garbage collector.
-    pub(super) fn traverse(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.0)
+        Self(waiter.as_any().clone().hold())
     }
 
     /// Let it have an outcome. What it does with it is part of the run of `giver`.
@@ -127,6 +123,12 @@ impl Waiter {
             Err(other) => other.into_inner(),
         };
         awaiting::deliver(waiter.cast_into::<Awaiting>()?, giver, outcome, stack)
+    }
+}
+
+impl Traverse for Waiter {
+    fn traverse(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.0.traverse(visit)
     }
 }
 
@@ -186,9 +188,7 @@ fn perform<'py>(work: Work<'py>, stack: &mut Stack<'py>) -> PyResult<Next<'py>> 
                 return cancel_here(deferred, stack);
             }
             match deferred.cast_into::<DeferredList>() {
-                Ok(list) if gather::cancels_plainly(&list) => {
-                    gather::cancel_list(list, 0, stack)
-                }
+                Ok(list) if gather::cancels_plainly(&list) => gather::cancel_list(list, 0, stack),
                 Ok(list) => list.call_method0(cancel).map(|_| Next::Done),
                 Err(other) => other.into_inner().call_method0(cancel).map(|_| Next::Done),
             }
@@ -235,7 +235,7 @@ fn enter<'py>(deferred: Bound<'py, Deferred>, stack: &mut Stack<'py>) -> PyResul
 enum Step {
     Call(Callback, Option<Callback>, Outcome),
     Deliver(Waiter, u32, Outcome),
-    Continue(Py<Deferred>, Outcome),
+    Continue(Held<Deferred>, Outcome),
     Skip(Link),
     Pass(Link, Outcome),
     /// No link is left, and the outcome is a failure or not.
@@ -263,10 +263,7 @@ fn step(deferred: &Bound<'_, Deferred>) -> Step {
 }
 
 /// Run the links of a Deferred until none is left, or something else has to be done first.
-fn links<'py>(
-    mut deferred: Bound<'py, Deferred>,
-    stack: &mut Stack<'py>,
-) -> PyResult<Next<'py>> {
+fn links<'py>(mut deferred: Bound<'py, Deferred>, stack: &mut Stack<'py>) -> PyResult<Next<'py>> {
     let py = deferred.py();
     loop {
         match step(&deferred) {
@@ -331,7 +328,7 @@ fn call<'py>(
             {
                 return failed(deferred, error);
             }
-            classify_returned(result).or_else(|error| failed(deferred, error))
+            classify_returned(&result).or_else(|error| failed(deferred, error))
         }
         Err(raised) => outcome::failed(raised, ffi::debugging(deferred)?),
     }
@@ -367,10 +364,7 @@ fn settle_with_error<'py>(deferred: Bound<'py, Deferred>, error: PyErr) -> PyRes
 
 /// Take up how a link ended. None if the links can go on.
 #[inline]
-fn take_up<'py>(
-    deferred: &Bound<'py, Deferred>,
-    outcome: Outcome,
-) -> PyResult<Option<Next<'py>>> {
+fn take_up<'py>(deferred: &Bound<'py, Deferred>, outcome: Outcome) -> PyResult<Option<Next<'py>>> {
     let py = deferred.py();
     let other = match &outcome {
         Outcome::Deferred(other) => Some(other.bind(py).clone()),
@@ -403,7 +397,7 @@ fn chain_to<'py>(
     if pauses_itself {
         deferred.call_method0(pause)?;
     }
-    let waits_for = other.clone().unbind();
+    let waits_for = other.clone().hold();
     let before = deferred.get().chain(py, |chain| {
         if pauses_itself {
             chain.replace_chained_to(Some(waits_for))
@@ -412,17 +406,14 @@ fn chain_to<'py>(
         }
     });
     drop(before);
-    let waiting = deferred.clone().unbind();
+    let waiting = deferred.clone().hold();
     other.get().chain(py, |chain| chain.add(Link::Continue(waiting)));
     report::forget(deferred)?;
     Ok(Some(Next::Done))
 }
 
 /// Do what cancelling a Deferred comes to.
-fn cancel_here<'py>(
-    deferred: Bound<'py, Deferred>,
-    stack: &mut Stack<'py>,
-) -> PyResult<Next<'py>> {
+fn cancel_here<'py>(deferred: Bound<'py, Deferred>, stack: &mut Stack<'py>) -> PyResult<Next<'py>> {
     enum Do<'py> {
         Ask(Bound<'py, PyAny>),
         Fail,
@@ -512,9 +503,7 @@ fn fail_cancelled(deferred: Bound<'_, Deferred>) -> PyResult<Next<'_>> {
 }
 
 /// The links of a Deferred as Twisted shows them: pairs of (callable, args, kwargs).
-pub(super) fn describe_links<'py>(
-    deferred: &Bound<'py, Deferred>,
-) -> PyResult<Bound<'py, PyList>> {
+pub(super) fn describe_links<'py>(deferred: &Bound<'py, Deferred>) -> PyResult<Bound<'py, PyList>> {
     enum Described<'py> {
         Pair(Option<Callback>, Option<Callback>),
         Waiter(Bound<'py, PyAny>),
@@ -530,9 +519,7 @@ pub(super) fn describe_links<'py>(
                 Link::Either(callback) => {
                     Described::Pair(Some(callback.share(py)), Some(callback.share(py)))
                 }
-                Link::Both(pair) => {
-                    Described::Pair(Some(pair.0.share(py)), Some(pair.1.share(py)))
-                }
+                Link::Both(pair) => Described::Pair(Some(pair.0.share(py)), Some(pair.1.share(py))),
                 Link::Continue(other) => Described::Waiter(other.bind(py).as_any().clone()),
                 Link::Deliver(waiter, _) => Described::Waiter(waiter.0.bind(py).clone()),
             })
@@ -548,10 +535,9 @@ pub(super) fn describe_links<'py>(
             }
         };
         let pair = match link {
-            Described::Pair(callback, errback) => (
-                half(callback, intern!(py, "passthru"))?,
-                half(errback, intern!(py, "_failthru"))?,
-            ),
+            Described::Pair(callback, errback) => {
+                (half(callback, intern!(py, "passthru"))?, half(errback, intern!(py, "_failthru"))?)
+            }
             Described::Waiter(waiter) => {
                 let triple = (py.None(), (waiter,), PyDict::new(py)).into_pyobject(py)?;
                 (triple.clone(), triple)

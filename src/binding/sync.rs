@@ -8,9 +8,10 @@ use pyo3::{PyTraverseError, create_exception, intern};
 
 use super::cell::Shared;
 use super::deferred::{self, Deferred};
-use super::ffi;
+use super::ffi::{self, Held, Hold};
 use super::fifo::Fifo;
 use super::functions::{made, maybe_deferred, succeed};
+use super::gc::Traverse;
 use super::outcome::{Chain, Link, Outcome, as_deferred, classify};
 use super::run::{self, Later, Next, Stack, Waiter, Work};
 
@@ -47,7 +48,7 @@ pub(super) struct Primitive {
 #[derive(Default)]
 struct PrimitiveState {
     /// Those that wait to acquire it. Made when first needed.
-    waiting: Option<Py<Fifo>>,
+    waiting: Option<Held<Fifo>>,
     locked: bool,
     tokens: i64,
     limit: i64,
@@ -63,29 +64,27 @@ impl Primitive {
     }
 
     fn line<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Fifo>> {
-        line(py, |made| {
-            self.with(py, |state| kept(py, &mut state.waiting, made))
-        })
+        line(py, |made| self.with(py, |state| kept(py, &mut state.waiting, made)))
     }
 }
 
 /// The list in a slot. `kept` gives what is there, after putting in what it is given.
 fn line<'py>(
     py: Python<'py>,
-    kept: impl Fn(Option<Py<Fifo>>) -> Option<Bound<'py, Fifo>>,
+    kept: impl Fn(Option<Held<Fifo>>) -> Option<Bound<'py, Fifo>>,
 ) -> PyResult<Bound<'py, Fifo>> {
     if let Some(line) = kept(None) {
         return Ok(line);
     }
     let made = Fifo::empty(py)?;
-    kept(Some(made.clone().unbind()));
+    kept(Some(made.clone().hold()));
     Ok(made)
 }
 
 fn kept<'py>(
     py: Python<'py>,
-    slot: &mut Option<Py<Fifo>>,
-    made: Option<Py<Fifo>>,
+    slot: &mut Option<Held<Fifo>>,
+    made: Option<Held<Fifo>>,
 ) -> Option<Bound<'py, Fifo>> {
     if slot.is_none() {
         *slot = made;
@@ -122,7 +121,7 @@ fn fire_first<'py>(
     let callback = intern!(py, "callback");
     match as_deferred(&first) {
         Some(deferred) if !deferred::overrides(deferred, callback) => {
-            let fired = deferred::begin_fire(deferred, classify(result)?)?;
+            let fired = deferred::begin_fire(deferred, classify(&result)?)?;
             Ok(fired.then(|| Work::Run(deferred.clone())))
         }
         _ => {
@@ -137,7 +136,7 @@ fn waiting_in<'py>(
     line: &Bound<'py, Fifo>,
     canceller: Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, Deferred>> {
-    let deferred = made(ffi::new_deferred(line.py(), Chain::new(Some(canceller.unbind())))?)?;
+    let deferred = made(ffi::new_deferred(line.py(), Chain::new(Some(canceller.hold())))?)?;
     line.get().push_back(deferred.as_any().clone());
     Ok(deferred)
 }
@@ -182,7 +181,7 @@ impl Primitive {
 
     #[setter]
     fn set_waiting<'py>(slf: &Bound<'py, Self>, waiting: &Bound<'py, PyAny>) -> PyResult<()> {
-        let line = as_line(waiting)?.unbind();
+        let line = as_line(waiting)?.hold();
         let before = slf.get().with(slf.py(), |state| state.waiting.replace(line));
         drop(before);
         Ok(())
@@ -205,7 +204,7 @@ impl Primitive {
     ///
     /// If the function returns a Deferred or a coroutine, it is released when that is done.
     /// Returns a Deferred for what the function comes to.
-    #[pyo3(signature = (f, /, *args, **kwargs))]
+    #[pyo3(signature = (f, *args, **kwargs))]
     fn run<'py>(
         slf: &Bound<'py, Self>,
         f: Bound<'py, PyAny>,
@@ -214,10 +213,10 @@ impl Primitive {
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         let locked = Locked {
-            primitive: slf.clone().unbind(),
-            function: f.unbind(),
-            args: args.unbind(),
-            kwargs: kwargs.map(Bound::unbind),
+            primitive: slf.clone().hold(),
+            function: f.hold(),
+            args: args.hold(),
+            kwargs: kwargs.map(Hold::hold),
         };
         let locked = Bound::new(py, locked)?;
         let acquired = if overrides_any(slf, intern!(py, "acquire")) {
@@ -265,7 +264,7 @@ impl Primitive {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.state.during_gc().waiting)
+        self.state.during_gc().waiting.traverse(visit)
     }
 
     fn __clear__(slf: &Bound<'_, Self>) {
@@ -355,10 +354,10 @@ const RELEASE: u32 = 1;
 /// A call that needs something to be acquired.
 #[pyclass(name = "_Locked", module = "deferrous", frozen)]
 pub(super) struct Locked {
-    primitive: Py<Primitive>,
-    function: Py<PyAny>,
-    args: Py<PyTuple>,
-    kwargs: Option<Py<PyDict>>,
+    primitive: Held<Primitive>,
+    function: Held<PyAny>,
+    args: Held<PyTuple>,
+    kwargs: Option<Held<PyDict>>,
 }
 
 impl Locked {
@@ -381,10 +380,10 @@ impl Locked {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.primitive)?;
-        visit.call(&self.function)?;
-        visit.call(&self.args)?;
-        visit.call(&self.kwargs)
+        self.primitive.traverse(visit)?;
+        self.function.traverse(visit)?;
+        self.args.traverse(visit)?;
+        self.kwargs.traverse(visit)
     }
 }
 
@@ -424,7 +423,7 @@ pub(super) fn deliver<'py>(
             stack.push(Later::Settle(giver.clone(), Outcome::Taken));
             let release = primitive.getattr(intern!(py, "_releaseAndReturn"))?;
             let chained = result.call_method1(intern!(py, "addBoth"), (release,))?;
-            let outcome = classify(chained)?;
+            let outcome = classify(&chained)?;
             stack.pop();
             stack.push(Later::Settle(giver, outcome));
             return Ok(Next::Done);
@@ -435,7 +434,7 @@ pub(super) fn deliver<'py>(
         chain.add(Link::Deliver(waiter, RELEASE));
         chain.is_runnable()
     });
-    stack.push(Later::Settle(giver, Outcome::Deferred(deferred.clone().unbind())));
+    stack.push(Later::Settle(giver, Outcome::Deferred(deferred.clone().hold())));
     Ok(if runnable { Next::Do(Work::Run(deferred)) } else { Next::Done })
 }
 
@@ -541,10 +540,10 @@ pub(super) struct DeferredQueue {
 
 #[derive(Default)]
 struct QueueState {
-    waiting: Option<Py<Fifo>>,
-    pending: Option<Py<Fifo>>,
-    size: Option<Py<PyAny>>,
-    backlog: Option<Py<PyAny>>,
+    waiting: Option<Held<Fifo>>,
+    pending: Option<Held<Fifo>>,
+    size: Option<Held<PyAny>>,
+    backlog: Option<Held<PyAny>>,
 }
 
 impl DeferredQueue {
@@ -580,7 +579,12 @@ impl DeferredQueue {
     }
 
     #[pyo3(signature = (size=None, backlog=None))]
-    fn __init__(slf: &Bound<'_, Self>, size: Option<Py<PyAny>>, backlog: Option<Py<PyAny>>) {
+    fn __init__(
+        slf: &Bound<'_, Self>,
+        size: Option<Bound<'_, PyAny>>,
+        backlog: Option<Bound<'_, PyAny>>,
+    ) {
+        let (size, backlog) = (size.map(Hold::hold), backlog.map(Hold::hold));
         let state = QueueState { size, backlog, ..QueueState::default() };
         let before = slf.get().with(slf.py(), |current| std::mem::replace(current, state));
         drop(before);
@@ -640,7 +644,7 @@ impl DeferredQueue {
 
     #[setter]
     fn set_waiting<'py>(slf: &Bound<'py, Self>, waiting: &Bound<'py, PyAny>) -> PyResult<()> {
-        let line = as_line(waiting)?.unbind();
+        let line = as_line(waiting)?.hold();
         let before = slf.get().with(slf.py(), |state| state.waiting.replace(line));
         drop(before);
         Ok(())
@@ -654,7 +658,7 @@ impl DeferredQueue {
 
     #[setter]
     fn set_pending<'py>(slf: &Bound<'py, Self>, pending: &Bound<'py, PyAny>) -> PyResult<()> {
-        let line = as_line(pending)?.unbind();
+        let line = as_line(pending)?.hold();
         let before = slf.get().with(slf.py(), |state| state.pending.replace(line));
         drop(before);
         Ok(())
@@ -668,7 +672,8 @@ impl DeferredQueue {
     }
 
     #[setter]
-    fn set_size(slf: &Bound<'_, Self>, size: Option<Py<PyAny>>) {
+    fn set_size(slf: &Bound<'_, Self>, size: Option<Bound<'_, PyAny>>) {
+        let size = size.map(Hold::hold);
         let before = slf.get().with(slf.py(), |state| std::mem::replace(&mut state.size, size));
         drop(before);
     }
@@ -681,7 +686,8 @@ impl DeferredQueue {
     }
 
     #[setter]
-    fn set_backlog(slf: &Bound<'_, Self>, backlog: Option<Py<PyAny>>) {
+    fn set_backlog(slf: &Bound<'_, Self>, backlog: Option<Bound<'_, PyAny>>) {
+        let backlog = backlog.map(Hold::hold);
         let before =
             slf.get().with(slf.py(), |state| std::mem::replace(&mut state.backlog, backlog));
         drop(before);
@@ -689,10 +695,10 @@ impl DeferredQueue {
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         let state = self.state.during_gc();
-        visit.call(&state.waiting)?;
-        visit.call(&state.pending)?;
-        visit.call(&state.size)?;
-        visit.call(&state.backlog)
+        state.waiting.traverse(visit)?;
+        state.pending.traverse(visit)?;
+        state.size.traverse(visit)?;
+        state.backlog.traverse(visit)
     }
 
     fn __clear__(slf: &Bound<'_, Self>) {

@@ -205,11 +205,7 @@ impl<K: Kinds + ?Sized> Chain<K> {
             Link::OnFailure(callback) if failed => (callback, None),
             Link::Both(pair) => {
                 let (on_value, on_failure) = *pair;
-                if failed {
-                    (on_failure, Some(on_value))
-                } else {
-                    (on_value, Some(on_failure))
-                }
+                if failed { (on_failure, Some(on_value)) } else { (on_value, Some(on_failure)) }
             }
             Link::OnValue(_) | Link::OnFailure(_) => {
                 if matches!(self.outcome, Slot::Deferred(_)) {
@@ -225,11 +221,7 @@ impl<K: Kinds + ?Sized> Chain<K> {
             }
         };
         self.running = true;
-        Turn::Call {
-            callback,
-            spare,
-            outcome: &self.outcome,
-        }
+        Turn::Call { callback, spare, outcome: &self.outcome }
     }
 
     /// How a call or a delivery ended. Returns the outcome before it.

@@ -36,10 +36,7 @@ pub struct Links<K: Kinds + ?Sized> {
 
 impl<K: Kinds + ?Sized> Default for Links<K> {
     fn default() -> Self {
-        Self {
-            first: None,
-            rest: None,
-        }
+        Self { first: None, rest: None }
     }
 }
 
@@ -86,8 +83,6 @@ impl<K: Kinds + ?Sized> Links<K> {
 
     /// The links in order.
     pub fn iter(&self) -> impl Iterator<Item = &Link<K>> {
-        self.first
-            .iter()
-            .chain(self.rest.iter().flat_map(|rest| rest.iter()))
+        self.first.iter().chain(self.rest.iter().flat_map(|rest| rest.iter()))
     }
 }

@@ -186,6 +186,9 @@ class Generator:
         steps = []
         for _ in range(3 + self.below(self.max_steps - 3)):
             steps.append(self.act(0))
+            made = steps[-1][0]
+            if made in ("dlist", "gather", "race", "gen") and self.below(4) == 3:
+                steps.append(("cancel", LATEST))
         return tuple(steps)
 
     # -- acts

@@ -1,0 +1,242 @@
+"""The documentation: its examples run, its reference has every name, its links lead somewhere."""
+
+import html.parser
+import importlib
+import importlib.util
+import inspect
+import pathlib
+import re
+import subprocess
+import sys
+import urllib.parse
+
+import pytest
+
+pytestmark = pytest.mark.deferrous_only
+
+ROOT = pathlib.Path(__file__).parents[1]
+RUNNER = ROOT / "tests/run_document.py"
+
+#: The public modules, and the pages of the reference that they are on.
+MODULES = {
+    "deferrous": "deferrous",
+    "deferrous.failure": "failure",
+    "deferrous.testing": "testing",
+    "deferrous.twisted": "twisted",
+}
+
+PAGES = sorted(
+    path.relative_to(ROOT).as_posix()
+    for path in [ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/**/*.md")]
+)
+
+#: What the examples of a page print, where the page says so.
+PRINTED = {"README.md": "Hello, Dave!\nHello, nobody!\n"}
+
+#: The languages of blocks. The first is run; the others are no Python.
+LANGUAGES = ("python", "console", "ini", "sh", "text", "toml")
+
+
+def public_objects():
+    """Yield every public module, name, and public member of a class: its name and the object."""
+    for module_name in MODULES:
+        module = importlib.import_module(module_name)
+        yield f"{module_name}:", module
+        for name in module.__all__:
+            obj = getattr(module, name)
+            yield f"{module_name}:{name}", obj
+            if not isinstance(obj, type):
+                continue
+            for cls in obj.__mro__:
+                if not is_ours(cls):
+                    continue
+                for member, value in vars(cls).items():
+                    if not member.startswith("_"):
+                        yield f"{module_name}:{name}.{member}", value
+
+
+def is_ours(cls):
+    # Inside Twisted's tests, ours say that they are Twisted's.
+    return cls.__module__.partition(".")[0] in ("deferrous", "twisted")
+
+
+OBJECTS = dict(public_objects())
+
+
+def docstring(obj):
+    """Return an object's own docstring, not one that it inherits or has from its class."""
+    if isinstance(obj, (classmethod, staticmethod)):
+        obj = obj.__func__
+    if isinstance(obj, type):
+        return vars(obj).get("__doc__") or ""
+    if inspect.isroutine(obj) or inspect.ismodule(obj) or inspect.isdatadescriptor(obj):
+        return obj.__doc__ or ""
+    return None
+
+
+# --------------------------------------------------------------------------------------
+# The examples.
+
+
+def run(document, **options):
+    pytest.importorskip("sybil")
+    return subprocess.run(
+        [sys.executable, "-W", "error", str(RUNNER), document],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=120,
+        **options,
+    )
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_examples_of_page(page, tmp_path):
+    done = run(page, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Unhandled error" not in done.stderr
+    assert done.stdout == PRINTED.get(page, done.stdout)
+
+
+@pytest.mark.parametrize(
+    "name", sorted(name for name, obj in OBJECTS.items() if "```" in (docstring(obj) or ""))
+)
+def test_examples_of_docstring(name, tmp_path):
+    done = run(name, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Unhandled error" not in done.stderr
+
+
+FENCE = re.compile(r"^[ \t]*```([^\n]*)\n(.*?)^[ \t]*```[ \t]*$", re.DOTALL | re.MULTILINE)
+
+
+def texts():
+    yield from ((page, (ROOT / page).read_text(encoding="utf-8")) for page in PAGES)
+    for name, obj in OBJECTS.items():
+        if docstring(obj):
+            yield name, inspect.cleandoc(docstring(obj))
+
+
+@pytest.mark.parametrize("name, text", [pytest.param(*each, id=each[0]) for each in texts()])
+def test_all_code_is_marked_as_what_it_is(name, text):
+    """No example escapes being run by not being in a block of its language."""
+    for language, _ in FENCE.findall(text):
+        assert language in LANGUAGES
+    outside = FENCE.sub("", text)
+    assert "```" not in outside
+    assert ">>>" not in outside
+    # Markdown's other way to write code, which has no room for a language.
+    assert not re.search(r"(^|\n)\n( {4}|\t)[^\s*\-]", outside)
+    for reason in re.findall(r"<!--.*?skip:.*?-->", text):
+        assert re.fullmatch(r'<!-- skip: next "[^"]{10,}" -->', reason)
+
+
+# --------------------------------------------------------------------------------------
+# The docstrings.
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_has_docstring(name):
+    text = docstring(OBJECTS[name])
+    if text is None:
+        pytest.skip("a value: the reference says what it is")
+    lines = text.strip().splitlines()
+    assert len(text.split()) >= 2, text
+    # Python's own, where there is none.
+    assert "help(type(self))" not in text
+    # A heading that ends like a sentence, and nothing that sticks to it.
+    assert re.search(r"[.:]$", lines[-1].strip()) or lines[-1].strip() == "```"
+    assert max(map(len, text.splitlines())) <= 100
+
+
+# --------------------------------------------------------------------------------------
+# The site.
+
+
+class Page(html.parser.HTMLParser):
+    """The links of a page, and what can be linked to."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.links = []
+        self.resources = []
+        self.anchors = set()
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.anchors.update(attrs[key] for key in ("id", "name") if attrs.get(key))
+        if tag == "a" and attrs.get("href"):
+            self.links.append(attrs["href"])
+        elif tag in ("link", "script", "img") and (attrs.get("href") or attrs.get("src")):
+            self.resources.append(attrs.get("href") or attrs.get("src"))
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The site, built as `make docs` builds it: its folder, and its pages by their paths."""
+    for needed in ("mkdocs", "mkdocstrings", "griffe_sphinx"):
+        if importlib.util.find_spec(needed) is None:
+            pytest.skip(f"{needed} is not installed: pip install deferrous[docs]")
+    folder = tmp_path_factory.mktemp("site")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "WARNING" not in done.stderr
+    return folder, {
+        path.relative_to(folder).as_posix(): Page(path.read_text(encoding="utf-8"))
+        for path in folder.rglob("*.html")
+    }
+
+
+def test_every_document_is_a_page(site):
+    _, pages = site
+    for page in PAGES:
+        name = "index.html" if page == "README.md" else page.replace(".md", ".html")
+        assert name in pages
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_name_is_in_the_reference(site, module):
+    _, pages = site
+    anchors = pages[f"docs/reference/{MODULES[module]}.html"].anchors
+    names = {name.replace(":", ".") for name in OBJECTS if name.startswith(f"{module}:")}
+    # The page as a whole.
+    names.discard(f"{module}.")
+    # What Deferred has is not said again for its subclass.
+    inherited = {f"{module}.DeferredList.{name}" for name in vars(OBJECTS["deferrous:Deferred"])}
+    own = {f"{module}.DeferredList.{name}" for name in vars(OBJECTS["deferrous:DeferredList"])}
+    assert names - (inherited - own) <= anchors
+
+
+def test_links_lead_somewhere(site):
+    folder, pages = site
+    seen = 0
+    for name, page in pages.items():
+        for link in page.links + page.resources:
+            scheme, _, path, _, fragment = urllib.parse.urlsplit(link)
+            if scheme in ("http", "https"):
+                continue
+            if name == "404.html":
+                # Its links are from the root.
+                path = path.lstrip("/")
+            seen += 1
+            target = (folder / name).parent / urllib.parse.unquote(path) if path else folder / name
+            assert target.resolve().is_file(), f"{name}: {link}"
+            if fragment and target.suffix == ".html":
+                anchors = pages[target.resolve().relative_to(folder.resolve()).as_posix()].anchors
+                assert urllib.parse.unquote(fragment) in anchors, f"{name}: {link}"
+    assert seen > 100
+
+
+def test_nothing_is_fetched(site):
+    """Readers of the site need no network."""
+    _, pages = site
+    for name, page in pages.items():
+        assert not [each for each in page.resources if "//" in each], name
