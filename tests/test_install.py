@@ -616,7 +616,8 @@ def test_trial_shows_no_frames_of_twisteds(tmp_path):
         done = python(*options, "-m", "twisted.trial", "test_it", cwd=tmp_path)
         shown.append([line for line in done.stdout.splitlines() if line.startswith("  File")])
     # Twisted's own may show none of the last two: it takes away six frames where there are five.
-    assert set(shown[0]) <= set(shown[1])
+    # Older versions show the machinery of a coroutine.
+    assert {line for line in shown[0] if "test_it.py" in line} <= set(shown[1])
     assert all("test_it.py" in line for line in shown[1])
     functions = {line.split()[-1] for line in shown[1]}
     assert functions >= {"test_at_once", "<lambda>", "test_awaits"}

@@ -75,7 +75,7 @@ def from_future(cls: Any, future: Any, scheduler: Any = None) -> Any:
     if asyncio is None or not asyncio.isfuture(future):
         return _from_thread(cls, future, _poster(scheduler))
     loop = future.get_loop()
-    elsewhere = loop.is_running() and loop is not _running_loop()
+    elsewhere = _runs_elsewhere(loop)
     if scheduler is None and not elsewhere:
         return _from_loop(cls, future)
     return _from_thread(cls, future, _poster(scheduler), loop if elsewhere else None)
@@ -179,6 +179,16 @@ def _is_plain(future: Any) -> bool:
     return (asyncio is not None and asyncio.isfuture(future)) or (
         concurrent is not None and isinstance(future, concurrent.Future)
     )
+
+
+def _runs_elsewhere(loop: AbstractEventLoop) -> bool:
+    if loop is _running_loop():
+        return False
+    try:
+        return loop.is_running()
+    except NotImplementedError:
+        # A loop that is stepped by hand, as in tests.
+        return False
 
 
 def _running_loop() -> AbstractEventLoop | None:

@@ -30,7 +30,6 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
-import itertools
 import os
 import sys
 import warnings
@@ -254,18 +253,21 @@ def _adapt_reporter(module: ModuleType) -> None:
     reporter._trimFrames = trim_frames  # type: ignore[union-attr]
 
 
-_SUPPRESSING = "runWithWarningsSuppressed"
-
-
 def _with_expected_frames(frames: Sequence[Any]) -> Sequence[Any]:
     """Make what is around a failed test look as it does in a callback of Twisted's Deferred."""
-    if [frame[0] for frame in frames[:1]] != ["_deferSetUpAndRun"] or len(frames) < 2:
+    around: list[Any] = []
+    expected = ["_runCallbacks"]
+    places = [(frame[0], os.path.basename(frame[1])) for frame in frames]
+    if ("_deferSetUpAndRun", "_asynctest.py") in places[:1]:  # Since Twisted 25.5.
+        around.append(frames[0])
+        expected.insert(0, "__iter__")
+    first = len(around)
+    while ("runWithWarningsSuppressed", "utils.py") in places[first : first + 1]:
+        first += 1
+    if first in (0, len(frames)) or places[first] == ("__iter__", "defer.py"):
         return frames
-    if frames[1][0] == "__iter__":
-        return frames
-    rest = list(itertools.dropwhile(lambda frame: frame[0] == _SUPPRESSING, frames[1:]))
-    added = [(name, "defer.py", 0, (), ()) for name in ("__iter__", "_runCallbacks")]
-    return [frames[0], *added, *rest]
+    around += [(name, "defer.py", 0, (), ()) for name in expected]
+    return [*around, *frames[first:]]
 
 
 # --------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 //! What `await deferred` and `yield from deferred` iterate.
 
-use pyo3::exceptions::{PyStopIteration, PyTypeError};
+use pyo3::exceptions::{PyAssertionError, PyStopIteration, PyTypeError};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
@@ -86,15 +86,22 @@ impl Awaiting {
                 return None;
             }
             let outcome = share(py, chain.outcome());
-            if matches!(outcome, Outcome::Failure(_)) {
+            let failed = matches!(outcome, Outcome::Failure(_));
+            if failed {
                 chain.mark_handled();
             }
-            Some(outcome)
+            Some((outcome, failed && !chain.has_rested_on_failure()))
         });
         match outcome {
             None => pending(slf, deferred).unwrap_or_else(|error| raised(py, error)),
-            Some(outcome) => {
+            Some((outcome, unwatched)) => {
                 drop(self.replace(py, State::Done));
+                if unwatched && !report::has_debug_info(&deferred) {
+                    // A failure that is just passing by, in one of the Deferred's own callbacks,
+                    // or that was given to `succeed`: Twisted's assertion.
+                    drop(outcome);
+                    return raised(py, PyAssertionError::new_err(()));
+                }
                 match report::forget(&deferred) {
                     Ok(()) => returned(py, outcome),
                     Err(error) => raised(py, error),

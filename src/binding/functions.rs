@@ -16,10 +16,15 @@ use super::report;
 #[pyfunction]
 pub(super) fn succeed<'py>(result: Bound<'py, PyAny>) -> PyResult<Bound<'py, Deferred>> {
     let py = result.py();
-    let mut chain = Chain::fired(classify(&result)?);
-    // A Failure that is passed as a result is not watched over, as with Twisted.
-    chain.mark_handled();
-    made(ffi::new_deferred(py, chain)?)
+    let outcome = classify(&result)?;
+    let deferred = made(ffi::new_deferred(py, Chain::new(None))?)?;
+    // By hand, as in Twisted's: a Failure that is passed as a result is not watched over.
+    let before = deferred.get().chain(py, |chain| {
+        chain.set_called(true);
+        chain.replace_outcome(outcome)
+    });
+    drop(before);
+    Ok(deferred)
 }
 
 /// Return a Deferred that has been fired with this failure: a Failure, an exception, or, if left

@@ -48,7 +48,18 @@ pub struct Chain<K: Kinds + ?Sized> {
     called: bool,
     running: bool,
     swallow: bool,
-    unhandled: bool,
+    watch: Watch,
+}
+
+/// Whether a chain has come to rest on a failure.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Watch {
+    /// Not yet.
+    Never,
+    /// It has, but the failure has been taken care of.
+    Over,
+    /// It has, and nobody has taken care of the failure.
+    On,
 }
 
 /// What to do next with a chain. The answer to a call or a delivery is given by
@@ -122,7 +133,7 @@ impl<K: Kinds + ?Sized> Chain<K> {
             called: false,
             running: false,
             swallow: false,
-            unhandled: false,
+            watch: Watch::Never,
         }
     }
 
@@ -130,7 +141,7 @@ impl<K: Kinds + ?Sized> Chain<K> {
     pub fn fired(outcome: Outcome<K>) -> Self {
         Self {
             called: true,
-            unhandled: matches!(outcome, Slot::Failure(_)),
+            watch: if matches!(outcome, Slot::Failure(_)) { Watch::On } else { Watch::Never },
             outcome,
             ..Self::new(None)
         }
@@ -195,7 +206,10 @@ impl<K: Kinds + ?Sized> Chain<K> {
     /// The next step of a run.
     pub fn turn(&mut self) -> Turn<'_, K> {
         let Some(link) = self.links.pop_front() else {
-            self.unhandled = matches!(self.outcome, Slot::Failure(_));
+            self.mark_handled();
+            if matches!(self.outcome, Slot::Failure(_)) {
+                self.watch = Watch::On;
+            }
             return Turn::Rest;
         };
         let failed = matches!(self.outcome, Slot::Failure(_));
@@ -254,7 +268,7 @@ impl<K: Kinds + ?Sized> Chain<K> {
     #[must_use]
     pub fn wait(&mut self, other: K::Deferred) -> Option<K::Deferred> {
         self.pause();
-        self.unhandled = false;
+        self.mark_handled();
         self.chained_to.replace(other)
     }
 
@@ -296,7 +310,9 @@ impl<K: Kinds + ?Sized> Chain<K> {
 
     /// The failure at the end was taken care of outside the chain.
     pub fn mark_handled(&mut self) {
-        self.unhandled = false;
+        if self.watch == Watch::On {
+            self.watch = Watch::Over;
+        }
     }
 
     /// Put an outcome in by hand, whatever the state. Returns the one before.
@@ -370,11 +386,16 @@ impl<K: Kinds + ?Sized> Chain<K> {
 
     /// Whether the chain rests on a failure that nobody has taken.
     pub fn unhandled(&self) -> bool {
-        self.unhandled
+        self.watch == Watch::On
+    }
+
+    /// Whether the chain has ever come to rest on a failure.
+    pub fn has_rested_on_failure(&self) -> bool {
+        self.watch != Watch::Never
     }
 
     fn take_outcome(&mut self) -> Outcome<K> {
-        self.unhandled = false;
+        self.mark_handled();
         std::mem::replace(&mut self.outcome, Slot::Taken)
     }
 }
