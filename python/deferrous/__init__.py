@@ -13,6 +13,7 @@ import deferrous as defer
 import typing as _typing
 
 from . import _deferrous
+from ._callbacks import _failthru, passthru
 from ._deferrous import (
     _DEFERRED_SUBCLASSES,
     AlreadyCalledError,
@@ -28,7 +29,6 @@ from ._deferrous import (
     TimeoutError,
     _cancellableInlineCallbacks,
     _ConcurrencyPrimitive,
-    _failthru,
     _Fifo,
     _InternalInlineCallbacksCancelledError,
     _parseDeferredListResult,
@@ -38,7 +38,6 @@ from ._deferrous import (
     gatherResults,
     getDebugging,
     maybeDeferred,
-    passthru,
     race,
     setDebugging,
     succeed,
@@ -62,8 +61,9 @@ if _typing.TYPE_CHECKING:
     from .twisted import install as install
     from .twisted import installed as installed
 
-#: Marks a result, and a failure, in what a DeferredList fires with.
+#: Marks a result in what a DeferredList fires with.
 SUCCESS = True
+#: Marks a failure in what a DeferredList fires with.
 FAILURE = False
 
 __all__ = [
@@ -116,6 +116,8 @@ for _object in (
     FirstError,
     AlreadyTryingToLockError,
     DeferredFilesystemLock,
+    passthru,
+    _failthru,
 ):
     # Public names are of the public module.
     _object.__module__ = __name__

@@ -52,7 +52,6 @@ __all__ = [
     "_InternalInlineCallbacksCancelledError",
     "__version__",
     "_cancellableInlineCallbacks",
-    "_failthru",
     "_parseDeferredListResult",
     "ensureDeferred",
     "execute",
@@ -61,7 +60,6 @@ __all__ = [
     "gatherResults",
     "getDebugging",
     "maybeDeferred",
-    "passthru",
     "race",
     "setDebugging",
     "set_namespace",
@@ -390,8 +388,6 @@ def ensureDeferred(
 def _cancellableInlineCallbacks(
     generator: Coroutine[Any, Any, _T] | Generator[Any, Any, _T],
 ) -> Deferred[_T]: ...
-def passthru(arg: _T) -> _T: ...
-def _failthru(arg: Failure) -> Failure: ...
 def setDebugging(on: bool) -> None: ...
 def getDebugging() -> bool: ...
 def set_namespace(namespace: dict[str, Any]) -> None: ...

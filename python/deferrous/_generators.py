@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from functools import wraps
 from types import GeneratorType, TracebackType
 from typing import Any, NoReturn, ParamSpec, TypeVar
@@ -42,9 +42,24 @@ def inlineCallbacks(
     Cancelling the Deferred cancels what the generator waits for. The CancelledError is raised at
     the `yield`.
 
-    The generator runs in a copy of the context of its caller. Calls may be nested to any depth.
+    The generator runs in a copy of the context of its caller. Generators may wait for each other
+    to any depth.
 
     The decorated function raises TypeError if `f` returns anything but a generator.
+
+    ```python
+    from deferrous import Deferred, inlineCallbacks
+
+    @inlineCallbacks
+    def add(one, other):
+        return (yield one) + (yield other)
+
+    late = Deferred()
+    add(late, 2).addCallback(print)
+    late.callback(40)
+    ```
+
+    This prints 42.
     """
 
     @wraps(f)
@@ -71,7 +86,7 @@ def returnValue(val: object) -> NoReturn:
     """End the generator of an `inlineCallbacks` function with this value.
 
     It does so by raising a BaseException, so it works from a function that the generator calls,
-    too; there it warns.
+    too; there it warns. A plain `return` does the same.
     """
     raise _DefGen_Return(val)
 
@@ -100,13 +115,3 @@ def warn_return_value_misuse(traceback: TracebackType | None) -> None:
         culprit.f_code.co_filename,
         line,
     )
-
-
-def spread(
-    callback: Callable[..., _T],
-    result: object,
-    args: Any,
-    kwargs: Mapping[str, object],
-) -> _T:
-    """Call a callback with arguments that are no plain tuple and dict."""
-    return callback(result, *args, **kwargs)

@@ -80,9 +80,7 @@ def _frame_of(generator: Any) -> FrameType | None:
     return None
 
 
-def stand_in(
-    ours: Any, deferred: Deferred[Any]
-) -> tuple[Any, Callable[[], object]] | None:
+def stand_in(ours: Any, deferred: Deferred[Any]) -> tuple[Any, Callable[[], object]] | None:
     """Return what the driver of a coroutine that awaits a Deferred now can wait for, if not that.
 
     `ours` is the generator that we drive, if we drive one. The driver is whichever stands next:

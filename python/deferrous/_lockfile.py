@@ -413,6 +413,14 @@ class DeferredFilesystemLock(FilesystemLock):
 
     Waiting is trying again, every second, by means of `scheduler`: anything with Twisted's
     `callLater`. By default it is Twisted's reactor; raises RuntimeError if there is no Twisted.
+
+    `name` is its path. `locked` says whether this object has locked it and not unlocked it;
+    `clean`, after locking it, whether the holder before unlocked it, rather than died.
+
+    It keeps out Twisted's, and is kept out by it. Unlike Twisted's, it is held by one only also
+    where several find that the holder has died, and is not taken for locked where the number of
+    a process that has died belongs to another. For that, there is a second file, `.warrant`
+    after its name, as long as it is held.
     """
 
     _interval: float = 1

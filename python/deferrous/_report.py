@@ -144,7 +144,8 @@ def log_failure(failure: Failure, message: str = "") -> None:
 def logError(err: Failure) -> Failure:
     """Log a Failure and return it: an errback that lets failures pass.
 
-    A failure that ends with it is logged once more when its Deferred dies.
+    It is logged with `twisted.logger` where the program has imported that, else with `logging`. A
+    failure that ends with it is logged once more when its Deferred dies.
     """
     log_failure(err)
     return err

@@ -51,5 +51,8 @@ def add_timeout(
 
 @deprecated((17, 1, 0), lambda: f"{_deferrous.Deferred.__module__}.Deferred.addTimeout")
 def timeout(deferred: Any) -> None:
-    """Fail a Deferred with a TimeoutError."""
+    """Fail a Deferred with a TimeoutError.
+
+    Raises AlreadyCalledError if the Deferred was fired before.
+    """
     deferred.errback(Failure(_deferrous.TimeoutError("Callback timed out")))

@@ -39,8 +39,9 @@ _F = TypeVar("_F", bound=Callable[..., object])
 #: A frame: its function's name, its file, its line, its local and its global variables.
 FrameInfo = tuple[str, str, int, Iterable[Any], Iterable[Any]]
 
-# Names that Twisted's module has had from the start; nothing here uses them.
+#: A name that Twisted's module has had from the start. Nothing here uses it.
 traceupLength = 4
+#: Another.
 EXCEPTION_CAUGHT_HERE = "--- <exception caught here> ---"
 
 
@@ -182,12 +183,16 @@ class Failure(FailureBase):
     Unlike Twisted's, a Failure's traceback has no frames of the library's own in it.
     """
 
+    #: 1 if this was cleaned or unpickled, and has no traceback for that reason.
     pickled = 0
     _parents: list[Any] | None = None
     _frames: list[FrameInfo]
 
     def raiseException(self) -> NoReturn:
-        """Raise the exception again, with its traceback."""
+        """Raise the exception again, with its traceback.
+
+        Raises AttributeError if this is a Failure of something else than an exception.
+        """
         # In Python, because programs expect to see this frame.
         raise self.value.with_traceback(self.tb)
 
@@ -291,7 +296,10 @@ class Failure(FailureBase):
         return (partial(copyreg.__newobj__, Failure), (), self.__getstate__())  # type: ignore[attr-defined]
 
     def cleanFailure(self) -> None:
-        """Let go of all objects in the traceback, and of that of the exception itself."""
+        """Let go of all objects in the traceback, and of that of the exception itself.
+
+        `tb` is None then. What can be printed of it stays in `frames`.
+        """
         state = self.__getstate__()
         state["_frames"] = state.pop("frames")
         self.__dict__ = state
@@ -307,7 +315,7 @@ class Failure(FailureBase):
         return None
 
     def getErrorMessage(self) -> str:
-        """Return the text of the exception."""
+        """Return the text of the exception, or of what is wrong with it. Raises nothing."""
         if isinstance(self.value, Failure):
             return self.value.getErrorMessage()
         return safe_str(self.value)
@@ -319,7 +327,7 @@ class Failure(FailureBase):
         return buffer.getvalue()
 
     def getTraceback(self, elideFrameworkCode: int = 0, detail: str = "default") -> str:
-        """Return what `printTraceback` prints."""
+        """Return what `printTraceback` prints. Raises what that raises."""
         buffer = StringIO()
         self.printTraceback(file=buffer, elideFrameworkCode=elideFrameworkCode, detail=detail)
         return buffer.getvalue()

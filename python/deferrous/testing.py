@@ -111,13 +111,21 @@ class DeferredAssertions:
     if TYPE_CHECKING:
         # Type checkers lose the type variable of what they are told below.
         @staticmethod
-        def successResultOf(deferred: Eventual[_T]) -> _T: ...
+        def successResultOf(deferred: Eventual[_T]) -> _T:
+            """Do what the function of this name does."""
+            ...
+
         @staticmethod
         def failureResultOf(
             deferred: Eventual[Any], *expectedExceptionTypes: type[BaseException]
-        ) -> Failure: ...
+        ) -> Failure:
+            """Do what the function of this name does."""
+            ...
+
         @staticmethod
-        def assertNoResult(deferred: Eventual[Any]) -> None: ...
+        def assertNoResult(deferred: Eventual[Any]) -> None:
+            """Do what the function of this name does."""
+            ...
     else:
         successResultOf = staticmethod(successResultOf)
         failureResultOf = staticmethod(failureResultOf)

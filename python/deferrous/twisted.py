@@ -50,8 +50,9 @@ __all__ = [
     "installed",
 ]
 
-#: The Twisted versions that this deferrous is tested with, from the one to the other.
+#: The oldest version of Twisted that this deferrous is tested with.
 OLDEST_TWISTED = (24, 10)
+#: The newest version of Twisted that this deferrous is tested with.
 NEWEST_TWISTED = (26, 10)
 
 #: Set to 1, it has each Python that is started install deferrous. See `deferrous_install.pth`.

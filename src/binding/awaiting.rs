@@ -1,6 +1,6 @@
 //! What `await deferred` and `yield from deferred` iterate.
 
-use pyo3::exceptions::{PyAssertionError, PyStopIteration, PyTypeError};
+use pyo3::exceptions::{PyAssertionError, PyRuntimeError, PyStopIteration, PyTypeError};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
@@ -102,10 +102,12 @@ impl Awaiting {
                     drop(outcome);
                     return raised(py, PyAssertionError::new_err(()));
                 }
-                match report::forget(&deferred) {
-                    Ok(()) => returned(py, outcome),
-                    Err(error) => raised(py, error),
+                if matches!(outcome, Outcome::Failure(_))
+                    && let Err(error) = report::forget(&deferred)
+                {
+                    return raised(py, error);
                 }
+                returned(py, outcome)
             }
         }
     }
@@ -155,11 +157,22 @@ fn returned(py: Python<'_>, outcome: Outcome) -> Sent<'_> {
 /// Raise a failure. Returns only if a subclass of Failure declines to.
 fn raise<'py>(reason: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = reason.py();
-    if reason.get_type_ptr() == names::failure_class(py)?.as_type_ptr() {
-        return Err(PyErr::from_value(failure::to_raise(&reason)?.into_any()));
+    let raised = if reason.get_type_ptr() == names::failure_class(py)?.as_type_ptr() {
+        ffi::raise(failure::to_raise(&reason)?)
+    } else {
+        match reason.call_method0(intern!(py, "raiseException")) {
+            Ok(_) => return Ok(reason),
+            Err(error) => error,
+        }
+    };
+    if !raised.is_instance_of::<PyStopIteration>(py) {
+        return Err(raised);
     }
-    reason.call_method0(intern!(py, "raiseException"))?;
-    Ok(reason)
+    // To whoever iterates, it would say that there is a result.
+    let error = PyRuntimeError::new_err("generator raised StopIteration");
+    error.set_context(py, Some(raised.clone_ref(py)));
+    error.set_cause(py, Some(raised));
+    Err(error)
 }
 
 /// The Deferred has no result yet: yield what the driver can wait for.

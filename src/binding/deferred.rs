@@ -53,8 +53,11 @@ create_exception!(
 /// CancelledError. Without a canceller, one call of `callback` or `errback` after `cancel()` is
 /// ignored.
 ///
-/// Chains of any length, and Deferreds nested to any depth, run without recursion; Twisted's are
-/// limited where generators wait for each other.
+/// `await` gives its result, in coroutines that Deferreds or asyncio's tasks drive; with Twisted's,
+/// it does so in the former only.
+///
+/// Deferreds that wait for each other, to any depth, run without recursion. Twisted's do where
+/// callbacks return them, and end in a RecursionError elsewhere.
 #[pyclass(module = "deferrous", subclass, frozen, weakref, dict, generic)]
 pub(super) struct Deferred {
     chain: Shared<Chain>,
@@ -77,15 +80,21 @@ impl Deferred {
 impl Drop for Deferred {
     fn drop(&mut self) {
         let chain = std::mem::replace(&mut self.chain, Shared::new(Chain::new(None))).into_inner();
-        if chain.unhandled()
-            && let Outcome::Failure(failure) = chain.outcome()
-        {
-            // SAFETY: a Deferred is only ever part of a Python object, which the interpreter
-            // frees on an attached thread.
-            let py = unsafe { Python::assume_attached() };
-            report::unhandled(failure.bind(py).clone());
+        if !chain.unhandled() {
+            return gc::let_go(Remains::Chain(chain));
         }
+        // SAFETY: a Deferred is only ever part of a Python object, which the interpreter frees on
+        // an attached thread.
+        let py = unsafe { Python::assume_attached() };
+        let failure = match chain.outcome() {
+            Outcome::Failure(failure) => Some(failure.bind(py).clone()),
+            _ => None,
+        };
+        // What it holds goes first, and is reported first.
         gc::let_go(Remains::Chain(chain));
+        if let Some(failure) = failure {
+            report::unhandled(failure);
+        }
     }
 }
 
@@ -96,13 +105,17 @@ pub(super) fn add<'py>(deferred: &Bound<'py, Deferred>, link: Link) -> PyResult<
         chain.add(link);
         chain.is_runnable()
     });
-    if runnable { run::run(Work::Run(deferred.clone())) } else { Ok(()) }
+    if runnable { run::run(deferred.py(), Work::Run(deferred.clone())) } else { Ok(()) }
 }
 
 /// Fire a Deferred with what becomes of `outcome`, and run it.
 #[inline]
 pub(super) fn fire(deferred: &Bound<'_, Deferred>, outcome: Outcome) -> PyResult<()> {
-    if begin_fire(deferred, outcome)? { run::run(Work::Run(deferred.clone())) } else { Ok(()) }
+    if begin_fire(deferred, outcome)? {
+        run::run(deferred.py(), Work::Run(deferred.clone()))
+    } else {
+        Ok(())
+    }
 }
 
 /// Fire a Deferred with an object, and run it.
@@ -184,10 +197,10 @@ pub(super) fn overrides(deferred: &Bound<'_, Deferred>, method: &Bound<'_, PyStr
     }
 }
 
-/// Fail a Deferred by its `errback`.
-pub(super) fn fail_with(deferred: &Bound<'_, Deferred>, error: PyErr) -> PyResult<bool> {
+/// Fail a Deferred as cancelled, by its `errback`. True if it has to be run then.
+pub(super) fn fail_cancelled(deferred: &Bound<'_, Deferred>) -> PyResult<bool> {
     let py = deferred.py();
-    let reason = failure::of_new(error, py)?;
+    let reason = failure::of_new::<CancelledError>(py)?;
     let errback = intern!(py, "errback");
     if overrides(deferred, errback) {
         deferred.call_method1(errback, (reason,))?;
@@ -349,9 +362,10 @@ impl Deferred {
         Ok(slf)
     }
 
-    /// Fire another Deferred with what becomes of this one. Returns this Deferred.
+    /// Fire another Deferred, `d`, with what becomes of this one. Returns this Deferred.
     ///
-    /// This one's callbacks after that get None.
+    /// This one's callbacks after that get None. If `d` was fired before, they get a failure with
+    /// AlreadyCalledError.
     fn chainDeferred<'py>(
         slf: Bound<'py, Self>,
         d: Bound<'py, PyAny>,
@@ -420,7 +434,7 @@ impl Deferred {
     /// Take back one `pause()`. The last one runs the callbacks that were held back.
     fn unpause(slf: &Bound<'_, Self>) -> PyResult<()> {
         if slf.get().chain(slf.py(), Chain::unpause) {
-            return run::run(Work::Run(slf.clone()));
+            return run::run(slf.py(), Work::Run(slf.clone()));
         }
         Ok(())
     }
@@ -430,7 +444,7 @@ impl Deferred {
     /// If it waits for another Deferred, that one is cancelled. If it has a result, nothing
     /// happens. What its canceller raises is raised here.
     fn cancel(slf: &Bound<'_, Self>) -> PyResult<()> {
-        run::run(Work::CancelHere(slf.clone()))
+        run::run(slf.py(), Work::CancelHere(slf.clone()))
     }
 
     /// Whether `callback` or `errback` has been called.
@@ -491,7 +505,7 @@ impl Deferred {
 
     /// The callbacks that have not been called yet, as pairs of (callable, args, kwargs).
     ///
-    /// Deprecated. A list of its own: to change it changes nothing.
+    /// Deprecated. A list of its own: to change it changes nothing, unlike Twisted's.
     #[getter]
     fn callbacks<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
         let py = slf.py();
@@ -568,7 +582,8 @@ impl Deferred {
         generator::from_coroutine(coro)
     }
 
-    /// Return an asyncio future of this loop that gets what this Deferred comes to.
+    /// Return an asyncio future of this loop that gets what this Deferred comes to: its result, or
+    /// the exception of its failure.
     ///
     /// This Deferred then has None for its result. Cancelling the future cancels it.
     fn asFuture<'py>(
@@ -621,6 +636,9 @@ fn callback_with<'py>(
 }
 
 /// Say whether Deferreds are to remember the stacks in which they are made and fired.
+///
+/// These are then in the texts of AlreadyCalledErrors, and in reports of errors that nobody
+/// handled.
 #[pyfunction]
 #[pyo3(name = "setDebugging")]
 pub(super) fn set_debugging(on: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -628,7 +646,7 @@ pub(super) fn set_debugging(on: &Bound<'_, PyAny>) -> PyResult<()> {
     py.get_type::<Deferred>().setattr(intern!(py, "debug"), PyBool::new(py, on.is_truthy()?))
 }
 
-/// Whether Deferreds remember the stacks in which they are made and fired.
+/// Return whether Deferreds remember the stacks in which they are made and fired.
 #[pyfunction]
 #[pyo3(name = "getDebugging")]
 pub(super) fn get_debugging(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {

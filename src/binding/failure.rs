@@ -9,7 +9,7 @@ use pyo3::exceptions::{PyAttributeError, PyBaseException, PyException};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyList, PyString, PyTuple, PyType};
-use pyo3::{PyTraverseError, create_exception, intern};
+use pyo3::{PyTraverseError, PyTypeInfo, create_exception, intern};
 
 use super::cell::Shared;
 use super::ffi::{self, Held, Hold};
@@ -96,9 +96,9 @@ pub(super) fn from_exception(exception: Bound<'_, PyAny>) -> PyResult<Bound<'_, 
     names::failure_class(exception.py())?.call1((exception,))
 }
 
-/// Make a failure of an exception that is known to have no traceback and to be no failure itself.
-pub(super) fn of_new(error: PyErr, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-    make(error.into_value(py).into_bound(py).into_any(), None, false)
+/// Make a failure of a new exception of this class, which is never raised.
+pub(super) fn of_new<T: PyTypeInfo>(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    make(py.get_type::<T>().call0()?, None, false)
 }
 
 fn make<'py>(
@@ -479,7 +479,7 @@ impl FailureBase {
         ffi::new_failure(names::failure_class(py)?, state)
     }
 
-    /// Which of these the exception is an instance of.
+    /// Return which of these the exception is an instance of.
     ///
     /// Takes exception classes, and strings that name one with its module. Returns the first that
     /// matches, or None. As with Twisted, classes are compared by their qualified names.
@@ -497,7 +497,9 @@ impl FailureBase {
         Ok(None)
     }
 
-    /// Like `check`, but raises the exception again if none matches.
+    /// Return which of these the exception is an instance of, as `check` does.
+    ///
+    /// If it is of none, the exception is raised again.
     #[pyo3(name = "trap", signature = (*errorTypes))]
     #[allow(non_snake_case)]
     fn trap<'py>(
@@ -515,7 +517,7 @@ impl FailureBase {
         };
         match found {
             Some(found) => Ok(found),
-            None if plain => Err(PyErr::from_value(to_raise(slf)?.into_any())),
+            None if plain => Err(ffi::raise(to_raise(slf)?)),
             None => {
                 slf.call_method0(intern!(py, "raiseException"))?;
                 Ok(py.None().into_bound(py))

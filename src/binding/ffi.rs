@@ -157,6 +157,15 @@ pub(super) fn handled(py: Python<'_>) -> Option<Bound<'_, PyAny>> {
     handled.filter(|handled| !handled.is_none())
 }
 
+/// An exception as a `raise` statement here would raise it: with the exception that is being
+/// handled for its context.
+pub(super) fn raise(exception: Raised<'_>) -> PyErr {
+    let py = exception.py();
+    // SAFETY: attached; an exception and its class. Both are borrowed.
+    unsafe { ffi::PyErr_SetObject(exception.get_type_ptr().cast(), exception.as_ptr()) };
+    PyErr::from_value(take_raised(py).into_any())
+}
+
 /// Run something as if in an `except` that handles this exception.
 pub(super) fn while_handling<R>(exception: &Raised<'_>, work: impl FnOnce() -> R) -> R {
     let py = exception.py();
@@ -167,7 +176,8 @@ pub(super) fn while_handling<R>(exception: &Raised<'_>, work: impl FnOnce() -> R
     result
 }
 
-fn set_handled(py: Python<'_>, exception: Option<&Bound<'_, PyAny>>) {
+/// Say which exception is being handled, if any.
+pub(super) fn set_handled(py: Python<'_>, exception: Option<&Bound<'_, PyAny>>) {
     #[cfg(Py_3_11)]
     // SAFETY: attached; an exception or null, of which the interpreter takes a reference itself.
     unsafe {

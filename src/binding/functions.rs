@@ -1,6 +1,5 @@
 //! The functions that make Deferreds of results, failures and calls.
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
@@ -13,6 +12,8 @@ use super::outcome::{Chain, Outcome, as_deferred, classify};
 use super::report;
 
 /// Return a Deferred that has been fired with this result.
+///
+/// With a Failure, it has failed.
 #[pyfunction]
 pub(super) fn succeed<'py>(result: Bound<'py, PyAny>) -> PyResult<Bound<'py, Deferred>> {
     let py = result.py();
@@ -43,14 +44,10 @@ pub(super) fn fail<'py>(
     Ok(deferred)
 }
 
-fn failed<'py>(
-    error: PyErr,
-    py: Python<'py>,
-    capture_vars: bool,
-) -> PyResult<Bound<'py, Deferred>> {
+fn failed<'py>(error: PyErr, py: Python<'py>) -> PyResult<Bound<'py, Deferred>> {
     let raised = ffi::into_raised(py)(error);
-    let reason = failure::from_raised(raised, capture_vars)?;
     let deferred = made(ffi::new_deferred(py, Chain::new(None))?)?;
+    let reason = failure::from_raised(raised, ffi::debugging(&deferred)?)?;
     deferred::fire(&deferred, Outcome::Failure(reason.hold()))?;
     Ok(deferred)
 }
@@ -65,6 +62,8 @@ pub(super) fn made<'py>(deferred: Bound<'py, Deferred>) -> PyResult<Bound<'py, D
 
 /// Call a function with the other arguments, and return a Deferred that has been fired with what
 /// it returned or raised.
+///
+/// A Deferred that it returns is a result like any other: `maybeDeferred` is for that.
 #[pyfunction]
 #[pyo3(signature = (callable, *args, **kwargs))]
 pub(super) fn execute<'py>(
@@ -74,7 +73,7 @@ pub(super) fn execute<'py>(
 ) -> PyResult<Bound<'py, Deferred>> {
     match callable.call(args, kwargs) {
         Ok(result) => succeed(result),
-        Err(error) => failed(error, callable.py(), false),
+        Err(error) => failed(error, callable.py()),
     }
 }
 
@@ -90,10 +89,7 @@ pub(super) fn maybe_deferred<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = f.py();
     let deferred = match f.call(args, kwargs) {
-        Err(error) => {
-            let debug = py.get_type::<Deferred>().getattr(intern!(py, "debug"))?.is_truthy()?;
-            failed(error, py, debug)?
-        }
+        Err(error) => failed(error, py)?,
         Ok(result) if as_deferred(&result).is_some() => return Ok(result),
         Ok(result) if failure::is_failure(&result)? => fail(py, Some(result))?,
         Ok(result) if result.get_type().is(generator::coroutine_type(py)?) => {
@@ -105,17 +101,4 @@ pub(super) fn maybe_deferred<'py>(
         },
     };
     Ok(deferred.into_any())
-}
-
-/// Return what is given.
-#[pyfunction]
-pub(super) fn passthru<'py>(arg: Bound<'py, PyAny>) -> Bound<'py, PyAny> {
-    arg
-}
-
-/// Return the Failure that is given.
-#[pyfunction]
-#[pyo3(name = "_failthru")]
-pub(super) fn failthru<'py>(arg: Bound<'py, PyAny>) -> Bound<'py, PyAny> {
-    arg
 }

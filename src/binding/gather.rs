@@ -26,7 +26,8 @@ use super::run::{self, Later, Next, Stack, Waiter, Work};
 /// Takes the Deferreds, and flags. By default, it fires when all have fired, with a list of pairs
 /// `(success, result)` in the order of the Deferreds. With `fireOnOneCallback`, it fires with the
 /// first result and its place, `(result, index)`. With `fireOnOneErrback`, it fails with the first
-/// failure, as a FirstError. With `consumeErrors`, a failure is None to the callbacks that are
+/// failure, as a FirstError. Without Deferreds, it fires at once with an empty list, but never with
+/// `fireOnOneCallback`. With `consumeErrors`, a failure is None to the callbacks that are
 /// added to its own Deferred later, and is not reported as unhandled.
 #[pyclass(module = "deferrous", extends = Deferred, subclass, frozen)]
 pub(super) struct DeferredList {
@@ -149,7 +150,7 @@ impl DeferredList {
         let success = succeeded.is_truthy()?;
         let ours = if success { None } else { foreign::adopt_failure(&result)? };
         if let Some(fired) = collect(slf, index, success, ours.as_ref().unwrap_or(&result))? {
-            run::run(fired)?;
+            run::run(slf.py(), fired)?;
         }
         if !success && slf.get().with(py, |state| state.consume_errors) {
             return Ok(py.None().into_bound(py));
@@ -161,7 +162,7 @@ impl DeferredList {
     ///
     /// What their cancellers raise is logged.
     fn cancel(slf: &Bound<'_, Self>) -> PyResult<()> {
-        run::run(Work::CancelList(slf.clone()))
+        run::run(slf.py(), Work::CancelList(slf.clone()))
     }
 
     /// The Deferreds that are waited for.
@@ -401,7 +402,8 @@ pub(super) fn canceller_raised(list: &Bound<'_, DeferredList>, error: PyErr) -> 
 ///
 /// It fails with the first failure of any of them, as a FirstError. With `consumeErrors`, a
 /// failure is None to the callbacks that are added to its own Deferred later, and is not reported
-/// as unhandled. Cancelling it cancels all of them.
+/// as unhandled. Cancelling it cancels all of them. Without Deferreds, it fires at once with an
+/// empty list.
 #[pyfunction]
 #[pyo3(name = "gatherResults", signature = (deferredList, consumeErrors=None), text_signature = "(deferredList, consumeErrors=False)")]
 #[allow(non_snake_case)]
@@ -471,7 +473,7 @@ impl Race {
             None => Work::CancelRace(slf.clone()),
             Some(place) => Work::Race(slf.clone(), place, classify(&result)?),
         };
-        run::run(work)
+        run::run(slf.py(), work)
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -497,7 +499,10 @@ impl Race {
 /// Return a Deferred for the first result that any of these Deferreds comes to, as a pair
 /// `(index, result)`. The others are cancelled then.
 ///
-/// If all of them fail, it fails with a FailureGroup. Cancelling it cancels all of them.
+/// If all of them fail, it fails with a FailureGroup. Cancelling it cancels all of them. Without
+/// Deferreds, it never fires.
+///
+/// Takes any iterable; Twisted's takes sequences only.
 #[pyfunction]
 pub(super) fn race<'py>(ds: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Deferred>> {
     let py = ds.py();

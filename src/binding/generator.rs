@@ -94,7 +94,7 @@ pub(super) struct TaskRemains(State);
 impl Task {
     /// As the canceller of its Deferred.
     fn __call__<'py>(slf: &Bound<'py, Self>, deferred: Bound<'py, Deferred>) -> PyResult<()> {
-        if begin_cancel(slf, &deferred)? { run::run(Work::Run(deferred)) } else { Ok(()) }
+        if begin_cancel(slf, &deferred)? { run::run(slf.py(), Work::Run(deferred)) } else { Ok(()) }
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -120,7 +120,7 @@ impl TaskCallback {
         let outcome = classify(&result)?;
         match see(&task, outcome) {
             None => Ok(()),
-            Some(outcome) => run::run(Work::Resume(task, outcome)),
+            Some(outcome) => run::run(slf.py(), Work::Resume(task, outcome)),
         }
     }
 
@@ -136,7 +136,7 @@ impl TaskCallback {
 #[pyo3(name = "_cancellableInlineCallbacks")]
 pub(super) fn start<'py>(generator: Bound<'py, PyAny>) -> PyResult<Bound<'py, Deferred>> {
     let (task, deferred) = prepare(generator)?;
-    run::run(Work::Resume(task, Outcome::Taken))?;
+    run::run(task.py(), Work::Resume(task.clone(), Outcome::Taken))?;
     Ok(deferred)
 }
 
@@ -174,9 +174,13 @@ pub(super) fn from_coroutine(coro: Bound<'_, PyAny>) -> PyResult<Bound<'_, Defer
     Err(NotACoroutineError::new_err(format!("{} is not a coroutine", coro.repr()?)))
 }
 
-/// Make a Deferred of a coroutine that awaits Deferreds.
+/// Run a coroutine that awaits Deferreds, and return a Deferred for what it returns or raises.
 ///
-/// A Deferred is returned as it is. Raises NotACoroutineError for anything else.
+/// A generator that yields Deferreds will do as well, and a Deferred is returned as it is. Raises
+/// NotACoroutineError for anything else. Cancelling the Deferred cancels what is awaited.
+///
+/// Beyond Twisted's, the coroutine may also await futures and coroutines of asyncio, while a loop
+/// is running.
 #[pyfunction]
 #[pyo3(name = "ensureDeferred")]
 pub(super) fn ensure_deferred<'py>(coro: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
@@ -186,10 +190,16 @@ pub(super) fn ensure_deferred<'py>(coro: Bound<'py, PyAny>) -> PyResult<Bound<'p
     if let Some(deferred) = foreign::adopt(&coro)? {
         return Ok(deferred.into_any());
     }
-    if is_coroutine_or_generator(&coro)? {
-        return Ok(start(coro)?.into_any());
+    let py = coro.py();
+    match from_coroutine(coro.clone()) {
+        Err(before) if before.is_instance_of::<NotACoroutineError>(py) => {
+            let text = format!("{} is not a coroutine or a Deferred", coro.repr()?);
+            let error = NotACoroutineError::new_err(text);
+            error.set_context(py, Some(before));
+            Err(error)
+        }
+        started => Ok(started?.into_any()),
     }
-    Err(NotACoroutineError::new_err(format!("{} is not a coroutine or a Deferred", coro.repr()?)))
 }
 
 /// The type of what `async def` makes.
@@ -320,7 +330,7 @@ pub(super) fn resume<'py>(
             }
             Sent::Raised(raised) => {
                 drop((generator, context));
-                return ended_by(&task, raised);
+                return ended_by(&task, raised, stack);
             }
         };
         outcome = if let Some(deferred) = as_deferred(&object) {
@@ -491,7 +501,11 @@ pub(super) fn deliver<'py>(
 
 /// The generator of a task has raised.
 #[cold]
-fn ended_by<'py>(task: &Bound<'py, Task>, raised: Raised<'py>) -> PyResult<Next<'py>> {
+fn ended_by<'py>(
+    task: &Bound<'py, Task>,
+    raised: Raised<'py>,
+    stack: &mut Stack<'py>,
+) -> PyResult<Next<'py>> {
     let py = task.py();
     if raised.get_type().is(names::DEF_GEN_RETURN.get(py)?) {
         let traceback = raised.getattr(intern!(py, "__traceback__"))?;
@@ -506,6 +520,10 @@ fn ended_by<'py>(task: &Bound<'py, Task>, raised: Raised<'py>) -> PyResult<Next<
         Some(deferred) => ffi::debugging(deferred.bind(py))?,
         None => false,
     };
+    // As with Twisted, the exception is being handled while it is handed on: callbacks see it in
+    // `sys.exc_info()`, and what they raise has it for its context.
+    stack.push(Later::Handled(ffi::handled(py)));
+    ffi::set_handled(py, Some(raised.as_any()));
     finish(task, outcome::failed(raised, capture_vars))
 }
 
@@ -533,7 +551,7 @@ fn finish<'py>(task: &Bound<'py, Task>, outcome: PyResult<Outcome>) -> PyResult<
 /// True if the Deferred has to be run then.
 fn begin_cancel<'py>(task: &Bound<'py, Task>, deferred: &Bound<'py, Deferred>) -> PyResult<bool> {
     let py = task.py();
-    let reason = failure::of_new(_InternalInlineCallbacksCancelledError::new_err(()), py)?;
+    let reason = failure::of_new::<_InternalInlineCallbacksCancelledError>(py)?;
     let waiter = Waiter::new(task);
     deferred.get().chain(py, |chain| chain.add_front(Link::Deliver(waiter, CANCEL)));
     deferred::begin_fire(deferred, Outcome::Failure(reason.hold()))

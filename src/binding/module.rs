@@ -20,7 +20,7 @@ mod _deferrous {
     #[pymodule_export]
     use super::super::fifo::Fifo;
     #[pymodule_export]
-    use super::super::functions::{execute, fail, failthru, maybe_deferred, passthru, succeed};
+    use super::super::functions::{execute, fail, maybe_deferred, succeed};
     #[pymodule_export]
     use super::super::gather::{DeferredList, gather_results, parse_results, race};
     #[pymodule_export]

@@ -53,8 +53,10 @@ pub(super) static DEF_GEN_RETURN: Imported =
 /// Warns of a `returnValue` that ended another function than the one it stands in.
 pub(super) static WARN_RETURN_VALUE: Imported =
     Imported::new("deferrous._generators", "warn_return_value_misuse");
+/// The callback that stands for none.
+pub(super) static PASSTHRU: Imported = Imported::new("deferrous._callbacks", "passthru");
 /// Calls with `*args` and `**kwargs` of any kind.
-pub(super) static SPREAD: Imported = Imported::new("deferrous._generators", "spread");
+pub(super) static SPREAD: Imported = Imported::new("deferrous._callbacks", "spread");
 /// `traceback.format_stack`
 pub(super) static FORMAT_STACK: Imported = Imported::new("traceback", "format_stack");
 /// Tells coroutines, awaited futures and Twisted's Deferreds from plain values.

@@ -14,7 +14,7 @@ use pyo3::{PyTraverseError, intern};
 
 use super::awaiting::{self, Awaiting};
 use super::callback::Callback;
-use super::deferred::{self, CancelledError, Deferred};
+use super::deferred::{self, Deferred};
 use super::ffi::{self, Held, Hold};
 use super::gather::{self, DeferredList, Race};
 use super::gc::Traverse;
@@ -53,6 +53,8 @@ pub(super) enum Later<'py> {
     Look(Bound<'py, Task>, Bound<'py, Deferred>),
     /// Have the task wait for a Deferred.
     Wait(Bound<'py, Task>, Bound<'py, Deferred>),
+    /// What a generator had raised is no longer being handled. It is this again, if anything.
+    Handled(Option<Bound<'py, PyAny>>),
     /// The canceller of a Deferred has been asked.
     Asked(Bound<'py, Deferred>),
     /// Cancel what a list waits for, from this place on, whatever the cancellers raise.
@@ -139,7 +141,7 @@ impl Traverse for Waiter {
 /// What the outermost piece of work raises: the canceller of a Deferred to be cancelled, the
 /// Deferred of a generator that was fired by somebody else. Whatever callbacks raise stays in
 /// their chains.
-pub(super) fn run(work: Work<'_>) -> PyResult<()> {
+pub(super) fn run<'py>(py: Python<'py>, work: Work<'py>) -> PyResult<()> {
     let mut stack = Stack::new();
     let mut next = perform(work, &mut stack);
     loop {
@@ -148,7 +150,7 @@ pub(super) fn run(work: Work<'_>) -> PyResult<()> {
             Ok(Next::Links(deferred)) => links(deferred, &mut stack),
             Ok(Next::Done) => match stack.pop() {
                 None => return Ok(()),
-                Some(later) => resume(later, &mut stack),
+                Some(later) => resume(py, later, &mut stack),
             },
             Ok(Next::Abandoned) => {
                 // Those that came before in the same run are left as they are.
@@ -160,6 +162,12 @@ pub(super) fn run(work: Work<'_>) -> PyResult<()> {
             Err(error) => match stack.pop() {
                 None => return Err(error),
                 Some(Later::Settle(deferred, _)) => settle_with_error(deferred, error),
+                Some(Later::Handled(before)) => {
+                    // Now the exception is made, with what is being handled for its context.
+                    let _ = error.value(py);
+                    ffi::set_handled(py, before.as_ref());
+                    Err(error)
+                }
                 Some(Later::CancelList(list, place)) => {
                     gather::canceller_raised(&list, error)?;
                     gather::cancel_list(list, place, &mut stack)
@@ -201,12 +209,16 @@ fn perform<'py>(work: Work<'py>, stack: &mut Stack<'py>) -> PyResult<Next<'py>> 
     }
 }
 
-fn resume<'py>(later: Later<'py>, stack: &mut Stack<'py>) -> PyResult<Next<'py>> {
+fn resume<'py>(py: Python<'py>, later: Later<'py>, stack: &mut Stack<'py>) -> PyResult<Next<'py>> {
     match later {
         Later::GoOn(deferred) => enter(deferred, stack),
         Later::Settle(deferred, outcome) => settle(deferred, outcome),
         Later::Look(task, deferred) => generator::look(task, deferred),
         Later::Wait(task, deferred) => generator::wait(task, deferred, stack),
+        Later::Handled(before) => {
+            ffi::set_handled(py, before.as_ref());
+            Ok(Next::Done)
+        }
         Later::CancelList(list, place) => gather::cancel_list(list, place, stack),
         Later::CancelRace(race, place) => gather::cancel_race(race, place, stack),
         Later::CancelLosers(race, place) => gather::cancel_losers(race, place, stack),
@@ -278,6 +290,7 @@ fn links<'py>(mut deferred: Bound<'py, Deferred>, stack: &mut Stack<'py>) -> PyR
             Step::Skip(link) => drop(link),
             Step::Pass(link, outcome) => {
                 drop(link);
+                let outcome = pass(&deferred, outcome)?;
                 if let Some(next) = take_up(&deferred, outcome)? {
                     return Ok(next);
                 }
@@ -324,7 +337,7 @@ fn call<'py>(
     match called {
         Ok(result) => {
             if result.as_ptr() == deferred.as_ptr()
-                && let Err(error) = warn_of_self_return(callback, py)
+                && let Err(error) = callback.callable(py).and_then(|it| warn_of_self_return(&it))
             {
                 return failed(deferred, error);
             }
@@ -339,10 +352,24 @@ fn failed(deferred: &Bound<'_, Deferred>, error: PyErr) -> PyResult<Outcome> {
     outcome::failed(raised, ffi::debugging(deferred)?)
 }
 
+/// Let an outcome pass a link, as if by a callback that returns it: warn if it is the Deferred
+/// itself.
+#[inline]
+fn pass(deferred: &Bound<'_, Deferred>, outcome: Outcome) -> PyResult<Outcome> {
+    let py = deferred.py();
+    if let Outcome::Deferred(other) = &outcome
+        && other.as_ptr() == deferred.as_ptr()
+        && let Err(error) = names::PASSTHRU.get(py).and_then(warn_of_self_return)
+    {
+        return failed(deferred, error);
+    }
+    Ok(outcome)
+}
+
 #[cold]
-fn warn_of_self_return(callback: &Callback, py: Python<'_>) -> PyResult<()> {
-    names::WARN_ABOUT_FUNCTION.get(py)?.call1((
-        callback.callable(py)?,
+fn warn_of_self_return(callback: &Bound<'_, PyAny>) -> PyResult<()> {
+    names::WARN_ABOUT_FUNCTION.get(callback.py())?.call1((
+        callback,
         "Callback returned the Deferred it was attached to; this breaks the callback chain and \
          will raise an exception in the future.",
     ))?;
@@ -351,6 +378,7 @@ fn warn_of_self_return(callback: &Callback, py: Python<'_>) -> PyResult<()> {
 
 /// Settle a link that something on the stack has answered.
 fn settle<'py>(deferred: Bound<'py, Deferred>, outcome: Outcome) -> PyResult<Next<'py>> {
+    let outcome = pass(&deferred, outcome)?;
     match take_up(&deferred, outcome)? {
         Some(next) => Ok(next),
         None => Ok(Next::Links(deferred)),
@@ -440,14 +468,14 @@ fn cancel_here<'py>(deferred: Bound<'py, Deferred>, stack: &mut Stack<'py>) -> P
                 return Ok(Next::Do(Work::CancelRace(race.clone())));
             }
             if sync::give_up(&canceller, &deferred)? {
-                return resume(Later::Asked(deferred), stack);
+                return resume(py, Later::Asked(deferred), stack);
             }
             if !canceller.is_truthy()? {
                 return fail_unasked(deferred);
             }
             canceller.call1((&deferred,))?;
             drop(canceller);
-            resume(Later::Asked(deferred), stack)
+            resume(py, Later::Asked(deferred), stack)
         }
         Do::Fail => fail_unasked(deferred),
     }
@@ -496,7 +524,7 @@ fn fail_unasked(deferred: Bound<'_, Deferred>) -> PyResult<Next<'_>> {
 }
 
 fn fail_cancelled(deferred: Bound<'_, Deferred>) -> PyResult<Next<'_>> {
-    if deferred::fail_with(&deferred, CancelledError::new_err(()))? {
+    if deferred::fail_cancelled(&deferred)? {
         return Ok(Next::Do(Work::Run(deferred)));
     }
     Ok(Next::Done)

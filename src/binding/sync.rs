@@ -173,7 +173,9 @@ impl Primitive {
         drop(before);
     }
 
-    /// Those that wait to acquire this, first come, first served.
+    /// The Deferreds of those that wait to acquire this, first come, first served.
+    ///
+    /// A sequence that is used like a list, where Twisted's is one. Can be set to any iterable.
     #[getter]
     fn waiting<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Fifo>> {
         slf.get().line(slf.py())
@@ -188,14 +190,18 @@ impl Primitive {
     }
 
     /// Return a Deferred that fires with this when it has been acquired.
+    ///
+    /// Cancelling it gives up waiting.
     fn acquire<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Deferred>> {
         acquire(slf)
     }
 
     /// Release this. If somebody waits, the one that came first acquires it.
+    ///
+    /// Raises AssertionError if it is not held.
     fn release(slf: &Bound<'_, Self>) -> PyResult<()> {
         match release(slf)? {
-            Some(work) => run::run(work),
+            Some(work) => run::run(slf.py(), work),
             None => Ok(()),
         }
     }
@@ -598,7 +604,7 @@ impl DeferredQueue {
         let waiting = slf.get().waiting_line(py)?;
         if waiting.get().len(py) > 0 {
             return match fire_first(&waiting, obj)? {
-                Some(work) => run::run(work),
+                Some(work) => run::run(slf.py(), work),
                 None => Ok(()),
             };
         }
@@ -610,7 +616,7 @@ impl DeferredQueue {
         Ok(())
     }
 
-    /// Return a Deferred for the next object.
+    /// Return a Deferred for the next object. Cancelling it gives up waiting.
     ///
     /// Raises QueueUnderflow if too many wait already.
     fn get<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Deferred>> {
@@ -636,7 +642,9 @@ impl DeferredQueue {
         Fifo::remove(&slf.get().waiting_line(slf.py())?, d)
     }
 
-    /// Those that wait for an object, first come, first served.
+    /// The Deferreds of those that wait for an object, first come, first served.
+    ///
+    /// A sequence that is used like a list, where Twisted's is one. Can be set to any iterable.
     #[getter]
     fn waiting<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Fifo>> {
         slf.get().waiting_line(slf.py())
@@ -651,6 +659,8 @@ impl DeferredQueue {
     }
 
     /// The objects that nobody has got yet.
+    ///
+    /// A sequence that is used like a list, where Twisted's is one. Can be set to any iterable.
     #[getter]
     fn pending<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Fifo>> {
         slf.get().pending_line(slf.py())

@@ -39,10 +39,12 @@ pub enum Slot<V, F, D> {
 }
 
 /// The state of one Deferred.
+///
+/// What it holds is let go of in the order of the fields, which is that of Twisted's attributes.
 pub struct Chain<K: Kinds + ?Sized> {
-    outcome: Outcome<K>,
     links: Links<K>,
     canceller: Option<K::Canceller>,
+    outcome: Outcome<K>,
     chained_to: Option<K::Deferred>,
     paused: i32,
     called: bool,

@@ -40,6 +40,15 @@ impl<K: Kinds + ?Sized> Default for Links<K> {
     }
 }
 
+/// From the last to the first, as a Python list lets go of what it holds.
+impl<K: Kinds + ?Sized> Drop for Links<K> {
+    fn drop(&mut self) {
+        if let Some(rest) = &mut self.rest {
+            while rest.pop_back().is_some() {}
+        }
+    }
+}
+
 impl<K: Kinds + ?Sized> Links<K> {
     /// Whether no link is left.
     pub fn is_empty(&self) -> bool {
