@@ -149,6 +149,10 @@ pub(super) fn begin_fire(deferred: &Bound<'_, Deferred>, outcome: Outcome) -> Py
     }
     match deferred.get().chain(py, |chain| chain.fire(outcome)) {
         Ok(Fired::Accepted(canceller, replaced)) => {
+            if let Outcome::Failure(failure) = &replaced {
+                // Somebody has set `called` back by hand.
+                report::keep_replaced(deferred, failure.bind(py))?;
+            }
             drop((canceller, replaced));
             Ok(true)
         }
@@ -275,6 +279,7 @@ impl Deferred {
         cls: &Bound<'_, PyType>,
         _kwargs: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<()> {
+        ffi::inherit_finalizer(cls);
         subclasses(cls.py())?.append(cls)
     }
 

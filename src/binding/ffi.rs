@@ -670,6 +670,45 @@ pub(super) fn set_traceback(exception: &Raised<'_>, traceback: &Bound<'_, PyAny>
     if status < 0 { Err(PyErr::fetch(exception.py())) } else { Ok(()) }
 }
 
+/// What a class with a `__del__` has for a finalizer: CPython's own function that calls it.
+static CALL_DEL: AtomicUsize = AtomicUsize::new(0);
+
+/// The finalizer of subclasses that have a `__del__` as well.
+unsafe extern "C" fn finalize_and_del(object: *mut ffi::PyObject) {
+    // SAFETY: as for `deferred_finalize`. `CALL_DEL` was set before this stood in any slot, to a
+    // function that stood in one.
+    unsafe {
+        deferred_finalize(object);
+        let call_del =
+            std::mem::transmute::<usize, Option<ffi::destructor>>(CALL_DEL.load(Ordering::Relaxed));
+        if let Some(call_del) = call_del {
+            call_del(object);
+        }
+    }
+}
+
+/// Give a new subclass of `Deferred` its finalizer.
+///
+/// CPython lets a class inherit it only together with a `__del__`, which `Deferred` has not.
+pub(super) fn inherit_finalizer(class: &Bound<'_, PyType>) {
+    let ours = deferred_finalize as unsafe extern "C" fn(*mut ffi::PyObject) as usize;
+    let both = finalize_and_del as unsafe extern "C" fn(*mut ffi::PyObject) as usize;
+    // SAFETY: a type object, alive, which is being made: it has no instances yet. What its slot
+    // holds, if anything, is CPython's function that looks `__del__` up and calls it, the same for
+    // all classes.
+    unsafe {
+        let kind = class.as_type_ptr();
+        match (*kind).tp_finalize {
+            None => (*kind).tp_finalize = Some(deferred_finalize),
+            Some(other) if other as usize != ours && other as usize != both => {
+                CALL_DEL.store(other as usize, Ordering::Relaxed);
+                (*kind).tp_finalize = Some(finalize_and_del);
+            }
+            Some(_) => {}
+        }
+    }
+}
+
 // ---------------------------------------------------------------------------------------------
 // Debug mode
 

@@ -7,8 +7,12 @@
 //! A Deferred that needs one before that (in debug mode, or where the class was replaced) has it
 //! as its attribute `_debugInfo`.
 
+use std::collections::HashSet;
+
+use pyo3::exceptions::PyBaseException;
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
 use super::deferred::Deferred;
 use super::ffi;
@@ -123,11 +127,26 @@ fn forget_in_debug_info(deferred: &Bound<'_, Deferred>) -> PyResult<()> {
 /// reported nonetheless, as with Twisted.
 pub(super) fn keep_unhandled(deferred: &Bound<'_, Deferred>) -> PyResult<()> {
     let py = deferred.py();
-    if deferred.get().chain(py, |chain| chain.unhandled()) {
-        ensure_debug_info(deferred)?;
-        rests_on_failure(deferred)?;
+    let failure = deferred.get().chain(py, |chain| match chain.outcome() {
+        Outcome::Failure(failure) => Some(failure.bind(py).clone()),
+        _ => None,
+    });
+    failure.map_or(Ok(()), |failure| keep_replaced(deferred, &failure))
+}
+
+/// As [`keep_unhandled`], when it is done: this was the failure.
+#[cold]
+pub(super) fn keep_replaced(
+    deferred: &Bound<'_, Deferred>,
+    failure: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    let py = deferred.py();
+    if !deferred.get().chain(py, |chain| chain.unhandled()) {
+        return Ok(());
     }
-    Ok(())
+    let info = ensure_debug_info(deferred)?;
+    deferred.get().chain(py, |chain| chain.mark_handled());
+    info.setattr(intern!(py, "failResult"), failure)
 }
 
 /// The collector is about to take apart a cycle that the Deferred is part of.
@@ -148,12 +167,38 @@ pub(super) fn finalize(deferred: &Bound<'_, Deferred>) {
     }
 }
 
+/// Make exceptions fit to be shown that the collector has taken apart.
+///
+/// A Deferred can fail while a cycle that it is part of is being taken apart: by what another
+/// object of the cycle does as it dies. Its exception may have been cleared before. CPython itself
+/// then has a null pointer for its arguments, and dies when it is to make a text of them.
+fn mend(failure: Bound<'_, PyAny>) -> PyResult<()> {
+    let py = failure.py();
+    let args = py.get_type::<PyBaseException>().getattr(intern!(py, "args"))?;
+    let mut seen = HashSet::new();
+    let mut rest = vec![failure];
+    while let Some(object) = rest.pop() {
+        if !seen.insert(object.as_ptr()) || !object.is_instance_of::<PyBaseException>() {
+            continue;
+        }
+        let of_object = args.call_method1(intern!(py, "__get__"), (&object,))?;
+        if of_object.is_none() {
+            args.call_method1(intern!(py, "__set__"), (&object, PyTuple::empty(py)))?;
+        }
+        for link in ["value", "subFailure", "__cause__", "__context__"] {
+            rest.extend(object.getattr(link).ok());
+        }
+    }
+    Ok(())
+}
+
 /// Report a failure that nobody handled. Nothing escapes: what goes wrong here is reported, too.
 #[cold]
 pub(super) fn unhandled(failure: Bound<'_, PyAny>) {
     let py = failure.py();
     ffi::with_error_saved(py, || {
         let report = || -> PyResult<()> {
+            mend(failure.clone())?;
             let info = new_debug_info(py)?;
             info.setattr(intern!(py, "failResult"), &failure)
             // Here the DebugInfo dies, and reports.

@@ -301,12 +301,16 @@ fn links<'py>(mut deferred: Bound<'py, Deferred>, stack: &mut Stack<'py>) -> PyR
                 // One that waits for itself gets its own outcome and has it taken, at once.
                 let outcome = if other.is(&deferred) { Outcome::Taken } else { outcome };
                 let before = other.get().chain(py, |chain| chain.receive(outcome));
-                drop(before);
                 stack.push(Later::GoOn(deferred));
                 deferred = other;
                 match deferred.get().chain(py, |chain| chain.enter()) {
-                    Err(_paused) => return Ok(Next::Abandoned),
-                    Ok(chained_to) => drop(chained_to),
+                    Err(_paused) => {
+                        if let Outcome::Failure(failure) = &before {
+                            report::keep_replaced(&deferred, failure.bind(py))?;
+                        }
+                        return Ok(Next::Abandoned);
+                    }
+                    Ok(chained_to) => drop((before, chained_to)),
                 }
             }
             Step::Deliver(waiter, place, outcome) => {

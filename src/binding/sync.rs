@@ -306,7 +306,10 @@ fn acquire<'py>(primitive: &Bound<'py, Primitive>) -> PyResult<Bound<'py, Deferr
         ));
     }
     if free {
-        return succeed(primitive.as_any().clone());
+        let acquired = made(ffi::new_deferred(py, Chain::new(None))?)?;
+        // Nothing waits for it yet, so there is nothing to run.
+        deferred::begin_fire(&acquired, Outcome::Value(primitive.as_any().clone().hold()))?;
+        return Ok(acquired);
     }
     let canceller = if overrides_any(primitive, intern!(py, "_cancelAcquire")) {
         primitive.getattr(intern!(py, "_cancelAcquire"))?

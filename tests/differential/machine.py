@@ -1281,7 +1281,9 @@ class Machine:
             return
         failure = event.get("log_failure")
         if failure is not None:
-            parts.append(self.error(failure.value))
+            # Which failures inside it have a name depends on what is alive still.
+            error = self.error(failure.value)
+            parts.append(re.sub(r"\[[^\[\]<>]*\](?= |$|>)", "", re.sub(r"\bf\d+<", "f<", error)))
             # Python's own exceptions have no place to hang a name on.
             parts.append(self.text(str(event.get("debugInfo", "none"))))
         self.died("report " + " ".join(parts))
