@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from .failure import Failure
 
@@ -69,3 +70,18 @@ class FailureGroup(Exception):
     def __init__(self, failures: Sequence[Failure]) -> None:
         super().__init__()
         self.failures = failures
+
+
+def parse_results(results: Any) -> list[Any]:
+    """Return the results of a list of pairs `(True, result)`.
+
+    Raises TypeError, ValueError or AssertionError if it is not one: that happens to programs that
+    fire what `gatherResults` returned.
+    """
+    parsed = []
+    for pair in results:
+        assert pair is not None
+        success, result = pair
+        assert success
+        parsed.append(result)
+    return parsed

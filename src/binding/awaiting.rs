@@ -115,6 +115,7 @@ impl Awaiting {
     fn answer(sent: Sent<'_>) -> PyResult<Bound<'_, PyAny>> {
         match sent {
             Sent::Yielded(object) => Ok(object),
+            Sent::Returned(object) if object.is_none() => Err(PyStopIteration::new_err(())),
             Sent::Returned(object) => Err(PyStopIteration::new_err((object.unbind(),))),
             Sent::Raised(raised) => Err(PyErr::from_value(raised.into_any())),
         }

@@ -6,7 +6,7 @@
 use pyo3::exceptions::{PyOverflowError, PyRecursionError};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyTuple};
+use pyo3::types::{PyBool, PyDict, PyList, PyTuple};
 use pyo3::{PyTraverseError, intern};
 
 use super::callback::Callback;
@@ -430,12 +430,25 @@ pub(super) fn gather_results<'py>(
 pub(super) fn parse_results<'py>(
     results: &Bound<'py, PyAny>,
     #[pyo3(from_py_with = truth)] _fire_on_one_errback: bool,
-) -> PyResult<Bound<'py, PyList>> {
-    let parsed = PyList::empty(results.py());
-    for pair in results.try_iter()? {
-        parsed.append(pair?.get_item(1)?)?;
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = results.py();
+    let pairs = || -> Option<Bound<'py, PyList>> {
+        let pairs = results.cast_exact::<PyList>().ok()?;
+        let parsed = PyList::empty(py);
+        for pair in pairs.iter() {
+            let pair = pair.cast_into_exact::<PyTuple>().ok()?;
+            if pair.len() != 2 || !pair.get_item(0).ok()?.is(&*PyBool::new(py, true)) {
+                return None;
+            }
+            parsed.append(pair.get_item(1).ok()?).ok()?;
+        }
+        Some(parsed)
+    };
+    match pairs() {
+        Some(parsed) => Ok(parsed.into_any()),
+        // Somebody else has fired it: Python knows what to raise.
+        None => names::PARSE_RESULTS.get(py)?.call1((results,)),
     }
-    Ok(parsed)
 }
 
 /// What `race` waits with.

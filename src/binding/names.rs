@@ -79,6 +79,8 @@ pub(super) static DEBUG_INFO: Imported = Imported::new("deferrous._report", "Deb
 
 /// Logs a failure with a text.
 pub(super) static LOG_FAILURE: Imported = Imported::new("deferrous._report", "log_failure");
+/// Takes apart what a gathered Deferred was fired with, whatever it is.
+pub(super) static PARSE_RESULTS: Imported = Imported::new("deferrous._gathering", "parse_results");
 /// The class `FirstError`.
 pub(super) static FIRST_ERROR: Imported = Imported::new("deferrous._gathering", "FirstError");
 /// The class `FailureGroup`.

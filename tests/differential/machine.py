@@ -287,6 +287,9 @@ class Machine:
 
     def log(self, text: str) -> None:
         if not self.ended and len(self.trace.lines) < 5000:
+            if len(text) > 1500:
+                # What shows itself in itself: how deep it gets is not compared.
+                text = text[:300] + "..."
             self.trace.lines.append("  " * min(self.depth, 8) + text)
 
     def died(self, text: str) -> None:
@@ -1281,9 +1284,13 @@ class Machine:
             return
         failure = event.get("log_failure")
         if failure is not None:
-            # Which failures inside it have a name depends on what is alive still.
+            # Which failures inside it have a name depends on what is alive still, and when the
+            # report comes is not compared: no name is to be given here.
+            counts = dict(self.counts)
             error = self.error(failure.value)
-            parts.append(re.sub(r"\[[^\[\]<>]*\](?= |$|>)", "", re.sub(r"\bf\d+<", "f<", error)))
+            self.counts = counts
+            error = re.sub(r">(\[[\w: ]*\])", ">", re.sub(r"\bf\d+<", "f<", error))
+            parts.append(error)
             # Python's own exceptions have no place to hang a name on.
             parts.append(self.text(str(event.get("debugInfo", "none"))))
         self.died("report " + " ".join(parts))
