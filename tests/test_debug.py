@@ -571,3 +571,91 @@ def test_goes_to_twisted_once_that_is_there():
 @deferrous_only
 def test_importing_brings_no_twisted():
     run_alone("")
+
+
+@pytest.mark.parametrize("kind", ["plain", "subclass", "with __del__", "list", "list subclass"])
+def test_report_from_a_cycle_before_it_is_taken_apart(defer, reports, kind):
+    """The exception is part of the cycle, and must be whole when it is reported."""
+    deaths = []
+
+    class Sub(defer.Deferred):
+        pass
+
+    class Dying(Sub):
+        def __del__(self):
+            deaths.append(kind)
+
+    class SubList(defer.DeferredList):
+        pass
+
+    make = {
+        "plain": defer.Deferred,
+        "subclass": Sub,
+        "with __del__": Dying,
+        "list": lambda: defer.DeferredList([defer.Deferred()]),
+        "list subclass": lambda: SubList([defer.Deferred()]),
+    }[kind]
+    d = make()
+    error = ValueError("whole")
+    error.deferred = d
+    d.errback(error)
+    del d, error
+    assert [str(value) for value in reports.values()] == ["whole"]
+    assert deaths == (["with __del__"] if kind == "with __del__" else [])
+
+
+def test_failure_of_a_cycle_that_is_being_taken_apart(implementation):
+    """A Deferred fails when the collector has begun: its exception may have lost its text."""
+    if implementation == "twisted":
+        pytest.skip("Twisted does not report through logging")
+    done = run_script(
+        implementation,
+        """
+        import gc, logging
+        texts = []
+        class Handler(logging.Handler):
+            def emit(self, record):
+                texts.append(record.getMessage())
+        logging.getLogger("deferrous").addHandler(Handler())
+        logging.getLogger("deferrous").propagate = False
+
+        class Late:
+            def __del__(self):
+                self.deferred.errback(self.error)
+
+        for _ in range(200):
+            late = Late()
+            late.deferred = defer.Deferred()
+            late.error = ValueError("text")
+            late.deferred.owner = late.error.owner = late
+            late.error.deferred = late.deferred
+            del late
+            gc.collect()
+        print(len(texts), all("ValueError" in text for text in texts))
+        """,
+    )
+    assert done.stdout == "200 True\n"
+
+
+def test_replaced_failure_is_reported(defer, reports):
+    """What is set by hand does not make up for a failure."""
+    d = defer.fail(ValueError("first"))
+    d.result = None
+    del d
+    assert [str(value) for value in reports.values()] == ["first"]
+
+
+def test_failure_given_as_a_result_is_not_watched(defer, failure, reports):
+    defer.succeed(failure.Failure(ValueError("as a result")))
+    assert reports.values() == []
+
+
+def test_abandoned_failure_is_reported(defer, reports):
+    """A waiter gets a second outcome while it is paused: the first is what is reported."""
+    inner = defer.Deferred()
+    outer = defer.succeed(None).addCallback(lambda _: inner)
+    outer.unpause()
+    outer.addCallback(lambda result: result)
+    inner.errback(ValueError("abandoned"))
+    del inner, outer
+    assert [str(value) for value in reports.values()] == ["abandoned"]

@@ -1263,3 +1263,72 @@ def test_errback_on_a_failed_call(defer, failure):
     recorder = Recorder(None)
     function().addErrback(recorder)
     assert recorder.calls[0].value is f.value
+
+
+def test_errbacks_of_a_generator_that_raised_see_its_exception(defer):
+    """It is being handled while it is handed on, and no longer."""
+    seen = []
+
+    @defer.inlineCallbacks
+    def generator(d):
+        yield d
+        raise ValueError("raised")
+
+    d = defer.Deferred()
+    result = generator(d)
+
+    def errback(reason):
+        seen.append(sys.exc_info()[1])
+        raise KeyError("errback")
+
+    result.addErrback(errback)
+    result.addErrback(lambda reason: seen.append(reason.value.__context__))
+    d.callback(None)
+    assert [str(error) for error in seen] == ["raised", "raised"]
+    assert sys.exc_info() == (None, None, None)
+
+
+def test_handled_exception_is_put_back(defer):
+    """Also where the one who fires is a generator of its own, in an `except` of its caller."""
+
+    @defer.inlineCallbacks
+    def raising(d):
+        yield d
+        raise ValueError("inner")
+
+    def firing():
+        d = defer.Deferred()
+        raising(d).addErrback(lambda reason: None)
+        d.callback(None)
+        yield sys.exc_info()[1]
+        yield sys.exc_info()[1]
+
+    generator = firing()
+    try:
+        raise KeyError("outer")
+    except KeyError as outer:
+        assert next(generator) is outer
+    assert next(generator) is None
+
+
+def test_await_raises_in_the_context_of_what_is_handled(defer):
+    async def coroutine():
+        try:
+            raise KeyError("first")
+        except KeyError:
+            await defer.fail(ValueError("second"))
+
+    [reason] = outcome(defer.ensureDeferred(coroutine()))
+    assert isinstance(reason.value.__context__, KeyError)
+
+
+def test_stop_iteration_as_a_failure(defer):
+    """It must not look like the end of the coroutine."""
+
+    async def coroutine():
+        await defer.fail(StopIteration("not the end"))
+
+    [reason] = outcome(defer.ensureDeferred(coroutine()))
+    assert reason.type is RuntimeError
+    with pytest.raises(RuntimeError, match="generator raised StopIteration"):
+        next(iter(defer.fail(StopIteration())))

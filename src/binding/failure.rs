@@ -83,8 +83,8 @@ pub(super) fn from_raised(raised: Raised<'_>, capture_vars: bool) -> PyResult<Bo
         named.set_item(CAPTURE_VARS.name, capture_vars)?;
         return ffi::while_handling(&raised, || class.call((), Some(&named)));
     }
-    let traceback = raised.getattr(intern!(py, "__traceback__"))?;
-    make(raised.into_any(), Some(traceback), capture_vars)
+    let traceback = ffi::traceback_of(&raised);
+    make(raised.into_any(), traceback, capture_vars)
 }
 
 /// Make a failure of an exception that was not raised.
@@ -304,9 +304,9 @@ impl FailureBase {
         let (value, kind, mut traceback) = match (exc_value, exc_type) {
             (None, _) => match ffi::handled(py) {
                 Some(handled) => {
-                    let traceback = handled.getattr(intern!(py, "__traceback__"))?;
+                    let traceback = handled.cast().ok().and_then(ffi::traceback_of);
                     let kind = handled.get_type().into_any();
-                    (handled, kind, Some(traceback))
+                    (handled, kind, traceback)
                 }
                 None => {
                     // What is there is visible, should anyone keep this object.

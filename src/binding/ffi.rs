@@ -169,15 +169,33 @@ pub(super) fn raise(exception: Raised<'_>) -> PyErr {
 /// Run something as if in an `except` that handles this exception.
 pub(super) fn while_handling<R>(exception: &Raised<'_>, work: impl FnOnce() -> R) -> R {
     let py = exception.py();
-    let before = handled(py);
-    set_handled(py, Some(exception.as_any()));
+    let before = begin_handling(exception);
     let result = work();
-    set_handled(py, before.as_ref());
+    end_handling(py, before);
     result
 }
 
+/// Say that this exception is being handled. Returns what is to be given to [`end_handling`].
+///
+/// Each generator has a place of its own for what it handles; where that is empty, the interpreter
+/// looks further up. It tells only what it finds, not where. So what was found is to be put back
+/// only if there is something else to be found without it.
+pub(super) fn begin_handling<'py>(exception: &Raised<'py>) -> Option<Bound<'py, PyAny>> {
+    let py = exception.py();
+    let before = handled(py);
+    set_handled(py, None);
+    let further_up = handled(py);
+    set_handled(py, Some(exception.as_any()));
+    before.filter(|before| further_up.is_none_or(|further_up| !further_up.is(before)))
+}
+
+/// Say that what was being handled before is being handled again.
+pub(super) fn end_handling(py: Python<'_>, before: Option<Bound<'_, PyAny>>) {
+    set_handled(py, before.as_ref());
+}
+
 /// Say which exception is being handled, if any.
-pub(super) fn set_handled(py: Python<'_>, exception: Option<&Bound<'_, PyAny>>) {
+fn set_handled(py: Python<'_>, exception: Option<&Bound<'_, PyAny>>) {
     #[cfg(Py_3_11)]
     // SAFETY: attached; an exception or null, of which the interpreter takes a reference itself.
     unsafe {
@@ -661,6 +679,15 @@ pub(super) fn set_exception_dict(
     let status =
         unsafe { ffi::PyObject_GenericSetDict(object.as_ptr(), dict.as_ptr(), ptr::null_mut()) };
     if status < 0 { Err(PyErr::fetch(object.py())) } else { Ok(()) }
+}
+
+/// The traceback of an exception, whatever its class has under that name.
+pub(super) fn traceback_of<'py>(exception: &Raised<'py>) -> Option<Bound<'py, PyAny>> {
+    // SAFETY: an exception; a new reference or null.
+    unsafe {
+        let traceback = ffi::PyException_GetTraceback(exception.as_ptr());
+        Bound::from_owned_ptr_or_opt(exception.py(), traceback)
+    }
 }
 
 /// Set the traceback of an exception, `None` for none.

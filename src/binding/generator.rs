@@ -522,8 +522,7 @@ fn ended_by<'py>(
     };
     // As with Twisted, the exception is being handled while it is handed on: callbacks see it in
     // `sys.exc_info()`, and what they raise has it for its context.
-    stack.push(Later::Handled(ffi::handled(py)));
-    ffi::set_handled(py, Some(raised.as_any()));
+    stack.push(Later::Handled(ffi::begin_handling(&raised)));
     finish(task, outcome::failed(raised, capture_vars))
 }
 

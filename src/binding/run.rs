@@ -165,7 +165,7 @@ pub(super) fn run<'py>(py: Python<'py>, work: Work<'py>) -> PyResult<()> {
                 Some(Later::Handled(before)) => {
                     // Now the exception is made, with what is being handled for its context.
                     let _ = error.value(py);
-                    ffi::set_handled(py, before.as_ref());
+                    ffi::end_handling(py, before);
                     Err(error)
                 }
                 Some(Later::CancelList(list, place)) => {
@@ -216,7 +216,7 @@ fn resume<'py>(py: Python<'py>, later: Later<'py>, stack: &mut Stack<'py>) -> Py
         Later::Look(task, deferred) => generator::look(task, deferred),
         Later::Wait(task, deferred) => generator::wait(task, deferred, stack),
         Later::Handled(before) => {
-            ffi::set_handled(py, before.as_ref());
+            ffi::end_handling(py, before);
             Ok(Next::Done)
         }
         Later::CancelList(list, place) => gather::cancel_list(list, place, stack),

@@ -321,6 +321,7 @@ class Machine:
 
         text = ADDRESS.sub(address, self.impl.plain(text))
         text = VERSION.sub("deprecated in V", text)
+        text = re.sub(r" cb=\[[^\]]*\]", "", text)  # functions of the implementation's own
         # Whether there are frames at all depends on the implementation's own.
         text = text.replace("Traceback (failure with no frames)", "Traceback")
         text = text.replace("\nFailure: ", "\n")
