@@ -653,7 +653,7 @@ def test_failure_given_as_a_result_is_not_watched(defer, failure, reports):
 def test_abandoned_failure_is_reported(defer, reports):
     """A waiter gets a second outcome while it is paused: the first is what is reported."""
     inner = defer.Deferred()
-    outer = defer.succeed(None).addCallback(lambda _: inner)
+    outer = defer.succeed(None).addCallback(lambda _, inner=inner: inner)
     outer.unpause()
     outer.addCallback(lambda result: result)
     inner.errback(ValueError("abandoned"))

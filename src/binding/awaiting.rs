@@ -166,14 +166,18 @@ fn raise<'py>(reason: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
             Err(error) => error,
         }
     };
-    if !raised.is_instance_of::<PyStopIteration>(py) {
-        return Err(raised);
+    Err(no_result(py, raised))
+}
+
+/// An error as it leaves an iterator. A StopIteration would say that there is a result.
+fn no_result(py: Python<'_>, error: PyErr) -> PyErr {
+    if !error.is_instance_of::<PyStopIteration>(py) {
+        return error;
     }
-    // To whoever iterates, it would say that there is a result.
-    let error = PyRuntimeError::new_err("generator raised StopIteration");
-    error.set_context(py, Some(raised.clone_ref(py)));
-    error.set_cause(py, Some(raised));
-    Err(error)
+    let instead = PyRuntimeError::new_err("generator raised StopIteration");
+    instead.set_context(py, Some(error.clone_ref(py)));
+    instead.set_cause(py, Some(error));
+    instead
 }
 
 /// The Deferred has no result yet: yield what the driver can wait for.
@@ -299,7 +303,7 @@ impl Awaiting {
         if let Some(tb) = tb {
             ffi::set_traceback(&exception, &tb)?;
         }
-        Err(PyErr::from_value(exception.into_any()))
+        Err(no_result(py, PyErr::from_value(exception.into_any())))
     }
 
     /// Stop waiting.
