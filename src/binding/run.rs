@@ -432,6 +432,7 @@ fn chain_to<'py>(
     let waits_for = other.clone().hold();
     let before = deferred.get().chain(py, |chain| {
         if pauses_itself {
+            chain.mark_handled();
             chain.replace_chained_to(Some(waits_for))
         } else {
             chain.wait(waits_for)

@@ -964,6 +964,7 @@ class Machine:
             detail = ("default", "brief", "verbose")[n % 3]
             text = failure.getTraceback(detail=detail)
             if detail == "verbose":  # the frames and variables of everybody
+                text = text.replace("\nFailure: ", "\n")
                 lines = text.replace(f"#{failure.count}", "#?").split("\n")
                 return [lines[0], lines[-3:]]
             return text
