@@ -2,19 +2,20 @@
 
     python -m tests.differential.rust_mutants [--seconds 20] [--show] [NAME ...]
 
-The tree is copied to a temporary folder once.  Each mutation is a piece of the text of one
-file, and what to put in its place; the extension is built of the changed copy, and
-`python -m tests.differential` is run on it.  What is built here is of the same use for a
-mutation in Rust as for one in Python, but for the latter it need not be built again.
+Each mutation is a piece of the text of one file, and what to put in its place.  The tree is
+copied to a temporary folder once; there the mutations are made one after the other, the
+extension is built where one is in Rust, and `python -m tests.differential` is run on it, with
+plain random programs only, which are the faster part of it.
 
-A mutation that stands for a rule of the traceless kind (who is let go of when) is not
-here: the differential test does not look at these.
+First of all it is run on the copy as it is: if that is told apart from Twisted, the exit code
+is 2.  It is 1 if a mutation was not caught or could not be tried.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import resource
 import select
 import shutil
@@ -27,18 +28,29 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGE = Path("python/deferrous")
-EXTENSION = PACKAGE / f"_deferrous{sysconfig.get_config_var('EXT_SUFFIX')}"
+EXTENSION = f"python/deferrous/_deferrous{sysconfig.get_config_var('EXT_SUFFIX')}"
 CHAIN = "src/core/chain.rs"
-BINDING = "src/binding/"
+RUN = "src/binding/run.rs"
+GENERATOR = "src/binding/generator.rs"
+GATHER = "src/binding/gather.rs"
+SYNC = "src/binding/sync.rs"
+AWAITING = "src/binding/awaiting.rs"
+DEFERRED = "src/binding/deferred.rs"
+REPORT = "src/binding/report.rs"
 PYTHON = "python/deferrous/"
-FOUND = "reducing"  # in the line that `python -m tests.differential` prints at once
 
-# Name, file, the text that occurs in it once, what to put there.
+# What `python -m tests.differential` prints when it has found a difference, before it reduces
+# the program; and how many programs it says to have tried.
+FOUND = re.compile(r"random program (\d+) of round \d+; reducing\n")
+TRIED = re.compile(r"^ +(\d+) random, ", re.MULTILINE)
+# Seconds to start, and to end after its time.
+GRACE = 20.0
+
+# Name, file, a text that occurs in it once, what to put there.
 Mutation = tuple[str, str, str, str]
 
 MUTATIONS: tuple[Mutation, ...] = (
-    # -- the core
+    # The core
     ("paused-positive-only", CHAIN, "if self.paused != 0 {", "if self.paused > 0 {"),
     ("links-lifo", CHAIN, "self.links.push_back(link)", "self.links.push_front(link)"),
     ("front-at-end", CHAIN, "self.links.push_front(link)", "self.links.push_back(link)"),
@@ -47,7 +59,6 @@ MUTATIONS: tuple[Mutation, ...] = (
     ("canceller-kept", CHAIN, "Accepted(self.canceller.take(),", "Accepted(None,"),
     ("steals-from-paused", CHAIN, "if self.paused != 0 || matches", "if matches"),
     ("steals-deferred", CHAIN, "Slot::Empty | Slot::Deferred(_))", "Slot::Empty)"),
-    ("steal-leaves-result", CHAIN, "Turn::Continue(waiting, self.take", "{STOLEN}"),
     (
         "receive-clears-pauses",
         CHAIN,
@@ -64,10 +75,382 @@ MUTATIONS: tuple[Mutation, ...] = (
     ("unpause-runs-uncalled", CHAIN, "== 0 && self.is_runnable()", "== 0 && !self.running"),
     ("at-rest-though-paused", CHAIN, "&& self.paused == 0 && self.links", "&& self.links"),
     ("at-rest-with-links", CHAIN, "== 0 && self.links.is_empty()", "== 0"),
-    ("cancel-not-forwarded", CHAIN, "Cancel::Forward(other),", "Cancel::Nothing.of(other),"),
+    (
+        "cancel-not-forwarded",
+        CHAIN,
+        "(_, Slot::Deferred(other)) =>",
+        "(_, Slot::Deferred(other)) if !self.called =>",
+    ),
     ("chained-mark-kept", CHAIN, "Ok(self.chained_to.take())", "Ok(None)"),
     ("pair-swapped", CHAIN, "if failed { (on_failure", "if !failed { (on_failure"),
-    ("errback-of-results", CHAIN, "OnFailure(callback) if failed =>", "OnFailure(callback) =>"),
-    ("passed-deferred-skipped", CHAIN, "if matches!(self.outcome, Slot::Deferred(_)) {", "if false {"),
-    ("waiter-not-running", CHAIN, "self.running = true;\n                return", "return"),
+    ("errback-of-results", CHAIN, "OnFailure(callback) if failed", "OnFailure(callback)"),
+    (
+        "deferred-as-result-kept",
+        CHAIN,
+        "if matches!(self.outcome, Slot::Deferred(_)) {",
+        "if false {",
+    ),
+    (
+        "waiter-not-running",
+        CHAIN,
+        "self.running = true;\n                return",
+        "return",
+    ),
+    ("failure-never-rests", CHAIN, "self.watch = Watch::On;", "self.watch = Watch::Over;"),
+    # The trampoline
+    (
+        "abandoned-goes-on",
+        RUN,
+        "while let Some(Later::GoOn(_)) = stack.last() {",
+        "if stack.len() == usize::MAX {",
+    ),
+    (
+        "self-wait-keeps-result",
+        RUN,
+        "if other.is(&deferred) { Outcome::Taken } else { outcome }",
+        "outcome",
+    ),
+    ("no-self-warning", RUN, "if result.as_ptr() == deferred.as_ptr()", "if false"),
+    ("falsy-canceller-called", RUN, "if !canceller.is_truthy()? {", "if false {"),
+    ("late-result-refused", RUN, "|chain| chain.swallow_next_fire()", "|_| ()"),
+    ("stolen-still-reported", RUN, "report::forget(&other)?;\n", ""),
+    # Generators and coroutines
+    (
+        "generator-no-context",
+        GENERATOR,
+        "ffi::in_context(context, work).unwrap_or_else(Sent::Raised)",
+        "(context, work()).1",
+    ),
+    (
+        "generator-cancel-stops-here",
+        GENERATOR,
+        "Some(waiting_on) => Ok(Next::Do(Work::Cancel(waiting_on)))",
+        "Some(_) => Ok(Next::Done)",
+    ),
+    (
+        "generator-cancelled-once",
+        GENERATOR,
+        "Chain::new(Some(task.as_any().clone().hold()))",
+        "Chain::new(None)",
+    ),
+    (
+        "generator-leaves-result",
+        GENERATOR,
+        "chain.replace_outcome(Outcome::Taken)))",
+        "super::outcome::share(py, chain.outcome())))",
+    ),
+    (
+        "generator-ignores-subclass",
+        GENERATOR,
+        "if deferred.get_type_ptr() != py.get_type::<Deferred>().as_type_ptr() {",
+        "if false {",
+    ),
+    # DeferredList and race
+    (
+        "list-never-consumes",
+        GATHER,
+        "if !success && list.get().with(",
+        "if false && list.get().with(",
+    ),
+    (
+        "list-counts-successes",
+        GATHER,
+        "state.finished += 1;",
+        "state.finished += usize::from(success);",
+    ),
+    (
+        "race-keeps-losers",
+        GATHER,
+        "None => cancel_losers(race, 0, stack)",
+        "None => cancel_losers(race, usize::MAX, stack)",
+    ),
+    (
+        "race-reverses-failures",
+        GATHER,
+        "sort_by_key(|(place, _)| *place)",
+        "sort_by_key(|(place, _)| std::cmp::Reverse(*place))",
+    ),
+    # Locks, semaphores, queues
+    ("semaphore-spare-token", SYNC, "if acquired && !waits {", "if acquired {"),
+    ("lock-opens-for-all", SYNC, "state.locked = was_locked && waits;", "state.locked = false;"),
+    ("queue-one-more", SYNC, "into_pyobject(py)?.lt(limit)", "into_pyobject(py)?.le(limit)"),
+    # `await`, the class, reports
+    (
+        "await-though-paused",
+        AWAITING,
+        "!chain.called() || chain.paused() != 0",
+        "!chain.called()",
+    ),
+    ("await-still-reports", AWAITING, "if failed {", "if false {"),
+    (
+        "chain-deferred-untold",
+        DEFERRED,
+        "chain.replace_chained_to(Some(waits_for))",
+        "chain.replace_chained_to(None)",
+    ),
+    (
+        "debug-no-invoker",
+        DEFERRED,
+        "if debugging && !deferred.get()",
+        "if debugging && deferred.get()",
+    ),
+    (
+        "cancel-as-success",
+        DEFERRED,
+        "deferred.call_method1(errback, (reason,))?;",
+        'deferred.call_method1(intern!(py, "callback"), (1,))?;',
+    ),
+    (
+        "replaced-failure-lost",
+        REPORT,
+        "failure.map_or(Ok(()), |failure| keep_replaced(deferred, &failure))",
+        "failure.map_or(Ok(()), |_| Ok(()))",
+    ),
+    ("debug-no-creator", REPORT, 'intern!(py, "creator")', 'intern!(py, "maker")'),
+    # What is in Python
+    ("timeout-unflagged", PYTHON + "_timeout.py", "timed_out = True", "pass"),
+    ("timeout-goes-on", PYTHON + "_timeout.py", "if call.active():", "if False:"),
+    ("timeout-traps-nothing", PYTHON + "_timeout.py", "result.trap(", "str("),
+    (
+        "first-error-repr",
+        PYTHON + "_gathering.py",
+        "self.subFailure.value!r}]",
+        "self.subFailure!r}]",
+    ),
+    (
+        "group-shortened",
+        PYTHON + "_gathering.py",
+        "self.failures = failures",
+        "self.failures = failures[1:]",
+    ),
+    (
+        "failure-frames-reversed",
+        PYTHON + "failure.py",
+        "tb = tb.tb_next\n        return frames",
+        "tb = tb.tb_next\n        frames.reverse()\n        return frames",
+    ),
+    (
+        "failure-message-repr",
+        PYTHON + "failure.py",
+        "return safe_str(self.value)",
+        "return safe_repr(self.value)",
+    ),
+    (
+        "failure-clean-keeps",
+        PYTHON + "failure.py",
+        "self.value.__traceback__ = None",
+        "pass",
+    ),
+    (
+        "from-future-cancel-value",
+        PYTHON + "_futures.py",
+        "if result is cancelled:",
+        "if False:",
+    ),
+    ("report-not-error", PYTHON + "_report.py", "isError=True", "isError=False"),
+    ("misuse-silent", PYTHON + "_generators.py", "if len(frames) < 2:", "if True:"),
 )
+
+
+class Broken(Exception):
+    """A mutation cannot be tried."""
+
+
+class Copy:
+    """A copy of the tree, in which one file at a time is changed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.tree = folder / "tree"
+        self.target = folder / "target"
+        self.pristine = folder / "pristine.so"
+        listed = subprocess.run(
+            ["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True
+        ).stdout.decode()
+        for name in filter(None, listed.split("\0")):
+            if (ROOT / name).is_file():
+                (self.tree / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(ROOT / name, self.tree / name)
+        self.environment = {
+            name: value for name, value in os.environ.items() if not name.startswith("DEFERROUS_")
+        }
+        self.environment |= {
+            "PYTHONPATH": str(self.tree / "python"),
+            # A changed file may have the size and, to the second, the time of the one before.
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYO3_PYTHON": sys.executable,
+            "CARGO_TARGET_DIR": str(self.target),
+            "CARGO_BUILD_JOBS": "1",
+            "CARGO_TERM_COLOR": "never",
+            "CARGO_INCREMENTAL": "1",
+            "CARGO_PROFILE_DEV_OPT_LEVEL": "1",
+            "CARGO_PROFILE_DEV_DEBUG": "0",
+            "CARGO_PROFILE_DEV_DEBUG_ASSERTIONS": "false",
+            "CARGO_PROFILE_DEV_OVERFLOW_CHECKS": "false",
+        }
+
+    def build(self) -> Path:
+        command = ["cargo", "rustc", "--quiet", "--lib", "--crate-type", "cdylib"]
+        built = subprocess.run(
+            command, cwd=self.tree, env=self.environment, capture_output=True, text=True
+        )
+        if built.returncode:
+            raise Broken("does not build\n" + built.stderr)
+        suffix = "dylib" if sys.platform == "darwin" else "so"
+        return self.target / "debug" / f"libdeferrous.{suffix}"
+
+    def install(self, extension: Path) -> None:
+        """Put an extension in place: a new file, in case the old one is in use."""
+        fresh = self.tree / (EXTENSION + ".new")
+        shutil.copyfile(extension, fresh)
+        fresh.replace(self.tree / EXTENSION)
+
+    def changed(self, mutation: Mutation) -> str:
+        """The text of the file with the mutation."""
+        _, file, old, new = mutation
+        text = (self.tree / file).read_text(encoding="utf-8")
+        if text.count(old) != 1:
+            raise Broken(f"{old!r} is {text.count(old)} times in {file}")
+        return text.replace(old, new)
+
+    def try_one(
+        self, mutation: Mutation, seconds: float, seed: int, show: bool
+    ) -> tuple[bool, str]:
+        """Whether a mutation is caught, and what else there is to say of it."""
+        text = self.changed(mutation)
+        rust = mutation[1].endswith(".rs")
+        path = self.tree / mutation[1]
+        before = path.read_text(encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
+        try:
+            start = time.monotonic()
+            if rust:
+                self.install(self.build())
+            built = f"  (built in {time.monotonic() - start:.0f} s)" if rust else ""
+            caught, text = self.search(seconds, seed, show)
+            first, *rest = text.split("\n")
+            return caught, "\n".join([first + built, *rest])
+        finally:
+            path.write_text(before, encoding="utf-8")
+            self.install(self.pristine)
+
+    def search(self, seconds: float, seed: int, show: bool) -> tuple[bool, str]:
+        """Run the differential test: whether it noticed anything, and what."""
+        self.check_paths()
+        command = [sys.executable, "-m", "tests.differential", "--no-hypothesis"]
+        command += ["--minutes", f"{seconds / 60:.4f}", "--seed", str(seed)]
+        start = time.monotonic()
+        with tempfile.TemporaryFile() as errors:
+            child = subprocess.Popen(
+                command,
+                cwd=self.tree,
+                env=self.environment,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                start_new_session=True,
+                preexec_fn=limit_memory,
+            )
+            assert child.stdout is not None
+            deadline = start + seconds + GRACE
+            text, found, hangs = "", None, False
+            while True:
+                wait = max(0.0, deadline - time.monotonic())
+                if not select.select([child.stdout], [], [], wait)[0]:
+                    hangs = True
+                    break
+                piece = os.read(child.stdout.fileno(), 1 << 16)
+                text += piece.decode(errors="replace")
+                if found is None:
+                    found = FOUND.search(text)
+                    took = time.monotonic() - start
+                    deadline += 600 * (found is not None)
+                if not piece or (found and not show):
+                    break
+            if hangs or (found and not show):
+                os.killpg(child.pid, signal.SIGKILL)
+            code = child.wait()
+            child.stdout.close()
+            errors.seek(0)
+            problems = errors.read().decode(errors="replace")
+        if found:
+            number = int(found[1]) + sum(int(n) for n in TRIED.findall(text)[-1:])
+            shown = text[found.end() :].rstrip() if show else ""
+            return True, f"caught     {took:5.1f} s {number:6} programs{shown}"
+        if hangs:
+            return True, f"caught     {took:5.1f} s  by a hang"
+        if code < 0:
+            return True, f"caught     {took:5.1f} s  by {signal.Signals(-code).name}"
+        if code:
+            raise Broken(f"it ended with {code}, and no difference\n{text}{problems}")
+        return False, f"NOT CAUGHT {took:5.1f} s  {text.splitlines()[-1]}"
+
+    def check_paths(self) -> None:
+        """Make sure that it is the copy that is imported."""
+        code = (
+            "import deferrous, deferrous._deferrous as binding, tests.differential as tests\n"
+            "print(deferrous.__file__, binding.__file__, tests.__file__, sep='\\n')"
+        )
+        ran = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=self.tree,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+        )
+        if ran.returncode:
+            raise Broken("it cannot be imported\n" + ran.stderr)
+        for file in ran.stdout.splitlines():
+            if not Path(file).resolve().is_relative_to(self.tree.resolve()):
+                raise Broken(f"{file} is imported instead of the copy")
+
+
+def limit_memory() -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", help="only mutations with this in the name")
+    parser.add_argument("--seconds", type=float, default=20.0, help="for each")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--show", action="store_true", help="the smallest programs")
+    options = parser.parse_args()
+    table = [
+        mutation
+        for mutation in MUTATIONS
+        if not options.names or any(part in mutation[0] for part in options.names)
+    ]
+    os.nice(10)
+    with tempfile.TemporaryDirectory(prefix="deferrous-mutants-") as folder:
+        copy = Copy(Path(folder).resolve())
+        try:
+            for mutation in table:
+                copy.changed(mutation)
+            start = time.monotonic()
+            shutil.copyfile(copy.build(), copy.pristine)
+            copy.install(copy.pristine)
+            print(f"built in {time.monotonic() - start:.0f} s", flush=True)
+            caught, text = copy.search(options.seconds, options.seed, True)
+        except Broken as problem:
+            print(f"{'(unchanged)':28} cannot be tried: {problem}")
+            return 2
+        print(f"{'(unchanged)':28} {text}", flush=True)
+        if caught:
+            print("the unchanged copy was told apart from Twisted")
+            return 2
+        missed = []
+        for mutation in table:
+            try:
+                caught, text = copy.try_one(mutation, options.seconds, options.seed, options.show)
+            except Broken as problem:
+                caught, text = False, f"cannot be tried: {problem}"
+            print(f"{mutation[0]:28} {text}", flush=True)
+            if not caught:
+                missed.append(mutation[0])
+    print(f"{len(table) - len(missed)} of {len(table)} caught;", "missed:", *missed or ["none"])
+    return bool(missed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
