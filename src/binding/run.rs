@@ -501,6 +501,9 @@ fn last_of_those<'py>(
     let (mut behind, mut steps, mut power) = (first, 0usize, 1usize);
     let mut current = second;
     loop {
+        if deferred::overrides(&current, intern!(py, "cancel")) {
+            return Ok(current);
+        }
         if current.is(&behind) {
             return Err(PyRecursionError::new_err("the Deferred waits for itself"));
         }
@@ -509,9 +512,6 @@ fn last_of_those<'py>(
             (steps, power) = (0, power * 2);
         }
         steps += 1;
-        if deferred::overrides(&current, intern!(py, "cancel")) {
-            return Ok(current);
-        }
         let next = current.get().chain(py, |chain| match chain.cancel() {
             Cancel::Forward(other) => Some(other.bind(py).clone()),
             _ => None,
