@@ -812,3 +812,32 @@ def test_collected_with_all_kinds_of_edges(defer):
         del holder
         gc.collect()
         assert reference() is None, n
+
+
+@pytest.mark.deferrous_only
+def test_subinterpreter():
+    """It says no, instead of sharing objects between interpreters."""
+    script = """
+        import textwrap
+        try:
+            import _interpreters as interpreters
+        except ImportError:
+            import _xxsubinterpreters as interpreters
+        code = textwrap.dedent('''
+            try:
+                import deferrous
+            except ImportError as error:
+                assert "subinterpreters" in str(error), error
+            else:
+                raise AssertionError("imported")
+        ''')
+        try:
+            other = interpreters.create("legacy")
+        except TypeError:
+            other = interpreters.create()
+        failed = interpreters.run_string(other, code)
+        assert failed is None, failed
+        interpreters.destroy(other)
+        print("refused")
+    """
+    assert run_script("deferrous", script).stdout == "refused\n"

@@ -14,6 +14,7 @@ use super::gc::Traverse;
 use super::generator;
 use super::names;
 use super::outcome::{Link, Outcome, classify, into_object, share};
+use super::overrides::overrides;
 use super::report;
 use super::run::{Later, Next, Stack, Waiter};
 
@@ -197,7 +198,7 @@ fn pending<'py>(
     };
     drop(awaiting.get().replace(py, state));
     let add_both = intern!(py, "addBoth");
-    if deferred::overrides(&deferred, add_both) {
+    if overrides::<Deferred>(&deferred, add_both) {
         deferred.call_method1(add_both, (awaiting.getattr(intern!(py, "_arrive"))?,))?;
     } else {
         deferred::add(&deferred, Link::Deliver(Waiter::new(awaiting), 0))?;

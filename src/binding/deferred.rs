@@ -4,7 +4,7 @@ use pyo3::exceptions::{PyAttributeError, PyException};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyDict, PyList, PyString, PyTuple, PyType};
+use pyo3::types::{PyBool, PyDict, PyList, PyTuple, PyType};
 use pyo3::{PyTraverseError, create_exception, intern};
 
 use super::awaiting::Awaiting;
@@ -17,6 +17,7 @@ use super::gc::{self, Remains, Traverse};
 use super::generator;
 use super::names;
 use super::outcome::{Chain, Link, Outcome, as_deferred, classify, into_object, share};
+use super::overrides::overrides;
 use super::report;
 use super::run::{self, Later, Next, Stack, Waiter, Work};
 use crate::core::{AlreadyCalled, Fired};
@@ -187,26 +188,12 @@ pub(super) fn deliver<'py>(
     Ok(if begin_fire(&deferred, outcome)? { Next::Do(Work::Run(deferred)) } else { Next::Done })
 }
 
-/// Whether a subclass has its own idea of this method.
-#[inline]
-pub(super) fn overrides(deferred: &Bound<'_, Deferred>, method: &Bound<'_, PyString>) -> bool {
-    let kind = deferred.get_type();
-    let base = deferred.py().get_type::<Deferred>();
-    if kind.is(&base) {
-        return false;
-    }
-    match (kind.getattr(method), base.getattr(method)) {
-        (Ok(theirs), Ok(ours)) => !theirs.is(&ours),
-        _ => true,
-    }
-}
-
 /// Fail a Deferred as cancelled, by its `errback`. True if it has to be run then.
 pub(super) fn fail_cancelled(deferred: &Bound<'_, Deferred>) -> PyResult<bool> {
     let py = deferred.py();
     let reason = failure::of_new::<CancelledError>(py)?;
     let errback = intern!(py, "errback");
-    if overrides(deferred, errback) {
+    if overrides::<Deferred>(deferred, errback) {
         deferred.call_method1(errback, (reason,))?;
         return Ok(false);
     }
@@ -384,8 +371,9 @@ impl Deferred {
                 let before =
                     other.get().chain(py, |chain| chain.replace_chained_to(Some(waits_for)));
                 drop(before);
-                let plain = !overrides(other, callback) && !overrides(other, errback);
-                if plain && !overrides(&slf, add_callbacks) {
+                let plain =
+                    !overrides::<Self>(other, callback) && !overrides::<Self>(other, errback);
+                if plain && !overrides::<Self>(&slf, add_callbacks) {
                     add(&slf, Link::Deliver(Waiter::new(other), run::FIRE))?;
                     return Ok(slf.into_any());
                 }

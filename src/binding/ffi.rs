@@ -227,6 +227,15 @@ pub(super) fn with_error_saved<R>(py: Python<'_>, work: impl FnOnce() -> R) -> R
 }
 
 // ---------------------------------------------------------------------------------------------
+// Interpreters
+
+/// Whether this is the interpreter that the process began with.
+pub(super) fn in_main_interpreter(_py: Python<'_>) -> bool {
+    // SAFETY: attached, so there is a current interpreter.
+    unsafe { ffi::PyInterpreterState_GetID(ffi::PyInterpreterState_Get()) == 0 }
+}
+
+// ---------------------------------------------------------------------------------------------
 // Calls
 
 /// Make a result of what a C function returned.
@@ -421,6 +430,24 @@ pub(super) fn in_context<'py, R>(
         return Err(take_raised(py));
     }
     Ok(result)
+}
+
+/// Whether an object is of one of the types that most results are of, and so is nothing special.
+#[inline]
+pub(super) fn is_plain(object: &Bound<'_, PyAny>) -> bool {
+    let kind = object.get_type_ptr().cast_const();
+    object.is_none()
+        || [
+            &raw const ffi::PyLong_Type,
+            &raw const ffi::PyUnicode_Type,
+            &raw const ffi::PyBool_Type,
+            &raw const ffi::PyTuple_Type,
+            &raw const ffi::PyList_Type,
+            &raw const ffi::PyDict_Type,
+            &raw const ffi::PyBytes_Type,
+            &raw const ffi::PyFloat_Type,
+        ]
+        .contains(&kind)
 }
 
 /// Whether an object's type was made by a `class` statement, or like one.

@@ -18,6 +18,7 @@ use super::foreign;
 use super::gc::Traverse;
 use super::names;
 use super::outcome::{Chain, Link, Outcome, as_deferred, classify, into_object, share};
+use super::overrides::overrides;
 use super::report;
 use super::run::{self, Later, Next, Stack, Waiter, Work};
 
@@ -116,12 +117,12 @@ impl DeferredList {
         if count == 0 && !fireOnOneCallback {
             slf.call_method1(intern!(py, "callback"), (PyList::empty(py),))?;
         }
-        let collects_plainly = !overrides(slf, intern!(py, "_cbDeferred"));
+        let collects_plainly = !overrides::<DeferredList>(slf, intern!(py, "_cbDeferred"));
         for (place, deferred) in deferreds.iter().enumerate() {
             let add_callbacks = intern!(py, "addCallbacks");
             match as_deferred(&deferred) {
                 Some(deferred)
-                    if collects_plainly && !deferred::overrides(deferred, add_callbacks) =>
+                    if collects_plainly && !overrides::<Deferred>(deferred, add_callbacks) =>
                 {
                     // It was seen above that the place fits.
                     let link = Link::Deliver(Waiter::new(slf), place as u32);
@@ -282,16 +283,6 @@ fn truth(object: &Bound<'_, PyAny>) -> PyResult<bool> {
     object.is_truthy()
 }
 
-fn overrides(list: &Bound<'_, DeferredList>, method: &Bound<'_, pyo3::types::PyString>) -> bool {
-    let kind = list.get_type();
-    let base = list.py().get_type::<DeferredList>();
-    !kind.is(&base)
-        && match (kind.getattr(method), base.getattr(method)) {
-            (Ok(theirs), Ok(ours)) => !theirs.is(&ours),
-            _ => true,
-        }
-}
-
 /// Take in what the Deferred at a place came to. What is to be run then, if anything.
 fn collect<'py>(
     list: &Bound<'py, DeferredList>,
@@ -322,7 +313,7 @@ fn collect<'py>(
     } else {
         return Ok(None);
     };
-    if deferred::overrides(deferred, method) {
+    if overrides::<Deferred>(deferred, method) {
         deferred.call_method1(method, (into_object(py, outcome),))?;
         return Ok(None);
     }
@@ -354,7 +345,7 @@ pub(super) fn deliver<'py>(
 
 /// Whether a list's `cancel` is ours.
 pub(super) fn cancels_plainly(list: &Bound<'_, DeferredList>) -> bool {
-    !overrides(list, intern!(list.py(), "cancel"))
+    !overrides::<DeferredList>(list, intern!(list.py(), "cancel"))
 }
 
 /// Cancel what a list waits for, from a place on.
@@ -539,7 +530,7 @@ pub(super) fn race<'py>(ds: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Deferred>
     for (place, deferred) in deferreds.iter().enumerate() {
         let add_callbacks = intern!(py, "addCallbacks");
         match as_deferred(deferred) {
-            Some(deferred) if !deferred::overrides(deferred, add_callbacks) => {
+            Some(deferred) if !overrides::<Deferred>(deferred, add_callbacks) => {
                 // It was seen above that the place fits.
                 deferred::add(deferred, Link::Deliver(Waiter::new(&race), place as u32))?;
             }

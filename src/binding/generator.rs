@@ -6,7 +6,7 @@ use pyo3::exceptions::{PyAssertionError, PyException, PyStopIteration, PyTypeErr
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple, PyType};
+use pyo3::types::PyType;
 use pyo3::{PyTraverseError, create_exception, intern};
 
 use super::cell::Shared;
@@ -17,6 +17,7 @@ use super::foreign;
 use super::gc::{self, Remains, Traverse};
 use super::names;
 use super::outcome::{self, Chain, Link, Outcome, Raised, as_deferred, classify, into_object};
+use super::overrides::overrides;
 use super::report;
 use super::run::{self, Later, Next, Stack, Waiter, Work};
 
@@ -231,16 +232,7 @@ fn kind_of(object: &Bound<'_, PyAny>) -> PyResult<Yielded> {
     if kind.is(coroutine_type(py)?) || kind.is(generator_type(py)?) {
         return Ok(Yielded::Coroutine);
     }
-    if object.is_none()
-        || object.is_exact_instance_of::<PyInt>()
-        || object.is_exact_instance_of::<PyString>()
-        || object.is_exact_instance_of::<PyBool>()
-        || object.is_exact_instance_of::<PyBytes>()
-        || object.is_exact_instance_of::<PyFloat>()
-        || object.is_exact_instance_of::<PyTuple>()
-        || object.is_exact_instance_of::<PyList>()
-        || object.is_exact_instance_of::<PyDict>()
-    {
+    if ffi::is_plain(object) {
         return Ok(Yielded::Value);
     }
     Ok(match names::KIND_OF.get(py)?.call1((object,))?.extract::<u8>()? {
@@ -423,7 +415,7 @@ pub(super) fn wait<'py>(
         return Ok(Next::Do(Work::Resume(task, outcome)));
     }
     let add_both = intern!(py, "addBoth");
-    if deferred::overrides(&deferred, add_both) {
+    if overrides::<Deferred>(&deferred, add_both) {
         task.get().with(py, |state| state.looking = true);
         let callback = TaskCallback { task: task.clone().hold() };
         let added = deferred.call_method1(add_both, (callback,));

@@ -20,6 +20,7 @@ mod generator;
 mod module;
 mod names;
 mod outcome;
+mod overrides;
 mod report;
 mod run;
 mod sync;

@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 // The state of Deferreds is guarded by the GIL; a free-threaded interpreter turns it on for us.
 #[pymodule(gil_used = true)]
 mod _deferrous {
+    use pyo3::exceptions::PyImportError;
     use pyo3::prelude::*;
     use pyo3::types::{PyDict, PyModule};
 
@@ -41,6 +42,10 @@ mod _deferrous {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let py = module.py();
+        if !ffi::in_main_interpreter(py) {
+            // Its classes, and what it remembers of Python, are one for the whole process.
+            return Err(PyImportError::new_err("deferrous does not work in subinterpreters"));
+        }
         ffi::fill_slots(py)?;
         module.add("_DEFERRED_SUBCLASSES", deferred::subclasses(py)?)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))

@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 
 use super::deferred::{self, Deferred};
 use super::failure;
-use super::ffi::{Held, Hold};
+use super::ffi::{self, Held, Hold};
 use super::foreign;
 use crate::core;
 
@@ -37,7 +37,7 @@ pub(super) type Raised<'py> = Bound<'py, PyBaseException>;
 /// What the object's own `__class__` raises when it is asked.
 #[inline]
 pub(super) fn classify(object: &Bound<'_, PyAny>) -> PyResult<Outcome> {
-    if object.is_none() {
+    if ffi::is_plain(object) {
         Ok(Outcome::Value(object.clone().hold()))
     } else if let Some(deferred) = as_deferred(object) {
         Ok(Outcome::Deferred(deferred.clone().hold()))

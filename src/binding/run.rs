@@ -21,6 +21,7 @@ use super::gc::Traverse;
 use super::generator::{self, Task};
 use super::names;
 use super::outcome::{self, Link, Outcome, classify_returned, into_object, share};
+use super::overrides::overrides;
 use super::report;
 use super::sync::{self, Locked};
 use crate::core::{Cancel, Turn};
@@ -192,7 +193,7 @@ fn perform<'py>(work: Work<'py>, stack: &mut Stack<'py>) -> PyResult<Next<'py>> 
         }
         Work::Cancel(deferred) => {
             let cancel = intern!(deferred.py(), "cancel");
-            if !deferred::overrides(&deferred, cancel) {
+            if !overrides::<Deferred>(&deferred, cancel) {
                 return cancel_here(deferred, stack);
             }
             match deferred.cast_into::<DeferredList>() {
@@ -425,7 +426,7 @@ fn chain_to<'py>(
         return Ok(None);
     }
     let pause = intern!(py, "pause");
-    let pauses_itself = deferred::overrides(deferred, pause);
+    let pauses_itself = overrides::<Deferred>(deferred, pause);
     if pauses_itself {
         deferred.call_method0(pause)?;
     }
@@ -501,7 +502,7 @@ fn last_of_those<'py>(
     let (mut behind, mut steps, mut power) = (first, 0usize, 1usize);
     let mut current = second;
     loop {
-        if deferred::overrides(&current, intern!(py, "cancel")) {
+        if overrides::<Deferred>(&current, intern!(py, "cancel")) {
             return Ok(current);
         }
         if current.is(&behind) {

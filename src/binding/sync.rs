@@ -3,7 +3,7 @@
 use pyo3::exceptions::{PyAssertionError, PyException, PyNotImplementedError, PyValueError};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyTuple};
+use pyo3::types::{PyDict, PyTuple};
 use pyo3::{PyTraverseError, create_exception, intern};
 
 use super::cell::Shared;
@@ -13,6 +13,7 @@ use super::fifo::Fifo;
 use super::functions::{made, maybe_deferred, succeed};
 use super::gc::Traverse;
 use super::outcome::{Chain, Link, Outcome, as_deferred, classify};
+use super::overrides::overrides;
 use super::run::{self, Later, Next, Stack, Waiter, Work};
 
 create_exception!(
@@ -100,17 +101,6 @@ fn as_line<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Fifo>> {
     }
 }
 
-/// Whether the class of an object has its own idea of a method of one of our classes.
-fn overrides<T: pyo3::PyTypeInfo>(object: &Bound<'_, PyAny>, method: &Bound<'_, PyString>) -> bool {
-    let kind = object.get_type();
-    let base = object.py().get_type::<T>();
-    !kind.is(&base)
-        && match (kind.getattr(method), base.getattr(method)) {
-            (Ok(theirs), Ok(ours)) => !theirs.is(&ours),
-            _ => true,
-        }
-}
-
 /// Fire the one that has waited longest, with this. What is to be run then, if anything.
 fn fire_first<'py>(
     line: &Bound<'py, Fifo>,
@@ -120,7 +110,7 @@ fn fire_first<'py>(
     let Some(first) = line.get().pop_front(py) else { return Ok(None) };
     let callback = intern!(py, "callback");
     match as_deferred(&first) {
-        Some(deferred) if !deferred::overrides(deferred, callback) => {
+        Some(deferred) if !overrides::<Deferred>(deferred, callback) => {
             let fired = deferred::begin_fire(deferred, classify(&result)?)?;
             Ok(fired.then(|| Work::Run(deferred.clone())))
         }
@@ -225,14 +215,14 @@ impl Primitive {
             kwargs: kwargs.map(Hold::hold),
         };
         let locked = Bound::new(py, locked)?;
-        let acquired = if overrides_any(slf, intern!(py, "acquire")) {
+        let acquired = if overrides::<Primitive>(slf, intern!(py, "acquire")) {
             slf.call_method0(intern!(py, "acquire"))?
         } else {
             acquire(slf)?.into_any()
         };
         let add_callback = intern!(py, "addCallback");
         match as_deferred(&acquired) {
-            Some(deferred) if !deferred::overrides(deferred, add_callback) => {
+            Some(deferred) if !overrides::<Deferred>(deferred, add_callback) => {
                 deferred::add(deferred, Link::Deliver(Waiter::new(&locked), RUN))?;
                 Ok(acquired)
             }
@@ -279,10 +269,6 @@ impl Primitive {
     }
 }
 
-fn overrides_any(primitive: &Bound<'_, Primitive>, method: &Bound<'_, PyString>) -> bool {
-    overrides::<Primitive>(primitive, method)
-}
-
 /// What `acquire` does.
 fn acquire<'py>(primitive: &Bound<'py, Primitive>) -> PyResult<Bound<'py, Deferred>> {
     let py = primitive.py();
@@ -311,7 +297,7 @@ fn acquire<'py>(primitive: &Bound<'py, Primitive>) -> PyResult<Bound<'py, Deferr
         deferred::begin_fire(&acquired, Outcome::Value(primitive.as_any().clone().hold()))?;
         return Ok(acquired);
     }
-    let canceller = if overrides_any(primitive, intern!(py, "_cancelAcquire")) {
+    let canceller = if overrides::<Primitive>(primitive, intern!(py, "_cancelAcquire")) {
         primitive.getattr(intern!(py, "_cancelAcquire"))?
     } else {
         primitive.as_any().clone()
@@ -425,7 +411,7 @@ pub(super) fn deliver<'py>(
     let result = locked.get().call(py)?;
     stack.pop();
     let deferred = match as_deferred(&result) {
-        Some(deferred) if !deferred::overrides(deferred, intern!(py, "addBoth")) => {
+        Some(deferred) if !overrides::<Deferred>(deferred, intern!(py, "addBoth")) => {
             deferred.clone()
         }
         _ => {
@@ -448,7 +434,7 @@ pub(super) fn deliver<'py>(
 }
 
 fn overrides_release(primitive: &Bound<'_, Primitive>) -> bool {
-    overrides_any(primitive, intern!(primitive.py(), "release"))
+    overrides::<Primitive>(primitive, intern!(primitive.py(), "release"))
 }
 
 // ---------------------------------------------------------------------------------------------

@@ -816,9 +816,9 @@ class Machine:
         if kind == 3:
             return method(self.raised(name))
         if kind == 4:
-            # (Nor a class: a generator that is thrown one is never resumed, and how long Twisted's
-            # frames then keep it open is not compared.)
-            return method("not an exception")
+            # (No text or class: a generator that it is thrown into is never resumed, and how
+            # long Twisted's frames then keep that open is not compared.)
+            return method(self.impl.Failure(self.new_error(name), None, None, True))
         return method(None)
 
     def op_err(self, owner: Any, n: int, kind: int = 0, name: str = "Boom") -> Any:

@@ -57,7 +57,7 @@ pair = Pair(load("twisted.internet.defer"), load("deferrous"), DEFAULT_FEATURES)
 print("same" if pair.difference(program) is None else "different")
 """
 # Seconds to start, and to end after its time.
-GRACE = 20.0
+GRACE = 10.0
 
 # Name, file, a text that occurs in it once, what to put there.
 Mutation = tuple[str, str, str, str]
@@ -380,6 +380,7 @@ class Copy:
                 wait = max(0.0, deadline - time.monotonic())
                 if not select.select([child.stdout], [], [], wait)[0]:
                     hangs = True
+                    took = time.monotonic() - start
                     break
                 piece = os.read(child.stdout.fileno(), 1 << 16)
                 text += piece.decode(errors="replace")
