@@ -16,9 +16,8 @@ import time
 from collections.abc import Callable
 from types import ModuleType
 
-from twisted.internet import defer as theirs
-
 import deferrous as ours
+from twisted.internet import defer as theirs
 
 ROUNDS = 3
 
