@@ -118,6 +118,7 @@ for _object in (
     DeferredFilesystemLock,
     passthru,
     _failthru,
+    _DefGen_Return,
 ):
     # Public names are of the public module.
     _object.__module__ = __name__
