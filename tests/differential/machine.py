@@ -1303,6 +1303,7 @@ class Machine:
             error = self.error(failure.value)
             self.counts = counts
             error = re.sub(r">(\[[\w: ]*\])", ">", re.sub(r"\bf\d+<", "f<", error))
+            error = re.sub(r"@\w+", "@?", error)
             parts.append(error)
             # Python's own exceptions have no place to hang a name on.
             parts.append(self.text(str(event.get("debugInfo", "none"))))
