@@ -8,6 +8,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import types
 import urllib.parse
 
 import pytest
@@ -67,6 +68,8 @@ def docstring(obj):
     """Return an object's own docstring, not one that it inherits or has from its class."""
     if isinstance(obj, (classmethod, staticmethod)):
         obj = obj.__func__
+    if isinstance(obj, types.GenericAlias):  # which says it is a type, on 3.10
+        return None
     if isinstance(obj, type):
         return vars(obj).get("__doc__") or ""
     if inspect.isroutine(obj) or inspect.ismodule(obj) or inspect.isdatadescriptor(obj):
