@@ -1295,7 +1295,8 @@ class Machine:
             twice = type(failure.value).__name__ == "AlreadyCalledError"
             if twice or "already executing" in str(failure.value):
                 # Which of several coroutines in a cycle the collector closes first is its affair.
-                self.trace.deaths.pop()  # the line that announces it
+                if self.trace.deaths and "Unhandled error" in self.trace.deaths[-1][0]:
+                    self.trace.deaths.pop()  # the line that announces it
                 return
             # Which failures inside it have a name depends on what is alive still, and when the
             # report comes is not compared: no name is to be given here.
