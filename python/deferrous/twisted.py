@@ -316,7 +316,8 @@ def _too_late(early: str) -> str:
 def _users_of_twisted() -> list[str]:
     """List the modules that hold something of Twisted's, in the order of their imports.
 
-    Twisted itself is on the list only where nothing else is.
+    The program's own are on the list alone if there are any, else those of other packages; those
+    of Twisted only where nothing else is.
     """
     users = [
         name
@@ -324,7 +325,14 @@ def _users_of_twisted() -> list[str]:
         if isinstance(module, ModuleType)
         and any(_is_twisted(_origin(value)) for value in list(vars(module).values()))
     ]
-    return [name for name in users if not _is_twisted(name)] or users
+    others = [name for name in users if not _is_twisted(name)]
+    return [name for name in others if not _is_of_a_package(name)] or others or users
+
+
+def _is_of_a_package(name: str) -> bool:
+    """Return whether a module was installed, rather than being of the program itself."""
+    file = getattr(sys.modules[name], "__file__", None) or ""
+    return "site-packages" in file or "dist-packages" in file
 
 
 def _is_twisted(name: str) -> bool:
