@@ -291,6 +291,9 @@ class Machine:
                 # What shows itself in itself: how deep it gets is not compared.
                 text = text[:300] + "..."
             self.trace.lines.append("  " * min(self.depth, 8) + text)
+            if self.trace.recursed is None and len(set(self.trace.lines[-60:])) == 1:
+                if len(self.trace.lines) > 60:
+                    self.trace.recursed = self.step_began
 
     def died(self, text: str) -> None:
         self.trace.deaths.append((text, self.step))
