@@ -52,6 +52,7 @@ fn failed<'py>(error: PyErr, py: Python<'py>) -> PyResult<Bound<'py, Deferred>> 
     Ok(deferred)
 }
 
+/// A Deferred that has just been made. In debug mode it remembers by whom.
 #[inline]
 pub(super) fn made<'py>(deferred: Bound<'py, Deferred>) -> PyResult<Bound<'py, Deferred>> {
     if ffi::debugging(&deferred)? {

@@ -15,6 +15,7 @@ use super::deferred::{self, Deferred};
 use super::failure;
 use super::ffi::{self, Held, Hold};
 use super::foreign;
+use super::functions::made;
 use super::gc::Traverse;
 use super::names;
 use super::outcome::{Chain, Link, Outcome, as_deferred, classify, into_object, share};
@@ -514,7 +515,7 @@ pub(super) fn race<'py>(ds: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Deferred>
     if !places_fit(deferreds.len()) {
         return Err(PyOverflowError::new_err("too many Deferreds in one race"));
     }
-    let result = ffi::new_deferred(py, Chain::new(None))?;
+    let result = made(ffi::new_deferred(py, Chain::new(None))?)?;
     let state = RaceState {
         deferreds: deferreds.iter().map(|deferred| deferred.clone().hold()).collect(),
         result: Some(result.clone().hold()),
@@ -524,9 +525,6 @@ pub(super) fn race<'py>(ds: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Deferred>
     let canceller = race.as_any().clone().hold();
     let before = result.get().chain(py, |chain| chain.replace_canceller(Some(canceller)));
     drop(before);
-    if ffi::debugging(&result)? {
-        report::remember_creator(&result)?;
-    }
     for (place, deferred) in deferreds.iter().enumerate() {
         let add_callbacks = intern!(py, "addCallbacks");
         match as_deferred(deferred) {

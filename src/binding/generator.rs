@@ -14,6 +14,7 @@ use super::deferred::{self, Deferred};
 use super::failure;
 use super::ffi::{self, Held, Hold, Sent};
 use super::foreign;
+use super::functions::made;
 use super::gc::{self, Remains, Traverse};
 use super::names;
 use super::outcome::{self, Chain, Link, Outcome, Raised, as_deferred, classify, into_object};
@@ -146,7 +147,7 @@ fn prepare<'py>(
 ) -> PyResult<(Bound<'py, Task>, Bound<'py, Deferred>)> {
     let py = generator.py();
     let context = ffi::copy_context(py)?;
-    let deferred = ffi::new_deferred(py, Chain::new(None))?;
+    let deferred = made(ffi::new_deferred(py, Chain::new(None))?)?;
     let state = State {
         generator: Some(generator.hold()),
         context: Some(context.hold()),
@@ -154,9 +155,6 @@ fn prepare<'py>(
         ..State::default()
     };
     let task = Bound::new(py, Task { state: Shared::new(state) })?;
-    if ffi::debugging(&deferred)? {
-        report::remember_creator(&deferred)?;
-    }
     let canceller = task.as_any().clone().hold();
     let before = deferred.get().chain(py, |chain| chain.replace_canceller(Some(canceller)));
     drop(before);
@@ -567,10 +565,7 @@ fn cancel<'py>(
     stack: &mut Stack<'py>,
 ) -> PyResult<Next<'py>> {
     let py = task.py();
-    let deferred = ffi::new_deferred(py, Chain::new(Some(task.as_any().clone().hold())))?;
-    if ffi::debugging(&deferred)? {
-        report::remember_creator(&deferred)?;
-    }
+    let deferred = made(ffi::new_deferred(py, Chain::new(Some(task.as_any().clone().hold())))?)?;
     let next = deferred.clone().hold();
     let (before, waiting_on) = task.get().with(py, |state| {
         let waiting_on = state.waiting_on.as_ref().map(|it| it.bind(py).clone());
