@@ -52,6 +52,7 @@ __all__ = [
     "_InternalInlineCallbacksCancelledError",
     "__version__",
     "_cancellableInlineCallbacks",
+    "_runInlineCallbacks",
     "_parseDeferredListResult",
     "ensureDeferred",
     "execute",
@@ -387,6 +388,11 @@ def ensureDeferred(
 ) -> Deferred[_T]: ...
 def _cancellableInlineCallbacks(
     generator: Coroutine[Any, Any, _T] | Generator[Any, Any, _T],
+) -> Deferred[_T]: ...
+def _runInlineCallbacks(
+    function: Callable[..., Generator[Any, Any, _T]],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
 ) -> Deferred[_T]: ...
 def setDebugging(on: bool) -> None: ...
 def getDebugging() -> bool: ...

@@ -5,10 +5,10 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Generator
 from functools import wraps
-from types import GeneratorType, TracebackType
+from types import TracebackType
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
-from ._deferrous import Deferred, _cancellableInlineCallbacks
+from ._deferrous import Deferred, _runInlineCallbacks
 from ._deprecation import deprecated
 
 __all__ = ["inlineCallbacks", "returnValue"]
@@ -64,19 +64,7 @@ def inlineCallbacks(
 
     @wraps(f)
     def unwindGenerator(*args: _P.args, **kwargs: _P.kwargs) -> Deferred[_T]:
-        try:
-            generator = f(*args, **kwargs)
-        except _DefGen_Return:
-            # With that as its context, as Twisted's.
-            raise TypeError(  # noqa: B904
-                f"inlineCallbacks requires {f!r} to produce a generator; instead"
-                "caught returnValue being used in a non-generator"
-            )
-        if not isinstance(generator, GeneratorType):
-            raise TypeError(
-                f"inlineCallbacks requires {f!r} to produce a generator; instead got {generator!r}"
-            )
-        return _cancellableInlineCallbacks(generator)
+        return _runInlineCallbacks(f, args, kwargs)
 
     return unwindGenerator
 

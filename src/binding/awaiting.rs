@@ -9,7 +9,7 @@ use pyo3::{PyTraverseError, intern};
 use super::cell::Shared;
 use super::deferred::{self, Deferred};
 use super::failure;
-use super::ffi::{self, Held, Hold, Sent};
+use super::ffi::{self, Held, Hold, Memory, Recycled, Sent};
 use super::gc::Traverse;
 use super::generator;
 use super::names;
@@ -120,6 +120,18 @@ impl Awaiting {
             Sent::Returned(object) => Err(PyStopIteration::new_err((object.unbind(),))),
             Sent::Raised(raised) => Err(PyErr::from_value(raised.into_any())),
         }
+    }
+}
+
+impl Recycled for Awaiting {
+    fn memory() -> &'static Memory {
+        static MEMORY: Memory = Memory::new();
+        &MEMORY
+    }
+
+    #[inline]
+    fn dies_quietly(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| matches!(state, State::For(_) | State::Done))
     }
 }
 

@@ -26,23 +26,24 @@ impl Callback {
     #[inline]
     pub(super) fn plain(callable: Bound<'_, PyAny>) -> PyResult<Self> {
         if callable.is_exact_instance_of::<PyTuple>() {
-            return Self::with_arguments(callable.py(), &[callable.as_borrowed()], None);
+            return Self::with_arguments(callable.py(), callable.as_borrowed(), &[], None);
         }
         Ok(Self(callable.hold()))
     }
 
-    /// A callable, the first of these, that gets the outcome, the others, and these by keyword.
+    /// A callable that gets the outcome, these arguments, and these by keyword.
     #[inline]
-    pub(super) fn with_arguments(
-        py: Python<'_>,
-        callable_and_args: &[Borrowed<'_, '_, PyAny>],
-        kwargs: Option<&Bound<'_, PyDict>>,
+    pub(super) fn with_arguments<'py>(
+        py: Python<'py>,
+        callable: Borrowed<'_, 'py, PyAny>,
+        args: &[Borrowed<'_, 'py, PyAny>],
+        kwargs: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Self> {
         let head = match kwargs {
             Some(kwargs) => kwargs.as_any().clone(),
             None => py.None().into_bound(py),
         };
-        Ok(Self(ffi::tuple_of(&head, callable_and_args)?.into_any().hold()))
+        Ok(Self(ffi::tuple_of(head, callable, args)?.into_any().hold()))
     }
 
     /// A callable that gets the outcome and what `args` and `kwargs` hold when it is called.
@@ -57,9 +58,8 @@ impl Callback {
         let py = callable.py();
         let args = match (args.cast_into_exact::<PyTuple>(), &kwargs) {
             (Ok(args), None) => {
-                let mut all = vec![callable.as_borrowed()];
-                all.extend(args.iter_borrowed());
-                return Self::with_arguments(py, &all, None);
+                let args: Vec<_> = args.iter_borrowed().collect();
+                return Self::with_arguments(py, callable.as_borrowed(), &args, None);
             }
             (Ok(args), Some(_)) => args.into_any(),
             (Err(other), _) => other.into_inner(),

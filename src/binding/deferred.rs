@@ -11,7 +11,7 @@ use super::awaiting::Awaiting;
 use super::callback::Callback;
 use super::cell::Shared;
 use super::failure;
-use super::ffi::{self, Hold};
+use super::ffi::{self, Hold, Memory, Recycled};
 use super::foreign;
 use super::gc::{self, Remains, Traverse};
 use super::generator;
@@ -78,15 +78,46 @@ impl Deferred {
     }
 }
 
+impl Recycled for Deferred {
+    fn memory() -> &'static Memory {
+        static MEMORY: Memory = Memory::new();
+        &MEMORY
+    }
+
+    #[inline]
+    fn dies_quietly(&self, py: Python<'_>) -> bool {
+        self.chain(py, |chain| !chain.unhandled())
+    }
+}
+
 impl Drop for Deferred {
+    #[inline]
     fn drop(&mut self) {
-        let chain = std::mem::replace(&mut self.chain, Shared::new(Chain::new(None))).into_inner();
-        if !chain.unhandled() {
-            return gc::let_go(Remains::Chain(chain));
-        }
         // SAFETY: a Deferred is only ever part of a Python object, which the interpreter frees on
         // an attached thread.
         let py = unsafe { Python::assume_attached() };
+        let bare = self.chain(py, |chain| {
+            chain.is_bare()
+                && match chain.outcome() {
+                    Outcome::Empty | Outcome::Taken => true,
+                    Outcome::Value(value) => ffi::is_leaf(value.bind(py)),
+                    Outcome::Failure(_) | Outcome::Deferred(_) => false,
+                }
+        });
+        if !bare {
+            self.let_go(py);
+        }
+    }
+}
+
+impl Deferred {
+    /// Let go of what this holds, and report a failure that nobody handled.
+    #[inline(never)]
+    fn let_go(&self, py: Python<'_>) {
+        let chain = self.chain(py, std::mem::take);
+        if !chain.unhandled() {
+            return gc::let_go(Remains::Chain(chain));
+        }
         let failure = match chain.outcome() {
             Outcome::Failure(failure) => Some(failure.bind(py).clone()),
             _ => None,
@@ -112,11 +143,14 @@ pub(super) fn add<'py>(deferred: &Bound<'py, Deferred>, link: Link) -> PyResult<
 /// Fire a Deferred with what becomes of `outcome`, and run it.
 #[inline]
 pub(super) fn fire(deferred: &Bound<'_, Deferred>, outcome: Outcome) -> PyResult<()> {
-    if begin_fire(deferred, outcome)? {
-        run::run(deferred.py(), Work::Run(deferred.clone()))
-    } else {
-        Ok(())
+    let py = deferred.py();
+    if begin_fire(deferred, outcome)?
+        && (deferred.get().chain(py, |chain| chain.has_something_to_do())
+            || ffi::has_instance_dict(deferred))
+    {
+        return run::run(py, Work::Run(deferred.clone()));
     }
+    Ok(())
 }
 
 /// Fire a Deferred with an object, and run it.
@@ -125,6 +159,9 @@ pub(super) fn fire_with<'py>(
     deferred: &Bound<'py, Deferred>,
     result: Bound<'py, PyAny>,
 ) -> PyResult<()> {
+    if ffi::is_plain(&result) {
+        return fire(deferred, Outcome::Value(result.hold()));
+    }
     match classify(&result) {
         Ok(outcome) => fire(deferred, outcome),
         Err(error) => {
@@ -555,12 +592,12 @@ impl Deferred {
         Self::__str__(slf)
     }
 
-    fn __iter__(slf: Bound<'_, Self>) -> Awaiting {
-        Awaiting::new(slf)
+    fn __iter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Awaiting>> {
+        ffi::new_awaiting(slf.py(), Awaiting::new(slf))
     }
 
-    fn __await__(slf: Bound<'_, Self>) -> Awaiting {
-        Awaiting::new(slf)
+    fn __await__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Awaiting>> {
+        ffi::new_awaiting(slf.py(), Awaiting::new(slf))
     }
 
     /// Run a coroutine that awaits Deferreds, and return a Deferred for what it returns or raises.
@@ -623,9 +660,8 @@ fn callback_with<'py>(
     if args.is_empty() && kwargs.is_none() {
         return Callback::plain(callable);
     }
-    let mut all = vec![callable.as_borrowed()];
-    all.extend(args.iter_borrowed());
-    Callback::with_arguments(args.py(), &all, kwargs)
+    let positional: Vec<_> = args.iter_borrowed().collect();
+    Callback::with_arguments(args.py(), callable.as_borrowed(), &positional, kwargs)
 }
 
 /// Say whether Deferreds are to remember the stacks in which they are made and fired.

@@ -9,7 +9,7 @@ use pyo3::exceptions::{PyAttributeError, PyBaseException, PyException};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyList, PyString, PyTuple, PyType};
-use pyo3::{PyTraverseError, PyTypeInfo, create_exception, intern};
+use pyo3::{Borrowed, PyTraverseError, PyTypeInfo, create_exception, intern};
 
 use super::cell::Shared;
 use super::ffi::{self, Held, Hold};
@@ -489,12 +489,8 @@ impl FailureBase {
         slf: &Bound<'py, Self>,
         errorTypes: &Bound<'py, PyTuple>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        for wanted in errorTypes.iter() {
-            if Self::is_a(slf, &wanted)? {
-                return Ok(Some(wanted));
-            }
-        }
-        Ok(None)
+        let wanted: Vec<_> = errorTypes.iter_borrowed().collect();
+        Self::find(slf, &wanted)
     }
 
     /// Return which of these the exception is an instance of, as `check` does.
@@ -506,23 +502,8 @@ impl FailureBase {
         slf: &Bound<'py, Self>,
         errorTypes: &Bound<'py, PyTuple>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let py = slf.py();
-        let plain = slf.get_type_ptr() == names::failure_class(py)?.as_type_ptr();
-        let found = if plain {
-            Self::check(slf, errorTypes)?
-        } else {
-            // The subclass may have its own idea.
-            Some(slf.call_method1(intern!(py, "check"), errorTypes)?)
-                .filter(|found| !found.is_none())
-        };
-        match found {
-            Some(found) => Ok(found),
-            None if plain => Err(ffi::raise(to_raise(slf)?)),
-            None => {
-                slf.call_method0(intern!(py, "raiseException"))?;
-                Ok(py.None().into_bound(py))
-            }
-        }
+        let wanted: Vec<_> = errorTypes.iter_borrowed().collect();
+        Self::find_or_raise(slf, &wanted)
     }
 
     /// Raise the exception in a generator, where it is suspended, with its traceback.
@@ -551,28 +532,63 @@ impl FailureBase {
 }
 
 impl FailureBase {
+    /// Which of these the exception is an instance of.
+    pub(super) fn find<'py>(
+        slf: &Bound<'py, Self>,
+        wanted: &[Borrowed<'_, 'py, PyAny>],
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        for wanted in wanted {
+            if Self::is_a(slf, wanted)? {
+                return Ok(Some((**wanted).clone()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Which of these the exception is an instance of. If it is of none, it is raised again.
+    pub(super) fn find_or_raise<'py>(
+        slf: &Bound<'py, Self>,
+        wanted: &[Borrowed<'_, 'py, PyAny>],
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        if slf.get_type_ptr() == names::failure_class(py)?.as_type_ptr() {
+            return match Self::find(slf, wanted)? {
+                Some(found) => Ok(found),
+                None => Err(ffi::raise(to_raise(slf)?)),
+            };
+        }
+        // The subclass may have its own idea.
+        let found = slf.call_method1(intern!(py, "check"), PyTuple::new(py, wanted)?)?;
+        if found.is_none() {
+            slf.call_method0(intern!(py, "raiseException"))?;
+        }
+        Ok(found)
+    }
+
     /// Whether the exception is of this class or of the class with this name.
     fn is_a(slf: &Bound<'_, Self>, wanted: &Bound<'_, PyAny>) -> PyResult<bool> {
         let py = slf.py();
         let Ok(wanted_class) = wanted.cast::<PyType>() else {
             return Self::parents(slf)?.contains(wanted);
         };
-        let exception = py.get_type::<PyException>();
-        if !wanted_class.is_subclass(&exception)? {
+        if !ffi::is_exception_class(wanted_class)
+            && !wanted_class.is_subclass(&py.get_type::<PyException>())?
+        {
             return Self::parents(slf)?.contains(wanted);
         }
-        let kind = slf.get().state.with(py, |state| match state {
+        let is_instance = slf.get().state.with(py, |state| match state {
             State::Here(attributes) => {
                 attributes.checked = true;
-                Some(attributes.kind.bind(py).clone())
+                let kind = attributes.kind.bind(py).cast::<PyType>();
+                kind.is_ok_and(|kind| {
+                    ffi::is_subtype(kind, wanted_class) && ffi::is_exception_class(kind)
+                })
             }
-            State::InDict => None,
+            State::InDict => false,
         });
-        if let Some(kind) = kind
-            && let Ok(kind) = kind.cast::<PyType>()
-            && kind.mro().iter().any(|parent| parent.is(wanted_class))
-            && kind.is_subclass(&exception)?
-            && !ffi::exception_dict(slf)?.contains(intern!(py, "_parents"))?
+        if is_instance
+            && (ffi::has_no_exception_dict(slf)
+                || !ffi::exception_dict(slf)?.contains(intern!(py, "_parents"))?)
         {
             return Ok(true);
         }

@@ -6,13 +6,13 @@ use pyo3::exceptions::{PyAssertionError, PyException, PyStopIteration, PyTypeErr
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyType;
+use pyo3::types::{PyDict, PyTuple, PyType};
 use pyo3::{PyTraverseError, create_exception, intern};
 
 use super::cell::Shared;
 use super::deferred::{self, Deferred};
 use super::failure;
-use super::ffi::{self, Held, Hold, Sent};
+use super::ffi::{self, Held, Hold, Memory, Recycled, Sent};
 use super::foreign;
 use super::functions::made;
 use super::gc::{self, Remains, Traverse};
@@ -81,6 +81,17 @@ impl Task {
     }
 }
 
+impl Recycled for Task {
+    fn memory() -> &'static Memory {
+        static MEMORY: Memory = Memory::new();
+        &MEMORY
+    }
+
+    fn dies_quietly(&self, _py: Python<'_>) -> bool {
+        true
+    }
+}
+
 impl Drop for Task {
     fn drop(&mut self) {
         let state = std::mem::replace(&mut self.state, Shared::new(State::default()));
@@ -133,32 +144,94 @@ impl TaskCallback {
 
 /// Run a generator or coroutine up to the first Deferred that has no result.
 ///
-/// Returns the Deferred for what it will return or raise.
+/// Returns the Deferred for what it will return or raise. That and the task are made only when
+/// they are needed: of a generator that ends at once nobody can see them before.
 #[pyfunction]
 #[pyo3(name = "_cancellableInlineCallbacks")]
 pub(super) fn start<'py>(generator: Bound<'py, PyAny>) -> PyResult<Bound<'py, Deferred>> {
-    let (task, deferred) = prepare(generator)?;
-    run::run(task.py(), Work::Resume(task.clone(), Outcome::Taken))?;
+    let py = generator.py();
+    if ffi::debugging_by_default(py)? {
+        let (task, deferred) = prepare(generator)?;
+        run::run(py, Work::Resume(task, Outcome::Taken))?;
+        return Ok(deferred);
+    }
+    let context = ffi::copy_context(py)?;
+    let stopped = advance(&generator, &context, Outcome::Taken)?;
+    if let Stopped::Returned(result) = &stopped
+        && ffi::is_plain(result)
+        && !ffi::debugging_by_default(py)?
+    {
+        return ffi::new_deferred(py, Chain::fired(Outcome::Value(result.clone().hold())));
+    }
+    let deferred = ffi::new_deferred(py, Chain::new(None))?;
+    let task = task_for(generator, context, &deferred)?;
+    run::run_on(py, |stack| stopped_at(task, stopped, stack))?;
     Ok(deferred)
 }
 
+/// Call the function that `inlineCallbacks` decorates, with a tuple and a dict of arguments, and
+/// run the generator that it returns.
+#[pyfunction]
+#[pyo3(name = "_runInlineCallbacks")]
+pub(super) fn start_called<'py>(
+    function: &Bound<'py, PyAny>,
+    args: &Bound<'py, PyAny>,
+    kwargs: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, Deferred>> {
+    let py = function.py();
+    let kwargs = kwargs.cast::<PyDict>()?;
+    let kwargs = if kwargs.is_empty() { None } else { Some(kwargs) };
+    let no_generator = |instead: &str| -> PyResult<PyErr> {
+        let text = format!(
+            "inlineCallbacks requires {} to produce a generator; instead{instead}",
+            function.repr()?
+        );
+        Ok(PyTypeError::new_err(text))
+    };
+    let generator = match function.call(args.cast::<PyTuple>()?, kwargs) {
+        Ok(generator) => generator,
+        Err(error) if error.get_type(py).is(names::DEF_GEN_RETURN.get(py)?) => {
+            // With that as its context, as Twisted's.
+            let instead = no_generator("caught returnValue being used in a non-generator")?;
+            instead.set_context(py, Some(error));
+            return Err(instead);
+        }
+        Err(error) => return Err(error),
+    };
+    if !ffi::is_generator(&generator) && !generator.is_instance(generator_type(py)?)? {
+        return Err(no_generator(&format!(" got {}", generator.repr()?))?);
+    }
+    start(generator)
+}
+
+/// Make the task and the Deferred for a generator that has not begun.
 fn prepare<'py>(
     generator: Bound<'py, PyAny>,
 ) -> PyResult<(Bound<'py, Task>, Bound<'py, Deferred>)> {
     let py = generator.py();
     let context = ffi::copy_context(py)?;
     let deferred = made(ffi::new_deferred(py, Chain::new(None))?)?;
+    Ok((task_for(generator, context, &deferred)?, deferred))
+}
+
+/// Make the task that runs a generator for a Deferred, and can be cancelled by it.
+fn task_for<'py>(
+    generator: Bound<'py, PyAny>,
+    context: Bound<'py, PyAny>,
+    deferred: &Bound<'py, Deferred>,
+) -> PyResult<Bound<'py, Task>> {
+    let py = generator.py();
     let state = State {
         generator: Some(generator.hold()),
         context: Some(context.hold()),
         deferred: Some(deferred.clone().hold()),
         ..State::default()
     };
-    let task = Bound::new(py, Task { state: Shared::new(state) })?;
+    let task = ffi::new_task(py, Task { state: Shared::new(state) })?;
     let canceller = task.as_any().clone().hold();
     let before = deferred.get().chain(py, |chain| chain.replace_canceller(Some(canceller)));
     drop(before);
-    Ok((task, deferred))
+    Ok(task)
 }
 
 /// Run something that is to be a coroutine or generator.
@@ -250,16 +323,48 @@ thread_local! {
     static DRIVEN: Cell<*mut pyo3::ffi::PyObject> = const { Cell::new(std::ptr::null_mut()) };
 }
 
-/// Resume a generator by `work`, in its context.
-fn drive<'py>(
+/// Where a generator has stopped.
+enum Stopped<'py> {
+    /// It has yielded this, which has to be waited for, or looked at more closely.
+    At(Bound<'py, PyAny>),
+    /// It returned this.
+    Returned(Bound<'py, PyAny>),
+    /// It raised this.
+    Raised(Raised<'py>),
+}
+
+/// Resume a generator in its context, as often as what it yields is there at once.
+fn advance<'py>(
     generator: &Bound<'py, PyAny>,
     context: &Bound<'py, PyAny>,
-    work: impl FnOnce() -> Sent<'py>,
-) -> Sent<'py> {
+    outcome: Outcome,
+) -> PyResult<Stopped<'py>> {
+    let py = generator.py();
+    let mut outcome = outcome;
     let before = DRIVEN.replace(generator.as_ptr());
-    let sent = ffi::in_context(context, work).unwrap_or_else(Sent::Raised);
+    let stopped = ffi::in_context(context, || {
+        loop {
+            let sent = match outcome {
+                Outcome::Failure(reason) => throw(generator, reason.into_bound(py)),
+                outcome => ffi::send(generator, &into_object(py, outcome)),
+            };
+            let object = match sent {
+                Sent::Yielded(object) => object,
+                Sent::Returned(object) => return Ok(Stopped::Returned(object)),
+                Sent::Raised(raised) => return Ok(Stopped::Raised(raised)),
+            };
+            outcome = match object.cast_exact::<Deferred>() {
+                Ok(deferred) => match take_if_there(deferred)? {
+                    Some(outcome) => outcome,
+                    None => return Ok(Stopped::At(object)),
+                },
+                Err(_) if ffi::is_plain(&object) => Outcome::Value(object.hold()),
+                Err(_) => return Ok(Stopped::At(object)),
+            };
+        }
+    });
     DRIVEN.set(before);
-    sent
+    stopped.unwrap_or_else(|raised| Ok(Stopped::Raised(raised)))
 }
 
 /// What the driver of a coroutine that has come to await a Deferred can wait for, and what wakes
@@ -283,14 +388,13 @@ pub(super) fn stand_in<'py>(
     names::STAND_IN.get(py)?.call1((driven, deferred))?.extract()
 }
 
-/// Resume the generator of a task with an outcome, as often as what it yields is there at once.
+/// Resume the generator of a task with an outcome.
 pub(super) fn resume<'py>(
     task: Bound<'py, Task>,
     outcome: Outcome,
     stack: &mut Stack<'py>,
 ) -> PyResult<Next<'py>> {
     let py = task.py();
-    let mut outcome = outcome;
     let (generator, context) = task.get().with(py, |state| {
         (
             state.generator.as_ref().map(|it| it.bind(py).clone()),
@@ -301,55 +405,46 @@ pub(super) fn resume<'py>(
         // It has ended, or the collector has taken it apart: there is nothing to resume.
         return Ok(Next::Done);
     };
-    loop {
-        let sent = match outcome {
-            Outcome::Failure(reason) => {
-                let reason = reason.into_bound(py);
-                drive(&generator, &context, || throw(&generator, reason))
-            }
-            outcome => {
-                let value = into_object(py, outcome);
-                drive(&generator, &context, || ffi::send(&generator, &value))
-            }
-        };
-        let object = match sent {
-            Sent::Yielded(object) => object,
-            Sent::Returned(object) => {
-                drop((generator, context));
-                return finish(&task, classify(&object));
-            }
-            Sent::Raised(raised) => {
-                drop((generator, context));
-                return ended_by(&task, raised, stack);
-            }
-        };
-        outcome = if let Some(deferred) = as_deferred(&object) {
-            match take_if_there(deferred)? {
-                Some(outcome) => outcome,
-                None => return wait(task, deferred.clone(), stack),
-            }
-        } else {
-            match kind_of(&object)? {
-                Yielded::Coroutine => {
-                    let (inner, deferred) = prepare(object)?;
-                    stack.push(Later::Wait(task, deferred));
-                    return Ok(Next::Do(Work::Resume(inner, Outcome::Taken)));
-                }
-                Yielded::Future => {
-                    let done = names::WAIT_FOR_FUTURE.get(py)?.call1((object,))?;
-                    return wait(task, done.cast_into()?, stack);
-                }
-                Yielded::Twisted => {
-                    let adopted = names::ADOPT.get(py)?.call1((object,))?;
-                    return wait(task, adopted.cast_into()?, stack);
-                }
-                Yielded::Value => match classify(&object) {
-                    Ok(outcome) => outcome,
-                    Err(error) => outcome::failed(ffi::into_raised(py)(error), false)?,
-                },
-            }
-        };
+    let stopped = advance(&generator, &context, outcome)?;
+    drop((generator, context));
+    stopped_at(task, stopped, stack)
+}
+
+/// See to it that the task is resumed, or its Deferred fired.
+fn stopped_at<'py>(
+    task: Bound<'py, Task>,
+    stopped: Stopped<'py>,
+    stack: &mut Stack<'py>,
+) -> PyResult<Next<'py>> {
+    let py = task.py();
+    let object = match stopped {
+        Stopped::At(object) => object,
+        Stopped::Returned(object) => return finish(&task, classify(&object)),
+        Stopped::Raised(raised) => return ended_by(&task, raised, stack),
+    };
+    if let Some(deferred) = as_deferred(&object) {
+        return wait(task, deferred.clone(), stack);
     }
+    let outcome = match kind_of(&object)? {
+        Yielded::Coroutine => {
+            let (inner, deferred) = prepare(object)?;
+            stack.push(Later::Wait(task, deferred));
+            return Ok(Next::Do(Work::Resume(inner, Outcome::Taken)));
+        }
+        Yielded::Future => {
+            let done = names::WAIT_FOR_FUTURE.get(py)?.call1((object,))?;
+            return wait(task, done.cast_into()?, stack);
+        }
+        Yielded::Twisted => {
+            let adopted = names::ADOPT.get(py)?.call1((object,))?;
+            return wait(task, adopted.cast_into()?, stack);
+        }
+        Yielded::Value => match classify(&object) {
+            Ok(outcome) => outcome,
+            Err(error) => outcome::failed(ffi::into_raised(py)(error), false)?,
+        },
+    };
+    Ok(Next::Do(Work::Resume(task, outcome)))
 }
 
 /// Throw a failure into a generator.
@@ -381,7 +476,7 @@ fn throw<'py>(generator: &Bound<'py, PyAny>, reason: Bound<'py, PyAny>) -> Sent<
 #[inline]
 fn take_if_there(deferred: &Bound<'_, Deferred>) -> PyResult<Option<Outcome>> {
     let py = deferred.py();
-    if deferred.get_type_ptr() != py.get_type::<Deferred>().as_type_ptr() {
+    if !deferred.is_exact_instance_of::<Deferred>() {
         return Ok(None);
     }
     let taken = deferred.get().chain(py, |chain| {

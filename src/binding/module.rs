@@ -27,6 +27,7 @@ mod _deferrous {
     #[pymodule_export]
     use super::super::generator::{
         _InternalInlineCallbacksCancelledError, NotACoroutineError, ensure_deferred, start,
+        start_called,
     };
     #[pymodule_export]
     use super::super::sync::{
@@ -46,7 +47,7 @@ mod _deferrous {
             // Its classes, and what it remembers of Python, are one for the whole process.
             return Err(PyImportError::new_err("deferrous does not work in subinterpreters"));
         }
-        ffi::fill_slots(py)?;
+        ffi::fill_slots(module)?;
         module.add("_DEFERRED_SUBCLASSES", deferred::subclasses(py)?)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }

@@ -143,8 +143,20 @@ impl Traverse for Waiter {
 /// Deferred of a generator that was fired by somebody else. Whatever callbacks raise stays in
 /// their chains.
 pub(super) fn run<'py>(py: Python<'py>, work: Work<'py>) -> PyResult<()> {
+    run_on(py, |stack| perform(work, stack))
+}
+
+/// As [`run`], where what is done first is told by a function.
+///
+/// # Errors
+///
+/// As [`run`].
+pub(super) fn run_on<'py>(
+    py: Python<'py>,
+    first: impl FnOnce(&mut Stack<'py>) -> PyResult<Next<'py>>,
+) -> PyResult<()> {
     let mut stack = Stack::new();
-    let mut next = perform(work, &mut stack);
+    let mut next = first(&mut stack);
     loop {
         next = match next {
             Ok(Next::Do(work)) => perform(work, &mut stack),
@@ -245,8 +257,8 @@ fn enter<'py>(deferred: Bound<'py, Deferred>, stack: &mut Stack<'py>) -> PyResul
 }
 
 /// The next turn of a Deferred, with a hold on what it needs.
-enum Step {
-    Call(Callback, Option<Callback>, Outcome),
+enum Step<'py> {
+    Call(Callback, Option<Callback>, Bound<'py, PyAny>),
     Deliver(Waiter, u32, Outcome),
     Continue(Held<Deferred>, Outcome),
     Skip(Link),
@@ -256,12 +268,12 @@ enum Step {
 }
 
 #[inline]
-fn step(deferred: &Bound<'_, Deferred>) -> Step {
+fn step<'py>(deferred: &Bound<'py, Deferred>) -> Step<'py> {
     let py = deferred.py();
     deferred.get().chain(py, |chain| {
         match chain.turn() {
             Turn::Call { callback, spare, outcome } => {
-                return Step::Call(callback, spare, share(py, outcome));
+                return Step::Call(callback, spare, into_object(py, share(py, outcome)));
             }
             Turn::Deliver(waiter, place, outcome) => {
                 return Step::Deliver(waiter, place, share(py, outcome));
@@ -280,9 +292,9 @@ fn links<'py>(mut deferred: Bound<'py, Deferred>, stack: &mut Stack<'py>) -> PyR
     let py = deferred.py();
     loop {
         match step(&deferred) {
-            Step::Call(callback, spare, outcome) => {
+            Step::Call(callback, spare, argument) => {
                 drop(spare);
-                let outcome = call(&deferred, &callback, into_object(py, outcome))?;
+                let outcome = call(&deferred, &callback, argument)?;
                 drop(callback);
                 if let Some(next) = take_up(&deferred, outcome)? {
                     return Ok(next);
@@ -340,6 +352,7 @@ fn call<'py>(
     let called = callback.call(&argument);
     drop(argument);
     match called {
+        Ok(result) if ffi::is_plain(&result) => Ok(Outcome::Value(result.hold())),
         Ok(result) => {
             if result.as_ptr() == deferred.as_ptr()
                 && let Err(error) = callback.callable(py).and_then(|it| warn_of_self_return(&it))

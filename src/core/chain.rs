@@ -189,6 +189,19 @@ impl<K: Kinds + ?Sized> Chain<K> {
         self.called && !self.running && self.paused == 0 && self.links.is_empty()
     }
 
+    /// Whether it holds nothing but its outcome, if that.
+    pub fn is_bare(&self) -> bool {
+        self.links.is_empty() && self.canceller.is_none() && self.chained_to.is_none()
+    }
+
+    /// Whether a run would come to more than finding a value and no links.
+    pub fn has_something_to_do(&self) -> bool {
+        !self.links.is_empty()
+            || !matches!(self.outcome, Slot::Value(_))
+            || self.chained_to.is_some()
+            || self.watch != Watch::Never
+    }
+
     /// Begin a run, or come back to it after a chained Deferred had its turn.
     ///
     /// This is the only moment at which a pause takes effect: a callback that pauses its own

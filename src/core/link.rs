@@ -30,8 +30,88 @@ pub enum Link<K: Kinds + ?Sized> {
 pub struct Links<K: Kinds + ?Sized> {
     /// The front of the queue. Where it is empty, the front is `rest`'s.
     first: Option<Link<K>>,
-    #[expect(clippy::box_collection, reason = "one word in each Deferred, instead of four")]
-    rest: Option<Box<VecDeque<Link<K>>>>,
+    /// What follows. Never there and empty.
+    rest: Option<Box<Rest<K>>>,
+}
+
+/// How many more links one allocation has room for.
+const NEAR: usize = 4;
+
+/// The links after the first.
+struct Rest<K: Kinds + ?Sized> {
+    /// The next ones, between `begin` and `end`.
+    near: [Option<Link<K>>; NEAR],
+    begin: u8,
+    end: u8,
+    /// Those after them.
+    far: VecDeque<Link<K>>,
+}
+
+impl<K: Kinds + ?Sized> Default for Rest<K> {
+    fn default() -> Self {
+        Self { near: [const { None }; NEAR], begin: 0, end: 0, far: VecDeque::new() }
+    }
+}
+
+impl<K: Kinds + ?Sized> Rest<K> {
+    fn len(&self) -> usize {
+        usize::from(self.end - self.begin) + self.far.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.begin == self.end && self.far.is_empty()
+    }
+
+    fn push_back(&mut self, link: Link<K>) {
+        match self.near.get_mut(usize::from(self.end)) {
+            // Once links are far, those that follow are, too.
+            Some(place) if self.far.is_empty() => {
+                *place = Some(link);
+                self.end += 1;
+            }
+            _ => self.far.push_back(link),
+        }
+    }
+
+    fn push_front(&mut self, link: Link<K>) {
+        if self.begin == 0 {
+            // No room: all become far.
+            while let Some(last) = self.pop_near_back() {
+                self.far.push_front(last);
+            }
+            self.far.push_front(link);
+            self.end = NEAR as u8;
+            self.begin = self.end;
+        } else {
+            self.begin -= 1;
+            self.near[usize::from(self.begin)] = Some(link);
+        }
+    }
+
+    fn pop_front(&mut self) -> Option<Link<K>> {
+        if self.begin == self.end {
+            return self.far.pop_front();
+        }
+        let link = self.near[usize::from(self.begin)].take();
+        self.begin += 1;
+        link
+    }
+
+    fn pop_near_back(&mut self) -> Option<Link<K>> {
+        if self.begin == self.end {
+            return None;
+        }
+        self.end -= 1;
+        self.near[usize::from(self.end)].take()
+    }
+
+    fn pop_back(&mut self) -> Option<Link<K>> {
+        self.far.pop_back().or_else(|| self.pop_near_back())
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Link<K>> {
+        self.near.iter().flatten().chain(&self.far)
+    }
 }
 
 impl<K: Kinds + ?Sized> Default for Links<K> {
@@ -52,7 +132,6 @@ impl<K: Kinds + ?Sized> Drop for Links<K> {
 impl<K: Kinds + ?Sized> Links<K> {
     /// Whether no link is left.
     pub fn is_empty(&self) -> bool {
-        // `rest` is dropped with its last link, so there is no empty queue to look into.
         self.first.is_none() && self.rest.is_none()
     }
 

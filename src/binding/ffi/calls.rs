@@ -1,0 +1,208 @@
+//! Calls of callables, generators and coroutines.
+
+use std::ptr;
+
+use pyo3::Borrowed;
+use pyo3::exceptions::PySystemError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString, PyTuple};
+
+use super::super::outcome::Raised;
+use super::exceptions::{into_raised, take_raised};
+
+/// Make a result of what a C function returned.
+///
+/// # Safety
+///
+/// `object` is a new reference, or null with an exception in flight.
+#[inline]
+unsafe fn returned(
+    py: Python<'_>,
+    object: *mut ffi::PyObject,
+) -> Result<Bound<'_, PyAny>, Raised<'_>> {
+    // SAFETY: the caller's promise.
+    match unsafe { Bound::from_owned_ptr_or_opt(py, object) } {
+        Some(object) => Ok(object),
+        None => Err(take_raised(py)),
+    }
+}
+
+/// `callable(argument)`
+#[inline]
+pub(in crate::binding) fn call_one<'py>(
+    callable: &Bound<'py, PyAny>,
+    argument: &Bound<'py, PyAny>,
+) -> Result<Bound<'py, PyAny>, Raised<'py>> {
+    let mut stack = [ptr::null_mut(), argument.as_ptr()];
+    // SAFETY: the stack has one argument after the slot that the flag allows a bound method to
+    // use for its `self`; both objects outlive the call.
+    unsafe {
+        returned(
+            callable.py(),
+            ffi::PyObject_Vectorcall(
+                callable.as_ptr(),
+                stack.as_mut_ptr().add(1),
+                1 | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET,
+                ptr::null_mut(),
+            ),
+        )
+    }
+}
+
+/// `object.method(argument)`
+#[inline]
+pub(in crate::binding) fn call_method_one<'py>(
+    object: &Bound<'py, PyAny>,
+    method: &Bound<'py, PyString>,
+    argument: &Bound<'py, PyAny>,
+) -> Result<Bound<'py, PyAny>, Raised<'py>> {
+    let stack = [object.as_ptr(), argument.as_ptr()];
+    // SAFETY: the stack has the object and one argument; all three objects outlive the call.
+    unsafe {
+        returned(
+            object.py(),
+            ffi::PyObject_VectorcallMethod(
+                method.as_ptr(),
+                stack.as_ptr(),
+                stack.len(),
+                ptr::null_mut(),
+            ),
+        )
+    }
+}
+
+/// `callable(first, *args, **kwargs)`, where `parts` is a tuple of anything, the callable and the
+/// arguments.
+pub(in crate::binding) fn call_spread<'py>(
+    parts: &Bound<'py, PyTuple>,
+    first: &Bound<'py, PyAny>,
+    kwargs: Option<&Bound<'py, PyDict>>,
+) -> Result<Bound<'py, PyAny>, Raised<'py>> {
+    const ON_STACK: usize = 6;
+    // As many as the parts: `first` instead of the callable, and before it a slot to spare, which
+    // the flag leaves to the callee.
+    let items = parts.as_slice();
+    let [_, callable, rest @ ..] = items else {
+        return Err(into_raised(parts.py())(PySystemError::new_err("no callable")));
+    };
+    let mut few = [ptr::null_mut(); ON_STACK];
+    let mut many;
+    let stack = match few.get_mut(..items.len()) {
+        Some(stack) => stack,
+        None => {
+            many = vec![ptr::null_mut(); items.len()];
+            &mut many[..]
+        }
+    };
+    stack[1] = first.as_ptr();
+    for (slot, argument) in stack[2..].iter_mut().zip(rest) {
+        *slot = argument.as_ptr();
+    }
+    let count = (rest.len() + 1) | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
+    // SAFETY: so many arguments stand after the first slot. They are alive during the call:
+    // `first` by its caller, the others by the tuple, which holds them, and the callable, whatever
+    // the call does.
+    unsafe {
+        let arguments = stack.as_mut_ptr().add(1);
+        let result = match kwargs {
+            None => ffi::PyObject_Vectorcall(callable.as_ptr(), arguments, count, ptr::null_mut()),
+            Some(kwargs) => {
+                let kwargs = kwargs.as_ptr();
+                ffi::PyObject_VectorcallDict(callable.as_ptr(), arguments, count, kwargs)
+            }
+        };
+        returned(parts.py(), result)
+    }
+}
+
+/// A tuple of these.
+#[inline]
+pub(in crate::binding) fn tuple_of<'py>(
+    first: Bound<'py, PyAny>,
+    second: Borrowed<'_, 'py, PyAny>,
+    rest: &[Borrowed<'_, 'py, PyAny>],
+) -> PyResult<Bound<'py, PyTuple>> {
+    let py = first.py();
+    // SAFETY: the new tuple has so many places, and each is filled, with a reference of its own,
+    // before anyone else sees the tuple.
+    unsafe {
+        let length = (rest.len() + 2) as ffi::Py_ssize_t;
+        let tuple = Bound::from_owned_ptr_or_err(py, ffi::PyTuple_New(length))?;
+        ffi::PyTuple_SET_ITEM(tuple.as_ptr(), 0, first.into_ptr());
+        ffi::PyTuple_SET_ITEM(tuple.as_ptr(), 1, second.to_owned().into_ptr());
+        for (i, item) in (2..).zip(rest) {
+            ffi::PyTuple_SET_ITEM(tuple.as_ptr(), i, (**item).clone().into_ptr());
+        }
+        Ok(tuple.cast_into_unchecked())
+    }
+}
+
+/// An item of a tuple of ours that is known to have it.
+#[inline]
+pub(in crate::binding) fn tuple_item<'a, 'py>(
+    tuple: &'a Bound<'py, PyTuple>,
+    index: usize,
+) -> Borrowed<'a, 'py, PyAny> {
+    debug_assert!(index < tuple.len());
+    // SAFETY: the callers are in `callback.rs`, which makes these tuples and sees to their length.
+    unsafe { tuple.get_borrowed_item_unchecked(index) }
+}
+
+/// How a generator came back.
+pub(in crate::binding) enum Sent<'py> {
+    /// It yielded this.
+    Yielded(Bound<'py, PyAny>),
+    /// It returned this.
+    Returned(Bound<'py, PyAny>),
+    /// It raised this.
+    Raised(Raised<'py>),
+}
+
+/// `generator.send(value)`, without a `StopIteration` where it returns.
+#[inline]
+pub(in crate::binding) fn send<'py>(
+    generator: &Bound<'py, PyAny>,
+    value: &Bound<'py, PyAny>,
+) -> Sent<'py> {
+    let py = generator.py();
+    let mut result = ptr::null_mut();
+    // SAFETY: both objects are alive and the out-pointer is valid. On the first two answers the
+    // result is a new reference, on the third an exception is in flight.
+    unsafe {
+        match ffi::PyIter_Send(generator.as_ptr(), value.as_ptr(), &mut result) {
+            ffi::PySendResult::PYGEN_NEXT => Sent::Yielded(Bound::from_owned_ptr(py, result)),
+            ffi::PySendResult::PYGEN_RETURN => Sent::Returned(Bound::from_owned_ptr(py, result)),
+            ffi::PySendResult::PYGEN_ERROR => Sent::Raised(take_raised(py)),
+        }
+    }
+}
+
+/// A copy of the current context.
+pub(in crate::binding) fn copy_context(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    // SAFETY: attached; a new reference, or null with an exception in flight.
+    unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent()) }
+}
+
+/// Run something in a context that [`copy_context`] made.
+///
+/// # Errors
+///
+/// `RuntimeError` if the context is in use further up.
+#[inline]
+pub(in crate::binding) fn in_context<'py, R>(
+    context: &Bound<'py, PyAny>,
+    work: impl FnOnce() -> R,
+) -> Result<R, Raised<'py>> {
+    let py = context.py();
+    // SAFETY: `context` is a context object.
+    if unsafe { ffi::PyContext_Enter(context.as_ptr()) } != 0 {
+        return Err(take_raised(py));
+    }
+    let result = work();
+    // SAFETY: it was entered above, and what `work` entered it has left again.
+    if unsafe { ffi::PyContext_Exit(context.as_ptr()) } != 0 {
+        return Err(take_raised(py));
+    }
+    Ok(result)
+}

@@ -1,0 +1,193 @@
+//! Exceptions: raised, being handled, and what hangs on them.
+
+use std::ptr;
+
+use pyo3::exceptions::{PyBaseException, PySystemError};
+use pyo3::ffi;
+#[cfg(not(Py_3_11))]
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use super::super::outcome::Raised;
+
+/// The exception in flight, which there must be, taken out of flight.
+pub(in crate::binding) fn take_raised(py: Python<'_>) -> Raised<'_> {
+    #[cfg(Py_3_12)]
+    // SAFETY: attached; the function returns a new reference to an exception, or null.
+    let raised = unsafe { Bound::from_owned_ptr_or_opt(py, ffi::PyErr_GetRaisedException()) };
+    #[cfg(not(Py_3_12))]
+    let raised = {
+        let (mut kind, mut value, mut traceback) =
+            (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
+        // SAFETY: attached; the three out-pointers are valid. What comes out are new references
+        // or null; after normalising, `value` is an exception instance if there was any error.
+        unsafe {
+            ffi::PyErr_Fetch(&mut kind, &mut value, &mut traceback);
+            if kind.is_null() {
+                None
+            } else {
+                ffi::PyErr_NormalizeException(&mut kind, &mut value, &mut traceback);
+                if !traceback.is_null() {
+                    ffi::PyException_SetTraceback(value, traceback);
+                }
+                drop(Bound::from_owned_ptr_or_opt(py, kind));
+                drop(Bound::from_owned_ptr_or_opt(py, traceback));
+                Bound::from_owned_ptr_or_opt(py, value)
+            }
+        }
+    };
+    match raised {
+        // SAFETY: the interpreter has nothing but exception instances in flight.
+        Some(raised) => unsafe { raised.cast_into_unchecked::<PyBaseException>() },
+        None => into_raised(py)(PySystemError::new_err("an error without an exception")),
+    }
+}
+
+/// For `map_err`: a PyO3 error as the exception that it holds.
+pub(in crate::binding) fn into_raised<'py>(py: Python<'py>) -> impl FnOnce(PyErr) -> Raised<'py> {
+    move |error| error.into_value(py).into_bound(py)
+}
+
+/// The exception that is being handled, as `sys.exc_info()` has it.
+pub(in crate::binding) fn handled(py: Python<'_>) -> Option<Bound<'_, PyAny>> {
+    #[cfg(Py_3_11)]
+    // SAFETY: attached; a new reference or null.
+    let handled = unsafe { Bound::from_owned_ptr_or_opt(py, ffi::PyErr_GetHandledException()) };
+    #[cfg(not(Py_3_11))]
+    let handled = {
+        let (mut kind, mut value, mut traceback) =
+            (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
+        // SAFETY: attached; the three out-pointers are valid; new references or null come out.
+        unsafe {
+            ffi::PyErr_GetExcInfo(&mut kind, &mut value, &mut traceback);
+            drop(Bound::from_owned_ptr_or_opt(py, kind));
+            drop(Bound::from_owned_ptr_or_opt(py, traceback));
+            Bound::from_owned_ptr_or_opt(py, value)
+        }
+    };
+    handled.filter(|handled| !handled.is_none())
+}
+
+/// An exception as a `raise` statement here would raise it: with the exception that is being
+/// handled for its context.
+pub(in crate::binding) fn raise(exception: Raised<'_>) -> PyErr {
+    let py = exception.py();
+    // SAFETY: attached; an exception and its class. Both are borrowed.
+    unsafe { ffi::PyErr_SetObject(exception.get_type_ptr().cast(), exception.as_ptr()) };
+    PyErr::from_value(take_raised(py).into_any())
+}
+
+/// Run something as if in an `except` that handles this exception.
+pub(in crate::binding) fn while_handling<R>(exception: &Raised<'_>, work: impl FnOnce() -> R) -> R {
+    let py = exception.py();
+    let before = begin_handling(exception);
+    let result = work();
+    end_handling(py, before);
+    result
+}
+
+/// Say that this exception is being handled. Returns what is to be given to [`end_handling`].
+///
+/// Each generator has a place of its own for what it handles; where that is empty, the interpreter
+/// looks further up. It tells only what it finds, not where. So what was found is to be put back
+/// only if there is something else to be found without it.
+pub(in crate::binding) fn begin_handling<'py>(
+    exception: &Raised<'py>,
+) -> Option<Bound<'py, PyAny>> {
+    let py = exception.py();
+    let before = handled(py);
+    set_handled(py, None);
+    let further_up = handled(py);
+    set_handled(py, Some(exception.as_any()));
+    before.filter(|before| further_up.is_none_or(|further_up| !further_up.is(before)))
+}
+
+/// Say that what was being handled before is being handled again.
+pub(in crate::binding) fn end_handling(py: Python<'_>, before: Option<Bound<'_, PyAny>>) {
+    set_handled(py, before.as_ref());
+}
+
+/// Say which exception is being handled, if any.
+fn set_handled(py: Python<'_>, exception: Option<&Bound<'_, PyAny>>) {
+    #[cfg(Py_3_11)]
+    // SAFETY: attached; an exception or null, of which the interpreter takes a reference itself.
+    unsafe {
+        let _ = py;
+        ffi::PyErr_SetHandledException(exception.map_or(ptr::null_mut(), Bound::as_ptr));
+    }
+    #[cfg(not(Py_3_11))]
+    {
+        let traceback = exception.and_then(|it| it.getattr(intern!(py, "__traceback__")).ok());
+        let kind = exception.map(|it| it.get_type().into_any());
+        let pointer = |object: Option<Bound<'_, PyAny>>| {
+            object.map_or(ptr::null_mut(), |object| object.into_ptr())
+        };
+        // SAFETY: attached; the function takes over the three references, or nulls.
+        unsafe {
+            ffi::PyErr_SetExcInfo(pointer(kind), pointer(exception.cloned()), pointer(traceback));
+        }
+    }
+}
+
+/// Run something that may use exceptions for its own ends while one may be in flight.
+pub(in crate::binding) fn with_error_saved<R>(py: Python<'_>, work: impl FnOnce() -> R) -> R {
+    let saved = PyErr::take(py);
+    let result = work();
+    if let Some(saved) = saved {
+        saved.restore(py);
+    }
+    result
+}
+
+/// Whether an exception has no instance dict, and so no attributes of its own.
+#[inline]
+pub(in crate::binding) fn has_no_exception_dict(object: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: every exception has a dict slot within it, at this offset; it may be null.
+    unsafe {
+        let offset = (*ffi::PyExc_BaseException.cast::<ffi::PyTypeObject>()).tp_dictoffset;
+        (*object.as_ptr().byte_offset(offset).cast::<*mut ffi::PyObject>()).is_null()
+    }
+}
+
+/// The instance dict of an exception, made where there was none.
+pub(in crate::binding) fn exception_dict<'py>(
+    object: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyDict>> {
+    // SAFETY: an object with a dict slot, which every exception has; a new reference, or null
+    // with an exception in flight.
+    unsafe {
+        let dict = ffi::PyObject_GenericGetDict(object.as_ptr(), ptr::null_mut());
+        Ok(Bound::from_owned_ptr_or_err(object.py(), dict)?.cast_into_unchecked())
+    }
+}
+
+/// Replace the instance dict of an exception.
+pub(in crate::binding) fn set_exception_dict(
+    object: &Bound<'_, PyAny>,
+    dict: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    // SAFETY: an object with a dict slot. The function itself refuses what is not a dict.
+    let status =
+        unsafe { ffi::PyObject_GenericSetDict(object.as_ptr(), dict.as_ptr(), ptr::null_mut()) };
+    if status < 0 { Err(PyErr::fetch(object.py())) } else { Ok(()) }
+}
+
+/// The traceback of an exception, whatever its class has under that name.
+pub(in crate::binding) fn traceback_of<'py>(exception: &Raised<'py>) -> Option<Bound<'py, PyAny>> {
+    // SAFETY: an exception; a new reference or null.
+    unsafe {
+        let traceback = ffi::PyException_GetTraceback(exception.as_ptr());
+        Bound::from_owned_ptr_or_opt(exception.py(), traceback)
+    }
+}
+
+/// Set the traceback of an exception, `None` for none.
+pub(in crate::binding) fn set_traceback(
+    exception: &Raised<'_>,
+    traceback: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    // SAFETY: an exception. The function itself refuses what is neither a traceback nor `None`.
+    let status = unsafe { ffi::PyException_SetTraceback(exception.as_ptr(), traceback.as_ptr()) };
+    if status < 0 { Err(PyErr::fetch(exception.py())) } else { Ok(()) }
+}

@@ -1,0 +1,74 @@
+//! References, as the states of our Python objects hold them.
+
+use std::mem::ManuallyDrop;
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+/// A reference that the state of one of our Python objects holds.
+///
+/// It is `Py` but for its drop. `Py` asks first whether the thread is attached, and puts off the
+/// drop if PyO3 did not attach it, as in the functions that we put into slots ourselves.
+pub(in crate::binding) struct Held<T>(ManuallyDrop<Py<T>>);
+
+impl<T> Drop for Held<T> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: the reference is taken once, here. The thread is attached: these stand only in
+        // the state of Python objects, which is touched through `Shared` or freed by the
+        // interpreter, and in local variables of functions that were called by it.
+        unsafe {
+            drop(ManuallyDrop::take(&mut self.0).into_bound(Python::assume_attached()));
+        }
+    }
+}
+
+impl<T> Held<T> {
+    /// The object.
+    #[inline]
+    pub(in crate::binding) fn bind<'py>(&self, py: Python<'py>) -> &Bound<'py, T> {
+        self.0.bind(py)
+    }
+
+    /// One more reference.
+    #[inline]
+    pub(in crate::binding) fn clone_ref(&self, py: Python<'_>) -> Self {
+        Self(ManuallyDrop::new(self.0.clone_ref(py)))
+    }
+
+    /// The reference itself.
+    #[inline]
+    pub(in crate::binding) fn into_bound<'py>(self, py: Python<'py>) -> Bound<'py, T> {
+        let mut this = ManuallyDrop::new(self);
+        // SAFETY: the reference is taken once, here, as `this` is not dropped.
+        unsafe { ManuallyDrop::take(&mut this.0) }.into_bound(py)
+    }
+
+    /// As PyO3 has it.
+    #[inline]
+    pub(in crate::binding) fn as_py(&self) -> &Py<T> {
+        &self.0
+    }
+
+    /// Where the object is.
+    #[inline]
+    pub(in crate::binding) fn as_ptr(&self) -> *mut ffi::PyObject {
+        self.0.as_ptr()
+    }
+}
+
+/// What can be held.
+pub(in crate::binding) trait Hold {
+    /// The class of the object.
+    type Class;
+    /// Hold this.
+    fn hold(self) -> Held<Self::Class>;
+}
+
+impl<T> Hold for Bound<'_, T> {
+    type Class = T;
+    #[inline]
+    fn hold(self) -> Held<T> {
+        Held(ManuallyDrop::new(self.unbind()))
+    }
+}

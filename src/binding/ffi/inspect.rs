@@ -1,0 +1,150 @@
+//! Questions about objects, classes and the interpreter.
+
+use std::ffi::CStr;
+use std::ptr;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyType;
+use pyo3::{PyTypeInfo, intern};
+
+use super::super::deferred::Deferred;
+
+/// Whether an object is of one of the types that most results are of, and so is nothing special.
+#[inline(always)]
+pub(in crate::binding) fn is_plain(object: &Bound<'_, PyAny>) -> bool {
+    let kind = object.get_type_ptr().cast_const();
+    object.is_none()
+        || ptr::eq(kind, &raw const ffi::PyLong_Type)
+        || ptr::eq(kind, &raw const ffi::PyUnicode_Type)
+        || ptr::eq(kind, &raw const ffi::PyBool_Type)
+        || ptr::eq(kind, &raw const ffi::PyTuple_Type)
+        || ptr::eq(kind, &raw const ffi::PyList_Type)
+        || ptr::eq(kind, &raw const ffi::PyDict_Type)
+        || ptr::eq(kind, &raw const ffi::PyBytes_Type)
+        || ptr::eq(kind, &raw const ffi::PyFloat_Type)
+}
+
+/// Whether an object is of a type that holds no others, as far as the collector knows.
+#[inline]
+pub(in crate::binding) fn is_leaf(object: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: an object's type is alive as long as the object.
+    unsafe { ffi::PyType_HasFeature(object.get_type_ptr(), ffi::Py_TPFLAGS_HAVE_GC) == 0 }
+}
+
+/// Whether an object's type was made by a `class` statement, or like one.
+#[inline]
+pub(in crate::binding) fn is_of_heap_type(object: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: an object's type is alive as long as the object.
+    unsafe { ffi::PyType_HasFeature(object.get_type_ptr(), ffi::Py_TPFLAGS_HEAPTYPE) != 0 }
+}
+
+/// The first class with this name among a class and its bases.
+pub(in crate::binding) fn base_named<'py>(
+    kind: &Bound<'py, PyType>,
+    name: &str,
+) -> Option<Bound<'py, PyType>> {
+    let mro = kind.mro();
+    let found = mro.iter_borrowed().find(|base| {
+        // SAFETY: what stands in an MRO is a type object; its name is a C string.
+        let base_name = unsafe {
+            let base = base.as_ptr().cast::<ffi::PyTypeObject>();
+            CStr::from_ptr((*base).tp_name)
+        };
+        base_name.to_bytes() == name.as_bytes()
+    })?;
+    found.cast::<PyType>().ok().map(|base| base.to_owned())
+}
+
+/// The object at an address that somebody further up this thread's stack holds, if not null.
+///
+/// The only such address is `generator::DRIVEN`.
+pub(in crate::binding) fn borrowed(
+    py: Python<'_>,
+    object: *mut ffi::PyObject,
+) -> Option<Bound<'_, PyAny>> {
+    // SAFETY: null, or the address of an object that `generator::drive` borrows for as long as
+    // it stands in `DRIVEN`.
+    unsafe { Bound::from_borrowed_ptr_or_opt(py, object) }
+}
+
+/// Whether this is the interpreter that the process began with.
+pub(in crate::binding) fn in_main_interpreter(_py: Python<'_>) -> bool {
+    // SAFETY: attached, so there is a current interpreter.
+    unsafe { ffi::PyInterpreterState_GetID(ffi::PyInterpreterState_Get()) == 0 }
+}
+
+/// The version of the type `Deferred` at which its `debug` was last seen to be false, or 0.
+///
+/// The interpreter changes a type's version with each assignment to one of its attributes, to 0 at
+/// first.
+static NOT_DEBUGGING: AtomicU32 = AtomicU32::new(0);
+
+/// `deferred.debug`
+#[inline(always)]
+pub(in crate::binding) fn debugging(deferred: &Bound<'_, Deferred>) -> PyResult<bool> {
+    if deferred.is_exact_instance_of::<Deferred>() && !has_instance_dict(deferred) {
+        debugging_by_default(deferred.py())
+    } else {
+        look_debug_up(deferred)
+    }
+}
+
+/// `Deferred.debug`
+#[inline(always)]
+pub(in crate::binding) fn debugging_by_default(py: Python<'_>) -> PyResult<bool> {
+    // SAFETY: the type is alive for good.
+    let version = unsafe { (*Deferred::type_object_raw(py)).tp_version_tag };
+    if version != 0 && version == NOT_DEBUGGING.load(Ordering::Relaxed) {
+        return Ok(false);
+    }
+    debugging_anew(py)
+}
+
+#[cold]
+fn debugging_anew(py: Python<'_>) -> PyResult<bool> {
+    let class = py.get_type::<Deferred>();
+    let debug = look_debug_up(&class)?;
+    // SAFETY: a type, alive. The lookup may have given it a version.
+    let version = unsafe { (*class.as_type_ptr()).tp_version_tag };
+    NOT_DEBUGGING.store(if debug { 0 } else { version }, Ordering::Relaxed);
+    Ok(debug)
+}
+
+#[cold]
+fn look_debug_up(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    object.getattr(intern!(object.py(), "debug"))?.is_truthy()
+}
+
+/// Whether an attribute has ever been set on this very Deferred.
+#[inline]
+pub(in crate::binding) fn has_instance_dict(deferred: &Bound<'_, Deferred>) -> bool {
+    // SAFETY: PyO3 gave the type a dict slot at this offset, within the object. It holds a
+    // pointer to a dict, or null.
+    unsafe {
+        let offset = (*Deferred::type_object_raw(deferred.py())).tp_dictoffset;
+        !(*deferred.as_ptr().byte_offset(offset).cast::<*mut ffi::PyObject>()).is_null()
+    }
+}
+
+/// Whether a class is another or comes after it in its MRO, whatever their metaclasses say.
+#[inline]
+pub(in crate::binding) fn is_subtype(class: &Bound<'_, PyType>, of: &Bound<'_, PyType>) -> bool {
+    // SAFETY: two type objects, alive.
+    class.is(of) || unsafe { ffi::PyType_IsSubtype(class.as_type_ptr(), of.as_type_ptr()) != 0 }
+}
+
+/// Whether a class is one of exceptions that are `Exception`s, as far as its MRO says.
+#[inline]
+pub(in crate::binding) fn is_exception_class(class: &Bound<'_, PyType>) -> bool {
+    // SAFETY: a type object, alive, and another.
+    unsafe { ffi::PyType_IsSubtype(class.as_type_ptr(), ffi::PyExc_Exception.cast()) != 0 }
+}
+
+/// Whether an object is a generator.
+#[inline]
+pub(in crate::binding) fn is_generator(object: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: an object, alive.
+    unsafe { ffi::PyGen_CheckExact(object.as_ptr()) != 0 }
+}

@@ -1,0 +1,186 @@
+//! The memory of short-lived objects, kept for the next of their class.
+//!
+//! Most Deferreds live for less than a call of Python. As CPython does for its own lists, dicts
+//! and frames, what a few hundred of them leave is not given back to the allocator.
+
+use std::ptr;
+use std::sync::OnceLock;
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::pyclass::boolean_struct::True;
+use pyo3::{Borrowed, PyClass};
+
+use super::super::cell::Shared;
+
+/// How many pieces of memory are kept for each class.
+const KEPT: usize = 256;
+
+/// Memory of objects of one class, header included, with nothing in it.
+pub(in crate::binding) struct Memory {
+    kept: Shared<Kept>,
+    /// What frees objects that are not as most are.
+    pyo3_dealloc: OnceLock<ffi::destructor>,
+}
+
+struct Kept {
+    count: usize,
+    pieces: [*mut ffi::PyObject; KEPT],
+}
+
+// SAFETY: the pieces belong to nobody else, and are no thread's in particular.
+unsafe impl Send for Kept {}
+
+impl Memory {
+    pub(in crate::binding) const fn new() -> Self {
+        let kept = Kept { count: 0, pieces: [ptr::null_mut(); KEPT] };
+        Self { kept: Shared::new(kept), pyo3_dealloc: OnceLock::new() }
+    }
+
+    #[inline]
+    fn take(&self, py: Python<'_>) -> Option<*mut ffi::PyObject> {
+        self.kept.with(py, |kept| {
+            kept.count = kept.count.checked_sub(1)?;
+            kept.pieces.get(kept.count).copied()
+        })
+    }
+
+    /// False if there is no room for it.
+    #[inline]
+    fn keep(&self, py: Python<'_>, piece: *mut ffi::PyObject) -> bool {
+        self.kept.with(py, |kept| match kept.pieces.get_mut(kept.count) {
+            Some(place) => {
+                *place = piece;
+                kept.count += 1;
+                true
+            }
+            None => false,
+        })
+    }
+}
+
+/// A class of ours whose objects come and go quickly.
+pub(in crate::binding) trait Recycled: PyClass<Frozen = True> + Sync {
+    /// Where the memory is kept.
+    fn memory() -> &'static Memory;
+
+    /// Whether dropping this cannot do more than let references go.
+    fn dies_quietly(&self, py: Python<'_>) -> bool;
+}
+
+/// Make an object: one allocation at most, no instance dict.
+///
+/// PyO3 would go through `object.__new__`, which gives each instance a dict on CPython 3.11 and
+/// 3.12.
+///
+/// # Safety
+///
+/// `kind` is the type of `T` or a subclass of it.
+#[inline]
+pub(super) unsafe fn new_object<'py, T: Recycled>(
+    py: Python<'py>,
+    kind: *mut ffi::PyTypeObject,
+    value: T,
+) -> PyResult<Bound<'py, T>> {
+    if kind == T::type_object_raw(py)
+        && let Some(memory) = T::memory().take(py)
+    {
+        // SAFETY: memory that an object of this very type has left: its slots for a dict and weak
+        // references are null, as `dealloc` has seen, and its value was dropped, so it is written
+        // before anything reads it. The collector sees it from then on.
+        unsafe {
+            let object = Bound::from_owned_ptr(py, ffi::PyObject_Init(memory, kind));
+            let object = object.cast_into_unchecked::<T>();
+            ptr::from_ref(object.get()).cast_mut().write(value);
+            ffi::PyObject_GC_Track(object.as_ptr().cast());
+            return Ok(object);
+        }
+    }
+    // SAFETY: every type has `tp_alloc`. It returns zeroed memory of the type's size with its
+    // header set, or null with an exception in flight. By the caller's promise it is an object of
+    // `T`. The place that `get` refers to is in bounds and aligned by PyO3's layout; the memory
+    // there is written before anything reads it: no Python code and no collection runs between
+    // the allocation and this write. The dict and weak reference slots beside it are null, as
+    // PyO3 has them at first.
+    unsafe {
+        let alloc = (*kind).tp_alloc.unwrap_or(ffi::PyType_GenericAlloc);
+        let object = Bound::from_owned_ptr_or_err(py, alloc(kind, 0))?.cast_into_unchecked::<T>();
+        ptr::from_ref(object.get()).cast_mut().write(value);
+        Ok(object)
+    }
+}
+
+/// Have objects of a class freed by [`dealloc`].
+///
+/// # Safety
+///
+/// The type is complete, and no object of it has been made.
+pub(super) unsafe fn recycle<T: Recycled>(py: Python<'_>) {
+    let kind = T::type_object_raw(py);
+    // SAFETY: the caller's promise; every type of PyO3's has `tp_dealloc`.
+    unsafe {
+        if let Some(pyo3_dealloc) = (*kind).tp_dealloc
+            && T::memory().pyo3_dealloc.set(pyo3_dealloc).is_ok()
+        {
+            (*kind).tp_dealloc = Some(dealloc::<T>);
+        }
+    }
+}
+
+/// `tp_dealloc`: what PyO3's does, but quicker for objects of the class itself that nothing
+/// special has happened to.
+unsafe extern "C" fn dealloc<T: Recycled>(object: *mut ffi::PyObject) {
+    // SAFETY: the interpreter calls `tp_dealloc` attached, with an object of the type or of a
+    // subclass that nobody refers to any more.
+    unsafe {
+        let py = Python::assume_attached();
+        let kind = T::type_object_raw(py);
+        let value = object_value::<T>(object);
+        let plain = ffi::Py_TYPE(object) == kind
+            && is_unused(object, (*kind).tp_dictoffset)
+            && is_unused(object, (*kind).tp_weaklistoffset)
+            && (*value).dies_quietly(py);
+        if !plain {
+            if let Some(pyo3_dealloc) = T::memory().pyo3_dealloc.get() {
+                pyo3_dealloc(object);
+            }
+            return;
+        }
+        // No collection may see the object from here on. Dropping the value may run any code, but
+        // nobody can reach the object.
+        ffi::PyObject_GC_UnTrack(object.cast());
+        ptr::drop_in_place(value);
+        // One that the collector has asked for its last words carries a mark that would keep the
+        // next one from being asked.
+        if ffi::PyObject_GC_IsFinalized(object) != 0 || !T::memory().keep(py, object) {
+            ffi::PyObject_GC_Del(object.cast());
+        }
+        // The object's hold on its type.
+        ffi::Py_DECREF(kind.cast());
+    }
+}
+
+/// Where an object has its value.
+///
+/// # Safety
+///
+/// An object of `T`, attached.
+unsafe fn object_value<T: Recycled>(object: *mut ffi::PyObject) -> *mut T {
+    // SAFETY: the caller's promise. The reference is borrowed, and given up before the object dies.
+    unsafe {
+        let py = Python::assume_attached();
+        let object = Borrowed::from_ptr(py, object).cast_unchecked::<T>();
+        ptr::from_ref(object.get()).cast_mut()
+    }
+}
+
+/// Whether a slot of an object holds nothing, or there is no such slot.
+///
+/// # Safety
+///
+/// An object whose type has this offset for a slot, or 0 for none.
+#[inline]
+unsafe fn is_unused(object: *mut ffi::PyObject, offset: ffi::Py_ssize_t) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe { offset == 0 || (*object.byte_offset(offset).cast::<*mut ffi::PyObject>()).is_null() }
+}

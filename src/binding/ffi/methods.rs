@@ -1,0 +1,236 @@
+//! Methods and functions without PyO3's handling of arguments.
+//!
+//! The hottest ones have a second form, for calls with positional arguments alone. It stands in
+//! the place of PyO3's, with the same signature and text, and leaves all other calls to that.
+
+use std::ffi::CStr;
+use std::panic::AssertUnwindSafe;
+use std::ptr;
+
+use pyo3::exceptions::PySystemError;
+use pyo3::ffi;
+use pyo3::panic::PanicException;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyString, PyTuple};
+use pyo3::{Borrowed, PyTypeInfo};
+
+use super::super::callback::Callback;
+use super::super::deferred::{self, Deferred};
+use super::super::failure::FailureBase;
+use super::super::functions;
+use super::super::generator;
+use super::super::outcome::Link;
+
+/// The positional arguments of a call.
+type Args<'a, 'py> = &'a [Borrowed<'a, 'py, PyAny>];
+
+/// What comes of a call: None if PyO3's form is to have it.
+type Answer<'py> = Option<PyResult<Bound<'py, PyAny>>>;
+
+/// The quick form of a method of `Self::Of`, or of a function of the module.
+trait Quick {
+    /// The class, or anything for a function.
+    type Of: PyTypeInfo;
+    /// The name in Python.
+    const NAME: &'static CStr;
+
+    /// PyO3's form.
+    fn slow() -> &'static PyOnceLock<Py<PyAny>>;
+
+    /// Call it.
+    fn call<'py>(slf: &Bound<'py, Self::Of>, args: Args<'_, 'py>) -> Answer<'py>;
+}
+
+macro_rules! quick {
+    ($(#[$doc:meta])* $form:ident = $name:literal of $of:ty, |$slf:pat_param, $args:pat_param| $body:expr) => {
+        $(#[$doc])*
+        struct $form;
+
+        impl Quick for $form {
+            type Of = $of;
+            const NAME: &'static CStr = $name;
+
+            fn slow() -> &'static PyOnceLock<Py<PyAny>> {
+                static SLOW: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+                &SLOW
+            }
+
+            #[inline(always)]
+            fn call<'py>($slf: &Bound<'py, $of>, args: Args<'_, 'py>) -> Answer<'py> {
+                match args {
+                    $args => Some($body),
+                    #[allow(unreachable_patterns, reason = "some forms take any arguments")]
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+quick!(AddCallback = c"addCallback" of Deferred, |slf, [callback, args @ ..]| {
+    add(slf, Link::OnValue, *callback, args)
+});
+quick!(AddErrback = c"addErrback" of Deferred, |slf, [errback, args @ ..]| {
+    add(slf, Link::OnFailure, *errback, args)
+});
+quick!(AddBoth = c"addBoth" of Deferred, |slf, [callback, args @ ..]| {
+    add(slf, Link::Either, *callback, args)
+});
+quick!(Fire = c"callback" of Deferred, |slf, [result]| {
+    deferred::fire_with(slf, (**result).clone()).map(|()| none(slf.py()))
+});
+quick!(Check = c"check" of FailureBase, |slf, types| {
+    let found = FailureBase::find(slf, types);
+    found.map(|found| found.unwrap_or_else(|| none(slf.py())))
+});
+quick!(Trap = c"trap" of FailureBase, |slf, types| FailureBase::find_or_raise(slf, types));
+quick!(Succeed = c"succeed" of PyAny, |_, [result]| {
+    functions::succeed((**result).clone()).map(Bound::into_any)
+});
+quick!(Fail = c"fail" of PyAny, |_, [reason]| {
+    functions::fail(reason.py(), Some((**reason).clone())).map(Bound::into_any)
+});
+quick!(RunInlineCallbacks = c"_runInlineCallbacks" of PyAny, |_, [function, args, kwargs]| {
+    generator::start_called(function, args, kwargs).map(Bound::into_any)
+});
+
+/// Add a callback, with these arguments.
+#[inline]
+fn add<'py>(
+    slf: &Bound<'py, Deferred>,
+    link: impl FnOnce(Callback) -> Link,
+    callable: Borrowed<'_, 'py, PyAny>,
+    args: Args<'_, 'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let callback = if args.is_empty() {
+        Callback::plain(callable.to_owned())?
+    } else {
+        Callback::with_arguments(slf.py(), callable, args, None)?
+    };
+    deferred::add(slf, link(callback))?;
+    Ok(slf.as_any().clone())
+}
+
+fn none(py: Python<'_>) -> Bound<'_, PyAny> {
+    py.None().into_bound(py)
+}
+
+/// What the interpreter calls.
+unsafe extern "C" fn enter<F: Quick>(
+    slf: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    nargs: ffi::Py_ssize_t,
+    kwnames: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: the interpreter calls this attached, as the method or function that `put` made of
+    // it: with an instance of `F::Of`, which the method's descriptor has checked, or the module
+    // (any object will do there), and with `nargs` positional arguments. All are borrowed for the
+    // length of the call, and a borrowed reference is one pointer, as in the array. Without
+    // arguments the array may be null.
+    unsafe {
+        let py = Python::assume_attached();
+        let work = || {
+            if kwnames.is_null() {
+                let slf = Borrowed::from_ptr(py, slf).cast_unchecked::<F::Of>();
+                let args = if nargs == 0 {
+                    &[]
+                } else {
+                    let args = args.cast::<Borrowed<'_, '_, PyAny>>();
+                    std::slice::from_raw_parts(args, nargs as usize)
+                };
+                if let Some(answer) = F::call(&slf, args) {
+                    return answer;
+                }
+            }
+            call_slowly::<F>(py, slf, args, nargs, kwnames)
+        };
+        let result = std::panic::catch_unwind(AssertUnwindSafe(work))
+            .unwrap_or_else(|_| Err(PanicException::new_err("deferrous has a bug")));
+        match result {
+            Ok(object) => object.into_ptr(),
+            Err(error) => {
+                error.restore(py);
+                ptr::null_mut()
+            }
+        }
+    }
+}
+
+/// Call PyO3's form.
+///
+/// # Safety
+///
+/// The arguments are those of [`enter`].
+#[cold]
+unsafe fn call_slowly<F: Quick>(
+    py: Python<'_>,
+    slf: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    nargs: ffi::Py_ssize_t,
+    kwnames: *mut ffi::PyObject,
+) -> PyResult<Bound<'_, PyAny>> {
+    let Some(slow) = F::slow().get(py) else {
+        return Err(PySystemError::new_err("the module is not complete"));
+    };
+    // SAFETY: the caller's promise: so many arguments, then one for each name.
+    unsafe {
+        let is_method = ffi::PyCFunction_Check(slow.as_ptr()) == 0;
+        let mut stack = if is_method { vec![slf] } else { vec![] };
+        let named = Bound::from_borrowed_ptr_or_opt(py, kwnames)
+            .map_or(0, |names| names.cast_into_unchecked::<PyTuple>().len());
+        stack.extend((0..usize::try_from(nargs)? + named).map(|i| *args.add(i)));
+        let positional = stack.len() - named;
+        let result = ffi::PyObject_Vectorcall(slow.as_ptr(), stack.as_ptr(), positional, kwnames);
+        Bound::from_owned_ptr_or_err(py, result)
+    }
+}
+
+/// Put the quick form in the place of PyO3's: an attribute of the class, or of the module.
+fn put<F: Quick>(owner: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = owner.py();
+    let name = PyString::from_bytes(py, F::NAME.to_bytes())?;
+    let slow = owner.getattr(&name)?;
+    // SAFETY: what PyO3 has put there is a function or else a method descriptor, whose definition
+    // is alive for good. The new definition is leaked, so it is, too. Its function has the form
+    // that its flags say, and gets what `enter` is to get.
+    let quick = unsafe {
+        let is_function = ffi::PyCFunction_Check(slow.as_ptr()) != 0;
+        let before = if is_function {
+            (*slow.as_ptr().cast::<ffi::PyCFunctionObject>()).m_ml
+        } else {
+            (*slow.as_ptr().cast::<ffi::PyMethodDescrObject>()).d_method
+        };
+        let definition = Box::leak(Box::new(ffi::PyMethodDef {
+            ml_name: F::NAME.as_ptr(),
+            ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: enter::<F> },
+            ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
+            ml_doc: (*before).ml_doc,
+        }));
+        let quick = if is_function {
+            let module = slow.getattr("__module__")?;
+            ffi::PyCFunction_NewEx(definition, owner.as_ptr(), module.as_ptr())
+        } else {
+            ffi::PyDescr_NewMethod(owner.as_ptr().cast(), definition)
+        };
+        Bound::from_owned_ptr_or_err(py, quick)?
+    };
+    let _ = F::slow().set(py, slow.unbind());
+    owner.setattr(name, quick)
+}
+
+/// Put the quick forms in the place of PyO3's.
+pub(super) fn put_quick_forms(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = module.py();
+    let class = py.get_type::<Deferred>();
+    put::<AddCallback>(&class)?;
+    put::<AddErrback>(&class)?;
+    put::<AddBoth>(&class)?;
+    put::<Fire>(&class)?;
+    let class = py.get_type::<FailureBase>();
+    put::<Check>(&class)?;
+    put::<Trap>(&class)?;
+    put::<Succeed>(module)?;
+    put::<Fail>(module)?;
+    put::<RunInlineCallbacks>(module)
+}

@@ -1,0 +1,31 @@
+//! The only folder that speaks CPython's C API directly.
+//!
+//! Everything here is small: a call PyO3 has no (or a much slower) safe form of, or a slot of a
+//! type that its macros do not fill.
+
+mod calls;
+mod exceptions;
+mod held;
+mod inspect;
+mod memory;
+mod methods;
+mod objects;
+
+pub(super) use calls::{
+    Sent, call_method_one, call_one, call_spread, copy_context, in_context, send, tuple_item,
+    tuple_of,
+};
+pub(super) use exceptions::{
+    begin_handling, end_handling, exception_dict, handled, has_no_exception_dict, into_raised,
+    raise, set_exception_dict, set_traceback, traceback_of, while_handling, with_error_saved,
+};
+pub(super) use held::{Held, Hold};
+pub(super) use inspect::{
+    base_named, borrowed, debugging, debugging_by_default, has_instance_dict, in_main_interpreter,
+    is_exception_class, is_generator, is_leaf, is_of_heap_type, is_plain, is_subtype,
+};
+pub(super) use memory::{Memory, Recycled};
+pub(super) use objects::{
+    fill_slots, inherit_finalizer, makes_failures_plainly, new_awaiting, new_deferred, new_failure,
+    new_task,
+};

@@ -1,0 +1,383 @@
+//! Our own types: how their objects are made, finalized and freed.
+
+use std::ptr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple, PyType};
+use pyo3::{PyTypeInfo, intern};
+
+use super::super::awaiting::Awaiting;
+use super::super::deferred::Deferred;
+use super::super::failure::{FailureBase, State};
+use super::super::gather::DeferredList;
+use super::super::generator::Task;
+use super::super::outcome::Chain;
+use super::super::report;
+use super::calls::Sent;
+use super::held::Hold;
+use super::inspect::debugging;
+use super::memory::{new_object, recycle};
+use super::methods::put_quick_forms;
+
+/// Make a Deferred.
+#[inline]
+pub(in crate::binding) fn new_deferred(
+    py: Python<'_>,
+    chain: Chain,
+) -> PyResult<Bound<'_, Deferred>> {
+    // SAFETY: `Deferred` is the type that the function is for.
+    unsafe { new_object(py, Deferred::type_object_raw(py), Deferred::of(chain)) }
+}
+
+/// Make what `await` iterates.
+#[inline]
+pub(in crate::binding) fn new_awaiting<'py>(
+    py: Python<'py>,
+    awaiting: Awaiting,
+) -> PyResult<Bound<'py, Awaiting>> {
+    // SAFETY: the type is the value's.
+    unsafe { new_object(py, Awaiting::type_object_raw(py), awaiting) }
+}
+
+/// Make what runs a generator.
+#[inline]
+pub(in crate::binding) fn new_task<'py>(py: Python<'py>, task: Task) -> PyResult<Bound<'py, Task>> {
+    // SAFETY: the type is the value's.
+    unsafe { new_object(py, Task::type_object_raw(py), task) }
+}
+
+/// `Deferred.__new__`: whatever the arguments, a Deferred that has not fired.
+unsafe extern "C" fn deferred_new(
+    kind: *mut ffi::PyTypeObject,
+    _args: *mut ffi::PyObject,
+    _kwargs: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: the interpreter calls `tp_new` attached, with a subtype of the type it stands in.
+    unsafe {
+        let py = Python::assume_attached();
+        match new_object(py, kind, Deferred::of(Chain::new(None))) {
+            Ok(deferred) => deferred.into_ptr(),
+            Err(error) => {
+                error.restore(py);
+                ptr::null_mut()
+            }
+        }
+    }
+}
+
+/// `DeferredList.__new__`: whatever the arguments, a list of nothing that has not fired.
+unsafe extern "C" fn deferred_list_new(
+    kind: *mut ffi::PyTypeObject,
+    _args: *mut ffi::PyObject,
+    _kwargs: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: the interpreter calls `tp_new` attached, with a subtype of the type it stands in,
+    // which is a subclass of `Deferred`. The part of the object that is `DeferredList`'s own is
+    // zeroed memory, written before anything reads it, as for `Deferred`'s part.
+    unsafe {
+        let py = Python::assume_attached();
+        match new_object(py, kind, Deferred::of(Chain::new(None))) {
+            Ok(deferred) => {
+                let list = deferred.into_any().cast_into_unchecked::<DeferredList>();
+                ptr::from_ref(list.get()).cast_mut().write(DeferredList::empty());
+                list.into_ptr()
+            }
+            Err(error) => {
+                error.restore(py);
+                ptr::null_mut()
+            }
+        }
+    }
+}
+
+/// `Deferred(canceller=None)` without the detour by `__new__` and `__init__`.
+unsafe extern "C" fn deferred_vectorcall(
+    kind: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    nargsf: usize,
+    kwnames: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: the interpreter calls this attached, with the type it stands in (it is not
+    // inherited), `PyVectorcall_NARGS(nargsf)` positional arguments and one more for each name in
+    // `kwnames`, all alive during the call.
+    unsafe {
+        let py = Python::assume_attached();
+        let nargs = ffi::PyVectorcall_NARGS(nargsf);
+        let plain = DEFERRED_INIT.is_in(kind.cast());
+        if !plain || !kwnames.is_null() || nargs > 1 {
+            return deferred_call_slowly(py, kind, args, nargs, kwnames);
+        }
+        let canceller = if nargs == 1 && *args != ffi::Py_None() {
+            Some(Bound::from_borrowed_ptr(py, *args).hold())
+        } else {
+            None
+        };
+        let made =
+            new_object(py, kind.cast(), Deferred::of(Chain::new(canceller))).and_then(|deferred| {
+                if debugging(&deferred)? {
+                    report::remember_creator(&deferred)?;
+                }
+                Ok(deferred)
+            });
+        match made {
+            Ok(deferred) => deferred.into_ptr(),
+            Err(error) => {
+                error.restore(py);
+                ptr::null_mut()
+            }
+        }
+    }
+}
+
+/// What `type.__call__` does where a type has no vectorcall.
+///
+/// # Safety
+///
+/// The arguments are a vectorcall's.
+unsafe fn deferred_call_slowly(
+    py: Python<'_>,
+    kind: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    nargs: ffi::Py_ssize_t,
+    kwnames: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    let call = || -> PyResult<Bound<'_, PyAny>> {
+        // SAFETY: the caller's promise: `nargs` arguments, then one for each name.
+        let (kind, positional, named) = unsafe {
+            let positional = std::slice::from_raw_parts(args, usize::try_from(nargs)?);
+            let positional: Vec<_> =
+                positional.iter().map(|&arg| Bound::from_borrowed_ptr(py, arg)).collect();
+            let named = PyDict::new(py);
+            if let Some(names) = Bound::from_borrowed_ptr_or_opt(py, kwnames) {
+                for (i, name) in names.cast_into_unchecked::<PyTuple>().iter().enumerate() {
+                    let value = *args.add(positional.len() + i);
+                    named.set_item(name, Bound::from_borrowed_ptr(py, value))?;
+                }
+            }
+            (Bound::from_borrowed_ptr(py, kind), positional, named)
+        };
+        let object = kind.call_method1(intern!(py, "__new__"), (&kind,))?;
+        let mut arguments = vec![object.clone()];
+        arguments.extend(positional);
+        kind.getattr(intern!(py, "__init__"))?.call(PyTuple::new(py, arguments)?, Some(&named))?;
+        Ok(object)
+    };
+    match call() {
+        Ok(object) => object.into_ptr(),
+        Err(error) => {
+            error.restore(py);
+            ptr::null_mut()
+        }
+    }
+}
+
+/// The finalizer of Deferreds: what the collector calls before it takes a cycle apart.
+///
+/// (A Deferred that dies by its last reference reports from `Drop`.)
+unsafe extern "C" fn deferred_finalize(object: *mut ffi::PyObject) {
+    // SAFETY: the interpreter calls `tp_finalize` attached, with an instance of the type it
+    // stands in or of a subtype.
+    unsafe {
+        let py = Python::assume_attached();
+        let deferred = Bound::from_borrowed_ptr(py, object).cast_into_unchecked::<Deferred>();
+        report::finalize(&deferred);
+    }
+}
+
+/// Make a failure of this class with this state: what `__new__` and `__init__` do together.
+pub(in crate::binding) fn new_failure<'py>(
+    kind: &Bound<'py, PyType>,
+    state: State,
+) -> PyResult<Bound<'py, FailureBase>> {
+    let py = kind.py();
+    debug_assert!(kind.is_subclass_of::<FailureBase>().unwrap_or(false));
+    // SAFETY: `BaseException` has `tp_new`; it allocates an instance of the subtype it is given,
+    // and keeps the tuple. The only caller passes `deferrous.failure.Failure`, a subclass of
+    // `FailureBase`. The part of the object that is `FailureBase`'s is zeroed memory, which is a
+    // valid state that owns nothing, so it may be overwritten.
+    unsafe {
+        let Some(new) = (*ffi::PyExc_BaseException.cast::<ffi::PyTypeObject>()).tp_new else {
+            return Err(PyTypeError::new_err("cannot create 'BaseException' instances"));
+        };
+        let object = new(kind.as_type_ptr(), PyTuple::empty(py).as_ptr(), ptr::null_mut());
+        let failure =
+            Bound::from_owned_ptr_or_err(py, object)?.cast_into_unchecked::<FailureBase>();
+        ptr::from_ref(failure.get()).cast_mut().write(FailureBase::of(state));
+        Ok(failure)
+    }
+}
+
+/// Whether making failures of this class by [`new_failure`] is what calling it would do.
+///
+/// Not where a program has replaced `Failure.__init__`, as `startDebugMode` does.
+pub(in crate::binding) fn makes_failures_plainly(kind: &Bound<'_, PyType>) -> bool {
+    // SAFETY: a type object, alive.
+    unsafe { FAILURE_INIT.is_in(kind.as_type_ptr()) }
+}
+
+/// What a class with a `__del__` has for a finalizer: CPython's own function that calls it.
+static CALL_DEL: AtomicUsize = AtomicUsize::new(0);
+
+/// The finalizer of subclasses that have a `__del__` as well.
+unsafe extern "C" fn finalize_and_del(object: *mut ffi::PyObject) {
+    // SAFETY: as for `deferred_finalize`. `CALL_DEL` was set before this stood in any slot, to a
+    // function that stood in one.
+    unsafe {
+        deferred_finalize(object);
+        let call_del =
+            std::mem::transmute::<usize, Option<ffi::destructor>>(CALL_DEL.load(Ordering::Relaxed));
+        if let Some(call_del) = call_del {
+            call_del(object);
+        }
+    }
+}
+
+/// Give a new subclass of `Deferred` its finalizer.
+///
+/// CPython lets a class inherit it only together with a `__del__`, which `Deferred` has not.
+pub(in crate::binding) fn inherit_finalizer(class: &Bound<'_, PyType>) {
+    let ours = deferred_finalize as unsafe extern "C" fn(*mut ffi::PyObject) as usize;
+    let both = finalize_and_del as unsafe extern "C" fn(*mut ffi::PyObject) as usize;
+    // SAFETY: a type object, alive, which is being made: it has no instances yet. What its slot
+    // holds, if anything, is CPython's function that looks `__del__` up and calls it, the same for
+    // all classes.
+    unsafe {
+        let kind = class.as_type_ptr();
+        match (*kind).tp_finalize {
+            None => (*kind).tp_finalize = Some(deferred_finalize),
+            Some(other) if other as usize != ours && other as usize != both => {
+                CALL_DEL.store(other as usize, Ordering::Relaxed);
+                (*kind).tp_finalize = Some(finalize_and_del);
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+/// What stood in the `tp_init` slots of our types when the module was made.
+static DEFERRED_INIT: InitSlot = InitSlot(AtomicUsize::new(0));
+static FAILURE_INIT: InitSlot = InitSlot(AtomicUsize::new(0));
+
+/// A slot's content, to be recognised and not to be called.
+struct InitSlot(AtomicUsize);
+
+impl InitSlot {
+    /// # Safety
+    ///
+    /// `kind` is a type object, alive.
+    unsafe fn read(kind: *mut ffi::PyTypeObject) -> usize {
+        // SAFETY: the caller's promise.
+        unsafe { (*kind).tp_init }.map_or(0, |init| init as usize)
+    }
+
+    /// # Safety
+    ///
+    /// As for `read`.
+    unsafe fn remember(&self, kind: *mut ffi::PyTypeObject) {
+        // SAFETY: the caller's promise.
+        self.0.store(unsafe { Self::read(kind) }, Ordering::Relaxed);
+    }
+
+    /// Whether nobody has replaced `__init__` since.
+    ///
+    /// # Safety
+    ///
+    /// As for `read`.
+    unsafe fn is_in(&self, kind: *mut ffi::PyTypeObject) -> bool {
+        // SAFETY: the caller's promise.
+        self.0.load(Ordering::Relaxed) == unsafe { Self::read(kind) }
+    }
+}
+
+/// `Deferred.__iter__` and `Deferred.__await__`
+unsafe extern "C" fn deferred_await(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: the interpreter calls `tp_iter` and `am_await` attached, with an instance of the
+    // type they stand in or of a subtype.
+    unsafe {
+        let py = Python::assume_attached();
+        let deferred = Bound::from_borrowed_ptr(py, object).cast_into_unchecked::<Deferred>();
+        match new_awaiting(py, Awaiting::new(deferred)) {
+            Ok(awaiting) => awaiting.into_ptr(),
+            Err(error) => {
+                error.restore(py);
+                ptr::null_mut()
+            }
+        }
+    }
+}
+
+static mut AWAITING_ASYNC: ffi::PyAsyncMethods = ffi::PyAsyncMethods {
+    am_await: None,
+    am_aiter: None,
+    am_anext: None,
+    am_send: Some(awaiting_send),
+};
+
+/// `Awaiting.send`, as the interpreter itself calls it.
+unsafe extern "C" fn awaiting_send(
+    object: *mut ffi::PyObject,
+    _value: *mut ffi::PyObject,
+    result: *mut *mut ffi::PyObject,
+) -> ffi::PySendResult {
+    // SAFETY: called attached, with an instance of `Awaiting`, which has no subclasses, and a
+    // valid place for the result.
+    unsafe {
+        let py = Python::assume_attached();
+        let awaiting = Bound::from_borrowed_ptr(py, object).cast_into_unchecked::<Awaiting>();
+        match Awaiting::step(&awaiting) {
+            Sent::Yielded(object) => {
+                result.write(object.into_ptr());
+                ffi::PySendResult::PYGEN_NEXT
+            }
+            Sent::Returned(object) => {
+                result.write(object.into_ptr());
+                ffi::PySendResult::PYGEN_RETURN
+            }
+            Sent::Raised(raised) => {
+                result.write(ptr::null_mut());
+                PyErr::from_value(raised.into_any()).restore(py);
+                ffi::PySendResult::PYGEN_ERROR
+            }
+        }
+    }
+}
+
+/// Fill the slots. Called once, when the module is made, before anyone can have subclassed.
+pub(in crate::binding) fn fill_slots(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = module.py();
+    let deferred = Deferred::type_object_raw(py);
+    let list = DeferredList::type_object_raw(py);
+    let failure = FailureBase::type_object_raw(py);
+    let awaiting = Awaiting::type_object_raw(py);
+    // SAFETY: the four are heap types of ours, complete, alive for good and not yet visible to
+    // any other code. The functions have the signatures and keep the contracts of their slots;
+    // `AWAITING_ASYNC` is never written. `PyType_Modified` tells the interpreter's caches.
+    unsafe {
+        DEFERRED_INIT.remember(deferred);
+        FAILURE_INIT.remember(failure);
+        (*deferred).tp_new = Some(deferred_new);
+        (*deferred).tp_vectorcall = Some(deferred_vectorcall);
+        (*deferred).tp_finalize = Some(deferred_finalize);
+        (*deferred).tp_iter = Some(deferred_await);
+        if let Some(slots) = (*deferred).tp_as_async.as_mut() {
+            slots.am_await = Some(deferred_await);
+        }
+        recycle::<Deferred>(py);
+        recycle::<Awaiting>(py);
+        recycle::<Task>(py);
+        (*list).tp_new = Some(deferred_list_new);
+        (*list).tp_finalize = Some(deferred_finalize);
+        // Ours would do no more, and pickles of Twisted's failures call `BaseException.__new__`,
+        // which refuses classes that have another.
+        (*failure).tp_new = (*ffi::PyExc_BaseException.cast::<ffi::PyTypeObject>()).tp_new;
+        (*awaiting).tp_as_async = &raw mut AWAITING_ASYNC;
+        ffi::PyType_Modified(deferred);
+        ffi::PyType_Modified(list);
+        ffi::PyType_Modified(failure);
+        ffi::PyType_Modified(awaiting);
+    }
+    put_quick_forms(module)
+}
