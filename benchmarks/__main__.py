@@ -14,7 +14,7 @@ def bench(options: argparse.Namespace) -> None:
     if unknown:
         sys.exit(f"no such rows: {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
     results = measure.measure(
-        pypy=options.pypy,
+        pypy=options.pypy or measure.find_pypy(),
         keys=options.rows or list(ROWS),
         rounds=options.rounds or (1 if options.quick else 6),
         aim=0.001 if options.quick else 0.03,
@@ -32,7 +32,7 @@ def main() -> None:
     parser.set_defaults(run=bench)
     parser.add_argument("--quick", action="store_true", help="only see that everything runs")
     parser.add_argument("--rounds", type=int, help="how many; 6 unless told")
-    parser.add_argument("--pypy", help="a PyPy that has Twisted")
+    parser.add_argument("--pypy", help="a PyPy that has Twisted; looked for unless told")
     parser.add_argument("--rows", nargs="+", default=[], metavar="ROW", help="only these")
     options = parser.parse_args()
     options.run(options)

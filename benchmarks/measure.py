@@ -7,6 +7,7 @@ import math
 import os
 import platform
 import random
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -61,6 +62,16 @@ class Worker:
         self.process.wait()
 
 
+def find_pypy() -> str | None:
+    """A PyPy that has Twisted: the one that `pypy.sh` makes, or one on the path."""
+    for candidate in (str(OUTPUT / "pypy" / "bin" / "pypy3"), shutil.which("pypy3")):
+        if candidate and os.path.exists(candidate):
+            command = [candidate, "-c", "import twisted.internet.defer"]
+            if subprocess.run(command, capture_output=True).returncode == 0:
+                return candidate
+    return None
+
+
 def environment(pypy: str | None) -> dict[str, str]:
     """What the numbers depend on: said beside every table."""
     cpu = platform.machine()
@@ -71,22 +82,12 @@ def environment(pypy: str | None) -> dict[str, str]:
                 break
     except OSError:
         pass
-    flags = f"{sysconfig.get_config_var('CONFIG_ARGS')} {sysconfig.get_config_var('PY_CFLAGS')}"
-    optimised = [
-        name
-        for name, sign in (
-            ("profile-guided", "--enable-optimizations"),
-            ("link-time optimised", "--with-lto"),
-        )
-        if sign in flags
-    ]
-    level = [flag for flag in flags.replace("'", " ").split() if flag.startswith("-O")]
+    cflags, core = map(sysconfig.get_config_var, ("PY_CFLAGS", "PY_CORE_CFLAGS"))
     found = {
         "interpreter": f"{platform.python_implementation()} {sys.version}".replace("\n", " "),
         "executable": os.path.realpath(sys.executable),
-        "build": ", ".join([level[-1] if level else "unknown level", *optimised]),
-        "configured with": str(sysconfig.get_config_var("CONFIG_ARGS")),
-        "CFLAGS": str(sysconfig.get_config_var("PY_CFLAGS")),
+        "configured with": " ".join(str(sysconfig.get_config_var("CONFIG_ARGS")).split()),
+        "compiled with": " ".join(f"{cflags} {core}".split()),
         "CPU": f"{cpu} ({os.cpu_count()} logical)",
         "system": platform.platform(),
     }
@@ -96,7 +97,7 @@ def environment(pypy: str | None) -> dict[str, str]:
     found["deferrous"] = revision()
     if pypy:
         version = subprocess.run(
-            [pypy, "-c", "import sys, twisted; print(sys.version, '/ Twisted', twisted.__version__)"],
+            [pypy, "-c", "import sys, twisted as t; print(sys.version, '/ Twisted', t.__version__)"],
             capture_output=True,
             text=True,
             check=True,

@@ -133,8 +133,8 @@ def fire_then_four(defer: Any, n: int) -> None:
         d.addCallback(add, 4)
 
 
-@row("1,000 callbacks, per callback", 7, 1_000)
 @row("100,000 callbacks, per callback", 50, 100_000)
+@row("1,000 callbacks, per callback", 7, 1_000)
 def callbacks(defer: Any, n: int, size: int) -> None:
     Deferred = defer.Deferred
     for _ in repeat(None, n):
@@ -222,8 +222,8 @@ def yield_pending(defer: Any, n: int, size: int) -> None:
             d.callback(1)
 
 
-@row("inlineCallbacks nested 10 deep, per level", 11, 10)
 @row("inlineCallbacks nested 100 deep, per level", 13, 100)
+@row("inlineCallbacks nested 10 deep, per level", 11, 10)
 def nested(defer: Any, n: int, size: int) -> None:
     Deferred = defer.Deferred
 

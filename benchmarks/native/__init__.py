@@ -31,7 +31,7 @@ def build(name: str) -> Path:
     partial = library.with_suffix(f".{os.getpid()}")
     compiler = shlex.split(os.environ.get("CC", "cc"))
     include = os.environ.get("PYTHON_INCLUDE", sysconfig.get_path("include"))
-    command = [*compiler, *CFLAGS, f"-I{include}", str(source), "-o", str(partial), "-ldl"]
+    command = [*compiler, *CFLAGS, f"-I{include}", str(source), "-o", str(partial)]
     try:
         subprocess.run(command, check=True, capture_output=True, text=True)
     except FileNotFoundError as error:
