@@ -14,7 +14,7 @@ from functools import partial
 from itertools import repeat
 from typing import Any
 
-from .rows import add, same
+from .rows import add, coroutines, same
 
 #: How many operations there are to one turn of the loop.
 BATCH = 1_000
@@ -144,7 +144,7 @@ def yield_pending(loop: Loop, n: int, size: int) -> None:
         for futures in waits:
             loop.create_task(wait(futures))
         turn(loop)
-        for futures in zip(*waits):
+        for futures in zip(*waits, strict=True):
             for f in futures:
                 f.set_result(1)
             turn(loop)
@@ -154,15 +154,22 @@ def nested(loop: Loop, n: int, size: int) -> None:
     """Tasks. A task starts in the next turn of the loop, and ends one before what waits for it."""
     Future = asyncio.Future
 
-    async def level(depth, innermost):
-        if depth > 1:
-            return await loop.create_task(level(depth - 1, innermost))
-        return await innermost
+    async def innermost(future):
+        return await future
 
+    def outer(function):
+        async def coroutine(future):
+            return await loop.create_task(function(future))
+
+        return coroutine
+
+    function = innermost
+    for _ in repeat(None, size - 1):
+        function = outer(function)
     for batch in batches(n):
         futures = [Future(loop=loop) for _ in repeat(None, batch)]
         for f in futures:
-            loop.create_task(level(size, f))
+            loop.create_task(function(f))
         turn(loop, size)
         for f in futures:
             f.set_result(1)
@@ -175,16 +182,11 @@ await_pending = yield_pending
 
 def coroutine_10(loop: Loop, n: int) -> None:
     Future = asyncio.Future
-
-    async def level(depth, innermost):
-        if depth > 1:
-            return await level(depth - 1, innermost)
-        return await innermost
-
+    function = coroutines(10)
     for batch in batches(n):
         futures = [Future(loop=loop) for _ in repeat(None, batch)]
         for f in futures:
-            loop.create_task(level(10, f))
+            loop.create_task(function(f))
         turn(loop)
         for f in futures:
             f.set_result(1)

@@ -18,14 +18,18 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 from . import native
-from .measure import OUTPUT, ROOT
+from .measure import OUTPUT, ROOT, write
 from .rows import ROWS, Row
 from .worker import load
 
+ALLOCATIONS = OUTPUT / "allocations.json"
+
+#: The record of instructions, which is part of the repository.
 RECORD = Path(__file__).with_name("instructions.json")
 
 #: How much more than what is recorded an operation may take.
@@ -55,8 +59,8 @@ def work(name: str, count: Callable[[], int]) -> list[list[int]]:
     for key in KEYS:
         row = ROWS[key]
         few, many = few_and_many(row)
-        row.run(implementation, few)
-        gc.collect()
+        # What Python keeps to use again is there from here on.
+        row.run(implementation, many)
         start = count()
         row.run(implementation, few)
         middle = count()
@@ -132,8 +136,7 @@ def check_instructions(record: bool) -> int:
     if record:
         costs = {name: instructions(name) for name in IMPLEMENTATIONS}
         rows = {key: {name: costs[name][key] for name in costs} for key in KEYS}
-        recorded = {"identity": now, "instructions": rows}
-        RECORD.write_text(json.dumps(recorded, indent=2) + "\n", encoding="utf-8")
+        write(RECORD, {"identity": now, "instructions": rows})
         print(f"recorded in {RECORD.relative_to(ROOT)}")
         return 0
     recorded = json.loads(RECORD.read_text(encoding="utf-8"))
@@ -162,13 +165,12 @@ def check_instructions(record: bool) -> int:
     return 1 if slower else 0
 
 
-def count_allocations() -> None:
-    """Print and write the allocations of each row."""
+def count_allocations() -> dict[str, dict[str, float]]:
+    """Count and print the allocations of each row."""
     costs = {name: allocations(name) for name in IMPLEMENTATIONS}
     rows = {key: {name: costs[name][key] for name in costs} for key in KEYS}
-    path = OUTPUT / "allocations.json"
-    path.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
     print(table(rows))
+    return rows
 
 
 def table(rows: dict[str, dict[str, float]]) -> str:

@@ -15,13 +15,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+from . import native
 from .native import OUTPUT
 from .rows import ROWS
+from .worker import rows_of
 
 ROOT = Path(__file__).parents[1]
 RESULTS = OUTPUT / "results.json"
 
-#: What the issue is about, in the order of the table. PyPy runs Twisted.
+#: Whose times are taken. PyPy runs Twisted.
 IMPLEMENTATIONS = ("twisted", "deferrous", "asyncio", "pypy", "floor")
 
 #: Bytes that a pending Deferred may take: bare, and with one callback.
@@ -97,7 +99,11 @@ def environment(pypy: str | None) -> dict[str, str]:
     found["deferrous"] = revision()
     if pypy:
         version = subprocess.run(
-            [pypy, "-c", "import sys, twisted as t; print(sys.version, '/ Twisted', t.__version__)"],
+            [
+                pypy,
+                "-c",
+                "import sys, twisted as t; print(sys.version, '/ Twisted', t.__version__)",
+            ],
             capture_output=True,
             text=True,
             check=True,
@@ -129,9 +135,6 @@ def measure(
     pythons = {name: sys.executable for name in IMPLEMENTATIONS if name != "pypy"}
     if pypy:
         pythons["pypy"] = pypy
-    from . import native
-    from .worker import rows_of
-
     try:
         native.build("floor")
     except RuntimeError as error:
@@ -178,6 +181,7 @@ def measure(
     }
 
 
-def write(results: dict[str, Any], path: Path = RESULTS) -> None:
+def write(path: Path, results: Any) -> None:
+    """Write a JSON file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")

@@ -3,15 +3,14 @@
 A row's function takes what looks like `twisted.internet.defer` (with `Failure`), and how many
 times it is to do its work. One of `size` items also takes their number, and its work is that on
 all of them. Everything it does is timed: creating what it works on, and letting go of it.
-
-Everything here is compatible with Python 3.9, for PyPy.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import repeat
-from typing import Any, Callable
+from typing import Any
 
 Run = Callable[..., Any]
 
@@ -81,6 +80,24 @@ def fails(value: Any = None) -> None:
 def trap_and_fail(failure: Any) -> None:
     failure.trap(ValueError)
     raise KeyError
+
+
+def coroutines(depth: int) -> Run:
+    """A coroutine function that awaits another, and so on; the innermost awaits its argument."""
+
+    async def innermost(awaitable):
+        return await awaitable
+
+    def outer(function):
+        async def coroutine(awaitable):
+            return await function(awaitable)
+
+        return coroutine
+
+    function = innermost
+    for _ in repeat(None, depth - 1):
+        function = outer(function)
+    return function
 
 
 # One Deferred.
@@ -212,7 +229,7 @@ def yield_pending(defer: Any, n: int, size: int) -> None:
 
     @defer.inlineCallbacks
     def generator(deferreds):
-        for d in deferreds:
+        for d in deferreds:  # noqa: UP028  (a list's iterator cannot be sent to)
             yield d
 
     for _ in repeat(None, n):
@@ -227,15 +244,19 @@ def yield_pending(defer: Any, n: int, size: int) -> None:
 def nested(defer: Any, n: int, size: int) -> None:
     Deferred = defer.Deferred
 
-    @defer.inlineCallbacks
-    def level(depth, innermost):
-        if depth > 1:
-            return (yield level(depth - 1, innermost))
-        return (yield innermost)
+    def outer(function):
+        @defer.inlineCallbacks
+        def generator(d):
+            return (yield function(d))
 
+        return generator
+
+    function = same
+    for _ in repeat(None, size):
+        function = outer(function)
     for _ in repeat(None, n):
         d = Deferred()
-        level(size, d)
+        function(d)
         d.callback(1)
 
 
@@ -271,16 +292,11 @@ def await_pending(defer: Any, n: int, size: int) -> None:
 
 @row("coroutines 10 deep that await a pending Deferred", 5)
 def coroutine_10(defer: Any, n: int) -> None:
-    Deferred = defer.Deferred
-
-    async def level(depth, innermost):
-        if depth > 1:
-            return await level(depth - 1, innermost)
-        return await innermost
-
+    Deferred, ensureDeferred = defer.Deferred, defer.ensureDeferred
+    function = coroutines(10)
     for _ in repeat(None, n):
         d = Deferred()
-        defer.ensureDeferred(level(10, d))
+        ensureDeferred(function(d))
         d.callback(1)
 
 

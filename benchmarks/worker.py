@@ -1,7 +1,7 @@
 """A fresh process that measures one implementation: `python -m benchmarks.worker twisted`.
 
 Reads one request a line, and answers with one line: both JSON. It needs nothing but the standard
-library, the implementation, and Python 3.9.
+library and the implementation.
 """
 
 from __future__ import annotations
