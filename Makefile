@@ -3,6 +3,10 @@
 #   make demo                    build, install, run examples/introduction.py
 #   make test                    every test: Rust's, ours in Python, Twisted's own
 #   make lint                    rustfmt, clippy, ruff
+#   make bench                   measure every row of docs/performance.md (BENCH_ARGS=--quick)
+#   make instructions            compare instructions per operation with what is recorded
+#   make instructions RECORD=1   record them
+#   make publish                 put what was measured last into the pages
 #   make docs                    the documentation, as a site in target/docs
 #   make PYTHON=python3.13 ...   with another Python; VENV=folder for another place
 #   make test-python PYTEST_ARGS='-k failure'
@@ -11,6 +15,8 @@ PYTHON ?= python3
 VENV ?= .venv
 CARGO ?= cargo
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
+RECORD ?=
 
 # What keeps a step from being done twice: a file for each, in the environment that it
 # was done in, and gone with it. The first has the Python in its name.
@@ -22,6 +28,7 @@ WHEEL := $(VENV)/.wheel-is-built
 INSTALLED := $(VENV)/.package-is-installed
 TESTABLE := $(VENV)/.test-extra-is-installed
 LINTABLE := $(VENV)/.dev-extra-is-installed
+BENCHABLE := $(VENV)/.bench-extra-is-installed
 DOCUMENTABLE := $(VENV)/.docs-extra-is-installed
 
 # What a wheel is made of.
@@ -30,7 +37,8 @@ SOURCES := Cargo.toml pyproject.toml README.md LICENSE \
   $(shell find src python -type d -name __pycache__ -prune -o \( -type d -o -type f \) \
     ! -name '*.so' ! -name '*.pyd' -print)
 
-.PHONY: help demo test test-core test-python build install lint docs clean
+.PHONY: help demo test test-core test-python build install lint bench test-bench instructions publish \
+  docs clean
 .DELETE_ON_ERROR:
 
 help:
@@ -55,7 +63,7 @@ install: $(INSTALLED)
 # anew. An environment that somebody else made with another Python it leaves alone.
 $(MADE):
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("Python 3.10 or newer is needed: make PYTHON=python3.xx")'
-	@rm -f $(WHEEL) $(INSTALLED) $(TESTABLE) $(LINTABLE) $(DOCUMENTABLE)
+	@rm -f $(WHEEL) $(INSTALLED) $(TESTABLE) $(LINTABLE) $(BENCHABLE) $(DOCUMENTABLE)
 	@there=$$($(PY) -c $(IDENTIFY) 2>/dev/null); clear=--clear; \
 	if [ "$$there" = "$(PYTHON_ID)" ]; then clear=; \
 	elif [ -n "$$there" ] && [ -z "$(wildcard $(VENV)/.made-with-*)" ]; then \
@@ -84,6 +92,10 @@ $(LINTABLE): $(INSTALLED)
 	$(PY) -m pip install --quiet "$$(echo $(VENV)/wheel/*.whl)[dev]"
 	@touch $@
 
+$(BENCHABLE): $(INSTALLED)
+	$(PY) -m pip install --quiet "$$(echo $(VENV)/wheel/*.whl)[bench]"
+	@touch $@
+
 $(DOCUMENTABLE): $(INSTALLED)
 	$(PY) -m pip install --quiet "$$(echo $(VENV)/wheel/*.whl)[docs]"
 	@touch $@
@@ -96,6 +108,19 @@ lint: $(LINTABLE)
 	PYO3_PYTHON="$(abspath $(PY))" $(CARGO) clippy --all-targets --all-features -- $(DENIED)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+
+# `make bench BENCH_ARGS=growth` and `... allocations` measure those; all write to target/bench.
+bench: $(BENCHABLE)
+	$(PY) -m benchmarks $(BENCH_ARGS)
+
+test-bench: $(BENCHABLE)
+	$(PY) -m pytest benchmarks --benchmark-disable
+
+instructions: $(BENCHABLE)
+	$(PY) -m benchmarks instructions $(if $(RECORD),--record)
+
+publish: $(BENCHABLE)
+	$(PY) -m benchmarks publish
 
 # Warnings are errors. Nothing is fetched.
 docs: $(DOCUMENTABLE)

@@ -21,6 +21,7 @@ CONTENTS = (
     "CHANGELOG.md",
     "LICENSE",
     "docs/**/*.md",
+    "docs/images/*",
     "examples/*.py",
     "tests/twisted/expected.txt",
 )

@@ -1,0 +1,100 @@
+"""`python -m benchmarks [COMMAND]`: see `docs/performance.md`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from . import counting, growth, measure, report
+from .rows import ROWS
+
+
+def rows(options: argparse.Namespace) -> None:
+    unknown = set(options.rows) - ROWS.keys()
+    if unknown:
+        sys.exit(f"no such rows: {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
+    quick = options.quick
+    results = measure.measure(
+        pypy=options.pypy or measure.find_pypy(),
+        keys=options.rows or list(ROWS),
+        rounds=options.rounds or (1 if quick else 6),
+        aim=0.001 if quick else 0.03,
+        repeats=1 if quick else 3,
+        count=10_000 if quick else 1_000_000,
+    )
+    text = "\n\n".join(part(results) for part in (report.environment, report.table, report.summary))
+    print(text)
+    if quick:
+        # Only to see that it works: these numbers are not kept.
+        curves = growth.measure(sizes=(10, 100), rounds=1)
+        print(growth.table(curves))
+        counting.count_allocations()
+        with tempfile.TemporaryDirectory() as folder:
+            charts(results, curves, Path(folder))
+    elif not options.rows:
+        measure.write(measure.RESULTS, results)
+        measure.RESULTS.with_suffix(".md").write_text(text + "\n", encoding="utf-8")
+        charts(results, None, measure.OUTPUT)
+
+
+def charts(results: object, curves: object, folder: Path) -> None:
+    """Draw what there is, where matplotlib is installed."""
+    try:
+        from . import chart
+    except ImportError as error:
+        print(f"no chart: {error}", file=sys.stderr)
+        return
+    for kind, what in ((chart.rows, results), (chart.growth, curves)):
+        if what:
+            print(*chart.draw(kind, what, folder), file=sys.stderr)
+
+
+def grow(options: argparse.Namespace) -> None:
+    curves = growth.measure()
+    measure.write(growth.RESULTS, curves)
+    print(growth.table(curves))
+    charts(None, curves, measure.OUTPUT)
+
+
+def allocations(options: argparse.Namespace) -> None:
+    measure.write(counting.ALLOCATIONS, counting.count_allocations())
+
+
+def instructions(options: argparse.Namespace) -> None:
+    sys.exit(counting.check_instructions(options.record))
+
+
+def publish(options: argparse.Namespace) -> None:
+    from .publish import publish
+
+    publish()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description="With no command: measure every row."
+    )
+    parser.set_defaults(run=rows)
+    parser.add_argument("--quick", action="store_true", help="only see that everything runs")
+    parser.add_argument("--rounds", type=int, help="how many; 6 unless told")
+    parser.add_argument("--pypy", help="a PyPy that has Twisted; looked for unless told")
+    parser.add_argument("--rows", nargs="+", default=[], metavar="ROW", help="only these")
+    commands = parser.add_subparsers(title="commands")
+    for run, name, text in (
+        (grow, "growth", "ns per item, of 10 to 1,000,000 items"),
+        (allocations, "allocations", "allocations per operation"),
+        (instructions, "instructions", "compare instructions per operation with the record"),
+        (publish, "publish", "put what target/bench has into the pages"),
+    ):
+        command = commands.add_parser(name, help=text)
+        command.set_defaults(run=run)
+        if run is instructions:
+            command.add_argument("--record", action="store_true", help="make the record anew")
+    options = parser.parse_args()
+    options.run(options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,197 @@
+"""What an operation costs in instructions and in allocations: counts, which do not drift.
+
+Both are the difference between doing a row's work few times and many times, in one process, so
+that what happens once is left out. Instructions are counted by valgrind's callgrind: it writes
+down what it has counted when a function is called that nothing else calls. Allocations are
+counted in the place of malloc, to which Python's own allocator is made to pass everything on.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from . import native
+from .measure import OUTPUT, ROOT, write
+from .rows import ROWS, Row
+from .worker import load
+
+ALLOCATIONS = OUTPUT / "allocations.json"
+
+#: The record of instructions, which is part of the repository.
+RECORD = Path(__file__).with_name("instructions.json")
+
+#: How much more than what is recorded an operation may take.
+TOLERANCE = 0.03
+
+#: Those whose allocations and instructions are counted.
+IMPLEMENTATIONS = ("deferrous", "twisted", "floor")
+
+#: All but what takes Twisted long, and says nothing that the shorter of its kind does not.
+KEYS = tuple(key for key in ROWS if key != "callbacks_100000")
+
+#: What tells callgrind that a part ends, and what Python calls it by.
+MARK, mark = "getppid", os.getppid
+
+
+def few_and_many(row: Row) -> tuple[int, int]:
+    """How many pieces of work: enough for pieces that are seldom, such as a list's growth."""
+    few = max(1, 100 // row.items)
+    return few, few + max(1, 1_000 // row.items)
+
+
+def work(name: str, count: Callable[[], int]) -> list[list[int]]:
+    """In a process of its own: what is counted before, between and after, for each row."""
+    implementation = load(name)
+    counts = []
+    gc.disable()
+    for key in KEYS:
+        row = ROWS[key]
+        few, many = few_and_many(row)
+        # What Python keeps to use again is there from here on.
+        row.run(implementation, many)
+        start = count()
+        row.run(implementation, few)
+        middle = count()
+        row.run(implementation, many)
+        counts.append([start, middle, count()])
+    return counts
+
+
+def per_operation(parts: list[tuple[int, int]]) -> dict[str, float]:
+    """Of what was counted for few and for many, what one operation takes."""
+    costs = {}
+    for key, (little, much) in zip(KEYS, parts, strict=True):
+        row = ROWS[key]
+        few, many = few_and_many(row)
+        costs[key] = round((much - little) / ((many - few) * row.items), 2)
+    return costs
+
+
+def run(name: str, how: str, command: list[str], **environment: str) -> str:
+    """What the process prints that does the work."""
+    command = [*command, sys.executable, "-m", "benchmarks.counting", name, how]
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONHASHSEED": "0", **environment},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+def allocations(name: str) -> dict[str, float]:
+    """Of each row, how many allocations an operation makes."""
+    library = str(native.build("allocations"))
+    counts = json.loads(run(name, "allocations", [], LD_PRELOAD=library, PYTHONMALLOC="malloc"))
+    return per_operation([(middle - start, end - middle) for start, middle, end in counts])
+
+
+def instructions(name: str) -> dict[str, float]:
+    """Of each row, how many instructions an operation takes."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = ["valgrind", "--quiet", "--tool=callgrind", f"--dump-before={MARK}"]
+        command += [f"--callgrind-out-file={folder}/out"]
+        run(name, "instructions", command)
+        totals = []
+        for number in range(1, 3 * len(KEYS) + 1):
+            text = Path(folder, f"out.{number}").read_text()
+            found = re.search(r"^summary: (\d+)", text, re.MULTILINE)
+            assert found, text[:1000]
+            totals.append(int(found[1]))
+    # Of three, the first is what led to the row.
+    return per_operation(list(zip(totals[1::3], totals[2::3], strict=True)))
+
+
+def identity() -> dict[str, str]:
+    """What must be the same for the same instructions."""
+    rustc = subprocess.run(["rustc", "--version"], capture_output=True, text=True, check=True)
+    return {
+        "python": f"{platform.python_implementation()} {sys.version}".replace("\n", " "),
+        "libc": " ".join(platform.libc_ver()),
+        "machine": platform.machine(),
+        "rustc": rustc.stdout.strip(),
+    }
+
+
+def check_instructions(record: bool) -> int:
+    """Compare with what is recorded, or record; returns the exit status."""
+    if not shutil.which("valgrind") or not shutil.which("rustc"):
+        print("instructions: skipped, for valgrind or rustc is not on this machine")
+        return 0
+    now = identity()
+    if record:
+        costs = {name: instructions(name) for name in IMPLEMENTATIONS}
+        rows = {key: {name: costs[name][key] for name in costs} for key in KEYS}
+        write(RECORD, {"identity": now, "instructions": rows})
+        print(f"recorded in {RECORD.relative_to(ROOT)}")
+        return 0
+    recorded = json.loads(RECORD.read_text(encoding="utf-8"))
+    for what, value in recorded["identity"].items():
+        if now[what] != value:
+            print(f"instructions: skipped, for they were recorded with {value}, not {now[what]}")
+            return 0
+    costs = instructions("deferrous")
+    slower = faster = 0
+    print(f"{'instructions per operation':48} {'recorded':>9} {'now':>9}")
+    for key, cost in costs.items():
+        before = recorded["instructions"].get(key, {}).get("deferrous")
+        if before is None:
+            print(f"{ROWS[key].title:48} {'none':>9} {cost:9,.0f}  new: to be recorded")
+            slower += 1
+            continue
+        change = cost / before - 1
+        remark = f"{change:+.1%}" if abs(change) > TOLERANCE else ""
+        slower += change > TOLERANCE
+        faster += change < -TOLERANCE
+        print(f"{ROWS[key].title:48} {before:9,.0f} {cost:9,.0f}  {remark}")
+    if faster:
+        print(f"{faster} take fewer: record that, with `make instructions RECORD=1`")
+    if slower:
+        print(f"FAILED: {slower} take over {TOLERANCE:.0%} more than what is recorded")
+    return 1 if slower else 0
+
+
+def count_allocations() -> dict[str, dict[str, float]]:
+    """Count and print the allocations of each row."""
+    costs = {name: allocations(name) for name in IMPLEMENTATIONS}
+    rows = {key: {name: costs[name][key] for name in costs} for key in KEYS}
+    print(table(rows))
+    return rows
+
+
+def table(rows: dict[str, dict[str, float]]) -> str:
+    """Counts per operation, in Markdown."""
+    lines = ["| per operation | Twisted | deferrous | floor |", "| --- | ---: | ---: | ---: |"]
+    for key, costs in rows.items():
+        numbers = [f"{costs[name]:,.1f}" for name in ("twisted", "deferrous", "floor")]
+        lines.append(f"| {' | '.join([ROWS[key].title, *numbers])} |")
+    return "\n".join(lines)
+
+
+def main(name: str, how: str) -> None:
+    if how == "allocations":
+        counter: Any = ctypes.CDLL(None).allocations
+        counter.restype = ctypes.c_ulong
+        print(json.dumps(work(name, counter)))
+    else:
+        work(name, mark)
+        # The end of the process is not counted; what is left need not be tidied up.
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
