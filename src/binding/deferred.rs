@@ -143,12 +143,8 @@ pub(super) fn add<'py>(deferred: &Bound<'py, Deferred>, link: Link) -> PyResult<
 /// Fire a Deferred with what becomes of `outcome`, and run it.
 #[inline]
 pub(super) fn fire(deferred: &Bound<'_, Deferred>, outcome: Outcome) -> PyResult<()> {
-    let py = deferred.py();
-    if begin_fire(deferred, outcome)?
-        && (deferred.get().chain(py, |chain| chain.has_something_to_do())
-            || ffi::has_instance_dict(deferred))
-    {
-        return run::run(py, Work::Run(deferred.clone()));
+    if begin_fire(deferred, outcome)? {
+        return run::run(deferred.py(), Work::Run(deferred.clone()));
     }
     Ok(())
 }
@@ -192,7 +188,8 @@ pub(super) fn begin_fire(deferred: &Bound<'_, Deferred>, outcome: Outcome) -> Py
                 report::keep_replaced(deferred, failure.bind(py))?;
             }
             drop((canceller, replaced));
-            Ok(true)
+            Ok(deferred.get().chain(py, |chain| chain.has_something_to_do())
+                || ffi::has_instance_dict(deferred))
         }
         Ok(Fired::Swallowed(outcome)) => {
             drop(outcome);

@@ -18,6 +18,9 @@ use super::report;
 pub(super) fn succeed<'py>(result: Bound<'py, PyAny>) -> PyResult<Bound<'py, Deferred>> {
     let py = result.py();
     let outcome = classify(&result)?;
+    if matches!(outcome, Outcome::Value(_)) {
+        return made(ffi::new_deferred(py, Chain::fired(outcome))?);
+    }
     let deferred = made(ffi::new_deferred(py, Chain::new(None))?)?;
     // By hand, as in Twisted's: a Failure that is passed as a result is not watched over.
     let before = deferred.get().chain(py, |chain| {
@@ -61,6 +64,21 @@ pub(super) fn made<'py>(deferred: Bound<'py, Deferred>) -> PyResult<Bound<'py, D
     Ok(deferred)
 }
 
+/// A Deferred that has been made and then fired with a value that is nothing else.
+#[inline]
+pub(super) fn fired<'py>(
+    py: Python<'py>,
+    value: Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, Deferred>> {
+    let value = Outcome::Value(value.hold());
+    if !ffi::debugging_by_default(py)? {
+        return ffi::new_deferred(py, Chain::fired(value));
+    }
+    let deferred = made(ffi::new_deferred(py, Chain::new(None))?)?;
+    deferred::fire(&deferred, value)?;
+    Ok(deferred)
+}
+
 /// Call a function with the other arguments, and return a Deferred that has been fired with what
 /// it returned or raised.
 ///
@@ -88,14 +106,24 @@ pub(super) fn maybe_deferred<'py>(
     args: &Bound<'py, PyTuple>,
     kwargs: Option<&Bound<'py, PyDict>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let py = f.py();
-    let deferred = match f.call(args, kwargs) {
+    called(f.py(), f.call(args, kwargs))
+}
+
+/// The Deferred for what a call came to.
+#[inline]
+pub(super) fn called<'py>(
+    py: Python<'py>,
+    result: PyResult<Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let deferred = match result {
         Err(error) => failed(error, py)?,
+        Ok(result) if ffi::is_plain(&result) => succeed(result)?,
         Ok(result) if as_deferred(&result).is_some() => return Ok(result),
-        Ok(result) if failure::is_failure(&result)? => fail(py, Some(result))?,
         Ok(result) if result.get_type().is(generator::coroutine_type(py)?) => {
             generator::start(result)?
         }
+        Ok(result) if ffi::is_ordinary(&result) => succeed(result)?,
+        Ok(result) if failure::is_failure(&result)? => fail(py, Some(result))?,
         Ok(result) => match foreign::adopt(&result)? {
             Some(deferred) => deferred,
             None => succeed(result)?,

@@ -158,7 +158,7 @@ pub(super) fn start<'py>(generator: Bound<'py, PyAny>) -> PyResult<Bound<'py, De
     let context = ffi::copy_context(py)?;
     let stopped = advance(&generator, &context, Outcome::Taken)?;
     if let Stopped::Returned(result) = &stopped
-        && ffi::is_plain(result)
+        && (ffi::is_plain(result) || ffi::is_ordinary(result))
         && !ffi::debugging_by_default(py)?
     {
         return ffi::new_deferred(py, Chain::fired(Outcome::Value(result.clone().hold())));

@@ -38,8 +38,19 @@ pub(super) type Raised<'py> = Bound<'py, PyBaseException>;
 #[inline]
 pub(super) fn classify(object: &Bound<'_, PyAny>) -> PyResult<Outcome> {
     if ffi::is_plain(object) {
-        Ok(Outcome::Value(object.clone().hold()))
-    } else if let Some(deferred) = as_deferred(object) {
+        return Ok(Outcome::Value(object.clone().hold()));
+    }
+    if let Ok(deferred) = object.cast_exact::<Deferred>() {
+        return Ok(Outcome::Deferred(deferred.clone().hold()));
+    }
+    if ffi::is_ordinary(object) {
+        return Ok(Outcome::Value(object.clone().hold()));
+    }
+    classify_slowly(object)
+}
+
+fn classify_slowly(object: &Bound<'_, PyAny>) -> PyResult<Outcome> {
+    if let Some(deferred) = as_deferred(object) {
         Ok(Outcome::Deferred(deferred.clone().hold()))
     } else if failure::is_failure(object)? {
         Ok(Outcome::Failure(object.clone().hold()))
@@ -58,10 +69,13 @@ pub(super) fn classify(object: &Bound<'_, PyAny>) -> PyResult<Outcome> {
 /// As [`classify`].
 #[inline]
 pub(super) fn classify_returned(object: &Bound<'_, PyAny>) -> PyResult<Outcome> {
-    match foreign::adopt(object)? {
-        Some(deferred) => Ok(Outcome::Deferred(deferred.hold())),
-        None => classify(object),
+    if !object.is_exact_instance_of::<Deferred>()
+        && !ffi::is_ordinary(object)
+        && let Some(deferred) = foreign::adopt(object)?
+    {
+        return Ok(Outcome::Deferred(deferred.hold()));
     }
+    classify(object)
 }
 
 /// The object as a Deferred, if it is one: of that class, or of one of the subclasses that are

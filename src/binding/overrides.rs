@@ -4,6 +4,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 use pyo3::{PyTypeInfo, Python};
 
+use super::ffi;
+
 /// Whether the class of an object has another method under this name than `T`, of which it is an
 /// instance.
 #[inline]
@@ -15,8 +17,5 @@ pub(super) fn overrides<T: PyTypeInfo>(
     if object.get_type_ptr() == T::type_object_raw(py) {
         return false;
     }
-    match (object.get_type().getattr(method), py.get_type::<T>().getattr(method)) {
-        (Ok(theirs), Ok(ours)) => !theirs.is(&ours),
-        _ => true,
-    }
+    ffi::lookup(&object.get_type(), method) != ffi::lookup(&py.get_type::<T>(), method)
 }

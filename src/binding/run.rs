@@ -11,6 +11,7 @@ use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 use pyo3::{PyTraverseError, intern};
+use smallvec::SmallVec;
 
 use super::awaiting::{self, Awaiting};
 use super::callback::Callback;
@@ -78,8 +79,8 @@ pub(super) enum Next<'py> {
     Abandoned,
 }
 
-/// What is still to be done, last in, first out.
-pub(super) type Stack<'py> = Vec<Later<'py>>;
+/// What is still to be done, last in, first out. Most runs are shallow, and never allocate.
+pub(super) type Stack<'py> = SmallVec<[Later<'py>; 4]>;
 
 /// Something that waits in a chain without being a callback.
 ///

@@ -10,7 +10,7 @@ use super::cell::Shared;
 use super::deferred::{self, Deferred};
 use super::ffi::{self, Held, Hold};
 use super::fifo::Fifo;
-use super::functions::{made, maybe_deferred, succeed};
+use super::functions::{fired, made, maybe_deferred, succeed};
 use super::gc::Traverse;
 use super::outcome::{Chain, Link, Outcome, as_deferred, classify};
 use super::overrides::overrides;
@@ -182,14 +182,14 @@ impl Primitive {
     /// Return a Deferred that fires with this when it has been acquired.
     ///
     /// Cancelling it gives up waiting.
-    fn acquire<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Deferred>> {
+    pub(super) fn acquire<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Deferred>> {
         acquire(slf)
     }
 
     /// Release this. If somebody waits, the one that came first acquires it.
     ///
     /// Raises AssertionError if it is not held.
-    fn release(slf: &Bound<'_, Self>) -> PyResult<()> {
+    pub(super) fn release(slf: &Bound<'_, Self>) -> PyResult<()> {
         match release(slf)? {
             Some(work) => run::run(slf.py(), work),
             None => Ok(()),
@@ -292,10 +292,7 @@ fn acquire<'py>(primitive: &Bound<'py, Primitive>) -> PyResult<Bound<'py, Deferr
         ));
     }
     if free {
-        let acquired = made(ffi::new_deferred(py, Chain::new(None))?)?;
-        // Nothing waits for it yet, so there is nothing to run.
-        deferred::begin_fire(&acquired, Outcome::Value(primitive.as_any().clone().hold()))?;
-        return Ok(acquired);
+        return fired(py, primitive.as_any().clone());
     }
     let canceller = if overrides::<Primitive>(primitive, intern!(py, "_cancelAcquire")) {
         primitive.getattr(intern!(py, "_cancelAcquire"))?
@@ -588,7 +585,7 @@ impl DeferredQueue {
     /// Add an object. If somebody waits, the one that came first gets it.
     ///
     /// Raises QueueOverflow if there is no room.
-    fn put<'py>(slf: &Bound<'py, Self>, obj: Bound<'py, PyAny>) -> PyResult<()> {
+    pub(super) fn put<'py>(slf: &Bound<'py, Self>, obj: Bound<'py, PyAny>) -> PyResult<()> {
         let py = slf.py();
         let waiting = slf.get().waiting_line(py)?;
         if waiting.get().len(py) > 0 {
@@ -608,7 +605,7 @@ impl DeferredQueue {
     /// Return a Deferred for the next object. Cancelling it gives up waiting.
     ///
     /// Raises QueueUnderflow if too many wait already.
-    fn get<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Deferred>> {
+    pub(super) fn get<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Deferred>> {
         let py = slf.py();
         if let Some(object) = slf.get().pending_line(py)?.get().pop_front(py) {
             return succeed(object);

@@ -50,6 +50,21 @@ pub(in crate::binding) fn call_one<'py>(
     }
 }
 
+/// `callable(*arguments)`
+#[inline]
+pub(in crate::binding) fn call_many<'py>(
+    callable: Borrowed<'_, 'py, PyAny>,
+    arguments: &[Borrowed<'_, 'py, PyAny>],
+) -> PyResult<Bound<'py, PyAny>> {
+    let (stack, count) = (arguments.as_ptr().cast(), arguments.len());
+    // SAFETY: a borrowed reference is one pointer, so the slice is an array of so many arguments,
+    // all alive during the call. The function does not write to it.
+    unsafe {
+        let result = ffi::PyObject_Vectorcall(callable.as_ptr(), stack, count, ptr::null_mut());
+        Bound::from_owned_ptr_or_err(callable.py(), result)
+    }
+}
+
 /// `object.method(argument)`
 #[inline]
 pub(in crate::binding) fn call_method_one<'py>(

@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyType;
+use pyo3::types::{PyString, PyType};
 use pyo3::{PyTypeInfo, intern};
 
 use super::super::deferred::Deferred;
+use super::super::failure::FailureBase;
 
 /// Whether an object is of one of the types that most results are of, and so is nothing special.
 #[inline(always)]
@@ -24,6 +25,66 @@ pub(in crate::binding) fn is_plain(object: &Bound<'_, PyAny>) -> bool {
         || ptr::eq(kind, &raw const ffi::PyDict_Type)
         || ptr::eq(kind, &raw const ffi::PyBytes_Type)
         || ptr::eq(kind, &raw const ffi::PyFloat_Type)
+}
+
+/// Versions of types whose objects are neither Deferreds nor Failures, each in the place that its
+/// lowest bits say.
+///
+/// A version belongs to one type as long as neither the type nor any of its bases is changed.
+static ORDINARY: [AtomicU32; 1024] = [const { AtomicU32::new(0) }; 1024];
+
+/// Whether an object is no Deferred and no Failure, ours or Twisted's, nor can pass for one by
+/// having a `__class__` of its own. False means that a closer look is needed.
+#[inline]
+pub(in crate::binding) fn is_ordinary(object: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: an object's type is alive as long as the object.
+    let version = unsafe { (*object.get_type_ptr()).tp_version_tag };
+    let place = &ORDINARY[version as usize % ORDINARY.len()];
+    (version != 0 && place.load(Ordering::Relaxed) == version) || is_ordinary_anew(object)
+}
+
+#[cold]
+fn is_ordinary_anew(object: &Bound<'_, PyAny>) -> bool {
+    let py = object.py();
+    let kind = object.get_type();
+    let of_object = |name| {
+        let base = py.get_type::<PyAny>();
+        lookup(&kind, name) == lookup(&base, name)
+    };
+    let ordinary = of_object(intern!(py, "__class__"))
+        && (has_generic_getattr(&kind)
+            || (is_of_heap_type(object) && of_object(intern!(py, "__getattribute__"))))
+        && base_named(&kind, "Deferred").is_none()
+        && base_named(&kind, "Failure").is_none()
+        && !object.is_instance_of::<Deferred>()
+        && !object.is_instance_of::<FailureBase>();
+    if ordinary {
+        // SAFETY: a type, alive. The lookups have given it a version, if there are any left.
+        let version = unsafe { (*kind.as_type_ptr()).tp_version_tag };
+        ORDINARY[version as usize % ORDINARY.len()].store(version, Ordering::Relaxed);
+    }
+    ordinary
+}
+
+fn has_generic_getattr(kind: &Bound<'_, PyType>) -> bool {
+    // SAFETY: a type object, alive.
+    let getattro = unsafe { (*kind.as_type_ptr()).tp_getattro };
+    getattro.is_some_and(|getattro| {
+        getattro as usize == ffi::PyObject_GenericGetAttr as *const () as usize
+    })
+}
+
+unsafe extern "C" {
+    /// A borrowed reference to what a type or its bases have under a name, or null, without an
+    /// exception. Private, but exported by every CPython for the likes of Cython.
+    fn _PyType_Lookup(kind: *mut ffi::PyTypeObject, name: *mut ffi::PyObject)
+    -> *mut ffi::PyObject;
+}
+
+/// What a class or its bases have under a name, to be compared and not to be used.
+pub(in crate::binding) fn lookup(kind: &Bound<'_, PyType>, name: &Bound<'_, PyString>) -> usize {
+    // SAFETY: a type object and a string, alive. The result is borrowed, or null.
+    unsafe { _PyType_Lookup(kind.as_type_ptr(), name.as_ptr()) as usize }
 }
 
 /// Whether an object is of a type that holds no others, as far as the collector knows.

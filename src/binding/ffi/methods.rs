@@ -21,6 +21,8 @@ use super::super::failure::FailureBase;
 use super::super::functions;
 use super::super::generator;
 use super::super::outcome::Link;
+use super::super::sync::{DeferredQueue, Primitive};
+use super::calls::call_many;
 
 /// The positional arguments of a call.
 type Args<'a, 'py> = &'a [Borrowed<'a, 'py, PyAny>];
@@ -85,11 +87,26 @@ quick!(Check = c"check" of FailureBase, |slf, types| {
     found.map(|found| found.unwrap_or_else(|| none(slf.py())))
 });
 quick!(Trap = c"trap" of FailureBase, |slf, types| FailureBase::find_or_raise(slf, types));
+quick!(Acquire = c"acquire" of Primitive, |slf, []| {
+    Primitive::acquire(slf).map(Bound::into_any)
+});
+quick!(Release = c"release" of Primitive, |slf, []| {
+    Primitive::release(slf).map(|()| none(slf.py()))
+});
+quick!(Put = c"put" of DeferredQueue, |slf, [object]| {
+    DeferredQueue::put(slf, (**object).clone()).map(|()| none(slf.py()))
+});
+quick!(Get = c"get" of DeferredQueue, |slf, []| {
+    DeferredQueue::get(slf).map(Bound::into_any)
+});
 quick!(Succeed = c"succeed" of PyAny, |_, [result]| {
     functions::succeed((**result).clone()).map(Bound::into_any)
 });
 quick!(Fail = c"fail" of PyAny, |_, [reason]| {
     functions::fail(reason.py(), Some((**reason).clone())).map(Bound::into_any)
+});
+quick!(MaybeDeferred = c"maybeDeferred" of PyAny, |_, [function, args @ ..]| {
+    functions::called(function.py(), call_many(*function, args))
 });
 quick!(RunInlineCallbacks = c"_runInlineCallbacks" of PyAny, |_, [function, args, kwargs]| {
     generator::start_called(function, args, kwargs).map(Bound::into_any)
@@ -230,7 +247,14 @@ pub(super) fn put_quick_forms(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let class = py.get_type::<FailureBase>();
     put::<Check>(&class)?;
     put::<Trap>(&class)?;
+    let class = py.get_type::<Primitive>();
+    put::<Acquire>(&class)?;
+    put::<Release>(&class)?;
+    let class = py.get_type::<DeferredQueue>();
+    put::<Put>(&class)?;
+    put::<Get>(&class)?;
     put::<Succeed>(module)?;
     put::<Fail>(module)?;
+    put::<MaybeDeferred>(module)?;
     put::<RunInlineCallbacks>(module)
 }

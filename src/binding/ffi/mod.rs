@@ -22,7 +22,8 @@ pub(super) use exceptions::{
 pub(super) use held::{Held, Hold};
 pub(super) use inspect::{
     base_named, borrowed, debugging, debugging_by_default, has_instance_dict, in_main_interpreter,
-    is_exception_class, is_generator, is_leaf, is_of_heap_type, is_plain, is_subtype,
+    is_exception_class, is_generator, is_leaf, is_of_heap_type, is_ordinary, is_plain, is_subtype,
+    lookup,
 };
 pub(super) use memory::{Memory, Recycled};
 pub(super) use objects::{
