@@ -99,7 +99,7 @@ def rows(results: dict[str, Any], theme: dict[str, str]) -> Figure:
 def growth(results: dict[str, Any], theme: dict[str, str]) -> Figure:
     """A panel for each structure: ns per item over the number of items."""
     figure, panels = plt.subplots(
-        1, len(results), figsize=(13, 3.4), sharey=True, facecolor=theme["page"]
+        1, len(results), figsize=(13, 3.4), gridspec_kw={"wspace": 0.12}, sharey=True, facecolor=theme["page"]
     )
     for axes, (shape, curves) in zip(panels, results.items(), strict=True):
         _dress(axes, theme)
@@ -115,7 +115,7 @@ def growth(results: dict[str, Any], theme: dict[str, str]) -> Figure:
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_xlim(5, 2_000_000)
-        axes.set_title(SHAPES[shape][1], color=theme["text"], fontsize=9.5)
+        axes.set_title(SHAPES[shape][1], color=theme["text"], fontsize=8.5)
         axes.grid(color=theme["grid"], linewidth=0.6)
         axes.set_xticks([10, 1_000, 100_000], ["10", "1,000", "100,000"])
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))

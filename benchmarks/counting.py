@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,13 @@ TOLERANCE = 0.03
 #: Those whose allocations and instructions are counted.
 IMPLEMENTATIONS = ("deferrous", "twisted", "floor")
 
-#: All but what takes Twisted long, and says nothing that the shorter of its kind does not.
-KEYS = tuple(key for key in ROWS if key != "callbacks_100000")
+#: The rows, those of many items with no more than this: counts do not get better with more.
+SIZE = 1_000
+COUNTED = {
+    key: replace(row, size=row.size and min(row.size, SIZE))
+    for key, row in ROWS.items()
+    if key != "callbacks_100000"
+}
 
 #: What tells callgrind that a part ends, and what Python calls it by.
 MARK, mark = "getppid", os.getppid
@@ -47,8 +53,8 @@ MARK, mark = "getppid", os.getppid
 
 def few_and_many(row: Row) -> tuple[int, int]:
     """How many pieces of work: enough for pieces that are seldom, such as a list's growth."""
-    few = max(1, 100 // row.items)
-    return few, few + max(1, 1_000 // row.items)
+    few = max(1, 50 // row.items)
+    return few, few + max(1, 500 // row.items)
 
 
 def work(name: str, count: Callable[[], int]) -> list[list[int]]:
@@ -56,8 +62,7 @@ def work(name: str, count: Callable[[], int]) -> list[list[int]]:
     implementation = load(name)
     counts = []
     gc.disable()
-    for key in KEYS:
-        row = ROWS[key]
+    for row in COUNTED.values():
         few, many = few_and_many(row)
         # What Python keeps to use again is there from here on.
         row.run(implementation, many)
@@ -72,8 +77,8 @@ def work(name: str, count: Callable[[], int]) -> list[list[int]]:
 def per_operation(parts: list[tuple[int, int]]) -> dict[str, float]:
     """Of what was counted for few and for many, what one operation takes."""
     costs = {}
-    for key, (little, much) in zip(KEYS, parts, strict=True):
-        row = ROWS[key]
+    for key, (little, much) in zip(COUNTED, parts, strict=True):
+        row = COUNTED[key]
         few, many = few_and_many(row)
         costs[key] = round((much - little) / ((many - few) * row.items), 2)
     return costs
@@ -107,7 +112,7 @@ def instructions(name: str) -> dict[str, float]:
         command += [f"--callgrind-out-file={folder}/out"]
         run(name, "instructions", command)
         totals = []
-        for number in range(1, 3 * len(KEYS) + 1):
+        for number in range(1, 3 * len(COUNTED) + 1):
             text = Path(folder, f"out.{number}").read_text()
             found = re.search(r"^summary: (\d+)", text, re.MULTILINE)
             assert found, text[:1000]
@@ -135,7 +140,7 @@ def check_instructions(record: bool) -> int:
     now = identity()
     if record:
         costs = {name: instructions(name) for name in IMPLEMENTATIONS}
-        rows = {key: {name: costs[name][key] for name in costs} for key in KEYS}
+        rows = {key: {name: costs[name][key] for name in costs} for key in COUNTED}
         write(RECORD, {"identity": now, "instructions": rows})
         print(f"recorded in {RECORD.relative_to(ROOT)}")
         return 0
@@ -168,7 +173,7 @@ def check_instructions(record: bool) -> int:
 def count_allocations() -> dict[str, dict[str, float]]:
     """Count and print the allocations of each row."""
     costs = {name: allocations(name) for name in IMPLEMENTATIONS}
-    rows = {key: {name: costs[name][key] for name in costs} for key in KEYS}
+    rows = {key: {name: costs[name][key] for name in costs} for key in COUNTED}
     print(table(rows))
     return rows
 
