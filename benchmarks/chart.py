@@ -99,7 +99,12 @@ def rows(results: dict[str, Any], theme: dict[str, str]) -> Figure:
 def growth(results: dict[str, Any], theme: dict[str, str]) -> Figure:
     """A panel for each structure: ns per item over the number of items."""
     figure, panels = plt.subplots(
-        1, len(results), figsize=(13, 3.4), gridspec_kw={"wspace": 0.12}, sharey=True, facecolor=theme["page"]
+        1,
+        len(results),
+        figsize=(13, 3.4),
+        gridspec_kw={"wspace": 0.12},
+        sharey=True,
+        facecolor=theme["page"],
     )
     for axes, (shape, curves) in zip(panels, results.items(), strict=True):
         _dress(axes, theme)

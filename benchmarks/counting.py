@@ -36,9 +36,6 @@ RECORD = Path(__file__).with_name("instructions.json")
 #: How much more than what is recorded an operation may take.
 TOLERANCE = 0.03
 
-#: Those whose allocations and instructions are counted.
-IMPLEMENTATIONS = ("deferrous", "twisted", "floor")
-
 #: The rows, those of many items with no more than this: counts do not get better with more.
 SIZE = 1_000
 COUNTED = {
@@ -121,6 +118,13 @@ def instructions(name: str) -> dict[str, float]:
     return per_operation(list(zip(totals[1::3], totals[2::3], strict=True)))
 
 
+def all_costs(cost: Callable[[str], dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Of each row, what an operation takes with each implementation."""
+    names = ["deferrous", "twisted", *(["floor"] if native.available("floor") else [])]
+    costs = {name: cost(name) for name in names}
+    return {key: {name: costs[name][key] for name in names} for key in COUNTED}
+
+
 def identity() -> dict[str, str]:
     """What must be the same for the same instructions."""
     rustc = subprocess.run(["rustc", "--version"], capture_output=True, text=True, check=True)
@@ -139,9 +143,7 @@ def check_instructions(record: bool) -> int:
         return 0
     now = identity()
     if record:
-        costs = {name: instructions(name) for name in IMPLEMENTATIONS}
-        rows = {key: {name: costs[name][key] for name in costs} for key in COUNTED}
-        write(RECORD, {"identity": now, "instructions": rows})
+        write(RECORD, {"identity": now, "instructions": all_costs(instructions)})
         print(f"recorded in {RECORD.relative_to(ROOT)}")
         return 0
     recorded = json.loads(RECORD.read_text(encoding="utf-8"))
@@ -172,8 +174,7 @@ def check_instructions(record: bool) -> int:
 
 def count_allocations() -> dict[str, dict[str, float]]:
     """Count and print the allocations of each row."""
-    costs = {name: allocations(name) for name in IMPLEMENTATIONS}
-    rows = {key: {name: costs[name][key] for name in costs} for key in COUNTED}
+    rows = all_costs(allocations)
     print(table(rows))
     return rows
 
@@ -182,7 +183,8 @@ def table(rows: dict[str, dict[str, float]]) -> str:
     """Counts per operation, in Markdown."""
     lines = ["| per operation | Twisted | deferrous | floor |", "| --- | ---: | ---: | ---: |"]
     for key, costs in rows.items():
-        numbers = [f"{costs[name]:,.1f}" for name in ("twisted", "deferrous", "floor")]
+        names = ("twisted", "deferrous", "floor")
+        numbers = [f"{costs[name]:,.1f}" if name in costs else "" for name in names]
         lines.append(f"| {' | '.join([ROWS[key].title, *numbers])} |")
     return "\n".join(lines)
 
