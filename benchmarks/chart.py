@@ -66,9 +66,11 @@ def rows(results: dict[str, Any], theme: dict[str, str]) -> Figure:
             axes.scatter(x, y, **{"linewidths": 0.8, **look}, c=theme[name], zorder=3, label=title)
     axes.axvline(1, color=theme["text"], linewidth=1)
     axes.set_xscale("log")
-    axes.set_xlim(0.25, 250)
+    # None of the marks may be left out.
+    ends = [t["twisted"] / each for t in times.values() for each in t.values()]
     axes.set_ylim(len(keys) - 0.4, -0.6)
-    axes.set_xticks([0.5, 1, 2, 5, 10, 20, 50, 100, 200])
+    axes.set_xticks([0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500])
+    axes.set_xlim(min([0.5, *ends]) / 1.2, max([100, *ends]) * 1.2)
     axes.xaxis.set_major_formatter(FuncFormatter(_times))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.grid(axis="x", color=theme["grid"], linewidth=0.6)
