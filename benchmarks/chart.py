@@ -66,9 +66,11 @@ def rows(results: dict[str, Any], theme: dict[str, str]) -> Figure:
             axes.scatter(x, y, **{"linewidths": 0.8, **look}, c=theme[name], zorder=3, label=title)
     axes.axvline(1, color=theme["text"], linewidth=1)
     axes.set_xscale("log")
-    axes.set_xlim(0.25, 250)
+    # None of the marks may be left out.
+    ends = [t["twisted"] / each for t in times.values() for each in t.values()]
     axes.set_ylim(len(keys) - 0.4, -0.6)
-    axes.set_xticks([0.5, 1, 2, 5, 10, 20, 50, 100, 200])
+    axes.set_xticks([0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500])
+    axes.set_xlim(min([0.5, *ends]) / 1.2, max([100, *ends]) * 1.2)
     axes.xaxis.set_major_formatter(FuncFormatter(_times))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.grid(axis="x", color=theme["grid"], linewidth=0.6)
@@ -99,7 +101,12 @@ def rows(results: dict[str, Any], theme: dict[str, str]) -> Figure:
 def growth(results: dict[str, Any], theme: dict[str, str]) -> Figure:
     """A panel for each structure: ns per item over the number of items."""
     figure, panels = plt.subplots(
-        1, len(results), figsize=(13, 3.4), sharey=True, facecolor=theme["page"]
+        1,
+        len(results),
+        figsize=(13, 3.4),
+        gridspec_kw={"wspace": 0.12},
+        sharey=True,
+        facecolor=theme["page"],
     )
     for axes, (shape, curves) in zip(panels, results.items(), strict=True):
         _dress(axes, theme)
@@ -115,7 +122,7 @@ def growth(results: dict[str, Any], theme: dict[str, str]) -> Figure:
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_xlim(5, 2_000_000)
-        axes.set_title(SHAPES[shape][1], color=theme["text"], fontsize=9.5)
+        axes.set_title(SHAPES[shape][1], color=theme["text"], fontsize=8.5)
         axes.grid(color=theme["grid"], linewidth=0.6)
         axes.set_xticks([10, 1_000, 100_000], ["10", "1,000", "100,000"])
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))

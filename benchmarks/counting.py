@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,13 @@ RECORD = Path(__file__).with_name("instructions.json")
 #: How much more than what is recorded an operation may take.
 TOLERANCE = 0.03
 
-#: Those whose allocations and instructions are counted.
-IMPLEMENTATIONS = ("deferrous", "twisted", "floor")
-
-#: All but what takes Twisted long, and says nothing that the shorter of its kind does not.
-KEYS = tuple(key for key in ROWS if key != "callbacks_100000")
+#: The rows, those of many items with no more than this: counts do not get better with more.
+SIZE = 1_000
+COUNTED = {
+    key: replace(row, size=row.size and min(row.size, SIZE))
+    for key, row in ROWS.items()
+    if key != "callbacks_100000"
+}
 
 #: What tells callgrind that a part ends, and what Python calls it by.
 MARK, mark = "getppid", os.getppid
@@ -47,8 +50,8 @@ MARK, mark = "getppid", os.getppid
 
 def few_and_many(row: Row) -> tuple[int, int]:
     """How many pieces of work: enough for pieces that are seldom, such as a list's growth."""
-    few = max(1, 100 // row.items)
-    return few, few + max(1, 1_000 // row.items)
+    few = max(1, 50 // row.items)
+    return few, few + max(1, 500 // row.items)
 
 
 def work(name: str, count: Callable[[], int]) -> list[list[int]]:
@@ -56,8 +59,7 @@ def work(name: str, count: Callable[[], int]) -> list[list[int]]:
     implementation = load(name)
     counts = []
     gc.disable()
-    for key in KEYS:
-        row = ROWS[key]
+    for row in COUNTED.values():
         few, many = few_and_many(row)
         # What Python keeps to use again is there from here on.
         row.run(implementation, many)
@@ -72,8 +74,8 @@ def work(name: str, count: Callable[[], int]) -> list[list[int]]:
 def per_operation(parts: list[tuple[int, int]]) -> dict[str, float]:
     """Of what was counted for few and for many, what one operation takes."""
     costs = {}
-    for key, (little, much) in zip(KEYS, parts, strict=True):
-        row = ROWS[key]
+    for key, (little, much) in zip(COUNTED, parts, strict=True):
+        row = COUNTED[key]
         few, many = few_and_many(row)
         costs[key] = round((much - little) / ((many - few) * row.items), 2)
     return costs
@@ -107,13 +109,20 @@ def instructions(name: str) -> dict[str, float]:
         command += [f"--callgrind-out-file={folder}/out"]
         run(name, "instructions", command)
         totals = []
-        for number in range(1, 3 * len(KEYS) + 1):
+        for number in range(1, 3 * len(COUNTED) + 1):
             text = Path(folder, f"out.{number}").read_text()
             found = re.search(r"^summary: (\d+)", text, re.MULTILINE)
             assert found, text[:1000]
             totals.append(int(found[1]))
     # Of three, the first is what led to the row.
     return per_operation(list(zip(totals[1::3], totals[2::3], strict=True)))
+
+
+def all_costs(cost: Callable[[str], dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Of each row, what an operation takes with each implementation."""
+    names = ["deferrous", "twisted", *(["floor"] if native.available("floor") else [])]
+    costs = {name: cost(name) for name in names}
+    return {key: {name: costs[name][key] for name in names} for key in COUNTED}
 
 
 def identity() -> dict[str, str]:
@@ -134,9 +143,7 @@ def check_instructions(record: bool) -> int:
         return 0
     now = identity()
     if record:
-        costs = {name: instructions(name) for name in IMPLEMENTATIONS}
-        rows = {key: {name: costs[name][key] for name in costs} for key in KEYS}
-        write(RECORD, {"identity": now, "instructions": rows})
+        write(RECORD, {"identity": now, "instructions": all_costs(instructions)})
         print(f"recorded in {RECORD.relative_to(ROOT)}")
         return 0
     recorded = json.loads(RECORD.read_text(encoding="utf-8"))
@@ -167,8 +174,7 @@ def check_instructions(record: bool) -> int:
 
 def count_allocations() -> dict[str, dict[str, float]]:
     """Count and print the allocations of each row."""
-    costs = {name: allocations(name) for name in IMPLEMENTATIONS}
-    rows = {key: {name: costs[name][key] for name in costs} for key in KEYS}
+    rows = all_costs(allocations)
     print(table(rows))
     return rows
 
@@ -177,7 +183,8 @@ def table(rows: dict[str, dict[str, float]]) -> str:
     """Counts per operation, in Markdown."""
     lines = ["| per operation | Twisted | deferrous | floor |", "| --- | ---: | ---: | ---: |"]
     for key, costs in rows.items():
-        numbers = [f"{costs[name]:,.1f}" for name in ("twisted", "deferrous", "floor")]
+        names = ("twisted", "deferrous", "floor")
+        numbers = [f"{costs[name]:,.1f}" if name in costs else "" for name in names]
         lines.append(f"| {' | '.join([ROWS[key].title, *numbers])} |")
     return "\n".join(lines)
 

@@ -135,10 +135,7 @@ def measure(
     pythons = {name: sys.executable for name in IMPLEMENTATIONS if name != "pypy"}
     if pypy:
         pythons["pypy"] = pypy
-    try:
-        native.build("floor")
-    except RuntimeError as error:
-        print(f"no floor: {error}", file=sys.stderr)
+    if not native.available("floor"):
         del pythons["floor"]
 
     has = {name: rows_of(name) for name in pythons}

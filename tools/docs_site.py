@@ -23,6 +23,8 @@ CONTENTS = (
     "docs/**/*.md",
     "docs/images/*",
     "examples/*.py",
+    "benchmarks/*.py",
+    "benchmarks/native/*.c",
     "tests/twisted/expected.txt",
 )
 

@@ -42,6 +42,16 @@ def build(name: str) -> Path:
     return library
 
 
+def available(name: str) -> bool:
+    """Whether a file of this folder can be built here; says why where it cannot."""
+    try:
+        build(name)
+    except RuntimeError as error:
+        print(error, file=sys.stderr)
+        return False
+    return True
+
+
 def load(name: str) -> Any:
     """The extension module that a file of this folder is."""
     spec = importlib.util.spec_from_file_location(name, build(name))
