@@ -52,8 +52,8 @@ __all__ = [
     "_InternalInlineCallbacksCancelledError",
     "__version__",
     "_cancellableInlineCallbacks",
-    "_runInlineCallbacks",
     "_parseDeferredListResult",
+    "_runInlineCallbacks",
     "ensureDeferred",
     "execute",
     "fail",
@@ -61,6 +61,7 @@ __all__ = [
     "gatherResults",
     "getDebugging",
     "maybeDeferred",
+    "quicken_failures",
     "race",
     "setDebugging",
     "set_namespace",
@@ -564,6 +565,7 @@ class _Fifo(MutableSequence[_T]):
 # Failure
 
 def failure_count() -> int: ...
+def quicken_failures(class_: type[FailureBase], /) -> None: ...
 
 @disjoint_base
 class FailureBase(BaseException):

@@ -19,7 +19,12 @@ from itertools import pairwise
 from types import CodeType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from ._deferrous import FailureBase, NoCurrentExceptionError, failure_count
+from ._deferrous import (
+    FailureBase,
+    NoCurrentExceptionError,
+    failure_count,
+    quicken_failures,
+)
 from ._deprecation import warn_property_deprecated
 from ._reflect import qual, safe_repr, safe_str
 
@@ -385,6 +390,9 @@ class Failure(FailureBase):
     def printDetailedTraceback(self, file: Any = None, elideFrameworkCode: int = 0) -> None:
         """Print the traceback with the variables of each frame."""
         self.printTraceback(file, elideFrameworkCode, detail="verbose")
+
+
+quicken_failures(Failure)
 
 
 def _safeReprVars(varsDictItems: Iterable[tuple[str, object]]) -> list[tuple[str, str]]:

@@ -241,6 +241,7 @@ pub(super) fn reason_of<'py>(
     capture_vars: impl FnOnce() -> PyResult<bool>,
 ) -> PyResult<Outcome> {
     let reason = match fail {
+        Some(fail) if ffi::is_ordinary(&fail) => failure::from_exception(fail)?,
         Some(fail) if failure::is_failure(&fail)? => fail,
         Some(fail) => match foreign::adopt_failure(&fail)? {
             Some(failure) => failure,

@@ -93,7 +93,34 @@ pub(super) fn from_raised(raised: Raised<'_>, capture_vars: bool) -> PyResult<Bo
 ///
 /// What a replacement of `Failure.__init__` raises.
 pub(super) fn from_exception(exception: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyAny>> {
-    names::failure_class(exception.py())?.call1((exception,))
+    let class = names::failure_class(exception.py())?;
+    if !ffi::makes_failures_plainly(class) {
+        return class.call1((exception,));
+    }
+    init_new(class, &[exception.as_borrowed()]).map(Bound::into_any)
+}
+
+/// `Failure(*args)`, of up to four arguments.
+///
+/// # Errors
+///
+/// What `Failure.__init__` raises.
+pub(super) fn init_new<'py>(
+    class: &Bound<'py, PyType>,
+    args: &[Borrowed<'_, 'py, PyAny>],
+) -> PyResult<Bound<'py, FailureBase>> {
+    let py = class.py();
+    let failure = ffi::new_failure(class, &PyTuple::new(py, args)?, State::InDict)?;
+    let argument = |i: usize| args.get(i).filter(|it| !it.is_none()).map(|it| (**it).clone());
+    FailureBase::__init__(&failure, argument(0), argument(1), argument(2), argument(3))?;
+    Ok(failure)
+}
+
+/// Say which class `Failure` is.
+#[pyfunction]
+#[pyo3(signature = (class, /))]
+pub(super) fn quicken_failures(class: &Bound<'_, PyType>) {
+    ffi::quicken_failures(class);
 }
 
 /// Make a failure of a new exception of this class, which is never raised.
@@ -121,7 +148,8 @@ fn make<'py>(
         count: COUNT.fetch_add(1, Ordering::Relaxed) + 1,
         checked: false,
     };
-    Ok(ffi::new_failure(class, State::Here(attributes))?.into_any())
+    let failure = ffi::new_failure(class, &PyTuple::empty(py), State::Here(attributes))?;
+    Ok(failure.into_any())
 }
 
 /// `isinstance(object, Failure)`
@@ -320,7 +348,9 @@ impl FailureBase {
                 }
             },
             (Some(value), None) => {
-                let kind = if value.is_instance_of::<PyException>() {
+                let kind = if ffi::is_ordinary(&value) {
+                    value.get_type().into_any()
+                } else if value.is_instance_of::<PyException>() {
                     value.getattr(intern!(py, "__class__"))?
                 } else {
                     value.get_type().into_any()
@@ -329,7 +359,7 @@ impl FailureBase {
             }
             (Some(value), Some(kind)) => (value, kind, None),
         };
-        if is_failure(&value)? {
+        if !ffi::is_ordinary(&value) && is_failure(&value)? {
             return Self::extrapolate(slf, &value);
         }
         let absent = |traceback: &Option<Bound<'py, PyAny>>| {
@@ -338,9 +368,12 @@ impl FailureBase {
         if absent(&traceback) {
             traceback = match exc_tb {
                 Some(given) if given.is_truthy()? => Some(given),
-                _ => value
-                    .getattr_opt(intern!(py, "__traceback__"))?
-                    .filter(|traceback| traceback.is_truthy().unwrap_or(false)),
+                _ => match value.cast::<PyBaseException>() {
+                    Ok(raised) if ffi::has_plain_traceback(raised) => ffi::traceback_of(raised),
+                    _ => value
+                        .getattr_opt(intern!(py, "__traceback__"))?
+                        .filter(|traceback| traceback.is_truthy().unwrap_or(false)),
+                },
             };
         }
         let capture_vars = match &captureVars {
@@ -476,7 +509,7 @@ impl FailureBase {
             count: COUNT.fetch_add(1, Ordering::Relaxed) + 1,
             checked: false,
         });
-        ffi::new_failure(names::failure_class(py)?, state)
+        ffi::new_failure(names::failure_class(py)?, &PyTuple::empty(py), state)
     }
 
     /// Return which of these the exception is an instance of.

@@ -17,7 +17,9 @@ mod _deferrous {
         AlreadyCalledError, CancelledError, Deferred, TimeoutError, get_debugging, set_debugging,
     };
     #[pymodule_export]
-    use super::super::failure::{FailureBase, NoCurrentExceptionError, failure_count};
+    use super::super::failure::{
+        FailureBase, NoCurrentExceptionError, failure_count, quicken_failures,
+    };
     #[pymodule_export]
     use super::super::fifo::Fifo;
     #[pymodule_export]

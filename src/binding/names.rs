@@ -10,12 +10,14 @@ use super::cell::Shared;
 pub(super) struct Imported {
     module: &'static str,
     name: &'static str,
+    /// The name of the module, as a key that dicts find quickly.
+    interned: PyOnceLock<Py<PyString>>,
     object: PyOnceLock<Py<PyAny>>,
 }
 
 impl Imported {
     const fn new(module: &'static str, name: &'static str) -> Self {
-        Self { module, name, object: PyOnceLock::new() }
+        Self { module, name, interned: PyOnceLock::new(), object: PyOnceLock::new() }
     }
 
     /// The object.
@@ -28,7 +30,8 @@ impl Imported {
         if let Some(object) = self.object.get(py) {
             return Some(object.bind(py));
         }
-        let imported = MODULES.get(py).and_then(|modules| modules.contains(self.module));
+        let module = self.interned.get_or_init(py, || PyString::intern(py, self.module).unbind());
+        let imported = MODULES.get(py).and_then(|modules| modules.contains(module.bind(py)));
         if imported.unwrap_or(false) { self.get(py).ok() } else { None }
     }
 }

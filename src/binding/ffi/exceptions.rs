@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::super::outcome::Raised;
+use super::inspect::{is_of_heap_type, is_ordinary};
 
 /// The exception in flight, which there must be, taken out of flight.
 pub(in crate::binding) fn take_raised(py: Python<'_>) -> Raised<'_> {
@@ -180,6 +181,12 @@ pub(in crate::binding) fn traceback_of<'py>(exception: &Raised<'py>) -> Option<B
         let traceback = ffi::PyException_GetTraceback(exception.as_ptr());
         Bound::from_owned_ptr_or_opt(exception.py(), traceback)
     }
+}
+
+/// Whether [`traceback_of`] is what the exception itself gives as its `__traceback__`.
+#[inline]
+pub(in crate::binding) fn has_plain_traceback(exception: &Raised<'_>) -> bool {
+    !is_of_heap_type(exception) && is_ordinary(exception)
 }
 
 /// Set the traceback of an exception, `None` for none.

@@ -16,8 +16,9 @@ pub(super) use calls::{
     tuple_of,
 };
 pub(super) use exceptions::{
-    begin_handling, end_handling, exception_dict, handled, has_no_exception_dict, into_raised,
-    raise, set_exception_dict, set_traceback, traceback_of, while_handling, with_error_saved,
+    begin_handling, end_handling, exception_dict, handled, has_no_exception_dict,
+    has_plain_traceback, into_raised, raise, set_exception_dict, set_traceback, traceback_of,
+    while_handling, with_error_saved,
 };
 pub(super) use held::{Held, Hold};
 pub(super) use inspect::{
@@ -28,5 +29,5 @@ pub(super) use inspect::{
 pub(super) use memory::{Memory, Recycled};
 pub(super) use objects::{
     fill_slots, inherit_finalizer, makes_failures_plainly, new_awaiting, new_deferred, new_failure,
-    new_task,
+    new_task, quicken_failures,
 };

@@ -7,11 +7,11 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType};
-use pyo3::{PyTypeInfo, intern};
+use pyo3::{Borrowed, PyTypeInfo};
 
 use super::super::awaiting::Awaiting;
 use super::super::deferred::Deferred;
-use super::super::failure::{FailureBase, State};
+use super::super::failure::{self, FailureBase, State};
 use super::super::gather::DeferredList;
 use super::super::generator::Task;
 use super::super::outcome::Chain;
@@ -108,7 +108,7 @@ unsafe extern "C" fn deferred_vectorcall(
         let nargs = ffi::PyVectorcall_NARGS(nargsf);
         let plain = DEFERRED_INIT.is_in(kind.cast());
         if !plain || !kwnames.is_null() || nargs > 1 {
-            return deferred_call_slowly(py, kind, args, nargs, kwnames);
+            return call_type_slowly(py, kind, args, nargs, kwnames);
         }
         let canceller = if nargs == 1 && *args != ffi::Py_None() {
             Some(Bound::from_borrowed_ptr(py, *args).hold())
@@ -132,12 +132,12 @@ unsafe extern "C" fn deferred_vectorcall(
     }
 }
 
-/// What `type.__call__` does where a type has no vectorcall.
+/// Call a type as if it had no vectorcall.
 ///
 /// # Safety
 ///
 /// The arguments are a vectorcall's.
-unsafe fn deferred_call_slowly(
+unsafe fn call_type_slowly(
     py: Python<'_>,
     kind: *mut ffi::PyObject,
     args: *const *mut ffi::PyObject,
@@ -145,25 +145,23 @@ unsafe fn deferred_call_slowly(
     kwnames: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
     let call = || -> PyResult<Bound<'_, PyAny>> {
-        // SAFETY: the caller's promise: `nargs` arguments, then one for each name.
-        let (kind, positional, named) = unsafe {
-            let positional = std::slice::from_raw_parts(args, usize::try_from(nargs)?);
-            let positional: Vec<_> =
-                positional.iter().map(|&arg| Bound::from_borrowed_ptr(py, arg)).collect();
+        // SAFETY: the caller's promise: `nargs` arguments, then one for each name. Every metaclass
+        // has `tp_call`, for a tuple and a dict.
+        unsafe {
+            let argument = |i| Bound::from_borrowed_ptr(py, *args.add(i));
+            let positional = usize::try_from(nargs)?;
             let named = PyDict::new(py);
             if let Some(names) = Bound::from_borrowed_ptr_or_opt(py, kwnames) {
                 for (i, name) in names.cast_into_unchecked::<PyTuple>().iter().enumerate() {
-                    let value = *args.add(positional.len() + i);
-                    named.set_item(name, Bound::from_borrowed_ptr(py, value))?;
+                    named.set_item(name, argument(positional + i))?;
                 }
             }
-            (Bound::from_borrowed_ptr(py, kind), positional, named)
-        };
-        let object = kind.call_method1(intern!(py, "__new__"), (&kind,))?;
-        let mut arguments = vec![object.clone()];
-        arguments.extend(positional);
-        kind.getattr(intern!(py, "__init__"))?.call(PyTuple::new(py, arguments)?, Some(&named))?;
-        Ok(object)
+            let positional = PyTuple::new(py, (0..positional).map(argument))?;
+            let Some(call) = (*ffi::Py_TYPE(kind)).tp_call else {
+                return Err(PyTypeError::new_err("the class cannot be called"));
+            };
+            Bound::from_owned_ptr_or_err(py, call(kind, positional.as_ptr(), named.as_ptr()))
+        }
     };
     match call() {
         Ok(object) => object.into_ptr(),
@@ -171,6 +169,48 @@ unsafe fn deferred_call_slowly(
             error.restore(py);
             ptr::null_mut()
         }
+    }
+}
+
+/// `Failure(...)` without the detour by `__new__` and `__init__`.
+unsafe extern "C" fn failure_vectorcall(
+    kind: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    nargsf: usize,
+    kwnames: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: the interpreter calls this attached, with the type it stands in and a vectorcall's
+    // arguments. A borrowed reference is one pointer, as in the array, which may be null if there
+    // are none.
+    unsafe {
+        let py = Python::assume_attached();
+        let nargs = ffi::PyVectorcall_NARGS(nargsf);
+        if !FAILURE_INIT.is_in(kind.cast()) || !kwnames.is_null() || nargs > 4 {
+            return call_type_slowly(py, kind, args, nargs, kwnames);
+        }
+        let args = if nargs == 0 {
+            &[]
+        } else {
+            std::slice::from_raw_parts(args.cast::<Borrowed<'_, '_, PyAny>>(), nargs as usize)
+        };
+        let kind = Bound::from_borrowed_ptr(py, kind).cast_into_unchecked::<PyType>();
+        match failure::init_new(&kind, args) {
+            Ok(failure) => failure.into_ptr(),
+            Err(error) => {
+                error.restore(py);
+                ptr::null_mut()
+            }
+        }
+    }
+}
+
+/// Have failures of this class, `deferrous.failure.Failure`, made quickly.
+pub(in crate::binding) fn quicken_failures(class: &Bound<'_, PyType>) {
+    // SAFETY: a type object, alive. The function has the signature and keeps the contract of the
+    // slot, which subclasses do not inherit.
+    unsafe {
+        (*class.as_type_ptr()).tp_vectorcall = Some(failure_vectorcall);
+        ffi::PyType_Modified(class.as_type_ptr());
     }
 }
 
@@ -190,6 +230,7 @@ unsafe extern "C" fn deferred_finalize(object: *mut ffi::PyObject) {
 /// Make a failure of this class with this state: what `__new__` and `__init__` do together.
 pub(in crate::binding) fn new_failure<'py>(
     kind: &Bound<'py, PyType>,
+    args: &Bound<'py, PyTuple>,
     state: State,
 ) -> PyResult<Bound<'py, FailureBase>> {
     let py = kind.py();
@@ -202,7 +243,7 @@ pub(in crate::binding) fn new_failure<'py>(
         let Some(new) = (*ffi::PyExc_BaseException.cast::<ffi::PyTypeObject>()).tp_new else {
             return Err(PyTypeError::new_err("cannot create 'BaseException' instances"));
         };
-        let object = new(kind.as_type_ptr(), PyTuple::empty(py).as_ptr(), ptr::null_mut());
+        let object = new(kind.as_type_ptr(), args.as_ptr(), ptr::null_mut());
         let failure =
             Bound::from_owned_ptr_or_err(py, object)?.cast_into_unchecked::<FailureBase>();
         ptr::from_ref(failure.get()).cast_mut().write(FailureBase::of(state));
