@@ -246,6 +246,24 @@ class TestDeferred:
         deferred = defer.Deferred()
         assert deferred.callback(1) == (deferred, 1)
 
+    def test_replaced_in_the_class(self, defer, ours, monkeypatch):
+        seen = []
+        add_callbacks = defer.Deferred.addCallbacks
+        monkeypatch.setattr(
+            defer.Deferred,
+            "addCallbacks",
+            lambda *args, **kwargs: seen.append(args) or add_callbacks(*args, **kwargs),
+        )
+        defer.Deferred().addCallbacks(print)
+        assert len(seen) == 1
+        defer.DeferredList([defer.Deferred()])
+        assert len(seen) == (1 if ours else 2)
+
+    def test_number_of_arguments(self, defer, ours):
+        with pytest.raises(TypeError) as raised:
+            defer.Deferred().callback(1, 2)
+        assert ("takes 2 positional arguments but 3 were given" in str(raised.value)) is not ours
+
 
 class TestGathering:
     def test_race_of_an_iterator(self, defer, ours):
