@@ -52,7 +52,7 @@ _ATTRIBUTES: tuple[tuple[type, tuple[str, ...]], ...] = (
 
 def get_state(obj: Any) -> dict[str, Any]:
     """Return the instance dict, and the native attributes under the names that Twisted has."""
-    state = vars(obj).copy()
+    state: dict[str, Any] = vars(obj).copy()
     for cls, names in _ATTRIBUTES:
         if isinstance(obj, cls):
             state.update((name, getattr(obj, name)) for name in names if hasattr(obj, name))
