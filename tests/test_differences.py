@@ -12,6 +12,7 @@ import traceback
 import types
 
 import pytest
+from twisted.internet.error import AlreadyCalled
 from twisted.internet.task import Clock
 
 DEPTH = 20_000
@@ -317,6 +318,25 @@ class TestLocks:
                     setattr(semaphore, name, 1.5)
             else:
                 setattr(semaphore, name, 1.5)
+
+    def test_filesystem_lock_after_a_timeout(self, defer, ours, tmp_path):
+        clock = Clock()
+        first, second = (
+            defer.DeferredFilesystemLock(str(tmp_path / "lock"), clock) for _ in range(2)
+        )
+        first.lock()
+        timed_out = result_of(second.deferUntilLocked(1))
+        clock.pump([1, 1])
+        assert timed_out[0].check(defer.TimeoutError)
+        again = result_of(second.deferUntilLocked())
+        first.unlock()
+        if ours:
+            clock.advance(1)
+            assert again == [None]
+        else:
+            with pytest.raises(AlreadyCalled):
+                clock.advance(1)
+        second.unlock()
 
     def test_warrant(self, defer, ours, tmp_path):
         lock = defer.DeferredFilesystemLock(str(tmp_path / "lock"), scheduler=Clock())
