@@ -212,6 +212,10 @@ class TestDeferred:
         else:
             deferred.paused = 0.5
 
+    def test_attributes_of_the_class(self, defer, ours):
+        assert (defer.Deferred.called is False) is not ours
+        assert (defer.Deferred.paused == 0) is not ours
+
     def test_called_without_a_result(self, defer, ours):
         deferred = defer.Deferred()
         deferred.called = True
