@@ -294,3 +294,44 @@ def test_callbacks_assigned_by_hand(defer):
     for wrong in (None, [1], [()], [((),)], [((1, 2), (3, 4))]):
         with pytest.raises((TypeError, ValueError)):
             deferred._callbacks = wrong
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        None,
+        1,
+        [],
+        {"_callbacks": 1},
+        {"_callbacks": [((ignore, 1, 2), (ignore, None, None))]},
+        {"paused": "x"},
+        {"called": True, "_chainedTo": 1},
+        {"resultList": 1},
+    ],
+)
+def test_wrong_state(defer, state):
+    """It is refused, or what is wrong with it comes out as a failure."""
+    if "twisted" in defer.__name__:
+        pytest.skip("anything goes")
+    deferred = defer.DeferredList([], fireOnOneCallback=True)
+    try:
+        deferred.__setstate__(state)
+    except (TypeError, AttributeError):
+        return
+    deferred.callback(1)
+    assert outcome(deferred).check(TypeError)
+
+
+def test_copied_in_a_callback(defer):
+    if "twisted" in defer.__name__:
+        pytest.skip("the copy counts as running, for ever")
+    copies = []
+
+    def copy_it(result):
+        copies.append(copy.copy(deferred))
+        return result + 1
+
+    deferred = defer.Deferred().addCallback(copy_it)
+    deferred.callback(1)
+    assert outcome(copies[0]) == 1
+    assert outcome(deferred) == 2
