@@ -476,6 +476,16 @@ def test_result_can_be_assigned(defer):
     assert outcome(d) == [2]
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_callbacks_that_nobody_added(defer):
+    d, other = defer.Deferred(), defer.Deferred()
+    d.chainDeferred(other)
+    gathered = defer.DeferredList([other, d])
+    first, second = d.callbacks
+    assert first == ((other.callback, (), {}), (other.errback, (), {}))
+    assert second == tuple((gathered._cbDeferred, (1, success), {}) for success in (True, False))
+
+
 def test_callbacks_is_deprecated(defer):
     d = defer.Deferred().addCallback(ignore, 1, key=2)
     d.addBoth(len)

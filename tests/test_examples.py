@@ -1,6 +1,5 @@
 """The examples, each run as a program of its own. They check their results themselves."""
 
-import importlib.util
 import pathlib
 import subprocess
 import sys
@@ -9,17 +8,11 @@ import pytest
 
 FOLDER = pathlib.Path(__file__).parents[1] / "examples"
 
-#: What an example needs besides deferrous.
-NEEDS = {"dask_cluster.py": "distributed"}
-
 pytestmark = pytest.mark.deferrous_only
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in FOLDER.glob("*.py")))
 def test_example(name, tmp_path):
-    needed = NEEDS.get(name)
-    if needed is not None and importlib.util.find_spec(needed) is None:
-        pytest.skip(f"{needed} is not installed")
     done = subprocess.run(
         [sys.executable, str(FOLDER / name)],
         cwd=tmp_path,

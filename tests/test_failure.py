@@ -11,6 +11,7 @@ import weakref
 
 import pytest
 from helpers import caught, normalise, qual, run_script, user_frames
+from twisted.python import log
 
 
 class Custom(ValueError):
@@ -701,6 +702,45 @@ def test_print_to_a_file(failure, printer, detail):
         kwargs = {"file": stream} if kwargs else kwargs
         getattr(f, printer)(*args, **kwargs)
         assert normalise(stream.getvalue()) == normalise(expected)
+
+
+def test_print_without_a_file(failure, monkeypatch):
+    """Where Twisted's log is in use, that is where it goes."""
+    f = make(failure, ValueError("why"), captureVars=True)
+    for printer, detail in [
+        (f.printTraceback, "default"),
+        (f.printBriefTraceback, "brief"),
+        (f.printDetailedTraceback, "verbose"),
+    ]:
+        stream = io.StringIO()
+        monkeypatch.setattr(log, "logerr", stream)
+        assert printer() is None
+        assert normalise(stream.getvalue()) == normalise(f.getTraceback(detail=detail))
+
+
+def test_print_without_a_file_or_twisted():
+    done = run_script(
+        "deferrous",
+        """
+        import sys
+        sys.stderr = sys.stdout
+        f = failure.Failure(ValueError("why"))
+        f.printTraceback()
+        f.printBriefTraceback()
+        f.printDetailedTraceback()
+        assert "twisted" not in sys.modules
+        """,
+    )
+    assert done.stdout == (
+        "Traceback (most recent call last):\nFailure: builtins.ValueError: why\n"
+        "Traceback (failure with no frames): <class 'ValueError'>: why\n"
+        "*--- Failure #1 ---\nFailure: builtins.ValueError: why\n*--- End of Failure #1 ---\n"
+    )
+
+
+def test_constants(failure):
+    assert failure.traceupLength == 4
+    assert failure.EXCEPTION_CAUGHT_HERE == "--- <exception caught here> ---"
 
 
 def test_value_that_is_a_failure(failure):

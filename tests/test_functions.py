@@ -1,6 +1,8 @@
 """The functions beside Deferred, and the exceptions."""
 
+import collections.abc
 import inspect
+import typing
 import warnings
 
 import pytest
@@ -54,6 +56,13 @@ def test_public_name(defer, name):
 )
 def test_signature(defer, name, parameters):
     assert list(inspect.signature(getattr(defer, name)).parameters) == parameters
+
+
+def test_types_of_callbacks(defer):
+    """Programs write them into annotations."""
+    for alias in (defer.DeferredCallback, defer.DeferredErrback):
+        assert typing.get_origin(alias) is collections.abc.Callable
+        assert typing.get_args(alias) == (..., object)
 
 
 # --- succeed and fail ------------------------------------------------------

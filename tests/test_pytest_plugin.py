@@ -6,7 +6,11 @@ import re
 
 import pytest
 
-pytestmark = pytest.mark.deferrous_only
+pytestmark = [
+    pytest.mark.deferrous_only,
+    # These runs have no configuration, for which some versions of pytest-asyncio ask.
+    pytest.mark.filterwarnings("ignore:.*asyncio_default_fixture_loop_scope"),
+]
 
 MODULE = "deferrous.pytest_plugin"
 IS_INSTALLED = any(
@@ -747,7 +751,6 @@ async def test_ours():
 
 @pytest.mark.parametrize("mode", ["strict", "auto"])
 def test_asyncio(run, mode):
-    pytest.importorskip("pytest_asyncio")
     ours = "async def test_ours(): await defer.succeed(3)" if mode == "strict" else ""
     result = run(
         f"""

@@ -123,6 +123,17 @@ for _object in (
     # Public names are of the public module.
     _object.__module__ = __name__
 del _object
+for _class in (
+    Deferred,
+    DeferredList,
+    DeferredLock,
+    DeferredQueue,
+    DeferredSemaphore,
+    _ConcurrencyPrimitive,
+):
+    # From now on Python says "'Deferred' object" in its messages, without the module.
+    _class.__name__ = _class.__name__
+del _class
 
 
 if not _typing.TYPE_CHECKING:

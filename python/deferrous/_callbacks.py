@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 if TYPE_CHECKING:
     from .failure import Failure
 
-__all__ = ["passthru", "spread"]
+__all__ = ["passthru", "spread", "waiting"]
 
 _T = TypeVar("_T")
 
@@ -31,3 +31,8 @@ def spread(
 ) -> _T:
     """Call a callback with arguments that are no plain tuple and dict."""
     return callback(result, *args, **kwargs)
+
+
+def waiting(result: object, waiter: object) -> NoReturn:
+    """Stand in `Deferred.callbacks` for what waits there without being a callback."""
+    raise TypeError("not a callback")

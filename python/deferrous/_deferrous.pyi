@@ -10,7 +10,6 @@ from collections.abc import (
     Iterator,
     Mapping,
     MutableSequence,
-    Sequence,
 )
 from types import GenericAlias, TracebackType
 from typing import (
@@ -443,7 +442,7 @@ def _parseDeferredListResult(
 def gatherResults(
     deferredList: Iterable[_DeferredOf[_T]], consumeErrors: bool = False
 ) -> Deferred[list[_T]]: ...
-def race(ds: Sequence[_DeferredOf[_T]]) -> Deferred[tuple[int, _T]]: ...
+def race(ds: Iterable[_DeferredOf[_T]]) -> Deferred[tuple[int, _T]]: ...
 
 # ---------------------------------------------------------------------------------------------
 # Locks, semaphores and queues
@@ -569,7 +568,8 @@ def quicken_failures(class_: type[FailureBase], /) -> None: ...
 
 @disjoint_base
 class FailureBase(BaseException):
-    value: BaseException
+    # Twisted says nothing of its type, and programs rely on that after `trap` or `check`.
+    value: Any
     type: builtins.type[BaseException]
     tb: TracebackType | None
     captureVars: bool

@@ -68,11 +68,12 @@ def from_future(cls: Any, future: Any, scheduler: Any = None) -> Any:
 
     An asyncio future needs no scheduler, unless its loop runs in another thread.
 
-    Raises RuntimeError if a scheduler is needed, none is given, and there is no default; and
-    TypeError if what is given cannot be one.
+    Raises AttributeError if it is given no future; RuntimeError if a scheduler is needed, none is
+    given, and there is no default; and TypeError if what is given cannot be one.
     """
     asyncio = sys.modules.get("asyncio")
     if asyncio is None or not asyncio.isfuture(future):
+        _ = future.add_done_callback  # of all that is asked of it, the first
         return _from_thread(cls, future, _poster(scheduler))
     loop = future.get_loop()
     elsewhere = _runs_elsewhere(loop)

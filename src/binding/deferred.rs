@@ -558,6 +558,55 @@ impl Deferred {
         drop(before);
     }
 
+    /// The links, as `callbacks` shows them.
+    #[getter]
+    fn _callbacks<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
+        run::describe_links(slf)
+    }
+
+    #[setter]
+    fn set__callbacks(slf: &Bound<'_, Self>, callbacks: &Bound<'_, PyAny>) -> PyResult<()> {
+        let mut links = Vec::new();
+        for pair in callbacks.try_iter()? {
+            links.push(run::link_described(&pair?)?);
+        }
+        let before = slf.get().chain(slf.py(), |chain| {
+            let before = chain.take_links();
+            links.into_iter().for_each(|link| chain.add(link));
+            before
+        });
+        drop(before);
+        Ok(())
+    }
+
+    /// Whether the next call of `callback` or `errback` is ignored, though it has fired.
+    #[getter]
+    fn _suppressAlreadyCalled(slf: &Bound<'_, Self>) -> bool {
+        slf.get().chain(slf.py(), |chain| chain.swallows_next_fire())
+    }
+
+    #[setter]
+    fn set__suppressAlreadyCalled(slf: &Bound<'_, Self>, on: &Bound<'_, PyAny>) -> PyResult<()> {
+        let on = on.is_truthy()?;
+        slf.get().chain(slf.py(), |chain| chain.set_swallows_next_fire(on));
+        Ok(())
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        names::REDUCE.get(slf.py())?.call1((slf,))
+    }
+
+    /// Return all of the state, for `copy` and `pickle`.
+    fn __getstate__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        // From now on its `_debugInfo`, which is part of the state, answers for a failure.
+        report::keep_unhandled(slf)?;
+        names::GET_STATE.get(slf.py())?.call1((slf,))
+    }
+
+    fn __setstate__(slf: &Bound<'_, Self>, state: &Bound<'_, PyAny>) -> PyResult<()> {
+        names::SET_STATE.get(slf.py())?.call1((slf, state)).map(drop)
+    }
+
     #[getter]
     fn _chainedTo<'py>(slf: &Bound<'py, Self>) -> Option<Bound<'py, Self>> {
         let py = slf.py();

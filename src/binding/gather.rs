@@ -173,6 +173,13 @@ impl DeferredList {
         slf.get().deferreds(slf.py())
     }
 
+    #[setter]
+    fn set__deferredList(slf: &Bound<'_, Self>, deferreds: Bound<'_, PyList>) {
+        let deferreds = deferreds.hold();
+        let before = slf.get().with(slf.py(), |state| state.deferreds.replace(deferreds));
+        drop(before);
+    }
+
     /// The results so far: for each Deferred a pair `(success, result)`, or None.
     #[getter]
     fn resultList<'py>(slf: &Bound<'py, Self>) -> Bound<'py, PyList> {

@@ -60,6 +60,14 @@ pub(super) static WARN_RETURN_VALUE: Imported =
 pub(super) static PASSTHRU: Imported = Imported::new("deferrous._callbacks", "passthru");
 /// Calls with `*args` and `**kwargs` of any kind.
 pub(super) static SPREAD: Imported = Imported::new("deferrous._callbacks", "spread");
+/// Stands for what waits in a chain without being a callback.
+pub(super) static WAITING: Imported = Imported::new("deferrous._callbacks", "waiting");
+/// The body of `__getstate__`.
+pub(super) static GET_STATE: Imported = Imported::new("deferrous._copying", "get_state");
+/// The body of `__setstate__`.
+pub(super) static SET_STATE: Imported = Imported::new("deferrous._copying", "set_state");
+/// The body of `__reduce__`.
+pub(super) static REDUCE: Imported = Imported::new("deferrous._copying", "reduce");
 /// `traceback.format_stack`
 pub(super) static FORMAT_STACK: Imported = Imported::new("traceback", "format_stack");
 /// Tells coroutines, awaited futures and Twisted's Deferreds from plain values.

@@ -6,7 +6,7 @@
 //! callback that itself fires a Deferred gets a trampoline of its own, as it must: to Python, what
 //! it calls is done when the call returns.
 
-use pyo3::exceptions::PyRecursionError;
+use pyo3::exceptions::{PyRecursionError, PyTypeError};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
@@ -551,10 +551,13 @@ fn fail_cancelled(deferred: Bound<'_, Deferred>) -> PyResult<Next<'_>> {
 }
 
 /// The links of a Deferred as Twisted shows them: pairs of (callable, args, kwargs).
+///
+/// What waits without being a callback, and is none in Twisted's either, is the argument of the
+/// function `waiting`.
 pub(super) fn describe_links<'py>(deferred: &Bound<'py, Deferred>) -> PyResult<Bound<'py, PyList>> {
     enum Described<'py> {
         Pair(Option<Callback>, Option<Callback>),
-        Waiter(Bound<'py, PyAny>),
+        Waiter(Bound<'py, PyAny>, u32),
     }
     let py = deferred.py();
     let links: Vec<_> = deferred.get().chain(py, |chain| {
@@ -568,30 +571,71 @@ pub(super) fn describe_links<'py>(deferred: &Bound<'py, Deferred>) -> PyResult<B
                     Described::Pair(Some(callback.share(py)), Some(callback.share(py)))
                 }
                 Link::Both(pair) => Described::Pair(Some(pair.0.share(py)), Some(pair.1.share(py))),
-                Link::Continue(other) => Described::Waiter(other.bind(py).as_any().clone()),
-                Link::Deliver(waiter, _) => Described::Waiter(waiter.0.bind(py).clone()),
+                Link::Continue(other) => Described::Waiter(other.bind(py).as_any().clone(), 0),
+                Link::Deliver(waiter, place) => {
+                    Described::Waiter(waiter.0.bind(py).clone(), *place)
+                }
             })
             .collect()
     });
-    let passing = |name| names::public(py, name);
+    let half = |callback: Option<Callback>, name| match callback {
+        Some(callback) => callback.describe(py),
+        None => describe(&names::public(py, name)?.into_pyobject(py)?, PyTuple::empty(py)),
+    };
     let described = PyList::empty(py);
     for link in links {
-        let half = |callback: Option<Callback>, name| -> PyResult<Bound<'py, PyTuple>> {
-            match callback {
-                Some(callback) => callback.describe(py),
-                None => (passing(name)?, PyTuple::empty(py), PyDict::new(py)).into_pyobject(py),
-            }
-        };
-        let pair = match link {
+        described.append(match link {
             Described::Pair(callback, errback) => {
                 (half(callback, intern!(py, "passthru"))?, half(errback, intern!(py, "_failthru"))?)
             }
-            Described::Waiter(waiter) => {
-                let triple = (py.None(), (waiter,), PyDict::new(py)).into_pyobject(py)?;
-                (triple.clone(), triple)
+            Described::Waiter(deferred, FIRE) => {
+                let half = |name| describe(&deferred.getattr(name)?, PyTuple::empty(py));
+                (half(intern!(py, "callback"))?, half(intern!(py, "errback"))?)
             }
-        };
-        described.append(pair)?;
+            Described::Waiter(waiter, place) if waiter.is_instance_of::<DeferredList>() => {
+                let collect = waiter.getattr(intern!(py, "_cbDeferred"))?;
+                let half = |success| describe(&collect, (place, success).into_pyobject(py)?);
+                (half(true)?, half(false)?)
+            }
+            Described::Waiter(waiter, _) => {
+                let half = describe(names::WAITING.get(py)?, (waiter,).into_pyobject(py)?)?;
+                (half.clone(), half)
+            }
+        })?;
     }
     Ok(described)
+}
+
+fn describe<'py>(
+    callable: &Bound<'py, PyAny>,
+    args: Bound<'py, PyTuple>,
+) -> PyResult<Bound<'py, PyTuple>> {
+    let py = args.py();
+    (callable, args, PyDict::new(py)).into_pyobject(py)
+}
+
+/// Make a link of what [`describe_links`] says of one.
+///
+/// # Errors
+///
+/// `TypeError` if it is something else, or what waits is no Deferred: no second link can stand for
+/// that.
+pub(super) fn link_described(pair: &Bound<'_, PyAny>) -> PyResult<Link> {
+    type Half<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>, Bound<'py, PyAny>);
+    let py = pair.py();
+    let (on_value, on_failure): (Half<'_>, Half<'_>) = pair.extract()?;
+    if on_value.0.is(names::WAITING.get(py)?) {
+        let (waiter,): (Bound<'_, PyAny>,) = on_value.1.extract()?;
+        if let Some(other) = outcome::as_deferred(&waiter) {
+            return Ok(Link::Continue(other.clone().hold()));
+        }
+        let class = waiter.get_type().name()?;
+        return Err(PyTypeError::new_err(format!(
+            "cannot copy a Deferred that a {class} waits for"
+        )));
+    }
+    let [on_value, on_failure] = [on_value, on_failure].map(|(callable, args, kwargs)| {
+        Callback::with_spread_arguments(callable, args, Some(kwargs))
+    });
+    Ok(Link::Both(Box::new((on_value?, on_failure?))))
 }

@@ -12,6 +12,7 @@ use super::ffi::{self, Held, Hold};
 use super::fifo::Fifo;
 use super::functions::{fired, made, maybe_deferred, succeed};
 use super::gc::Traverse;
+use super::names;
 use super::outcome::{Chain, Link, Outcome, as_deferred, classify};
 use super::overrides::overrides;
 use super::run::{self, Later, Next, Stack, Waiter, Work};
@@ -257,6 +258,19 @@ impl Primitive {
         let py = slf.py();
         slf.call_method0(intern!(py, "release"))?;
         succeed(pyo3::types::PyBool::new(py, false).to_owned().into_any())
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        names::REDUCE.get(slf.py())?.call1((slf,))
+    }
+
+    /// Return all of the state, for `copy` and `pickle`.
+    fn __getstate__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        names::GET_STATE.get(slf.py())?.call1((slf,))
+    }
+
+    fn __setstate__(slf: &Bound<'_, Self>, state: &Bound<'_, PyAny>) -> PyResult<()> {
+        names::SET_STATE.get(slf.py())?.call1((slf, state)).map(drop)
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -687,6 +701,19 @@ impl DeferredQueue {
         let before =
             slf.get().with(slf.py(), |state| std::mem::replace(&mut state.backlog, backlog));
         drop(before);
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        names::REDUCE.get(slf.py())?.call1((slf,))
+    }
+
+    /// Return all of the state, for `copy` and `pickle`.
+    fn __getstate__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        names::GET_STATE.get(slf.py())?.call1((slf,))
+    }
+
+    fn __setstate__(slf: &Bound<'_, Self>, state: &Bound<'_, PyAny>) -> PyResult<()> {
+        names::SET_STATE.get(slf.py())?.call1((slf, state)).map(drop)
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {

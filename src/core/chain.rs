@@ -323,6 +323,16 @@ impl<K: Kinds + ?Sized> Chain<K> {
         self.swallow = true;
     }
 
+    /// Whether the next outcome is discarded.
+    pub fn swallows_next_fire(&self) -> bool {
+        self.swallow
+    }
+
+    /// Set by hand whether the next outcome is discarded.
+    pub fn set_swallows_next_fire(&mut self, swallow: bool) {
+        self.swallow = swallow;
+    }
+
     /// The failure at the end was taken care of outside the chain.
     pub fn mark_handled(&mut self) {
         if self.watch == Watch::On {

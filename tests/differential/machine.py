@@ -1330,6 +1330,13 @@ class Machine:
                 break
         self.step = len(program)
         self.ended = True
+        # What dies in a collection may run scripts, which make new objects.
+        for _ in range(10):
+            self.forget()
+            if not gc.collect():
+                break
+
+    def forget(self) -> None:
         self.states.clear()
         self.ds.clear()
         self.futures.clear()
@@ -1337,8 +1344,6 @@ class Machine:
         self.clock.calls.clear()
         for things in self.sync.values():
             things.clear()
-        gc.collect()
-        gc.collect()
 
     step_began = 0
 

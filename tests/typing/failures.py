@@ -16,7 +16,7 @@ def made(error: BaseException, tb: TracebackType) -> None:
 
 
 def attributes(failure: Failure) -> None:
-    assert_type(failure.value, BaseException)
+    assert_type(failure.value, Any)
     assert_type(failure.type, type[BaseException])
     assert_type(failure.tb, TracebackType | None)
     assert_type(failure.captureVars, bool)

@@ -89,6 +89,8 @@ def raced(ds: list[Deferred[int]]) -> None:
     assert_type(defer.race(ds), Deferred[tuple[int, int]])
     assert_type(defer.race(tuple(d.addCallback(str) for d in ds)), Deferred[tuple[int, str]])
     assert_type(defer.race(ds).addCallback(lambda x: x[1]), Deferred[int])
+    assert_type(defer.race(d for d in ds), Deferred[tuple[int, int]])
+    assert_type(defer.race(dict(enumerate(ds)).values()), Deferred[tuple[int, int]])
 
 
 def mixed(number: Deferred[int], text: Deferred[str]) -> Deferred[list[int | str]]:

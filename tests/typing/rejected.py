@@ -75,7 +75,7 @@ def calls() -> Deferred[int]:
 def gathering(ds: list[Deferred[int]]) -> None:
     DeferredList([1, 2])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     defer.gatherResults([1, 2])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    defer.race(d for d in ds)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    defer.race([1, 2])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     wrong: Deferred[list[str]] = defer.gatherResults(ds)  # type: ignore[arg-type]  # pyright: ignore[reportAssignmentType]
     first: Deferred[list[tuple[bool, int]]] = DeferredList(ds, True)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
     assert wrong or first
