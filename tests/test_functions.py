@@ -1,9 +1,11 @@
 """The functions beside Deferred, and the exceptions."""
 
 import collections.abc
+import gc
 import inspect
 import typing
 import warnings
+import weakref
 
 import pytest
 from helpers import Recorder, outcome, qual, raiser, user_frames
@@ -248,3 +250,48 @@ def test_exceptions(defer, name, base):
 def test_same_failure_class_everywhere(defer, failure):
     [f] = outcome(defer.fail(ValueError()))
     assert type(f) is failure.Failure
+
+
+class Held(Exception):
+    """An exception that can be watched."""
+
+
+def lost(defer, kind):
+    """Lose a Deferred with an error in a cycle. Returns a reference to the error."""
+    error = Held()
+
+    def raises():
+        raise error
+
+    @defer.inlineCallbacks
+    def generator():
+        yield defer.succeed(None)
+        raise error
+
+    async def coroutine():
+        await defer.fail(error)
+
+    make = {
+        "fail": lambda: defer.fail(error),
+        "maybeDeferred": lambda: defer.maybeDeferred(raises),
+        "callback": lambda: defer.succeed(None).addCallback(lambda _: raises()),
+        "generator": generator,
+        "coroutine": lambda: defer.ensureDeferred(coroutine()),
+    }
+    d = make[kind]()
+    d.itself = d
+    return weakref.ref(error)
+
+
+@pytest.mark.parametrize("kind", ["fail", "maybeDeferred", "callback", "generator", "coroutine"])
+def test_errors_in_cycles_are_collected_at_once(defer, reports, kind):
+    gc.disable()
+    try:
+        error = lost(defer, kind)
+        gc.collect()
+        assert len(reports.events) == 2
+        reports.events.clear()
+        gc.collect()
+        assert error() is None
+    finally:
+        gc.enable()

@@ -188,8 +188,9 @@ fn no_result(py: Python<'_>, error: PyErr) -> PyErr {
         return error;
     }
     let instead = PyRuntimeError::new_err("generator raised StopIteration");
-    instead.set_context(py, Some(error.clone_ref(py)));
-    instead.set_cause(py, Some(error));
+    let error = ffi::into_raised(py)(error);
+    ffi::set_context(&instead, error.clone());
+    ffi::set_cause(&instead, error);
     instead
 }
 

@@ -372,7 +372,7 @@ impl FailureBase {
                     Ok(raised) if ffi::has_plain_traceback(raised) => ffi::traceback_of(raised),
                     _ => value
                         .getattr_opt(intern!(py, "__traceback__"))?
-                        .filter(|traceback| traceback.is_truthy().unwrap_or(false)),
+                        .filter(|traceback| ffi::ok(py, traceback.is_truthy()) == Some(true)),
                 },
             };
         }

@@ -6,6 +6,7 @@ use pyo3::types::PyType;
 use pyo3::{PyTypeCheck, intern};
 
 use super::deferred::Deferred;
+use super::failure::FailureBase;
 use super::ffi;
 use super::names;
 
@@ -30,15 +31,14 @@ impl Foreign {
         let py = object.py();
         let kind = object.get_type();
         if let Some(class) = self.class.get(py) {
-            return kind.is_subclass(class.bind(py)).unwrap_or(false);
+            return ffi::is_subtype(&kind, class.bind(py));
         }
         let Some(class) = ffi::base_named(&kind, self.name) else { return false };
-        let is_it = class
-            .getattr(intern!(py, "__module__"))
-            .is_ok_and(|module| module.eq(self.module).unwrap_or(false));
+        let is_it = ffi::ok(py, class.getattr(intern!(py, "__module__")))
+            .is_some_and(|module| ffi::ok(py, module.eq(self.module)) == Some(true));
         // Where Twisted runs on ours, the class of that name is ours.
-        let ours = class.is_subclass_of::<Deferred>().unwrap_or(false)
-            || class.is_subclass_of::<super::failure::FailureBase>().unwrap_or(false);
+        let ours = ffi::is_subtype(&class, &py.get_type::<Deferred>())
+            || ffi::is_subtype(&class, &py.get_type::<FailureBase>());
         if !is_it || ours {
             return false;
         }

@@ -193,7 +193,7 @@ pub(super) fn start_called<'py>(
         Err(error) if error.get_type(py).is(names::DEF_GEN_RETURN.get(py)?) => {
             // With that as its context, as Twisted's.
             let instead = no_generator("caught returnValue being used in a non-generator")?;
-            instead.set_context(py, Some(error));
+            ffi::set_context(&instead, ffi::into_raised(py)(error));
             return Err(instead);
         }
         Err(error) => return Err(error),
@@ -267,7 +267,7 @@ pub(super) fn ensure_deferred<'py>(coro: Bound<'py, PyAny>) -> PyResult<Bound<'p
         Err(before) if before.is_instance_of::<NotACoroutineError>(py) => {
             let text = format!("{} is not a coroutine or a Deferred", coro.repr()?);
             let error = NotACoroutineError::new_err(text);
-            error.set_context(py, Some(before));
+            ffi::set_context(&error, ffi::into_raised(py)(before));
             Err(error)
         }
         started => Ok(started?.into_any()),

@@ -5,6 +5,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyType};
 
 use super::cell::Shared;
+use super::ffi;
 
 /// An object that is imported when it is first needed, and kept.
 pub(super) struct Imported {
@@ -32,7 +33,7 @@ impl Imported {
         }
         let module = self.interned.get_or_init(py, || PyString::intern(py, self.module).unbind());
         let imported = MODULES.get(py).and_then(|modules| modules.contains(module.bind(py)));
-        if imported.unwrap_or(false) { self.get(py).ok() } else { None }
+        if ffi::ok(py, imported)? { ffi::ok(py, self.get(py)) } else { None }
     }
 }
 

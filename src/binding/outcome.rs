@@ -87,9 +87,10 @@ pub(super) fn as_deferred<'a, 'py>(
     match object.cast_exact::<Deferred>() {
         Ok(deferred) => Some(deferred),
         Err(_) => object.cast::<Deferred>().ok().filter(|deferred| {
-            deferred::subclasses(deferred.py())
-                .and_then(|list| list.contains(deferred.get_type()))
-                .unwrap_or(false)
+            let py = deferred.py();
+            let listed =
+                deferred::subclasses(py).and_then(|list| list.contains(deferred.get_type()));
+            ffi::ok(py, listed) == Some(true)
         }),
     }
 }

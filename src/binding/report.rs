@@ -189,7 +189,7 @@ fn mend(failure: Bound<'_, PyAny>) -> PyResult<()> {
             args.call_method1(intern!(py, "__set__"), (&object, PyTuple::empty(py)))?;
         }
         for link in ["value", "subFailure", "__cause__", "__context__"] {
-            rest.extend(object.getattr(link).ok());
+            rest.extend(ffi::ok(py, object.getattr(link)));
         }
     }
     Ok(())

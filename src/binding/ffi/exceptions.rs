@@ -47,7 +47,28 @@ pub(in crate::binding) fn take_raised(py: Python<'_>) -> Raised<'_> {
 
 /// For `map_err`: a PyO3 error as the exception that it holds.
 pub(in crate::binding) fn into_raised<'py>(py: Python<'py>) -> impl FnOnce(PyErr) -> Raised<'py> {
-    move |error| error.into_value(py).into_bound(py)
+    // `PyErr::into_value` lets go of a reference in PyO3's way; see `Held`.
+    move |error| {
+        error.restore(py);
+        take_raised(py)
+    }
+}
+
+/// What is there, or None where an error was raised, which is of no interest.
+pub(in crate::binding) fn ok<T>(py: Python<'_>, result: PyResult<T>) -> Option<T> {
+    result.map_err(into_raised(py)).ok()
+}
+
+/// As `raise ... from ...`: what an exception came of.
+pub(in crate::binding) fn set_cause(error: &PyErr, cause: Raised<'_>) {
+    // SAFETY: attached, as the reference says; two exceptions. The function takes one over.
+    unsafe { ffi::PyException_SetCause(error.value(cause.py()).as_ptr(), cause.into_ptr()) }
+}
+
+/// What was being handled when an exception was raised.
+pub(in crate::binding) fn set_context(error: &PyErr, context: Raised<'_>) {
+    // SAFETY: as for `set_cause`.
+    unsafe { ffi::PyException_SetContext(error.value(context.py()).as_ptr(), context.into_ptr()) }
 }
 
 /// The exception that is being handled, as `sys.exc_info()` has it.
@@ -119,7 +140,7 @@ fn set_handled(py: Python<'_>, exception: Option<&Bound<'_, PyAny>>) {
     }
     #[cfg(not(Py_3_11))]
     {
-        let traceback = exception.and_then(|it| it.getattr(intern!(py, "__traceback__")).ok());
+        let traceback = exception.and_then(|it| ok(py, it.getattr(intern!(py, "__traceback__"))));
         let kind = exception.map(|it| it.get_type().into_any());
         let pointer = |object: Option<Bound<'_, PyAny>>| {
             object.map_or(ptr::null_mut(), |object| object.into_ptr())

@@ -17,8 +17,8 @@ pub(super) use calls::{
 };
 pub(super) use exceptions::{
     begin_handling, end_handling, exception_dict, handled, has_no_exception_dict,
-    has_plain_traceback, into_raised, raise, set_exception_dict, set_traceback, traceback_of,
-    while_handling, with_error_saved,
+    has_plain_traceback, into_raised, ok, raise, set_cause, set_context, set_exception_dict,
+    set_traceback, traceback_of, while_handling, with_error_saved,
 };
 pub(super) use held::{Held, Hold};
 pub(super) use inspect::{
