@@ -133,14 +133,18 @@ impl Recycled for Awaiting {
     fn dies_quietly(&self, py: Python<'_>) -> bool {
         self.state.with(py, |state| matches!(state, State::For(_) | State::Done))
     }
+
+    #[inline]
+    fn dispose(&self, py: Python<'_>) {
+        self.replace(py, State::Done).give_up(py);
+    }
 }
 
 impl Drop for Awaiting {
     fn drop(&mut self) {
-        let state = std::mem::replace(&mut self.state, Shared::new(State::Done)).into_inner();
         // SAFETY: this is only ever part of a Python object, which the interpreter frees on an
         // attached thread.
-        state.give_up(unsafe { Python::assume_attached() });
+        self.dispose(unsafe { Python::assume_attached() });
     }
 }
 

@@ -51,9 +51,4 @@ impl<T> Shared<T> {
         // between two pieces of Python code, and no transition is ever under way there.
         unsafe { &*self.value.get() }
     }
-
-    /// Take the value out.
-    pub(super) fn into_inner(self) -> T {
-        self.value.into_inner()
-    }
 }

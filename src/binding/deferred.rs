@@ -88,14 +88,9 @@ impl Recycled for Deferred {
     fn dies_quietly(&self, py: Python<'_>) -> bool {
         self.chain(py, |chain| !chain.unhandled())
     }
-}
 
-impl Drop for Deferred {
     #[inline]
-    fn drop(&mut self) {
-        // SAFETY: a Deferred is only ever part of a Python object, which the interpreter frees on
-        // an attached thread.
-        let py = unsafe { Python::assume_attached() };
+    fn dispose(&self, py: Python<'_>) {
         let bare = self.chain(py, |chain| {
             chain.is_bare()
                 && match chain.outcome() {
@@ -104,9 +99,19 @@ impl Drop for Deferred {
                     Outcome::Failure(_) | Outcome::Deferred(_) => false,
                 }
         });
-        if !bare {
+        if bare {
+            drop(self.chain(py, |chain| chain.replace_outcome(Outcome::Empty)));
+        } else {
             self.let_go(py);
         }
+    }
+}
+
+impl Drop for Deferred {
+    fn drop(&mut self) {
+        // SAFETY: a Deferred is only ever part of a Python object, which the interpreter frees on
+        // an attached thread.
+        self.dispose(unsafe { Python::assume_attached() });
     }
 }
 
@@ -137,14 +142,14 @@ pub(super) fn add<'py>(deferred: &Bound<'py, Deferred>, link: Link) -> PyResult<
         chain.add(link);
         chain.is_runnable()
     });
-    if runnable { run::run(deferred.py(), Work::Run(deferred.clone())) } else { Ok(()) }
+    if runnable { run::run_deferred(deferred) } else { Ok(()) }
 }
 
 /// Fire a Deferred with what becomes of `outcome`, and run it.
 #[inline]
 pub(super) fn fire(deferred: &Bound<'_, Deferred>, outcome: Outcome) -> PyResult<()> {
     if begin_fire(deferred, outcome)? {
-        return run::run(deferred.py(), Work::Run(deferred.clone()));
+        return run::run_deferred(deferred);
     }
     Ok(())
 }
@@ -462,7 +467,7 @@ impl Deferred {
     /// Take back one `pause()`. The last one runs the callbacks that were held back.
     fn unpause(slf: &Bound<'_, Self>) -> PyResult<()> {
         if slf.get().chain(slf.py(), Chain::unpause) {
-            return run::run(slf.py(), Work::Run(slf.clone()));
+            return run::run_deferred(slf);
         }
         Ok(())
     }
@@ -471,7 +476,7 @@ impl Deferred {
     ///
     /// If it waits for another Deferred, that one is cancelled. If it has a result, nothing
     /// happens. What its canceller raises is raised here.
-    fn cancel(slf: &Bound<'_, Self>) -> PyResult<()> {
+    pub(super) fn cancel(slf: &Bound<'_, Self>) -> PyResult<()> {
         run::run(slf.py(), Work::CancelHere(slf.clone()))
     }
 

@@ -135,7 +135,7 @@ fn make<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = value.py();
     let class = names::failure_class(py)?;
-    if !ffi::makes_failures_plainly(class) || is_failure(&value)? {
+    if !ffi::makes_failures_plainly(class) || (!ffi::is_ordinary(&value) && is_failure(&value)?) {
         let named = PyDict::new(py);
         named.set_item(CAPTURE_VARS.name, capture_vars)?;
         return class.call((&value,), Some(&named));

@@ -90,12 +90,17 @@ impl Recycled for Task {
     fn dies_quietly(&self, _py: Python<'_>) -> bool {
         true
     }
+
+    fn dispose(&self, py: Python<'_>) {
+        gc::let_go(Remains::Task(TaskRemains(self.with(py, std::mem::take))));
+    }
 }
 
 impl Drop for Task {
     fn drop(&mut self) {
-        let state = std::mem::replace(&mut self.state, Shared::new(State::default()));
-        gc::let_go(Remains::Task(TaskRemains(state.into_inner())));
+        // SAFETY: a task is only ever part of a Python object, which the interpreter frees on an
+        // attached thread.
+        self.dispose(unsafe { Python::assume_attached() });
     }
 }
 

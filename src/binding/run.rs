@@ -147,6 +147,15 @@ pub(super) fn run<'py>(py: Python<'py>, work: Work<'py>) -> PyResult<()> {
     run_on(py, |stack| perform(work, stack))
 }
 
+/// Run the links of a Deferred, and do all that follows from it.
+///
+/// # Errors
+///
+/// As [`run`].
+pub(super) fn run_deferred(deferred: &Bound<'_, Deferred>) -> PyResult<()> {
+    run_on(deferred.py(), |stack| begin(deferred.clone(), stack))
+}
+
 /// As [`run`], where what is done first is told by a function.
 ///
 /// # Errors
@@ -198,12 +207,7 @@ pub(super) fn run_on<'py>(
 
 fn perform<'py>(work: Work<'py>, stack: &mut Stack<'py>) -> PyResult<Next<'py>> {
     match work {
-        Work::Run(deferred) => {
-            if deferred.get().chain(deferred.py(), |chain| chain.running()) {
-                return Ok(Next::Done);
-            }
-            enter(deferred, stack)
-        }
+        Work::Run(deferred) => begin(deferred, stack),
         Work::Cancel(deferred) => {
             let cancel = intern!(deferred.py(), "cancel");
             if !overrides::<Deferred>(&deferred, cancel) {
@@ -243,6 +247,15 @@ fn resume<'py>(py: Python<'py>, later: Later<'py>, stack: &mut Stack<'py>) -> Py
             fail_cancelled(deferred)
         }
     }
+}
+
+/// Begin a run, unless one is under way.
+#[inline]
+fn begin<'py>(deferred: Bound<'py, Deferred>, stack: &mut Stack<'py>) -> PyResult<Next<'py>> {
+    if deferred.get().chain(deferred.py(), |chain| chain.running()) {
+        return Ok(Next::Done);
+    }
+    enter(deferred, stack)
 }
 
 /// Begin a run, or come back to one.

@@ -308,7 +308,9 @@ fn acquire<'py>(primitive: &Bound<'py, Primitive>) -> PyResult<Bound<'py, Deferr
     if free {
         return fired(py, primitive.as_any().clone());
     }
-    let canceller = if overrides::<Primitive>(primitive, intern!(py, "_cancelAcquire")) {
+    let ours = primitive.is_exact_instance_of::<DeferredLock>()
+        || primitive.is_exact_instance_of::<DeferredSemaphore>();
+    let canceller = if !ours && overrides::<Primitive>(primitive, intern!(py, "_cancelAcquire")) {
         primitive.getattr(intern!(py, "_cancelAcquire"))?
     } else {
         primitive.as_any().clone()

@@ -64,8 +64,11 @@ pub(in crate::binding) trait Recycled: PyClass<Frozen = True> + Sync {
     /// Where the memory is kept.
     fn memory() -> &'static Memory;
 
-    /// Whether dropping this cannot do more than let references go.
+    /// Whether [`Recycled::dispose`] cannot do more than let references go.
     fn dies_quietly(&self, py: Python<'_>) -> bool;
+
+    /// Let go of all that this holds. What is left needs no drop.
+    fn dispose(&self, py: Python<'_>);
 }
 
 /// Make an object: one allocation at most, no instance dict.
@@ -146,10 +149,10 @@ unsafe extern "C" fn dealloc<T: Recycled>(object: *mut ffi::PyObject) {
             }
             return;
         }
-        // No collection may see the object from here on. Dropping the value may run any code, but
-        // nobody can reach the object.
+        // No collection may see the object from here on. Disposing of the value may run any code,
+        // but nobody can reach the object.
         ffi::PyObject_GC_UnTrack(object.cast());
-        ptr::drop_in_place(value);
+        (*value).dispose(py);
         // One that the collector has asked for its last words carries a mark that would keep the
         // next one from being asked.
         if ffi::PyObject_GC_IsFinalized(object) != 0 || !T::memory().keep(py, object) {

@@ -82,6 +82,7 @@ quick!(AddBoth = c"addBoth" of Deferred, |slf, [callback, args @ ..]| {
 quick!(Fire = c"callback" of Deferred, |slf, [result]| {
     deferred::fire_with(slf, (**result).clone()).map(|()| none(slf.py()))
 });
+quick!(Cancel = c"cancel" of Deferred, |slf, []| Deferred::cancel(slf).map(|()| none(slf.py())));
 quick!(Check = c"check" of FailureBase, |slf, types| {
     let found = FailureBase::find(slf, types);
     found.map(|found| found.unwrap_or_else(|| none(slf.py())))
@@ -244,6 +245,7 @@ pub(super) fn put_quick_forms(module: &Bound<'_, PyModule>) -> PyResult<()> {
     put::<AddErrback>(&class)?;
     put::<AddBoth>(&class)?;
     put::<Fire>(&class)?;
+    put::<Cancel>(&class)?;
     let class = py.get_type::<FailureBase>();
     put::<Check>(&class)?;
     put::<Trap>(&class)?;
