@@ -671,6 +671,14 @@ def test_startup_file():
     assert run(script, DEFERROUS_INSTALL="1") == "False True\nTrue\n"
 
 
+@pytest.mark.parametrize("how", [[], ["-p", "deferrous.twisted_plugin"]], ids=["run", "plugin"])
+def test_pytest_where_warnings_are_errors(how, tmp_path):
+    (tmp_path / "test_it.py").write_text("def test_it(): pass\n")
+    start = ["-m", "pytest"] if how else ["-m", "deferrous", "-m", "pytest"]
+    done = python(*start, *how, "-W", "error", "test_it.py", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def heeds_the_variable():
     script = "import sys; print('deferrous' in sys.modules)"
     return python("-c", script, DEFERROUS_INSTALL="1").stdout == "True\n"

@@ -55,7 +55,7 @@ def suites():
         yield from here(PROGRAMS["twisted"], patterns=[pattern]) or [pattern]
 
 
-@pytest.mark.parametrize("suite", suites(), ids=lambda suite: getattr(suite, "name", suite))
+@pytest.mark.parametrize("suite", [*suites()], ids=lambda suite: getattr(suite, "name", suite))
 def test_twisted(suite, record_property):
     verdict = judge(suite, read_exceptions().get("twisted", {}))
     record_property("twisted_suite", str(verdict))
