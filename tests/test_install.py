@@ -294,6 +294,20 @@ def test_what_programs_patch():
             defer.fail(ValueError(1))
         assert [type(each) for each in reports] == [ValueError]
 
+        logged = []
+        class Log:
+            def critical(self, *args, **kwargs):
+                logged.append("critical")
+            def failure(self, *args, **kwargs):
+                logged.append("failure")
+        with mock.patch.object(defer, "log", Log()):
+            defer.fail(ValueError(2))
+            defer.logError(failure.Failure(ValueError(3)))
+            def broken(d):
+                raise ValueError(4)
+            defer.DeferredList([defer.Deferred(broken)]).cancel()
+        assert logged == ["critical", "failure", "failure", "failure"], logged
+
         wrapped = []
         original = defer.inlineCallbacks
         def wrapper(f):
