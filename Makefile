@@ -7,6 +7,7 @@
 #   make compare PROGRAMS="buildbot foolscap"    and of others: python -m tests.compare --list
 #   make lint                    rustfmt, clippy, ruff
 #   make bench                   measure every row of docs/performance.md (BENCH_ARGS=--quick)
+#   make bench-programs          measure whole programs, for docs/twisted.md
 #   make instructions            compare instructions per operation with what is recorded
 #   make instructions RECORD=1   record them
 #   make publish                 put what was measured last into the pages
@@ -43,7 +44,7 @@ SOURCES := Cargo.toml pyproject.toml README.md LICENSE \
     ! -name '*.so' ! -name '*.pyd' -print)
 
 .PHONY: help demo test test-core test-python compare compare-twisted build install lint bench \
-  test-bench instructions publish docs clean
+  bench-programs test-bench instructions publish docs clean
 .DELETE_ON_ERROR:
 
 help:
@@ -124,6 +125,9 @@ lint: $(LINTABLE)
 # `make bench BENCH_ARGS=growth` and `... allocations` measure those; all write to target/bench.
 bench: $(BENCHABLE)
 	$(PY) -m benchmarks $(BENCH_ARGS)
+
+bench-programs: $(BENCHABLE)
+	$(PY) -m benchmarks.programs --wheel $(VENV)/wheel/*.whl $(BENCH_ARGS)
 
 test-bench: $(BENCHABLE)
 	$(PY) -m pytest benchmarks --benchmark-disable

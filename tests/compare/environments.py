@@ -53,14 +53,15 @@ class Environment:
             *self.program.requirements,
         ]
         stamp = self.folder / "requirements"
-        if not (stamp.exists() and stamp.read_text() == "\n".join(wanted)):
+        described = "\n".join([*wanted, *self.program.files])
+        if not (stamp.exists() and stamp.read_text() == described):
             print(f"{self.folder}: installing", *wanted, flush=True)
             self._call(sys.executable, "-m", "venv", "--clear", str(self.folder))
             # Some need pkg_resources, which setuptools has lost.
             self._pip("install", "setuptools<81", *wanted)
             if self.program.files:
                 self._fetch_source()
-            stamp.write_text("\n".join(wanted))
+            stamp.write_text(described)
         digest = hashlib.sha256(self._wheel.read_bytes()).hexdigest()
         stamp = self.folder / "wheel"
         if not (stamp.exists() and stamp.read_text() == digest):
@@ -121,35 +122,26 @@ def find_suites(
     quick: bool = False,
 ) -> list[Suite]:
     """List a program's modules of tests beneath a folder."""
-    found: dict[str, Path] = {}
-    for tests in program.tests:
-        for path in sorted(root.glob(tests)):
-            relative = path.relative_to(root)
-            if program.runner == "trial":
-                name = ".".join(relative.with_suffix("").parts)
-            elif program.files:
-                name = str(relative)
-            else:
-                name = str(path)
-            found[name] = path
-    short = {name: str(path.relative_to(root)) for name, path in found.items()}
+    arguments = list(program.arguments)
+    by_path = program.runner == "pytest" and bool(program.files)
+    if program.runner == "pytest" and not by_path:
+        arguments += [f"--rootdir={root}", "--pyargs"]
+    paths = (path.relative_to(root) for tests in program.tests for path in sorted(root.glob(tests)))
+    names = [str(path) if by_path else ".".join(path.with_suffix("").parts) for path in paths]
     return [
         Suite(
             name,
             program.runner,
             python,
-            program.arguments,
+            arguments,
             program.environment,
             files,
             seconds=program.seconds,
         )
-        for name in found
+        for name in names
         if name not in program.broken
         and not (quick and name in program.slow)
-        and (
-            not patterns
-            or any(fnmatchcase(each, p) for p in patterns for each in (name, short[name]))
-        )
+        and (not patterns or any(fnmatchcase(name, pattern) for pattern in patterns))
     ]
 
 
