@@ -9,7 +9,7 @@ import deferrous as defer
 `deferrous.failure` is to `twisted.python.failure` what this is to `twisted.internet.defer`, and
 `deferrous.install()` puts both in the place of Twisted's.
 
-To pytest: PYTEST_DONT_REWRITE. (It may find this imported, by `python -m deferrous`.)
+PYTEST_DONT_REWRITE is for pytest, which may find this imported by `python -m deferrous`.
 """
 
 import typing as _typing

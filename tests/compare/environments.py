@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from .programs import TWISTED, Program
+from .programs import Program
 from .suites import Suite
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,7 +48,7 @@ class Environment:
         """Install what is not installed yet."""
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         wanted = [
-            f"twisted=={TWISTED}",
+            f"twisted=={self.program.twisted}",
             self.program.requirement,
             *self.program.requirements,
         ]
@@ -140,9 +140,13 @@ def find_suites(
         )
         for name in names
         if name not in program.broken
-        and not (quick and name in program.slow)
-        and (not patterns or any(fnmatchcase(name, pattern) for pattern in patterns))
+        and not (quick and _is_of(name, program.slow))
+        and (not patterns or _is_of(name, patterns))
     ]
+
+
+def _is_of(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def here(program: Program, *, patterns: Sequence[str] = ()) -> list[Suite]:

@@ -22,6 +22,7 @@ class Program:
     tests: Sequence[str]
     runner: str = "trial"
     extras: str = ""
+    twisted: str = TWISTED
     #: What is installed with it.
     requirements: Sequence[str] = ()
     files: Sequence[str] = ()
@@ -30,7 +31,7 @@ class Program:
     environment: Mapping[str, str] = field(default_factory=dict)
     #: Test modules that are no use: on Twisted itself they hang.
     broken: Sequence[str] = ()
-    #: Test modules that `--quick` leaves out, for the time they take.
+    #: Patterns of the modules that `--quick` leaves out, for the time they take.
     slow: Sequence[str] = ()
     #: How long a module of tests may take.
     seconds: float = 900.0
@@ -48,6 +49,12 @@ _ALL = (
         ("twisted/**/test_*.py",),
         extras="all-non-platform",
         requirements=("python-subunit==1.4.4",),
+        slow=(
+            "twisted.conch.test.test_[ckert]*",
+            "twisted.internet.test.test_process",
+            "twisted.test.test_process",
+            "twisted.test.test_stdio",
+        ),
     ),
     Program(
         "scrapy",
@@ -70,6 +77,8 @@ _ALL = (
         ),
         files=("tests", "conftest.py", "pyproject.toml", "docs"),
         arguments=("-m", "not requires_internet"),
+        # They start a Python for nearly each test.
+        slow=("tests/test_command_*.py", "tests/test_crawler_subprocess.py"),
     ),
     Program(
         "treq",
@@ -106,7 +115,10 @@ _ALL = (
         ("buildbot/test/**/test_*.py",),
         extras="tls",
         files=("buildbot",),
+        # Its tests take any warning of a deprecation for an error: these are of its time.
+        twisted="25.5.0",
         requirements=(
+            "alembic<1.16",
             "buildbot-worker==4.3.0",
             "treq==26.7.0",
             "txrequests",
@@ -148,7 +160,6 @@ _ALL = (
     ),
     Program("foolscap", "24.9.0", ("foolscap/test/test_*.py",), extras="dev"),
     Program("tubes", "0.2.1", ("tubes/test/test_*.py",)),
-    Program("tahoe-lafs", "1.20.0", ("allmydata/test/**/test_*.py",), extras="test"),
 )
 
 PROGRAMS = {program.name: program for program in _ALL}
