@@ -686,10 +686,11 @@ def test_startup_file():
 
 
 @pytest.mark.parametrize("how", [[], ["-p", "deferrous.twisted_plugin"]], ids=["run", "plugin"])
-def test_pytest_where_warnings_are_errors(how, tmp_path):
+def test_pytest_where_that_it_is_imported_already_is_an_error(how, tmp_path):
     (tmp_path / "test_it.py").write_text("def test_it(): pass\n")
+    strictly = ["-W", "error::pytest.PytestAssertRewriteWarning"]
     start = ["-m", "pytest"] if how else ["-m", "deferrous", "-m", "pytest"]
-    done = python(*start, *how, "-W", "error", "test_it.py", cwd=tmp_path)
+    done = python(*start, *how, *strictly, "test_it.py", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
