@@ -1,9 +1,13 @@
 # Everything happens in a virtual environment of this project's own.
 #
 #   make demo                    build, install, run examples/introduction.py
-#   make test                    every test: Rust's, ours in Python, Twisted's own
+#   make test                    every test: Rust's, ours in Python, Twisted's own of Deferreds
+#   make compare-twisted         Twisted's whole test suite, on Twisted and on deferrous
+#   make compare                 the suites of Scrapy, treq, Klein and Synapse, likewise
+#   make compare PROGRAMS="buildbot foolscap"    and of others: python -m tests.compare --list
 #   make lint                    rustfmt, clippy, ruff
 #   make bench                   measure every row of docs/performance.md (BENCH_ARGS=--quick)
+#   make bench-programs          measure whole programs, for docs/twisted.md
 #   make instructions            compare instructions per operation with what is recorded
 #   make instructions RECORD=1   record them
 #   make publish                 put what was measured last into the pages
@@ -17,6 +21,8 @@ CARGO ?= cargo
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 RECORD ?=
+PROGRAMS ?= scrapy treq klein synapse
+COMPARE_ARGS ?=
 
 # What keeps a step from being done twice: a file for each, in the environment that it
 # was done in, and gone with it. The first has the Python in its name.
@@ -37,8 +43,8 @@ SOURCES := Cargo.toml pyproject.toml README.md LICENSE \
   $(shell find src python -type d -name __pycache__ -prune -o \( -type d -o -type f \) \
     ! -name '*.so' ! -name '*.pyd' -print)
 
-.PHONY: help demo test test-core test-python build install lint bench test-bench instructions publish \
-  docs clean
+.PHONY: help demo test test-core test-python compare compare-twisted build install lint bench \
+  bench-programs test-bench instructions publish docs clean
 .DELETE_ON_ERROR:
 
 help:
@@ -54,6 +60,13 @@ test-core:
 
 test-python: $(TESTABLE)
 	$(PY) -m pytest $(PYTEST_ARGS)
+
+# Each program is in an environment of its own in target/compare, with the wheel made here.
+compare: $(WHEEL)
+	$(PY) -m tests.compare --wheel $(VENV)/wheel/*.whl $(COMPARE_ARGS) $(PROGRAMS)
+
+compare-twisted: $(WHEEL)
+	$(PY) -m tests.compare --wheel $(VENV)/wheel/*.whl $(COMPARE_ARGS) twisted
 
 build: $(WHEEL)
 
@@ -112,6 +125,9 @@ lint: $(LINTABLE)
 # `make bench BENCH_ARGS=growth` and `... allocations` measure those; all write to target/bench.
 bench: $(BENCHABLE)
 	$(PY) -m benchmarks $(BENCH_ARGS)
+
+bench-programs: $(BENCHABLE)
+	$(PY) -m benchmarks.programs --wheel $(VENV)/wheel/*.whl $(BENCH_ARGS)
 
 test-bench: $(BENCHABLE)
 	$(PY) -m pytest benchmarks --benchmark-disable

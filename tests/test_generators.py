@@ -176,6 +176,31 @@ def test_yielding_anything_else_gives_it_back(defer, value):
     assert function().result is value
 
 
+def test_objects_with_odd_answers_to_any_name_are_values(defer):
+    asked = []
+
+    class Odd:
+        def __getattr__(self, name):
+            asked.append(name)
+            raise KeyError(name)
+
+    odd = Odd()
+
+    @defer.inlineCallbacks
+    def generator():
+        assert (yield odd) is odd
+        assert (yield defer.succeed(odd)) is odd
+        assert (yield defer.maybeDeferred(lambda: odd)) is odd
+        assert (yield defer.gatherResults([defer.succeed(odd)])) == [odd]
+        return odd
+
+    d = generator().addCallback(lambda each: each)
+    assert outcome(d) == [odd]
+    d = defer.fail(ValueError()).addErrback(lambda _: odd)
+    assert outcome(d) == [odd]
+    assert asked == []
+
+
 def test_yielding_a_failure_raises_it(defer, failure):
     @defer.inlineCallbacks
     def function():

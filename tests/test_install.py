@@ -294,6 +294,20 @@ def test_what_programs_patch():
             defer.fail(ValueError(1))
         assert [type(each) for each in reports] == [ValueError]
 
+        logged = []
+        class Log:
+            def critical(self, *args, **kwargs):
+                logged.append("critical")
+            def failure(self, *args, **kwargs):
+                logged.append("failure")
+        with mock.patch.object(defer, "log", Log()):
+            defer.fail(ValueError(2))
+            defer.logError(failure.Failure(ValueError(3)))
+            def broken(d):
+                raise ValueError(4)
+            defer.DeferredList([defer.Deferred(broken)]).cancel()
+        assert logged == ["critical", "failure", "failure", "failure"], logged
+
         wrapped = []
         original = defer.inlineCallbacks
         def wrapper(f):
@@ -669,6 +683,15 @@ def test_startup_file():
         "print(defer.Deferred is deferrous.Deferred)\n"
     )
     assert run(script, DEFERROUS_INSTALL="1") == "False True\nTrue\n"
+
+
+@pytest.mark.parametrize("how", [[], ["-p", "deferrous.twisted_plugin"]], ids=["run", "plugin"])
+def test_pytest_where_that_it_is_imported_already_is_an_error(how, tmp_path):
+    (tmp_path / "test_it.py").write_text("def test_it(): pass\n")
+    strictly = ["-W", "error::pytest.PytestAssertRewriteWarning"]
+    start = ["-m", "pytest"] if how else ["-m", "deferrous", "-m", "pytest"]
+    done = python(*start, *how, *strictly, "test_it.py", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def heeds_the_variable():

@@ -25,7 +25,7 @@ CONTENTS = (
     "examples/*.py",
     "benchmarks/*.py",
     "benchmarks/native/*.c",
-    "tests/twisted/expected.txt",
+    "tests/compare/exceptions.txt",
 )
 
 

@@ -8,6 +8,8 @@ import deferrous as defer
 
 `deferrous.failure` is to `twisted.python.failure` what this is to `twisted.internet.defer`, and
 `deferrous.install()` puts both in the place of Twisted's.
+
+PYTEST_DONT_REWRITE is for pytest, which may find this imported by `python -m deferrous`.
 """
 
 import typing as _typing

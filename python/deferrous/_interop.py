@@ -43,8 +43,10 @@ def kind_of(yielded: object) -> int:
     """Tell what to do with what a generator or coroutine has yielded: one of the above."""
     if iscoroutine(yielded) or isgenerator(yielded):
         return COROUTINE
-    # A future that is awaited says so; one that is merely yielded is a value like any other.
-    if getattr(yielded, "_asyncio_future_blocking", None) is True:
+    # A future that is awaited says so; one that is merely yielded is a value like any other. Its
+    # class is asked first, as asyncio does: an object may have odd answers to any name.
+    blocking = "_asyncio_future_blocking"
+    if hasattr(type(yielded), blocking) and getattr(yielded, blocking) is True:
         return FUTURE
     twisted = _twisted_defer()
     if twisted is not None and isinstance(yielded, twisted.Deferred):

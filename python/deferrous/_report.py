@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .failure import Failure
 
-__all__ = ["DebugInfo", "logError", "log_failure"]
+__all__ = ["DebugInfo", "logError", "log_failure", "report_by"]
 
 _UNHANDLED = "Unhandled error in Deferred:"
 
@@ -63,6 +63,8 @@ class _Reporter:
         self.format_error = traceback.format_exception
         self.unhandled_text = _UNHANDLED
         self.last_log: Any = None
+        #: That of `twisted.internet.defer`, where that is ours: programs replace its `log`.
+        self.namespace: dict[str, Any] = {}
         atexit.register(self.twisted_log)
 
     def twisted_log(self) -> Any:
@@ -70,6 +72,10 @@ class _Reporter:
         if self.sys.is_finalizing():
             # By now `sys.modules` is being emptied.
             return self.last_log
+        log = self.namespace.get("log")
+        if log is not None:
+            self.last_log = log
+            return log
         module = self.sys.modules.get("twisted.logger")
         try:
             # The module may be half-way through its import.
@@ -129,6 +135,11 @@ class _Reporter:
 
 
 _reporter = _Reporter()
+
+
+def report_by(namespace: dict[str, Any]) -> None:
+    """Report by the `log` that is in a namespace at the time, if there is one."""
+    _reporter.namespace = namespace
 
 
 def log_failure(failure: Failure, message: str = "") -> None:

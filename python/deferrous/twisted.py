@@ -38,7 +38,7 @@ from importlib.machinery import ModuleSpec
 from types import FunctionType, ModuleType
 from typing import Any
 
-from . import __version__, _deferrous
+from . import __version__, _deferrous, _report
 
 __all__ = [
     "ENVIRONMENT_VARIABLE",
@@ -187,6 +187,7 @@ def _put_ours_over(module: ModuleType) -> None:
         namespace[each] = value
     if name == _DEFER:
         _deferrous.set_namespace(namespace)
+        _report.report_by(namespace)
     else:
         namespace.pop("count", None)
         module.__class__ = _FailureModule

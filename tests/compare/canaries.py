@@ -1,7 +1,7 @@
-"""Tests of which the runner knows how they end: by the last word of their names.
+"""Tests of which it is known how they end: by the last word of their names.
 
 They show that a failure comes through trial on whichever Deferreds it stands, and that
-a crash or a hang costs one test only. run.py runs them; pytest does not collect them.
+a crash or a hang costs one test only. test_compare.py runs them; pytest does not collect them.
 """
 
 import faulthandler
@@ -67,11 +67,11 @@ class Canaries(unittest.TestCase):
 
     test_never_fired_fails.timeout = 0.1
 
-    def test_segmentation_fault_fails(self):
+    def test_segmentation_fault_dies(self):
         faulthandler.disable()
         signal.raise_signal(signal.SIGSEGV)
 
-    def test_hang_fails(self):
+    def test_hang_dies(self):
         while True:
             time.sleep(1)
 

@@ -1,0 +1,1 @@
+"""What deferrous does for whole programs: `python -m benchmarks.programs`."""
