@@ -7,9 +7,12 @@ use std::rc::Rc;
 use deferrous::core::{AlreadyCalled, Cancelled};
 
 mod chain {
+    use std::collections::VecDeque;
+
     use deferrous::core::{
         AlreadyCalled, Cancel, Chain, Fired, Kinds, Link, Links, Paused, Slot, Turn,
     };
+    use proptest::prelude::*;
 
     /// All by name or number, so that what comes back can be compared.
     struct Names;
@@ -358,6 +361,50 @@ mod chain {
         links.push_front(Link::OnValue("f"));
         assert_eq!(links.iter().count(), 1);
         assert!(matches!(links.pop_front(), Some(Link::OnValue("f"))));
+    }
+
+    proptest! {
+        /// Whatever is pushed and popped, in whatever order: at each moment what a `VecDeque` has.
+        #[test]
+        fn links_are_a_queue(ops in proptest::collection::vec(0u8..5, 0..60)) {
+            const NAMES: [&str; 60] = {
+                let all = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWX";
+                let mut names = [""; 60];
+                let mut i = 0;
+                while i < names.len() {
+                    names[i] = all.split_at(i).1.split_at(1).0;
+                    i += 1;
+                }
+                names
+            };
+            let mut links = Links::<Names>::default();
+            let mut model = VecDeque::new();
+            for (op, name) in ops.into_iter().zip(NAMES) {
+                match op {
+                    0 | 1 => {
+                        links.push_back(Link::OnValue(name));
+                        model.push_back(name);
+                    }
+                    2 => {
+                        links.push_front(Link::OnValue(name));
+                        model.push_front(name);
+                    }
+                    _ => {
+                        let popped = match links.pop_front() {
+                            Some(Link::OnValue(name)) => Some(name),
+                            _ => None,
+                        };
+                        prop_assert_eq!(popped, model.pop_front());
+                    }
+                }
+                let names = links.iter().map(|link| match link {
+                    Link::OnValue(name) => *name,
+                    _ => "",
+                });
+                prop_assert!(names.eq(model.iter().copied()));
+                prop_assert_eq!((links.len(), links.is_empty()), (model.len(), model.is_empty()));
+            }
+        }
     }
 }
 

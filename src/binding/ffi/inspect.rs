@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyString, PyType};
 use pyo3::{PyTypeInfo, intern};
 
+use super::super::cell::Shared;
 use super::super::deferred::Deferred;
 use super::super::failure::FailureBase;
 
@@ -27,11 +28,11 @@ pub(in crate::binding) fn is_plain(object: &Bound<'_, PyAny>) -> bool {
         || ptr::eq(kind, &raw const ffi::PyFloat_Type)
 }
 
-/// Versions of types whose objects are neither Deferreds nor Failures, each in the place that its
-/// lowest bits say.
+/// Types whose objects are neither Deferreds nor Failures: where each is, and the version of it that
+/// was looked at, in the place that the version's lowest bits say.
 ///
-/// A version belongs to one type as long as neither the type nor any of its bases is changed.
-static ORDINARY: [AtomicU32; 1024] = [const { AtomicU32::new(0) }; 1024];
+/// A type has another version when it or any of its bases has been changed.
+static ORDINARY: Shared<[(usize, u32); 1024]> = Shared::new([(0, 0); 1024]);
 
 /// Whether an object is no Deferred and no Failure, ours or Twisted's, nor can pass for one by
 /// having a `__class__` of its own. False means that a closer look is needed.
@@ -39,8 +40,10 @@ static ORDINARY: [AtomicU32; 1024] = [const { AtomicU32::new(0) }; 1024];
 pub(in crate::binding) fn is_ordinary(object: &Bound<'_, PyAny>) -> bool {
     // SAFETY: an object's type is alive as long as the object.
     let version = unsafe { (*object.get_type_ptr()).tp_version_tag };
-    let place = &ORDINARY[version as usize % ORDINARY.len()];
-    (version != 0 && place.load(Ordering::Relaxed) == version) || is_ordinary_anew(object)
+    let known = (object.get_type_ptr() as usize, version);
+    let is_known =
+        ORDINARY.with(object.py(), |known| known[version as usize % known.len()]) == known;
+    (version != 0 && is_known) || is_ordinary_anew(object)
 }
 
 #[cold]
@@ -61,7 +64,8 @@ fn is_ordinary_anew(object: &Bound<'_, PyAny>) -> bool {
     if ordinary {
         // SAFETY: a type, alive. The lookups have given it a version, if there are any left.
         let version = unsafe { (*kind.as_type_ptr()).tp_version_tag };
-        ORDINARY[version as usize % ORDINARY.len()].store(version, Ordering::Relaxed);
+        let known = (kind.as_type_ptr() as usize, version);
+        ORDINARY.with(py, |all| all[version as usize % all.len()] = known);
     }
     ordinary
 }
