@@ -330,7 +330,9 @@ thread_local! {
 
 /// Where a generator has stopped.
 enum Stopped<'py> {
-    /// It has yielded this, which has to be waited for, or looked at more closely.
+    /// It has yielded this Deferred, which has no outcome to be taken.
+    Before(Bound<'py, Deferred>),
+    /// It has yielded this, which has to be looked at more closely.
     At(Bound<'py, PyAny>),
     /// It returned this.
     Returned(Bound<'py, PyAny>),
@@ -358,13 +360,18 @@ fn advance<'py>(
                 Sent::Returned(object) => return Ok(Stopped::Returned(object)),
                 Sent::Raised(raised) => return Ok(Stopped::Raised(raised)),
             };
-            outcome = match object.cast_exact::<Deferred>() {
-                Ok(deferred) => match take_if_there(deferred)? {
+            outcome = match object.cast_into_exact::<Deferred>() {
+                Ok(deferred) => match take_if_there(&deferred)? {
                     Some(outcome) => outcome,
-                    None => return Ok(Stopped::At(object)),
+                    None => return Ok(Stopped::Before(deferred)),
                 },
-                Err(_) if ffi::is_plain(&object) => Outcome::Value(object.hold()),
-                Err(_) => return Ok(Stopped::At(object)),
+                Err(other) => {
+                    let object = other.into_inner();
+                    if !ffi::is_plain(&object) {
+                        return Ok(Stopped::At(object));
+                    }
+                    Outcome::Value(object.hold())
+                }
             };
         }
     });
@@ -423,6 +430,7 @@ fn stopped_at<'py>(
 ) -> PyResult<Next<'py>> {
     let py = task.py();
     let object = match stopped {
+        Stopped::Before(deferred) => return wait_for(task, deferred, stack),
         Stopped::At(object) => object,
         Stopped::Returned(object) => return finish(&task, classify(&object)),
         Stopped::Raised(raised) => return ended_by(&task, raised, stack),
@@ -508,10 +516,19 @@ pub(super) fn wait<'py>(
     deferred: Bound<'py, Deferred>,
     stack: &mut Stack<'py>,
 ) -> PyResult<Next<'py>> {
-    let py = task.py();
     if let Some(outcome) = take_if_there(&deferred)? {
         return Ok(Next::Do(Work::Resume(task, outcome)));
     }
+    wait_for(task, deferred, stack)
+}
+
+/// Have a task wait for a Deferred that has no outcome to be taken.
+fn wait_for<'py>(
+    task: Bound<'py, Task>,
+    deferred: Bound<'py, Deferred>,
+    stack: &mut Stack<'py>,
+) -> PyResult<Next<'py>> {
+    let py = task.py();
     let add_both = intern!(py, "addBoth");
     if overrides::<Deferred>(&deferred, add_both) {
         task.get().with(py, |state| state.looking = true);
@@ -585,7 +602,7 @@ pub(super) fn deliver<'py>(
     stack.push(Later::Settle(giver, Outcome::Taken));
     match see(&task, outcome) {
         None => Ok(Next::Done),
-        Some(outcome) => Ok(Next::Do(Work::Resume(task, outcome))),
+        Some(outcome) => resume(task, outcome, stack),
     }
 }
 
