@@ -19,7 +19,7 @@ pub(super) fn succeed<'py>(result: Bound<'py, PyAny>) -> PyResult<Bound<'py, Def
     let py = result.py();
     let outcome = classify(&result)?;
     if matches!(outcome, Outcome::Value(_)) {
-        return made(ffi::new_deferred(py, Chain::fired(outcome))?);
+        return of_value(result);
     }
     let deferred = made(ffi::new_deferred(py, Chain::new(None))?)?;
     // By hand, as in Twisted's: a Failure that is passed as a result is not watched over.
@@ -29,6 +29,13 @@ pub(super) fn succeed<'py>(result: Bound<'py, PyAny>) -> PyResult<Bound<'py, Def
     });
     drop(before);
     Ok(deferred)
+}
+
+/// `succeed`, of what is known to be a value and nothing else.
+#[inline]
+fn of_value(value: Bound<'_, PyAny>) -> PyResult<Bound<'_, Deferred>> {
+    let py = value.py();
+    made(ffi::new_deferred(py, Chain::fired(Outcome::Value(value.hold())))?)
 }
 
 /// Return a Deferred that has been fired with this failure: a Failure, an exception, or, if left
@@ -117,12 +124,12 @@ pub(super) fn called<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let deferred = match result {
         Err(error) => failed(error, py)?,
-        Ok(result) if ffi::is_plain(&result) => succeed(result)?,
+        Ok(result) if ffi::is_plain(&result) => of_value(result)?,
         Ok(result) if as_deferred(&result).is_some() => return Ok(result),
         Ok(result) if result.get_type().is(generator::coroutine_type(py)?) => {
             generator::start(result)?
         }
-        Ok(result) if ffi::is_ordinary(&result) => succeed(result)?,
+        Ok(result) if ffi::is_ordinary(&result) => of_value(result)?,
         Ok(result) if failure::is_failure(&result)? => fail(py, Some(result))?,
         Ok(result) => match foreign::adopt(&result)? {
             Some(deferred) => deferred,

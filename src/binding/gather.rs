@@ -433,15 +433,16 @@ pub(super) fn parse_results<'py>(
     let py = results.py();
     let pairs = || -> Option<Bound<'py, PyList>> {
         let pairs = results.cast_exact::<PyList>().ok()?;
-        let parsed = PyList::empty(py);
+        let mut parsed = Vec::with_capacity(pairs.len());
         for pair in pairs.iter() {
-            let pair = pair.cast_into_exact::<PyTuple>().ok()?;
-            if pair.len() != 2 || !pair.get_item(0).ok()?.is(&*PyBool::new(py, true)) {
-                return None;
+            match pair.cast_exact::<PyTuple>().ok()?.as_slice() {
+                [success, result] if success.is(&*PyBool::new(py, true)) => {
+                    parsed.push(result.clone());
+                }
+                _ => return None,
             }
-            parsed.append(pair.get_item(1).ok()?).ok()?;
         }
-        Some(parsed)
+        PyList::new(py, parsed).ok()
     };
     match pairs() {
         Some(parsed) => Ok(parsed.into_any()),
