@@ -250,6 +250,10 @@ BRIEF = re.compile(r"(<?[/\w][^: ]*):(\d+):(\w+)$")
 ESCAPED = re.compile(r"\\+n")
 ADDRESS = re.compile(r"0x([0-9a-fA-F]+)")
 VERSION = re.compile(r"deprecated in \w+ [\w.]+")
+# What resuming a script says that is being closed, or has been.
+CLOSED = re.compile(
+    r"(coroutine|generator) already executing|cannot reuse already awaited coroutine"
+)
 FUEL = 400
 
 
@@ -1296,8 +1300,15 @@ class Machine:
         failure = event.get("log_failure")
         if failure is not None:
             twice = type(failure.value).__name__ == "AlreadyCalledError"
-            if twice or "already executing" in str(failure.value):
-                # Which of several coroutines in a cycle the collector closes first is its affair.
+            # Only these two have a text that is asked for: another's may raise.
+            plain = type(failure.value) in (ValueError, RuntimeError)
+            if twice or (plain and CLOSED.fullmatch(str(failure.value))):
+                # Which of several coroutines in a cycle the collector closes first is its
+                # affair: it follows the order in which it found them when last it looked.  A
+                # lock that the first gives back resumes it ("already executing"), which resumes
+                # who waits for it: that one ends by this error, or was closed before ("cannot
+                # reuse").  Each implementation says the one or the other, by the program's turn.
+                # What a callback or a script sees of these errors is compared all the same.
                 if self.trace.deaths and "Unhandled error" in self.trace.deaths[-1][0]:
                     self.trace.deaths.pop()  # the line that announces it
                 return
@@ -1330,10 +1341,14 @@ class Machine:
                 break
         self.step = len(program)
         self.ended = True
-        # What dies in a collection may run scripts, which make new objects.
+        # What dies in a collection may run scripts, which make new objects.  And a script closed
+        # in it may bring all that was found back to life, for the next one: nothing was
+        # collected then, but only nothing twice in a row means that nothing is left.
+        idle = 0
         for _ in range(10):
             self.forget()
-            if not gc.collect():
+            idle = 0 if gc.collect() else idle + 1
+            if idle == 2:
                 break
 
     def forget(self) -> None:

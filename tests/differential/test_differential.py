@@ -17,7 +17,7 @@ from twisted.logger import globalLogPublisher
 
 from . import mutants
 from .machine import difference, load, run
-from .program import ALL_FEATURES, DEFAULT_FEATURES, RandomSource, generate
+from .program import ALL_FEATURES, DEFAULT_FEATURES, Node, Program, RandomSource, generate
 from .search import Different, Pair, explore, random_programs, soak
 
 ORACLE = "twisted.internet.defer"
@@ -48,6 +48,41 @@ def test_deferrous_shows_what_twisted_shows_at_random() -> None:
             program = pair.reduced(program)
             found = pair.difference(program) or "nothing any more"
             pytest.fail(pair.report(program, found), pytrace=False)
+
+
+def _held_twice(nest: int, drops: int) -> Program:
+    """A script awaits another, which awaits a lock that it holds itself; both are collected."""
+    held: Node = ("with", 0, (("with", 0, ()),))
+    outer = ("script", (("nest", nest, ("script", (held,))),))
+    return (("gen", 2, outer), *[("drop", 0)] * drops)
+
+
+@needs_deferrous
+@pytest.mark.parametrize("drops", [0, 1, 2])
+@pytest.mark.parametrize("nest", [0, 2, 3])
+def test_the_order_in_which_a_cycle_is_closed_is_not_compared(nest: int, drops: int) -> None:
+    pair = Pair(load(ORACLE), load("deferrous")).without_missing()
+    assert pair.difference(_held_twice(nest, drops)) is None
+
+
+@pytest.mark.parametrize("drops", [0, 1, 2])
+@pytest.mark.parametrize("nest", [0, 2, 3])
+@pytest.mark.parametrize("name", [ORACLE, pytest.param("deferrous", marks=needs_deferrous)])
+def test_what_a_collection_revives_ends_in_the_run(name: str, nest: int, drops: int) -> None:
+    late: list[object] = []
+    globalLogPublisher.addObserver(late.append)
+    try:
+        run(load(name), _held_twice(nest, drops))
+        gc.collect()
+        gc.collect()
+    finally:
+        globalLogPublisher.removeObserver(late.append)
+    assert not late
+
+
+def test_a_report_of_an_error_without_a_text_is_heard() -> None:
+    heard = run(load(ORACLE), (("fail", 0, "Unprintable"),)).deaths
+    assert any("Unprintable" in text for text, _ in heard)
 
 
 def test_twisted_shows_the_same_twice() -> None:
