@@ -28,6 +28,19 @@ unsafe fn returned(
     }
 }
 
+/// Make of a result what a C function returns: a new reference, or null with an exception in
+/// flight.
+#[inline]
+pub(super) fn returning<T>(py: Python<'_>, result: PyResult<Bound<'_, T>>) -> *mut ffi::PyObject {
+    match result {
+        Ok(object) => object.into_ptr(),
+        Err(error) => {
+            error.restore(py);
+            ptr::null_mut()
+        }
+    }
+}
+
 /// `callable(argument)`
 #[inline]
 pub(in crate::binding) fn call_one<'py>(

@@ -5,7 +5,6 @@
 
 use std::ffi::CStr;
 use std::panic::AssertUnwindSafe;
-use std::ptr;
 
 use pyo3::exceptions::PySystemError;
 use pyo3::ffi;
@@ -22,7 +21,7 @@ use super::super::functions;
 use super::super::generator;
 use super::super::outcome::Link;
 use super::super::sync::{DeferredQueue, Primitive};
-use super::calls::call_many;
+use super::calls::{call_many, returning};
 
 /// The positional arguments of a call.
 type Args<'a, 'py> = &'a [Borrowed<'a, 'py, PyAny>];
@@ -165,13 +164,7 @@ unsafe extern "C" fn enter<F: Quick>(
         };
         let result = std::panic::catch_unwind(AssertUnwindSafe(work))
             .unwrap_or_else(|_| Err(PanicException::new_err("deferrous has a bug")));
-        match result {
-            Ok(object) => object.into_ptr(),
-            Err(error) => {
-                error.restore(py);
-                ptr::null_mut()
-            }
-        }
+        returning(py, result)
     }
 }
 

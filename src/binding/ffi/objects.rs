@@ -16,7 +16,7 @@ use super::super::gather::DeferredList;
 use super::super::generator::Task;
 use super::super::outcome::Chain;
 use super::super::report;
-use super::calls::Sent;
+use super::calls::{Sent, returning};
 use super::held::Hold;
 use super::inspect::debugging;
 use super::memory::{new_object, recycle};
@@ -58,13 +58,7 @@ unsafe extern "C" fn deferred_new(
     // SAFETY: the interpreter calls `tp_new` attached, with a subtype of the type it stands in.
     unsafe {
         let py = Python::assume_attached();
-        match new_object(py, kind, Deferred::of(Chain::new(None))) {
-            Ok(deferred) => deferred.into_ptr(),
-            Err(error) => {
-                error.restore(py);
-                ptr::null_mut()
-            }
-        }
+        returning(py, new_object(py, kind, Deferred::of(Chain::new(None))))
     }
 }
 
@@ -122,13 +116,7 @@ unsafe extern "C" fn deferred_vectorcall(
                 }
                 Ok(deferred)
             });
-        match made {
-            Ok(deferred) => deferred.into_ptr(),
-            Err(error) => {
-                error.restore(py);
-                ptr::null_mut()
-            }
-        }
+        returning(py, made)
     }
 }
 
@@ -163,13 +151,7 @@ unsafe fn call_type_slowly(
             Bound::from_owned_ptr_or_err(py, call(kind, positional.as_ptr(), named.as_ptr()))
         }
     };
-    match call() {
-        Ok(object) => object.into_ptr(),
-        Err(error) => {
-            error.restore(py);
-            ptr::null_mut()
-        }
-    }
+    returning(py, call())
 }
 
 /// `Failure(...)` without the detour by `__new__` and `__init__`.
@@ -194,13 +176,7 @@ unsafe extern "C" fn failure_vectorcall(
             std::slice::from_raw_parts(args.cast::<Borrowed<'_, '_, PyAny>>(), nargs as usize)
         };
         let kind = Bound::from_borrowed_ptr(py, kind).cast_into_unchecked::<PyType>();
-        match failure::init_new(&kind, args) {
-            Ok(failure) => failure.into_ptr(),
-            Err(error) => {
-                error.restore(py);
-                ptr::null_mut()
-            }
-        }
+        returning(py, failure::init_new(&kind, args))
     }
 }
 
@@ -340,13 +316,7 @@ unsafe extern "C" fn deferred_await(object: *mut ffi::PyObject) -> *mut ffi::PyO
     unsafe {
         let py = Python::assume_attached();
         let deferred = Bound::from_borrowed_ptr(py, object).cast_into_unchecked::<Deferred>();
-        match new_awaiting(py, Awaiting::new(deferred)) {
-            Ok(awaiting) => awaiting.into_ptr(),
-            Err(error) => {
-                error.restore(py);
-                ptr::null_mut()
-            }
-        }
+        returning(py, new_awaiting(py, Awaiting::new(deferred)))
     }
 }
 
