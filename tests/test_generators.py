@@ -1357,3 +1357,29 @@ def test_stop_iteration_as_a_failure(defer):
     assert reason.type is RuntimeError
     with pytest.raises(RuntimeError, match="generator raised StopIteration"):
         next(iter(defer.fail(StopIteration())))
+
+
+@pytest.mark.parametrize("end", ["value", "error"])
+def test_cancelled_while_paused_and_fired_again_by_hand(defer, end):
+    waited = defer.Deferred()
+
+    @defer.inlineCallbacks
+    def generator():
+        yield waited
+        if end == "error":
+            raise KeyError(1)
+        return 2
+
+    d = generator()
+    results = []
+    d.addBoth(results.append)
+    d.pause()
+    d.cancel()
+    d.called = False
+    waited.callback(None)
+    d.unpause()
+    if end == "value":
+        assert results == [2]
+    else:
+        [reason] = results
+        assert reason.check(KeyError)

@@ -596,8 +596,22 @@ pub(super) fn deliver<'py>(
     stack: &mut Stack<'py>,
 ) -> PyResult<Next<'py>> {
     if place == CANCEL {
-        drop(outcome);
-        return cancel(&task, giver, stack);
+        return match outcome {
+            Outcome::Failure(reason) => {
+                // Something else has come here if somebody has set `called` back by hand. That is
+                // raised again then.
+                stack.push(Later::Settle(giver.clone(), Outcome::Taken));
+                let py = task.py();
+                let ours = py.get_type::<_InternalInlineCallbacksCancelledError>();
+                reason.bind(py).call_method1(intern!(py, "trap"), (ours,))?;
+                stack.pop();
+                cancel(&task, giver, stack)
+            }
+            outcome => {
+                stack.push(Later::Settle(giver, outcome));
+                Ok(Next::Done)
+            }
+        };
     }
     stack.push(Later::Settle(giver, Outcome::Taken));
     match see(&task, outcome) {
