@@ -8,6 +8,7 @@ use pyo3::{PyTraverseError, intern};
 
 use super::cell::Shared;
 use super::deferred::{self, Deferred};
+use super::error::Result;
 use super::failure;
 use super::ffi::{self, Held, Hold, Memory, Recycled, Sent};
 use super::gc::Traverse;
@@ -106,7 +107,7 @@ impl Awaiting {
                 if matches!(outcome, Outcome::Failure(_))
                     && let Err(error) = report::forget(&deferred)
                 {
-                    return raised(py, error);
+                    return raised(py, error.into());
                 }
                 returned(py, outcome)
             }
@@ -238,7 +239,7 @@ fn yield_stand_in(stand_in: Bound<'_, PyAny>) -> Sent<'_> {
 
 /// Take in the outcome that a driver waits for, and wake it. What is left of the outcome for the
 /// Deferred's own chain.
-fn arrive(awaiting: &Bound<'_, Awaiting>, outcome: Outcome) -> PyResult<Outcome> {
+fn arrive(awaiting: &Bound<'_, Awaiting>, outcome: Outcome) -> Result<Outcome> {
     let py = awaiting.py();
     let mut outcome = Some(outcome);
     let (wake, discard) = awaiting.get().state.with(py, |state| match state {
@@ -265,7 +266,7 @@ pub(super) fn deliver<'py>(
     giver: Bound<'py, Deferred>,
     outcome: Outcome,
     stack: &mut Stack<'py>,
-) -> PyResult<Next<'py>> {
+) -> Result<Next<'py>> {
     let left = arrive(&awaiting, outcome)?;
     stack.push(Later::Settle(giver, left));
     Ok(Next::Done)

@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use pyo3::{Borrowed, PyTraverseError};
 
+use super::error::Result;
 use super::ffi::{self, Held, Hold};
 use super::gc::Traverse;
 use super::names;
@@ -24,7 +25,7 @@ pub(super) struct Callback(Held<PyAny>);
 impl Callback {
     /// A callable that gets the outcome and nothing else.
     #[inline]
-    pub(super) fn plain(callable: Bound<'_, PyAny>) -> PyResult<Self> {
+    pub(super) fn plain(callable: Bound<'_, PyAny>) -> Result<Self> {
         if callable.is_exact_instance_of::<PyTuple>() {
             return Self::with_arguments(callable.py(), callable.as_borrowed(), &[], None);
         }
@@ -38,7 +39,7 @@ impl Callback {
         callable: Borrowed<'_, 'py, PyAny>,
         args: &[Borrowed<'_, 'py, PyAny>],
         kwargs: Option<&Bound<'py, PyDict>>,
-    ) -> PyResult<Self> {
+    ) -> Result<Self> {
         let head = match kwargs {
             Some(kwargs) => kwargs.as_any().clone(),
             None => py.None().into_bound(py),
@@ -54,7 +55,7 @@ impl Callback {
         callable: Bound<'_, PyAny>,
         args: Bound<'_, PyAny>,
         kwargs: Option<Bound<'_, PyAny>>,
-    ) -> PyResult<Self> {
+    ) -> Result<Self> {
         let py = callable.py();
         let args = match (args.cast_into_exact::<PyTuple>(), &kwargs) {
             (Ok(args), None) => {
@@ -113,28 +114,28 @@ impl Callback {
     }
 
     /// The callable alone.
-    pub(super) fn callable<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+    pub(super) fn callable<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyAny>> {
         let callable = self.0.bind(py);
         match callable.cast_exact::<PyTuple>() {
             Err(_) => Ok(callable.clone()),
-            Ok(parts) => parts.get_item(1),
+            Ok(parts) => Ok(parts.get_item(1)?),
         }
     }
 
     /// As a tuple of callable, positional arguments and arguments by keyword.
-    pub(super) fn describe<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+    pub(super) fn describe<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyTuple>> {
         let callable = self.0.bind(py);
         let Ok(parts) = callable.cast_exact::<PyTuple>() else {
-            return (callable, PyTuple::empty(py), PyDict::new(py)).into_pyobject(py);
+            return Ok((callable, PyTuple::empty(py), PyDict::new(py)).into_pyobject(py)?);
         };
         let (head, callable) = (parts.get_item(0)?, parts.get_item(1)?);
         let args = parts.get_slice(2, parts.len());
         if head.is_none() {
-            (callable, args, PyDict::new(py)).into_pyobject(py)
+            Ok((callable, args, PyDict::new(py)).into_pyobject(py)?)
         } else if head.is_exact_instance_of::<PyDict>() {
-            (callable, args, head).into_pyobject(py)
+            Ok((callable, args, head).into_pyobject(py)?)
         } else {
-            (callable, args.get_item(0)?, args.get_item(1)?).into_pyobject(py)
+            Ok((callable, args.get_item(0)?, args.get_item(1)?).into_pyobject(py)?)
         }
     }
 }

@@ -10,6 +10,7 @@ use pyo3::{PyTraverseError, create_exception, intern};
 use super::awaiting::Awaiting;
 use super::callback::Callback;
 use super::cell::Shared;
+use super::error::Result;
 use super::failure;
 use super::ffi::{self, Hold, Memory, Recycled};
 use super::foreign;
@@ -137,7 +138,7 @@ impl Deferred {
 
 /// Add a link, and run the chain if it can be run.
 #[inline]
-pub(super) fn add<'py>(deferred: &Bound<'py, Deferred>, link: Link) -> PyResult<()> {
+pub(super) fn add<'py>(deferred: &Bound<'py, Deferred>, link: Link) -> Result<()> {
     let runnable = deferred.get().chain(deferred.py(), |chain| {
         chain.add(link);
         chain.is_runnable()
@@ -147,7 +148,7 @@ pub(super) fn add<'py>(deferred: &Bound<'py, Deferred>, link: Link) -> PyResult<
 
 /// Fire a Deferred with what becomes of `outcome`, and run it.
 #[inline]
-pub(super) fn fire(deferred: &Bound<'_, Deferred>, outcome: Outcome) -> PyResult<()> {
+pub(super) fn fire(deferred: &Bound<'_, Deferred>, outcome: Outcome) -> Result<()> {
     if begin_fire(deferred, outcome)? {
         return run::run_deferred(deferred);
     }
@@ -159,7 +160,7 @@ pub(super) fn fire(deferred: &Bound<'_, Deferred>, outcome: Outcome) -> PyResult
 pub(super) fn fire_with<'py>(
     deferred: &Bound<'py, Deferred>,
     result: Bound<'py, PyAny>,
-) -> PyResult<()> {
+) -> Result<()> {
     if ffi::is_plain(&result) {
         return fire(deferred, Outcome::Value(result.hold()));
     }
@@ -180,7 +181,7 @@ pub(super) fn fire_with<'py>(
 ///
 /// `AlreadyCalledError`
 #[inline]
-pub(super) fn begin_fire(deferred: &Bound<'_, Deferred>, outcome: Outcome) -> PyResult<bool> {
+pub(super) fn begin_fire(deferred: &Bound<'_, Deferred>, outcome: Outcome) -> Result<bool> {
     let py = deferred.py();
     let debugging = ffi::debugging(deferred)?;
     if debugging && !deferred.get().chain(py, |chain| chain.called()) {
@@ -202,7 +203,7 @@ pub(super) fn begin_fire(deferred: &Bound<'_, Deferred>, outcome: Outcome) -> Py
         }
         Err(AlreadyCalled(outcome)) => {
             drop(outcome);
-            Err(already_called(deferred, debugging)?)
+            Err(already_called(deferred, debugging)?.into())
         }
     }
 }
@@ -222,13 +223,13 @@ pub(super) fn deliver<'py>(
     giver: Bound<'py, Deferred>,
     outcome: Outcome,
     stack: &mut Stack<'py>,
-) -> PyResult<Next<'py>> {
+) -> Result<Next<'py>> {
     stack.push(Later::Settle(giver, Outcome::Taken));
     Ok(if begin_fire(&deferred, outcome)? { Next::Do(Work::Run(deferred)) } else { Next::Done })
 }
 
 /// Fail a Deferred as cancelled, by its `errback`. True if it has to be run then.
-pub(super) fn fail_cancelled(deferred: &Bound<'_, Deferred>) -> PyResult<bool> {
+pub(super) fn fail_cancelled(deferred: &Bound<'_, Deferred>) -> Result<bool> {
     let py = deferred.py();
     let reason = failure::of_new::<CancelledError>(py)?;
     let errback = intern!(py, "errback");
@@ -243,8 +244,8 @@ pub(super) fn fail_cancelled(deferred: &Bound<'_, Deferred>) -> PyResult<bool> {
 pub(super) fn reason_of<'py>(
     py: Python<'py>,
     fail: Option<Bound<'py, PyAny>>,
-    capture_vars: impl FnOnce() -> PyResult<bool>,
-) -> PyResult<Outcome> {
+    capture_vars: impl FnOnce() -> Result<bool>,
+) -> Result<Outcome> {
     let reason = match fail {
         Some(fail) if ffi::is_ordinary(&fail) => failure::from_exception(fail)?,
         Some(fail) if failure::is_failure(&fail)? => fail,
@@ -254,7 +255,7 @@ pub(super) fn reason_of<'py>(
         },
         None => match ffi::handled(py) {
             Some(handled) => failure::from_raised(handled.cast_into()?, capture_vars()?)?,
-            None => return Err(failure::NoCurrentExceptionError::new_err(())),
+            None => return Err(failure::NoCurrentExceptionError::new_err(()).into()),
         },
     };
     Ok(Outcome::Failure(reason.hold()))
@@ -445,7 +446,7 @@ impl Deferred {
     /// With a Failure, it does what `errback` does.
     ///
     /// Raises AlreadyCalledError if the Deferred was fired before.
-    fn callback(slf: &Bound<'_, Self>, result: Bound<'_, PyAny>) -> PyResult<()> {
+    fn callback(slf: &Bound<'_, Self>, result: Bound<'_, PyAny>) -> Result<()> {
         fire_with(slf, result)
     }
 
@@ -455,7 +456,7 @@ impl Deferred {
     /// Raises AlreadyCalledError if the Deferred was fired before, NoCurrentExceptionError if
     /// nothing is given and no exception is being handled.
     #[pyo3(signature = (fail=None))]
-    fn errback<'py>(slf: &Bound<'py, Self>, fail: Option<Bound<'py, PyAny>>) -> PyResult<()> {
+    fn errback<'py>(slf: &Bound<'py, Self>, fail: Option<Bound<'py, PyAny>>) -> Result<()> {
         fire(slf, reason_of(slf.py(), fail, || ffi::debugging(slf))?)
     }
 
@@ -465,7 +466,7 @@ impl Deferred {
     }
 
     /// Take back one `pause()`. The last one runs the callbacks that were held back.
-    fn unpause(slf: &Bound<'_, Self>) -> PyResult<()> {
+    fn unpause(slf: &Bound<'_, Self>) -> Result<()> {
         if slf.get().chain(slf.py(), Chain::unpause) {
             return run::run_deferred(slf);
         }
@@ -476,7 +477,7 @@ impl Deferred {
     ///
     /// If it waits for another Deferred, that one is cancelled. If it has a result, nothing
     /// happens. What its canceller raises is raised here.
-    pub(super) fn cancel(slf: &Bound<'_, Self>) -> PyResult<()> {
+    pub(super) fn cancel(slf: &Bound<'_, Self>) -> Result<()> {
         run::run(slf.py(), Work::CancelHere(slf.clone()))
     }
 
@@ -644,11 +645,11 @@ impl Deferred {
         Self::__str__(slf)
     }
 
-    fn __iter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Awaiting>> {
+    fn __iter__(slf: Bound<'_, Self>) -> Result<Bound<'_, Awaiting>> {
         ffi::new_awaiting(slf.py(), Awaiting::new(slf))
     }
 
-    fn __await__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Awaiting>> {
+    fn __await__(slf: Bound<'_, Self>) -> Result<Bound<'_, Awaiting>> {
         ffi::new_awaiting(slf.py(), Awaiting::new(slf))
     }
 
@@ -660,7 +661,7 @@ impl Deferred {
     fn fromCoroutine<'py>(
         _cls: &Bound<'py, PyType>,
         coro: Bound<'py, PyAny>,
-    ) -> PyResult<Bound<'py, Self>> {
+    ) -> Result<Bound<'py, Self>> {
         generator::from_coroutine(coro)
     }
 
@@ -708,7 +709,7 @@ fn callback_with<'py>(
     callable: Bound<'py, PyAny>,
     args: &Bound<'py, PyTuple>,
     kwargs: Option<&Bound<'py, PyDict>>,
-) -> PyResult<Callback> {
+) -> Result<Callback> {
     if args.is_empty() && kwargs.is_none() {
         return Callback::plain(callable);
     }

@@ -12,6 +12,7 @@ use pyo3::types::{PyBool, PyDict, PyList, PyString, PyTuple, PyType};
 use pyo3::{Borrowed, PyTraverseError, PyTypeInfo, create_exception, intern};
 
 use super::cell::Shared;
+use super::error::Result;
 use super::ffi::{self, Held, Hold};
 use super::gc::Traverse;
 use super::names;
@@ -74,14 +75,14 @@ impl FailureBase {
 /// # Errors
 ///
 /// What a replacement of `Failure.__init__` raises.
-pub(super) fn from_raised(raised: Raised<'_>, capture_vars: bool) -> PyResult<Bound<'_, PyAny>> {
+pub(super) fn from_raised(raised: Raised<'_>, capture_vars: bool) -> Result<Bound<'_, PyAny>> {
     let py = raised.py();
     let class = names::failure_class(py)?;
     if !ffi::makes_failures_plainly(class) {
         // Whoever replaced it expects to find the exception as where it is handled.
         let named = PyDict::new(py);
         named.set_item(CAPTURE_VARS.name, capture_vars)?;
-        return ffi::while_handling(&raised, || class.call((), Some(&named)));
+        return Ok(ffi::while_handling(&raised, || class.call((), Some(&named)))?);
     }
     let traceback = ffi::traceback_of(&raised);
     make(raised.into_any(), traceback, capture_vars)
@@ -92,10 +93,10 @@ pub(super) fn from_raised(raised: Raised<'_>, capture_vars: bool) -> PyResult<Bo
 /// # Errors
 ///
 /// What a replacement of `Failure.__init__` raises.
-pub(super) fn from_exception(exception: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyAny>> {
+pub(super) fn from_exception(exception: Bound<'_, PyAny>) -> Result<Bound<'_, PyAny>> {
     let class = names::failure_class(exception.py())?;
     if !ffi::makes_failures_plainly(class) {
-        return class.call1((exception,));
+        return Ok(class.call1((exception,))?);
     }
     init_new(class, &[exception.as_borrowed()]).map(Bound::into_any)
 }
@@ -108,7 +109,7 @@ pub(super) fn from_exception(exception: Bound<'_, PyAny>) -> PyResult<Bound<'_, 
 pub(super) fn init_new<'py>(
     class: &Bound<'py, PyType>,
     args: &[Borrowed<'_, 'py, PyAny>],
-) -> PyResult<Bound<'py, FailureBase>> {
+) -> Result<Bound<'py, FailureBase>> {
     let py = class.py();
     let failure = ffi::new_failure(class, &PyTuple::new(py, args)?, State::InDict)?;
     let argument = |i: usize| args.get(i).filter(|it| !it.is_none()).map(|it| (**it).clone());
@@ -124,7 +125,7 @@ pub(super) fn quicken_failures(class: &Bound<'_, PyType>) {
 }
 
 /// Make a failure of a new exception of this class, which is never raised.
-pub(super) fn of_new<T: PyTypeInfo>(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+pub(super) fn of_new<T: PyTypeInfo>(py: Python<'_>) -> Result<Bound<'_, PyAny>> {
     make(py.get_type::<T>().call0()?, None, false)
 }
 
@@ -132,13 +133,13 @@ fn make<'py>(
     value: Bound<'py, PyAny>,
     traceback: Option<Bound<'py, PyAny>>,
     capture_vars: bool,
-) -> PyResult<Bound<'py, PyAny>> {
+) -> Result<Bound<'py, PyAny>> {
     let py = value.py();
     let class = names::failure_class(py)?;
     if !ffi::makes_failures_plainly(class) || (!ffi::is_ordinary(&value) && is_failure(&value)?) {
         let named = PyDict::new(py);
         named.set_item(CAPTURE_VARS.name, capture_vars)?;
-        return class.call((&value,), Some(&named));
+        return Ok(class.call((&value,), Some(&named))?);
     }
     let attributes = Attributes {
         kind: value.get_type().into_any().hold(),
@@ -158,12 +159,12 @@ fn make<'py>(
 ///
 /// What the object's own `__class__` raises when it is asked.
 #[inline]
-pub(super) fn is_failure(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+pub(super) fn is_failure(object: &Bound<'_, PyAny>) -> Result<bool> {
     let class = names::failure_class(object.py())?;
     if object.get_type_ptr() == class.as_type_ptr() {
         return Ok(true);
     }
-    object.is_instance(class)
+    Ok(object.is_instance(class)?)
 }
 
 /// The exception in a failure, and the traceback that it is to be raised with, set on it.
@@ -171,7 +172,7 @@ pub(super) fn is_failure(object: &Bound<'_, PyAny>) -> PyResult<bool> {
 /// # Errors
 ///
 /// `AttributeError` if the failure is not of an exception.
-pub(super) fn to_raise<'py>(failure: &Bound<'py, PyAny>) -> PyResult<Raised<'py>> {
+pub(super) fn to_raise<'py>(failure: &Bound<'py, PyAny>) -> Result<Raised<'py>> {
     let py = failure.py();
     let (value, traceback) = match failure.cast::<FailureBase>() {
         Ok(failure) => {
@@ -499,7 +500,7 @@ impl FailureBase {
     /// Make a failure of an exception that has no traceback.
     #[staticmethod]
     #[pyo3(name = "_withoutTraceback")]
-    fn without_traceback<'py>(value: Bound<'py, PyAny>) -> PyResult<Bound<'py, FailureBase>> {
+    fn without_traceback<'py>(value: Bound<'py, PyAny>) -> Result<Bound<'py, FailureBase>> {
         let py = value.py();
         let state = State::Here(Attributes {
             kind: value.getattr(intern!(py, "__class__"))?.hold(),
@@ -521,7 +522,7 @@ impl FailureBase {
     fn check<'py>(
         slf: &Bound<'py, Self>,
         errorTypes: &Bound<'py, PyTuple>,
-    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+    ) -> Result<Option<Bound<'py, PyAny>>> {
         let wanted: Vec<_> = errorTypes.iter_borrowed().collect();
         Self::find(slf, &wanted)
     }
@@ -534,7 +535,7 @@ impl FailureBase {
     fn trap<'py>(
         slf: &Bound<'py, Self>,
         errorTypes: &Bound<'py, PyTuple>,
-    ) -> PyResult<Bound<'py, PyAny>> {
+    ) -> Result<Bound<'py, PyAny>> {
         let wanted: Vec<_> = errorTypes.iter_borrowed().collect();
         Self::find_or_raise(slf, &wanted)
     }
@@ -569,7 +570,7 @@ impl FailureBase {
     pub(super) fn find<'py>(
         slf: &Bound<'py, Self>,
         wanted: &[Borrowed<'_, 'py, PyAny>],
-    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+    ) -> Result<Option<Bound<'py, PyAny>>> {
         for wanted in wanted {
             if Self::is_a(slf, wanted)? {
                 return Ok(Some((**wanted).clone()));
@@ -582,12 +583,12 @@ impl FailureBase {
     pub(super) fn find_or_raise<'py>(
         slf: &Bound<'py, Self>,
         wanted: &[Borrowed<'_, 'py, PyAny>],
-    ) -> PyResult<Bound<'py, PyAny>> {
+    ) -> Result<Bound<'py, PyAny>> {
         let py = slf.py();
         if slf.get_type_ptr() == names::failure_class(py)?.as_type_ptr() {
             return match Self::find(slf, wanted)? {
                 Some(found) => Ok(found),
-                None => Err(ffi::raise(to_raise(slf)?)),
+                None => Err(ffi::raise(to_raise(slf)?).into()),
             };
         }
         // The subclass may have its own idea.

@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::deferred::{self, Deferred, reason_of};
+use super::error::Result;
 use super::failure;
 use super::ffi::{self, Hold};
 use super::foreign;
@@ -15,7 +16,7 @@ use super::report;
 ///
 /// With a Failure, it has failed.
 #[pyfunction]
-pub(super) fn succeed<'py>(result: Bound<'py, PyAny>) -> PyResult<Bound<'py, Deferred>> {
+pub(super) fn succeed<'py>(result: Bound<'py, PyAny>) -> Result<Bound<'py, Deferred>> {
     let py = result.py();
     let outcome = classify(&result)?;
     if matches!(outcome, Outcome::Value(_)) {
@@ -33,7 +34,7 @@ pub(super) fn succeed<'py>(result: Bound<'py, PyAny>) -> PyResult<Bound<'py, Def
 
 /// `succeed`, of what is known to be a value and nothing else.
 #[inline]
-fn of_value(value: Bound<'_, PyAny>) -> PyResult<Bound<'_, Deferred>> {
+fn of_value(value: Bound<'_, PyAny>) -> Result<Bound<'_, Deferred>> {
     let py = value.py();
     made(ffi::new_deferred(py, Chain::fired(Outcome::Value(value.hold())))?)
 }
@@ -47,14 +48,14 @@ fn of_value(value: Bound<'_, PyAny>) -> PyResult<Bound<'_, Deferred>> {
 pub(super) fn fail<'py>(
     py: Python<'py>,
     result: Option<Bound<'py, PyAny>>,
-) -> PyResult<Bound<'py, Deferred>> {
+) -> Result<Bound<'py, Deferred>> {
     let deferred = made(ffi::new_deferred(py, Chain::new(None))?)?;
     let outcome = reason_of(py, result, || ffi::debugging(&deferred))?;
     deferred::fire(&deferred, outcome)?;
     Ok(deferred)
 }
 
-fn failed<'py>(error: PyErr, py: Python<'py>) -> PyResult<Bound<'py, Deferred>> {
+fn failed<'py>(error: PyErr, py: Python<'py>) -> Result<Bound<'py, Deferred>> {
     let raised = ffi::into_raised(py)(error);
     let deferred = made(ffi::new_deferred(py, Chain::new(None))?)?;
     let reason = failure::from_raised(raised, ffi::debugging(&deferred)?)?;
@@ -64,7 +65,7 @@ fn failed<'py>(error: PyErr, py: Python<'py>) -> PyResult<Bound<'py, Deferred>> 
 
 /// A Deferred that has just been made. In debug mode it remembers by whom.
 #[inline]
-pub(super) fn made<'py>(deferred: Bound<'py, Deferred>) -> PyResult<Bound<'py, Deferred>> {
+pub(super) fn made<'py>(deferred: Bound<'py, Deferred>) -> Result<Bound<'py, Deferred>> {
     if ffi::debugging(&deferred)? {
         report::remember_creator(&deferred)?;
     }
@@ -76,7 +77,7 @@ pub(super) fn made<'py>(deferred: Bound<'py, Deferred>) -> PyResult<Bound<'py, D
 pub(super) fn fired<'py>(
     py: Python<'py>,
     value: Bound<'py, PyAny>,
-) -> PyResult<Bound<'py, Deferred>> {
+) -> Result<Bound<'py, Deferred>> {
     let value = Outcome::Value(value.hold());
     if !ffi::debugging_by_default(py)? {
         return ffi::new_deferred(py, Chain::fired(value));
@@ -96,7 +97,7 @@ pub(super) fn execute<'py>(
     callable: &Bound<'py, PyAny>,
     args: &Bound<'py, PyTuple>,
     kwargs: Option<&Bound<'py, PyDict>>,
-) -> PyResult<Bound<'py, Deferred>> {
+) -> Result<Bound<'py, Deferred>> {
     match callable.call(args, kwargs) {
         Ok(result) => succeed(result),
         Err(error) => failed(error, callable.py()),
@@ -112,18 +113,18 @@ pub(super) fn maybe_deferred<'py>(
     f: &Bound<'py, PyAny>,
     args: &Bound<'py, PyTuple>,
     kwargs: Option<&Bound<'py, PyDict>>,
-) -> PyResult<Bound<'py, PyAny>> {
-    called(f.py(), f.call(args, kwargs))
+) -> Result<Bound<'py, PyAny>> {
+    called(f.py(), Ok(f.call(args, kwargs)?))
 }
 
 /// The Deferred for what a call came to.
 #[inline]
 pub(super) fn called<'py>(
     py: Python<'py>,
-    result: PyResult<Bound<'py, PyAny>>,
-) -> PyResult<Bound<'py, PyAny>> {
+    result: Result<Bound<'py, PyAny>>,
+) -> Result<Bound<'py, PyAny>> {
     let deferred = match result {
-        Err(error) => failed(error, py)?,
+        Err(error) => failed(error.into(), py)?,
         Ok(result) if ffi::is_plain(&result) => of_value(result)?,
         Ok(result) if as_deferred(&result).is_some() => return Ok(result),
         Ok(result) if result.get_type().is(generator::coroutine_type(py)?) => {

@@ -12,6 +12,7 @@ use pyo3::{PyTraverseError, intern};
 use super::callback::Callback;
 use super::cell::Shared;
 use super::deferred::{self, Deferred};
+use super::error::Result;
 use super::failure;
 use super::ffi::{self, Held, Hold};
 use super::foreign;
@@ -163,7 +164,7 @@ impl DeferredList {
     /// Cancel all the Deferreds that are waited for, unless this one has fired.
     ///
     /// What their cancellers raise is logged.
-    fn cancel(slf: &Bound<'_, Self>) -> PyResult<()> {
+    fn cancel(slf: &Bound<'_, Self>) -> Result<()> {
         run::run(slf.py(), Work::CancelList(slf.clone()))
     }
 
@@ -335,7 +336,7 @@ pub(super) fn deliver<'py>(
     giver: Bound<'py, Deferred>,
     outcome: Outcome,
     stack: &mut Stack<'py>,
-) -> PyResult<Next<'py>> {
+) -> Result<Next<'py>> {
     let py = list.py();
     let success = !matches!(outcome, Outcome::Failure(_));
     let passed_on = if !success && list.get().with(py, |state| state.consume_errors) {
@@ -361,7 +362,7 @@ pub(super) fn cancel_list<'py>(
     list: Bound<'py, DeferredList>,
     place: usize,
     stack: &mut Stack<'py>,
-) -> PyResult<Next<'py>> {
+) -> Result<Next<'py>> {
     let py = list.py();
     if place == 0 {
         if list.as_super().get().chain(py, |chain| chain.called()) {
@@ -377,7 +378,7 @@ pub(super) fn cancel_list<'py>(
     cancel_one(deferred)
 }
 
-fn cancel_one(object: Bound<'_, PyAny>) -> PyResult<Next<'_>> {
+fn cancel_one(object: Bound<'_, PyAny>) -> Result<Next<'_>> {
     match as_deferred(&object) {
         Some(deferred) => Ok(Next::Do(Work::Cancel(deferred.clone()))),
         None => {
@@ -481,7 +482,7 @@ impl Race {
         slf: &Bound<'py, Self>,
         result: Bound<'py, PyAny>,
         place: Option<usize>,
-    ) -> PyResult<()> {
+    ) -> Result<()> {
         let work = match place {
             None => Work::CancelRace(slf.clone()),
             Some(place) => Work::Race(slf.clone(), place, classify(&result)?),
@@ -558,7 +559,7 @@ pub(super) fn deliver_to_race<'py>(
     giver: Bound<'py, Deferred>,
     outcome: Outcome,
     stack: &mut Stack<'py>,
-) -> PyResult<Next<'py>> {
+) -> Result<Next<'py>> {
     stack.push(Later::Settle(giver, Outcome::Taken));
     arrive(race, place as usize, outcome, stack)
 }
@@ -569,7 +570,7 @@ pub(super) fn arrive<'py>(
     place: usize,
     outcome: Outcome,
     stack: &mut Stack<'py>,
-) -> PyResult<Next<'py>> {
+) -> Result<Next<'py>> {
     let py = race.py();
     if let Outcome::Failure(failure) = outcome {
         let failures = race.get().with(py, |state| {
@@ -608,7 +609,7 @@ pub(super) fn arrive<'py>(
     }
 }
 
-fn fire<'py>(race: &Bound<'py, Race>, outcome: Outcome) -> PyResult<Next<'py>> {
+fn fire<'py>(race: &Bound<'py, Race>, outcome: Outcome) -> Result<Next<'py>> {
     let py = race.py();
     match race.get().with(py, |state| state.result.as_ref().map(|it| it.bind(py).clone())) {
         Some(result) if deferred::begin_fire(&result, outcome)? => Ok(Next::Do(Work::Run(result))),
@@ -621,7 +622,7 @@ pub(super) fn cancel_losers<'py>(
     race: Bound<'py, Race>,
     place: usize,
     stack: &mut Stack<'py>,
-) -> PyResult<Next<'py>> {
+) -> Result<Next<'py>> {
     let py = race.py();
     let (loser, winner) = race.get().with(py, |state| {
         let Some((won, output)) = &state.winner else { return (None, None) };
@@ -654,7 +655,7 @@ pub(super) fn cancel_race<'py>(
     race: Bound<'py, Race>,
     place: usize,
     stack: &mut Stack<'py>,
-) -> PyResult<Next<'py>> {
+) -> Result<Next<'py>> {
     let py = race.py();
     if place == 0 {
         race.get().with(py, |state| state.cancels.begin())?;

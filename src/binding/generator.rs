@@ -11,6 +11,7 @@ use pyo3::{PyTraverseError, create_exception, intern};
 
 use super::cell::Shared;
 use super::deferred::{self, Deferred};
+use super::error::Result;
 use super::failure;
 use super::ffi::{self, Held, Hold, Memory, Recycled, Sent};
 use super::foreign;
@@ -111,7 +112,7 @@ pub(super) struct TaskRemains(State);
 #[pymethods]
 impl Task {
     /// As the canceller of its Deferred.
-    fn __call__<'py>(slf: &Bound<'py, Self>, deferred: Bound<'py, Deferred>) -> PyResult<()> {
+    fn __call__<'py>(slf: &Bound<'py, Self>, deferred: Bound<'py, Deferred>) -> Result<()> {
         if begin_cancel(slf, &deferred)? { run::run(slf.py(), Work::Run(deferred)) } else { Ok(()) }
     }
 
@@ -133,7 +134,7 @@ struct TaskCallback {
 
 #[pymethods]
 impl TaskCallback {
-    fn __call__(slf: &Bound<'_, Self>, result: Bound<'_, PyAny>) -> PyResult<()> {
+    fn __call__(slf: &Bound<'_, Self>, result: Bound<'_, PyAny>) -> Result<()> {
         let task = slf.get().task.bind(slf.py()).clone();
         let outcome = classify(&result)?;
         match see(&task, outcome) {
@@ -153,7 +154,7 @@ impl TaskCallback {
 /// they are needed: of a generator that ends at once nobody can see them before.
 #[pyfunction]
 #[pyo3(name = "_cancellableInlineCallbacks")]
-pub(super) fn start<'py>(generator: Bound<'py, PyAny>) -> PyResult<Bound<'py, Deferred>> {
+pub(super) fn start<'py>(generator: Bound<'py, PyAny>) -> Result<Bound<'py, Deferred>> {
     let py = generator.py();
     if ffi::debugging_by_default(py)? {
         let (task, deferred) = prepare(generator)?;
@@ -182,7 +183,7 @@ pub(super) fn start_called<'py>(
     function: &Bound<'py, PyAny>,
     args: &Bound<'py, PyAny>,
     kwargs: &Bound<'py, PyAny>,
-) -> PyResult<Bound<'py, Deferred>> {
+) -> Result<Bound<'py, Deferred>> {
     let py = function.py();
     let kwargs = kwargs.cast::<PyDict>()?;
     let kwargs = if kwargs.is_empty() { None } else { Some(kwargs) };
@@ -199,20 +200,18 @@ pub(super) fn start_called<'py>(
             // With that as its context, as Twisted's.
             let instead = no_generator("caught returnValue being used in a non-generator")?;
             ffi::set_context(&instead, ffi::into_raised(py)(error));
-            return Err(instead);
+            return Err(instead.into());
         }
-        Err(error) => return Err(error),
+        Err(error) => return Err(error.into()),
     };
     if !ffi::is_generator(&generator) && !generator.is_instance(generator_type(py)?)? {
-        return Err(no_generator(&format!(" got {}", generator.repr()?))?);
+        return Err(no_generator(&format!(" got {}", generator.repr()?))?.into());
     }
     start(generator)
 }
 
 /// Make the task and the Deferred for a generator that has not begun.
-fn prepare<'py>(
-    generator: Bound<'py, PyAny>,
-) -> PyResult<(Bound<'py, Task>, Bound<'py, Deferred>)> {
+fn prepare<'py>(generator: Bound<'py, PyAny>) -> Result<(Bound<'py, Task>, Bound<'py, Deferred>)> {
     let py = generator.py();
     let context = ffi::copy_context(py)?;
     let deferred = made(ffi::new_deferred(py, Chain::new(None))?)?;
@@ -224,7 +223,7 @@ fn task_for<'py>(
     generator: Bound<'py, PyAny>,
     context: Bound<'py, PyAny>,
     deferred: &Bound<'py, Deferred>,
-) -> PyResult<Bound<'py, Task>> {
+) -> Result<Bound<'py, Task>> {
     let py = generator.py();
     let state = State {
         generator: Some(generator.hold()),
@@ -244,11 +243,11 @@ fn task_for<'py>(
 /// # Errors
 ///
 /// `NotACoroutineError`
-pub(super) fn from_coroutine(coro: Bound<'_, PyAny>) -> PyResult<Bound<'_, Deferred>> {
+pub(super) fn from_coroutine(coro: Bound<'_, PyAny>) -> Result<Bound<'_, Deferred>> {
     if is_coroutine_or_generator(&coro)? {
         return start(coro);
     }
-    Err(NotACoroutineError::new_err(format!("{} is not a coroutine", coro.repr()?)))
+    Err(NotACoroutineError::new_err(format!("{} is not a coroutine", coro.repr()?)).into())
 }
 
 /// Run a coroutine that awaits Deferreds, and return a Deferred for what it returns or raises.
@@ -345,7 +344,7 @@ fn advance<'py>(
     generator: &Bound<'py, PyAny>,
     context: &Bound<'py, PyAny>,
     outcome: Outcome,
-) -> PyResult<Stopped<'py>> {
+) -> Result<Stopped<'py>> {
     let py = generator.py();
     let mut outcome = outcome;
     let before = DRIVEN.replace(generator.as_ptr());
@@ -405,7 +404,7 @@ pub(super) fn resume<'py>(
     task: Bound<'py, Task>,
     outcome: Outcome,
     stack: &mut Stack<'py>,
-) -> PyResult<Next<'py>> {
+) -> Result<Next<'py>> {
     let py = task.py();
     let (generator, context) = task.get().with(py, |state| {
         (
@@ -427,7 +426,7 @@ fn stopped_at<'py>(
     task: Bound<'py, Task>,
     stopped: Stopped<'py>,
     stack: &mut Stack<'py>,
-) -> PyResult<Next<'py>> {
+) -> Result<Next<'py>> {
     let py = task.py();
     let object = match stopped {
         Stopped::Before(deferred) => return wait_for(task, deferred, stack),
@@ -487,7 +486,7 @@ fn throw<'py>(generator: &Bound<'py, PyAny>, reason: Bound<'py, PyAny>) -> Sent<
 /// The outcome of a Deferred that has one and nothing to do with it. The Deferred's is None then,
 /// as after a callback that returned None.
 #[inline]
-fn take_if_there(deferred: &Bound<'_, Deferred>) -> PyResult<Option<Outcome>> {
+fn take_if_there(deferred: &Bound<'_, Deferred>) -> Result<Option<Outcome>> {
     let py = deferred.py();
     if !deferred.is_exact_instance_of::<Deferred>() {
         return Ok(None);
@@ -515,7 +514,7 @@ pub(super) fn wait<'py>(
     task: Bound<'py, Task>,
     deferred: Bound<'py, Deferred>,
     stack: &mut Stack<'py>,
-) -> PyResult<Next<'py>> {
+) -> Result<Next<'py>> {
     if let Some(outcome) = take_if_there(&deferred)? {
         return Ok(Next::Do(Work::Resume(task, outcome)));
     }
@@ -527,7 +526,7 @@ fn wait_for<'py>(
     task: Bound<'py, Task>,
     deferred: Bound<'py, Deferred>,
     stack: &mut Stack<'py>,
-) -> PyResult<Next<'py>> {
+) -> Result<Next<'py>> {
     let py = task.py();
     let add_both = intern!(py, "addBoth");
     if overrides::<Deferred>(&deferred, add_both) {
@@ -536,7 +535,7 @@ fn wait_for<'py>(
         let added = deferred.call_method1(add_both, (callback,));
         if let Err(error) = added {
             task.get().with(py, |state| state.looking = false);
-            return Err(error);
+            return Err(error.into());
         }
         return look(task, deferred);
     }
@@ -564,7 +563,7 @@ fn set_waiting_on(task: &Bound<'_, Task>, deferred: Bound<'_, Deferred>) {
 pub(super) fn look<'py>(
     task: Bound<'py, Task>,
     deferred: Bound<'py, Deferred>,
-) -> PyResult<Next<'py>> {
+) -> Result<Next<'py>> {
     let seen = task.get().with(task.py(), |state| {
         state.looking = false;
         state.seen.take()
@@ -594,7 +593,7 @@ pub(super) fn deliver<'py>(
     giver: Bound<'py, Deferred>,
     outcome: Outcome,
     stack: &mut Stack<'py>,
-) -> PyResult<Next<'py>> {
+) -> Result<Next<'py>> {
     if place == CANCEL {
         return match outcome {
             Outcome::Failure(reason) => {
@@ -626,7 +625,7 @@ fn ended_by<'py>(
     task: &Bound<'py, Task>,
     raised: Raised<'py>,
     stack: &mut Stack<'py>,
-) -> PyResult<Next<'py>> {
+) -> Result<Next<'py>> {
     let py = task.py();
     if raised.get_type().is(names::DEF_GEN_RETURN.get(py)?) {
         let traceback = raised.getattr(intern!(py, "__traceback__"))?;
@@ -648,7 +647,7 @@ fn ended_by<'py>(
 }
 
 /// Fire the Deferred of a task that has ended.
-fn finish<'py>(task: &Bound<'py, Task>, outcome: PyResult<Outcome>) -> PyResult<Next<'py>> {
+fn finish<'py>(task: &Bound<'py, Task>, outcome: Result<Outcome>) -> Result<Next<'py>> {
     let py = task.py();
     let outcome = match outcome {
         Ok(outcome) => outcome,
@@ -669,7 +668,7 @@ fn finish<'py>(task: &Bound<'py, Task>, outcome: PyResult<Outcome>) -> PyResult<
 
 /// Fire a task's Deferred as cancelled, with the cancelling of the task in front of its chain.
 /// True if the Deferred has to be run then.
-fn begin_cancel<'py>(task: &Bound<'py, Task>, deferred: &Bound<'py, Deferred>) -> PyResult<bool> {
+fn begin_cancel<'py>(task: &Bound<'py, Task>, deferred: &Bound<'py, Deferred>) -> Result<bool> {
     let py = task.py();
     let reason = failure::of_new::<_InternalInlineCallbacksCancelledError>(py)?;
     let waiter = Waiter::new(task);
@@ -681,7 +680,7 @@ fn begin_cancel<'py>(task: &Bound<'py, Task>, deferred: &Bound<'py, Deferred>) -
 pub(super) fn ask_to_cancel<'py>(
     task: &Bound<'py, Task>,
     deferred: Bound<'py, Deferred>,
-) -> PyResult<Next<'py>> {
+) -> Result<Next<'py>> {
     if begin_cancel(task, &deferred)? {
         return Ok(Next::Do(Work::Run(deferred)));
     }
@@ -694,7 +693,7 @@ fn cancel<'py>(
     task: &Bound<'py, Task>,
     giver: Bound<'py, Deferred>,
     stack: &mut Stack<'py>,
-) -> PyResult<Next<'py>> {
+) -> Result<Next<'py>> {
     let py = task.py();
     let deferred = made(ffi::new_deferred(py, Chain::new(Some(task.as_any().clone().hold())))?)?;
     let next = deferred.clone().hold();
@@ -707,6 +706,6 @@ fn cancel<'py>(
     match waiting_on {
         Some(waiting_on) => Ok(Next::Do(Work::Cancel(waiting_on))),
         // A generator that cancels itself before it has waited for anything.
-        None => Err(PyAssertionError::new_err(())),
+        None => Err(PyAssertionError::new_err(()).into()),
     }
 }

@@ -9,6 +9,7 @@ mod awaiting;
 mod callback;
 mod cell;
 mod deferred;
+mod error;
 mod failure;
 mod ffi;
 mod fifo;

@@ -4,6 +4,7 @@ use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 
 use super::deferred::{self, Deferred};
+use super::error::Result;
 use super::failure;
 use super::ffi::{self, Held, Hold};
 use super::foreign;
@@ -36,7 +37,7 @@ pub(super) type Raised<'py> = Bound<'py, PyBaseException>;
 ///
 /// What the object's own `__class__` raises when it is asked.
 #[inline]
-pub(super) fn classify(object: &Bound<'_, PyAny>) -> PyResult<Outcome> {
+pub(super) fn classify(object: &Bound<'_, PyAny>) -> Result<Outcome> {
     if ffi::is_plain(object) {
         return Ok(Outcome::Value(object.clone().hold()));
     }
@@ -49,7 +50,7 @@ pub(super) fn classify(object: &Bound<'_, PyAny>) -> PyResult<Outcome> {
     classify_slowly(object)
 }
 
-fn classify_slowly(object: &Bound<'_, PyAny>) -> PyResult<Outcome> {
+fn classify_slowly(object: &Bound<'_, PyAny>) -> Result<Outcome> {
     if let Some(deferred) = as_deferred(object) {
         Ok(Outcome::Deferred(deferred.clone().hold()))
     } else if failure::is_failure(object)? {
@@ -68,7 +69,7 @@ fn classify_slowly(object: &Bound<'_, PyAny>) -> PyResult<Outcome> {
 ///
 /// As [`classify`].
 #[inline]
-pub(super) fn classify_returned(object: &Bound<'_, PyAny>) -> PyResult<Outcome> {
+pub(super) fn classify_returned(object: &Bound<'_, PyAny>) -> Result<Outcome> {
     if !object.is_exact_instance_of::<Deferred>()
         && !ffi::is_ordinary(object)
         && let Some(deferred) = foreign::adopt(object)?
@@ -123,6 +124,6 @@ pub(super) fn into_object(py: Python<'_>, outcome: Outcome) -> Bound<'_, PyAny> 
 ///
 /// Only where memory has run out, or where a program has replaced `Failure.__init__` by something
 /// that raises.
-pub(super) fn failed(raised: Raised<'_>, capture_vars: bool) -> PyResult<Outcome> {
+pub(super) fn failed(raised: Raised<'_>, capture_vars: bool) -> Result<Outcome> {
     Ok(Outcome::Failure(failure::from_raised(raised, capture_vars)?.hold()))
 }

@@ -15,6 +15,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use super::deferred::Deferred;
+use super::error::Result;
 use super::ffi;
 use super::names;
 use super::outcome::Outcome;
@@ -89,7 +90,7 @@ pub(super) fn debug_tracebacks<'py>(
 
 /// The Deferred has come to rest on a failure.
 #[cold]
-pub(super) fn rests_on_failure(deferred: &Bound<'_, Deferred>) -> PyResult<()> {
+pub(super) fn rests_on_failure(deferred: &Bound<'_, Deferred>) -> Result<()> {
     let py = deferred.py();
     let info = match debug_info(deferred)? {
         Some(info) => info,
@@ -104,23 +105,23 @@ pub(super) fn rests_on_failure(deferred: &Bound<'_, Deferred>) -> PyResult<()> {
             _ => None,
         }
     });
-    info.setattr(intern!(py, "failResult"), failure)
+    Ok(info.setattr(intern!(py, "failResult"), failure)?)
 }
 
 /// The failure that the Deferred rested on has been taken, or replaced by another outcome.
 ///
 /// Only where it has a `DebugInfo` is there anything to do.
 #[inline]
-pub(super) fn forget(deferred: &Bound<'_, Deferred>) -> PyResult<()> {
+pub(super) fn forget(deferred: &Bound<'_, Deferred>) -> Result<()> {
     if ffi::has_instance_dict(deferred) { forget_in_debug_info(deferred) } else { Ok(()) }
 }
 
 #[cold]
-fn forget_in_debug_info(deferred: &Bound<'_, Deferred>) -> PyResult<()> {
+fn forget_in_debug_info(deferred: &Bound<'_, Deferred>) -> Result<()> {
     match debug_info(deferred)? {
         Some(info) => {
             let py = deferred.py();
-            info.setattr(intern!(py, "failResult"), py.None())
+            Ok(info.setattr(intern!(py, "failResult"), py.None())?)
         }
         None => Ok(()),
     }

@@ -16,6 +16,7 @@ use smallvec::SmallVec;
 use super::awaiting::{self, Awaiting};
 use super::callback::Callback;
 use super::deferred::{self, Deferred};
+use super::error::{Error, Result};
 use super::ffi::{self, Held, Hold};
 use super::gather::{self, DeferredList, Race};
 use super::gc::Traverse;
@@ -104,7 +105,7 @@ impl Waiter {
         giver: Bound<'py, Deferred>,
         outcome: Outcome,
         stack: &mut Stack<'py>,
-    ) -> PyResult<Next<'py>> {
+    ) -> Result<Next<'py>> {
         let waiter = self.0.into_bound(giver.py());
         let waiter = match waiter.cast_into_exact::<Task>() {
             Ok(task) => return generator::deliver(task, place, giver, outcome, stack),
@@ -143,7 +144,7 @@ impl Traverse for Waiter {
 /// What the outermost piece of work raises: the canceller of a Deferred to be cancelled, the
 /// Deferred of a generator that was fired by somebody else. Whatever callbacks raise stays in
 /// their chains.
-pub(super) fn run<'py>(py: Python<'py>, work: Work<'py>) -> PyResult<()> {
+pub(super) fn run<'py>(py: Python<'py>, work: Work<'py>) -> Result<()> {
     run_on(py, |stack| perform(work, stack))
 }
 
@@ -152,7 +153,7 @@ pub(super) fn run<'py>(py: Python<'py>, work: Work<'py>) -> PyResult<()> {
 /// # Errors
 ///
 /// As [`run`].
-pub(super) fn run_deferred(deferred: &Bound<'_, Deferred>) -> PyResult<()> {
+pub(super) fn run_deferred(deferred: &Bound<'_, Deferred>) -> Result<()> {
     run_on(deferred.py(), |stack| begin(deferred.clone(), stack))
 }
 
@@ -163,8 +164,8 @@ pub(super) fn run_deferred(deferred: &Bound<'_, Deferred>) -> PyResult<()> {
 /// As [`run`].
 pub(super) fn run_on<'py>(
     py: Python<'py>,
-    first: impl FnOnce(&mut Stack<'py>) -> PyResult<Next<'py>>,
-) -> PyResult<()> {
+    first: impl FnOnce(&mut Stack<'py>) -> Result<Next<'py>>,
+) -> Result<()> {
     let mut stack = Stack::new();
     let mut next = first(&mut stack);
     loop {
@@ -192,7 +193,7 @@ pub(super) fn run_on<'py>(
                     Err(error)
                 }
                 Some(Later::CancelList(list, place)) => {
-                    gather::canceller_raised(&list, error)?;
+                    gather::canceller_raised(&list, error.into())?;
                     gather::cancel_list(list, place, &mut stack)
                 }
                 Some(Later::CancelRace(race, _)) => {
@@ -205,7 +206,7 @@ pub(super) fn run_on<'py>(
     }
 }
 
-fn perform<'py>(work: Work<'py>, stack: &mut Stack<'py>) -> PyResult<Next<'py>> {
+fn perform<'py>(work: Work<'py>, stack: &mut Stack<'py>) -> Result<Next<'py>> {
     match work {
         Work::Run(deferred) => begin(deferred, stack),
         Work::Cancel(deferred) => {
@@ -215,8 +216,8 @@ fn perform<'py>(work: Work<'py>, stack: &mut Stack<'py>) -> PyResult<Next<'py>> 
             }
             match deferred.cast_into::<DeferredList>() {
                 Ok(list) if gather::cancels_plainly(&list) => gather::cancel_list(list, 0, stack),
-                Ok(list) => list.call_method0(cancel).map(|_| Next::Done),
-                Err(other) => other.into_inner().call_method0(cancel).map(|_| Next::Done),
+                Ok(list) => Ok(list.call_method0(cancel).map(|_| Next::Done)?),
+                Err(other) => Ok(other.into_inner().call_method0(cancel).map(|_| Next::Done)?),
             }
         }
         Work::CancelList(list) => gather::cancel_list(list, 0, stack),
@@ -227,7 +228,7 @@ fn perform<'py>(work: Work<'py>, stack: &mut Stack<'py>) -> PyResult<Next<'py>> 
     }
 }
 
-fn resume<'py>(py: Python<'py>, later: Later<'py>, stack: &mut Stack<'py>) -> PyResult<Next<'py>> {
+fn resume<'py>(py: Python<'py>, later: Later<'py>, stack: &mut Stack<'py>) -> Result<Next<'py>> {
     match later {
         Later::GoOn(deferred) => enter(deferred, stack),
         Later::Settle(deferred, outcome) => settle(deferred, outcome),
@@ -251,7 +252,7 @@ fn resume<'py>(py: Python<'py>, later: Later<'py>, stack: &mut Stack<'py>) -> Py
 
 /// Begin a run, unless one is under way.
 #[inline]
-fn begin<'py>(deferred: Bound<'py, Deferred>, stack: &mut Stack<'py>) -> PyResult<Next<'py>> {
+fn begin<'py>(deferred: Bound<'py, Deferred>, stack: &mut Stack<'py>) -> Result<Next<'py>> {
     if deferred.get().chain(deferred.py(), |chain| chain.running()) {
         return Ok(Next::Done);
     }
@@ -260,7 +261,7 @@ fn begin<'py>(deferred: Bound<'py, Deferred>, stack: &mut Stack<'py>) -> PyResul
 
 /// Begin a run, or come back to one.
 #[inline]
-fn enter<'py>(deferred: Bound<'py, Deferred>, stack: &mut Stack<'py>) -> PyResult<Next<'py>> {
+fn enter<'py>(deferred: Bound<'py, Deferred>, stack: &mut Stack<'py>) -> Result<Next<'py>> {
     match deferred.get().chain(deferred.py(), |chain| chain.enter()) {
         Err(_paused) => Ok(Next::Abandoned),
         Ok(chained_to) => {
@@ -302,7 +303,7 @@ fn step<'py>(deferred: &Bound<'py, Deferred>) -> Step<'py> {
 }
 
 /// Run the links of a Deferred until none is left, or something else has to be done first.
-fn links<'py>(mut deferred: Bound<'py, Deferred>, stack: &mut Stack<'py>) -> PyResult<Next<'py>> {
+fn links<'py>(mut deferred: Bound<'py, Deferred>, stack: &mut Stack<'py>) -> Result<Next<'py>> {
     let py = deferred.py();
     loop {
         match step(&deferred) {
@@ -361,7 +362,7 @@ fn call<'py>(
     deferred: &Bound<'py, Deferred>,
     callback: &Callback,
     argument: Bound<'py, PyAny>,
-) -> PyResult<Outcome> {
+) -> Result<Outcome> {
     let py = deferred.py();
     let called = callback.call(&argument);
     drop(argument);
@@ -379,7 +380,7 @@ fn call<'py>(
     }
 }
 
-fn failed(deferred: &Bound<'_, Deferred>, error: PyErr) -> PyResult<Outcome> {
+fn failed(deferred: &Bound<'_, Deferred>, error: impl Into<PyErr>) -> Result<Outcome> {
     let raised = ffi::into_raised(deferred.py())(error);
     outcome::failed(raised, ffi::debugging(deferred)?)
 }
@@ -387,11 +388,12 @@ fn failed(deferred: &Bound<'_, Deferred>, error: PyErr) -> PyResult<Outcome> {
 /// Let an outcome pass a link, as if by a callback that returns it: warn if it is the Deferred
 /// itself.
 #[inline]
-fn pass(deferred: &Bound<'_, Deferred>, outcome: Outcome) -> PyResult<Outcome> {
+fn pass(deferred: &Bound<'_, Deferred>, outcome: Outcome) -> Result<Outcome> {
     let py = deferred.py();
     if let Outcome::Deferred(other) = &outcome
         && other.as_ptr() == deferred.as_ptr()
-        && let Err(error) = names::PASSTHRU.get(py).and_then(warn_of_self_return)
+        && let Err(error) =
+            names::PASSTHRU.get(py).map_err(Error::from).and_then(warn_of_self_return)
     {
         return failed(deferred, error);
     }
@@ -399,7 +401,7 @@ fn pass(deferred: &Bound<'_, Deferred>, outcome: Outcome) -> PyResult<Outcome> {
 }
 
 #[cold]
-fn warn_of_self_return(callback: &Bound<'_, PyAny>) -> PyResult<()> {
+fn warn_of_self_return(callback: &Bound<'_, PyAny>) -> Result<()> {
     names::WARN_ABOUT_FUNCTION.get(callback.py())?.call1((
         callback,
         "Callback returned the Deferred it was attached to; this breaks the callback chain and \
@@ -409,7 +411,7 @@ fn warn_of_self_return(callback: &Bound<'_, PyAny>) -> PyResult<()> {
 }
 
 /// Settle a link that something on the stack has answered.
-fn settle<'py>(deferred: Bound<'py, Deferred>, outcome: Outcome) -> PyResult<Next<'py>> {
+fn settle<'py>(deferred: Bound<'py, Deferred>, outcome: Outcome) -> Result<Next<'py>> {
     let outcome = pass(&deferred, outcome)?;
     match take_up(&deferred, outcome)? {
         Some(next) => Ok(next),
@@ -417,14 +419,14 @@ fn settle<'py>(deferred: Bound<'py, Deferred>, outcome: Outcome) -> PyResult<Nex
     }
 }
 
-fn settle_with_error<'py>(deferred: Bound<'py, Deferred>, error: PyErr) -> PyResult<Next<'py>> {
+fn settle_with_error<'py>(deferred: Bound<'py, Deferred>, error: Error) -> Result<Next<'py>> {
     let outcome = failed(&deferred, error)?;
     settle(deferred, outcome)
 }
 
 /// Take up how a link ended. None if the links can go on.
 #[inline]
-fn take_up<'py>(deferred: &Bound<'py, Deferred>, outcome: Outcome) -> PyResult<Option<Next<'py>>> {
+fn take_up<'py>(deferred: &Bound<'py, Deferred>, outcome: Outcome) -> Result<Option<Next<'py>>> {
     let py = deferred.py();
     let other = match &outcome {
         Outcome::Deferred(other) => Some(other.bind(py).clone()),
@@ -444,7 +446,7 @@ fn take_up<'py>(deferred: &Bound<'py, Deferred>, outcome: Outcome) -> PyResult<O
 fn chain_to<'py>(
     deferred: &Bound<'py, Deferred>,
     other: Bound<'py, Deferred>,
-) -> PyResult<Option<Next<'py>>> {
+) -> Result<Option<Next<'py>>> {
     let py = deferred.py();
     if let Some(outcome) = other.get().chain(py, |chain| chain.steal()) {
         report::forget(&other)?;
@@ -474,7 +476,7 @@ fn chain_to<'py>(
 }
 
 /// Do what cancelling a Deferred comes to.
-fn cancel_here<'py>(deferred: Bound<'py, Deferred>, stack: &mut Stack<'py>) -> PyResult<Next<'py>> {
+fn cancel_here<'py>(deferred: Bound<'py, Deferred>, stack: &mut Stack<'py>) -> Result<Next<'py>> {
     enum Do<'py> {
         Ask(Bound<'py, PyAny>),
         Fail,
@@ -551,12 +553,12 @@ fn last_of_those<'py>(
     }
 }
 
-fn fail_unasked(deferred: Bound<'_, Deferred>) -> PyResult<Next<'_>> {
+fn fail_unasked(deferred: Bound<'_, Deferred>) -> Result<Next<'_>> {
     deferred.get().chain(deferred.py(), |chain| chain.swallow_next_fire());
     fail_cancelled(deferred)
 }
 
-fn fail_cancelled(deferred: Bound<'_, Deferred>) -> PyResult<Next<'_>> {
+fn fail_cancelled(deferred: Bound<'_, Deferred>) -> Result<Next<'_>> {
     if deferred::fail_cancelled(&deferred)? {
         return Ok(Next::Do(Work::Run(deferred)));
     }
@@ -593,7 +595,7 @@ pub(super) fn describe_links<'py>(deferred: &Bound<'py, Deferred>) -> PyResult<B
     });
     let half = |callback: Option<Callback>, name| match callback {
         Some(callback) => callback.describe(py),
-        None => describe(&names::public(py, name)?.into_pyobject(py)?, PyTuple::empty(py)),
+        None => Ok(describe(&names::public(py, name)?.into_pyobject(py)?, PyTuple::empty(py))?),
     };
     let described = PyList::empty(py);
     for link in links {

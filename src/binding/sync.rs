@@ -8,6 +8,7 @@ use pyo3::{PyTraverseError, create_exception, intern};
 
 use super::cell::Shared;
 use super::deferred::{self, Deferred};
+use super::error::Result;
 use super::ffi::{self, Held, Hold};
 use super::fifo::Fifo;
 use super::functions::{fired, made, maybe_deferred, succeed};
@@ -126,7 +127,7 @@ fn fire_first<'py>(
 fn waiting_in<'py>(
     line: &Bound<'py, Fifo>,
     canceller: Bound<'py, PyAny>,
-) -> PyResult<Bound<'py, Deferred>> {
+) -> Result<Bound<'py, Deferred>> {
     let deferred = made(ffi::new_deferred(line.py(), Chain::new(Some(canceller.hold())))?)?;
     line.get().push_back(deferred.as_any().clone());
     Ok(deferred)
@@ -183,14 +184,14 @@ impl Primitive {
     /// Return a Deferred that fires with this when it has been acquired.
     ///
     /// Cancelling it gives up waiting.
-    pub(super) fn acquire<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Deferred>> {
+    pub(super) fn acquire<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, Deferred>> {
         acquire(slf)
     }
 
     /// Release this. If somebody waits, the one that came first acquires it.
     ///
     /// Raises AssertionError if it is not held.
-    pub(super) fn release(slf: &Bound<'_, Self>) -> PyResult<()> {
+    pub(super) fn release(slf: &Bound<'_, Self>) -> Result<()> {
         match release(slf)? {
             Some(work) => run::run(slf.py(), work),
             None => Ok(()),
@@ -254,7 +255,7 @@ impl Primitive {
         _exc_type: &Bound<'py, PyAny>,
         _exc_value: &Bound<'py, PyAny>,
         _traceback: &Bound<'py, PyAny>,
-    ) -> PyResult<Bound<'py, Deferred>> {
+    ) -> Result<Bound<'py, Deferred>> {
         let py = slf.py();
         slf.call_method0(intern!(py, "release"))?;
         succeed(pyo3::types::PyBool::new(py, false).to_owned().into_any())
@@ -284,11 +285,11 @@ impl Primitive {
 }
 
 /// What `acquire` does.
-fn acquire<'py>(primitive: &Bound<'py, Primitive>) -> PyResult<Bound<'py, Deferred>> {
+fn acquire<'py>(primitive: &Bound<'py, Primitive>) -> Result<Bound<'py, Deferred>> {
     let py = primitive.py();
     let is_lock = primitive.is_instance_of::<DeferredLock>();
     if !is_lock && !primitive.is_instance_of::<DeferredSemaphore>() {
-        return Err(PyNotImplementedError::new_err("acquire"));
+        return Err(PyNotImplementedError::new_err("acquire").into());
     }
     let (free, sound) = primitive.get().with(py, |state| {
         if is_lock {
@@ -303,7 +304,8 @@ fn acquire<'py>(primitive: &Bound<'py, Primitive>) -> PyResult<Bound<'py, Deferr
     if !sound {
         return Err(PyAssertionError::new_err(
             "Internal inconsistency??  tokens should never be negative",
-        ));
+        )
+        .into());
     }
     if free {
         return fired(py, primitive.as_any().clone());
@@ -319,7 +321,7 @@ fn acquire<'py>(primitive: &Bound<'py, Primitive>) -> PyResult<Bound<'py, Deferr
 }
 
 /// What `release` does, but for running the one that has acquired it then.
-fn release<'py>(primitive: &Bound<'py, Primitive>) -> PyResult<Option<Work<'py>>> {
+fn release<'py>(primitive: &Bound<'py, Primitive>) -> Result<Option<Work<'py>>> {
     let py = primitive.py();
     let line = primitive.get().line(py)?;
     let waits = line.get().len(py) > 0;
@@ -330,7 +332,7 @@ fn release<'py>(primitive: &Bound<'py, Primitive>) -> PyResult<Option<Work<'py>>
             was_locked
         });
         if !was_locked {
-            return Err(PyAssertionError::new_err("Tried to release an unlocked lock"));
+            return Err(PyAssertionError::new_err("Tried to release an unlocked lock").into());
         }
     } else if primitive.is_instance_of::<DeferredSemaphore>() {
         let acquired = primitive.get().with(py, |state| {
@@ -343,12 +345,13 @@ fn release<'py>(primitive: &Bound<'py, Primitive>) -> PyResult<Option<Work<'py>>
         if !acquired {
             return Err(PyAssertionError::new_err(
                 "Someone released me too many times: too many tokens!",
-            ));
+            )
+            .into());
         }
     } else {
-        return Err(PyNotImplementedError::new_err("release"));
+        return Err(PyNotImplementedError::new_err("release").into());
     }
-    if waits { fire_first(&line, primitive.as_any().clone()) } else { Ok(None) }
+    if waits { Ok(fire_first(&line, primitive.as_any().clone())?) } else { Ok(None) }
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -369,7 +372,7 @@ pub(super) struct Locked {
 }
 
 impl Locked {
-    fn call<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+    fn call<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyAny>> {
         let kwargs = self.kwargs.as_ref().map(|kwargs| kwargs.bind(py));
         maybe_deferred(self.function.bind(py), self.args.bind(py), kwargs)
     }
@@ -403,7 +406,7 @@ pub(super) fn deliver<'py>(
     giver: Bound<'py, Deferred>,
     outcome: Outcome,
     stack: &mut Stack<'py>,
-) -> PyResult<Next<'py>> {
+) -> Result<Next<'py>> {
     let py = locked.py();
     let primitive = locked.get().primitive.bind(py);
     if place == RELEASE {
@@ -601,7 +604,7 @@ impl DeferredQueue {
     /// Add an object. If somebody waits, the one that came first gets it.
     ///
     /// Raises QueueOverflow if there is no room.
-    pub(super) fn put<'py>(slf: &Bound<'py, Self>, obj: Bound<'py, PyAny>) -> PyResult<()> {
+    pub(super) fn put<'py>(slf: &Bound<'py, Self>, obj: Bound<'py, PyAny>) -> Result<()> {
         let py = slf.py();
         let waiting = slf.get().waiting_line(py)?;
         if waiting.get().len(py) > 0 {
@@ -612,7 +615,7 @@ impl DeferredQueue {
         }
         let pending = slf.get().pending_line(py)?;
         if !has_room(&pending, Self::size(slf))? {
-            return Err(QueueOverflow::new_err(()));
+            return Err(QueueOverflow::new_err(()).into());
         }
         pending.get().push_back(obj);
         Ok(())
@@ -621,14 +624,14 @@ impl DeferredQueue {
     /// Return a Deferred for the next object. Cancelling it gives up waiting.
     ///
     /// Raises QueueUnderflow if too many wait already.
-    pub(super) fn get<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Deferred>> {
+    pub(super) fn get<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, Deferred>> {
         let py = slf.py();
         if let Some(object) = slf.get().pending_line(py)?.get().pop_front(py) {
             return succeed(object);
         }
         let waiting = slf.get().waiting_line(py)?;
         if !has_room(&waiting, Self::backlog(slf))? {
-            return Err(QueueUnderflow::new_err(()));
+            return Err(QueueUnderflow::new_err(()).into());
         }
         let cancel = intern!(py, "_cancelGet");
         let canceller = if overrides::<Self>(slf, cancel) {

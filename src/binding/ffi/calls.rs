@@ -8,6 +8,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
+use super::super::error::Result;
 use super::super::outcome::Raised;
 use super::exceptions::{into_raised, take_raised};
 
@@ -31,11 +32,11 @@ unsafe fn returned(
 /// Make of a result what a C function returns: a new reference, or null with an exception in
 /// flight.
 #[inline]
-pub(super) fn returning<T>(py: Python<'_>, result: PyResult<Bound<'_, T>>) -> *mut ffi::PyObject {
+pub(super) fn returning<T>(py: Python<'_>, result: Result<Bound<'_, T>>) -> *mut ffi::PyObject {
     match result {
         Ok(object) => object.into_ptr(),
         Err(error) => {
-            error.restore(py);
+            PyErr::from(error).restore(py);
             ptr::null_mut()
         }
     }
@@ -68,13 +69,13 @@ pub(in crate::binding) fn call_one<'py>(
 pub(in crate::binding) fn call_many<'py>(
     callable: Borrowed<'_, 'py, PyAny>,
     arguments: &[Borrowed<'_, 'py, PyAny>],
-) -> PyResult<Bound<'py, PyAny>> {
+) -> Result<Bound<'py, PyAny>> {
     let (stack, count) = (arguments.as_ptr().cast(), arguments.len());
     // SAFETY: a borrowed reference is one pointer, so the slice is an array of so many arguments,
     // all alive during the call. The function does not write to it.
     unsafe {
         let result = ffi::PyObject_Vectorcall(callable.as_ptr(), stack, count, ptr::null_mut());
-        Bound::from_owned_ptr_or_err(callable.py(), result)
+        Ok(Bound::from_owned_ptr_or_err(callable.py(), result)?)
     }
 }
 
@@ -150,7 +151,7 @@ pub(in crate::binding) fn tuple_of<'py>(
     first: Bound<'py, PyAny>,
     second: Borrowed<'_, 'py, PyAny>,
     rest: &[Borrowed<'_, 'py, PyAny>],
-) -> PyResult<Bound<'py, PyTuple>> {
+) -> Result<Bound<'py, PyTuple>> {
     let py = first.py();
     // SAFETY: the new tuple has so many places, and each is filled, with a reference of its own,
     // before anyone else sees the tuple.
@@ -207,9 +208,9 @@ pub(in crate::binding) fn send<'py>(
 }
 
 /// A copy of the current context.
-pub(in crate::binding) fn copy_context(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+pub(in crate::binding) fn copy_context(py: Python<'_>) -> Result<Bound<'_, PyAny>> {
     // SAFETY: attached; a new reference, or null with an exception in flight.
-    unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent()) }
+    unsafe { Ok(Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent())?) }
 }
 
 /// Run something in a context that [`copy_context`] made.

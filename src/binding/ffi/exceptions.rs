@@ -46,16 +46,18 @@ pub(in crate::binding) fn take_raised(py: Python<'_>) -> Raised<'_> {
 }
 
 /// For `map_err`: a PyO3 error as the exception that it holds.
-pub(in crate::binding) fn into_raised<'py>(py: Python<'py>) -> impl FnOnce(PyErr) -> Raised<'py> {
+pub(in crate::binding) fn into_raised<'py, E: Into<PyErr>>(
+    py: Python<'py>,
+) -> impl FnOnce(E) -> Raised<'py> {
     // `PyErr::into_value` lets go of a reference in PyO3's way; see `Held`.
     move |error| {
-        error.restore(py);
+        error.into().restore(py);
         take_raised(py)
     }
 }
 
 /// What is there, or None where an error was raised, which is of no interest.
-pub(in crate::binding) fn ok<T>(py: Python<'_>, result: PyResult<T>) -> Option<T> {
+pub(in crate::binding) fn ok<T, E: Into<PyErr>>(py: Python<'_>, result: Result<T, E>) -> Option<T> {
     result.map_err(into_raised(py)).ok()
 }
 

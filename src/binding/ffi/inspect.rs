@@ -11,6 +11,7 @@ use pyo3::{PyTypeInfo, intern};
 
 use super::super::cell::Shared;
 use super::super::deferred::Deferred;
+use super::super::error::Result;
 use super::super::failure::FailureBase;
 
 /// Whether an object is of one of the types that most results are of, and so is nothing special.
@@ -148,7 +149,7 @@ static NOT_DEBUGGING: AtomicU32 = AtomicU32::new(0);
 
 /// `deferred.debug`
 #[inline(always)]
-pub(in crate::binding) fn debugging(deferred: &Bound<'_, Deferred>) -> PyResult<bool> {
+pub(in crate::binding) fn debugging(deferred: &Bound<'_, Deferred>) -> Result<bool> {
     if deferred.is_exact_instance_of::<Deferred>() && !has_instance_dict(deferred) {
         debugging_by_default(deferred.py())
     } else {
@@ -158,7 +159,7 @@ pub(in crate::binding) fn debugging(deferred: &Bound<'_, Deferred>) -> PyResult<
 
 /// `Deferred.debug`
 #[inline(always)]
-pub(in crate::binding) fn debugging_by_default(py: Python<'_>) -> PyResult<bool> {
+pub(in crate::binding) fn debugging_by_default(py: Python<'_>) -> Result<bool> {
     // SAFETY: the type is alive for good.
     let version = unsafe { (*Deferred::type_object_raw(py)).tp_version_tag };
     if version != 0 && version == NOT_DEBUGGING.load(Ordering::Relaxed) {
@@ -168,7 +169,7 @@ pub(in crate::binding) fn debugging_by_default(py: Python<'_>) -> PyResult<bool>
 }
 
 #[cold]
-fn debugging_anew(py: Python<'_>) -> PyResult<bool> {
+fn debugging_anew(py: Python<'_>) -> Result<bool> {
     let class = py.get_type::<Deferred>();
     let debug = look_debug_up(&class)?;
     // SAFETY: a type, alive. The lookup may have given it a version.
@@ -178,8 +179,8 @@ fn debugging_anew(py: Python<'_>) -> PyResult<bool> {
 }
 
 #[cold]
-fn look_debug_up(object: &Bound<'_, PyAny>) -> PyResult<bool> {
-    object.getattr(intern!(object.py(), "debug"))?.is_truthy()
+fn look_debug_up(object: &Bound<'_, PyAny>) -> Result<bool> {
+    Ok(object.getattr(intern!(object.py(), "debug"))?.is_truthy()?)
 }
 
 /// Whether an attribute has ever been set on this very Deferred.

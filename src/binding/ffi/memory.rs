@@ -12,6 +12,7 @@ use pyo3::pyclass::boolean_struct::True;
 use pyo3::{Borrowed, PyClass};
 
 use super::super::cell::Shared;
+use super::super::error::Result;
 
 /// How many pieces of memory are kept for each class.
 const KEPT: usize = 256;
@@ -84,7 +85,7 @@ pub(super) unsafe fn new_object<'py, T: Recycled>(
     py: Python<'py>,
     kind: *mut ffi::PyTypeObject,
     value: T,
-) -> PyResult<Bound<'py, T>> {
+) -> Result<Bound<'py, T>> {
     if kind == T::type_object_raw(py)
         && let Some(memory) = T::memory().take(py)
     {

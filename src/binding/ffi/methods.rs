@@ -16,6 +16,7 @@ use pyo3::{Borrowed, PyTypeInfo};
 
 use super::super::callback::Callback;
 use super::super::deferred::{self, Deferred};
+use super::super::error::Result;
 use super::super::failure::FailureBase;
 use super::super::functions;
 use super::super::generator;
@@ -27,7 +28,7 @@ use super::calls::{call_many, returning};
 type Args<'a, 'py> = &'a [Borrowed<'a, 'py, PyAny>];
 
 /// What comes of a call: None if PyO3's form is to have it.
-type Answer<'py> = Option<PyResult<Bound<'py, PyAny>>>;
+type Answer<'py> = Option<Result<Bound<'py, PyAny>>>;
 
 /// The quick form of a method of `Self::Of`, or of a function of the module.
 trait Quick {
@@ -119,7 +120,7 @@ fn add<'py>(
     link: impl FnOnce(Callback) -> Link,
     callable: Borrowed<'_, 'py, PyAny>,
     args: Args<'_, 'py>,
-) -> PyResult<Bound<'py, PyAny>> {
+) -> Result<Bound<'py, PyAny>> {
     let callback = if args.is_empty() {
         Callback::plain(callable.to_owned())?
     } else {
@@ -163,7 +164,7 @@ unsafe extern "C" fn enter<F: Quick>(
             call_slowly::<F>(py, slf, args, nargs, kwnames)
         };
         let result = std::panic::catch_unwind(AssertUnwindSafe(work))
-            .unwrap_or_else(|_| Err(PanicException::new_err("deferrous has a bug")));
+            .unwrap_or_else(|_| Err(PanicException::new_err("deferrous has a bug").into()));
         returning(py, result)
     }
 }
@@ -180,9 +181,9 @@ unsafe fn call_slowly<F: Quick>(
     args: *const *mut ffi::PyObject,
     nargs: ffi::Py_ssize_t,
     kwnames: *mut ffi::PyObject,
-) -> PyResult<Bound<'_, PyAny>> {
+) -> Result<Bound<'_, PyAny>> {
     let Some(slow) = F::slow().get(py) else {
-        return Err(PySystemError::new_err("the module is not complete"));
+        return Err(PySystemError::new_err("the module is not complete").into());
     };
     // SAFETY: the caller's promise: so many arguments, then one for each name.
     unsafe {
@@ -193,7 +194,7 @@ unsafe fn call_slowly<F: Quick>(
         stack.extend((0..usize::try_from(nargs)? + named).map(|i| *args.add(i)));
         let positional = stack.len() - named;
         let result = ffi::PyObject_Vectorcall(slow.as_ptr(), stack.as_ptr(), positional, kwnames);
-        Bound::from_owned_ptr_or_err(py, result)
+        Ok(Bound::from_owned_ptr_or_err(py, result)?)
     }
 }
 

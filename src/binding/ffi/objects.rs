@@ -11,6 +11,7 @@ use pyo3::{Borrowed, PyTypeInfo};
 
 use super::super::awaiting::Awaiting;
 use super::super::deferred::Deferred;
+use super::super::error::Result;
 use super::super::failure::{self, FailureBase, State};
 use super::super::gather::DeferredList;
 use super::super::generator::Task;
@@ -27,7 +28,7 @@ use super::methods::put_quick_forms;
 pub(in crate::binding) fn new_deferred(
     py: Python<'_>,
     chain: Chain,
-) -> PyResult<Bound<'_, Deferred>> {
+) -> Result<Bound<'_, Deferred>> {
     // SAFETY: `Deferred` is the type that the function is for.
     unsafe { new_object(py, Deferred::type_object_raw(py), Deferred::of(chain)) }
 }
@@ -37,14 +38,14 @@ pub(in crate::binding) fn new_deferred(
 pub(in crate::binding) fn new_awaiting<'py>(
     py: Python<'py>,
     awaiting: Awaiting,
-) -> PyResult<Bound<'py, Awaiting>> {
+) -> Result<Bound<'py, Awaiting>> {
     // SAFETY: the type is the value's.
     unsafe { new_object(py, Awaiting::type_object_raw(py), awaiting) }
 }
 
 /// Make what runs a generator.
 #[inline]
-pub(in crate::binding) fn new_task<'py>(py: Python<'py>, task: Task) -> PyResult<Bound<'py, Task>> {
+pub(in crate::binding) fn new_task<'py>(py: Python<'py>, task: Task) -> Result<Bound<'py, Task>> {
     // SAFETY: the type is the value's.
     unsafe { new_object(py, Task::type_object_raw(py), task) }
 }
@@ -80,7 +81,7 @@ unsafe extern "C" fn deferred_list_new(
                 list.into_ptr()
             }
             Err(error) => {
-                error.restore(py);
+                PyErr::from(error).restore(py);
                 ptr::null_mut()
             }
         }
@@ -132,7 +133,7 @@ unsafe fn call_type_slowly(
     nargs: ffi::Py_ssize_t,
     kwnames: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
-    let call = || -> PyResult<Bound<'_, PyAny>> {
+    let call = || -> Result<Bound<'_, PyAny>> {
         // SAFETY: the caller's promise: `nargs` arguments, then one for each name. Every metaclass
         // has `tp_call`, for a tuple and a dict.
         unsafe {
@@ -146,9 +147,9 @@ unsafe fn call_type_slowly(
             }
             let positional = PyTuple::new(py, (0..positional).map(argument))?;
             let Some(call) = (*ffi::Py_TYPE(kind)).tp_call else {
-                return Err(PyTypeError::new_err("the class cannot be called"));
+                return Err(PyTypeError::new_err("the class cannot be called").into());
             };
-            Bound::from_owned_ptr_or_err(py, call(kind, positional.as_ptr(), named.as_ptr()))
+            Ok(Bound::from_owned_ptr_or_err(py, call(kind, positional.as_ptr(), named.as_ptr()))?)
         }
     };
     returning(py, call())
@@ -208,7 +209,7 @@ pub(in crate::binding) fn new_failure<'py>(
     kind: &Bound<'py, PyType>,
     args: &Bound<'py, PyTuple>,
     state: State,
-) -> PyResult<Bound<'py, FailureBase>> {
+) -> Result<Bound<'py, FailureBase>> {
     let py = kind.py();
     debug_assert!(kind.is_subclass_of::<FailureBase>().unwrap_or(false));
     // SAFETY: `BaseException` has `tp_new`; it allocates an instance of the subtype it is given,
@@ -217,7 +218,7 @@ pub(in crate::binding) fn new_failure<'py>(
     // valid state that owns nothing, so it may be overwritten.
     unsafe {
         let Some(new) = (*ffi::PyExc_BaseException.cast::<ffi::PyTypeObject>()).tp_new else {
-            return Err(PyTypeError::new_err("cannot create 'BaseException' instances"));
+            return Err(PyTypeError::new_err("cannot create 'BaseException' instances").into());
         };
         let object = new(kind.as_type_ptr(), args.as_ptr(), ptr::null_mut());
         let failure =
