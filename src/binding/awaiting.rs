@@ -17,7 +17,7 @@ use super::names;
 use super::outcome::{Link, Outcome, classify, into_object, share};
 use super::overrides::overrides;
 use super::report;
-use super::run::{Later, Next, Stack, Waiter};
+use super::run::Waiter;
 
 /// Yields its Deferred until that has a result, then returns or raises the result.
 ///
@@ -237,9 +237,9 @@ fn yield_stand_in(stand_in: Bound<'_, PyAny>) -> Sent<'_> {
     }
 }
 
-/// Take in the outcome that a driver waits for, and wake it. What is left of the outcome for the
-/// Deferred's own chain.
-fn arrive(awaiting: &Bound<'_, Awaiting>, outcome: Outcome) -> Result<Outcome> {
+/// A Deferred has an outcome for another driver than ours: take it in, and wake the driver. What
+/// is left of the outcome for the Deferred's own chain.
+pub(super) fn deliver(awaiting: &Bound<'_, Awaiting>, outcome: Outcome) -> Result<Outcome> {
     let py = awaiting.py();
     let mut outcome = Some(outcome);
     let (wake, discard) = awaiting.get().state.with(py, |state| match state {
@@ -258,18 +258,6 @@ fn arrive(awaiting: &Bound<'_, Awaiting>, outcome: Outcome) -> Result<Outcome> {
         Some(Outcome::Failure(_)) if discard => Outcome::Taken,
         Some(outcome) => outcome,
     })
-}
-
-/// A Deferred has an outcome for another driver than ours, as part of its run.
-pub(super) fn deliver<'py>(
-    awaiting: Bound<'py, Awaiting>,
-    giver: Bound<'py, Deferred>,
-    outcome: Outcome,
-    stack: &mut Stack<'py>,
-) -> Result<Next<'py>> {
-    let left = arrive(&awaiting, outcome)?;
-    stack.push(Later::Settle(giver, left));
-    Ok(Next::Done)
 }
 
 #[pymethods]
@@ -335,7 +323,7 @@ impl Awaiting {
         slf: &Bound<'py, Self>,
         result: Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let left = arrive(slf, classify(&result)?)?;
+        let left = deliver(slf, classify(&result)?)?;
         Ok(into_object(slf.py(), left))
     }
 

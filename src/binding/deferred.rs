@@ -20,7 +20,7 @@ use super::names;
 use super::outcome::{Chain, Link, Outcome, as_deferred, classify, into_object, share};
 use super::overrides::overrides;
 use super::report;
-use super::run::{self, Later, Next, Stack, Waiter, Work};
+use super::run::{self, Answer, Waiter, Work};
 use crate::core::{AlreadyCalled, Fired};
 
 create_exception!(
@@ -137,7 +137,7 @@ impl Deferred {
 }
 
 /// Add a link, and run the chain if it can be run.
-#[inline]
+#[inline(always)]
 pub(super) fn add<'py>(deferred: &Bound<'py, Deferred>, link: Link) -> Result<()> {
     let runnable = deferred.get().chain(deferred.py(), |chain| {
         chain.add(link);
@@ -147,7 +147,7 @@ pub(super) fn add<'py>(deferred: &Bound<'py, Deferred>, link: Link) -> Result<()
 }
 
 /// Fire a Deferred with what becomes of `outcome`, and run it.
-#[inline]
+#[inline(always)]
 pub(super) fn fire(deferred: &Bound<'_, Deferred>, outcome: Outcome) -> Result<()> {
     if begin_fire(deferred, outcome)? {
         return run::run_deferred(deferred);
@@ -156,7 +156,7 @@ pub(super) fn fire(deferred: &Bound<'_, Deferred>, outcome: Outcome) -> Result<(
 }
 
 /// Fire a Deferred with an object, and run it.
-#[inline]
+#[inline(always)]
 pub(super) fn fire_with<'py>(
     deferred: &Bound<'py, Deferred>,
     result: Bound<'py, PyAny>,
@@ -180,7 +180,7 @@ pub(super) fn fire_with<'py>(
 /// # Errors
 ///
 /// `AlreadyCalledError`
-#[inline]
+#[inline(always)]
 pub(super) fn begin_fire(deferred: &Bound<'_, Deferred>, outcome: Outcome) -> Result<bool> {
     let py = deferred.py();
     let debugging = ffi::debugging(deferred)?;
@@ -218,14 +218,12 @@ fn already_called(deferred: &Bound<'_, Deferred>, debugging: bool) -> PyResult<P
 }
 
 /// A Deferred has an outcome to fire another with, as part of its run. It has none itself then.
-pub(super) fn deliver<'py>(
-    deferred: Bound<'py, Deferred>,
-    giver: Bound<'py, Deferred>,
-    outcome: Outcome,
-    stack: &mut Stack<'py>,
-) -> Result<Next<'py>> {
-    stack.push(Later::Settle(giver, Outcome::Taken));
-    Ok(if begin_fire(&deferred, outcome)? { Next::Do(Work::Run(deferred)) } else { Next::Done })
+pub(super) fn deliver(deferred: Bound<'_, Deferred>, outcome: Outcome) -> Result<Answer<'_>> {
+    Ok(if begin_fire(&deferred, outcome)? {
+        Answer::After(Work::Run(deferred), Outcome::Taken)
+    } else {
+        Answer::Now(Outcome::Taken)
+    })
 }
 
 /// Fail a Deferred as cancelled, by its `errback`. True if it has to be run then.

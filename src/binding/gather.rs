@@ -22,7 +22,7 @@ use super::names;
 use super::outcome::{Chain, Link, Outcome, as_deferred, classify, into_object, share};
 use super::overrides::overrides;
 use super::report;
-use super::run::{self, Later, Next, Stack, Waiter, Work};
+use super::run::{self, Answer, Later, Next, Stack, Waiter, Work};
 
 /// The results of several Deferreds.
 ///
@@ -333,10 +333,8 @@ fn collect<'py>(
 pub(super) fn deliver<'py>(
     list: Bound<'py, DeferredList>,
     place: u32,
-    giver: Bound<'py, Deferred>,
     outcome: Outcome,
-    stack: &mut Stack<'py>,
-) -> Result<Next<'py>> {
+) -> Result<Answer<'py>> {
     let py = list.py();
     let success = !matches!(outcome, Outcome::Failure(_));
     let passed_on = if !success && list.get().with(py, |state| state.consume_errors) {
@@ -344,11 +342,10 @@ pub(super) fn deliver<'py>(
     } else {
         share(py, &outcome)
     };
-    stack.push(Later::Settle(giver, passed_on));
     let result = into_object(py, outcome);
     Ok(match collect(&list, place as usize, success, &result)? {
-        Some(fired) => Next::Do(fired),
-        None => Next::Done,
+        Some(fired) => Answer::After(fired, passed_on),
+        None => Answer::Now(passed_on),
     })
 }
 
@@ -550,18 +547,6 @@ pub(super) fn race<'py>(ds: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Deferred>
         }
     }
     Ok(result)
-}
-
-/// A Deferred has an outcome for a race, as part of its run.
-pub(super) fn deliver_to_race<'py>(
-    race: Bound<'py, Race>,
-    place: u32,
-    giver: Bound<'py, Deferred>,
-    outcome: Outcome,
-    stack: &mut Stack<'py>,
-) -> Result<Next<'py>> {
-    stack.push(Later::Settle(giver, Outcome::Taken));
-    arrive(race, place as usize, outcome, stack)
 }
 
 /// One of those that take part in a race has come to something.

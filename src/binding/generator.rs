@@ -21,7 +21,7 @@ use super::names;
 use super::outcome::{self, Chain, Link, Outcome, Raised, as_deferred, classify, into_object};
 use super::overrides::overrides;
 use super::report;
-use super::run::{self, Later, Next, Stack, Waiter, Work};
+use super::run::{self, Answer, Later, Next, Stack, Waiter, Work};
 
 create_exception!(
     deferrous,
@@ -56,7 +56,7 @@ struct State {
     generator: Option<Held<PyAny>>,
     /// The context that it runs in.
     context: Option<Held<PyAny>>,
-    /// What to fire when it ends. None only in a task that is being taken apart.
+    /// What to fire when it ends. None when it has ended, or is being taken apart.
     deferred: Option<Held<Deferred>>,
     /// What it waited for last.
     waiting_on: Option<Held<Deferred>>,
@@ -67,6 +67,15 @@ struct State {
 }
 
 impl State {
+    /// Whether it holds nothing, as after the end.
+    fn is_empty(&self) -> bool {
+        self.generator.is_none()
+            && self.context.is_none()
+            && self.deferred.is_none()
+            && self.waiting_on.is_none()
+            && self.seen.is_none()
+    }
+
     fn traverse(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         self.generator.traverse(visit)?;
         self.context.traverse(visit)?;
@@ -93,7 +102,9 @@ impl Recycled for Task {
     }
 
     fn dispose(&self, py: Python<'_>) {
-        gc::let_go(Remains::Task(TaskRemains(self.with(py, std::mem::take))));
+        if !self.with(py, |state| state.is_empty()) {
+            gc::let_go(Remains::Task(TaskRemains(self.with(py, std::mem::take))));
+        }
     }
 }
 
@@ -171,7 +182,10 @@ pub(super) fn start<'py>(generator: Bound<'py, PyAny>) -> Result<Bound<'py, Defe
     }
     let deferred = ffi::new_deferred(py, Chain::new(None))?;
     let task = task_for(generator, context, &deferred)?;
-    run::run_on(py, |stack| stopped_at(task, stopped, stack))?;
+    match stopped {
+        Stopped::Before(other) if attach(&task, &other) => {}
+        stopped => run::run(py, Work::TakeUp(task, stopped))?,
+    }
     Ok(deferred)
 }
 
@@ -328,8 +342,8 @@ thread_local! {
 }
 
 /// Where a generator has stopped.
-enum Stopped<'py> {
-    /// It has yielded this Deferred, which has no outcome to be taken.
+pub(super) enum Stopped<'py> {
+    /// It has yielded this Deferred, of the class itself, which has no outcome to be taken.
     Before(Bound<'py, Deferred>),
     /// It has yielded this, which has to be looked at more closely.
     At(Bound<'py, PyAny>),
@@ -405,6 +419,16 @@ pub(super) fn resume<'py>(
     outcome: Outcome,
     stack: &mut Stack<'py>,
 ) -> Result<Next<'py>> {
+    match go_on(&task, outcome)? {
+        Some(stopped) => take_up(task, stopped, stack),
+        None => Ok(Next::Done),
+    }
+}
+
+/// Resume the generator of a task with an outcome. None if there is nothing to be resumed: it has
+/// ended, or the collector has taken the task apart.
+#[inline(always)]
+fn go_on<'py>(task: &Bound<'py, Task>, outcome: Outcome) -> Result<Option<Stopped<'py>>> {
     let py = task.py();
     let (generator, context) = task.get().with(py, |state| {
         (
@@ -412,17 +436,15 @@ pub(super) fn resume<'py>(
             state.context.as_ref().map(|it| it.bind(py).clone()),
         )
     });
-    let (Some(generator), Some(context)) = (generator, context) else {
-        // It has ended, or the collector has taken it apart: there is nothing to resume.
-        return Ok(Next::Done);
-    };
-    let stopped = advance(&generator, &context, outcome)?;
-    drop((generator, context));
-    stopped_at(task, stopped, stack)
+    match (generator, context) {
+        (Some(generator), Some(context)) => advance(&generator, &context, outcome).map(Some),
+        _ => Ok(None),
+    }
 }
 
 /// See to it that the task is resumed, or its Deferred fired.
-fn stopped_at<'py>(
+#[inline(always)]
+pub(super) fn take_up<'py>(
     task: Bound<'py, Task>,
     stopped: Stopped<'py>,
     stack: &mut Stack<'py>,
@@ -431,7 +453,7 @@ fn stopped_at<'py>(
     let object = match stopped {
         Stopped::Before(deferred) => return wait_for(task, deferred, stack),
         Stopped::At(object) => object,
-        Stopped::Returned(object) => return finish(&task, classify(&object)),
+        Stopped::Returned(object) => return Ok(run_next(finish(&task, classify(&object))?)),
         Stopped::Raised(raised) => return ended_by(&task, raised, stack),
     };
     if let Some(deferred) = as_deferred(&object) {
@@ -485,7 +507,7 @@ fn throw<'py>(generator: &Bound<'py, PyAny>, reason: Bound<'py, PyAny>) -> Sent<
 
 /// The outcome of a Deferred that has one and nothing to do with it. The Deferred's is None then,
 /// as after a callback that returned None.
-#[inline]
+#[inline(always)]
 fn take_if_there(deferred: &Bound<'_, Deferred>) -> Result<Option<Outcome>> {
     let py = deferred.py();
     if !deferred.is_exact_instance_of::<Deferred>() {
@@ -522,6 +544,7 @@ pub(super) fn wait<'py>(
 }
 
 /// Have a task wait for a Deferred that has no outcome to be taken.
+#[inline(always)]
 fn wait_for<'py>(
     task: Bound<'py, Task>,
     deferred: Bound<'py, Deferred>,
@@ -539,20 +562,31 @@ fn wait_for<'py>(
         }
         return look(task, deferred);
     }
-    let waiter = Waiter::new(&task);
-    let runnable = deferred.get().chain(py, |chain| {
-        chain.add(Link::Deliver(waiter, RESUME));
-        chain.is_runnable()
-    });
-    if !runnable {
-        set_waiting_on(&task, deferred);
+    if attach(&task, &deferred) {
         return Ok(Next::Done);
     }
+    let waiter = Waiter::new(&task);
+    deferred.get().chain(py, |chain| chain.add(Link::Deliver(waiter, RESUME)));
     task.get().with(py, |state| state.looking = true);
     stack.push(Later::Look(task, deferred.clone()));
     Ok(Next::Do(Work::Run(deferred)))
 }
 
+/// Put a task into the chain of a Deferred that it is to wait for. False if that would have to be
+/// run then.
+#[inline(always)]
+fn attach<'py>(task: &Bound<'py, Task>, deferred: &Bound<'py, Deferred>) -> bool {
+    let py = task.py();
+    if deferred.get().chain(py, |chain| chain.is_runnable()) {
+        return false;
+    }
+    let waiter = Waiter::new(task);
+    deferred.get().chain(py, |chain| chain.add(Link::Deliver(waiter, RESUME)));
+    set_waiting_on(task, deferred.clone());
+    true
+}
+
+#[inline(always)]
 fn set_waiting_on(task: &Bound<'_, Task>, deferred: Bound<'_, Deferred>) {
     let deferred = deferred.hold();
     let before = task.get().with(task.py(), |state| state.waiting_on.replace(deferred));
@@ -578,6 +612,7 @@ pub(super) fn look<'py>(
 }
 
 /// Let a task have an outcome if it looks on, or return it.
+#[inline(always)]
 fn see(task: &Bound<'_, Task>, outcome: Outcome) -> Option<Outcome> {
     let (outcome, before) = task.get().with(task.py(), |state| {
         if state.looking { (None, state.seen.replace(outcome)) } else { (Some(outcome), None) }
@@ -587,36 +622,40 @@ fn see(task: &Bound<'_, Task>, outcome: Outcome) -> Option<Outcome> {
 }
 
 /// A Deferred has an outcome for a task, as part of its run.
+#[inline(always)]
 pub(super) fn deliver<'py>(
     task: Bound<'py, Task>,
     place: u32,
-    giver: Bound<'py, Deferred>,
     outcome: Outcome,
-    stack: &mut Stack<'py>,
-) -> Result<Next<'py>> {
+) -> Result<Answer<'py>> {
     if place == CANCEL {
-        return match outcome {
-            Outcome::Failure(reason) => {
-                // Something else has come here if somebody has set `called` back by hand. That is
-                // raised again then.
-                stack.push(Later::Settle(giver.clone(), Outcome::Taken));
-                let py = task.py();
-                let ours = py.get_type::<_InternalInlineCallbacksCancelledError>();
-                reason.bind(py).call_method1(intern!(py, "trap"), (ours,))?;
-                stack.pop();
-                cancel(&task, giver, stack)
-            }
-            outcome => {
-                stack.push(Later::Settle(giver, outcome));
-                Ok(Next::Done)
-            }
-        };
+        return deliver_cancelled(&task, outcome);
     }
-    stack.push(Later::Settle(giver, Outcome::Taken));
-    match see(&task, outcome) {
-        None => Ok(Next::Done),
-        Some(outcome) => resume(task, outcome, stack),
+    let Some(outcome) = see(&task, outcome) else { return Ok(Answer::Now(Outcome::Taken)) };
+    match go_on(&task, outcome)? {
+        // Most often it waits for the next.
+        Some(Stopped::Before(deferred)) if attach(&task, &deferred) => {
+            Ok(Answer::Now(Outcome::Taken))
+        }
+        Some(Stopped::Returned(object)) => Ok(match finish(&task, classify(&object))? {
+            Some(deferred) => Answer::After(Work::Run(deferred), Outcome::Taken),
+            None => Answer::Now(Outcome::Taken),
+        }),
+        Some(stopped) => Ok(Answer::After(Work::TakeUp(task, stopped), Outcome::Taken)),
+        None => Ok(Answer::Now(Outcome::Taken)),
     }
+}
+
+/// A Deferred that was cancelled has an outcome for its own task.
+#[cold]
+fn deliver_cancelled<'py>(task: &Bound<'py, Task>, outcome: Outcome) -> Result<Answer<'py>> {
+    let Outcome::Failure(reason) = outcome else { return Ok(Answer::Now(outcome)) };
+    // Something else has come here if somebody has set `called` back by hand. That is raised
+    // again then.
+    let py = task.py();
+    let ours = py.get_type::<_InternalInlineCallbacksCancelledError>();
+    reason.bind(py).call_method1(intern!(py, "trap"), (ours,))?;
+    cancel(task)
 }
 
 /// The generator of a task has raised.
@@ -633,7 +672,7 @@ fn ended_by<'py>(
         let value = raised.getattr(intern!(py, "value"))?;
         drop(raised);
         warned?;
-        return finish(task, classify(&value));
+        return Ok(run_next(finish(task, classify(&value))?));
     }
     let deferred = task.get().with(py, |state| state.deferred.as_ref().map(|it| it.clone_ref(py)));
     let capture_vars = match deferred {
@@ -643,27 +682,34 @@ fn ended_by<'py>(
     // As with Twisted, the exception is being handled while it is handed on: callbacks see it in
     // `sys.exc_info()`, and what they raise has it for its context.
     stack.push(Later::Handled(ffi::begin_handling(&raised)));
-    finish(task, outcome::failed(raised, capture_vars))
+    Ok(run_next(finish(task, outcome::failed(raised, capture_vars))?))
 }
 
-/// Fire the Deferred of a task that has ended.
-fn finish<'py>(task: &Bound<'py, Task>, outcome: Result<Outcome>) -> Result<Next<'py>> {
+/// Fire the Deferred of a task that has ended. It is returned if it has to be run then.
+fn finish<'py>(
+    task: &Bound<'py, Task>,
+    outcome: Result<Outcome>,
+) -> Result<Option<Bound<'py, Deferred>>> {
     let py = task.py();
     let outcome = match outcome {
         Ok(outcome) => outcome,
         Err(error) => outcome::failed(ffi::into_raised(py)(error), false)?,
     };
-    let (generator, context, deferred) = task.get().with(py, |state| {
-        let deferred = state.deferred.as_ref().map(|it| it.bind(py).clone());
-        (state.generator.take(), state.context.take(), deferred)
+    let (generator, context, deferred, waiting_on) = task.get().with(py, |state| {
+        let deferred = state.deferred.take().map(|it| it.into_bound(py));
+        (state.generator.take(), state.context.take(), deferred, state.waiting_on.take())
     });
     drop((generator, context));
+    // What it waited for last lives as long as the task does, as Twisted's.
+    let _waiting_on = waiting_on;
     match deferred {
-        Some(deferred) if deferred::begin_fire(&deferred, outcome)? => {
-            Ok(Next::Do(Work::Run(deferred)))
-        }
-        _ => Ok(Next::Done),
+        Some(deferred) if deferred::begin_fire(&deferred, outcome)? => Ok(Some(deferred)),
+        _ => Ok(None),
     }
+}
+
+fn run_next(deferred: Option<Bound<'_, Deferred>>) -> Next<'_> {
+    deferred.map_or(Next::Done, |deferred| Next::Do(Work::Run(deferred)))
 }
 
 /// Fire a task's Deferred as cancelled, with the cancelling of the task in front of its chain.
@@ -689,11 +735,7 @@ pub(super) fn ask_to_cancel<'py>(
 
 /// Cancel what a task waits for, as part of the run of the Deferred that was cancelled. What the
 /// generator makes of that goes to a new Deferred, for which the old one then waits.
-fn cancel<'py>(
-    task: &Bound<'py, Task>,
-    giver: Bound<'py, Deferred>,
-    stack: &mut Stack<'py>,
-) -> Result<Next<'py>> {
+fn cancel<'py>(task: &Bound<'py, Task>) -> Result<Answer<'py>> {
     let py = task.py();
     let deferred = made(ffi::new_deferred(py, Chain::new(Some(task.as_any().clone().hold())))?)?;
     let next = deferred.clone().hold();
@@ -702,9 +744,10 @@ fn cancel<'py>(
         (state.deferred.replace(next), waiting_on)
     });
     drop(before);
-    stack.push(Later::Settle(giver, Outcome::Deferred(deferred.hold())));
     match waiting_on {
-        Some(waiting_on) => Ok(Next::Do(Work::Cancel(waiting_on))),
+        Some(waiting_on) => {
+            Ok(Answer::After(Work::Cancel(waiting_on), Outcome::Deferred(deferred.hold())))
+        }
         // A generator that cancels itself before it has waited for anything.
         None => Err(PyAssertionError::new_err(()).into()),
     }

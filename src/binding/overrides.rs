@@ -8,7 +8,7 @@ use super::ffi;
 
 /// Whether the class of an object has another method under this name than `T`, of which it is an
 /// instance.
-#[inline]
+#[inline(always)]
 pub(super) fn overrides<T: PyTypeInfo>(
     object: &Bound<'_, PyAny>,
     method: &Bound<'_, PyString>,

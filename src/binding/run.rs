@@ -20,7 +20,7 @@ use super::error::{Error, Result};
 use super::ffi::{self, Held, Hold};
 use super::gather::{self, DeferredList, Race};
 use super::gc::Traverse;
-use super::generator::{self, Task};
+use super::generator::{self, Stopped, Task};
 use super::names;
 use super::outcome::{self, Link, Outcome, classify_returned, into_object, share};
 use super::overrides::overrides;
@@ -44,6 +44,8 @@ pub(super) enum Work<'py> {
     Race(Bound<'py, Race>, usize, Outcome),
     /// Resume the generator of a task with what it waited for.
     Resume(Bound<'py, Task>, Outcome),
+    /// Take up where the generator of a task has stopped.
+    TakeUp(Bound<'py, Task>, Stopped<'py>),
 }
 
 /// Something to be done when what stands above it on the stack has been done.
@@ -80,6 +82,14 @@ pub(super) enum Next<'py> {
     Abandoned,
 }
 
+/// What becomes of an outcome that a waiter has been given.
+pub(super) enum Answer<'py> {
+    /// The link is settled with this.
+    Now(Outcome),
+    /// When that has been done, the link is settled with this.
+    After(Work<'py>, Outcome),
+}
+
 /// What is still to be done, last in, first out. Most runs are shallow, and never allocate.
 pub(super) type Stack<'py> = SmallVec<[Later<'py>; 4]>;
 
@@ -98,36 +108,41 @@ impl Waiter {
         Self(waiter.as_any().clone().hold())
     }
 
-    /// Let it have an outcome. What it does with it is part of the run of `giver`.
-    fn deliver<'py>(
-        self,
+    /// Let it have an outcome. What it does with it is part of the run of the Deferred whose it is.
+    #[inline(always)]
+    fn deliver<'py>(self, py: Python<'py>, place: u32, outcome: Outcome) -> Result<Answer<'py>> {
+        let waiter = self.0.into_bound(py);
+        match waiter.cast_into_exact::<Task>() {
+            Ok(task) => generator::deliver(task, place, outcome),
+            Err(other) => Self::deliver_to_other(other.into_inner(), place, outcome),
+        }
+    }
+
+    /// Let one that is no task have an outcome.
+    fn deliver_to_other(
+        waiter: Bound<'_, PyAny>,
         place: u32,
-        giver: Bound<'py, Deferred>,
         outcome: Outcome,
-        stack: &mut Stack<'py>,
-    ) -> Result<Next<'py>> {
-        let waiter = self.0.into_bound(giver.py());
-        let waiter = match waiter.cast_into_exact::<Task>() {
-            Ok(task) => return generator::deliver(task, place, giver, outcome, stack),
-            Err(other) => other.into_inner(),
-        };
+    ) -> Result<Answer<'_>> {
         if place == FIRE {
-            let deferred = waiter.cast_into::<Deferred>()?;
-            return deferred::deliver(deferred, giver, outcome, stack);
+            return deferred::deliver(waiter.cast_into::<Deferred>()?, outcome);
         }
         let waiter = match waiter.cast_into::<DeferredList>() {
-            Ok(list) => return gather::deliver(list, place, giver, outcome, stack),
+            Ok(list) => return gather::deliver(list, place, outcome),
             Err(other) => other.into_inner(),
         };
         let waiter = match waiter.cast_into::<Race>() {
-            Ok(race) => return gather::deliver_to_race(race, place, giver, outcome, stack),
+            Ok(race) => {
+                let work = Work::Race(race, place as usize, outcome);
+                return Ok(Answer::After(work, Outcome::Taken));
+            }
             Err(other) => other.into_inner(),
         };
         let waiter = match waiter.cast_into::<Locked>() {
-            Ok(locked) => return sync::deliver(locked, place, giver, outcome, stack),
+            Ok(locked) => return sync::deliver(locked, place, outcome),
             Err(other) => other.into_inner(),
         };
-        awaiting::deliver(waiter.cast_into::<Awaiting>()?, giver, outcome, stack)
+        Ok(Answer::Now(awaiting::deliver(&waiter.cast_into::<Awaiting>()?, outcome)?))
     }
 }
 
@@ -145,7 +160,7 @@ impl Traverse for Waiter {
 /// Deferred of a generator that was fired by somebody else. Whatever callbacks raise stays in
 /// their chains.
 pub(super) fn run<'py>(py: Python<'py>, work: Work<'py>) -> Result<()> {
-    run_on(py, |stack| perform(work, stack))
+    drive(py, Next::Do(work))
 }
 
 /// Run the links of a Deferred, and do all that follows from it.
@@ -154,20 +169,14 @@ pub(super) fn run<'py>(py: Python<'py>, work: Work<'py>) -> Result<()> {
 ///
 /// As [`run`].
 pub(super) fn run_deferred(deferred: &Bound<'_, Deferred>) -> Result<()> {
-    run_on(deferred.py(), |stack| begin(deferred.clone(), stack))
+    drive(deferred.py(), begin(deferred.clone()))
 }
 
-/// As [`run`], where what is done first is told by a function.
-///
-/// # Errors
-///
-/// As [`run`].
-pub(super) fn run_on<'py>(
-    py: Python<'py>,
-    first: impl FnOnce(&mut Stack<'py>) -> Result<Next<'py>>,
-) -> Result<()> {
+/// Do what is first, and what follows from it until nothing is left on the stack.
+#[inline(always)]
+fn drive<'py>(py: Python<'py>, first: Next<'py>) -> Result<()> {
     let mut stack = Stack::new();
-    let mut next = first(&mut stack);
+    let mut next = Ok(first);
     loop {
         next = match next {
             Ok(Next::Do(work)) => perform(work, &mut stack),
@@ -185,22 +194,7 @@ pub(super) fn run_on<'py>(
             }
             Err(error) => match stack.pop() {
                 None => return Err(error),
-                Some(Later::Settle(deferred, _)) => settle_with_error(deferred, error),
-                Some(Later::Handled(before)) => {
-                    // Now the exception is made, with what is being handled for its context.
-                    let _ = error.value(py);
-                    ffi::end_handling(py, before);
-                    Err(error)
-                }
-                Some(Later::CancelList(list, place)) => {
-                    gather::canceller_raised(&list, error.into())?;
-                    gather::cancel_list(list, place, &mut stack)
-                }
-                Some(Later::CancelRace(race, _)) => {
-                    gather::stop_cancelling(&race);
-                    Err(error)
-                }
-                Some(_) => Err(error),
+                Some(later) => interrupt(py, later, error, &mut stack),
             },
         };
     }
@@ -208,29 +202,34 @@ pub(super) fn run_on<'py>(
 
 fn perform<'py>(work: Work<'py>, stack: &mut Stack<'py>) -> Result<Next<'py>> {
     match work {
-        Work::Run(deferred) => begin(deferred, stack),
+        Work::Run(deferred) => Ok(begin(deferred)),
         Work::Cancel(deferred) => {
             let cancel = intern!(deferred.py(), "cancel");
             if !overrides::<Deferred>(&deferred, cancel) {
                 return cancel_here(deferred, stack);
             }
             match deferred.cast_into::<DeferredList>() {
-                Ok(list) if gather::cancels_plainly(&list) => gather::cancel_list(list, 0, stack),
-                Ok(list) => Ok(list.call_method0(cancel).map(|_| Next::Done)?),
-                Err(other) => Ok(other.into_inner().call_method0(cancel).map(|_| Next::Done)?),
-            }
+                Ok(list) if gather::cancels_plainly(&list) => {
+                    return gather::cancel_list(list, 0, stack);
+                }
+                Ok(list) => list.call_method0(cancel)?,
+                Err(other) => other.into_inner().call_method0(cancel)?,
+            };
+            Ok(Next::Done)
         }
         Work::CancelList(list) => gather::cancel_list(list, 0, stack),
         Work::CancelRace(race) => gather::cancel_race(race, 0, stack),
         Work::Race(race, place, outcome) => gather::arrive(race, place, outcome, stack),
         Work::CancelHere(deferred) => cancel_here(deferred, stack),
         Work::Resume(task, outcome) => generator::resume(task, outcome, stack),
+        Work::TakeUp(task, stopped) => generator::take_up(task, stopped, stack),
     }
 }
 
+#[inline(always)]
 fn resume<'py>(py: Python<'py>, later: Later<'py>, stack: &mut Stack<'py>) -> Result<Next<'py>> {
     match later {
-        Later::GoOn(deferred) => enter(deferred, stack),
+        Later::GoOn(deferred) => Ok(enter(deferred)),
         Later::Settle(deferred, outcome) => settle(deferred, outcome),
         Later::Look(task, deferred) => generator::look(task, deferred),
         Later::Wait(task, deferred) => generator::wait(task, deferred, stack),
@@ -250,23 +249,54 @@ fn resume<'py>(py: Python<'py>, later: Later<'py>, stack: &mut Stack<'py>) -> Re
     }
 }
 
-/// Begin a run, unless one is under way.
-#[inline]
-fn begin<'py>(deferred: Bound<'py, Deferred>, stack: &mut Stack<'py>) -> Result<Next<'py>> {
-    if deferred.get().chain(deferred.py(), |chain| chain.running()) {
-        return Ok(Next::Done);
+/// Go on with something that had been put off, where what came first has raised.
+#[cold]
+fn interrupt<'py>(
+    py: Python<'py>,
+    later: Later<'py>,
+    error: Error,
+    stack: &mut Stack<'py>,
+) -> Result<Next<'py>> {
+    match later {
+        Later::Settle(deferred, _) => {
+            let outcome = failed(&deferred, error)?;
+            settle(deferred, outcome)
+        }
+        Later::Handled(before) => {
+            // Now the exception is made, with what is being handled for its context.
+            let _ = error.value(py);
+            ffi::end_handling(py, before);
+            Err(error)
+        }
+        Later::CancelList(list, place) => {
+            gather::canceller_raised(&list, error.into())?;
+            gather::cancel_list(list, place, stack)
+        }
+        Later::CancelRace(race, _) => {
+            gather::stop_cancelling(&race);
+            Err(error)
+        }
+        _ => Err(error),
     }
-    enter(deferred, stack)
+}
+
+/// Begin a run, unless one is under way.
+#[inline(always)]
+fn begin(deferred: Bound<'_, Deferred>) -> Next<'_> {
+    if deferred.get().chain(deferred.py(), |chain| chain.running()) {
+        return Next::Done;
+    }
+    enter(deferred)
 }
 
 /// Begin a run, or come back to one.
-#[inline]
-fn enter<'py>(deferred: Bound<'py, Deferred>, stack: &mut Stack<'py>) -> Result<Next<'py>> {
+#[inline(always)]
+fn enter(deferred: Bound<'_, Deferred>) -> Next<'_> {
     match deferred.get().chain(deferred.py(), |chain| chain.enter()) {
-        Err(_paused) => Ok(Next::Abandoned),
+        Err(_paused) => Next::Abandoned,
         Ok(chained_to) => {
             drop(chained_to);
-            links(deferred, stack)
+            Next::Links(deferred)
         }
     }
 }
@@ -282,7 +312,7 @@ enum Step<'py> {
     Rest(bool),
 }
 
-#[inline]
+#[inline(always)]
 fn step<'py>(deferred: &Bound<'py, Deferred>) -> Step<'py> {
     let py = deferred.py();
     deferred.get().chain(py, |chain| {
@@ -302,26 +332,23 @@ fn step<'py>(deferred: &Bound<'py, Deferred>) -> Step<'py> {
     })
 }
 
-/// Run the links of a Deferred until none is left, or something else has to be done first.
+/// Run the links of a Deferred, and of those that this settles, until none is left or something
+/// else has to be done first.
 fn links<'py>(mut deferred: Bound<'py, Deferred>, stack: &mut Stack<'py>) -> Result<Next<'py>> {
     let py = deferred.py();
     loop {
-        match step(&deferred) {
+        let outcome = match step(&deferred) {
             Step::Call(callback, spare, argument) => {
                 drop(spare);
-                let outcome = call(&deferred, &callback, argument)?;
-                drop(callback);
-                if let Some(next) = take_up(&deferred, outcome)? {
-                    return Ok(next);
-                }
+                call(&deferred, &callback, argument)?
             }
-            Step::Skip(link) => drop(link),
+            Step::Skip(link) => {
+                drop(link);
+                continue;
+            }
             Step::Pass(link, outcome) => {
                 drop(link);
-                let outcome = pass(&deferred, outcome)?;
-                if let Some(next) = take_up(&deferred, outcome)? {
-                    return Ok(next);
-                }
+                pass(&deferred, outcome)?
             }
             Step::Continue(other, outcome) => {
                 report::forget(&deferred)?;
@@ -340,24 +367,55 @@ fn links<'py>(mut deferred: Bound<'py, Deferred>, stack: &mut Stack<'py>) -> Res
                     }
                     Ok(chained_to) => drop((before, chained_to)),
                 }
+                continue;
             }
-            Step::Deliver(waiter, place, outcome) => {
-                return waiter.deliver(place, deferred, outcome, stack);
-            }
+            Step::Deliver(waiter, place, outcome) => match waiter.deliver(py, place, outcome) {
+                Ok(Answer::Now(outcome)) => pass(&deferred, outcome)?,
+                Ok(Answer::After(work, outcome)) => {
+                    stack.push(Later::Settle(deferred, outcome));
+                    let Work::Run(first) = work else { return Ok(Next::Do(work)) };
+                    match begin(first) {
+                        Next::Links(first) => deferred = first,
+                        next => return Ok(next),
+                    }
+                    continue;
+                }
+                Err(error) => failed(&deferred, error)?,
+            },
             Step::Rest(on_failure) => {
                 if on_failure {
                     report::rests_on_failure(&deferred)?;
                 } else {
                     report::forget(&deferred)?;
                 }
-                return Ok(Next::Done);
+                match stack.pop() {
+                    Some(Later::Settle(giver, outcome)) => {
+                        deferred = giver;
+                        pass(&deferred, outcome)?
+                    }
+                    Some(Later::GoOn(waited)) => {
+                        match enter(waited) {
+                            Next::Links(waited) => deferred = waited,
+                            next => return Ok(next),
+                        }
+                        continue;
+                    }
+                    Some(later) => {
+                        stack.push(later);
+                        return Ok(Next::Done);
+                    }
+                    None => return Ok(Next::Done),
+                }
             }
+        };
+        if let Some(next) = take_up(&deferred, outcome)? {
+            return Ok(next);
         }
     }
 }
 
 /// Call a callback. Whatever it raises is an outcome.
-#[inline]
+#[inline(always)]
 fn call<'py>(
     deferred: &Bound<'py, Deferred>,
     callback: &Callback,
@@ -380,6 +438,7 @@ fn call<'py>(
     }
 }
 
+#[cold]
 fn failed(deferred: &Bound<'_, Deferred>, error: impl Into<PyErr>) -> Result<Outcome> {
     let raised = ffi::into_raised(deferred.py())(error);
     outcome::failed(raised, ffi::debugging(deferred)?)
@@ -387,7 +446,7 @@ fn failed(deferred: &Bound<'_, Deferred>, error: impl Into<PyErr>) -> Result<Out
 
 /// Let an outcome pass a link, as if by a callback that returns it: warn if it is the Deferred
 /// itself.
-#[inline]
+#[inline(always)]
 fn pass(deferred: &Bound<'_, Deferred>, outcome: Outcome) -> Result<Outcome> {
     let py = deferred.py();
     if let Outcome::Deferred(other) = &outcome
@@ -411,6 +470,7 @@ fn warn_of_self_return(callback: &Bound<'_, PyAny>) -> Result<()> {
 }
 
 /// Settle a link that something on the stack has answered.
+#[inline(always)]
 fn settle<'py>(deferred: Bound<'py, Deferred>, outcome: Outcome) -> Result<Next<'py>> {
     let outcome = pass(&deferred, outcome)?;
     match take_up(&deferred, outcome)? {
@@ -419,13 +479,8 @@ fn settle<'py>(deferred: Bound<'py, Deferred>, outcome: Outcome) -> Result<Next<
     }
 }
 
-fn settle_with_error<'py>(deferred: Bound<'py, Deferred>, error: Error) -> Result<Next<'py>> {
-    let outcome = failed(&deferred, error)?;
-    settle(deferred, outcome)
-}
-
 /// Take up how a link ended. None if the links can go on.
-#[inline]
+#[inline(always)]
 fn take_up<'py>(deferred: &Bound<'py, Deferred>, outcome: Outcome) -> Result<Option<Next<'py>>> {
     let py = deferred.py();
     let other = match &outcome {
@@ -522,6 +577,7 @@ fn cancel_here<'py>(deferred: Bound<'py, Deferred>, stack: &mut Stack<'py>) -> R
 /// # Errors
 ///
 /// `RecursionError`, as with Twisted, if they wait for each other in a ring.
+#[cold]
 fn last_of_those<'py>(
     first: Bound<'py, Deferred>,
     second: Bound<'py, Deferred>,

@@ -16,7 +16,7 @@ use super::gc::Traverse;
 use super::names;
 use super::outcome::{Chain, Link, Outcome, as_deferred, classify};
 use super::overrides::overrides;
-use super::run::{self, Later, Next, Stack, Waiter, Work};
+use super::run::{self, Answer, Waiter, Work};
 
 create_exception!(
     deferrous,
@@ -403,41 +403,33 @@ impl Locked {
 pub(super) fn deliver<'py>(
     locked: Bound<'py, Locked>,
     place: u32,
-    giver: Bound<'py, Deferred>,
     outcome: Outcome,
-    stack: &mut Stack<'py>,
-) -> Result<Next<'py>> {
+) -> Result<Answer<'py>> {
     let py = locked.py();
     let primitive = locked.get().primitive.bind(py);
     if place == RELEASE {
-        stack.push(Later::Settle(giver, outcome));
         if overrides_release(primitive) {
             primitive.call_method0(intern!(py, "release"))?;
-            return Ok(Next::Done);
+            return Ok(Answer::Now(outcome));
         }
-        return Ok(release(primitive)?.map_or(Next::Done, Next::Do));
+        return Ok(match release(primitive)? {
+            Some(work) => Answer::After(work, outcome),
+            None => Answer::Now(outcome),
+        });
     }
     if matches!(outcome, Outcome::Failure(_)) {
-        stack.push(Later::Settle(giver, outcome));
-        return Ok(Next::Done);
+        return Ok(Answer::Now(outcome));
     }
     drop(outcome);
-    // Should it raise, that is what this link comes to.
-    stack.push(Later::Settle(giver.clone(), Outcome::Taken));
     let result = locked.get().call(py)?;
-    stack.pop();
     let deferred = match as_deferred(&result) {
         Some(deferred) if !overrides::<Deferred>(deferred, intern!(py, "addBoth")) => {
             deferred.clone()
         }
         _ => {
-            stack.push(Later::Settle(giver.clone(), Outcome::Taken));
             let release = primitive.getattr(intern!(py, "_releaseAndReturn"))?;
             let chained = result.call_method1(intern!(py, "addBoth"), (release,))?;
-            let outcome = classify(&chained)?;
-            stack.pop();
-            stack.push(Later::Settle(giver, outcome));
-            return Ok(Next::Done);
+            return Ok(Answer::Now(classify(&chained)?));
         }
     };
     let waiter = Waiter::new(&locked);
@@ -445,8 +437,8 @@ pub(super) fn deliver<'py>(
         chain.add(Link::Deliver(waiter, RELEASE));
         chain.is_runnable()
     });
-    stack.push(Later::Settle(giver, Outcome::Deferred(deferred.clone().hold())));
-    Ok(if runnable { Next::Do(Work::Run(deferred)) } else { Next::Done })
+    let outcome = Outcome::Deferred(deferred.clone().hold());
+    Ok(if runnable { Answer::After(Work::Run(deferred), outcome) } else { Answer::Now(outcome) })
 }
 
 fn overrides_release(primitive: &Bound<'_, Primitive>) -> bool {
