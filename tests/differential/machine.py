@@ -198,6 +198,9 @@ class Trace:
     deaths: list[tuple[str, int]] = field(default_factory=list)
     # Length of `lines` where the step began that hit the recursion limit.
     recursed: int | None = None
+    # Scripts that were thrown away while they held a lock or semaphore, with the length that
+    # `lines` had then.
+    closed: dict[str, int] = field(default_factory=dict)
 
 
 class HandLoop(asyncio.AbstractEventLoop):
@@ -233,6 +236,22 @@ class HandLoop(asyncio.AbstractEventLoop):
 
     def forget(self) -> None:
         self._ready = []
+
+
+@dataclass
+class Holding:
+    """Around what a script does while it holds a lock: sees it being closed there."""
+
+    machine: Machine
+    sid: str
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, cls: object, error: object, tb: object) -> None:
+        if self.machine.closing(error):
+            trace = self.machine.trace
+            trace.closed.setdefault(self.sid, len(trace.lines))
 
 
 class Falsy:
@@ -1158,6 +1177,9 @@ class Machine:
     def context_manager(self, k: int) -> Any:
         return self.some(("lock", "sem")[k % 2], k)
 
+    def holding(self, sid: str) -> Holding:
+        return Holding(self, sid)
+
     # Gathering
 
     def op_dlist(self, owner: Any, refs: tuple[int, ...], flags: int) -> Any:
@@ -1416,8 +1438,9 @@ class _Writer:
             k, inside = statement[1:]
             if self.wait == "await":
                 self.line(indent, f"async with m.context_manager({k}) as held:")
-                self.line(indent + 1, "m.got(sid, held)")
-                self.body(inside, indent + 1)
+                self.line(indent + 1, "with m.holding(sid):")
+                self.line(indent + 2, "m.got(sid, held)")
+                self.body(inside, indent + 2)
             else:
                 self.line(indent, f"held = yield m.context_manager({k}).acquire()")
                 self.body(inside, indent)
@@ -1513,9 +1536,14 @@ def run(
 def difference(left: Trace, right: Trace) -> str | None:
     """The first difference between two traces, or None."""
     one, two = left.lines, right.lines
+    # Where one of them ran out of stack nothing more can be compared.
     stops = [t.recursed for t in (left, right) if t.recursed is not None]
+    # Nor where a script gave back what it held because it was thrown away, if the oracle throws
+    # the same away later: the frames of Twisted's driver, which a failure's traceback leads to,
+    # keep a script alive that nobody can resume.  Whoever waits for the lock goes on at another
+    # moment then, and anything may follow from that.
+    stops += [at for sid, at in right.closed.items() if at < left.closed.get(sid, 0)]
     if stops:
-        # Where one of them ran out of stack nothing more can be compared.
         one, two = one[: min(stops)], two[: min(stops)]
     for index in range(max(len(one), len(two))):
         here = one[index] if index < len(one) else "(nothing)"

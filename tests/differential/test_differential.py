@@ -16,7 +16,7 @@ import pytest
 from twisted.logger import globalLogPublisher
 
 from . import mutants
-from .machine import difference, load, run
+from .machine import Trace, difference, load, run
 from .program import ALL_FEATURES, DEFAULT_FEATURES, Node, Program, RandomSource, generate
 from .search import Different, Pair, explore, random_programs, soak
 
@@ -78,6 +78,47 @@ def test_what_a_collection_revives_ends_in_the_run(name: str, nest: int, drops: 
     finally:
         globalLogPublisher.removeObserver(late.append)
     assert not late
+
+
+# The traceback of the failure of d3 leads to the frame that ran the callbacks of d2, and the last
+# thing that one did was to resume the other script, which is dropped while it holds a lock.
+_KEPT_BY_A_FRAME: Program = (
+    ("pause", 0),
+    ("new", ("nothing",), 0),
+    ("gen", 0, ("script", (("yield", ("sub",)),))),
+    (
+        "gen",
+        0,
+        (
+            "script",
+            (
+                ("yield", ("d", 2)),
+                ("nest", 0, ("script", (("with", 0, (("yield", ("d", 1)),)),))),
+            ),
+        ),
+    ),
+    ("cancel", 2),
+    ("drop", 4),
+    ("drop", 1),
+    ("acquire", 0),
+)
+
+
+@needs_deferrous
+def test_a_lock_that_is_given_back_sooner_than_by_twisted_is_not_compared() -> None:
+    twisted, ours = load(ORACLE), load("deferrous")
+    left, right = run(twisted, _KEPT_BY_A_FRAME), run(ours, _KEPT_BY_A_FRAME)
+    assert left.lines != right.lines
+    assert difference(left, right) is None
+
+
+def test_only_a_lock_that_twisted_gives_back_later_is_not_compared() -> None:
+    here, there = ["a", "b", "c"], ["a", "b", "d"]
+    assert difference(Trace(here, closed={"g0": 3}), Trace(there, closed={"g0": 2})) is None
+    assert difference(Trace(here, closed={"g0": 3}), Trace(there, closed={"g0": 3}))
+    assert difference(Trace(here, closed={"g0": 2}), Trace(there, closed={"g0": 3}))
+    assert difference(Trace(here), Trace(there, closed={"g0": 2}))
+    assert difference(Trace(here, closed={"g0": 3}), Trace(["a", "d"], closed={"g0": 2}))
 
 
 def test_a_report_of_an_error_without_a_text_is_heard() -> None:
