@@ -269,10 +269,6 @@ BRIEF = re.compile(r"(<?[/\w][^: ]*):(\d+):(\w+)$")
 ESCAPED = re.compile(r"\\+n")
 ADDRESS = re.compile(r"0x([0-9a-fA-F]+)")
 VERSION = re.compile(r"deprecated in \w+ [\w.]+")
-# What resuming a script says that is being closed, or has been.
-CLOSED = re.compile(
-    r"(coroutine|generator) already executing|cannot reuse already awaited coroutine"
-)
 FUEL = 400
 
 
@@ -1321,19 +1317,6 @@ class Machine:
             return
         failure = event.get("log_failure")
         if failure is not None:
-            twice = type(failure.value).__name__ == "AlreadyCalledError"
-            # Only these two have a text that is asked for: another's may raise.
-            plain = type(failure.value) in (ValueError, RuntimeError)
-            if twice or (plain and CLOSED.fullmatch(str(failure.value))):
-                # Which of several coroutines in a cycle the collector closes first is its
-                # affair: it follows the order in which it found them when last it looked.  A
-                # lock that the first gives back resumes it ("already executing"), which resumes
-                # who waits for it: that one ends by this error, or was closed before ("cannot
-                # reuse").  Each implementation says the one or the other, by the program's turn.
-                # What a callback or a script sees of these errors is compared all the same.
-                if self.trace.deaths and "Unhandled error" in self.trace.deaths[-1][0]:
-                    self.trace.deaths.pop()  # the line that announces it
-                return
             # Which failures inside it have a name depends on what is alive still, and when the
             # report comes is not compared: no name is to be given here.
             counts = dict(self.counts)
@@ -1363,24 +1346,35 @@ class Machine:
                 break
         self.step = len(program)
         self.ended = True
+        # Locks and semaphores go last, and nobody waits for them any more by then: a script that
+        # is closed gives back what it holds, which resumes who waits for it unless that one was
+        # closed before, and which of the two a collection closes first is its own affair.
+        self.collect()
+        self.collect(locks=True)
+
+    def collect(self, locks: bool = False) -> None:
         # What dies in a collection may run scripts, which make new objects.  And a script closed
         # in it may bring all that was found back to life, for the next one: nothing was
         # collected then, but only nothing twice in a row means that nothing is left.
         idle = 0
         for _ in range(10):
-            self.forget()
+            self.forget(locks)
             idle = 0 if gc.collect() else idle + 1
             if idle == 2:
                 break
 
-    def forget(self) -> None:
+    def forget(self, locks: bool) -> None:
         self.states.clear()
         self.ds.clear()
         self.futures.clear()
         self.loop.forget()
         self.clock.calls.clear()
-        for things in self.sync.values():
-            things.clear()
+        self.sync["queue"].clear()
+        if locks:
+            for kind in ("lock", "sem"):
+                for thing in self.sync[kind]:
+                    thing.waiting.clear()
+                self.sync[kind].clear()
 
     step_began = 0
 

@@ -65,6 +65,18 @@ def test_the_order_in_which_a_cycle_is_closed_is_not_compared(nest: int, drops: 
     assert pair.difference(_held_twice(nest, drops)) is None
 
 
+@needs_deferrous
+@pytest.mark.parametrize("drops", [0, 1, 2])
+@pytest.mark.parametrize("given", [0, 1])
+def test_who_waits_for_a_lock_is_not_closed_before_its_holder(given: int, drops: int) -> None:
+    holder: Node = ("script", (("with", 0, (("yield", ("d", given)),)),))
+    waiter: Node = ("script", (("with", 0, (("raise", "ValueError"),)),))
+    program: Program = (("gen", 2, holder), ("gen", 0, waiter), *[("drop", 0)] * drops)
+    traces = [run(load(name), program) for name in (ORACLE, "deferrous")]
+    assert difference(*traces) is None
+    assert all(any("ValueError" in text for text, _ in trace.deaths) for trace in traces)
+
+
 @pytest.mark.parametrize("drops", [0, 1, 2])
 @pytest.mark.parametrize("nest", [0, 2, 3])
 @pytest.mark.parametrize("name", [ORACLE, pytest.param("deferrous", marks=needs_deferrous)])
