@@ -224,7 +224,7 @@ class HandLoop(asyncio.AbstractEventLoop):
         machine = self._machine()
         if machine is not None:
             error = context.get("exception")
-            machine.died(f"loop: {context['message']} {machine.error(error)}")
+            machine.died(f"loop: {context['message']} {machine.dead_error(error)}")
 
     def spin(self, machine: Machine) -> None:
         ready, self._ready = self._ready, []
@@ -409,6 +409,18 @@ class Machine:
                 if other is not None:
                     text += f" {link}={type(other).__name__}"
         return f"{cls.__name__}({text})"
+
+    def dead_error(self, error: Any) -> str:
+        """An exception that was thrown away.
+
+        Which failures inside it have a name depends on what is alive still, and when this is
+        heard is not compared: no name is shown, and none is given.
+        """
+        counts, names = dict(self.counts), dict(self.names)
+        shown = self.error(error)
+        self.counts, self.names = counts, names
+        shown = re.sub(r">(\[[\w: ]*\])", ">", re.sub(r"\bf\d+<", "f<", shown))
+        return re.sub(r"@\w+", "@?", shown)
 
     def first_line(self, error: object) -> str:
         shown = []
@@ -1317,20 +1329,13 @@ class Machine:
             return
         failure = event.get("log_failure")
         if failure is not None:
-            # Which failures inside it have a name depends on what is alive still, and when the
-            # report comes is not compared: no name is to be given here.
-            counts = dict(self.counts)
-            error = self.error(failure.value)
-            self.counts = counts
-            error = re.sub(r">(\[[\w: ]*\])", ">", re.sub(r"\bf\d+<", "f<", error))
-            error = re.sub(r"@\w+", "@?", error)
-            parts.append(error)
+            parts.append(self.dead_error(failure.value))
             # Python's own exceptions have no place to hang a name on.
             parts.append(self.text(str(event.get("debugInfo", "none"))))
         self.died("report " + " ".join(parts))
 
     def unraisable(self, event: Any) -> None:
-        self.died(f"unraisable {self.error(event.exc_value)}")
+        self.died(f"unraisable {self.dead_error(event.exc_value)}")
 
     def run(self, program: Program) -> None:
         for self.step, act in enumerate(program):

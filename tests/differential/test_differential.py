@@ -77,6 +77,20 @@ def test_who_waits_for_a_lock_is_not_closed_before_its_holder(given: int, drops:
     assert all(any("ValueError" in text for text, _ in trace.deaths) for trace in traces)
 
 
+@needs_deferrous
+def test_a_report_names_nothing() -> None:
+    program: Program = (
+        ("gen", 0, ("script", (("with", 0, (("yield", ("d", 0)),)),))),
+        ("gather", (), 0),
+        ("dlist", (1, 0), 2),
+        ("drop", 0),
+        ("drop", 2),
+        ("cancel", 0),
+    )
+    pair = Pair(load(ORACLE), load("deferrous"))
+    assert pair.difference(program) is None
+
+
 @pytest.mark.parametrize("drops", [0, 1, 2])
 @pytest.mark.parametrize("nest", [0, 2, 3])
 @pytest.mark.parametrize("name", [ORACLE, pytest.param("deferrous", marks=needs_deferrous)])
