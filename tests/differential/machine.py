@@ -883,9 +883,11 @@ class Machine:
         """Whether a Deferred may be paused or made uncalled now.
 
         A coroutine that awaits one whose callbacks are running while it is paused
-        goes round for ever in Twisted: the two must not meet.
+        goes round for ever in Twisted: the two must not meet.  One that waits for
+        another may come to that later: if it is unpaused by hand it is run, and
+        paused less than not at all when what it waits for is there.
         """
-        if self.depth > 1:
+        if self.depth > 1 or deferred._chainedTo is not None:
             if deferred in self.awaited:
                 return False
             self.meddled.add(deferred)

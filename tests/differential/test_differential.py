@@ -91,6 +91,21 @@ def test_a_report_names_nothing() -> None:
     assert pair.difference(program) is None
 
 
+@needs_deferrous
+def test_what_waits_in_a_circle_is_not_awaited_and_unpaused() -> None:
+    program: Program = (
+        ("fromfuture", 0, 0),
+        ("new", ("nothing",), 0),
+        ("chain", 0, 1),
+        ("futset", 0, ("d", 1)),
+        ("spin",),
+        ("gen", 2, ("script", (("yield", ("d", 0)),))),
+        ("unpause", 0),
+    )
+    pair = Pair(load(ORACLE), load("deferrous"))
+    assert pair.difference(program) is None  # and it ends at all
+
+
 @pytest.mark.parametrize("drops", [0, 1, 2])
 @pytest.mark.parametrize("nest", [0, 2, 3])
 @pytest.mark.parametrize("name", [ORACLE, pytest.param("deferrous", marks=needs_deferrous)])
