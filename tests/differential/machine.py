@@ -413,14 +413,14 @@ class Machine:
     def dead_error(self, error: Any) -> str:
         """An exception that was thrown away.
 
-        Which failures inside it have a name depends on what is alive still, and when this is
-        heard is not compared: no name is shown, and none is given.
+        What is inside it has a name only while it is alive, and when this is heard is not
+        compared: no name is used here that was given elsewhere, and none is kept.
         """
-        counts, names = dict(self.counts), dict(self.names)
+        counts, names = self.counts, self.names
+        self.counts, self.names = {}, {}
         shown = self.error(error)
         self.counts, self.names = counts, names
-        shown = re.sub(r">(\[[\w: ]*\])", ">", re.sub(r"\bf\d+<", "f<", shown))
-        return re.sub(r"@\w+", "@?", shown)
+        return shown
 
     def first_line(self, error: object) -> str:
         shown = []

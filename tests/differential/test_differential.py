@@ -77,16 +77,24 @@ def test_who_waits_for_a_lock_is_not_closed_before_its_holder(given: int, drops:
     assert all(any("ValueError" in text for text, _ in trace.deaths) for trace in traces)
 
 
+_FIRST_ERROR: Program = (
+    ("gen", 0, ("script", (("with", 0, (("yield", ("d", 0)),)),))),
+    ("gather", (), 0),
+    ("dlist", (1, 0), 2),
+    ("drop", 0),
+    ("drop", 2),
+    ("cancel", 0),
+)
+_STOP_ITERATION: Program = (
+    ("put", 0, ("pd",)),
+    ("get", 0),
+    ("run", 0, ("cb", (), ("raw", ("iter", 1))), 0),
+)
+
+
 @needs_deferrous
-def test_a_report_names_nothing() -> None:
-    program: Program = (
-        ("gen", 0, ("script", (("with", 0, (("yield", ("d", 0)),)),))),
-        ("gather", (), 0),
-        ("dlist", (1, 0), 2),
-        ("drop", 0),
-        ("drop", 2),
-        ("cancel", 0),
-    )
+@pytest.mark.parametrize("program", [_FIRST_ERROR, _STOP_ITERATION])
+def test_a_report_neither_gives_nor_uses_names(program: Program) -> None:
     pair = Pair(load(ORACLE), load("deferrous"))
     assert pair.difference(program) is None
 
