@@ -995,6 +995,10 @@ class Machine:
         if what == 5:
             return failure.raiseException()
         if what == 6:
+            if type(failure.value).__name__ == "_DefGen_Return":
+                # Twisted looks in its traceback for who called returnValue(), and breaks if
+                # there is none.
+                return "returning"
             before = self.frames(failure)
             failure.cleanFailure()
             clean = getattr(failure.value, "__traceback__", None) is None

@@ -100,6 +100,14 @@ def test_a_report_neither_gives_nor_uses_names(program: Program) -> None:
 
 
 @needs_deferrous
+def test_the_traceback_of_returnvalue_is_not_taken_away() -> None:
+    clean: Node = ("act", ("probe", 0, 7, 6, ("class", "ValueError"), ("class", "ValueError")))
+    attempt: Node = ("try", (("hrv", ("none",)),), None, None, (clean,))
+    pair = Pair(load(ORACLE), load("deferrous"))
+    assert pair.difference((("gen", 0, ("script", (attempt,))),)) is None
+
+
+@needs_deferrous
 def test_what_waits_in_a_circle_is_not_awaited_and_unpaused() -> None:
     program: Program = (
         ("fromfuture", 0, 0),
