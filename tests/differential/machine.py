@@ -266,6 +266,7 @@ class Falsy:
 
 FRAME = re.compile(r'  File "([^"]*)", line (\d+), in (.*)')
 BRIEF = re.compile(r"(<?[/\w][^: ]*):(\d+):(\w+)$")
+BRIEF_IN_REPR = re.compile(r"Traceback: [^\n]*\\n\S+:\d+:\w+\\n")
 ESCAPED = re.compile(r"\\+n")
 ADDRESS = re.compile(r"0x([0-9a-fA-F]+)")
 VERSION = re.compile(r"deprecated in \w+ [\w.]+")
@@ -351,7 +352,7 @@ class Machine:
         # Whether there are frames at all depends on the implementation's own.
         text = text.replace("Traceback (failure with no frames)", "Traceback")
         text = text.replace("\nFailure: ", "\n")
-        if "n C:" in text or "n I:" in text:
+        if "n C:" in text or "n I:" in text or BRIEF_IN_REPR.search(text):
             text = ESCAPED.sub("\n", text)  # a stack within a repr
         if "\n" in text:
             text = self.paragraph(text)

@@ -100,6 +100,18 @@ def test_a_report_neither_gives_nor_uses_names(program: Program) -> None:
 
 
 @needs_deferrous
+def test_a_brief_traceback_as_a_result_has_no_frames_of_an_implementation() -> None:
+    brief: Node = ("probe", 1, 0, 8, ("class", "ValueError"), ("class", "ValueError"))
+    program: Program = (
+        ("gen", 0, ("script", (("yield", ("d", 0)),))),
+        ("cancel", 0),
+        ("add", 0, 0, ("cb", (), ("raw", brief)), None, 0),
+    )
+    pair = Pair(load(ORACLE), load("deferrous"))
+    assert pair.difference(program) is None
+
+
+@needs_deferrous
 def test_the_traceback_of_returnvalue_is_not_taken_away() -> None:
     clean: Node = ("act", ("probe", 0, 7, 6, ("class", "ValueError"), ("class", "ValueError")))
     attempt: Node = ("try", (("hrv", ("none",)),), None, None, (clean,))
