@@ -198,6 +198,9 @@ class Trace:
     deaths: list[tuple[str, int]] = field(default_factory=list)
     # Length of `lines` where the step began that hit the recursion limit.
     recursed: int | None = None
+    # Scripts that were thrown away while they held a lock or semaphore, with the length that
+    # `lines` had then.
+    closed: dict[str, int] = field(default_factory=dict)
 
 
 class HandLoop(asyncio.AbstractEventLoop):
@@ -221,7 +224,7 @@ class HandLoop(asyncio.AbstractEventLoop):
         machine = self._machine()
         if machine is not None:
             error = context.get("exception")
-            machine.died(f"loop: {context['message']} {machine.error(error)}")
+            machine.died(f"loop: {context['message']} {machine.dead_error(error)}")
 
     def spin(self, machine: Machine) -> None:
         ready, self._ready = self._ready, []
@@ -233,6 +236,22 @@ class HandLoop(asyncio.AbstractEventLoop):
 
     def forget(self) -> None:
         self._ready = []
+
+
+@dataclass
+class Holding:
+    """Around what a script does while it holds a lock: sees it being closed there."""
+
+    machine: Machine
+    sid: str
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, cls: object, error: object, tb: object) -> None:
+        if self.machine.closing(error):
+            trace = self.machine.trace
+            trace.closed.setdefault(self.sid, len(trace.lines))
 
 
 class Falsy:
@@ -247,13 +266,10 @@ class Falsy:
 
 FRAME = re.compile(r'  File "([^"]*)", line (\d+), in (.*)')
 BRIEF = re.compile(r"(<?[/\w][^: ]*):(\d+):(\w+)$")
+BRIEF_IN_REPR = re.compile(r"Traceback: [^\n]*\\n\S+:\d+:\w+\\n")
 ESCAPED = re.compile(r"\\+n")
 ADDRESS = re.compile(r"0x([0-9a-fA-F]+)")
 VERSION = re.compile(r"deprecated in \w+ [\w.]+")
-# What resuming a script says that is being closed, or has been.
-CLOSED = re.compile(
-    r"(coroutine|generator) already executing|cannot reuse already awaited coroutine"
-)
 FUEL = 400
 
 
@@ -336,7 +352,7 @@ class Machine:
         # Whether there are frames at all depends on the implementation's own.
         text = text.replace("Traceback (failure with no frames)", "Traceback")
         text = text.replace("\nFailure: ", "\n")
-        if "n C:" in text or "n I:" in text:
+        if "n C:" in text or "n I:" in text or BRIEF_IN_REPR.search(text):
             text = ESCAPED.sub("\n", text)  # a stack within a repr
         if "\n" in text:
             text = self.paragraph(text)
@@ -394,6 +410,18 @@ class Machine:
                 if other is not None:
                     text += f" {link}={type(other).__name__}"
         return f"{cls.__name__}({text})"
+
+    def dead_error(self, error: Any) -> str:
+        """An exception that was thrown away.
+
+        What is inside it has a name only while it is alive, and when this is heard is not
+        compared: no name is used here that was given elsewhere, and none is kept.
+        """
+        counts, names = self.counts, self.names
+        self.counts, self.names = {}, {}
+        shown = self.error(error)
+        self.counts, self.names = counts, names
+        return shown
 
     def first_line(self, error: object) -> str:
         shown = []
@@ -856,9 +884,11 @@ class Machine:
         """Whether a Deferred may be paused or made uncalled now.
 
         A coroutine that awaits one whose callbacks are running while it is paused
-        goes round for ever in Twisted: the two must not meet.
+        goes round for ever in Twisted: the two must not meet.  One that waits for
+        another may come to that later: if it is unpaused by hand it is run, and
+        paused less than not at all when what it waits for is there.
         """
-        if self.depth > 1:
+        if self.depth > 1 or deferred._chainedTo is not None:
             if deferred in self.awaited:
                 return False
             self.meddled.add(deferred)
@@ -966,6 +996,10 @@ class Machine:
         if what == 5:
             return failure.raiseException()
         if what == 6:
+            if type(failure.value).__name__ == "_DefGen_Return":
+                # Twisted looks in its traceback for who called returnValue(), and breaks if
+                # there is none.
+                return "returning"
             before = self.frames(failure)
             failure.cleanFailure()
             clean = getattr(failure.value, "__traceback__", None) is None
@@ -1158,6 +1192,9 @@ class Machine:
     def context_manager(self, k: int) -> Any:
         return self.some(("lock", "sem")[k % 2], k)
 
+    def holding(self, sid: str) -> Holding:
+        return Holding(self, sid)
+
     # Gathering
 
     def op_dlist(self, owner: Any, refs: tuple[int, ...], flags: int) -> Any:
@@ -1299,33 +1336,13 @@ class Machine:
             return
         failure = event.get("log_failure")
         if failure is not None:
-            twice = type(failure.value).__name__ == "AlreadyCalledError"
-            # Only these two have a text that is asked for: another's may raise.
-            plain = type(failure.value) in (ValueError, RuntimeError)
-            if twice or (plain and CLOSED.fullmatch(str(failure.value))):
-                # Which of several coroutines in a cycle the collector closes first is its
-                # affair: it follows the order in which it found them when last it looked.  A
-                # lock that the first gives back resumes it ("already executing"), which resumes
-                # who waits for it: that one ends by this error, or was closed before ("cannot
-                # reuse").  Each implementation says the one or the other, by the program's turn.
-                # What a callback or a script sees of these errors is compared all the same.
-                if self.trace.deaths and "Unhandled error" in self.trace.deaths[-1][0]:
-                    self.trace.deaths.pop()  # the line that announces it
-                return
-            # Which failures inside it have a name depends on what is alive still, and when the
-            # report comes is not compared: no name is to be given here.
-            counts = dict(self.counts)
-            error = self.error(failure.value)
-            self.counts = counts
-            error = re.sub(r">(\[[\w: ]*\])", ">", re.sub(r"\bf\d+<", "f<", error))
-            error = re.sub(r"@\w+", "@?", error)
-            parts.append(error)
+            parts.append(self.dead_error(failure.value))
             # Python's own exceptions have no place to hang a name on.
             parts.append(self.text(str(event.get("debugInfo", "none"))))
         self.died("report " + " ".join(parts))
 
     def unraisable(self, event: Any) -> None:
-        self.died(f"unraisable {self.error(event.exc_value)}")
+        self.died(f"unraisable {self.dead_error(event.exc_value)}")
 
     def run(self, program: Program) -> None:
         for self.step, act in enumerate(program):
@@ -1341,24 +1358,35 @@ class Machine:
                 break
         self.step = len(program)
         self.ended = True
+        # Locks and semaphores go last, and nobody waits for them any more by then: a script that
+        # is closed gives back what it holds, which resumes who waits for it unless that one was
+        # closed before, and which of the two a collection closes first is its own affair.
+        self.collect()
+        self.collect(locks=True)
+
+    def collect(self, locks: bool = False) -> None:
         # What dies in a collection may run scripts, which make new objects.  And a script closed
         # in it may bring all that was found back to life, for the next one: nothing was
         # collected then, but only nothing twice in a row means that nothing is left.
         idle = 0
         for _ in range(10):
-            self.forget()
+            self.forget(locks)
             idle = 0 if gc.collect() else idle + 1
             if idle == 2:
                 break
 
-    def forget(self) -> None:
+    def forget(self, locks: bool) -> None:
         self.states.clear()
         self.ds.clear()
         self.futures.clear()
         self.loop.forget()
         self.clock.calls.clear()
-        for things in self.sync.values():
-            things.clear()
+        self.sync["queue"].clear()
+        if locks:
+            for kind in ("lock", "sem"):
+                for thing in self.sync[kind]:
+                    thing.waiting.clear()
+                self.sync[kind].clear()
 
     step_began = 0
 
@@ -1416,8 +1444,9 @@ class _Writer:
             k, inside = statement[1:]
             if self.wait == "await":
                 self.line(indent, f"async with m.context_manager({k}) as held:")
-                self.line(indent + 1, "m.got(sid, held)")
-                self.body(inside, indent + 1)
+                self.line(indent + 1, "with m.holding(sid):")
+                self.line(indent + 2, "m.got(sid, held)")
+                self.body(inside, indent + 2)
             else:
                 self.line(indent, f"held = yield m.context_manager({k}).acquire()")
                 self.body(inside, indent)
@@ -1513,9 +1542,14 @@ def run(
 def difference(left: Trace, right: Trace) -> str | None:
     """The first difference between two traces, or None."""
     one, two = left.lines, right.lines
+    # Where one of them ran out of stack nothing more can be compared.
     stops = [t.recursed for t in (left, right) if t.recursed is not None]
+    # Nor where a script gave back what it held because it was thrown away, if the oracle throws
+    # the same away later: the frames of Twisted's driver, which a failure's traceback leads to,
+    # keep a script alive that nobody can resume.  Whoever waits for the lock goes on at another
+    # moment then, and anything may follow from that.
+    stops += [at for sid, at in right.closed.items() if at < left.closed.get(sid, 0)]
     if stops:
-        # Where one of them ran out of stack nothing more can be compared.
         one, two = one[: min(stops)], two[: min(stops)]
     for index in range(max(len(one), len(two))):
         here = one[index] if index < len(one) else "(nothing)"

@@ -16,7 +16,7 @@ import pytest
 from twisted.logger import globalLogPublisher
 
 from . import mutants
-from .machine import difference, load, run
+from .machine import Trace, difference, load, run
 from .program import ALL_FEATURES, DEFAULT_FEATURES, Node, Program, RandomSource, generate
 from .search import Different, Pair, explore, random_programs, soak
 
@@ -65,6 +65,75 @@ def test_the_order_in_which_a_cycle_is_closed_is_not_compared(nest: int, drops: 
     assert pair.difference(_held_twice(nest, drops)) is None
 
 
+@needs_deferrous
+@pytest.mark.parametrize("drops", [0, 1, 2])
+@pytest.mark.parametrize("given", [0, 1])
+def test_who_waits_for_a_lock_is_not_closed_before_its_holder(given: int, drops: int) -> None:
+    holder: Node = ("script", (("with", 0, (("yield", ("d", given)),)),))
+    waiter: Node = ("script", (("with", 0, (("raise", "ValueError"),)),))
+    program: Program = (("gen", 2, holder), ("gen", 0, waiter), *[("drop", 0)] * drops)
+    traces = [run(load(name), program) for name in (ORACLE, "deferrous")]
+    assert difference(*traces) is None
+    assert all(any("ValueError" in text for text, _ in trace.deaths) for trace in traces)
+
+
+_FIRST_ERROR: Program = (
+    ("gen", 0, ("script", (("with", 0, (("yield", ("d", 0)),)),))),
+    ("gather", (), 0),
+    ("dlist", (1, 0), 2),
+    ("drop", 0),
+    ("drop", 2),
+    ("cancel", 0),
+)
+_STOP_ITERATION: Program = (
+    ("put", 0, ("pd",)),
+    ("get", 0),
+    ("run", 0, ("cb", (), ("raw", ("iter", 1))), 0),
+)
+
+
+@needs_deferrous
+@pytest.mark.parametrize("program", [_FIRST_ERROR, _STOP_ITERATION])
+def test_a_report_neither_gives_nor_uses_names(program: Program) -> None:
+    pair = Pair(load(ORACLE), load("deferrous"))
+    assert pair.difference(program) is None
+
+
+@needs_deferrous
+def test_a_brief_traceback_as_a_result_has_no_frames_of_an_implementation() -> None:
+    brief: Node = ("probe", 1, 0, 8, ("class", "ValueError"), ("class", "ValueError"))
+    program: Program = (
+        ("gen", 0, ("script", (("yield", ("d", 0)),))),
+        ("cancel", 0),
+        ("add", 0, 0, ("cb", (), ("raw", brief)), None, 0),
+    )
+    pair = Pair(load(ORACLE), load("deferrous"))
+    assert pair.difference(program) is None
+
+
+@needs_deferrous
+def test_the_traceback_of_returnvalue_is_not_taken_away() -> None:
+    clean: Node = ("act", ("probe", 0, 7, 6, ("class", "ValueError"), ("class", "ValueError")))
+    attempt: Node = ("try", (("hrv", ("none",)),), None, None, (clean,))
+    pair = Pair(load(ORACLE), load("deferrous"))
+    assert pair.difference((("gen", 0, ("script", (attempt,))),)) is None
+
+
+@needs_deferrous
+def test_what_waits_in_a_circle_is_not_awaited_and_unpaused() -> None:
+    program: Program = (
+        ("fromfuture", 0, 0),
+        ("new", ("nothing",), 0),
+        ("chain", 0, 1),
+        ("futset", 0, ("d", 1)),
+        ("spin",),
+        ("gen", 2, ("script", (("yield", ("d", 0)),))),
+        ("unpause", 0),
+    )
+    pair = Pair(load(ORACLE), load("deferrous"))
+    assert pair.difference(program) is None  # and it ends at all
+
+
 @pytest.mark.parametrize("drops", [0, 1, 2])
 @pytest.mark.parametrize("nest", [0, 2, 3])
 @pytest.mark.parametrize("name", [ORACLE, pytest.param("deferrous", marks=needs_deferrous)])
@@ -78,6 +147,47 @@ def test_what_a_collection_revives_ends_in_the_run(name: str, nest: int, drops: 
     finally:
         globalLogPublisher.removeObserver(late.append)
     assert not late
+
+
+# The traceback of the failure of d3 leads to the frame that ran the callbacks of d2, and the last
+# thing that one did was to resume the other script, which is dropped while it holds a lock.
+_KEPT_BY_A_FRAME: Program = (
+    ("pause", 0),
+    ("new", ("nothing",), 0),
+    ("gen", 0, ("script", (("yield", ("sub",)),))),
+    (
+        "gen",
+        0,
+        (
+            "script",
+            (
+                ("yield", ("d", 2)),
+                ("nest", 0, ("script", (("with", 0, (("yield", ("d", 1)),)),))),
+            ),
+        ),
+    ),
+    ("cancel", 2),
+    ("drop", 4),
+    ("drop", 1),
+    ("acquire", 0),
+)
+
+
+@needs_deferrous
+def test_a_lock_that_is_given_back_sooner_than_by_twisted_is_not_compared() -> None:
+    twisted, ours = load(ORACLE), load("deferrous")
+    left, right = run(twisted, _KEPT_BY_A_FRAME), run(ours, _KEPT_BY_A_FRAME)
+    assert left.lines != right.lines
+    assert difference(left, right) is None
+
+
+def test_only_a_lock_that_twisted_gives_back_later_is_not_compared() -> None:
+    here, there = ["a", "b", "c"], ["a", "b", "d"]
+    assert difference(Trace(here, closed={"g0": 3}), Trace(there, closed={"g0": 2})) is None
+    assert difference(Trace(here, closed={"g0": 3}), Trace(there, closed={"g0": 3}))
+    assert difference(Trace(here, closed={"g0": 2}), Trace(there, closed={"g0": 3}))
+    assert difference(Trace(here), Trace(there, closed={"g0": 2}))
+    assert difference(Trace(here, closed={"g0": 3}), Trace(["a", "d"], closed={"g0": 2}))
 
 
 def test_a_report_of_an_error_without_a_text_is_heard() -> None:
