@@ -119,6 +119,20 @@ def test_fail_forms(defer, failure):
 
 
 @pytest.mark.parametrize("name", ["execute", "maybeDeferred"])
+def test_called_with_keywords(defer, name):
+    """Whatever the call comes to, it comes to it in the Deferred."""
+
+    def fails(*args, **kwargs):
+        raise ValueError(args, kwargs)
+
+    call = getattr(defer, name)
+    assert outcome(call(lambda *args, **kwargs: (args, kwargs), 1, two=2)) == [((1,), {"two": 2})]
+    [failure] = outcome(call(fails, 1, two=2))
+    assert failure.type is ValueError
+    assert failure.value.args == ((1,), {"two": 2})
+
+
+@pytest.mark.parametrize("name", ["execute", "maybeDeferred"])
 def test_calls_with_arguments(defer, name):
     d = getattr(defer, name)(lambda *args, **kwargs: (args, kwargs), 1, 2, key="word")
     assert d.result == ((1, 2), {"key": "word"})

@@ -114,7 +114,7 @@ pub(super) fn maybe_deferred<'py>(
     args: &Bound<'py, PyTuple>,
     kwargs: Option<&Bound<'py, PyDict>>,
 ) -> Result<Bound<'py, PyAny>> {
-    called(f.py(), Ok(f.call(args, kwargs)?))
+    called(f.py(), f.call(args, kwargs).map_err(Into::into))
 }
 
 /// The Deferred for what a call came to.
