@@ -111,6 +111,27 @@ def test_a_brief_traceback_as_a_result_has_no_frames_of_an_implementation() -> N
     assert pair.difference(program) is None
 
 
+_NAMED_IN_A_TEXT: Program = (
+    ("err", 0, 0, "ValueError"),
+    ("add", 0, 3, ("cb", (("new", ("noop",), 0),), ("raw", ("notgen", 5, 3))), None, 0),
+    ("drop", -2),
+)
+
+
+@needs_deferrous
+@pytest.mark.parametrize("more", [(), (("pause", 0),), (("new", ("noop",), 0), ("pause", 0))])
+def test_what_a_text_names_may_die_sooner(more: Program) -> None:
+    pair = Pair(load(ORACLE), load("deferrous"))
+    assert pair.difference(_NAMED_IN_A_TEXT + more) is None
+
+
+def test_what_a_text_names_may_not_die_later_nor_be_another() -> None:
+    named, dead = Trace(["x @d1 y @d2"]), Trace(["x @? y @d2"])
+    assert difference(named, dead) is None
+    assert difference(dead, named)
+    assert difference(named, Trace(["x @? y @d3"]))
+
+
 @needs_deferrous
 def test_the_traceback_of_returnvalue_is_not_taken_away() -> None:
     clean: Node = ("act", ("probe", 0, 7, 6, ("class", "ValueError"), ("class", "ValueError")))
