@@ -1557,7 +1557,7 @@ def difference(left: Trace, right: Trace) -> str | None:
     for index in range(max(len(one), len(two))):
         here = one[index] if index < len(one) else "(nothing)"
         there = two[index] if index < len(two) else "(nothing)"
-        if here != there and not _died_sooner(here, there):
+        if here != there and not _died_sooner(here, there) and not _misnamed(here, there):
             before = "".join(f"    {line}\n" for line in one[max(0, index - 12) : index])
             return f"{before}  - {here}\n  + {there}"
     if stops:
@@ -1569,6 +1569,16 @@ def _died_sooner(left: str, right: str) -> bool:
     """Whether two lines differ only in addresses, of what is dead on the right already."""
     shown = r"@[\w?]+".join(map(re.escape, right.split("@?")))
     return re.fullmatch(shown, left) is not None
+
+
+def _misnamed(left: str, right: str) -> bool:
+    """Whether two lines differ only in a function that a warning of the oracle takes for one of
+    the program: its own driver, which stands in the traceback of what `returnValue` raised once
+    that has been thrown into a second generator.
+    """
+    return "causing '_inlineCallbacks' to exit" in left and left == re.sub(
+        r"causing '\w+' to exit", "causing '_inlineCallbacks' to exit", right
+    )
 
 
 def _deaths_differ(left: list[tuple[str, int]], right: list[tuple[str, int]]) -> str | None:

@@ -211,6 +211,53 @@ def test_only_a_lock_that_twisted_gives_back_later_is_not_compared() -> None:
     assert difference(Trace(here, closed={"g0": 3}), Trace(["a", "d"], closed={"g0": 2}))
 
 
+#: What `returnValue` raised in a helper goes on through a second generator.
+_THROWN_ON: Program = (
+    (
+        "gen",
+        0,
+        (
+            "script",
+            (
+                (
+                    "try",
+                    (("hrv", ("self",)),),
+                    "ValueError",
+                    (),
+                    (
+                        (
+                            "nest",
+                            2,
+                            (
+                                "script",
+                                (
+                                    (
+                                        "twice",
+                                        (
+                                            ("act", ("fail", 5, "ValueError")),
+                                            ("nest", 0, ("script", (("yield", ("d", -2)),))),
+                                        ),
+                                    ),
+                                ),
+                            ),
+                        ),
+                    ),
+                ),
+            ),
+        ),
+    ),
+)
+
+
+@needs_deferrous
+def test_a_warning_in_which_twisted_names_its_own_driver_is_not_compared() -> None:
+    twisted, ours = load(ORACLE), load("deferrous")
+    left, right = run(twisted, _THROWN_ON), run(ours, _THROWN_ON)
+    assert left.lines != right.lines
+    assert difference(left, right) is None
+    assert difference(Trace(["causing 'script' to exit"]), Trace(["causing 'helper' to exit"]))
+
+
 def test_a_report_of_an_error_without_a_text_is_heard() -> None:
     heard = run(load(ORACLE), (("fail", 0, "Unprintable"),)).deaths
     assert any("Unprintable" in text for text, _ in heard)
