@@ -13,6 +13,8 @@
 #   make publish                 put what was measured last into the pages
 #   make docs                    the documentation, as a site in target/docs
 #   make PYTHON=python3.13 ...   with another Python; VENV=folder for another place
+#   make PGO=1 ...               with a wheel made by the profile of benchmarks/training.py, as
+#                                a release's is: build, install, test, bench, and all others
 #   make test-python PYTEST_ARGS='-k failure'
 
 PYTHON ?= python3
@@ -21,6 +23,7 @@ CARGO ?= cargo
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 RECORD ?=
+PGO ?=
 PROGRAMS ?= scrapy treq klein synapse
 COMPARE_ARGS ?=
 
@@ -30,8 +33,11 @@ PY := $(VENV)/bin/python
 IDENTIFY := 'import sys; print(sys.implementation.cache_tag)'
 PYTHON_ID := $(shell $(PYTHON) -c $(IDENTIFY))
 MADE := $(VENV)/.made-with-$(PYTHON_ID)
-WHEEL := $(VENV)/.wheel-is-built
-INSTALLED := $(VENV)/.package-is-installed
+# There can be a wheel of each kind; installed is one of them.
+KIND := $(if $(PGO),profile-guided,plain)
+WHEELS := $(VENV)/$(KIND)-wheel
+WHEEL := $(VENV)/.$(KIND)-wheel-is-built
+INSTALLED := $(VENV)/.$(KIND)-package-is-installed
 TESTABLE := $(VENV)/.test-extra-is-installed
 LINTABLE := $(VENV)/.dev-extra-is-installed
 BENCHABLE := $(VENV)/.bench-extra-is-installed
@@ -63,10 +69,10 @@ test-python: $(TESTABLE)
 
 # Each program is in an environment of its own in target/compare, with the wheel made here.
 compare: $(WHEEL)
-	$(PY) -m tests.compare --wheel $(VENV)/wheel/*.whl $(COMPARE_ARGS) $(PROGRAMS)
+	$(PY) -m tests.compare --wheel $(WHEELS)/*.whl $(COMPARE_ARGS) $(PROGRAMS)
 
 compare-twisted: $(WHEEL)
-	$(PY) -m tests.compare --wheel $(VENV)/wheel/*.whl $(COMPARE_ARGS) twisted
+	$(PY) -m tests.compare --wheel $(WHEELS)/*.whl $(COMPARE_ARGS) twisted
 
 build: $(WHEEL)
 
@@ -76,7 +82,7 @@ install: $(INSTALLED)
 # anew. An environment that somebody else made with another Python it leaves alone.
 $(MADE):
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("Python 3.10 or newer is needed: make PYTHON=python3.xx")'
-	@rm -f $(WHEEL) $(INSTALLED) $(TESTABLE) $(LINTABLE) $(BENCHABLE) $(DOCUMENTABLE)
+	@rm -f $(VENV)/.*-is-built $(VENV)/.*-is-installed
 	@there=$$($(PY) -c $(IDENTIFY) 2>/dev/null); clear=--clear; \
 	if [ "$$there" = "$(PYTHON_ID)" ]; then clear=; \
 	elif [ -n "$$there" ] && [ -z "$(wildcard $(VENV)/.made-with-*)" ]; then \
@@ -88,29 +94,31 @@ $(MADE):
 	@touch $@
 
 # pip has maturin build it; cargo keeps what it compiled in target/ for the next time.
-$(WHEEL): $(MADE) $(SOURCES)
-	rm -rf $(VENV)/wheel
-	$(PY) -m pip wheel --no-deps --wheel-dir $(VENV)/wheel .
+# With a profile it does so twice, and runs what benchmarks/training.py has in between.
+$(WHEEL): $(MADE) $(SOURCES) $(if $(PGO),benchmarks/training.py benchmarks/rows.py)
+	rm -rf $(WHEELS)
+	$(if $(PGO),MATURIN_PGO=1) $(PY) -m pip wheel --no-deps --wheel-dir $(WHEELS) .
 	@touch $@
 
 $(INSTALLED): $(WHEEL)
-	$(PY) -m pip install --quiet --no-deps --force-reinstall $(VENV)/wheel/*.whl
+	@rm -f $(VENV)/.*-package-is-installed
+	$(PY) -m pip install --quiet --no-deps --force-reinstall $(WHEELS)/*.whl
 	@touch $@
 
 $(TESTABLE): $(INSTALLED)
-	$(PY) -m pip install --quiet "$$(echo $(VENV)/wheel/*.whl)[test]"
+	$(PY) -m pip install --quiet "$$(echo $(WHEELS)/*.whl)[test]"
 	@touch $@
 
 $(LINTABLE): $(INSTALLED)
-	$(PY) -m pip install --quiet "$$(echo $(VENV)/wheel/*.whl)[dev]"
+	$(PY) -m pip install --quiet "$$(echo $(WHEELS)/*.whl)[dev]"
 	@touch $@
 
 $(BENCHABLE): $(INSTALLED)
-	$(PY) -m pip install --quiet "$$(echo $(VENV)/wheel/*.whl)[bench]"
+	$(PY) -m pip install --quiet "$$(echo $(WHEELS)/*.whl)[bench]"
 	@touch $@
 
 $(DOCUMENTABLE): $(INSTALLED)
-	$(PY) -m pip install --quiet "$$(echo $(VENV)/wheel/*.whl)[docs]"
+	$(PY) -m pip install --quiet "$$(echo $(WHEELS)/*.whl)[docs]"
 	@touch $@
 
 DENIED := -D warnings -D clippy::undocumented_unsafe_blocks
@@ -122,12 +130,13 @@ lint: $(LINTABLE)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 
-# `make bench BENCH_ARGS=growth` and `... allocations` measure those; all write to target/bench.
+# `make bench BENCH_ARGS=growth` and `... allocations` measure those. What is measured is in
+# target/bench, in a folder for each Python and kind of wheel, such as `python3.11-plain`.
 bench: $(BENCHABLE)
 	$(PY) -m benchmarks $(BENCH_ARGS)
 
 bench-programs: $(BENCHABLE)
-	$(PY) -m benchmarks.programs --wheel $(VENV)/wheel/*.whl $(BENCH_ARGS)
+	$(PY) -m benchmarks.programs --wheel $(WHEELS)/*.whl $(BENCH_ARGS)
 
 test-bench: $(BENCHABLE)
 	$(PY) -m pytest benchmarks --benchmark-disable

@@ -1,6 +1,13 @@
-//! Makes the version of the Python that is built for known to `src/binding` as `cfg(Py_3_…)`.
+//! Makes known to the crate which Python it is built for (`cfg(Py_3_…)` in `src/binding`), and how.
 
 fn main() {
     #[cfg(feature = "python")]
     pyo3_build_config::use_pyo3_cfgs();
+
+    // `maturin build --pgo` adds `-Cprofile-use=…` to the compiler's flags. How the extension was
+    // made goes into it, so that what is measured of one build is never taken for another's.
+    let flags = std::env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
+    let guided = flags.contains("profile-use");
+    let build = if guided { "profile-guided" } else { "plain" };
+    println!("cargo:rustc-env=DEFERROUS_BUILD={build}");
 }

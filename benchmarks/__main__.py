@@ -34,9 +34,9 @@ def rows(options: argparse.Namespace) -> None:
         with tempfile.TemporaryDirectory() as folder:
             charts(results, curves, Path(folder))
     elif not options.rows:
-        measure.write(measure.RESULTS, results)
-        measure.RESULTS.with_suffix(".md").write_text(text + "\n", encoding="utf-8")
-        charts(results, None, measure.OUTPUT)
+        measure.write(measure.folder() / "results.json", results)
+        (measure.folder() / "results.md").write_text(text + "\n", encoding="utf-8")
+        charts(results, None, measure.folder())
 
 
 def charts(results: object, curves: object, folder: Path) -> None:
@@ -53,13 +53,13 @@ def charts(results: object, curves: object, folder: Path) -> None:
 
 def grow(options: argparse.Namespace) -> None:
     curves = growth.measure()
-    measure.write(growth.RESULTS, curves)
+    measure.write(measure.folder() / "growth.json", curves)
     print(growth.table(curves))
-    charts(None, curves, measure.OUTPUT)
+    charts(None, curves, measure.folder())
 
 
 def allocations(options: argparse.Namespace) -> None:
-    measure.write(counting.ALLOCATIONS, counting.count_allocations())
+    measure.write(measure.folder() / "allocations.json", counting.count_allocations())
 
 
 def instructions(options: argparse.Namespace) -> None:

@@ -24,11 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from . import native
-from .measure import OUTPUT, ROOT, write
+from .measure import ROOT, build, write
 from .rows import ROWS, Row
 from .worker import load
-
-ALLOCATIONS = OUTPUT / "allocations.json"
 
 #: The record of instructions, which is part of the repository.
 RECORD = Path(__file__).with_name("instructions.json")
@@ -129,6 +127,7 @@ def identity() -> dict[str, str]:
     """What must be the same for the same instructions."""
     rustc = subprocess.run(["rustc", "--version"], capture_output=True, text=True, check=True)
     return {
+        "build": build(),
         "python": f"{platform.python_implementation()} {sys.version}".replace("\n", " "),
         "libc": " ".join(platform.libc_ver()),
         "machine": platform.machine(),

@@ -15,10 +15,8 @@ import time
 from itertools import pairwise, repeat
 from typing import Any
 
-from .measure import OUTPUT, ROOT
+from .measure import ROOT
 from .rows import add, give, same
-
-RESULTS = OUTPUT / "growth.json"
 
 SIZES = tuple(10**power for power in range(1, 7))
 

@@ -21,13 +21,25 @@ from .rows import ROWS
 from .worker import rows_of
 
 ROOT = Path(__file__).parents[1]
-RESULTS = OUTPUT / "results.json"
-
 #: Whose times are taken. PyPy runs Twisted.
 IMPLEMENTATIONS = ("twisted", "deferrous", "asyncio", "pypy", "floor")
 
 #: Bytes that a pending Deferred may take: bare, and with one callback.
 MEMORY_TARGETS = {"bare": 120, "with one callback": 200}
+
+
+def build() -> str:
+    """How the extension was made: "plain" or "profile-guided"."""
+    # No worker for another implementation is to have it loaded.
+    from deferrous import _deferrous
+
+    return _deferrous._build
+
+
+def folder(kind: str | None = None) -> Path:
+    """Where the results of this Python are, of this build or one of that kind: a set of them."""
+    version = "{}.{}".format(*sys.version_info)
+    return OUTPUT / f"python{version}{sys.abiflags}-{kind or build()}"
 
 
 class Worker:
@@ -86,6 +98,7 @@ def environment(pypy: str | None) -> dict[str, str]:
         pass
     cflags, core = map(sysconfig.get_config_var, ("PY_CFLAGS", "PY_CORE_CFLAGS"))
     found = {
+        "build": build(),
         "interpreter": f"{platform.python_implementation()} {sys.version}".replace("\n", " "),
         "executable": os.path.realpath(sys.executable),
         "configured with": " ".join(str(sysconfig.get_config_var("CONFIG_ARGS")).split()),

@@ -1,23 +1,33 @@
-"""Put what was measured into the pages: tables between markers, and charts."""
+"""Put what was measured into the pages: tables between markers, and charts.
+
+What the publishing Python has come to with a plain build is the main page's; each other set of
+results that is in target/bench is a table of the other page's.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 from . import counting, growth, measure, report
-from .measure import ROOT
+from .measure import OUTPUT, ROOT
 
 PAGE = ROOT / "docs" / "performance.md"
+OTHERS = ROOT / "docs" / "performance-pythons.md"
 README = ROOT / "README.md"
 IMAGES = ROOT / "docs" / "images"
+
+
+def markers(name: str) -> tuple[str, str]:
+    return f"<!-- {name}: written by `make publish` -->", f"<!-- end of {name} -->"
 
 
 def fill(path: Path, name: str, text: str) -> None:
     """Replace what is between the two markers of that name."""
     page = path.read_text(encoding="utf-8")
-    begin, end = f"<!-- {name}: written by `make publish` -->", f"<!-- end of {name} -->"
+    begin, end = markers(name)
     pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
     page, count = pattern.subn(lambda _: f"{begin}\n\n{text}\n\n{end}", page)
     if count != 1:
@@ -36,23 +46,40 @@ def headline(results: dict[str, object]) -> str:
     )
 
 
+def other(name: str, results: dict[str, Any]) -> None:
+    """Fill the section of a set of results, which is added to the page if it is new."""
+    page = OTHERS.read_text(encoding="utf-8")
+    if markers(name)[0] not in page:
+        _, version, *_ = results["environment"]["interpreter"].split()
+        title = f"## CPython {version.rpartition('.')[0]}, {results['environment']['build']}"
+        section = "\n\n".join([page.rstrip("\n"), title, *markers(name)])
+        OTHERS.write_text(section + "\n", encoding="utf-8")
+    parts = report.summary(results), report.compact(results), report.environment(results)
+    fill(OTHERS, name, "\n\n".join(parts))
+
+
 def publish() -> None:
     """Write all that there is in target/bench."""
     from . import chart
 
-    if measure.RESULTS.exists():
-        results = json.loads(measure.RESULTS.read_text(encoding="utf-8"))
+    # Results of a profile-guided build are never the main page's, whoever publishes.
+    main = measure.folder("plain")
+    for path in sorted(OUTPUT.glob("*/results.json")):
+        results = json.loads(path.read_text(encoding="utf-8"))
+        if path.parent != main:
+            other(path.parent.name, results)
+            continue
         chart.draw(chart.rows, results, IMAGES)
         fill(PAGE, "environment", report.environment(results))
         fill(PAGE, "results", report.table(results))
         fill(PAGE, "summary", report.summary(results))
         fill(README, "headline", headline(results))
-    if growth.RESULTS.exists():
-        curves = json.loads(growth.RESULTS.read_text(encoding="utf-8"))
+    if (path := main / "growth.json").exists():
+        curves = json.loads(path.read_text(encoding="utf-8"))
         chart.draw(chart.growth, curves, IMAGES)
         fill(PAGE, "growth", growth.table(curves))
-    if counting.ALLOCATIONS.exists():
-        rows = json.loads(counting.ALLOCATIONS.read_text(encoding="utf-8"))
+    if (path := main / "allocations.json").exists():
+        rows = json.loads(path.read_text(encoding="utf-8"))
         fill(PAGE, "allocations", counting.table(rows))
     if counting.RECORD.exists():
         recorded = json.loads(counting.RECORD.read_text(encoding="utf-8"))

@@ -75,6 +75,23 @@ def table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def compact(results: dict[str, Any]) -> str:
+    """The times of Twisted and ours alone; what misses its target is in bold."""
+    rows = results["nanoseconds"]
+    floor = any("floor" in times for times in rows.values())
+    columns = ["operation", "Twisted", "deferrous", "× Twisted"] + ["× floor"] * floor
+    lines = ["| " + " | ".join(columns) + " |", "| --- |" + " ---: |" * (len(columns) - 1)]
+    for key, ratio in speedups(results).items():
+        times = rows[key]
+        cells = [ROWS[key].title, _time(times["twisted"]), _time(times["deferrous"])]
+        cells += [_met(ratio >= ROWS[key].target, f"{ratio:.1f}")]
+        if floor:
+            above = times["deferrous"] / times["floor"]
+            cells += [_met(above <= FLOOR_TARGET, f"{above:.2f}")]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def summary(results: dict[str, Any]) -> str:
     """What the issue's other targets have come to, and what the numbers were measured on."""
     rows = results["nanoseconds"]

@@ -120,6 +120,7 @@ class _Threaded(Protocol):
     def callFromThread(self) -> Callable[..., Any]: ...
 
 __version__: str
+_build: Literal["plain", "profile-guided"]
 _DEFERRED_SUBCLASSES: list[type[Deferred[Any]]]
 
 class AlreadyCalledError(Exception): ...

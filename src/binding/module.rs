@@ -51,6 +51,8 @@ mod _deferrous {
         }
         ffi::fill_slots(module)?;
         module.add("_DEFERRED_SUBCLASSES", deferred::subclasses(py)?)?;
+        // How the compiler was led: "plain" or "profile-guided".
+        module.add("_build", env!("DEFERROUS_BUILD"))?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

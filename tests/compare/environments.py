@@ -22,7 +22,7 @@ def newest_wheel() -> Path:
     """Return the wheel of deferrous that `make` has built for this Python."""
     tag = f"cp{sys.version_info.major}{sys.version_info.minor}"
     wheels = sorted(
-        ROOT.glob(f".venv*/wheel/deferrous-*-{tag}-*.whl"), key=lambda path: path.stat().st_mtime
+        ROOT.glob(f".venv*/*-wheel/deferrous-*-{tag}-*.whl"), key=lambda path: path.stat().st_mtime
     )
     if not wheels:
         raise SystemExit("there is no wheel of deferrous for this Python: `make build`, or --wheel")
