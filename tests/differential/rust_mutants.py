@@ -139,8 +139,32 @@ MUTATIONS: tuple[Mutation, ...] = (
     (
         "generator-cancel-stops-here",
         GENERATOR,
-        "Some(waiting_on) => Ok(Next::Do(Work::Cancel(waiting_on)))",
-        "Some(_) => Ok(Next::Done)",
+        "Ok(Answer::After(Work::Cancel(waiting_on), Outcome::Deferred(deferred.hold())))",
+        "drop(waiting_on); Ok(Answer::Now(Outcome::Deferred(deferred.hold())))",
+    ),
+    (
+        "generator-waits-though-fired",
+        GENERATOR,
+        "if deferred.get().chain(py, |chain| chain.is_runnable()) {",
+        "if false {",
+    ),
+    (
+        "generator-end-not-run",
+        GENERATOR,
+        "Some(deferred) => Answer::After(Work::Run(deferred), Outcome::Taken),",
+        "Some(_) => Answer::Now(Outcome::Taken),",
+    ),
+    (
+        "list-end-not-run",
+        GATHER,
+        "Some(fired) => Answer::After(fired, passed_on),",
+        "Some(_) => Answer::Now(passed_on),",
+    ),
+    (
+        "rest-settles-with-nothing",
+        RUN,
+        "Some(Later::Settle(giver, outcome)) => {",
+        "Some(Later::Settle(giver, _)) => { let outcome = Outcome::Taken;",
     ),
     (
         "generator-cancelled-once",
