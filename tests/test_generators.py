@@ -1359,6 +1359,29 @@ def test_stop_iteration_as_a_failure(defer):
         next(iter(defer.fail(StopIteration())))
 
 
+def test_cancelled_while_paused_and_ended_meanwhile(defer):
+    """The cancelling comes to its turn when the generator has ended: it cancels what that waited
+    for last, and waits for what nobody will fire."""
+    waited = defer.Deferred()
+
+    @defer.inlineCallbacks
+    def generator():
+        yield waited
+
+    d = generator()
+    results = []
+    d.addBoth(results.append)
+    d.pause()
+    d.cancel()
+    waited.callback(None)
+    [too_late] = outcome(waited)
+    assert too_late.check(defer.AlreadyCalledError)
+    d.unpause()
+    assert (results, d.paused) == ([], 1)
+    assert isinstance(d.result, defer.Deferred)
+    assert not d.result.called
+
+
 @pytest.mark.parametrize("end", ["value", "error"])
 def test_cancelled_while_paused_and_fired_again_by_hand(defer, end):
     waited = defer.Deferred()

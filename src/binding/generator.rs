@@ -56,7 +56,7 @@ struct State {
     generator: Option<Held<PyAny>>,
     /// The context that it runs in.
     context: Option<Held<PyAny>>,
-    /// What to fire when it ends. None when it has ended, or is being taken apart.
+    /// What to fire when it ends. None only in a task that is being taken apart.
     deferred: Option<Held<Deferred>>,
     /// What it waited for last.
     waiting_on: Option<Held<Deferred>>,
@@ -67,13 +67,17 @@ struct State {
 }
 
 impl State {
-    /// Whether it holds nothing, as after the end.
-    fn is_empty(&self) -> bool {
+    /// Whether nothing dies with it: it has ended, and others hold the two Deferreds, too.
+    fn is_light(&self, py: Python<'_>) -> bool {
+        let (Some(deferred), Some(waiting_on)) = (&self.deferred, &self.waiting_on) else {
+            return false;
+        };
         self.generator.is_none()
             && self.context.is_none()
-            && self.deferred.is_none()
-            && self.waiting_on.is_none()
             && self.seen.is_none()
+            && deferred.as_ptr() != waiting_on.as_ptr()
+            && deferred.is_shared(py)
+            && waiting_on.is_shared(py)
     }
 
     fn traverse(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -102,8 +106,9 @@ impl Recycled for Task {
     }
 
     fn dispose(&self, py: Python<'_>) {
-        if !self.with(py, |state| state.is_empty()) {
-            gc::let_go(Remains::Task(TaskRemains(self.with(py, std::mem::take))));
+        let state = self.with(py, std::mem::take);
+        if !state.is_light(py) {
+            gc::let_go(Remains::Task(TaskRemains(state)));
         }
     }
 }
@@ -695,13 +700,12 @@ fn finish<'py>(
         Ok(outcome) => outcome,
         Err(error) => outcome::failed(ffi::into_raised(py)(error), false)?,
     };
-    let (generator, context, deferred, waiting_on) = task.get().with(py, |state| {
-        let deferred = state.deferred.take().map(|it| it.into_bound(py));
-        (state.generator.take(), state.context.take(), deferred, state.waiting_on.take())
+    // The rest stays: if it has been cancelled, but for a pause, that is still to come.
+    let (generator, context, deferred) = task.get().with(py, |state| {
+        let deferred = state.deferred.as_ref().map(|it| it.bind(py).clone());
+        (state.generator.take(), state.context.take(), deferred)
     });
     drop((generator, context));
-    // What it waited for last lives as long as the task does, as Twisted's.
-    let _waiting_on = waiting_on;
     match deferred {
         Some(deferred) if deferred::begin_fire(&deferred, outcome)? => Ok(Some(deferred)),
         _ => Ok(None),

@@ -50,6 +50,13 @@ impl<T> Held<T> {
         &self.0
     }
 
+    /// Whether somebody else holds the object, too.
+    #[inline]
+    pub(in crate::binding) fn is_shared(&self, _py: Python<'_>) -> bool {
+        // SAFETY: an object that is alive, on an attached thread.
+        unsafe { ffi::Py_REFCNT(self.as_ptr()) > 1 }
+    }
+
     /// Where the object is.
     #[inline]
     pub(in crate::binding) fn as_ptr(&self) -> *mut ffi::PyObject {
