@@ -50,6 +50,7 @@ __all__ = [
     "_Fifo",
     "_InternalInlineCallbacksCancelledError",
     "__version__",
+    "_build",
     "_cancellableInlineCallbacks",
     "_parseDeferredListResult",
     "_runInlineCallbacks",
