@@ -191,6 +191,23 @@ def measure(
     }
 
 
+def least(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """Two measurements of the same in one: the least of all their rounds.
+
+    The rounds are those that every row has had. Raises ValueError if it is not the same.
+    """
+    if before["environment"] != now["environment"]:
+        raise ValueError(f"{now['environment']} is not {before['environment']}")
+    all_rows = before["nanoseconds"].keys() == now["nanoseconds"].keys()
+    merged = {**before, "rounds": before["rounds"] + (now["rounds"] if all_rows else 0)}
+    for what in ("nanoseconds", "bytes"):
+        merged[what] = {
+            key: {name: min(value, now[what].get(key, {}).get(name, value)) for name, value in had}
+            for key, had in ((key, values.items()) for key, values in before[what].items())
+        }
+    return merged
+
+
 def write(path: Path, results: Any) -> None:
     """Write a JSON file."""
     path.parent.mkdir(parents=True, exist_ok=True)

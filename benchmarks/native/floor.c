@@ -184,8 +184,12 @@ resume(Driven *self, PyObject *value)
                 status = PYGEN_RETURN;
             }
         }
-        else
-            status = PyIter_Send(self->generator, IS_FAILURE(value) ? Py_None : value, &out);
+        else {
+            /* A coroutine takes the result from what it awaits. With None CPython asks that for
+             * it by a slot; with anything else, from 3.12 on, by a method named `send`. */
+            int none = IS_FAILURE(value) || PyCoro_CheckExact(self->generator);
+            status = PyIter_Send(self->generator, none ? Py_None : value, &out);
+        }
         Py_XDECREF(held);
         if (status != PYGEN_NEXT) {
             Py_CLEAR(self->generator);
@@ -379,7 +383,7 @@ deferred_send(PyObject *self, PyObject *ignored, PyObject **out)
     return PYGEN_RETURN;
 }
 
-/* Only there because what is awaited must be an iterator. */
+/* What CPython asks from 3.12 on; before, what is awaited must only have it. */
 static PyObject *
 deferred_next(PyObject *self)
 {
