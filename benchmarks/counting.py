@@ -17,6 +17,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -124,11 +125,17 @@ def all_costs(cost: Callable[[str], dict[str, float]]) -> dict[str, dict[str, fl
 
 
 def identity() -> dict[str, str]:
-    """What must be the same for the same instructions."""
+    """What must be the same for the same instructions.
+
+    An interpreter that a distribution has built anew counts as the same: from one of Debian's
+    updates to the next, the rows of Twisted and of the floor changed by 1.2 % at most.
+    """
     rustc = subprocess.run(["rustc", "--version"], capture_output=True, text=True, check=True)
     return {
         "build": build(),
-        "python": f"{platform.python_implementation()} {sys.version}".replace("\n", " "),
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "compiler": platform.python_compiler(),
+        "configured": sysconfig.get_config_var("CONFIG_ARGS") or "",
         "libc": " ".join(platform.libc_ver()),
         "machine": platform.machine(),
         "rustc": rustc.stdout.strip(),
