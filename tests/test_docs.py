@@ -132,7 +132,9 @@ def test_all_code_is_marked_as_what_it_is(name, text):
     assert not re.search(r"(^|\n)\n( {4}|\t)[^\s*\-]", outside)
     # What is not run says why. The other comments are where `make publish` puts its tables.
     for comment in re.findall(r"^<!--.*?-->", outside, re.MULTILINE):
-        if not re.fullmatch(r"<!-- (\w+: written by `make publish`|end of \w+) -->", comment):
+        if not re.fullmatch(
+            r"<!-- ([\w.-]+: written by `make publish`|end of [\w.-]+) -->", comment
+        ):
             assert re.fullmatch(r'<!-- skip: next "[^"]{10,}" -->', comment)
 
 
