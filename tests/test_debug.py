@@ -4,7 +4,7 @@ import gc
 import textwrap
 
 import pytest
-from helpers import Recorder, caught, ignore, raiser, run_script
+from helpers import Recorder, caught, ignore, outcome, raiser, run_script
 from twisted.logger import LogLevel, globalLogPublisher
 
 # --- switching -------------------------------------------------------------
@@ -659,3 +659,13 @@ def test_abandoned_failure_is_reported(defer, reports):
     inner.errback(ValueError("abandoned"))
     del inner, outer
     assert [str(value) for value in reports.values()] == ["abandoned"]
+
+
+@pytest.mark.parametrize("given", [(), (None,)])
+def test_fail_of_what_is_handled_captures_variables(defer, debugging, given):
+    try:
+        raise ValueError
+    except ValueError:
+        d = defer.fail(*given)
+    [failure] = outcome(d)
+    assert failure.captureVars

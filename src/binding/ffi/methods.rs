@@ -104,7 +104,8 @@ quick!(Succeed = c"succeed" of PyAny, |_, [result]| {
     functions::succeed((**result).clone()).map(Bound::into_any)
 });
 quick!(Fail = c"fail" of PyAny, |_, [reason]| {
-    functions::fail(reason.py(), Some((**reason).clone())).map(Bound::into_any)
+    let given = (!reason.is_none()).then(|| (**reason).clone());
+    functions::fail(reason.py(), given).map(Bound::into_any)
 });
 quick!(MaybeDeferred = c"maybeDeferred" of PyAny, |_, [function, args @ ..]| {
     functions::called(function.py(), call_many(*function, args))
