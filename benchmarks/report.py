@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from .measure import MEMORY_TARGETS
@@ -130,7 +131,11 @@ def summary(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+#: Folders that are only on the machine where something was measured.
+PRIVATE = re.compile(r"/(?:root|tmp|home/[^\s'/]+)/(?:[^\s'/]+/)*")
+
+
 def environment(results: dict[str, Any]) -> str:
     found = results["environment"]
-    lines = [f"- {name}: `{value}`" for name, value in found.items()]
+    lines = [f"- {name}: `{PRIVATE.sub('…/', str(value))}`" for name, value in found.items()]
     return "\n".join([*lines, f"- the least of {results['rounds']} rounds"])
