@@ -570,8 +570,7 @@ fn wait_for<'py>(
     if attach(&task, &deferred) {
         return Ok(Next::Done);
     }
-    let waiter = Waiter::new(&task);
-    deferred.get().chain(py, |chain| chain.add(Link::Deliver(waiter, RESUME)));
+    join_chain(&task, &deferred);
     task.get().with(py, |state| state.looking = true);
     stack.push(Later::Look(task, deferred.clone()));
     Ok(Next::Do(Work::Run(deferred)))
@@ -581,14 +580,19 @@ fn wait_for<'py>(
 /// run then.
 #[inline(always)]
 fn attach<'py>(task: &Bound<'py, Task>, deferred: &Bound<'py, Deferred>) -> bool {
-    let py = task.py();
-    if deferred.get().chain(py, |chain| chain.is_runnable()) {
+    if deferred.get().chain(task.py(), |chain| chain.is_runnable()) {
         return false;
     }
-    let waiter = Waiter::new(task);
-    deferred.get().chain(py, |chain| chain.add(Link::Deliver(waiter, RESUME)));
+    join_chain(task, deferred);
     set_waiting_on(task, deferred.clone());
     true
+}
+
+/// Resumes the task with the Deferred's result, when its turn in the chain comes.
+#[inline(always)]
+fn join_chain<'py>(task: &Bound<'py, Task>, deferred: &Bound<'py, Deferred>) {
+    let waiter = Waiter::new(task);
+    deferred.get().chain(task.py(), |chain| chain.add(Link::Deliver(waiter, RESUME)));
 }
 
 #[inline(always)]

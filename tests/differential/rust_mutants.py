@@ -145,7 +145,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     (
         "generator-waits-though-fired",
         GENERATOR,
-        "if deferred.get().chain(py, |chain| chain.is_runnable()) {",
+        "if deferred.get().chain(task.py(), |chain| chain.is_runnable()) {",
         "if false {",
     ),
     (
