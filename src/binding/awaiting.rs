@@ -10,7 +10,7 @@ use super::cell::Shared;
 use super::deferred::{self, Deferred};
 use super::error::Result;
 use super::failure;
-use super::ffi::{self, Held, Hold, Memory, Recycled, Sent};
+use super::ffi::{self, Class, Held, Hold, Recycled, Sent};
 use super::gc::Traverse;
 use super::generator;
 use super::names;
@@ -125,9 +125,9 @@ impl Awaiting {
 }
 
 impl Recycled for Awaiting {
-    fn memory() -> &'static Memory {
-        static MEMORY: Memory = Memory::new();
-        &MEMORY
+    fn class() -> &'static Class {
+        static CLASS: Class = Class::new();
+        &CLASS
     }
 
     #[inline]

@@ -12,7 +12,7 @@ use super::callback::Callback;
 use super::cell::Shared;
 use super::error::Result;
 use super::failure;
-use super::ffi::{self, Hold, Memory, Recycled};
+use super::ffi::{self, Class, Hold, Recycled};
 use super::foreign;
 use super::gc::{self, Remains, Traverse};
 use super::generator;
@@ -80,9 +80,9 @@ impl Deferred {
 }
 
 impl Recycled for Deferred {
-    fn memory() -> &'static Memory {
-        static MEMORY: Memory = Memory::new();
-        &MEMORY
+    fn class() -> &'static Class {
+        static CLASS: Class = Class::new();
+        &CLASS
     }
 
     #[inline]
@@ -161,7 +161,7 @@ pub(super) fn fire_with<'py>(
     deferred: &Bound<'py, Deferred>,
     result: Bound<'py, PyAny>,
 ) -> Result<()> {
-    if ffi::is_plain(&result) {
+    if ffi::is_known_ordinary(&result) {
         return fire(deferred, Outcome::Value(result.hold()));
     }
     match classify(&result) {
@@ -644,11 +644,11 @@ impl Deferred {
     }
 
     fn __iter__(slf: Bound<'_, Self>) -> Result<Bound<'_, Awaiting>> {
-        ffi::new_awaiting(slf.py(), Awaiting::new(slf))
+        ffi::new_awaiting(slf.py(), slf)
     }
 
     fn __await__(slf: Bound<'_, Self>) -> Result<Bound<'_, Awaiting>> {
-        ffi::new_awaiting(slf.py(), Awaiting::new(slf))
+        ffi::new_awaiting(slf.py(), slf)
     }
 
     /// Run a coroutine that awaits Deferreds, and return a Deferred for what it returns or raises.

@@ -22,7 +22,7 @@ pub(super) fn succeed<'py>(result: Bound<'py, PyAny>) -> Result<Bound<'py, Defer
     if matches!(outcome, Outcome::Value(_)) {
         return of_value(result);
     }
-    let deferred = made(ffi::new_deferred(py, Chain::new(None))?)?;
+    let deferred = make(py, Chain::default)?;
     // By hand, as in Twisted's: a Failure that is passed as a result is not watched over.
     let before = deferred.get().chain(py, |chain| {
         chain.set_called(true);
@@ -36,7 +36,7 @@ pub(super) fn succeed<'py>(result: Bound<'py, PyAny>) -> Result<Bound<'py, Defer
 #[inline]
 fn of_value(value: Bound<'_, PyAny>) -> Result<Bound<'_, Deferred>> {
     let py = value.py();
-    made(ffi::new_deferred(py, Chain::fired(Outcome::Value(value.hold())))?)
+    make(py, || Chain::fired(Outcome::Value(value.hold())))
 }
 
 /// Return a Deferred that has been fired with this failure: a Failure, an exception, or, if left
@@ -49,7 +49,7 @@ pub(super) fn fail<'py>(
     py: Python<'py>,
     result: Option<Bound<'py, PyAny>>,
 ) -> Result<Bound<'py, Deferred>> {
-    let deferred = made(ffi::new_deferred(py, Chain::new(None))?)?;
+    let deferred = make(py, Chain::default)?;
     let outcome = reason_of(py, result, || ffi::debugging(&deferred))?;
     deferred::fire(&deferred, outcome)?;
     Ok(deferred)
@@ -57,16 +57,17 @@ pub(super) fn fail<'py>(
 
 fn failed<'py>(error: PyErr, py: Python<'py>) -> Result<Bound<'py, Deferred>> {
     let raised = ffi::into_raised(py)(error);
-    let deferred = made(ffi::new_deferred(py, Chain::new(None))?)?;
+    let deferred = make(py, Chain::default)?;
     let reason = failure::from_raised(raised, ffi::debugging(&deferred)?)?;
     deferred::fire(&deferred, Outcome::Failure(reason.hold()))?;
     Ok(deferred)
 }
 
-/// A Deferred that has just been made. In debug mode it remembers by whom.
-#[inline]
-pub(super) fn made<'py>(deferred: Bound<'py, Deferred>) -> Result<Bound<'py, Deferred>> {
-    if ffi::debugging(&deferred)? {
+/// Make a Deferred. In debug mode it remembers by whom it was made.
+#[inline(always)]
+pub(super) fn make(py: Python<'_>, chain: impl FnOnce() -> Chain) -> Result<Bound<'_, Deferred>> {
+    let deferred = ffi::new_deferred(py, chain)?;
+    if ffi::debugging_by_default(py)? {
         report::remember_creator(&deferred)?;
     }
     Ok(deferred)
@@ -80,9 +81,9 @@ pub(super) fn fired<'py>(
 ) -> Result<Bound<'py, Deferred>> {
     let value = Outcome::Value(value.hold());
     if !ffi::debugging_by_default(py)? {
-        return ffi::new_deferred(py, Chain::fired(value));
+        return ffi::new_deferred(py, || Chain::fired(value));
     }
-    let deferred = made(ffi::new_deferred(py, Chain::new(None))?)?;
+    let deferred = make(py, Chain::default)?;
     deferred::fire(&deferred, value)?;
     Ok(deferred)
 }
@@ -125,11 +126,9 @@ pub(super) fn called<'py>(
 ) -> Result<Bound<'py, PyAny>> {
     let deferred = match result {
         Err(error) => failed(error.into(), py)?,
-        Ok(result) if ffi::is_plain(&result) => of_value(result)?,
+        Ok(result) if ffi::is_coroutine(&result) => generator::start(result)?,
+        Ok(result) if ffi::is_known_ordinary(&result) => of_value(result)?,
         Ok(result) if as_deferred(&result).is_some() => return Ok(result),
-        Ok(result) if result.get_type().is(generator::coroutine_type(py)?) => {
-            generator::start(result)?
-        }
         Ok(result) if ffi::is_ordinary(&result) => of_value(result)?,
         Ok(result) if failure::is_failure(&result)? => fail(py, Some(result))?,
         Ok(result) => match foreign::adopt(&result)? {

@@ -16,7 +16,7 @@ use super::error::Result;
 use super::failure;
 use super::ffi::{self, Held, Hold};
 use super::foreign;
-use super::functions::made;
+use super::functions::make;
 use super::gc::Traverse;
 use super::names;
 use super::outcome::{Chain, Link, Outcome, as_deferred, classify, into_object, share};
@@ -521,7 +521,7 @@ pub(super) fn race<'py>(ds: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Deferred>
     if !places_fit(deferreds.len()) {
         return Err(PyOverflowError::new_err("too many Deferreds in one race"));
     }
-    let result = made(ffi::new_deferred(py, Chain::new(None))?)?;
+    let result = make(py, Chain::default)?;
     let state = RaceState {
         deferreds: deferreds.iter().map(|deferred| deferred.clone().hold()).collect(),
         result: Some(result.clone().hold()),

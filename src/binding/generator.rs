@@ -13,9 +13,9 @@ use super::cell::Shared;
 use super::deferred::{self, Deferred};
 use super::error::Result;
 use super::failure;
-use super::ffi::{self, Held, Hold, Memory, Recycled, Sent};
+use super::ffi::{self, Class, Held, Hold, Recycled, Sent};
 use super::foreign;
-use super::functions::made;
+use super::functions::make;
 use super::gc::{self, Remains, Traverse};
 use super::names;
 use super::outcome::{self, Chain, Link, Outcome, Raised, as_deferred, classify, into_object};
@@ -96,9 +96,9 @@ impl Task {
 }
 
 impl Recycled for Task {
-    fn memory() -> &'static Memory {
-        static MEMORY: Memory = Memory::new();
-        &MEMORY
+    fn class() -> &'static Class {
+        static CLASS: Class = Class::new();
+        &CLASS
     }
 
     fn dies_quietly(&self, _py: Python<'_>) -> bool {
@@ -180,12 +180,12 @@ pub(super) fn start<'py>(generator: Bound<'py, PyAny>) -> Result<Bound<'py, Defe
     let context = ffi::copy_context(py)?;
     let stopped = advance(&generator, &context, Outcome::Taken)?;
     if let Stopped::Returned(result) = &stopped
-        && (ffi::is_plain(result) || ffi::is_ordinary(result))
+        && ffi::is_ordinary(result)
         && !ffi::debugging_by_default(py)?
     {
-        return ffi::new_deferred(py, Chain::fired(Outcome::Value(result.clone().hold())));
+        return ffi::new_deferred(py, || Chain::fired(Outcome::Value(result.clone().hold())));
     }
-    let deferred = ffi::new_deferred(py, Chain::new(None))?;
+    let deferred = ffi::new_deferred(py, Chain::default)?;
     let task = task_for(generator, context, &deferred)?;
     match stopped {
         Stopped::Before(other) if attach(&task, &other) => {}
@@ -233,7 +233,7 @@ pub(super) fn start_called<'py>(
 fn prepare<'py>(generator: Bound<'py, PyAny>) -> Result<(Bound<'py, Task>, Bound<'py, Deferred>)> {
     let py = generator.py();
     let context = ffi::copy_context(py)?;
-    let deferred = made(ffi::new_deferred(py, Chain::new(None))?)?;
+    let deferred = make(py, Chain::default)?;
     Ok((task_for(generator, context, &deferred)?, deferred))
 }
 
@@ -244,13 +244,13 @@ fn task_for<'py>(
     deferred: &Bound<'py, Deferred>,
 ) -> Result<Bound<'py, Task>> {
     let py = generator.py();
-    let state = State {
+    let state = || State {
         generator: Some(generator.hold()),
         context: Some(context.hold()),
         deferred: Some(deferred.clone().hold()),
         ..State::default()
     };
-    let task = ffi::new_task(py, Task { state: Shared::new(state) })?;
+    let task = ffi::new_task(py, || Task { state: Shared::new(state()) })?;
     let canceller = task.as_any().clone().hold();
     let before = deferred.get().chain(py, |chain| chain.replace_canceller(Some(canceller)));
     drop(before);
@@ -297,12 +297,6 @@ pub(super) fn ensure_deferred<'py>(coro: Bound<'py, PyAny>) -> PyResult<Bound<'p
     }
 }
 
-/// The type of what `async def` makes.
-pub(super) fn coroutine_type(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
-    static TYPE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    TYPE.import(py, "types", "CoroutineType")
-}
-
 fn generator_type(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
     static TYPE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     TYPE.import(py, "types", "GeneratorType")
@@ -322,8 +316,7 @@ enum Yielded {
 
 fn kind_of(object: &Bound<'_, PyAny>) -> PyResult<Yielded> {
     let py = object.py();
-    let kind = object.get_type();
-    if kind.is(coroutine_type(py)?) || kind.is(generator_type(py)?) {
+    if ffi::is_coroutine(object) || ffi::is_generator(object) {
         return Ok(Yielded::Coroutine);
     }
     if ffi::is_plain(object) {
@@ -378,13 +371,12 @@ fn advance<'py>(
                 Sent::Returned(object) => return Ok(Stopped::Returned(object)),
                 Sent::Raised(raised) => return Ok(Stopped::Raised(raised)),
             };
-            outcome = match object.cast_into_exact::<Deferred>() {
+            outcome = match ffi::into_exact::<Deferred>(object) {
                 Ok(deferred) => match take_if_there(&deferred)? {
                     Some(outcome) => outcome,
                     None => return Ok(Stopped::Before(deferred)),
                 },
-                Err(other) => {
-                    let object = other.into_inner();
+                Err(object) => {
                     if !ffi::is_plain(&object) {
                         return Ok(Stopped::At(object));
                     }
@@ -515,7 +507,7 @@ fn throw<'py>(generator: &Bound<'py, PyAny>, reason: Bound<'py, PyAny>) -> Sent<
 #[inline(always)]
 fn take_if_there(deferred: &Bound<'_, Deferred>) -> Result<Option<Outcome>> {
     let py = deferred.py();
-    if !deferred.is_exact_instance_of::<Deferred>() {
+    if !ffi::is_exact::<Deferred>(deferred) {
         return Ok(None);
     }
     let taken = deferred.get().chain(py, |chain| {
@@ -745,7 +737,7 @@ pub(super) fn ask_to_cancel<'py>(
 /// generator makes of that goes to a new Deferred, for which the old one then waits.
 fn cancel<'py>(task: &Bound<'py, Task>) -> Result<Answer<'py>> {
     let py = task.py();
-    let deferred = made(ffi::new_deferred(py, Chain::new(Some(task.as_any().clone().hold())))?)?;
+    let deferred = make(py, || Chain::new(Some(task.as_any().clone().hold())))?;
     let next = deferred.clone().hold();
     let (before, waiting_on) = task.get().with(py, |state| {
         let waiting_on = state.waiting_on.as_ref().map(|it| it.bind(py).clone());

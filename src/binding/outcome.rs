@@ -38,10 +38,10 @@ pub(super) type Raised<'py> = Bound<'py, PyBaseException>;
 /// What the object's own `__class__` raises when it is asked.
 #[inline]
 pub(super) fn classify(object: &Bound<'_, PyAny>) -> Result<Outcome> {
-    if ffi::is_plain(object) {
+    if ffi::is_known_ordinary(object) {
         return Ok(Outcome::Value(object.clone().hold()));
     }
-    if let Ok(deferred) = object.cast_exact::<Deferred>() {
+    if let Some(deferred) = ffi::as_exact::<Deferred>(object) {
         return Ok(Outcome::Deferred(deferred.clone().hold()));
     }
     if ffi::is_ordinary(object) {
@@ -70,7 +70,7 @@ fn classify_slowly(object: &Bound<'_, PyAny>) -> Result<Outcome> {
 /// As [`classify`].
 #[inline]
 pub(super) fn classify_returned(object: &Bound<'_, PyAny>) -> Result<Outcome> {
-    if !object.is_exact_instance_of::<Deferred>()
+    if !ffi::is_exact::<Deferred>(object)
         && !ffi::is_ordinary(object)
         && let Some(deferred) = foreign::adopt(object)?
     {
@@ -85,9 +85,9 @@ pub(super) fn classify_returned(object: &Bound<'_, PyAny>) -> Result<Outcome> {
 pub(super) fn as_deferred<'a, 'py>(
     object: &'a Bound<'py, PyAny>,
 ) -> Option<&'a Bound<'py, Deferred>> {
-    match object.cast_exact::<Deferred>() {
-        Ok(deferred) => Some(deferred),
-        Err(_) => object.cast::<Deferred>().ok().filter(|deferred| {
+    match ffi::as_exact::<Deferred>(object) {
+        Some(deferred) => Some(deferred),
+        None => object.cast::<Deferred>().ok().filter(|deferred| {
             let py = deferred.py();
             let listed =
                 deferred::subclasses(py).and_then(|list| list.contains(deferred.get_type()));

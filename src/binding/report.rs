@@ -38,7 +38,7 @@ fn is_ours(py: Python<'_>) -> PyResult<bool> {
 
 /// The Deferred's `DebugInfo`, if it has one.
 fn debug_info<'py>(deferred: &Bound<'py, Deferred>) -> PyResult<Option<Bound<'py, PyAny>>> {
-    if deferred.is_exact_instance_of::<Deferred>() && !ffi::has_instance_dict(deferred) {
+    if ffi::is_exact::<Deferred>(deferred) && !ffi::has_instance_dict(deferred) {
         return Ok(None);
     }
     let info = deferred.getattr(intern!(deferred.py(), "_debugInfo"))?;

@@ -112,9 +112,9 @@ impl Waiter {
     #[inline(always)]
     fn deliver<'py>(self, py: Python<'py>, place: u32, outcome: Outcome) -> Result<Answer<'py>> {
         let waiter = self.0.into_bound(py);
-        match waiter.cast_into_exact::<Task>() {
+        match ffi::into_exact::<Task>(waiter) {
             Ok(task) => generator::deliver(task, place, outcome),
-            Err(other) => Self::deliver_to_other(other.into_inner(), place, outcome),
+            Err(other) => Self::deliver_to_other(other, place, outcome),
         }
     }
 
@@ -425,7 +425,7 @@ fn call<'py>(
     let called = callback.call(&argument);
     drop(argument);
     match called {
-        Ok(result) if ffi::is_plain(&result) => Ok(Outcome::Value(result.hold())),
+        Ok(result) if ffi::is_known_ordinary(&result) => Ok(Outcome::Value(result.hold())),
         Ok(result) => {
             if result.as_ptr() == deferred.as_ptr()
                 && let Err(error) = callback.callable(py).and_then(|it| warn_of_self_return(&it))
@@ -549,7 +549,7 @@ fn cancel_here<'py>(deferred: Bound<'py, Deferred>, stack: &mut Stack<'py>) -> R
         Do::Nothing => Ok(Next::Done),
         Do::Forward(other) => Ok(Next::Do(Work::Cancel(last_of_those(deferred, other)?))),
         Do::Ask(canceller) => {
-            if let Ok(task) = canceller.cast_exact::<Task>() {
+            if let Some(task) = ffi::as_exact::<Task>(&canceller) {
                 stack.push(Later::Asked(deferred.clone()));
                 return generator::ask_to_cancel(task, deferred);
             }

@@ -9,9 +9,9 @@ use pyo3::{PyTraverseError, create_exception, intern};
 use super::cell::Shared;
 use super::deferred::{self, Deferred};
 use super::error::Result;
-use super::ffi::{self, Held, Hold};
+use super::ffi::{Held, Hold};
 use super::fifo::Fifo;
-use super::functions::{fired, made, maybe_deferred, succeed};
+use super::functions::{fired, make, maybe_deferred, succeed};
 use super::gc::Traverse;
 use super::names;
 use super::outcome::{Chain, Link, Outcome, as_deferred, classify};
@@ -128,7 +128,7 @@ fn waiting_in<'py>(
     line: &Bound<'py, Fifo>,
     canceller: Bound<'py, PyAny>,
 ) -> Result<Bound<'py, Deferred>> {
-    let deferred = made(ffi::new_deferred(line.py(), Chain::new(Some(canceller.hold())))?)?;
+    let deferred = make(line.py(), || Chain::new(Some(canceller.hold())))?;
     line.get().push_back(deferred.as_any().clone());
     Ok(deferred)
 }

@@ -5,17 +5,18 @@ use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use pyo3::ffi;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyType};
-use pyo3::{PyTypeInfo, intern};
 
 use super::super::cell::Shared;
 use super::super::deferred::Deferred;
-use super::super::error::Result;
+use super::super::error::{Error, Result};
 use super::super::failure::FailureBase;
+use super::memory::{Recycled, is_exact};
 
 /// Whether an object is of one of the types that most results are of, and so is nothing special.
-#[inline(always)]
+#[inline]
 pub(in crate::binding) fn is_plain(object: &Bound<'_, PyAny>) -> bool {
     let kind = object.get_type_ptr().cast_const();
     object.is_none()
@@ -35,38 +36,50 @@ pub(in crate::binding) fn is_plain(object: &Bound<'_, PyAny>) -> bool {
 /// A type has another version when it or any of its bases has been changed.
 static ORDINARY: Shared<[(usize, u32); 1024]> = Shared::new([(0, 0); 1024]);
 
-/// Whether an object is no Deferred and no Failure, ours or Twisted's, nor can pass for one by
-/// having a `__class__` of its own. False means that a closer look is needed.
-#[inline]
-pub(in crate::binding) fn is_ordinary(object: &Bound<'_, PyAny>) -> bool {
+/// Whether an object is known to be ordinary, as [`is_ordinary`] has found of another of its type.
+#[inline(always)]
+pub(in crate::binding) fn is_known_ordinary(object: &Bound<'_, PyAny>) -> bool {
     // SAFETY: an object's type is alive as long as the object.
     let version = unsafe { (*object.get_type_ptr()).tp_version_tag };
-    let known = (object.get_type_ptr() as usize, version);
-    let is_known =
-        ORDINARY.with(object.py(), |known| known[version as usize % known.len()]) == known;
-    (version != 0 && is_known) || is_ordinary_anew(object)
+    let this = (object.get_type_ptr() as usize, version);
+    ORDINARY.with(object.py(), |known| known[version as usize % known.len()]) == this
+}
+
+/// Whether an object is no Deferred and no Failure, ours or Twisted's, nor can pass for one by
+/// having a `__class__` of its own. False means that a closer look is needed.
+#[inline(always)]
+pub(in crate::binding) fn is_ordinary(object: &Bound<'_, PyAny>) -> bool {
+    is_known_ordinary(object) || is_ordinary_anew(object)
 }
 
 #[cold]
 fn is_ordinary_anew(object: &Bound<'_, PyAny>) -> bool {
     let py = object.py();
     let kind = object.get_type();
+    let plain = is_plain(object);
     let of_object = |name| {
         let base = py.get_type::<PyAny>();
         lookup(&kind, name) == lookup(&base, name)
     };
-    let ordinary = of_object(intern!(py, "__class__"))
-        && (has_generic_getattr(&kind)
-            || (is_of_heap_type(object) && of_object(intern!(py, "__getattribute__"))))
-        && base_named(&kind, "Deferred").is_none()
-        && base_named(&kind, "Failure").is_none()
-        && !object.is_instance_of::<Deferred>()
-        && !object.is_instance_of::<FailureBase>();
-    if ordinary {
-        // SAFETY: a type, alive. The lookups have given it a version, if there are any left.
-        let version = unsafe { (*kind.as_type_ptr()).tp_version_tag };
-        let known = (kind.as_type_ptr() as usize, version);
-        ORDINARY.with(py, |all| all[version as usize % all.len()] = known);
+    let has_class_of_object = of_object(intern!(py, "__class__"));
+    let ordinary = plain
+        || has_class_of_object
+            && (has_generic_getattr(&kind)
+                || (is_of_heap_type(object) && of_object(intern!(py, "__getattribute__"))))
+            && base_named(&kind, "Deferred").is_none()
+            && base_named(&kind, "Failure").is_none()
+            && !object.is_instance_of::<Deferred>()
+            && !object.is_instance_of::<FailureBase>();
+    // SAFETY: a type, alive. The lookups have given it a version, if there are any left.
+    let version = unsafe { (*kind.as_type_ptr()).tp_version_tag };
+    if ordinary && version != 0 {
+        ORDINARY.with(py, |all| {
+            let place = &mut all[version as usize % all.len()];
+            // The plain ones are known without, and do not drive others out.
+            if !plain || *place == (0, 0) {
+                *place = (kind.as_type_ptr() as usize, version);
+            }
+        });
     }
     ordinary
 }
@@ -150,10 +163,10 @@ static NOT_DEBUGGING: AtomicU32 = AtomicU32::new(0);
 /// `deferred.debug`
 #[inline(always)]
 pub(in crate::binding) fn debugging(deferred: &Bound<'_, Deferred>) -> Result<bool> {
-    if deferred.is_exact_instance_of::<Deferred>() && !has_instance_dict(deferred) {
+    if is_exact::<Deferred>(deferred) && !has_instance_dict(deferred) {
         debugging_by_default(deferred.py())
     } else {
-        look_debug_up(deferred)
+        look_debug_up(deferred).into()
     }
 }
 
@@ -161,37 +174,63 @@ pub(in crate::binding) fn debugging(deferred: &Bound<'_, Deferred>) -> Result<bo
 #[inline(always)]
 pub(in crate::binding) fn debugging_by_default(py: Python<'_>) -> Result<bool> {
     // SAFETY: the type is alive for good.
-    let version = unsafe { (*Deferred::type_object_raw(py)).tp_version_tag };
+    let version = unsafe { (*Deferred::class().kind()).tp_version_tag };
     if version != 0 && version == NOT_DEBUGGING.load(Ordering::Relaxed) {
         return Ok(false);
     }
-    debugging_anew(py)
+    debugging_anew(py).into()
+}
+
+/// A `Result<bool>` that is returned in registers, and so costs nothing where it is not needed.
+enum Looked {
+    No,
+    Yes,
+    Raised(Error),
+}
+
+impl From<Result<bool>> for Looked {
+    fn from(result: Result<bool>) -> Self {
+        match result {
+            Ok(false) => Self::No,
+            Ok(true) => Self::Yes,
+            Err(error) => Self::Raised(error),
+        }
+    }
+}
+
+impl From<Looked> for Result<bool> {
+    #[inline(always)]
+    fn from(looked: Looked) -> Self {
+        match looked {
+            Looked::No => Ok(false),
+            Looked::Yes => Ok(true),
+            Looked::Raised(error) => Err(error),
+        }
+    }
 }
 
 #[cold]
-fn debugging_anew(py: Python<'_>) -> Result<bool> {
+fn debugging_anew(py: Python<'_>) -> Looked {
     let class = py.get_type::<Deferred>();
-    let debug = look_debug_up(&class)?;
+    let debug = look_debug_up(&class);
     // SAFETY: a type, alive. The lookup may have given it a version.
     let version = unsafe { (*class.as_type_ptr()).tp_version_tag };
-    NOT_DEBUGGING.store(if debug { 0 } else { version }, Ordering::Relaxed);
-    Ok(debug)
+    NOT_DEBUGGING.store(if matches!(debug, Looked::No) { version } else { 0 }, Ordering::Relaxed);
+    debug
 }
 
 #[cold]
-fn look_debug_up(object: &Bound<'_, PyAny>) -> Result<bool> {
-    Ok(object.getattr(intern!(object.py(), "debug"))?.is_truthy()?)
+fn look_debug_up(object: &Bound<'_, PyAny>) -> Looked {
+    let look =
+        || -> Result<bool> { Ok(object.getattr(intern!(object.py(), "debug"))?.is_truthy()?) };
+    look().into()
 }
 
 /// Whether an attribute has ever been set on this very Deferred.
-#[inline]
+#[inline(always)]
 pub(in crate::binding) fn has_instance_dict(deferred: &Bound<'_, Deferred>) -> bool {
-    // SAFETY: PyO3 gave the type a dict slot at this offset, within the object. It holds a
-    // pointer to a dict, or null.
-    unsafe {
-        let offset = (*Deferred::type_object_raw(deferred.py())).tp_dictoffset;
-        !(*deferred.as_ptr().byte_offset(offset).cast::<*mut ffi::PyObject>()).is_null()
-    }
+    // SAFETY: a Deferred.
+    unsafe { Deferred::class().has_dict(deferred.as_ptr()) }
 }
 
 /// Whether a class is another or comes after it in its MRO, whatever their metaclasses say.
@@ -208,8 +247,15 @@ pub(in crate::binding) fn is_exception_class(class: &Bound<'_, PyType>) -> bool 
     unsafe { ffi::PyType_IsSubtype(class.as_type_ptr(), ffi::PyExc_Exception.cast()) != 0 }
 }
 
+/// Whether an object is what a function with `async def` makes.
+#[inline(always)]
+pub(in crate::binding) fn is_coroutine(object: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: an object, alive.
+    unsafe { ffi::PyCoro_CheckExact(object.as_ptr()) != 0 }
+}
+
 /// Whether an object is a generator.
-#[inline]
+#[inline(always)]
 pub(in crate::binding) fn is_generator(object: &Bound<'_, PyAny>) -> bool {
     // SAFETY: an object, alive.
     unsafe { ffi::PyGen_CheckExact(object.as_ptr()) != 0 }

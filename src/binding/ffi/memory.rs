@@ -1,10 +1,11 @@
-//! The memory of short-lived objects, kept for the next of their class.
+//! The classes of short-lived objects: their memory, kept for the next, and their type, at hand.
 //!
 //! Most Deferreds live for less than a call of Python. As CPython does for its own lists, dicts
 //! and frames, what a few hundred of them leave is not given back to the allocator.
 
 use std::ptr;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicIsize, AtomicPtr, Ordering};
 
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -17,8 +18,14 @@ use super::super::error::Result;
 /// How many pieces of memory are kept for each class.
 const KEPT: usize = 256;
 
-/// Memory of objects of one class, header included, with nothing in it.
-pub(in crate::binding) struct Memory {
+/// What is kept of a class.
+pub(in crate::binding) struct Class {
+    /// The type object. PyO3 knows it, too, but asks each time whether it has been made.
+    kind: AtomicPtr<ffi::PyTypeObject>,
+    /// Where its objects have the slots for their dict and for weak references.
+    dict_offset: AtomicIsize,
+    weak_offset: AtomicIsize,
+    /// Memory of objects, header included, with nothing in it.
     kept: Shared<Kept>,
     /// What frees objects that are not as most are.
     pyo3_dealloc: OnceLock<ffi::destructor>,
@@ -32,10 +39,33 @@ struct Kept {
 // SAFETY: the pieces belong to nobody else, and are no thread's in particular.
 unsafe impl Send for Kept {}
 
-impl Memory {
+impl Class {
     pub(in crate::binding) const fn new() -> Self {
         let kept = Kept { count: 0, pieces: [ptr::null_mut(); KEPT] };
-        Self { kept: Shared::new(kept), pyo3_dealloc: OnceLock::new() }
+        Self {
+            kind: AtomicPtr::new(ptr::null_mut()),
+            dict_offset: AtomicIsize::new(0),
+            weak_offset: AtomicIsize::new(0),
+            kept: Shared::new(kept),
+            pyo3_dealloc: OnceLock::new(),
+        }
+    }
+
+    /// The type object. Null until the module is made.
+    #[inline(always)]
+    pub(super) fn kind(&self) -> *mut ffi::PyTypeObject {
+        self.kind.load(Ordering::Relaxed)
+    }
+
+    /// Whether an object of the class, or of a subclass, has a dict.
+    ///
+    /// # Safety
+    ///
+    /// The object is one.
+    #[inline(always)]
+    pub(super) unsafe fn has_dict(&self, object: *mut ffi::PyObject) -> bool {
+        // SAFETY: the caller's promise.
+        unsafe { !is_unused(object, self.dict_offset.load(Ordering::Relaxed)) }
     }
 
     #[inline]
@@ -62,8 +92,8 @@ impl Memory {
 
 /// A class of ours whose objects come and go quickly.
 pub(in crate::binding) trait Recycled: PyClass<Frozen = True> + Sync {
-    /// Where the memory is kept.
-    fn memory() -> &'static Memory;
+    /// What is kept of it.
+    fn class() -> &'static Class;
 
     /// Whether [`Recycled::dispose`] cannot do more than let references go.
     fn dies_quietly(&self, py: Python<'_>) -> bool;
@@ -72,45 +102,96 @@ pub(in crate::binding) trait Recycled: PyClass<Frozen = True> + Sync {
     fn dispose(&self, py: Python<'_>);
 }
 
-/// Make an object: one allocation at most, no instance dict.
+/// Whether an object is of this very class.
+#[inline(always)]
+pub(in crate::binding) fn is_exact<T: Recycled>(object: &Bound<'_, PyAny>) -> bool {
+    ptr::eq(object.get_type_ptr(), T::class().kind())
+}
+
+/// An object as one of this very class.
+#[inline(always)]
+pub(in crate::binding) fn as_exact<'a, 'py, T: Recycled>(
+    object: &'a Bound<'py, PyAny>,
+) -> Option<&'a Bound<'py, T>> {
+    // SAFETY: the type is that of `T`.
+    is_exact::<T>(object).then(|| unsafe { object.cast_unchecked::<T>() })
+}
+
+/// An object as one of this very class, or itself if it is none.
+#[inline(always)]
+pub(in crate::binding) fn into_exact<T: Recycled>(
+    object: Bound<'_, PyAny>,
+) -> Result<Bound<'_, T>, Bound<'_, PyAny>> {
+    if is_exact::<T>(&object) {
+        // SAFETY: the type is that of `T`.
+        Ok(unsafe { object.cast_into_unchecked::<T>() })
+    } else {
+        Err(object)
+    }
+}
+
+/// Make an object of this very class: one allocation at most, no instance dict. `value` makes what
+/// is in it, and runs no Python code; it is called when there is a place for that, so as to write
+/// there at once.
 ///
 /// PyO3 would go through `object.__new__`, which gives each instance a dict on CPython 3.11 and
 /// 3.12.
+#[inline(always)]
+pub(super) fn new_exact<'py, T: Recycled>(
+    py: Python<'py>,
+    value: impl FnOnce() -> T,
+) -> Result<Bound<'py, T>> {
+    let class = T::class();
+    let Some(memory) = class.take(py) else {
+        // SAFETY: the type of `T`.
+        return unsafe { new_object(py, class.kind(), value) };
+    };
+    // SAFETY: memory that an object of this very type has left: its slots for a dict and weak
+    // references are null, as `dealloc` has seen, and its value was dropped, so it is written
+    // before anything reads it. The collector sees it from then on.
+    unsafe {
+        let object = Bound::from_owned_ptr(py, ffi::PyObject_Init(memory, class.kind()));
+        let object = object.cast_into_unchecked::<T>();
+        ptr::from_ref(object.get()).cast_mut().write(value());
+        ffi::PyObject_GC_Track(object.as_ptr().cast());
+        Ok(object)
+    }
+}
+
+/// Make an object of a class or a subclass of it, as [`new_exact`] does, in new memory.
 ///
 /// # Safety
 ///
 /// `kind` is the type of `T` or a subclass of it.
-#[inline]
+#[inline(always)]
 pub(super) unsafe fn new_object<'py, T: Recycled>(
     py: Python<'py>,
     kind: *mut ffi::PyTypeObject,
-    value: T,
+    value: impl FnOnce() -> T,
 ) -> Result<Bound<'py, T>> {
-    if kind == T::type_object_raw(py)
-        && let Some(memory) = T::memory().take(py)
-    {
-        // SAFETY: memory that an object of this very type has left: its slots for a dict and weak
-        // references are null, as `dealloc` has seen, and its value was dropped, so it is written
-        // before anything reads it. The collector sees it from then on.
-        unsafe {
-            let object = Bound::from_owned_ptr(py, ffi::PyObject_Init(memory, kind));
-            let object = object.cast_into_unchecked::<T>();
-            ptr::from_ref(object.get()).cast_mut().write(value);
-            ffi::PyObject_GC_Track(object.as_ptr().cast());
-            return Ok(object);
-        }
+    // SAFETY: by the caller's promise the object is one of `T`. The place that `get` refers to is
+    // in bounds and aligned by PyO3's layout; the memory there is zeroed, and written before
+    // anything reads it: no Python code and no collection runs between the allocation and this
+    // write. The dict and weak reference slots beside it are null, as PyO3 has them at first.
+    unsafe {
+        let object = allocate(py, kind)?.cast_into_unchecked::<T>();
+        ptr::from_ref(object.get()).cast_mut().write(value());
+        Ok(object)
     }
-    // SAFETY: every type has `tp_alloc`. It returns zeroed memory of the type's size with its
-    // header set, or null with an exception in flight. By the caller's promise it is an object of
-    // `T`. The place that `get` refers to is in bounds and aligned by PyO3's layout; the memory
-    // there is written before anything reads it: no Python code and no collection runs between
-    // the allocation and this write. The dict and weak reference slots beside it are null, as
-    // PyO3 has them at first.
+}
+
+/// An object of a type, in zeroed memory, which the collector sees already.
+///
+/// # Safety
+///
+/// `kind` is a type object, alive.
+#[inline(never)]
+unsafe fn allocate(py: Python<'_>, kind: *mut ffi::PyTypeObject) -> Result<Bound<'_, PyAny>> {
+    // SAFETY: every type has `tp_alloc`, which returns a new object, or null with an exception in
+    // flight.
     unsafe {
         let alloc = (*kind).tp_alloc.unwrap_or(ffi::PyType_GenericAlloc);
-        let object = Bound::from_owned_ptr_or_err(py, alloc(kind, 0))?.cast_into_unchecked::<T>();
-        ptr::from_ref(object.get()).cast_mut().write(value);
-        Ok(object)
+        Ok(Bound::from_owned_ptr_or_err(py, alloc(kind, 0))?)
     }
 }
 
@@ -124,10 +205,14 @@ pub(super) unsafe fn recycle<T: Recycled>(py: Python<'_>) {
     // SAFETY: the caller's promise; every type of PyO3's has `tp_dealloc`.
     unsafe {
         if let Some(pyo3_dealloc) = (*kind).tp_dealloc
-            && T::memory().pyo3_dealloc.set(pyo3_dealloc).is_ok()
+            && T::class().pyo3_dealloc.set(pyo3_dealloc).is_ok()
         {
             (*kind).tp_dealloc = Some(dealloc::<T>);
         }
+        let class = T::class();
+        class.dict_offset.store((*kind).tp_dictoffset, Ordering::Relaxed);
+        class.weak_offset.store((*kind).tp_weaklistoffset, Ordering::Relaxed);
+        class.kind.store(kind, Ordering::Relaxed);
     }
 }
 
@@ -138,14 +223,15 @@ unsafe extern "C" fn dealloc<T: Recycled>(object: *mut ffi::PyObject) {
     // subclass that nobody refers to any more.
     unsafe {
         let py = Python::assume_attached();
-        let kind = T::type_object_raw(py);
+        let class = T::class();
+        let kind = class.kind();
         let value = object_value::<T>(object);
         let plain = ffi::Py_TYPE(object) == kind
-            && is_unused(object, (*kind).tp_dictoffset)
-            && is_unused(object, (*kind).tp_weaklistoffset)
+            && is_unused(object, class.dict_offset.load(Ordering::Relaxed))
+            && is_unused(object, class.weak_offset.load(Ordering::Relaxed))
             && (*value).dies_quietly(py);
         if !plain {
-            if let Some(pyo3_dealloc) = T::memory().pyo3_dealloc.get() {
+            if let Some(pyo3_dealloc) = class.pyo3_dealloc.get() {
                 pyo3_dealloc(object);
             }
             return;
@@ -156,7 +242,7 @@ unsafe extern "C" fn dealloc<T: Recycled>(object: *mut ffi::PyObject) {
         (*value).dispose(py);
         // One that the collector has asked for its last words carries a mark that would keep the
         // next one from being asked.
-        if ffi::PyObject_GC_IsFinalized(object) != 0 || !T::memory().keep(py, object) {
+        if ffi::PyObject_GC_IsFinalized(object) != 0 || !class.keep(py, object) {
             ffi::PyObject_GC_Del(object.cast());
         }
         // The object's hold on its type.

@@ -23,10 +23,10 @@ pub(super) use exceptions::{
 pub(super) use held::{Held, Hold};
 pub(super) use inspect::{
     base_named, borrowed, debugging, debugging_by_default, has_instance_dict, in_main_interpreter,
-    is_exception_class, is_generator, is_leaf, is_of_heap_type, is_ordinary, is_plain, is_subtype,
-    lookup,
+    is_coroutine, is_exception_class, is_generator, is_known_ordinary, is_leaf, is_of_heap_type,
+    is_ordinary, is_plain, is_subtype, lookup,
 };
-pub(super) use memory::{Memory, Recycled};
+pub(super) use memory::{Class, Recycled, as_exact, into_exact, is_exact};
 pub(super) use objects::{
     fill_slots, inherit_finalizer, makes_failures_plainly, new_awaiting, new_deferred, new_failure,
     new_task, quicken_failures,

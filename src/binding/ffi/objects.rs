@@ -13,41 +13,41 @@ use super::super::awaiting::Awaiting;
 use super::super::deferred::Deferred;
 use super::super::error::Result;
 use super::super::failure::{self, FailureBase, State};
+use super::super::functions;
 use super::super::gather::DeferredList;
 use super::super::generator::Task;
 use super::super::outcome::Chain;
 use super::super::report;
 use super::calls::{Sent, returning};
 use super::held::Hold;
-use super::inspect::debugging;
-use super::memory::{new_object, recycle};
+use super::memory::{new_exact, new_object, recycle};
 use super::methods::put_quick_forms;
 
 /// Make a Deferred.
-#[inline]
+#[inline(always)]
 pub(in crate::binding) fn new_deferred(
     py: Python<'_>,
-    chain: Chain,
+    chain: impl FnOnce() -> Chain,
 ) -> Result<Bound<'_, Deferred>> {
-    // SAFETY: `Deferred` is the type that the function is for.
-    unsafe { new_object(py, Deferred::type_object_raw(py), Deferred::of(chain)) }
+    new_exact(py, || Deferred::of(chain()))
 }
 
 /// Make what `await` iterates.
-#[inline]
+#[inline(always)]
 pub(in crate::binding) fn new_awaiting<'py>(
     py: Python<'py>,
-    awaiting: Awaiting,
+    deferred: Bound<'py, Deferred>,
 ) -> Result<Bound<'py, Awaiting>> {
-    // SAFETY: the type is the value's.
-    unsafe { new_object(py, Awaiting::type_object_raw(py), awaiting) }
+    new_exact(py, || Awaiting::new(deferred))
 }
 
 /// Make what runs a generator.
-#[inline]
-pub(in crate::binding) fn new_task<'py>(py: Python<'py>, task: Task) -> Result<Bound<'py, Task>> {
-    // SAFETY: the type is the value's.
-    unsafe { new_object(py, Task::type_object_raw(py), task) }
+#[inline(always)]
+pub(in crate::binding) fn new_task<'py>(
+    py: Python<'py>,
+    task: impl FnOnce() -> Task,
+) -> Result<Bound<'py, Task>> {
+    new_exact(py, task)
 }
 
 /// `Deferred.__new__`: whatever the arguments, a Deferred that has not fired.
@@ -59,7 +59,7 @@ unsafe extern "C" fn deferred_new(
     // SAFETY: the interpreter calls `tp_new` attached, with a subtype of the type it stands in.
     unsafe {
         let py = Python::assume_attached();
-        returning(py, new_object(py, kind, Deferred::of(Chain::new(None))))
+        returning(py, new_object(py, kind, || Deferred::of(Chain::new(None))))
     }
 }
 
@@ -74,7 +74,7 @@ unsafe extern "C" fn deferred_list_new(
     // zeroed memory, written before anything reads it, as for `Deferred`'s part.
     unsafe {
         let py = Python::assume_attached();
-        match new_object(py, kind, Deferred::of(Chain::new(None))) {
+        match new_object(py, kind, || Deferred::of(Chain::new(None))) {
             Ok(deferred) => {
                 let list = deferred.into_any().cast_into_unchecked::<DeferredList>();
                 ptr::from_ref(list.get()).cast_mut().write(DeferredList::empty());
@@ -110,13 +110,7 @@ unsafe extern "C" fn deferred_vectorcall(
         } else {
             None
         };
-        let made =
-            new_object(py, kind.cast(), Deferred::of(Chain::new(canceller))).and_then(|deferred| {
-                if debugging(&deferred)? {
-                    report::remember_creator(&deferred)?;
-                }
-                Ok(deferred)
-            });
+        let made = functions::make(py, || Chain::new(canceller));
         returning(py, made)
     }
 }
@@ -317,7 +311,7 @@ unsafe extern "C" fn deferred_await(object: *mut ffi::PyObject) -> *mut ffi::PyO
     unsafe {
         let py = Python::assume_attached();
         let deferred = Bound::from_borrowed_ptr(py, object).cast_into_unchecked::<Deferred>();
-        returning(py, new_awaiting(py, Awaiting::new(deferred)))
+        returning(py, new_awaiting(py, deferred))
     }
 }
 
