@@ -160,7 +160,7 @@ impl Traverse for Waiter {
 /// Deferred of a generator that was fired by somebody else. Whatever callbacks raise stays in
 /// their chains.
 pub(super) fn run<'py>(py: Python<'py>, work: Work<'py>) -> Result<()> {
-    drive(py, Next::Do(work))
+    drive(py, Ok(Next::Do(work)), Stack::new())
 }
 
 /// Run the links of a Deferred, and do all that follows from it.
@@ -169,14 +169,21 @@ pub(super) fn run<'py>(py: Python<'py>, work: Work<'py>) -> Result<()> {
 ///
 /// As [`run`].
 pub(super) fn run_deferred(deferred: &Bound<'_, Deferred>) -> Result<()> {
-    drive(deferred.py(), begin(deferred.clone()))
+    let mut stack = Stack::new();
+    let next = match begin(deferred.clone()) {
+        Next::Links(deferred) => links(deferred, &mut stack),
+        next => Ok(next),
+    };
+    match next {
+        // Most often that was all.
+        Ok(Next::Done) if stack.is_empty() => Ok(()),
+        next => drive(deferred.py(), next, stack),
+    }
 }
 
-/// Do what is first, and what follows from it until nothing is left on the stack.
-#[inline(always)]
-fn drive<'py>(py: Python<'py>, first: Next<'py>) -> Result<()> {
-    let mut stack = Stack::new();
-    let mut next = Ok(first);
+/// Go on from here until nothing is left on the stack.
+#[inline(never)]
+fn drive<'py>(py: Python<'py>, mut next: Result<Next<'py>>, mut stack: Stack<'py>) -> Result<()> {
     loop {
         next = match next {
             Ok(Next::Do(work)) => perform(work, &mut stack),
@@ -424,17 +431,19 @@ fn call<'py>(
     let py = deferred.py();
     let called = callback.call(&argument);
     drop(argument);
-    match called {
-        Ok(result) if ffi::is_known_ordinary(&result) => Ok(Outcome::Value(result.hold())),
-        Ok(result) => {
-            if result.as_ptr() == deferred.as_ptr()
-                && let Err(error) = callback.callable(py).and_then(|it| warn_of_self_return(&it))
-            {
-                return failed(deferred, error);
-            }
-            classify_returned(&result).or_else(|error| failed(deferred, error))
-        }
-        Err(raised) => outcome::failed(raised, ffi::debugging(deferred)?),
+    let result = match called {
+        Ok(result) if ffi::is_known_ordinary(&result) => return Ok(Outcome::Value(result.hold())),
+        Ok(result) => result,
+        Err(raised) => return outcome::failed(raised, ffi::debugging(deferred)?),
+    };
+    if result.as_ptr() == deferred.as_ptr()
+        && let Err(error) = callback.callable(py).and_then(|it| warn_of_self_return(&it))
+    {
+        return failed(deferred, error);
+    }
+    match ffi::into_exact::<Deferred>(result) {
+        Ok(other) => Ok(Outcome::Deferred(other.hold())),
+        Err(result) => classify_returned(&result).or_else(|error| failed(deferred, error)),
     }
 }
 

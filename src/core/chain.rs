@@ -115,6 +115,7 @@ pub enum Cancel<'a, K: Kinds + ?Sized> {
 pub struct Paused;
 
 impl<K: Kinds + ?Sized> Default for Chain<K> {
+    #[inline(always)]
     fn default() -> Self {
         Self::new(None)
     }
@@ -125,6 +126,7 @@ impl<K: Kinds + ?Sized> Default for Chain<K> {
 /// object can run any code.)
 impl<K: Kinds + ?Sized> Chain<K> {
     /// A chain that has not fired.
+    #[inline(always)]
     pub fn new(canceller: Option<K::Canceller>) -> Self {
         Self {
             outcome: Slot::Empty,
@@ -168,6 +170,7 @@ impl<K: Kinds + ?Sized> Chain<K> {
     }
 
     /// Add a link at the end of the chain.
+    #[inline(always)]
     pub fn add(&mut self, link: Link<K>) {
         self.links.push_back(link);
     }

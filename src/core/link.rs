@@ -115,6 +115,7 @@ impl<K: Kinds + ?Sized> Rest<K> {
 }
 
 impl<K: Kinds + ?Sized> Default for Links<K> {
+    #[inline(always)]
     fn default() -> Self {
         Self { first: None, rest: None }
     }
@@ -141,12 +142,18 @@ impl<K: Kinds + ?Sized> Links<K> {
     }
 
     /// Add a link at the end.
+    #[inline(always)]
     pub fn push_back(&mut self, link: Link<K>) {
         if self.is_empty() {
             self.first = Some(link);
         } else {
-            self.rest.get_or_insert_default().push_back(link);
+            self.push_behind(link);
         }
+    }
+
+    #[inline(never)]
+    fn push_behind(&mut self, link: Link<K>) {
+        self.rest.get_or_insert_default().push_back(link);
     }
 
     /// Add a link before all others.

@@ -101,6 +101,28 @@ pub(in crate::binding) fn call_method_one<'py>(
     }
 }
 
+/// `callable(first, second)`
+#[inline(always)]
+fn call_two<'py>(
+    callable: &Bound<'py, PyAny>,
+    first: &Bound<'py, PyAny>,
+    second: &Bound<'py, PyAny>,
+) -> Result<Bound<'py, PyAny>, Raised<'py>> {
+    let mut stack = [ptr::null_mut(), first.as_ptr(), second.as_ptr()];
+    // SAFETY: as in `call_one`, with two arguments.
+    unsafe {
+        returned(
+            callable.py(),
+            ffi::PyObject_Vectorcall(
+                callable.as_ptr(),
+                stack.as_mut_ptr().add(1),
+                2 | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET,
+                ptr::null_mut(),
+            ),
+        )
+    }
+}
+
 /// `callable(first, *args, **kwargs)`, where `parts` is a tuple of anything, the callable and the
 /// arguments.
 pub(in crate::binding) fn call_spread<'py>(
@@ -115,6 +137,9 @@ pub(in crate::binding) fn call_spread<'py>(
     let [_, callable, rest @ ..] = items else {
         return Err(into_raised(parts.py())(PySystemError::new_err("no callable")));
     };
+    if let ([one], None) = (rest, kwargs) {
+        return call_two(callable, first, one);
+    }
     let mut few = [ptr::null_mut(); ON_STACK];
     let mut many;
     let stack = match few.get_mut(..items.len()) {

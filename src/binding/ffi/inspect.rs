@@ -16,7 +16,7 @@ use super::super::failure::FailureBase;
 use super::memory::{Recycled, is_exact};
 
 /// Whether an object is of one of the types that most results are of, and so is nothing special.
-#[inline]
+#[inline(never)]
 pub(in crate::binding) fn is_plain(object: &Bound<'_, PyAny>) -> bool {
     let kind = object.get_type_ptr().cast_const();
     object.is_none()
