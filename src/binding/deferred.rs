@@ -92,15 +92,17 @@ impl Recycled for Deferred {
 
     #[inline]
     fn dispose(&self, py: Python<'_>) {
-        let bare = self.chain(py, |chain| {
+        // Most often nothing dies with it that could let go of more.
+        let light = self.chain(py, |chain| {
             chain.is_bare()
                 && match chain.outcome() {
                     Outcome::Empty | Outcome::Taken => true,
-                    Outcome::Value(value) => ffi::is_leaf(value.bind(py)),
-                    Outcome::Failure(_) | Outcome::Deferred(_) => false,
+                    Outcome::Value(object) => ffi::is_leaf(object.bind(py)) || object.is_shared(py),
+                    Outcome::Failure(failure) => !chain.unhandled() && failure.is_shared(py),
+                    Outcome::Deferred(other) => other.is_shared(py),
                 }
         });
-        if bare {
+        if light {
             drop(self.chain(py, |chain| chain.replace_outcome(Outcome::Empty)));
         } else {
             self.let_go(py);

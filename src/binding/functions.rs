@@ -18,10 +18,10 @@ use super::report;
 #[pyfunction]
 pub(super) fn succeed<'py>(result: Bound<'py, PyAny>) -> Result<Bound<'py, Deferred>> {
     let py = result.py();
-    let outcome = classify(&result)?;
-    if matches!(outcome, Outcome::Value(_)) {
+    if ffi::is_known_ordinary(&result) {
         return of_value(result);
     }
+    let outcome = classify(&result)?;
     let deferred = make(py, Chain::default)?;
     // By hand, as in Twisted's: a Failure that is passed as a result is not watched over.
     let before = deferred.get().chain(py, |chain| {

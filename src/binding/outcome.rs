@@ -36,7 +36,6 @@ pub(super) type Raised<'py> = Bound<'py, PyBaseException>;
 /// # Errors
 ///
 /// What the object's own `__class__` raises when it is asked.
-#[inline]
 pub(super) fn classify(object: &Bound<'_, PyAny>) -> Result<Outcome> {
     if ffi::is_known_ordinary(object) {
         return Ok(Outcome::Value(object.clone().hold()));
@@ -45,13 +44,8 @@ pub(super) fn classify(object: &Bound<'_, PyAny>) -> Result<Outcome> {
         return Ok(Outcome::Deferred(deferred.clone().hold()));
     }
     if ffi::is_ordinary(object) {
-        return Ok(Outcome::Value(object.clone().hold()));
-    }
-    classify_slowly(object)
-}
-
-fn classify_slowly(object: &Bound<'_, PyAny>) -> Result<Outcome> {
-    if let Some(deferred) = as_deferred(object) {
+        Ok(Outcome::Value(object.clone().hold()))
+    } else if let Some(deferred) = as_deferred(object) {
         Ok(Outcome::Deferred(deferred.clone().hold()))
     } else if failure::is_failure(object)? {
         Ok(Outcome::Failure(object.clone().hold()))

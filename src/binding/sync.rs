@@ -3,7 +3,7 @@
 use pyo3::exceptions::{PyAssertionError, PyException, PyNotImplementedError, PyValueError};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyString, PyTuple};
 use pyo3::{PyTraverseError, create_exception, intern};
 
 use super::cell::Shared;
@@ -217,7 +217,7 @@ impl Primitive {
             kwargs: kwargs.map(Hold::hold),
         };
         let locked = Bound::new(py, locked)?;
-        let acquired = if overrides::<Primitive>(slf, intern!(py, "acquire")) {
+        let acquired = if overrides_ours(slf, intern!(py, "acquire")) {
             slf.call_method0(intern!(py, "acquire"))?
         } else {
             acquire(slf)?.into_any()
@@ -408,7 +408,7 @@ pub(super) fn deliver<'py>(
     let py = locked.py();
     let primitive = locked.get().primitive.bind(py);
     if place == RELEASE {
-        if overrides_release(primitive) {
+        if overrides_ours(primitive, intern!(py, "release")) {
             primitive.call_method0(intern!(py, "release"))?;
             return Ok(Answer::Now(outcome));
         }
@@ -441,8 +441,15 @@ pub(super) fn deliver<'py>(
     Ok(if runnable { Answer::After(Work::Run(deferred), outcome) } else { Answer::Now(outcome) })
 }
 
-fn overrides_release(primitive: &Bound<'_, Primitive>) -> bool {
-    overrides::<Primitive>(primitive, intern!(primitive.py(), "release"))
+/// Whether a lock or semaphore has another method under this name than ours have.
+fn overrides_ours(primitive: &Bound<'_, Primitive>, method: &Bound<'_, PyString>) -> bool {
+    if primitive.is_instance_of::<DeferredLock>() {
+        overrides::<DeferredLock>(primitive, method)
+    } else if primitive.is_instance_of::<DeferredSemaphore>() {
+        overrides::<DeferredSemaphore>(primitive, method)
+    } else {
+        overrides::<Primitive>(primitive, method)
+    }
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -564,6 +571,7 @@ impl DeferredQueue {
 }
 
 /// Whether a line may become longer.
+#[inline(always)]
 fn has_room(line: &Bound<'_, Fifo>, limit: Option<Bound<'_, PyAny>>) -> PyResult<bool> {
     let py = line.py();
     match limit {

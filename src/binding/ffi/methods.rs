@@ -21,7 +21,7 @@ use super::super::failure::FailureBase;
 use super::super::functions;
 use super::super::generator;
 use super::super::outcome::Link;
-use super::super::sync::{DeferredQueue, Primitive};
+use super::super::sync::{DeferredLock, DeferredQueue, DeferredSemaphore, Primitive};
 use super::calls::{call_many, returning};
 
 /// The positional arguments of a call.
@@ -88,11 +88,18 @@ quick!(Check = c"check" of FailureBase, |slf, types| {
     found.map(|found| found.unwrap_or_else(|| none(slf.py())))
 });
 quick!(Trap = c"trap" of FailureBase, |slf, types| FailureBase::find_or_raise(slf, types));
-quick!(Acquire = c"acquire" of Primitive, |slf, []| {
-    Primitive::acquire(slf).map(Bound::into_any)
+// CPython's short cuts are for methods of an object's very class. So each of these has its own.
+quick!(AcquireLock = c"acquire" of DeferredLock, |slf, []| {
+    Primitive::acquire(slf.as_super()).map(Bound::into_any)
 });
-quick!(Release = c"release" of Primitive, |slf, []| {
-    Primitive::release(slf).map(|()| none(slf.py()))
+quick!(ReleaseLock = c"release" of DeferredLock, |slf, []| {
+    Primitive::release(slf.as_super()).map(|()| none(slf.py()))
+});
+quick!(AcquireSemaphore = c"acquire" of DeferredSemaphore, |slf, []| {
+    Primitive::acquire(slf.as_super()).map(Bound::into_any)
+});
+quick!(ReleaseSemaphore = c"release" of DeferredSemaphore, |slf, []| {
+    Primitive::release(slf.as_super()).map(|()| none(slf.py()))
 });
 quick!(Put = c"put" of DeferredQueue, |slf, [object]| {
     DeferredQueue::put(slf, (**object).clone()).map(|()| none(slf.py()))
@@ -244,9 +251,12 @@ pub(super) fn put_quick_forms(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let class = py.get_type::<FailureBase>();
     put::<Check>(&class)?;
     put::<Trap>(&class)?;
-    let class = py.get_type::<Primitive>();
-    put::<Acquire>(&class)?;
-    put::<Release>(&class)?;
+    let class = py.get_type::<DeferredLock>();
+    put::<AcquireLock>(&class)?;
+    put::<ReleaseLock>(&class)?;
+    let class = py.get_type::<DeferredSemaphore>();
+    put::<AcquireSemaphore>(&class)?;
+    put::<ReleaseSemaphore>(&class)?;
     let class = py.get_type::<DeferredQueue>();
     put::<Put>(&class)?;
     put::<Get>(&class)?;
