@@ -31,17 +31,22 @@ pub(super) struct Awaiting {
 enum State {
     /// It waits for this, or has not begun to.
     For(Held<Deferred>),
-    /// The driver waits for this stand-in, and is woken when the Deferred's outcome is here.
-    Through {
-        deferred: Held<Deferred>,
-        stand_in: Held<PyAny>,
-        wake: Held<PyAny>,
-        arrived: Option<Outcome>,
-    },
+    /// The driver waits for something else in its place.
+    Through(Box<StandIn>),
     /// The driver was cancelled, and the Deferred with it. A failure of that is of no interest.
     Cancelled,
     /// It has returned, raised or been closed.
     Done,
+}
+
+/// What a driver waits for that cannot wait for a Deferred.
+struct StandIn {
+    deferred: Held<Deferred>,
+    /// What is yielded to the driver.
+    object: Held<PyAny>,
+    /// Wakes the driver, when the Deferred's outcome is here.
+    wake: Held<PyAny>,
+    arrived: Option<Outcome>,
 }
 
 impl Awaiting {
@@ -65,15 +70,15 @@ impl Awaiting {
         }
         let seen = slf.get().state.with(py, |state| match state {
             State::For(deferred) => Seen::For(deferred.bind(py).clone()),
-            State::Through { arrived: Some(_), .. } => Seen::Arrived,
-            State::Through { stand_in, .. } => Seen::Through(stand_in.bind(py).clone()),
+            State::Through(it) if it.arrived.is_some() => Seen::Arrived,
+            State::Through(it) => Seen::Through(it.object.bind(py).clone()),
             State::Cancelled | State::Done => Seen::Done,
         });
         match seen {
             Seen::For(deferred) => slf.get().wait(slf, deferred),
             Seen::Through(stand_in) => yield_stand_in(stand_in),
             Seen::Arrived => match slf.get().replace(py, State::Done) {
-                State::Through { arrived: Some(outcome), .. } => returned(py, outcome),
+                State::Through(it) => returned(py, it.arrived.unwrap_or(Outcome::Taken)),
                 _ => Sent::Returned(py.None().into_bound(py)),
             },
             Seen::Done => Sent::Returned(py.None().into_bound(py)),
@@ -135,7 +140,7 @@ impl Recycled for Awaiting {
         self.state.with(py, |state| matches!(state, State::For(_) | State::Done))
     }
 
-    #[inline]
+    #[inline(always)]
     fn dispose(&self, py: Python<'_>) {
         self.replace(py, State::Done).give_up(py);
     }
@@ -151,8 +156,11 @@ impl Drop for Awaiting {
 
 impl State {
     /// Nobody will resume this. A failure that has arrived, nobody has handled.
+    #[inline(always)]
     fn give_up(self, py: Python<'_>) {
-        if let State::Through { arrived: Some(Outcome::Failure(failure)), .. } = self {
+        if let State::Through(it) = self
+            && let Some(Outcome::Failure(failure)) = it.arrived
+        {
             report::unhandled(failure.into_bound(py));
         }
     }
@@ -208,13 +216,13 @@ fn pending<'py>(
     let Some((stand_in, wake)) = generator::stand_in(&deferred)? else {
         return Ok(Sent::Yielded(deferred.into_any()));
     };
-    let state = State::Through {
+    let stand_in = StandIn {
         deferred: deferred.clone().hold(),
-        stand_in: stand_in.hold(),
+        object: stand_in.hold(),
         wake: wake.hold(),
         arrived: None,
     };
-    drop(awaiting.get().replace(py, state));
+    drop(awaiting.get().replace(py, State::Through(Box::new(stand_in))));
     let add_both = intern!(py, "addBoth");
     if overrides::<Deferred>(&deferred, add_both) {
         deferred.call_method1(add_both, (awaiting.getattr(intern!(py, "_arrive"))?,))?;
@@ -243,9 +251,9 @@ pub(super) fn deliver(awaiting: &Bound<'_, Awaiting>, outcome: Outcome) -> Resul
     let py = awaiting.py();
     let mut outcome = Some(outcome);
     let (wake, discard) = awaiting.get().state.with(py, |state| match state {
-        State::Through { wake, arrived, .. } if arrived.is_none() => {
-            *arrived = outcome.take();
-            (Some(wake.bind(py).clone()), false)
+        State::Through(it) if it.arrived.is_none() => {
+            it.arrived = outcome.take();
+            (Some(it.wake.bind(py).clone()), false)
         }
         State::Cancelled => (None, true),
         _ => (None, false),
@@ -286,12 +294,13 @@ impl Awaiting {
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         let before = slf.get().replace(py, State::Done);
-        if let State::Through { deferred, stand_in, arrived: None, .. } = &before
-            && let Some(cancelled) = stand_in.bind(py).getattr_opt(intern!(py, "cancelled"))?
+        if let State::Through(it) = &before
+            && it.arrived.is_none()
+            && let Some(cancelled) = it.object.bind(py).getattr_opt(intern!(py, "cancelled"))?
             && cancelled.call0()?.is_truthy()?
         {
             drop(slf.get().replace(py, State::Cancelled));
-            deferred.bind(py).call_method0(intern!(py, "cancel"))?;
+            it.deferred.bind(py).call_method0(intern!(py, "cancel"))?;
         }
         before.give_up(py);
         let exception = match typ.cast::<PyType>() {
@@ -330,11 +339,11 @@ impl Awaiting {
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         match self.state.during_gc() {
             State::For(deferred) => deferred.traverse(visit),
-            State::Through { deferred, stand_in, wake, arrived } => {
-                deferred.traverse(visit)?;
-                stand_in.traverse(visit)?;
-                wake.traverse(visit)?;
-                arrived.as_ref().map_or(Ok(()), |outcome| outcome.traverse(visit))
+            State::Through(it) => {
+                it.deferred.traverse(visit)?;
+                it.object.traverse(visit)?;
+                it.wake.traverse(visit)?;
+                it.arrived.as_ref().map_or(Ok(()), |outcome| outcome.traverse(visit))
             }
             State::Cancelled | State::Done => Ok(()),
         }

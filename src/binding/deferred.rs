@@ -90,7 +90,7 @@ impl Recycled for Deferred {
         self.chain(py, |chain| !chain.unhandled())
     }
 
-    #[inline]
+    #[inline(always)]
     fn dispose(&self, py: Python<'_>) {
         // Most often nothing dies with it that could let go of more.
         let light = self.chain(py, |chain| {

@@ -3,8 +3,6 @@
 //! The half that people read (tracebacks, pickling, printing) is the Python subclass in
 //! `deferrous/failure.py`. Rust makes instances of that subclass directly.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use pyo3::exceptions::{PyAttributeError, PyBaseException, PyException};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
@@ -26,12 +24,20 @@ create_exception!(
 );
 
 /// How many failures there have been.
-static COUNT: AtomicU64 = AtomicU64::new(0);
+static COUNT: Shared<u64> = Shared::new(0);
 
 /// How many failures have been made in this process.
 #[pyfunction]
-pub(super) fn failure_count() -> u64 {
-    COUNT.load(Ordering::Relaxed)
+pub(super) fn failure_count(py: Python<'_>) -> u64 {
+    COUNT.with(py, |count| *count)
+}
+
+/// Count one more failure. Returns which it is.
+fn count_one(py: Python<'_>) -> u64 {
+    COUNT.with(py, |count| {
+        *count += 1;
+        *count
+    })
 }
 
 /// Where the five attributes that every failure has are kept.
@@ -146,7 +152,7 @@ fn make<'py>(
         value: value.hold(),
         traceback: traceback.filter(|traceback| !traceback.is_none()).map(Hold::hold),
         capture_vars,
-        count: COUNT.fetch_add(1, Ordering::Relaxed) + 1,
+        count: count_one(py),
         checked: false,
     };
     let failure = ffi::new_failure(class, &PyTuple::empty(py), State::Here(attributes))?;
@@ -329,7 +335,7 @@ impl FailureBase {
         captureVars: Option<Bound<'py, PyAny>>,
     ) -> PyResult<()> {
         let py = slf.py();
-        let count = COUNT.fetch_add(1, Ordering::Relaxed) + 1;
+        let count = count_one(py);
         let (value, kind, mut traceback) = match (exc_value, exc_type) {
             (None, _) => match ffi::handled(py) {
                 Some(handled) => {
@@ -507,7 +513,7 @@ impl FailureBase {
             value: value.hold(),
             traceback: None,
             capture_vars: false,
-            count: COUNT.fetch_add(1, Ordering::Relaxed) + 1,
+            count: count_one(py),
             checked: false,
         });
         ffi::new_failure(names::failure_class(py)?, &PyTuple::empty(py), state)

@@ -49,18 +49,14 @@ pub(super) fn fail<'py>(
     py: Python<'py>,
     result: Option<Bound<'py, PyAny>>,
 ) -> Result<Bound<'py, Deferred>> {
-    let deferred = make(py, Chain::default)?;
-    let outcome = reason_of(py, result, || ffi::debugging(&deferred))?;
-    deferred::fire(&deferred, outcome)?;
-    Ok(deferred)
+    let outcome = reason_of(py, result, || ffi::debugging_by_default(py))?;
+    fired(py, outcome)
 }
 
 fn failed<'py>(error: PyErr, py: Python<'py>) -> Result<Bound<'py, Deferred>> {
     let raised = ffi::into_raised(py)(error);
-    let deferred = make(py, Chain::default)?;
-    let reason = failure::from_raised(raised, ffi::debugging(&deferred)?)?;
-    deferred::fire(&deferred, Outcome::Failure(reason.hold()))?;
-    Ok(deferred)
+    let reason = failure::from_raised(raised, ffi::debugging_by_default(py)?)?;
+    fired(py, Outcome::Failure(reason.hold()))
 }
 
 /// Make a Deferred. In debug mode it remembers by whom it was made.
@@ -73,18 +69,19 @@ pub(super) fn make(py: Python<'_>, chain: impl FnOnce() -> Chain) -> Result<Boun
     Ok(deferred)
 }
 
-/// A Deferred that has been made and then fired with a value that is nothing else.
+/// A Deferred that has been made and then fired, with a value or a failure and nothing else.
 #[inline]
-pub(super) fn fired<'py>(
-    py: Python<'py>,
-    value: Bound<'py, PyAny>,
-) -> Result<Bound<'py, Deferred>> {
-    let value = Outcome::Value(value.hold());
-    if !ffi::debugging_by_default(py)? {
-        return ffi::new_deferred(py, || Chain::fired(value));
+pub(super) fn fired(py: Python<'_>, outcome: Outcome) -> Result<Bound<'_, Deferred>> {
+    if ffi::debugging_by_default(py)? {
+        let deferred = make(py, Chain::default)?;
+        deferred::fire(&deferred, outcome)?;
+        return Ok(deferred);
     }
-    let deferred = make(py, Chain::default)?;
-    deferred::fire(&deferred, value)?;
+    let failed = matches!(outcome, Outcome::Failure(_));
+    let deferred = ffi::new_deferred(py, || Chain::fired(outcome))?;
+    if failed {
+        report::rests_on_failure(&deferred)?;
+    }
     Ok(deferred)
 }
 

@@ -395,10 +395,9 @@ pub(super) fn stand_in<'py>(
     deferred: &Bound<'py, Deferred>,
 ) -> PyResult<Option<(Bound<'py, PyAny>, Bound<'py, PyAny>)>> {
     let py = deferred.py();
-    let in_loop = match names::RUNNING_LOOP.get_if_imported(py) {
-        Some(running) => !running.call0()?.is_none(),
-        None => false,
-    };
+    // Twisted imports asyncio, too: without that there is neither.
+    let Some(running) = names::RUNNING_LOOP.get_if_imported(py) else { return Ok(None) };
+    let in_loop = !running.call0()?.is_none();
     let with_twisted = match names::TWISTED.get_if_imported(py) {
         Some(class) => !class.is(py.get_type::<Deferred>()),
         None => false,

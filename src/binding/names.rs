@@ -22,12 +22,33 @@ impl Imported {
     }
 
     /// The object.
+    #[inline(always)]
     pub(super) fn get<'py>(&self, py: Python<'py>) -> PyResult<&Bound<'py, PyAny>> {
+        match self.object.get(py) {
+            Some(object) => Ok(object.bind(py)),
+            None => self.import(py),
+        }
+    }
+
+    #[cold]
+    fn import<'py>(&self, py: Python<'py>) -> PyResult<&Bound<'py, PyAny>> {
         self.object.import(py, self.module, self.name)
     }
 
     /// The object, if its module has been imported by anyone and has it by now.
+    #[inline(always)]
     pub(super) fn get_if_imported<'py>(&self, py: Python<'py>) -> Option<&Bound<'py, PyAny>> {
+        if self.object.get(py).is_none()
+            && let (Some(module), Some(modules)) = (self.interned.get(py), MODULES.object.get(py))
+            && ffi::is_key_of(modules.bind(py), module.bind(py)) == Some(false)
+        {
+            return None;
+        }
+        self.look_up_if_imported(py)
+    }
+
+    #[cold]
+    fn look_up_if_imported<'py>(&self, py: Python<'py>) -> Option<&Bound<'py, PyAny>> {
         if let Some(object) = self.object.get(py) {
             return Some(object.bind(py));
         }
@@ -99,9 +120,17 @@ pub(super) static FIRST_ERROR: Imported = Imported::new("deferrous._gathering", 
 pub(super) static FAILURE_GROUP: Imported = Imported::new("deferrous._gathering", "FailureGroup");
 
 /// The class that failures are made of: `deferrous.failure.Failure`.
+#[inline(always)]
 pub(super) fn failure_class<'py>(py: Python<'py>) -> PyResult<&'py Bound<'py, PyType>> {
     static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    CLASS.import(py, "deferrous.failure", "Failure")
+    #[cold]
+    fn import<'py>(py: Python<'py>) -> PyResult<&'py Bound<'py, PyType>> {
+        CLASS.import(py, "deferrous.failure", "Failure")
+    }
+    match CLASS.get(py) {
+        Some(class) => Ok(class.bind(py)),
+        None => import(py),
+    }
 }
 
 static NAMESPACE: Shared<Option<Py<PyDict>>> = Shared::new(None);
@@ -114,6 +143,18 @@ pub(super) fn set_namespace(namespace: Bound<'_, PyDict>) {
     drop(before);
 }
 
+/// Whether the public module has this object under a name at this moment, or not the name at all.
+pub(super) fn is_public(name: &Bound<'_, PyString>, object: &Bound<'_, PyAny>) -> bool {
+    match namespace(name.py()) {
+        Some(namespace) => ffi::holds_or_lacks(&namespace, name, object),
+        None => true,
+    }
+}
+
+fn namespace(py: Python<'_>) -> Option<Bound<'_, PyDict>> {
+    NAMESPACE.with(py, |namespace| namespace.as_ref().map(|namespace| namespace.bind(py).clone()))
+}
+
 /// A name of the public module as it is at this moment: programs replace some.
 pub(super) fn public<'py>(
     py: Python<'py>,
@@ -121,10 +162,8 @@ pub(super) fn public<'py>(
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     use pyo3::types::PyDictMethods;
 
-    let namespace =
-        NAMESPACE.with(py, |current| current.as_ref().map(|namespace| namespace.clone_ref(py)));
-    match namespace {
-        Some(namespace) => namespace.into_bound(py).get_item(name),
+    match namespace(py) {
+        Some(namespace) => namespace.get_item(name),
         None => Ok(None),
     }
 }

@@ -30,10 +30,7 @@ fn new_debug_info(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
 
 /// Whether a failure may be reported by a `DebugInfo` made as late as at the Deferred's death.
 fn is_ours(py: Python<'_>) -> PyResult<bool> {
-    match names::public(py, intern!(py, "DebugInfo"))? {
-        Some(class) => Ok(class.is(names::DEBUG_INFO.get(py)?)),
-        None => Ok(true),
-    }
+    Ok(names::is_public(intern!(py, "DebugInfo"), names::DEBUG_INFO.get(py)?))
 }
 
 /// The Deferred's `DebugInfo`, if it has one.

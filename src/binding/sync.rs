@@ -308,7 +308,7 @@ fn acquire<'py>(primitive: &Bound<'py, Primitive>) -> Result<Bound<'py, Deferred
         .into());
     }
     if free {
-        return fired(py, primitive.as_any().clone());
+        return fired(py, Outcome::Value(primitive.as_any().clone().hold()));
     }
     let ours = primitive.is_exact_instance_of::<DeferredLock>()
         || primitive.is_exact_instance_of::<DeferredSemaphore>();

@@ -2,12 +2,12 @@
 
 use std::ptr;
 
-use pyo3::exceptions::{PyBaseException, PySystemError};
+use pyo3::exceptions::{PyBaseException, PyStopIteration, PySystemError};
 use pyo3::ffi;
 #[cfg(not(Py_3_11))]
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyTuple};
 
 use super::super::outcome::Raised;
 use super::inspect::{is_of_heap_type, is_ordinary};
@@ -43,6 +43,17 @@ pub(in crate::binding) fn take_raised(py: Python<'_>) -> Raised<'_> {
         Some(raised) => unsafe { raised.cast_into_unchecked::<PyBaseException>() },
         None => into_raised(py)(PySystemError::new_err("an error without an exception")),
     }
+}
+
+/// Put the exception in flight that says what an iterator has returned.
+pub(super) fn stop_iteration(value: Bound<'_, PyAny>) {
+    // A tuple would be taken for the exception's arguments, and an exception for itself.
+    if value.is_instance_of::<PyTuple>() || value.is_instance_of::<PyBaseException>() {
+        let py = value.py();
+        return PyStopIteration::new_err((value.unbind(),)).restore(py);
+    }
+    // SAFETY: attached; a class of exceptions and an object, alive.
+    unsafe { ffi::PyErr_SetObject(ffi::PyExc_StopIteration, value.as_ptr()) }
 }
 
 /// For `map_err`: a PyO3 error as the exception that it holds.

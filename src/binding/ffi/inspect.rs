@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyType};
+use pyo3::types::{PyDict, PyString, PyType};
 
 use super::super::cell::Shared;
 use super::super::deferred::Deferred;
@@ -245,6 +245,38 @@ pub(in crate::binding) fn is_subtype(class: &Bound<'_, PyType>, of: &Bound<'_, P
 pub(in crate::binding) fn is_exception_class(class: &Bound<'_, PyType>) -> bool {
     // SAFETY: a type object, alive, and another.
     unsafe { ffi::PyType_IsSubtype(class.as_type_ptr(), ffi::PyExc_Exception.cast()) != 0 }
+}
+
+/// Whether a dict has this very object under a key, or has no such key.
+pub(in crate::binding) fn holds_or_lacks(
+    dict: &Bound<'_, PyDict>,
+    key: &Bound<'_, PyString>,
+    object: &Bound<'_, PyAny>,
+) -> bool {
+    // SAFETY: a dict and a string, alive. The result is borrowed, and only compared, or null, with
+    // an exception in flight or not.
+    let found = unsafe { ffi::PyDict_GetItemWithError(dict.as_ptr(), key.as_ptr()) };
+    if found.is_null() {
+        drop(PyErr::take(dict.py()));
+    }
+    found.is_null() || found == object.as_ptr()
+}
+
+/// Whether a dict has this key. None if it is no dict, or the answer is an exception.
+#[inline(always)]
+pub(in crate::binding) fn is_key_of(
+    dict: &Bound<'_, PyAny>,
+    key: &Bound<'_, PyString>,
+) -> Option<bool> {
+    let dict = dict.cast_exact::<PyDict>().ok()?;
+    // SAFETY: a dict and a string, alive. An exception is left for `PyErr::take`.
+    match unsafe { ffi::PyDict_Contains(dict.as_ptr(), key.as_ptr()) } {
+        -1 => {
+            drop(PyErr::take(dict.py()));
+            None
+        }
+        found => Some(found == 1),
+    }
 }
 
 /// Whether an object is what a function with `async def` makes.

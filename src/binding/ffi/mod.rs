@@ -22,9 +22,9 @@ pub(super) use exceptions::{
 };
 pub(super) use held::{Held, Hold};
 pub(super) use inspect::{
-    base_named, borrowed, debugging, debugging_by_default, has_instance_dict, in_main_interpreter,
-    is_coroutine, is_exception_class, is_generator, is_known_ordinary, is_leaf, is_of_heap_type,
-    is_ordinary, is_plain, is_subtype, lookup,
+    base_named, borrowed, debugging, debugging_by_default, has_instance_dict, holds_or_lacks,
+    in_main_interpreter, is_coroutine, is_exception_class, is_generator, is_key_of,
+    is_known_ordinary, is_leaf, is_of_heap_type, is_ordinary, is_plain, is_subtype, lookup,
 };
 pub(super) use memory::{Class, Recycled, as_exact, into_exact, is_exact};
 pub(super) use objects::{

@@ -19,6 +19,7 @@ use super::super::generator::Task;
 use super::super::outcome::Chain;
 use super::super::report;
 use super::calls::{Sent, returning};
+use super::exceptions::stop_iteration;
 use super::held::Hold;
 use super::memory::{new_exact, new_object, recycle};
 use super::methods::put_quick_forms;
@@ -351,6 +352,23 @@ unsafe extern "C" fn awaiting_send(
     }
 }
 
+/// `next(awaiting)`, as the interpreter itself calls it to resume with None, from CPython 3.12 on.
+unsafe extern "C" fn awaiting_next(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: called attached, with an instance of `Awaiting`, which has no subclasses.
+    unsafe {
+        let py = Python::assume_attached();
+        let awaiting = Bound::from_borrowed_ptr(py, object).cast_into_unchecked::<Awaiting>();
+        match Awaiting::step(&awaiting) {
+            Sent::Yielded(object) => return object.into_ptr(),
+            // Without an exception, that says as much.
+            Sent::Returned(object) if object.is_none() => {}
+            Sent::Returned(object) => stop_iteration(object),
+            Sent::Raised(raised) => PyErr::from_value(raised.into_any()).restore(py),
+        }
+        ptr::null_mut()
+    }
+}
+
 /// Fill the slots. Called once, when the module is made, before anyone can have subclassed.
 pub(in crate::binding) fn fill_slots(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
@@ -380,6 +398,7 @@ pub(in crate::binding) fn fill_slots(module: &Bound<'_, PyModule>) -> PyResult<(
         // which refuses classes that have another.
         (*failure).tp_new = (*ffi::PyExc_BaseException.cast::<ffi::PyTypeObject>()).tp_new;
         (*awaiting).tp_as_async = &raw mut AWAITING_ASYNC;
+        (*awaiting).tp_iternext = Some(awaiting_next);
         ffi::PyType_Modified(deferred);
         ffi::PyType_Modified(list);
         ffi::PyType_Modified(failure);
