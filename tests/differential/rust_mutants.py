@@ -181,7 +181,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     (
         "generator-ignores-subclass",
         GENERATOR,
-        "if !deferred.is_exact_instance_of::<Deferred>() {",
+        "if !ffi::is_exact::<Deferred>(deferred) {",
         "if false {",
     ),
     # DeferredList and race
