@@ -10,7 +10,7 @@ mod chain {
     use std::collections::VecDeque;
 
     use deferrous::core::{
-        AlreadyCalled, Cancel, Chain, Fired, Kinds, Link, Links, Paused, Slot, Turn,
+        AlreadyCalled, Cancel, Chain, Fired, Kinds, Link, Links, On, Paused, Slot, Turn,
     };
     use proptest::prelude::*;
 
@@ -219,6 +219,45 @@ mod chain {
         assert_eq!(chain.enter(), Ok(None));
         chain.set_paused(-1);
         assert_eq!(chain.enter(), Err(Paused));
+    }
+
+    #[test]
+    fn what_would_be_called_at_once_needs_no_link() {
+        let mut chain = fired(Slot::Value(1));
+        assert_eq!(chain.call_at_once(On::Failure), None);
+        assert_eq!(chain.call_at_once(On::Value), Some(&Slot::Value(1)));
+        assert!(chain.running());
+        assert_eq!(chain.call_at_once(On::Value), None, "a callback has the outcome");
+        assert_eq!(chain.settle(FAILURE), Slot::Value(1));
+        assert_eq!(chain.call_at_once(On::Value), None);
+        assert_eq!(chain.call_at_once(On::Either), Some(&FAILURE));
+        assert_eq!(chain.settle(FAILURE), FAILURE);
+        assert_eq!(chain.call_at_once(On::Failure), Some(&FAILURE));
+    }
+
+    #[test]
+    fn what_has_to_wait_is_not_called_at_once() {
+        let at_once = |change: fn(&mut Chain<Names>)| {
+            let mut chain = fired(Slot::Value(1));
+            change(&mut chain);
+            chain.call_at_once(On::Either).is_some()
+        };
+        assert!(at_once(|_| {}));
+        assert!(!at_once(|chain| chain.set_called(false)));
+        assert!(!at_once(Chain::pause));
+        assert!(!at_once(|chain| chain.add(Link::OnFailure("before"))));
+        assert!(!at_once(|chain| assert_eq!(chain.replace_chained_to(Some('b')), None)));
+        for outcome in [Slot::Empty, Slot::Taken, Slot::Deferred('b')] {
+            assert_eq!(fired(outcome).call_at_once(On::Either), None);
+        }
+    }
+
+    #[test]
+    fn a_kind_of_callback_has_its_kind_of_link() {
+        let link = |on: On| linked(&on.link("call"));
+        assert_eq!(link(On::Value), "on value call");
+        assert_eq!(link(On::Failure), "on failure call");
+        assert_eq!(link(On::Either), "either call");
     }
 
     #[test]

@@ -90,6 +90,27 @@ def test_signature_of_class(defer):
     assert str(inspect.signature(defer.Deferred)).startswith("(canceller")
 
 
+@pytest.mark.parametrize("count", [0, 1, 2, 7])
+def test_callback_of_a_fired_deferred_finds_it_running(defer, count):
+    d = defer.succeed("first")
+    args = tuple(range(count))
+    seen = []
+
+    def callback(result, *given):
+        seen.append((result, given, d.result))
+        d.addCallback(lambda result: seen.append(("then", result)) or "last")
+        d.pause()
+        return "second"
+
+    assert d.addCallback(callback, *args) is d
+    # The pause does not stop the run that it is part of.
+    assert seen == [("first", args, "first"), ("then", "second")]
+    d.addCallback(lambda result: seen.append(result))
+    assert seen.pop() == ("then", "second")
+    d.unpause()
+    assert seen.pop() == "last"
+
+
 @pytest.mark.parametrize("method", ["addCallback", "addErrback", "addBoth"])
 def test_signature_of_variadic(defer, method):
     parameters = inspect.signature(getattr(defer.Deferred, method)).parameters

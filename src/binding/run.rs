@@ -10,7 +10,7 @@ use pyo3::exceptions::{PyRecursionError, PyTypeError};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
-use pyo3::{PyTraverseError, intern};
+use pyo3::{Borrowed, PyTraverseError, intern};
 use smallvec::SmallVec;
 
 use super::awaiting::{self, Awaiting};
@@ -22,11 +22,11 @@ use super::gather::{self, DeferredList, Race};
 use super::gc::Traverse;
 use super::generator::{self, Stopped, Task};
 use super::names;
-use super::outcome::{self, Link, Outcome, classify_returned, into_object, share};
+use super::outcome::{self, Link, Outcome, Raised, classify_returned, into_object, share};
 use super::overrides::overrides;
 use super::report;
 use super::sync::{self, Locked};
-use crate::core::{Cancel, Turn};
+use crate::core::{Cancel, On, Turn};
 
 /// Something to be done.
 pub(super) enum Work<'py> {
@@ -174,10 +174,45 @@ pub(super) fn run_deferred(deferred: &Bound<'_, Deferred>) -> Result<()> {
         Next::Links(deferred) => links(deferred, &mut stack),
         next => Ok(next),
     };
+    end(deferred.py(), next, stack)
+}
+
+/// Call a callback with the outcome of a Deferred to which it is to be added, if that is what would
+/// come of it at once, and do all that follows. False if it has to be added.
+///
+/// # Errors
+///
+/// As [`run`].
+#[inline(never)]
+pub(super) fn call_at_once<'py>(
+    deferred: &Bound<'py, Deferred>,
+    on: On,
+    callable: Borrowed<'_, 'py, PyAny>,
+    args: &[Borrowed<'_, 'py, PyAny>],
+) -> Result<bool> {
+    let py = deferred.py();
+    let argument = deferred.get().chain(py, |chain| {
+        chain.call_at_once(on).map(|outcome| into_object(py, share(py, outcome)))
+    });
+    let Some(argument) = argument else { return Ok(false) };
+    let called = ffi::call_first(&callable, &argument, args);
+    drop(argument);
+    let outcome = answer_of(deferred, called, || Ok(callable.to_owned()))?;
+    let mut stack = Stack::new();
+    let next = match take_up(deferred, outcome)? {
+        Some(next) => Ok(next),
+        None => links(deferred.clone(), &mut stack),
+    };
+    end(py, next, stack)?;
+    Ok(true)
+}
+
+/// Come to the end of a run that may have ended already, as most have.
+#[inline(always)]
+fn end<'py>(py: Python<'py>, next: Result<Next<'py>>, stack: Stack<'py>) -> Result<()> {
     match next {
-        // Most often that was all.
         Ok(Next::Done) if stack.is_empty() => Ok(()),
-        next => drive(deferred.py(), next, stack),
+        next => drive(py, next, stack),
     }
 }
 
@@ -428,16 +463,25 @@ fn call<'py>(
     callback: &Callback,
     argument: Bound<'py, PyAny>,
 ) -> Result<Outcome> {
-    let py = deferred.py();
     let called = callback.call(&argument);
     drop(argument);
+    answer_of(deferred, called, || callback.callable(deferred.py()))
+}
+
+/// The outcome of a call of a callback.
+#[inline(always)]
+fn answer_of<'py>(
+    deferred: &Bound<'py, Deferred>,
+    called: Result<Bound<'py, PyAny>, Raised<'py>>,
+    callable: impl FnOnce() -> Result<Bound<'py, PyAny>>,
+) -> Result<Outcome> {
     let result = match called {
         Ok(result) if ffi::is_known_ordinary(&result) => return Ok(Outcome::Value(result.hold())),
         Ok(result) => result,
         Err(raised) => return outcome::failed(raised, ffi::debugging(deferred)?),
     };
     if result.as_ptr() == deferred.as_ptr()
-        && let Err(error) = callback.callable(py).and_then(|it| warn_of_self_return(&it))
+        && let Err(error) = callable().and_then(|it| warn_of_self_return(&it))
     {
         return failed(deferred, error);
     }

@@ -1,7 +1,7 @@
 //! The state machine of one Deferred.
 
 use super::error::AlreadyCalled;
-use super::link::{Link, Links};
+use super::link::{Link, Links, On};
 
 /// What a chain is made of: the types that a driver chooses.
 pub trait Kinds {
@@ -254,6 +254,23 @@ impl<K: Kinds + ?Sized> Chain<K> {
         };
         self.running = true;
         Turn::Call { callback, spare, outcome: &self.outcome }
+    }
+
+    /// The outcome, for a callback that is to be called with it at once. That is so where its link
+    /// would be the only one and nothing holds the run back. The chain counts as running then, as
+    /// after [`Turn::Call`]; the callback needs no link.
+    #[inline(always)]
+    pub fn call_at_once(&mut self, on: On) -> Option<&Outcome<K>> {
+        let fits = match &self.outcome {
+            Slot::Value(_) => on != On::Failure,
+            Slot::Failure(_) => on != On::Value,
+            Slot::Empty | Slot::Taken | Slot::Deferred(_) => false,
+        };
+        if !fits || !self.is_at_rest() || self.chained_to.is_some() {
+            return None;
+        }
+        self.running = true;
+        Some(&self.outcome)
     }
 
     /// How a call or a delivery ended. Returns the outcome before it.

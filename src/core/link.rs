@@ -4,6 +4,29 @@ use std::collections::VecDeque;
 
 use super::chain::Kinds;
 
+/// Which outcomes a callback is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum On {
+    /// Values.
+    Value,
+    /// Failures.
+    Failure,
+    /// Both.
+    Either,
+}
+
+impl On {
+    /// The link for such a callback.
+    #[inline(always)]
+    pub fn link<K: Kinds + ?Sized>(self, callback: K::Callback) -> Link<K> {
+        match self {
+            Self::Value => Link::OnValue(callback),
+            Self::Failure => Link::OnFailure(callback),
+            Self::Either => Link::Either(callback),
+        }
+    }
+}
+
 /// One station of a chain.
 ///
 /// A link that does not fit the outcome (a [`Link::OnValue`] when the outcome is a failure) lets

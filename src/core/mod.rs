@@ -67,4 +67,4 @@ pub mod local;
 
 pub use chain::{Cancel, Chain, Fired, Kinds, Outcome, Paused, Slot, Turn};
 pub use error::{AlreadyCalled, Cancelled};
-pub use link::{Link, Links};
+pub use link::{Link, Links, On};

@@ -143,6 +143,30 @@ MUTATIONS: tuple[Mutation, ...] = (
         "drop(waiting_on); Ok(Answer::Now(Outcome::Deferred(deferred.hold())))",
     ),
     (
+        "called-at-once-though-paused",
+        CHAIN,
+        "if !fits || !self.is_at_rest() || self.chained_to.is_some() {",
+        "if !fits || !self.called || self.running {",
+    ),
+    (
+        "called-at-once-whatever-it-is-for",
+        CHAIN,
+        "Slot::Value(_) => on != On::Failure,",
+        "Slot::Value(_) => true,",
+    ),
+    (
+        "called-at-once-without-a-run",
+        CHAIN,
+        "        self.running = true;\n        Some(&self.outcome)",
+        "        Some(&self.outcome)",
+    ),
+    (
+        "dies-at-once-though-a-failure-is-unhandled",
+        DEFERRED,
+        "Outcome::Failure(failure) => !chain.unhandled() && failure.is_shared(py),",
+        "Outcome::Failure(failure) => failure.is_shared(py),",
+    ),
+    (
         "generator-waits-though-fired",
         GENERATOR,
         "if deferred.get().chain(task.py(), |chain| chain.is_runnable()) {",

@@ -7,6 +7,7 @@ use pyo3::exceptions::PySystemError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
+use smallvec::{SmallVec, smallvec};
 
 use super::super::error::Result;
 use super::super::outcome::Raised;
@@ -102,7 +103,7 @@ pub(in crate::binding) fn call_method_one<'py>(
 }
 
 /// `callable(first, second)`
-#[inline(always)]
+#[inline]
 fn call_two<'py>(
     callable: &Bound<'py, PyAny>,
     first: &Bound<'py, PyAny>,
@@ -123,6 +124,47 @@ fn call_two<'py>(
     }
 }
 
+/// `callable(first, *rest, **kwargs)`
+///
+/// # Safety
+///
+/// The rest are objects that are alive during the call, whatever it does.
+#[inline(never)]
+unsafe fn call_any<'py>(
+    callable: &Bound<'py, PyAny>,
+    first: &Bound<'py, PyAny>,
+    rest: impl Iterator<Item = *mut ffi::PyObject>,
+    kwargs: Option<&Bound<'py, PyDict>>,
+) -> Result<Bound<'py, PyAny>, Raised<'py>> {
+    let mut stack: SmallVec<[_; 6]> = smallvec![ptr::null_mut(), first.as_ptr()];
+    stack.extend(rest);
+    let count = (stack.len() - 1) | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
+    let kwargs = kwargs.map_or(ptr::null_mut(), Bound::as_ptr);
+    // SAFETY: so many arguments stand after the first slot, which the flag leaves to the callee.
+    // They are alive during the call: `first` by its caller, the others by the promise. Without
+    // arguments by keyword, the dict may be null.
+    unsafe {
+        let arguments = stack.as_mut_ptr().add(1);
+        let result = ffi::PyObject_VectorcallDict(callable.as_ptr(), arguments, count, kwargs);
+        returned(callable.py(), result)
+    }
+}
+
+/// `callable(first, *rest)`
+#[inline]
+pub(in crate::binding) fn call_first<'py>(
+    callable: &Bound<'py, PyAny>,
+    first: &Bound<'py, PyAny>,
+    rest: &[Borrowed<'_, 'py, PyAny>],
+) -> Result<Bound<'py, PyAny>, Raised<'py>> {
+    match rest {
+        [] => call_one(callable, first),
+        [one] => call_two(callable, first, one),
+        // SAFETY: they are borrowed for longer than the call.
+        rest => unsafe { call_any(callable, first, rest.iter().map(|it| it.as_ptr()), None) },
+    }
+}
+
 /// `callable(first, *args, **kwargs)`, where `parts` is a tuple of anything, the callable and the
 /// arguments.
 pub(in crate::binding) fn call_spread<'py>(
@@ -130,43 +172,13 @@ pub(in crate::binding) fn call_spread<'py>(
     first: &Bound<'py, PyAny>,
     kwargs: Option<&Bound<'py, PyDict>>,
 ) -> Result<Bound<'py, PyAny>, Raised<'py>> {
-    const ON_STACK: usize = 6;
-    // As many as the parts: `first` instead of the callable, and before it a slot to spare, which
-    // the flag leaves to the callee.
-    let items = parts.as_slice();
-    let [_, callable, rest @ ..] = items else {
-        return Err(into_raised(parts.py())(PySystemError::new_err("no callable")));
-    };
-    if let ([one], None) = (rest, kwargs) {
-        return call_two(callable, first, one);
-    }
-    let mut few = [ptr::null_mut(); ON_STACK];
-    let mut many;
-    let stack = match few.get_mut(..items.len()) {
-        Some(stack) => stack,
-        None => {
-            many = vec![ptr::null_mut(); items.len()];
-            &mut many[..]
+    match (parts.as_slice(), kwargs) {
+        ([_, callable, one], None) => call_two(callable, first, one),
+        ([_, callable, rest @ ..], kwargs) => {
+            // SAFETY: the tuple holds them, and is borrowed for longer than the call.
+            unsafe { call_any(callable, first, rest.iter().map(Bound::as_ptr), kwargs) }
         }
-    };
-    stack[1] = first.as_ptr();
-    for (slot, argument) in stack[2..].iter_mut().zip(rest) {
-        *slot = argument.as_ptr();
-    }
-    let count = (rest.len() + 1) | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
-    // SAFETY: so many arguments stand after the first slot. They are alive during the call:
-    // `first` by its caller, the others by the tuple, which holds them, and the callable, whatever
-    // the call does.
-    unsafe {
-        let arguments = stack.as_mut_ptr().add(1);
-        let result = match kwargs {
-            None => ffi::PyObject_Vectorcall(callable.as_ptr(), arguments, count, ptr::null_mut()),
-            Some(kwargs) => {
-                let kwargs = kwargs.as_ptr();
-                ffi::PyObject_VectorcallDict(callable.as_ptr(), arguments, count, kwargs)
-            }
-        };
-        returned(parts.py(), result)
+        _ => Err(into_raised(parts.py())(PySystemError::new_err("no callable"))),
     }
 }
 

@@ -20,9 +20,10 @@ use super::super::error::Result;
 use super::super::failure::FailureBase;
 use super::super::functions;
 use super::super::generator;
-use super::super::outcome::Link;
+use super::super::run;
 use super::super::sync::{DeferredLock, DeferredQueue, DeferredSemaphore, Primitive};
 use super::calls::{call_many, returning};
+use crate::core::On;
 
 /// The positional arguments of a call.
 type Args<'a, 'py> = &'a [Borrowed<'a, 'py, PyAny>];
@@ -71,13 +72,13 @@ macro_rules! quick {
 }
 
 quick!(AddCallback = c"addCallback" of Deferred, |slf, [callback, args @ ..]| {
-    add(slf, Link::OnValue, *callback, args)
+    add(slf, On::Value, *callback, args)
 });
 quick!(AddErrback = c"addErrback" of Deferred, |slf, [errback, args @ ..]| {
-    add(slf, Link::OnFailure, *errback, args)
+    add(slf, On::Failure, *errback, args)
 });
 quick!(AddBoth = c"addBoth" of Deferred, |slf, [callback, args @ ..]| {
-    add(slf, Link::Either, *callback, args)
+    add(slf, On::Either, *callback, args)
 });
 quick!(Fire = c"callback" of Deferred, |slf, [result]| {
     deferred::fire_with(slf, (**result).clone()).map(|()| none(slf.py()))
@@ -122,19 +123,24 @@ quick!(RunInlineCallbacks = c"_runInlineCallbacks" of PyAny, |_, [function, args
 });
 
 /// Add a callback, with these arguments.
-#[inline]
+#[inline(always)]
 fn add<'py>(
     slf: &Bound<'py, Deferred>,
-    link: impl FnOnce(Callback) -> Link,
+    on: On,
     callable: Borrowed<'_, 'py, PyAny>,
     args: Args<'_, 'py>,
 ) -> Result<Bound<'py, PyAny>> {
+    if slf.get().chain(slf.py(), |chain| chain.is_at_rest())
+        && run::call_at_once(slf, on, callable, args)?
+    {
+        return Ok(slf.as_any().clone());
+    }
     let callback = if args.is_empty() {
         Callback::plain(callable.to_owned())?
     } else {
         Callback::with_arguments(slf.py(), callable, args, None)?
     };
-    deferred::add(slf, link(callback))?;
+    deferred::add(slf, on.link(callback))?;
     Ok(slf.as_any().clone())
 }
 

@@ -12,8 +12,8 @@ mod methods;
 mod objects;
 
 pub(super) use calls::{
-    Sent, call_method_one, call_one, call_spread, copy_context, in_context, send, tuple_item,
-    tuple_of,
+    Sent, call_first, call_method_one, call_one, call_spread, copy_context, in_context, send,
+    tuple_item, tuple_of,
 };
 pub(super) use exceptions::{
     begin_handling, end_handling, exception_dict, handled, has_no_exception_dict,
