@@ -1,5 +1,6 @@
 //! The objects of the Python half, and of Python itself, that the Rust half needs by name.
 
+use pyo3::PyTypeCheck;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyType};
@@ -24,22 +25,16 @@ impl Imported {
     /// The object.
     #[inline(always)]
     pub(super) fn get<'py>(&self, py: Python<'py>) -> PyResult<&Bound<'py, PyAny>> {
-        match self.object.get(py) {
-            Some(object) => Ok(object.bind(py)),
-            None => self.import(py),
-        }
-    }
-
-    #[cold]
-    fn import<'py>(&self, py: Python<'py>) -> PyResult<&Bound<'py, PyAny>> {
-        self.object.import(py, self.module, self.name)
+        get_or_import(&self.object, py, self.module, self.name)
     }
 
     /// The object, if its module has been imported by anyone and has it by now.
     #[inline(always)]
     pub(super) fn get_if_imported<'py>(&self, py: Python<'py>) -> Option<&Bound<'py, PyAny>> {
-        if self.object.get(py).is_none()
-            && let (Some(module), Some(modules)) = (self.interned.get(py), MODULES.object.get(py))
+        if let Some(object) = self.object.get(py) {
+            return Some(object.bind(py));
+        }
+        if let (Some(module), Some(modules)) = (self.interned.get(py), MODULES.object.get(py))
             && ffi::is_key_of(modules.bind(py), module.bind(py)) == Some(false)
         {
             return None;
@@ -49,12 +44,33 @@ impl Imported {
 
     #[cold]
     fn look_up_if_imported<'py>(&self, py: Python<'py>) -> Option<&Bound<'py, PyAny>> {
-        if let Some(object) = self.object.get(py) {
-            return Some(object.bind(py));
-        }
         let module = self.interned.get_or_init(py, || PyString::intern(py, self.module).unbind());
         let imported = MODULES.get(py).and_then(|modules| modules.contains(module.bind(py)));
         if ffi::ok(py, imported)? { ffi::ok(py, self.get(py)) } else { None }
+    }
+}
+
+/// What is kept there, imported when it is first needed. `PyOnceLock::import` would prepare to import
+/// it each time.
+#[inline(always)]
+fn get_or_import<'a, 'py, T: PyTypeCheck>(
+    kept: &'a PyOnceLock<Py<T>>,
+    py: Python<'py>,
+    module: &str,
+    name: &str,
+) -> PyResult<&'a Bound<'py, T>> {
+    #[cold]
+    fn import<'a, 'py, T: PyTypeCheck>(
+        kept: &'a PyOnceLock<Py<T>>,
+        py: Python<'py>,
+        module: &str,
+        name: &str,
+    ) -> PyResult<&'a Bound<'py, T>> {
+        kept.import(py, module, name)
+    }
+    match kept.get(py) {
+        Some(object) => Ok(object.bind(py)),
+        None => import(kept, py, module, name),
     }
 }
 
@@ -123,14 +139,7 @@ pub(super) static FAILURE_GROUP: Imported = Imported::new("deferrous._gathering"
 #[inline(always)]
 pub(super) fn failure_class<'py>(py: Python<'py>) -> PyResult<&'py Bound<'py, PyType>> {
     static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    #[cold]
-    fn import<'py>(py: Python<'py>) -> PyResult<&'py Bound<'py, PyType>> {
-        CLASS.import(py, "deferrous.failure", "Failure")
-    }
-    match CLASS.get(py) {
-        Some(class) => Ok(class.bind(py)),
-        None => import(py),
-    }
+    get_or_import(&CLASS, py, "deferrous.failure", "Failure")
 }
 
 static NAMESPACE: Shared<Option<Py<PyDict>>> = Shared::new(None);

@@ -49,16 +49,29 @@ pub(in crate::binding) fn call_one<'py>(
     callable: &Bound<'py, PyAny>,
     argument: &Bound<'py, PyAny>,
 ) -> Result<Bound<'py, PyAny>, Raised<'py>> {
-    let mut stack = [ptr::null_mut(), argument.as_ptr()];
-    // SAFETY: the stack has one argument after the slot that the flag allows a bound method to
-    // use for its `self`; both objects outlive the call.
+    // SAFETY: the argument outlives the call.
+    unsafe { call_stack(callable, [ptr::null_mut(), argument.as_ptr()]) }
+}
+
+/// Call with the arguments that stand after the first slot. That is left to the callee, as the flag
+/// says: a bound method puts its `self` there.
+///
+/// # Safety
+///
+/// They are objects that are alive during the call, whatever it does.
+#[inline(always)]
+unsafe fn call_stack<'py, const N: usize>(
+    callable: &Bound<'py, PyAny>,
+    mut stack: [*mut ffi::PyObject; N],
+) -> Result<Bound<'py, PyAny>, Raised<'py>> {
+    // SAFETY: so many arguments, by the caller's promise alive, as is the callable.
     unsafe {
         returned(
             callable.py(),
             ffi::PyObject_Vectorcall(
                 callable.as_ptr(),
                 stack.as_mut_ptr().add(1),
-                1 | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET,
+                (N - 1) | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET,
                 ptr::null_mut(),
             ),
         )
@@ -109,19 +122,8 @@ fn call_two<'py>(
     first: &Bound<'py, PyAny>,
     second: &Bound<'py, PyAny>,
 ) -> Result<Bound<'py, PyAny>, Raised<'py>> {
-    let mut stack = [ptr::null_mut(), first.as_ptr(), second.as_ptr()];
-    // SAFETY: as in `call_one`, with two arguments.
-    unsafe {
-        returned(
-            callable.py(),
-            ffi::PyObject_Vectorcall(
-                callable.as_ptr(),
-                stack.as_mut_ptr().add(1),
-                2 | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET,
-                ptr::null_mut(),
-            ),
-        )
-    }
+    // SAFETY: the arguments outlive the call.
+    unsafe { call_stack(callable, [ptr::null_mut(), first.as_ptr(), second.as_ptr()]) }
 }
 
 /// `callable(first, *rest, **kwargs)`

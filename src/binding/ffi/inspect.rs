@@ -61,15 +61,14 @@ fn is_ordinary_anew(object: &Bound<'_, PyAny>) -> bool {
         let base = py.get_type::<PyAny>();
         lookup(&kind, name) == lookup(&base, name)
     };
-    let has_class_of_object = of_object(intern!(py, "__class__"));
-    let ordinary = plain
-        || has_class_of_object
-            && (has_generic_getattr(&kind)
+    let ordinary = of_object(intern!(py, "__class__"))
+        && (plain
+            || (has_generic_getattr(&kind)
                 || (is_of_heap_type(object) && of_object(intern!(py, "__getattribute__"))))
-            && base_named(&kind, "Deferred").is_none()
-            && base_named(&kind, "Failure").is_none()
-            && !object.is_instance_of::<Deferred>()
-            && !object.is_instance_of::<FailureBase>();
+                && base_named(&kind, "Deferred").is_none()
+                && base_named(&kind, "Failure").is_none()
+                && !object.is_instance_of::<Deferred>()
+                && !object.is_instance_of::<FailureBase>());
     // SAFETY: a type, alive. The lookups have given it a version, if there are any left.
     let version = unsafe { (*kind.as_type_ptr()).tp_version_tag };
     if ordinary && version != 0 {

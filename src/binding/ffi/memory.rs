@@ -201,15 +201,14 @@ unsafe fn allocate(py: Python<'_>, kind: *mut ffi::PyTypeObject) -> Result<Bound
 ///
 /// The type is complete, and no object of it has been made.
 pub(super) unsafe fn recycle<T: Recycled>(py: Python<'_>) {
-    let kind = T::type_object_raw(py);
+    let (kind, class) = (T::type_object_raw(py), T::class());
     // SAFETY: the caller's promise; every type of PyO3's has `tp_dealloc`.
     unsafe {
         if let Some(pyo3_dealloc) = (*kind).tp_dealloc
-            && T::class().pyo3_dealloc.set(pyo3_dealloc).is_ok()
+            && class.pyo3_dealloc.set(pyo3_dealloc).is_ok()
         {
             (*kind).tp_dealloc = Some(dealloc::<T>);
         }
-        let class = T::class();
         class.dict_offset.store((*kind).tp_dictoffset, Ordering::Relaxed);
         class.weak_offset.store((*kind).tp_weaklistoffset, Ordering::Relaxed);
         class.kind.store(kind, Ordering::Relaxed);

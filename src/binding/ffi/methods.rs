@@ -130,6 +130,7 @@ fn add<'py>(
     callable: Borrowed<'_, 'py, PyAny>,
     args: Args<'_, 'py>,
 ) -> Result<Bound<'py, PyAny>> {
+    // The core asks that again; here it spares those that wait a call.
     if slf.get().chain(slf.py(), |chain| chain.is_at_rest())
         && run::call_at_once(slf, on, callable, args)?
     {
