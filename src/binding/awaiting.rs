@@ -8,7 +8,7 @@ use pyo3::{PyTraverseError, intern};
 
 use super::cell::Shared;
 use super::deferred::{self, Deferred};
-use super::error::Result;
+use super::error::{Error, Raise, Result};
 use super::failure;
 use super::ffi::{self, Class, Held, Hold, Recycled, Sent};
 use super::gc::Traverse;
@@ -107,24 +107,26 @@ impl Awaiting {
                     // A failure that is just passing by, in one of the Deferred's own callbacks,
                     // or that was given to `succeed`: Twisted's assertion.
                     drop(outcome);
-                    return raised(py, PyAssertionError::new_err(()));
+                    return raised(py, PyAssertionError::bare_error(py));
                 }
                 if matches!(outcome, Outcome::Failure(_))
                     && let Err(error) = report::forget(&deferred)
                 {
-                    return raised(py, error.into());
+                    return raised(py, error);
                 }
                 returned(py, outcome)
             }
         }
     }
 
-    fn answer(sent: Sent<'_>) -> PyResult<Bound<'_, PyAny>> {
+    fn answer(sent: Sent<'_>) -> Result<Bound<'_, PyAny>> {
         match sent {
             Sent::Yielded(object) => Ok(object),
-            Sent::Returned(object) if object.is_none() => Err(PyStopIteration::new_err(())),
-            Sent::Returned(object) => Err(PyStopIteration::new_err((object.unbind(),))),
-            Sent::Raised(raised) => Err(PyErr::from_value(raised.into_any())),
+            Sent::Returned(object) if object.is_none() => {
+                Err(PyStopIteration::bare_error(object.py()))
+            }
+            Sent::Returned(object) => Err(ffi::stopped_with(object)),
+            Sent::Raised(raised) => Err(raised.into()),
         }
     }
 }
@@ -166,8 +168,8 @@ impl State {
     }
 }
 
-fn raised(py: Python<'_>, error: PyErr) -> Sent<'_> {
-    Sent::Raised(ffi::into_raised(py)(error))
+fn raised(py: Python<'_>, error: Error) -> Sent<'_> {
+    Sent::Raised(error.into_raised(py))
 }
 
 /// Return an outcome, or raise it.
@@ -182,26 +184,26 @@ fn returned(py: Python<'_>, outcome: Outcome) -> Sent<'_> {
 }
 
 /// Raise a failure. Returns only if a subclass of Failure declines to.
-fn raise<'py>(reason: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+fn raise<'py>(reason: Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>> {
     let py = reason.py();
     let raised = if reason.get_type_ptr() == names::failure_class(py)?.as_type_ptr() {
         ffi::raise(failure::to_raise(&reason)?)
     } else {
         match reason.call_method0(intern!(py, "raiseException")) {
             Ok(_) => return Ok(reason),
-            Err(error) => error,
+            Err(error) => error.into(),
         }
     };
     Err(no_result(py, raised))
 }
 
 /// An error as it leaves an iterator. A StopIteration would say that there is a result.
-fn no_result(py: Python<'_>, error: PyErr) -> PyErr {
+fn no_result(py: Python<'_>, error: Error) -> Error {
     if !error.is_instance_of::<PyStopIteration>(py) {
         return error;
     }
-    let instead = PyRuntimeError::new_err("generator raised StopIteration");
-    let error = ffi::into_raised(py)(error);
+    let instead = PyRuntimeError::error(py, "generator raised StopIteration");
+    let error = error.into_raised(py);
     ffi::set_context(&instead, error.clone());
     ffi::set_cause(&instead, error);
     instead
@@ -211,7 +213,7 @@ fn no_result(py: Python<'_>, error: PyErr) -> PyErr {
 fn pending<'py>(
     awaiting: &Bound<'py, Awaiting>,
     deferred: Bound<'py, Deferred>,
-) -> PyResult<Sent<'py>> {
+) -> Result<Sent<'py>> {
     let py = deferred.py();
     let Some((stand_in, wake)) = generator::stand_in(&deferred)? else {
         return Ok(Sent::Yielded(deferred.into_any()));
@@ -241,7 +243,7 @@ fn yield_stand_in(stand_in: Bound<'_, PyAny>) -> Sent<'_> {
         .and_then(|is_future| if is_future { stand_in.setattr(blocking, true) } else { Ok(()) });
     match marked {
         Ok(()) => Sent::Yielded(stand_in),
-        Err(error) => raised(py, error),
+        Err(error) => raised(py, error.into()),
     }
 }
 
@@ -274,12 +276,12 @@ impl Awaiting {
         slf
     }
 
-    fn __next__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+    fn __next__<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyAny>> {
         Self::answer(Self::step(slf))
     }
 
     /// Resume. The value is of no interest: the result is read from the Deferred.
-    fn send<'py>(slf: &Bound<'py, Self>, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    fn send<'py>(slf: &Bound<'py, Self>, value: &Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>> {
         let _ = value;
         Self::answer(Self::step(slf))
     }
@@ -291,7 +293,7 @@ impl Awaiting {
         typ: &Bound<'py, PyAny>,
         val: Option<Bound<'py, PyAny>>,
         tb: Option<Bound<'py, PyAny>>,
-    ) -> PyResult<Bound<'py, PyAny>> {
+    ) -> Result<Bound<'py, PyAny>> {
         let py = slf.py();
         let before = slf.get().replace(py, State::Done);
         if let State::Through(it) = &before
@@ -311,15 +313,16 @@ impl Awaiting {
             },
             Err(_) => typ.clone(),
         };
-        let exception = exception.cast_into().map_err(|_| {
-            PyTypeError::new_err(
+        let exception: super::outcome::Raised<'py> = exception.cast_into().map_err(|_| {
+            PyTypeError::error(
+                py,
                 "exceptions must be classes or instances deriving from BaseException",
             )
         })?;
         if let Some(tb) = tb {
             ffi::set_traceback(&exception, &tb)?;
         }
-        Err(no_result(py, PyErr::from_value(exception.into_any())))
+        Err(no_result(py, exception.into()))
     }
 
     /// Stop waiting.

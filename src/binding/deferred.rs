@@ -10,7 +10,7 @@ use pyo3::{PyTraverseError, create_exception, intern};
 use super::awaiting::Awaiting;
 use super::callback::Callback;
 use super::cell::Shared;
-use super::error::Result;
+use super::error::{Error, Raise, Result};
 use super::failure;
 use super::ffi::{self, Class, Hold, Recycled};
 use super::foreign;
@@ -205,18 +205,19 @@ pub(super) fn begin_fire(deferred: &Bound<'_, Deferred>, outcome: Outcome) -> Re
         }
         Err(AlreadyCalled(outcome)) => {
             drop(outcome);
-            Err(already_called(deferred, debugging)?.into())
+            Err(already_called(deferred, debugging)?)
         }
     }
 }
 
 #[cold]
-fn already_called(deferred: &Bound<'_, Deferred>, debugging: bool) -> PyResult<PyErr> {
+fn already_called(deferred: &Bound<'_, Deferred>, debugging: bool) -> Result<Error> {
+    let py = deferred.py();
     if debugging {
         let text = report::debug_tracebacks(deferred)?;
-        return Ok(AlreadyCalledError::new_err(format!("\n{text}")));
+        return Ok(AlreadyCalledError::error(py, &format!("\n{text}")));
     }
-    Ok(AlreadyCalledError::new_err(()))
+    Ok(AlreadyCalledError::bare_error(py))
 }
 
 /// A Deferred has an outcome to fire another with, as part of its run. It has none itself then.
@@ -255,7 +256,7 @@ pub(super) fn reason_of<'py>(
         },
         None => match ffi::handled(py) {
             Some(handled) => failure::from_raised(handled.cast_into()?, capture_vars()?)?,
-            None => return Err(failure::NoCurrentExceptionError::new_err(()).into()),
+            None => return Err(failure::NoCurrentExceptionError::bare_error(py)),
         },
     };
     Ok(Outcome::Failure(reason.hold()))
@@ -507,13 +508,13 @@ impl Deferred {
 
     /// What the Deferred has come to so far; no such attribute before it is fired.
     #[getter]
-    fn result<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+    fn result<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyAny>> {
         let py = slf.py();
         match slf.get().chain(py, |chain| share(py, chain.outcome())) {
-            Outcome::Empty => Err(PyAttributeError::new_err(format!(
-                "'{}' object has no attribute 'result'",
-                slf.get_type().name()?
-            ))),
+            Outcome::Empty => Err(PyAttributeError::error(
+                py,
+                &format!("'{}' object has no attribute 'result'", slf.get_type().name()?),
+            )),
             outcome => Ok(into_object(py, outcome)),
         }
     }
@@ -528,11 +529,11 @@ impl Deferred {
     }
 
     #[deleter]
-    fn delete_result(slf: &Bound<'_, Self>) -> PyResult<()> {
+    fn delete_result(slf: &Bound<'_, Self>) -> Result<()> {
         report::keep_unhandled(slf)?;
         let before = slf.get().chain(slf.py(), |chain| chain.replace_outcome(Outcome::Empty));
         if matches!(before, Outcome::Empty) {
-            return Err(PyAttributeError::new_err("result"));
+            return Err(PyAttributeError::error(slf.py(), "result"));
         }
         Ok(())
     }

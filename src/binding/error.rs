@@ -2,54 +2,94 @@
 
 use std::convert::Infallible;
 use std::num::TryFromIntError;
-use std::ops::Deref;
 
+use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
-use pyo3::{CastError, CastIntoError};
+use pyo3::{CastError, CastIntoError, PyTypeInfo};
 
-/// A `PyErr` in one word.
+use super::ffi::{self, Held, Hold};
+use super::outcome::Raised;
+
+/// The exception that is to be raised, in one word.
 ///
-/// It takes eight by itself, and so would every result of a function that may fail, which then
-/// comes back through memory.
-pub(super) struct Error(Box<PyErr>);
+/// It is made where the error is found. A `PyErr` may still have to make it, and lets go of what
+/// it is made of in PyO3's way: on a thread that PyO3 has not attached, as in the slots that we
+/// fill ourselves, that waits for the next call of something that PyO3 has.
+pub(super) struct Error(Held<PyBaseException>);
 
 /// A result, or an error that a Python user will see.
 pub(super) type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// What can be raised: classes of exceptions.
+pub(super) trait Raise: PyTypeInfo {
+    /// An error of this class, with a text.
+    #[cold]
+    fn error(py: Python<'_>, text: &str) -> Error {
+        ffi::new_raised(py, Self::type_object_raw(py), Some(text)).into()
+    }
+
+    /// An error of this class, without a text.
+    #[cold]
+    fn bare_error(py: Python<'_>) -> Error {
+        ffi::new_raised(py, Self::type_object_raw(py), None).into()
+    }
+}
+
+impl<T: PyTypeInfo> Raise for T {}
+
+impl Error {
+    /// The exception.
+    pub(super) fn value<'py>(&self, py: Python<'py>) -> &Raised<'py> {
+        self.0.bind(py)
+    }
+
+    /// The exception itself.
+    pub(super) fn into_raised(self, py: Python<'_>) -> Raised<'_> {
+        self.0.into_bound(py)
+    }
+
+    /// Whether the exception is of a class.
+    pub(super) fn is_instance_of<T: PyTypeInfo>(&self, py: Python<'_>) -> bool {
+        self.value(py).is_instance_of::<T>()
+    }
+}
+
+impl From<Raised<'_>> for Error {
+    fn from(exception: Raised<'_>) -> Self {
+        Self(exception.hold())
+    }
+}
+
 impl From<PyErr> for Error {
     #[cold]
     fn from(error: PyErr) -> Self {
-        Self(Box::new(error))
+        Self(ffi::exception_of(error))
     }
 }
 
 impl From<Error> for PyErr {
+    #[cold]
     fn from(error: Error) -> Self {
-        *error.0
-    }
-}
-
-impl Deref for Error {
-    type Target = PyErr;
-
-    fn deref(&self) -> &PyErr {
-        &self.0
+        ffi::as_pyo3_has_it(error.0)
     }
 }
 
 impl From<CastError<'_, '_>> for Error {
+    #[cold]
     fn from(error: CastError<'_, '_>) -> Self {
         PyErr::from(error).into()
     }
 }
 
 impl From<CastIntoError<'_>> for Error {
+    #[cold]
     fn from(error: CastIntoError<'_>) -> Self {
         PyErr::from(error).into()
     }
 }
 
 impl From<TryFromIntError> for Error {
+    #[cold]
     fn from(error: TryFromIntError) -> Self {
         PyErr::from(error).into()
     }

@@ -10,7 +10,7 @@ use pyo3::types::{PyBool, PyDict, PyList, PyString, PyTuple, PyType};
 use pyo3::{Borrowed, PyTraverseError, PyTypeInfo, create_exception, intern};
 
 use super::cell::Shared;
-use super::error::Result;
+use super::error::{Raise, Result};
 use super::ffi::{self, Held, Hold};
 use super::gc::Traverse;
 use super::names;
@@ -240,7 +240,7 @@ impl FailureBase {
         })
     }
 
-    fn attribute<'py>(slf: &Bound<'py, Self>, field: &Field) -> PyResult<Bound<'py, PyAny>> {
+    fn attribute<'py>(slf: &Bound<'py, Self>, field: &Field) -> Result<Bound<'py, PyAny>> {
         let py = slf.py();
         let here = slf.get().state.with(py, |state| match state {
             // Making an int or a bool runs no Python code.
@@ -248,12 +248,13 @@ impl FailureBase {
             State::InDict => None,
         });
         match here {
-            Some(value) => value,
+            Some(value) => Ok(value?),
             None => ffi::exception_dict(slf)?.get_item(field.name)?.ok_or_else(|| {
-                PyAttributeError::new_err(match slf.get_type().name() {
-                    Ok(class) => format!("'{class}' object has no attribute '{}'", field.name),
-                    Err(_) => field.name.to_owned(),
-                })
+                let text = match ffi::ok(py, slf.get_type().name()) {
+                    Some(class) => format!("'{class}' object has no attribute '{}'", field.name),
+                    None => field.name.to_owned(),
+                };
+                PyAttributeError::error(py, &text)
             }),
         }
     }
@@ -262,12 +263,12 @@ impl FailureBase {
         slf: &Bound<'_, Self>,
         field: &Field,
         value: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<()> {
+    ) -> Result<()> {
         let dict = Self::instance_dict(slf)?;
         match value {
-            Some(value) => dict.set_item(field.name, value),
-            None if dict.contains(field.name)? => dict.del_item(field.name),
-            None => Err(PyAttributeError::new_err(field.name)),
+            Some(value) => Ok(dict.set_item(field.name, value)?),
+            None if dict.contains(field.name)? => Ok(dict.del_item(field.name)?),
+            None => Err(PyAttributeError::error(slf.py(), field.name)),
         }
     }
 
@@ -351,7 +352,7 @@ impl FailureBase {
                         dict.set_item(field.name, py.None())?;
                     }
                     dict.set_item(CAPTURE_VARS.name, captureVars)?;
-                    return Err(NoCurrentExceptionError::new_err(()));
+                    return Err(NoCurrentExceptionError::bare_error(py).into());
                 }
             },
             (Some(value), None) => {
@@ -405,81 +406,81 @@ impl FailureBase {
 
     /// The exception.
     #[getter]
-    fn value<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+    fn value<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyAny>> {
         Self::attribute(slf, &VALUE)
     }
 
     #[setter]
-    fn set_value(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn set_value(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> Result<()> {
         Self::set_attribute(slf, &VALUE, Some(value))
     }
 
     #[deleter]
-    fn delete_value(slf: &Bound<'_, Self>) -> PyResult<()> {
+    fn delete_value(slf: &Bound<'_, Self>) -> Result<()> {
         Self::set_attribute(slf, &VALUE, None)
     }
 
     /// The exception's class.
     #[getter(r#type)]
-    fn kind<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+    fn kind<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyAny>> {
         Self::attribute(slf, &TYPE)
     }
 
     #[setter(r#type)]
-    fn set_kind(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn set_kind(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> Result<()> {
         Self::set_attribute(slf, &TYPE, Some(value))
     }
 
     #[deleter(r#type)]
-    fn delete_kind(slf: &Bound<'_, Self>) -> PyResult<()> {
+    fn delete_kind(slf: &Bound<'_, Self>) -> Result<()> {
         Self::set_attribute(slf, &TYPE, None)
     }
 
     /// The traceback, or None.
     #[getter]
-    fn tb<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+    fn tb<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyAny>> {
         Self::attribute(slf, &TB)
     }
 
     #[setter]
-    fn set_tb(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn set_tb(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> Result<()> {
         Self::set_attribute(slf, &TB, Some(value))
     }
 
     #[deleter]
-    fn delete_tb(slf: &Bound<'_, Self>) -> PyResult<()> {
+    fn delete_tb(slf: &Bound<'_, Self>) -> Result<()> {
         Self::set_attribute(slf, &TB, None)
     }
 
     /// Whether the local and global variables of each frame are to be kept.
     #[getter(captureVars)]
-    fn capture_vars<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+    fn capture_vars<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyAny>> {
         Self::attribute(slf, &CAPTURE_VARS)
     }
 
     #[setter(captureVars)]
-    fn set_capture_vars(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn set_capture_vars(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> Result<()> {
         Self::set_attribute(slf, &CAPTURE_VARS, Some(value))
     }
 
     #[deleter(captureVars)]
-    fn delete_capture_vars(slf: &Bound<'_, Self>) -> PyResult<()> {
+    fn delete_capture_vars(slf: &Bound<'_, Self>) -> Result<()> {
         Self::set_attribute(slf, &CAPTURE_VARS, None)
     }
 
     /// Which failure this is, counting from the start of the process.
     #[getter]
-    fn count<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+    fn count<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyAny>> {
         Self::attribute(slf, &COUNT_FIELD)
     }
 
     #[setter]
-    fn set_count(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn set_count(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> Result<()> {
         Self::set_attribute(slf, &COUNT_FIELD, Some(value))
     }
 
     #[deleter]
-    fn delete_count(slf: &Bound<'_, Self>) -> PyResult<()> {
+    fn delete_count(slf: &Bound<'_, Self>) -> Result<()> {
         Self::set_attribute(slf, &COUNT_FIELD, None)
     }
 
@@ -594,7 +595,7 @@ impl FailureBase {
         if slf.get_type_ptr() == names::failure_class(py)?.as_type_ptr() {
             return match Self::find(slf, wanted)? {
                 Some(found) => Ok(found),
-                None => Err(ffi::raise(to_raise(slf)?).into()),
+                None => Err(ffi::raise(to_raise(slf)?)),
             };
         }
         // The subclass may have its own idea.

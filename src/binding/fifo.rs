@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
 use super::cell::Shared;
+use super::error::{Raise, Result};
 use super::ffi::{Held, Hold};
 use super::gc::Traverse;
 
@@ -314,15 +315,15 @@ impl Fifo {
     /// Take out the first that is equal to this.
     ///
     /// Raises ValueError if there is none.
-    pub(super) fn remove<'py>(slf: &Bound<'py, Self>, value: &Bound<'py, PyAny>) -> PyResult<()> {
+    pub(super) fn remove<'py>(slf: &Bound<'py, Self>, value: &Bound<'py, PyAny>) -> Result<()> {
         if slf.get().take(value) {
             return Ok(());
         }
         let list = Self::to_list(slf)?;
         if !list.contains(value)? {
-            return Err(PyValueError::new_err("list.remove(x): x not in list"));
+            return Err(PyValueError::error(slf.py(), "list.remove(x): x not in list"));
         }
-        Self::through_list(slf, "remove", (value,), None).map(drop)
+        Ok(Self::through_list(slf, "remove", (value,), None).map(drop)?)
     }
 
     /// Take out all.

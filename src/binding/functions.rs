@@ -4,7 +4,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::deferred::{self, Deferred, reason_of};
-use super::error::Result;
+use super::error::{Error, Result};
 use super::failure;
 use super::ffi::{self, Hold};
 use super::foreign;
@@ -53,9 +53,8 @@ pub(super) fn fail<'py>(
     fired(py, outcome)
 }
 
-fn failed<'py>(error: PyErr, py: Python<'py>) -> Result<Bound<'py, Deferred>> {
-    let raised = ffi::into_raised(py)(error);
-    let reason = failure::from_raised(raised, ffi::debugging_by_default(py)?)?;
+fn failed<'py>(error: Error, py: Python<'py>) -> Result<Bound<'py, Deferred>> {
+    let reason = failure::from_raised(error.into_raised(py), ffi::debugging_by_default(py)?)?;
     fired(py, Outcome::Failure(reason.hold()))
 }
 
@@ -98,7 +97,7 @@ pub(super) fn execute<'py>(
 ) -> Result<Bound<'py, Deferred>> {
     match callable.call(args, kwargs) {
         Ok(result) => succeed(result),
-        Err(error) => failed(error, callable.py()),
+        Err(error) => failed(error.into(), callable.py()),
     }
 }
 
@@ -122,7 +121,7 @@ pub(super) fn called<'py>(
     result: Result<Bound<'py, PyAny>>,
 ) -> Result<Bound<'py, PyAny>> {
     let deferred = match result {
-        Err(error) => failed(error.into(), py)?,
+        Err(error) => failed(error, py)?,
         Ok(result) if ffi::is_coroutine(&result) => generator::start(result)?,
         Ok(result) if ffi::is_known_ordinary(&result) => of_value(result)?,
         Ok(result) if as_deferred(&result).is_some() => return Ok(result),

@@ -12,7 +12,7 @@ use pyo3::{PyTraverseError, intern};
 use super::callback::Callback;
 use super::cell::Shared;
 use super::deferred::{self, Deferred};
-use super::error::Result;
+use super::error::{Error, Raise, Result};
 use super::failure;
 use super::ffi::{self, Held, Hold};
 use super::foreign;
@@ -99,7 +99,7 @@ impl DeferredList {
         }
         let count = deferreds.len();
         if !places_fit(count) {
-            return Err(PyOverflowError::new_err("too many Deferreds in one DeferredList"));
+            return Err(PyOverflowError::error(py, "too many Deferreds in one DeferredList").into());
         }
         let results = PyList::new(py, (0..count).map(|_| py.None()))?;
         let state = ListState {
@@ -264,23 +264,25 @@ impl Cancels {
     /// More than a canceller of a Deferred in it that cancels the collector can account for.
     const LIMIT: u32 = 100;
 
-    /// Begin one.
-    ///
-    /// # Errors
-    ///
-    /// `RecursionError`, as with Twisted, where the collector waits for itself.
-    fn begin(&mut self) -> PyResult<()> {
-        if self.0 == Self::LIMIT {
-            return Err(PyRecursionError::new_err("the Deferred waits for itself"));
+    /// Begin one. False where the collector waits for itself.
+    fn begin(&mut self) -> bool {
+        let fits = self.0 < Self::LIMIT;
+        if fits {
+            self.0 += 1;
         }
-        self.0 += 1;
-        Ok(())
+        fits
     }
 
     /// End one.
     fn end(&mut self) {
         self.0 = self.0.saturating_sub(1);
     }
+}
+
+/// What Twisted raises there, too.
+#[cold]
+fn waits_for_itself(py: Python<'_>) -> Error {
+    PyRecursionError::error(py, "the Deferred waits for itself")
 }
 
 /// Whether each of so many can be given a place.
@@ -365,12 +367,16 @@ pub(super) fn cancel_list<'py>(
         if list.as_super().get().chain(py, |chain| chain.called()) {
             return Ok(Next::Done);
         }
-        list.get().with(py, |state| state.cancels.begin())?;
+        if !list.get().with(py, |state| state.cancels.begin()) {
+            return Err(waits_for_itself(py));
+        }
     }
-    let Ok(deferred) = list.get().deferreds(py).get_item(place) else {
+    let deferreds = list.get().deferreds(py);
+    if place >= deferreds.len() {
         list.get().with(py, |state| state.cancels.end());
         return Ok(Next::Done);
-    };
+    }
+    let deferred = deferreds.get_item(place)?;
     stack.push(Later::CancelList(list, place + 1));
     cancel_one(deferred)
 }
@@ -386,9 +392,9 @@ fn cancel_one(object: Bound<'_, PyAny>) -> Result<Next<'_>> {
 }
 
 /// The canceller of a Deferred in a list has raised. The others are cancelled all the same.
-pub(super) fn canceller_raised(list: &Bound<'_, DeferredList>, error: PyErr) -> PyResult<()> {
+pub(super) fn canceller_raised(list: &Bound<'_, DeferredList>, error: Error) -> Result<()> {
     let py = list.py();
-    let reason = failure::from_raised(ffi::into_raised(py)(error), false)?;
+    let reason = failure::from_raised(error.into_raised(py), false)?;
     names::LOG_FAILURE
         .get(py)?
         .call1((reason, intern!(py, "Exception raised from user supplied canceller")))?;
@@ -515,11 +521,11 @@ impl Race {
 ///
 /// Takes any iterable; Twisted's takes sequences only.
 #[pyfunction]
-pub(super) fn race<'py>(ds: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Deferred>> {
+pub(super) fn race<'py>(ds: &Bound<'py, PyAny>) -> Result<Bound<'py, Deferred>> {
     let py = ds.py();
     let deferreds = ds.try_iter()?.collect::<PyResult<Vec<_>>>()?;
     if !places_fit(deferreds.len()) {
-        return Err(PyOverflowError::new_err("too many Deferreds in one race"));
+        return Err(PyOverflowError::error(py, "too many Deferreds in one race"));
     }
     let result = make(py, Chain::default)?;
     let state = RaceState {
@@ -642,8 +648,8 @@ pub(super) fn cancel_race<'py>(
     stack: &mut Stack<'py>,
 ) -> Result<Next<'py>> {
     let py = race.py();
-    if place == 0 {
-        race.get().with(py, |state| state.cancels.begin())?;
+    if place == 0 && !race.get().with(py, |state| state.cancels.begin()) {
+        return Err(waits_for_itself(py));
     }
     let next = race
         .get()

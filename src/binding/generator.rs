@@ -11,7 +11,7 @@ use pyo3::{PyTraverseError, create_exception, intern};
 
 use super::cell::Shared;
 use super::deferred::{self, Deferred};
-use super::error::Result;
+use super::error::{Error, Raise, Result};
 use super::failure;
 use super::ffi::{self, Class, Held, Hold, Recycled, Sent};
 use super::foreign;
@@ -206,12 +206,12 @@ pub(super) fn start_called<'py>(
     let py = function.py();
     let kwargs = kwargs.cast::<PyDict>()?;
     let kwargs = if kwargs.is_empty() { None } else { Some(kwargs) };
-    let no_generator = |instead: &str| -> PyResult<PyErr> {
+    let no_generator = |instead: &str| -> Result<Error> {
         let text = format!(
             "inlineCallbacks requires {} to produce a generator; instead{instead}",
             function.repr()?
         );
-        Ok(PyTypeError::new_err(text))
+        Ok(PyTypeError::error(py, &text))
     };
     let generator = match function.call(args.cast::<PyTuple>()?, kwargs) {
         Ok(generator) => generator,
@@ -219,12 +219,12 @@ pub(super) fn start_called<'py>(
             // With that as its context, as Twisted's.
             let instead = no_generator("caught returnValue being used in a non-generator")?;
             ffi::set_context(&instead, ffi::into_raised(py)(error));
-            return Err(instead.into());
+            return Err(instead);
         }
         Err(error) => return Err(error.into()),
     };
     if !ffi::is_generator(&generator) && !generator.is_instance(generator_type(py)?)? {
-        return Err(no_generator(&format!(" got {}", generator.repr()?))?.into());
+        return Err(no_generator(&format!(" got {}", generator.repr()?))?);
     }
     start(generator)
 }
@@ -266,7 +266,8 @@ pub(super) fn from_coroutine(coro: Bound<'_, PyAny>) -> Result<Bound<'_, Deferre
     if is_coroutine_or_generator(&coro)? {
         return start(coro);
     }
-    Err(NotACoroutineError::new_err(format!("{} is not a coroutine", coro.repr()?)).into())
+    let text = format!("{} is not a coroutine", coro.repr()?);
+    Err(NotACoroutineError::error(coro.py(), &text))
 }
 
 /// Run a coroutine that awaits Deferreds, and return a Deferred for what it returns or raises.
@@ -278,7 +279,7 @@ pub(super) fn from_coroutine(coro: Bound<'_, PyAny>) -> Result<Bound<'_, Deferre
 /// is running.
 #[pyfunction]
 #[pyo3(name = "ensureDeferred")]
-pub(super) fn ensure_deferred<'py>(coro: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+pub(super) fn ensure_deferred<'py>(coro: Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>> {
     if as_deferred(&coro).is_some() {
         return Ok(coro);
     }
@@ -289,7 +290,7 @@ pub(super) fn ensure_deferred<'py>(coro: Bound<'py, PyAny>) -> PyResult<Bound<'p
     match from_coroutine(coro.clone()) {
         Err(before) if before.is_instance_of::<NotACoroutineError>(py) => {
             let text = format!("{} is not a coroutine or a Deferred", coro.repr()?);
-            let error = NotACoroutineError::new_err(text);
+            let error = NotACoroutineError::error(py, &text);
             ffi::set_context(&error, ffi::into_raised(py)(before));
             Err(error)
         }
@@ -748,6 +749,6 @@ fn cancel<'py>(task: &Bound<'py, Task>) -> Result<Answer<'py>> {
             Ok(Answer::After(Work::Cancel(waiting_on), Outcome::Deferred(deferred.hold())))
         }
         // A generator that cancels itself before it has waited for anything.
-        None => Err(PyAssertionError::new_err(()).into()),
+        None => Err(PyAssertionError::bare_error(py)),
     }
 }

@@ -44,7 +44,7 @@ fn debug_info<'py>(deferred: &Bound<'py, Deferred>) -> PyResult<Option<Bound<'py
 
 /// Whether the Deferred has a `DebugInfo`.
 pub(super) fn has_debug_info(deferred: &Bound<'_, Deferred>) -> bool {
-    matches!(debug_info(deferred), Ok(Some(_)))
+    ffi::ok(deferred.py(), debug_info(deferred)).flatten().is_some()
 }
 
 /// The Deferred's `DebugInfo`, made if it has none.
@@ -198,14 +198,14 @@ fn mend(failure: Bound<'_, PyAny>) -> PyResult<()> {
 pub(super) fn unhandled(failure: Bound<'_, PyAny>) {
     let py = failure.py();
     ffi::with_error_saved(py, || {
-        let report = || -> PyResult<()> {
+        let report = || -> Result<()> {
             mend(failure.clone())?;
             let info = new_debug_info(py)?;
-            info.setattr(intern!(py, "failResult"), &failure)
+            Ok(info.setattr(intern!(py, "failResult"), &failure)?)
             // Here the DebugInfo dies, and reports.
         };
         if let Err(error) = report() {
-            error.write_unraisable(py, Some(&failure));
+            PyErr::from(error).write_unraisable(py, Some(&failure));
         }
     });
 }

@@ -16,7 +16,7 @@ use smallvec::SmallVec;
 use super::awaiting::{self, Awaiting};
 use super::callback::Callback;
 use super::deferred::{self, Deferred};
-use super::error::{Error, Result};
+use super::error::{Error, Raise, Result};
 use super::ffi::{self, Held, Hold};
 use super::gather::{self, DeferredList, Race};
 use super::gc::Traverse;
@@ -305,13 +305,11 @@ fn interrupt<'py>(
             settle(deferred, outcome)
         }
         Later::Handled(before) => {
-            // Now the exception is made, with what is being handled for its context.
-            let _ = error.value(py);
             ffi::end_handling(py, before);
             Err(error)
         }
         Later::CancelList(list, place) => {
-            gather::canceller_raised(&list, error.into())?;
+            gather::canceller_raised(&list, error)?;
             gather::cancel_list(list, place, stack)
         }
         Later::CancelRace(race, _) => {
@@ -492,9 +490,8 @@ fn answer_of<'py>(
 }
 
 #[cold]
-fn failed(deferred: &Bound<'_, Deferred>, error: impl Into<PyErr>) -> Result<Outcome> {
-    let raised = ffi::into_raised(deferred.py())(error);
-    outcome::failed(raised, ffi::debugging(deferred)?)
+fn failed(deferred: &Bound<'_, Deferred>, error: Error) -> Result<Outcome> {
+    outcome::failed(error.into_raised(deferred.py()), ffi::debugging(deferred)?)
 }
 
 /// Let an outcome pass a link, as if by a callback that returns it: warn if it is the Deferred
@@ -634,7 +631,7 @@ fn cancel_here<'py>(deferred: Bound<'py, Deferred>, stack: &mut Stack<'py>) -> R
 fn last_of_those<'py>(
     first: Bound<'py, Deferred>,
     second: Bound<'py, Deferred>,
-) -> PyResult<Bound<'py, Deferred>> {
+) -> Result<Bound<'py, Deferred>> {
     let py = first.py();
     // To find a ring, compare with one left behind at each power of two of the way (Brent).
     let (mut behind, mut steps, mut power) = (first, 0usize, 1usize);
@@ -644,7 +641,7 @@ fn last_of_those<'py>(
             return Ok(current);
         }
         if current.is(&behind) {
-            return Err(PyRecursionError::new_err("the Deferred waits for itself"));
+            return Err(PyRecursionError::error(py, "the Deferred waits for itself"));
         }
         if steps == power {
             behind = current.clone();
@@ -744,7 +741,7 @@ fn describe<'py>(
 ///
 /// `TypeError` if it is something else, or what waits is no Deferred: no second link can stand for
 /// that.
-pub(super) fn link_described(pair: &Bound<'_, PyAny>) -> PyResult<Link> {
+pub(super) fn link_described(pair: &Bound<'_, PyAny>) -> Result<Link> {
     type Half<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>, Bound<'py, PyAny>);
     let py = pair.py();
     let (on_value, on_failure): (Half<'_>, Half<'_>) = pair.extract()?;
@@ -754,9 +751,10 @@ pub(super) fn link_described(pair: &Bound<'_, PyAny>) -> PyResult<Link> {
             return Ok(Link::Continue(other.clone().hold()));
         }
         let class = waiter.get_type().name()?;
-        return Err(PyTypeError::new_err(format!(
-            "cannot copy a Deferred that a {class} waits for"
-        )));
+        return Err(PyTypeError::error(
+            py,
+            &format!("cannot copy a Deferred that a {class} waits for"),
+        ));
     }
     let [on_value, on_failure] = [on_value, on_failure].map(|(callable, args, kwargs)| {
         Callback::with_spread_arguments(callable, args, Some(kwargs))

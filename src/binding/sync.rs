@@ -8,7 +8,7 @@ use pyo3::{PyTraverseError, create_exception, intern};
 
 use super::cell::Shared;
 use super::deferred::{self, Deferred};
-use super::error::Result;
+use super::error::{Raise, Result};
 use super::ffi::{Held, Hold};
 use super::fifo::Fifo;
 use super::functions::{fired, make, maybe_deferred, succeed};
@@ -241,7 +241,7 @@ impl Primitive {
     }
 
     /// Take a Deferred that was cancelled out of those that wait.
-    fn _cancelAcquire<'py>(slf: &Bound<'py, Self>, d: &Bound<'py, PyAny>) -> PyResult<()> {
+    fn _cancelAcquire<'py>(slf: &Bound<'py, Self>, d: &Bound<'py, PyAny>) -> Result<()> {
         Fifo::remove(&slf.get().line(slf.py())?, d)
     }
 
@@ -289,7 +289,7 @@ fn acquire<'py>(primitive: &Bound<'py, Primitive>) -> Result<Bound<'py, Deferred
     let py = primitive.py();
     let is_lock = primitive.is_instance_of::<DeferredLock>();
     if !is_lock && !primitive.is_instance_of::<DeferredSemaphore>() {
-        return Err(PyNotImplementedError::new_err("acquire").into());
+        return Err(PyNotImplementedError::error(py, "acquire"));
     }
     let (free, sound) = primitive.get().with(py, |state| {
         if is_lock {
@@ -302,10 +302,10 @@ fn acquire<'py>(primitive: &Bound<'py, Primitive>) -> Result<Bound<'py, Deferred
         }
     });
     if !sound {
-        return Err(PyAssertionError::new_err(
+        return Err(PyAssertionError::error(
+            py,
             "Internal inconsistency??  tokens should never be negative",
-        )
-        .into());
+        ));
     }
     if free {
         return fired(py, Outcome::Value(primitive.as_any().clone().hold()));
@@ -332,7 +332,7 @@ fn release<'py>(primitive: &Bound<'py, Primitive>) -> Result<Option<Work<'py>>> 
             was_locked
         });
         if !was_locked {
-            return Err(PyAssertionError::new_err("Tried to release an unlocked lock").into());
+            return Err(PyAssertionError::error(py, "Tried to release an unlocked lock"));
         }
     } else if primitive.is_instance_of::<DeferredSemaphore>() {
         let acquired = primitive.get().with(py, |state| {
@@ -343,13 +343,13 @@ fn release<'py>(primitive: &Bound<'py, Primitive>) -> Result<Option<Work<'py>>> 
             acquired
         });
         if !acquired {
-            return Err(PyAssertionError::new_err(
+            return Err(PyAssertionError::error(
+                py,
                 "Someone released me too many times: too many tokens!",
-            )
-            .into());
+            ));
         }
     } else {
-        return Err(PyNotImplementedError::new_err("release").into());
+        return Err(PyNotImplementedError::error(py, "release"));
     }
     if waits { Ok(fire_first(&line, primitive.as_any().clone())?) } else { Ok(None) }
 }
@@ -504,10 +504,10 @@ impl DeferredSemaphore {
         PyClassInitializer::from(Primitive::new_state()).add_subclass(Self)
     }
 
-    fn __init__(slf: &Bound<'_, Self>, tokens: i64) -> PyResult<()> {
+    fn __init__(slf: &Bound<'_, Self>, tokens: i64) -> Result<()> {
         Primitive::__init__(slf.as_super());
         if tokens < 1 {
-            return Err(PyValueError::new_err("DeferredSemaphore requires tokens >= 1"));
+            return Err(PyValueError::error(slf.py(), "DeferredSemaphore requires tokens >= 1"));
         }
         slf.as_super().get().with(slf.py(), |state| {
             state.tokens = tokens;
@@ -615,7 +615,7 @@ impl DeferredQueue {
         }
         let pending = slf.get().pending_line(py)?;
         if !has_room(&pending, Self::size(slf))? {
-            return Err(QueueOverflow::new_err(()).into());
+            return Err(QueueOverflow::bare_error(py));
         }
         pending.get().push_back(obj);
         Ok(())
@@ -631,7 +631,7 @@ impl DeferredQueue {
         }
         let waiting = slf.get().waiting_line(py)?;
         if !has_room(&waiting, Self::backlog(slf))? {
-            return Err(QueueUnderflow::new_err(()).into());
+            return Err(QueueUnderflow::bare_error(py));
         }
         let cancel = intern!(py, "_cancelGet");
         let canceller = if overrides::<Self>(slf, cancel) {
@@ -643,7 +643,7 @@ impl DeferredQueue {
     }
 
     /// Take a Deferred that was cancelled out of those that wait.
-    fn _cancelGet<'py>(slf: &Bound<'py, Self>, d: &Bound<'py, PyAny>) -> PyResult<()> {
+    fn _cancelGet<'py>(slf: &Bound<'py, Self>, d: &Bound<'py, PyAny>) -> Result<()> {
         Fifo::remove(&slf.get().waiting_line(slf.py())?, d)
     }
 

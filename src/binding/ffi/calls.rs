@@ -9,9 +9,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 use smallvec::{SmallVec, smallvec};
 
-use super::super::error::Result;
+use super::super::error::{Raise, Result};
 use super::super::outcome::Raised;
-use super::exceptions::{into_raised, take_raised};
+use super::exceptions::{restore, take_raised};
 
 /// Make a result of what a C function returned.
 ///
@@ -37,7 +37,7 @@ pub(super) fn returning<T>(py: Python<'_>, result: Result<Bound<'_, T>>) -> *mut
     match result {
         Ok(object) => object.into_ptr(),
         Err(error) => {
-            PyErr::from(error).restore(py);
+            restore(error.into_raised(py));
             ptr::null_mut()
         }
     }
@@ -180,7 +180,7 @@ pub(in crate::binding) fn call_spread<'py>(
             // SAFETY: the tuple holds them, and is borrowed for longer than the call.
             unsafe { call_any(callable, first, rest.iter().map(Bound::as_ptr), kwargs) }
         }
-        _ => Err(into_raised(parts.py())(PySystemError::new_err("no callable"))),
+        _ => Err(PySystemError::error(parts.py(), "no callable").into_raised(parts.py())),
     }
 }
 

@@ -2,14 +2,16 @@
 
 use std::ptr;
 
-use pyo3::exceptions::{PyBaseException, PyStopIteration, PySystemError};
+use pyo3::exceptions::{PyBaseException, PySystemError};
 use pyo3::ffi;
 #[cfg(not(Py_3_11))]
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyString, PyTuple};
 
+use super::super::error::{Error, Raise};
 use super::super::outcome::Raised;
+use super::held::{Held, Hold};
 use super::inspect::{is_of_heap_type, is_ordinary};
 
 /// The exception in flight, which there must be, taken out of flight.
@@ -41,45 +43,110 @@ pub(in crate::binding) fn take_raised(py: Python<'_>) -> Raised<'_> {
     match raised {
         // SAFETY: the interpreter has nothing but exception instances in flight.
         Some(raised) => unsafe { raised.cast_into_unchecked::<PyBaseException>() },
-        None => into_raised(py)(PySystemError::new_err("an error without an exception")),
+        None => PySystemError::error(py, "an error without an exception").into_raised(py),
+    }
+}
+
+/// Put an exception in flight.
+pub(super) fn restore(exception: Raised<'_>) {
+    #[cfg(Py_3_12)]
+    // SAFETY: attached; an exception, which the function takes over.
+    unsafe {
+        ffi::PyErr_SetRaisedException(exception.into_ptr());
+    }
+    #[cfg(not(Py_3_12))]
+    {
+        let kind = exception.get_type();
+        let traceback = traceback_of(&exception).map_or(ptr::null_mut(), Bound::into_ptr);
+        // SAFETY: attached; an exception, its class and its traceback or null, all taken over.
+        unsafe { ffi::PyErr_Restore(kind.into_ptr(), exception.into_ptr(), traceback) }
     }
 }
 
 /// Put the exception in flight that says what an iterator has returned.
 pub(super) fn stop_iteration(value: Bound<'_, PyAny>) {
+    let mut argument = value;
     // A tuple would be taken for the exception's arguments, and an exception for itself.
-    if value.is_instance_of::<PyTuple>() || value.is_instance_of::<PyBaseException>() {
-        let py = value.py();
-        return PyStopIteration::new_err((value.unbind(),)).restore(py);
+    if argument.is_instance_of::<PyTuple>() || argument.is_instance_of::<PyBaseException>() {
+        match PyTuple::new(argument.py(), [&argument]) {
+            Ok(arguments) => argument = arguments.into_any(),
+            Err(error) => return restore(exception_of(error).into_bound(argument.py())),
+        }
     }
     // SAFETY: attached; a class of exceptions and an object, alive.
-    unsafe { ffi::PyErr_SetObject(ffi::PyExc_StopIteration, value.as_ptr()) }
+    unsafe { ffi::PyErr_SetObject(ffi::PyExc_StopIteration, argument.as_ptr()) }
 }
 
-/// For `map_err`: a PyO3 error as the exception that it holds.
-pub(in crate::binding) fn into_raised<'py, E: Into<PyErr>>(
+/// The exception that says what an iterator has returned.
+pub(in crate::binding) fn stopped_with(value: Bound<'_, PyAny>) -> Error {
+    let py = value.py();
+    stop_iteration(value);
+    take_raised(py).into()
+}
+
+/// A new exception of a class, as a `raise` statement here would raise it; or what making it has
+/// raised.
+#[cold]
+pub(in crate::binding) fn new_raised<'py>(
+    py: Python<'py>,
+    kind: *mut ffi::PyTypeObject,
+    text: Option<&str>,
+) -> Raised<'py> {
+    let text = match text.map(|text| PyString::from_bytes(py, text.as_bytes())) {
+        None => None,
+        Some(Ok(text)) => Some(text),
+        Some(Err(error)) => return exception_of(error).into_bound(py),
+    };
+    let argument = text.as_ref().map_or(ptr::null_mut(), Bound::as_ptr);
+    // SAFETY: attached; a class, which the function itself makes sure is one of exceptions, and
+    // its argument or null.
+    unsafe { ffi::PyErr_SetObject(kind.cast(), argument) };
+    take_raised(py)
+}
+
+/// The exception that a PyO3 error holds, or is to make.
+///
+/// What it is made of PyO3 lets go of in its own way: at once only where it has attached the
+/// thread itself, as is done here. (So does `PyErr::into_value` with what is made.)
+#[cold]
+pub(in crate::binding) fn exception_of(error: PyErr) -> Held<PyBaseException> {
+    // SAFETY: whoever has an error is attached, and so can be so once more, whatever state the
+    // interpreter is in; a thread that is attached need not wait for that.
+    unsafe {
+        Python::attach_unchecked(|py| {
+            error.restore(py);
+            take_raised(py).hold()
+        })
+    }
+}
+
+/// An exception as PyO3 has its errors. To be returned to it, and not to be dropped.
+pub(in crate::binding) fn as_pyo3_has_it(exception: Held<PyBaseException>) -> PyErr {
+    // SAFETY: whoever has an exception is attached.
+    let py = unsafe { Python::assume_attached() };
+    PyErr::from_value(exception.into_bound(py).into_any())
+}
+
+/// For `map_err`: an error as the exception that it holds.
+pub(in crate::binding) fn into_raised<'py, E: Into<Error>>(
     py: Python<'py>,
 ) -> impl FnOnce(E) -> Raised<'py> {
-    // `PyErr::into_value` lets go of a reference in PyO3's way; see `Held`.
-    move |error| {
-        error.into().restore(py);
-        take_raised(py)
-    }
+    move |error| error.into().into_raised(py)
 }
 
 /// What is there, or None where an error was raised, which is of no interest.
-pub(in crate::binding) fn ok<T, E: Into<PyErr>>(py: Python<'_>, result: Result<T, E>) -> Option<T> {
+pub(in crate::binding) fn ok<T, E: Into<Error>>(py: Python<'_>, result: Result<T, E>) -> Option<T> {
     result.map_err(into_raised(py)).ok()
 }
 
 /// As `raise ... from ...`: what an exception came of.
-pub(in crate::binding) fn set_cause(error: &PyErr, cause: Raised<'_>) {
+pub(in crate::binding) fn set_cause(error: &Error, cause: Raised<'_>) {
     // SAFETY: attached, as the reference says; two exceptions. The function takes one over.
     unsafe { ffi::PyException_SetCause(error.value(cause.py()).as_ptr(), cause.into_ptr()) }
 }
 
 /// What was being handled when an exception was raised.
-pub(in crate::binding) fn set_context(error: &PyErr, context: Raised<'_>) {
+pub(in crate::binding) fn set_context(error: &Error, context: Raised<'_>) {
     // SAFETY: as for `set_cause`.
     unsafe { ffi::PyException_SetContext(error.value(context.py()).as_ptr(), context.into_ptr()) }
 }
@@ -106,11 +173,11 @@ pub(in crate::binding) fn handled(py: Python<'_>) -> Option<Bound<'_, PyAny>> {
 
 /// An exception as a `raise` statement here would raise it: with the exception that is being
 /// handled for its context.
-pub(in crate::binding) fn raise(exception: Raised<'_>) -> PyErr {
+pub(in crate::binding) fn raise(exception: Raised<'_>) -> Error {
     let py = exception.py();
     // SAFETY: attached; an exception and its class. Both are borrowed.
     unsafe { ffi::PyErr_SetObject(exception.get_type_ptr().cast(), exception.as_ptr()) };
-    PyErr::from_value(take_raised(py).into_any())
+    take_raised(py).into()
 }
 
 /// Run something as if in an `except` that handles this exception.
@@ -166,13 +233,16 @@ fn set_handled(py: Python<'_>, exception: Option<&Bound<'_, PyAny>>) {
 }
 
 /// Run something that may use exceptions for its own ends while one may be in flight.
-pub(in crate::binding) fn with_error_saved<R>(py: Python<'_>, work: impl FnOnce() -> R) -> R {
-    let saved = PyErr::take(py);
-    let result = work();
-    if let Some(saved) = saved {
-        saved.restore(py);
+pub(in crate::binding) fn with_error_saved<R>(_py: Python<'_>, work: impl FnOnce() -> R) -> R {
+    let (mut kind, mut value, mut traceback) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
+    // SAFETY: attached; the three out-pointers are valid. New references or nulls come out, and
+    // are given back as they are.
+    unsafe {
+        ffi::PyErr_Fetch(&mut kind, &mut value, &mut traceback);
+        let result = work();
+        ffi::PyErr_Restore(kind, value, traceback);
+        result
     }
-    result
 }
 
 /// Whether an exception has no instance dict, and so no attributes of its own.

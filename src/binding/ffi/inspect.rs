@@ -13,6 +13,7 @@ use super::super::cell::Shared;
 use super::super::deferred::Deferred;
 use super::super::error::{Error, Result};
 use super::super::failure::FailureBase;
+use super::exceptions::take_raised;
 use super::memory::{Recycled, is_exact};
 
 /// Whether an object is of one of the types that most results are of, and so is nothing special.
@@ -256,7 +257,7 @@ pub(in crate::binding) fn holds_or_lacks(
     // an exception in flight or not.
     let found = unsafe { ffi::PyDict_GetItemWithError(dict.as_ptr(), key.as_ptr()) };
     if found.is_null() {
-        drop(PyErr::take(dict.py()));
+        drop(take_raised(dict.py()));
     }
     found.is_null() || found == object.as_ptr()
 }
@@ -268,10 +269,10 @@ pub(in crate::binding) fn is_key_of(
     key: &Bound<'_, PyString>,
 ) -> Option<bool> {
     let dict = dict.cast_exact::<PyDict>().ok()?;
-    // SAFETY: a dict and a string, alive. An exception is left for `PyErr::take`.
+    // SAFETY: a dict and a string, alive.
     match unsafe { ffi::PyDict_Contains(dict.as_ptr(), key.as_ptr()) } {
         -1 => {
-            drop(PyErr::take(dict.py()));
+            drop(take_raised(dict.py()));
             None
         }
         found => Some(found == 1),

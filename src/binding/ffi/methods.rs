@@ -16,7 +16,7 @@ use pyo3::{Borrowed, PyTypeInfo};
 
 use super::super::callback::Callback;
 use super::super::deferred::{self, Deferred};
-use super::super::error::Result;
+use super::super::error::{Raise, Result};
 use super::super::failure::FailureBase;
 use super::super::functions;
 use super::super::generator;
@@ -179,7 +179,7 @@ unsafe extern "C" fn enter<F: Quick>(
             call_slowly::<F>(py, slf, args, nargs, kwnames)
         };
         let result = std::panic::catch_unwind(AssertUnwindSafe(work))
-            .unwrap_or_else(|_| Err(PanicException::new_err("deferrous has a bug").into()));
+            .unwrap_or_else(|_| Err(PanicException::error(py, "deferrous has a bug")));
         returning(py, result)
     }
 }
@@ -198,7 +198,7 @@ unsafe fn call_slowly<F: Quick>(
     kwnames: *mut ffi::PyObject,
 ) -> Result<Bound<'_, PyAny>> {
     let Some(slow) = F::slow().get(py) else {
-        return Err(PySystemError::new_err("the module is not complete").into());
+        return Err(PySystemError::error(py, "the module is not complete"));
     };
     // SAFETY: the caller's promise: so many arguments, then one for each name.
     unsafe {

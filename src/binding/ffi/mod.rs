@@ -16,9 +16,10 @@ pub(super) use calls::{
     tuple_item, tuple_of,
 };
 pub(super) use exceptions::{
-    begin_handling, end_handling, exception_dict, handled, has_no_exception_dict,
-    has_plain_traceback, into_raised, ok, raise, set_cause, set_context, set_exception_dict,
-    set_traceback, traceback_of, while_handling, with_error_saved,
+    as_pyo3_has_it, begin_handling, end_handling, exception_dict, exception_of, handled,
+    has_no_exception_dict, has_plain_traceback, into_raised, new_raised, ok, raise, set_cause,
+    set_context, set_exception_dict, set_traceback, stopped_with, traceback_of, while_handling,
+    with_error_saved,
 };
 pub(super) use held::{Held, Hold};
 pub(super) use inspect::{

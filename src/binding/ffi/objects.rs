@@ -11,7 +11,7 @@ use pyo3::{Borrowed, PyTypeInfo};
 
 use super::super::awaiting::Awaiting;
 use super::super::deferred::Deferred;
-use super::super::error::Result;
+use super::super::error::{Raise, Result};
 use super::super::failure::{self, FailureBase, State};
 use super::super::functions;
 use super::super::gather::DeferredList;
@@ -19,7 +19,7 @@ use super::super::generator::Task;
 use super::super::outcome::Chain;
 use super::super::report;
 use super::calls::{Sent, returning};
-use super::exceptions::stop_iteration;
+use super::exceptions::{restore, stop_iteration};
 use super::held::Hold;
 use super::memory::{new_exact, new_object, recycle};
 use super::methods::put_quick_forms;
@@ -82,7 +82,7 @@ unsafe extern "C" fn deferred_list_new(
                 list.into_ptr()
             }
             Err(error) => {
-                PyErr::from(error).restore(py);
+                restore(error.into_raised(py));
                 ptr::null_mut()
             }
         }
@@ -142,7 +142,7 @@ unsafe fn call_type_slowly(
             }
             let positional = PyTuple::new(py, (0..positional).map(argument))?;
             let Some(call) = (*ffi::Py_TYPE(kind)).tp_call else {
-                return Err(PyTypeError::new_err("the class cannot be called").into());
+                return Err(PyTypeError::error(py, "the class cannot be called"));
             };
             Ok(Bound::from_owned_ptr_or_err(py, call(kind, positional.as_ptr(), named.as_ptr()))?)
         }
@@ -213,7 +213,7 @@ pub(in crate::binding) fn new_failure<'py>(
     // valid state that owns nothing, so it may be overwritten.
     unsafe {
         let Some(new) = (*ffi::PyExc_BaseException.cast::<ffi::PyTypeObject>()).tp_new else {
-            return Err(PyTypeError::new_err("cannot create 'BaseException' instances").into());
+            return Err(PyTypeError::error(py, "cannot create 'BaseException' instances"));
         };
         let object = new(kind.as_type_ptr(), args.as_ptr(), ptr::null_mut());
         let failure =
@@ -345,7 +345,7 @@ unsafe extern "C" fn awaiting_send(
             }
             Sent::Raised(raised) => {
                 result.write(ptr::null_mut());
-                PyErr::from_value(raised.into_any()).restore(py);
+                restore(raised);
                 ffi::PySendResult::PYGEN_ERROR
             }
         }
@@ -363,7 +363,7 @@ unsafe extern "C" fn awaiting_next(object: *mut ffi::PyObject) -> *mut ffi::PyOb
             // Without an exception, that says as much.
             Sent::Returned(object) if object.is_none() => {}
             Sent::Returned(object) => stop_iteration(object),
-            Sent::Raised(raised) => PyErr::from_value(raised.into_any()).restore(py),
+            Sent::Raised(raised) => restore(raised),
         }
         ptr::null_mut()
     }
