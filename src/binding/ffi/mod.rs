@@ -10,6 +10,7 @@ mod inspect;
 mod memory;
 mod methods;
 mod objects;
+pub(super) mod stack;
 
 pub(super) use calls::{
     Sent, call_first, call_method_one, call_one, call_spread, copy_context, in_context, send,

@@ -1,0 +1,122 @@
+//! What is left of the machine's stack.
+//!
+//! A callback that fires a Deferred whose callback fires another, and so on, nests calls of ours
+//! and of Python. CPython's limit counts only its own, and a program can set it as high as it
+//! likes. So whoever nests looks at the stack itself.
+
+use std::hint;
+
+use pyo3::exceptions::PyRecursionError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+use super::super::cell::Shared;
+use super::super::error::Result;
+
+/// The least that is left for what is called: extension modules, and the making of an error.
+const LEAST_MARGIN: usize = 16 << 10;
+/// The most that is left for it.
+const MOST_MARGIN: usize = 64 << 10;
+
+thread_local! {
+    /// Where on this thread's stack there is no more room. It grows downwards.
+    static FLOOR: usize = floor();
+}
+
+/// How many bytes are left of this thread's stack, if that can be known.
+#[inline(never)]
+pub(in crate::binding) fn remaining() -> Option<usize> {
+    // Where a thread runs, something is left. If not, it runs on another stack than its own.
+    stacker::remaining_stack().filter(|left| *left != 0)
+}
+
+/// A quarter of what is left when a thread first asks is kept for what is called, within bounds.
+#[cold]
+fn floor() -> usize {
+    match remaining() {
+        Some(left) => {
+            address().saturating_sub(left - (left / 4).clamp(LEAST_MARGIN, MOST_MARGIN).min(left))
+        }
+        None => 0,
+    }
+}
+
+/// About where the stack has grown to.
+#[inline(always)]
+fn address() -> usize {
+    let here = 0u8;
+    (&raw const *hint::black_box(&here)) as usize
+}
+
+/// Whether there is enough left of the stack to call Python once more.
+#[inline(always)]
+pub(in crate::binding) fn has_room() -> bool {
+    // At the end of a thread its variables may be gone. Little is nested then.
+    FLOOR.try_with(|floor| address() > *floor).unwrap_or(true) || is_elsewhere()
+}
+
+/// Whether this runs on another stack than the thread's own, so that nothing is known of it.
+#[cold]
+fn is_elsewhere() -> bool {
+    remaining().is_none()
+}
+
+/// How many calls of ours that may call Python are under way, in all threads and greenlets.
+static UNDER_WAY: Shared<usize> = Shared::new(0);
+
+/// A call of ours that may call Python, and so one of ours again. Held while it is under way.
+#[must_use]
+pub(in crate::binding) struct Nested<'py> {
+    py: Python<'py>,
+    counted: bool,
+}
+
+impl<'py> Nested<'py> {
+    /// Begin one.
+    ///
+    /// # Errors
+    ///
+    /// `RecursionError` where little is left of the stack, or as many calls are nested as the
+    /// interpreter allows. The first of them is never refused.
+    #[inline(always)]
+    pub(in crate::binding) fn enter(py: Python<'py>) -> Result<Self> {
+        let above = UNDER_WAY.with(py, |count| {
+            *count += 1;
+            *count - 1
+        });
+        let mut nested = Self { py, counted: false };
+        if above != 0 {
+            nested.look()?;
+        }
+        Ok(nested)
+    }
+
+    #[inline(never)]
+    fn look(&mut self) -> Result<()> {
+        if !has_room() {
+            return Err(too_deep());
+        }
+        // SAFETY: attached, and the text is a C string. What was entered is left in `drop`.
+        if unsafe { ffi::Py_EnterRecursiveCall(c" while calling a Python object".as_ptr()) } != 0 {
+            return Err(PyErr::fetch(self.py).into());
+        }
+        self.counted = true;
+        Ok(())
+    }
+}
+
+#[cold]
+fn too_deep() -> super::super::error::Error {
+    PyRecursionError::new_err("maximum recursion depth exceeded: the stack is used up").into()
+}
+
+impl Drop for Nested<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        UNDER_WAY.with(self.py, |count| *count = count.saturating_sub(1));
+        if self.counted {
+            // SAFETY: attached, and it was entered in `look`.
+            unsafe { ffi::Py_LeaveRecursiveCall() }
+        }
+    }
+}
