@@ -13,6 +13,7 @@ use super::cell::Shared;
 use super::deferred::{self, Deferred};
 use super::error::{Error, Raise, Result};
 use super::failure;
+use super::ffi::stack::Nested;
 use super::ffi::{self, Class, Held, Hold, Recycled, Sent};
 use super::foreign;
 use super::functions::make;
@@ -129,7 +130,12 @@ pub(super) struct TaskRemains(State);
 impl Task {
     /// As the canceller of its Deferred.
     fn __call__<'py>(slf: &Bound<'py, Self>, deferred: Bound<'py, Deferred>) -> Result<()> {
-        if begin_cancel(slf, &deferred)? { run::run(slf.py(), Work::Run(deferred)) } else { Ok(()) }
+        let _nested = Nested::enter(slf.py())?;
+        if begin_cancel(slf, &deferred)? {
+            run::run_within(slf.py(), Work::Run(deferred))
+        } else {
+            Ok(())
+        }
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -151,11 +157,12 @@ struct TaskCallback {
 #[pymethods]
 impl TaskCallback {
     fn __call__(slf: &Bound<'_, Self>, result: Bound<'_, PyAny>) -> Result<()> {
+        let _nested = Nested::enter(slf.py())?;
         let task = slf.get().task.bind(slf.py()).clone();
         let outcome = classify(&result)?;
         match see(&task, outcome) {
             None => Ok(()),
-            Some(outcome) => run::run(slf.py(), Work::Resume(task, outcome)),
+            Some(outcome) => run::run_within(slf.py(), Work::Resume(task, outcome)),
         }
     }
 
@@ -172,9 +179,10 @@ impl TaskCallback {
 #[pyo3(name = "_cancellableInlineCallbacks")]
 pub(super) fn start<'py>(generator: Bound<'py, PyAny>) -> Result<Bound<'py, Deferred>> {
     let py = generator.py();
+    let _nested = Nested::enter(py)?;
     if ffi::debugging_by_default(py)? {
         let (task, deferred) = prepare(generator)?;
-        run::run(py, Work::Resume(task, Outcome::Taken))?;
+        run::run_within(py, Work::Resume(task, Outcome::Taken))?;
         return Ok(deferred);
     }
     let context = ffi::copy_context(py)?;
@@ -189,7 +197,7 @@ pub(super) fn start<'py>(generator: Bound<'py, PyAny>) -> Result<Bound<'py, Defe
     let task = task_for(generator, context, &deferred)?;
     match stopped {
         Stopped::Before(other) if attach(&task, &other) => {}
-        stopped => run::run(py, Work::TakeUp(task, stopped))?,
+        stopped => run::run_within(py, Work::TakeUp(task, stopped))?,
     }
     Ok(deferred)
 }

@@ -17,6 +17,7 @@ use super::awaiting::{self, Awaiting};
 use super::callback::Callback;
 use super::deferred::{self, Deferred};
 use super::error::{Error, Raise, Result};
+use super::ffi::stack::Nested;
 use super::ffi::{self, Held, Hold};
 use super::gather::{self, DeferredList, Race};
 use super::gc::Traverse;
@@ -160,6 +161,16 @@ impl Traverse for Waiter {
 /// Deferred of a generator that was fired by somebody else. Whatever callbacks raise stays in
 /// their chains.
 pub(super) fn run<'py>(py: Python<'py>, work: Work<'py>) -> Result<()> {
+    let _nested = Nested::enter(py)?;
+    run_within(py, work)
+}
+
+/// As [`run`], within a call that is known to nest.
+///
+/// # Errors
+///
+/// As [`run`].
+pub(super) fn run_within<'py>(py: Python<'py>, work: Work<'py>) -> Result<()> {
     drive(py, Ok(Next::Do(work)), Stack::new())
 }
 
@@ -169,6 +180,7 @@ pub(super) fn run<'py>(py: Python<'py>, work: Work<'py>) -> Result<()> {
 ///
 /// As [`run`].
 pub(super) fn run_deferred(deferred: &Bound<'_, Deferred>) -> Result<()> {
+    let _nested = Nested::enter(deferred.py())?;
     let mut stack = Stack::new();
     let next = match begin(deferred.clone()) {
         Next::Links(deferred) => links(deferred, &mut stack),
@@ -191,6 +203,8 @@ pub(super) fn call_at_once<'py>(
     args: &[Borrowed<'_, 'py, PyAny>],
 ) -> Result<bool> {
     let py = deferred.py();
+    // Where that is refused, it is added all the same, as with Twisted.
+    let Ok(_nested) = Nested::enter(py) else { return Ok(false) };
     let argument = deferred.get().chain(py, |chain| {
         chain.call_at_once(on).map(|outcome| into_object(py, share(py, outcome)))
     });

@@ -11,7 +11,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::super::cell::Shared;
-use super::super::error::Result;
+use super::super::error::{Error, Raise, Result};
+use super::exceptions::take_raised;
 
 /// The least that is left for what is called: extension modules, and the making of an error.
 const LEAST_MARGIN: usize = 16 << 10;
@@ -94,11 +95,11 @@ impl<'py> Nested<'py> {
     #[inline(never)]
     fn look(&mut self) -> Result<()> {
         if !has_room() {
-            return Err(too_deep());
+            return Err(too_deep(self.py));
         }
         // SAFETY: attached, and the text is a C string. What was entered is left in `drop`.
         if unsafe { ffi::Py_EnterRecursiveCall(c" while calling a Python object".as_ptr()) } != 0 {
-            return Err(PyErr::fetch(self.py).into());
+            return Err(take_raised(self.py).into());
         }
         self.counted = true;
         Ok(())
@@ -106,8 +107,8 @@ impl<'py> Nested<'py> {
 }
 
 #[cold]
-fn too_deep() -> super::super::error::Error {
-    PyRecursionError::new_err("maximum recursion depth exceeded: the stack is used up").into()
+fn too_deep(py: Python<'_>) -> Error {
+    PyRecursionError::error(py, "maximum recursion depth exceeded: the stack is used up")
 }
 
 impl Drop for Nested<'_> {
