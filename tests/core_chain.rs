@@ -10,7 +10,7 @@ mod chain {
     use std::collections::VecDeque;
 
     use deferrous::core::{
-        AlreadyCalled, Cancel, Chain, Fired, Kinds, Link, Links, On, Paused, Slot, Turn,
+        AlreadyCalled, Boxed, Cancel, Chain, Fired, Kinds, Link, Links, On, Paused, Slot, Turn,
     };
     use proptest::prelude::*;
 
@@ -64,7 +64,7 @@ mod chain {
 
     fn turn_of(link: Link<Names>, outcome: Outcome) -> (String, Chain<Names>) {
         let mut chain = fired(outcome);
-        chain.add(link);
+        chain.add(link).unwrap();
         let turn = told(chain.turn());
         (turn, chain)
     }
@@ -151,7 +151,7 @@ mod chain {
     #[test]
     fn each_link_meets_each_outcome() {
         let (value, other) = (Slot::Value(1), Slot::Deferred('b'));
-        let both = || Link::Both(Box::new(("f", "g")));
+        let both = || Link::Both(Boxed::new(("f", "g")).unwrap());
         for (link, outcome, expected) in [
             (Link::OnValue("f"), value.clone(), "call f with Value(1)"),
             (Link::OnValue("f"), FAILURE, "skip on value f"),
@@ -245,7 +245,7 @@ mod chain {
         assert!(at_once(|_| {}));
         assert!(!at_once(|chain| chain.set_called(false)));
         assert!(!at_once(Chain::pause));
-        assert!(!at_once(|chain| chain.add(Link::OnFailure("before"))));
+        assert!(!at_once(|chain| chain.add(Link::OnFailure("before")).unwrap()));
         assert!(!at_once(|chain| assert_eq!(chain.replace_chained_to(Some('b')), None)));
         for outcome in [Slot::Empty, Slot::Taken, Slot::Deferred('b')] {
             assert_eq!(fired(outcome).call_at_once(On::Either), None);
@@ -332,7 +332,7 @@ mod chain {
     #[test]
     fn a_failure_that_is_handed_on_is_no_longer_unhandled_here() {
         let mut chain = fired(FAILURE);
-        chain.add(Link::Continue('b'));
+        chain.add(Link::Continue('b')).unwrap();
         assert!(!chain.is_at_rest());
         assert_eq!(told(chain.turn()), "continue b with Failure(\"bad\")");
         assert!(!chain.unhandled());
@@ -362,10 +362,10 @@ mod chain {
     fn links_keep_their_order() {
         let mut chain = fired(Slot::Value(1));
         for callback in ["c", "d", "e"] {
-            chain.add(Link::OnValue(callback));
+            chain.add(Link::OnValue(callback)).unwrap();
         }
-        chain.add_front(Link::OnValue("b"));
-        chain.add_front(Link::OnFailure("a"));
+        chain.add_front(Link::OnValue("b")).unwrap();
+        chain.add_front(Link::OnFailure("a")).unwrap();
         let seen: Vec<_> = chain.links().iter().map(linked).collect();
         assert_eq!(seen.join(", "), "on failure a, on value b, on value c, on value d, on value e");
         assert_eq!(chain.links().len(), 5);
@@ -373,8 +373,8 @@ mod chain {
         assert_eq!(told(chain.turn()), "skip on failure a");
         assert_eq!(told(chain.turn()), "call b with Value(1)");
         // The front is empty now, and what is added still comes last or first.
-        chain.add(Link::OnValue("f"));
-        chain.add_front(Link::OnValue("z"));
+        chain.add(Link::OnValue("f")).unwrap();
+        chain.add_front(Link::OnValue("z")).unwrap();
         for callback in ["z", "c", "d", "e", "f"] {
             assert_eq!(told(chain.turn()), format!("call {callback} with Value(1)"));
         }
@@ -385,8 +385,8 @@ mod chain {
     #[test]
     fn links_can_be_taken_out() {
         let mut chain = fired(Slot::Value(1));
-        chain.add(Link::OnValue("f"));
-        chain.add(Link::OnValue("g"));
+        chain.add(Link::OnValue("f")).unwrap();
+        chain.add(Link::OnValue("g")).unwrap();
         let mut links = chain.take_links();
         assert!(chain.links().is_empty() && chain.is_at_rest());
         assert_eq!(links.len(), 2);
@@ -397,7 +397,7 @@ mod chain {
         assert!(links.pop_front().is_none());
 
         let mut links = Links::<Names>::default();
-        links.push_front(Link::OnValue("f"));
+        links.push_front(Link::OnValue("f")).unwrap();
         assert_eq!(links.iter().count(), 1);
         assert!(matches!(links.pop_front(), Some(Link::OnValue("f"))));
     }
@@ -421,11 +421,11 @@ mod chain {
             for (op, name) in ops.into_iter().zip(NAMES) {
                 match op {
                     0 | 1 => {
-                        links.push_back(Link::OnValue(name));
+                        links.push_back(Link::OnValue(name)).unwrap();
                         model.push_back(name);
                     }
                     2 => {
-                        links.push_front(Link::OnValue(name));
+                        links.push_front(Link::OnValue(name)).unwrap();
                         model.push_front(name);
                     }
                     _ => {

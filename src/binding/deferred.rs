@@ -17,11 +17,11 @@ use super::foreign;
 use super::gc::{self, Remains, Traverse};
 use super::generator;
 use super::names;
-use super::outcome::{Chain, Link, Outcome, as_deferred, classify, into_object, share};
+use super::outcome::{Chain, Link, Links, Outcome, as_deferred, classify, into_object, share};
 use super::overrides::overrides;
 use super::report;
 use super::run::{self, Answer, Waiter, Work};
-use crate::core::{AlreadyCalled, Fired};
+use crate::core::{AlreadyCalled, Boxed, Fired, NoMemory};
 
 create_exception!(
     deferrous,
@@ -141,11 +141,24 @@ impl Deferred {
 /// Add a link, and run the chain if it can be run.
 #[inline(always)]
 pub(super) fn add<'py>(deferred: &Bound<'py, Deferred>, link: Link) -> Result<()> {
-    let runnable = deferred.get().chain(deferred.py(), |chain| {
-        chain.add(link);
-        chain.is_runnable()
-    });
-    if runnable { run::run_deferred(deferred) } else { Ok(()) }
+    let py = deferred.py();
+    let added = deferred.get().chain(py, |chain| chain.add(link).map(|()| chain.is_runnable()));
+    if or_no_memory(py, added)? { run::run_deferred(deferred) } else { Ok(()) }
+}
+
+/// What a transition answers that has to keep something. What it had no room for is let go of
+/// here, when the transition is over.
+#[inline(always)]
+pub(super) fn or_no_memory<T, L>(py: Python<'_>, kept: Result<T, NoMemory<L>>) -> Result<T> {
+    kept.map_err(|NoMemory(refused)| {
+        drop(refused);
+        ffi::no_memory(py)
+    })
+}
+
+/// A link with a callback and an errback.
+pub(super) fn link_of_both(py: Python<'_>, pair: (Callback, Callback)) -> Result<Link> {
+    Ok(Link::Both(or_no_memory(py, Boxed::new(pair))?))
 }
 
 /// Fire a Deferred with what becomes of `outcome`, and run it.
@@ -389,7 +402,7 @@ impl Deferred {
             None => Link::OnValue(callback),
             Some(errback) => {
                 let errback = one(errback, errbackArgs, errbackKeywords)?;
-                Link::Both(Box::new((callback, errback)))
+                link_of_both(py, (callback, errback))?
             }
         };
         add(&slf, link)?;
@@ -573,15 +586,11 @@ impl Deferred {
 
     #[setter]
     fn set__callbacks(slf: &Bound<'_, Self>, callbacks: &Bound<'_, PyAny>) -> PyResult<()> {
-        let mut links = Vec::new();
+        let mut links = Links::default();
         for pair in callbacks.try_iter()? {
-            links.push(run::link_described(&pair?)?);
+            or_no_memory(slf.py(), links.push_back(run::link_described(&pair?)?))?;
         }
-        let before = slf.get().chain(slf.py(), |chain| {
-            let before = chain.take_links();
-            links.into_iter().for_each(|link| chain.add(link));
-            before
-        });
+        let before = slf.get().chain(slf.py(), |chain| chain.replace_links(links));
         drop(before);
         Ok(())
     }

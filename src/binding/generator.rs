@@ -196,7 +196,7 @@ pub(super) fn start<'py>(generator: Bound<'py, PyAny>) -> Result<Bound<'py, Defe
     let deferred = ffi::new_deferred(py, Chain::default)?;
     let task = task_for(generator, context, &deferred)?;
     match stopped {
-        Stopped::Before(other) if attach(&task, &other) => {}
+        Stopped::Before(other) if matches!(attach(&task, &other), Ok(true)) => {}
         stopped => run::run_within(py, Work::TakeUp(task, stopped))?,
     }
     Ok(deferred)
@@ -567,10 +567,16 @@ fn wait_for<'py>(
         }
         return look(task, deferred);
     }
-    if attach(&task, &deferred) {
-        return Ok(Next::Done);
+    let joined = match attach(&task, &deferred) {
+        Ok(true) => return Ok(Next::Done),
+        Ok(false) => join_chain(&task, &deferred),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = joined {
+        // Nobody would ever resume the generator: it gets this instead of a result.
+        let outcome = outcome::failed(error.into_raised(py), false)?;
+        return Ok(Next::Do(Work::Resume(task, outcome)));
     }
-    join_chain(&task, &deferred);
     task.get().with(py, |state| state.looking = true);
     stack.push(Later::Look(task, deferred.clone()));
     Ok(Next::Do(Work::Run(deferred)))
@@ -578,21 +584,26 @@ fn wait_for<'py>(
 
 /// Put a task into the chain of a Deferred that it is to wait for. False if that would have to be
 /// run then.
+///
+/// # Errors
+///
+/// `MemoryError`
 #[inline(always)]
-fn attach<'py>(task: &Bound<'py, Task>, deferred: &Bound<'py, Deferred>) -> bool {
+fn attach<'py>(task: &Bound<'py, Task>, deferred: &Bound<'py, Deferred>) -> Result<bool> {
     if deferred.get().chain(task.py(), |chain| chain.is_runnable()) {
-        return false;
+        return Ok(false);
     }
-    join_chain(task, deferred);
+    join_chain(task, deferred)?;
     set_waiting_on(task, deferred.clone());
-    true
+    Ok(true)
 }
 
 /// Resumes the task with the Deferred's result, when its turn in the chain comes.
 #[inline(always)]
-fn join_chain<'py>(task: &Bound<'py, Task>, deferred: &Bound<'py, Deferred>) {
+fn join_chain<'py>(task: &Bound<'py, Task>, deferred: &Bound<'py, Deferred>) -> Result<()> {
     let waiter = Waiter::new(task);
-    deferred.get().chain(task.py(), |chain| chain.add(Link::Deliver(waiter, RESUME)));
+    let added = deferred.get().chain(task.py(), |chain| chain.add(Link::Deliver(waiter, RESUME)));
+    deferred::or_no_memory(task.py(), added)
 }
 
 #[inline(always)]
@@ -643,7 +654,7 @@ pub(super) fn deliver<'py>(
     let Some(outcome) = see(&task, outcome) else { return Ok(Answer::Now(Outcome::Taken)) };
     match go_on(&task, outcome)? {
         // Most often it waits for the next.
-        Some(Stopped::Before(deferred)) if attach(&task, &deferred) => {
+        Some(Stopped::Before(deferred)) if matches!(attach(&task, &deferred), Ok(true)) => {
             Ok(Answer::Now(Outcome::Taken))
         }
         Some(Stopped::Returned(object)) => Ok(match finish(&task, classify(&object))? {
@@ -726,7 +737,8 @@ fn begin_cancel<'py>(task: &Bound<'py, Task>, deferred: &Bound<'py, Deferred>) -
     let py = task.py();
     let reason = failure::of_new::<_InternalInlineCallbacksCancelledError>(py)?;
     let waiter = Waiter::new(task);
-    deferred.get().chain(py, |chain| chain.add_front(Link::Deliver(waiter, CANCEL)));
+    let added = deferred.get().chain(py, |chain| chain.add_front(Link::Deliver(waiter, CANCEL)));
+    deferred::or_no_memory(py, added)?;
     deferred::begin_fire(deferred, Outcome::Failure(reason.hold()))
 }
 

@@ -26,6 +26,7 @@ impl core::Kinds for Objects {
 
 pub(super) type Chain = core::Chain<Objects>;
 pub(super) type Link = core::Link<Objects>;
+pub(super) type Links = core::Links<Objects>;
 pub(super) type Outcome = core::Outcome<Objects>;
 
 /// An exception that was raised, no longer in flight.

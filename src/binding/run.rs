@@ -589,7 +589,16 @@ fn chain_to<'py>(
     });
     drop(before);
     let waiting = deferred.clone().hold();
-    other.get().chain(py, |chain| chain.add(Link::Continue(waiting)));
+    let added = other.get().chain(py, |chain| chain.add(Link::Continue(waiting)));
+    if let Err(error) = deferred::or_no_memory(py, added) {
+        // Nobody would ever tell it that the other is done: it goes on with this instead.
+        let outcome = failed(deferred, error)?;
+        let before = deferred
+            .get()
+            .chain(py, |chain| (chain.replace_outcome(outcome), chain.wait_no_more()));
+        drop(before);
+        return Ok(None);
+    }
     report::forget(deferred)?;
     Ok(Some(Next::Done))
 }
@@ -773,5 +782,5 @@ pub(super) fn link_described(pair: &Bound<'_, PyAny>) -> Result<Link> {
     let [on_value, on_failure] = [on_value, on_failure].map(|(callable, args, kwargs)| {
         Callback::with_spread_arguments(callable, args, Some(kwargs))
     });
-    Ok(Link::Both(Box::new((on_value?, on_failure?))))
+    Ok(deferred::link_of_both(py, (on_value?, on_failure?))?)
 }

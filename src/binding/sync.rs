@@ -433,10 +433,10 @@ pub(super) fn deliver<'py>(
         }
     };
     let waiter = Waiter::new(&locked);
-    let runnable = deferred.get().chain(py, |chain| {
-        chain.add(Link::Deliver(waiter, RELEASE));
-        chain.is_runnable()
-    });
+    let added = deferred
+        .get()
+        .chain(py, |chain| chain.add(Link::Deliver(waiter, RELEASE)).map(|()| chain.is_runnable()));
+    let runnable = deferred::or_no_memory(py, added)?;
     let outcome = Outcome::Deferred(deferred.clone().hold());
     Ok(if runnable { Answer::After(Work::Run(deferred), outcome) } else { Answer::Now(outcome) })
 }

@@ -1,6 +1,6 @@
 //! The state machine of one Deferred.
 
-use super::error::AlreadyCalled;
+use super::error::{AlreadyCalled, NoMemory};
 use super::link::{Link, Links, On};
 
 /// What a chain is made of: the types that a driver chooses.
@@ -170,14 +170,22 @@ impl<K: Kinds + ?Sized> Chain<K> {
     }
 
     /// Add a link at the end of the chain.
+    ///
+    /// # Errors
+    ///
+    /// [`NoMemory`] with the link.
     #[inline(always)]
-    pub fn add(&mut self, link: Link<K>) {
-        self.links.push_back(link);
+    pub fn add(&mut self, link: Link<K>) -> Result<(), NoMemory<Link<K>>> {
+        self.links.push_back(link)
     }
 
     /// Add a link before all others.
-    pub fn add_front(&mut self, link: Link<K>) {
-        self.links.push_front(link);
+    ///
+    /// # Errors
+    ///
+    /// [`NoMemory`] with the link.
+    pub fn add_front(&mut self, link: Link<K>) -> Result<(), NoMemory<Link<K>>> {
+        self.links.push_front(link)
     }
 
     /// Whether a run has to be begun: the chain has fired and no run is under way.
@@ -236,7 +244,7 @@ impl<K: Kinds + ?Sized> Chain<K> {
             Link::OnValue(callback) if !failed => (callback, None),
             Link::OnFailure(callback) if failed => (callback, None),
             Link::Both(pair) => {
-                let (on_value, on_failure) = *pair;
+                let (on_value, on_failure) = pair.into_inner();
                 if failed { (on_failure, Some(on_value)) } else { (on_value, Some(on_failure)) }
             }
             Link::OnValue(_) | Link::OnFailure(_) => {
@@ -305,6 +313,14 @@ impl<K: Kinds + ?Sized> Chain<K> {
         self.pause();
         self.mark_handled();
         self.chained_to.replace(other)
+    }
+
+    /// Be chained no longer to what [`Chain::wait`] chained this to, where that cannot be told so.
+    /// Returns what it was.
+    #[must_use]
+    pub fn wait_no_more(&mut self) -> Option<K::Deferred> {
+        self.paused = self.paused.saturating_sub(1);
+        self.chained_to.take()
     }
 
     /// The outcome of the Deferred that this one is chained to. Returns the one before.
@@ -391,7 +407,13 @@ impl<K: Kinds + ?Sized> Chain<K> {
     /// Take all links out.
     #[must_use]
     pub fn take_links(&mut self) -> Links<K> {
-        std::mem::take(&mut self.links)
+        self.replace_links(Links::default())
+    }
+
+    /// Put these links in the place of all others, which are returned.
+    #[must_use]
+    pub fn replace_links(&mut self, links: Links<K>) -> Links<K> {
+        std::mem::replace(&mut self.links, links)
     }
 
     /// The outcome as it stands.

@@ -1,5 +1,7 @@
 //! What can go wrong in a chain's own rules.
 
+use std::fmt;
+
 use thiserror::Error;
 
 /// A Deferred was fired a second time.
@@ -8,6 +10,19 @@ use thiserror::Error;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("the Deferred has already been called")]
 pub struct AlreadyCalled<O>(pub O);
+
+/// There was no memory for something to be kept.
+///
+/// It comes back with this, so that nothing is lost. Nothing else has changed.
+#[derive(Error)]
+#[error("out of memory")]
+pub struct NoMemory<T>(pub T);
+
+impl<T> fmt::Debug for NoMemory<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("NoMemory")
+    }
+}
 
 /// A Deferred was cancelled, and its canceller, if it has one, said nothing more precise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]

@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
+use super::boxed::Boxed;
 use super::chain::Kinds;
+use super::error::NoMemory;
 
 /// Which outcomes a callback is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +41,7 @@ pub enum Link<K: Kinds + ?Sized> {
     /// Call this with whatever comes.
     Either(K::Callback),
     /// Call the first with a value, the second with a failure.
-    Both(Box<(K::Callback, K::Callback)>),
+    Both(Boxed<(K::Callback, K::Callback)>),
     /// Hand the outcome to a Deferred that is chained to this one, and forget it here.
     Continue(K::Deferred),
     /// Hand the outcome to something else that waits, at this place among all that it waits for;
@@ -54,7 +56,7 @@ pub struct Links<K: Kinds + ?Sized> {
     /// The front of the queue. Where it is empty, the front is `rest`'s.
     first: Option<Link<K>>,
     /// What follows. Never there and empty.
-    rest: Option<Box<Rest<K>>>,
+    rest: Option<Boxed<Rest<K>>>,
 }
 
 /// How many more links one allocation has room for.
@@ -85,20 +87,25 @@ impl<K: Kinds + ?Sized> Rest<K> {
         self.begin == self.end && self.far.is_empty()
     }
 
-    fn push_back(&mut self, link: Link<K>) {
+    fn push_back(&mut self, link: Link<K>) -> Result<(), NoMemory<Link<K>>> {
         match self.near.get_mut(usize::from(self.end)) {
             // Once links are far, those that follow are, too.
             Some(place) if self.far.is_empty() => {
                 *place = Some(link);
                 self.end += 1;
             }
+            _ if self.far.try_reserve(1).is_err() => return Err(NoMemory(link)),
             _ => self.far.push_back(link),
         }
+        Ok(())
     }
 
-    fn push_front(&mut self, link: Link<K>) {
+    fn push_front(&mut self, link: Link<K>) -> Result<(), NoMemory<Link<K>>> {
         if self.begin == 0 {
             // No room: all become far.
+            if self.far.try_reserve(NEAR + 1).is_err() {
+                return Err(NoMemory(link));
+            }
             while let Some(last) = self.pop_near_back() {
                 self.far.push_front(last);
             }
@@ -109,6 +116,7 @@ impl<K: Kinds + ?Sized> Rest<K> {
             self.begin -= 1;
             self.near[usize::from(self.begin)] = Some(link);
         }
+        Ok(())
     }
 
     fn pop_front(&mut self) -> Option<Link<K>> {
@@ -165,24 +173,62 @@ impl<K: Kinds + ?Sized> Links<K> {
     }
 
     /// Add a link at the end.
+    ///
+    /// # Errors
+    ///
+    /// [`NoMemory`] with the link.
     #[inline(always)]
-    pub fn push_back(&mut self, link: Link<K>) {
+    pub fn push_back(&mut self, link: Link<K>) -> Result<(), NoMemory<Link<K>>> {
         if self.is_empty() {
             self.first = Some(link);
+            Ok(())
         } else {
-            self.push_behind(link);
+            self.push_behind(link)
         }
     }
 
     #[inline(never)]
-    fn push_behind(&mut self, link: Link<K>) {
-        self.rest.get_or_insert_default().push_back(link);
+    fn push_behind(&mut self, link: Link<K>) -> Result<(), NoMemory<Link<K>>> {
+        match &mut self.rest {
+            Some(rest) => rest.push_back(link),
+            None => self.begin_rest(link),
+        }
     }
 
     /// Add a link before all others.
-    pub fn push_front(&mut self, link: Link<K>) {
-        if let Some(second) = self.first.replace(link) {
-            self.rest.get_or_insert_default().push_front(second);
+    ///
+    /// # Errors
+    ///
+    /// [`NoMemory`] with the link.
+    pub fn push_front(&mut self, link: Link<K>) -> Result<(), NoMemory<Link<K>>> {
+        let Some(second) = self.first.take() else {
+            self.first = Some(link);
+            return Ok(());
+        };
+        let pushed = match &mut self.rest {
+            Some(rest) => rest.push_front(second),
+            None => self.begin_rest(second),
+        };
+        match pushed {
+            Ok(()) => {
+                self.first = Some(link);
+                Ok(())
+            }
+            Err(NoMemory(second)) => {
+                self.first = Some(second);
+                Err(NoMemory(link))
+            }
+        }
+    }
+
+    fn begin_rest(&mut self, link: Link<K>) -> Result<(), NoMemory<Link<K>>> {
+        match Boxed::new(Rest::default()) {
+            Ok(mut rest) => {
+                rest.push_back(link)?;
+                self.rest = Some(rest);
+                Ok(())
+            }
+            Err(NoMemory(_)) => Err(NoMemory(link)),
         }
     }
 

@@ -91,13 +91,14 @@
 //! makes a cycle as with any [`Rc`], until it has been called; so do Deferreds that wait for each
 //! other in a circle.
 
+use std::alloc::{self, Layout};
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::fmt;
 use std::rc::{Rc, Weak};
 
-use super::{AlreadyCalled, Cancel, Cancelled, Chain, Fired, Kinds, Link, Slot, Turn};
+use super::{AlreadyCalled, Boxed, Cancel, Cancelled, Chain, Fired, Kinds, Link, Slot, Turn};
 
 /// What a callback sees and what it answers: a value, a failure, or another Deferred to wait for.
 ///
@@ -203,8 +204,8 @@ impl<V: Clone, F: Clone> Deferred<V, F> {
         R: Into<Outcome<V, F>>,
         S: Into<Outcome<V, F>>,
     {
-        let pair = (for_value(on_value), for_failure(on_failure));
-        self.add(Link::Both(Box::new(pair)))
+        let pair = Boxed::new((for_value(on_value), for_failure(on_failure)));
+        self.add(Link::Both(pair.unwrap_or_else(|_| out_of_memory())))
     }
 
     /// Call this with a value or a failure.
@@ -305,7 +306,7 @@ impl<V: Clone, F: Clone> Deferred<V, F> {
     }
 
     fn add(&self, link: Link<Local<V, F>>) -> &Self {
-        self.chain().borrow_mut().add(link);
+        append(self.chain(), link);
         self.run();
         self
     }
@@ -704,12 +705,24 @@ fn settle<V, F>(current: &Rc<Node<V, F>>, answer: Outcome<V, F>) -> bool {
         None => {
             let chained_before = current.chain.borrow_mut().wait(awaited());
             let link = Link::Continue(Ref::Waiting(Rc::clone(current)));
-            other.chain().borrow_mut().add(link);
+            append(other.chain(), link);
             (None, chained_before)
         }
     };
     current.hold_awaited();
     waits
+}
+
+/// Add a link. Where there is no memory, the process ends, as with all collections of Rust's.
+fn append<V, F>(chain: &RefCell<Chain<Local<V, F>>>, link: Link<Local<V, F>>) {
+    if chain.borrow_mut().add(link).is_err() {
+        out_of_memory();
+    }
+}
+
+#[cold]
+fn out_of_memory() -> ! {
+    alloc::handle_alloc_error(Layout::new::<usize>())
 }
 
 /// While a callback runs: should it panic, its Deferred keeps the outcome it was called with.

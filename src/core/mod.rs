@@ -41,8 +41,8 @@
 //!
 //! let mut chain = Chain::<Numbers>::default();
 //! let double: fn(u32) -> u32 = |n| n * 2;
-//! chain.add(Link::OnFailure(double));
-//! chain.add(Link::OnValue(double));
+//! chain.add(Link::OnFailure(double)).unwrap();
+//! chain.add(Link::OnValue(double)).unwrap();
 //! assert!(chain.fire(Slot::Value(21)).is_ok());
 //!
 //! assert!(chain.is_runnable() && chain.enter().is_ok());
@@ -60,11 +60,13 @@
 
 #![forbid(unsafe_code)]
 
+mod boxed;
 mod chain;
 mod error;
 mod link;
 pub mod local;
 
+pub use boxed::Boxed;
 pub use chain::{Cancel, Chain, Fired, Kinds, Outcome, Paused, Slot, Turn};
-pub use error::{AlreadyCalled, Cancelled};
+pub use error::{AlreadyCalled, Cancelled, NoMemory};
 pub use link::{Link, Links, On};

@@ -7,6 +7,7 @@ mod calls;
 mod exceptions;
 mod held;
 mod inspect;
+mod making;
 mod memory;
 mod methods;
 mod objects;
@@ -28,6 +29,7 @@ pub(super) use inspect::{
     in_main_interpreter, is_coroutine, is_exception_class, is_generator, is_key_of,
     is_known_ordinary, is_leaf, is_of_heap_type, is_ordinary, is_plain, is_subtype, lookup,
 };
+pub(super) use making::{list_of_same, new_dict, new_int, new_list, new_str, new_tuple, no_memory};
 pub(super) use memory::{Class, Recycled, as_exact, into_exact, is_exact};
 pub(super) use objects::{
     fill_slots, inherit_finalizer, makes_failures_plainly, new_awaiting, new_deferred, new_failure,

@@ -1,0 +1,87 @@
+//! Python's own objects, made where memory may have run out. PyO3's functions for that panic then.
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyString, PyTuple};
+
+use super::super::error::{Error, Result};
+use super::exceptions::take_raised;
+
+/// What there is to raise where memory has run out. Python keeps one for that.
+#[cold]
+pub(in crate::binding) fn no_memory(py: Python<'_>) -> Error {
+    // SAFETY: attached; it puts the exception in flight.
+    unsafe { ffi::PyErr_NoMemory() };
+    take_raised(py).into()
+}
+
+/// The object that a C function has made.
+///
+/// # Safety
+///
+/// A new reference to an object, or null with an exception in flight.
+#[inline(always)]
+unsafe fn made(py: Python<'_>, object: *mut ffi::PyObject) -> Result<Bound<'_, PyAny>> {
+    // SAFETY: the caller's promise.
+    match unsafe { Bound::from_owned_ptr_or_opt(py, object) } {
+        Some(object) => Ok(object),
+        None => Err(take_raised(py).into()),
+    }
+}
+
+/// `{}`
+pub(in crate::binding) fn new_dict(py: Python<'_>) -> Result<Bound<'_, PyDict>> {
+    // SAFETY: attached; a new dict or null.
+    unsafe { Ok(made(py, ffi::PyDict_New())?.cast_into_unchecked()) }
+}
+
+/// `[]`
+pub(in crate::binding) fn new_list(py: Python<'_>) -> Result<Bound<'_, PyList>> {
+    // SAFETY: attached; a new list or null.
+    unsafe { Ok(made(py, ffi::PyList_New(0))?.cast_into_unchecked()) }
+}
+
+/// `[item] * count`
+pub(in crate::binding) fn list_of_same<'py>(
+    item: &Bound<'py, PyAny>,
+    count: usize,
+) -> Result<Bound<'py, PyList>> {
+    let one = new_list(item.py())?;
+    one.append(item)?;
+    let count = ffi::Py_ssize_t::try_from(count)?;
+    // SAFETY: attached; a list, alive. A new list comes, or null.
+    unsafe {
+        let list = ffi::PySequence_Repeat(one.as_ptr(), count);
+        Ok(made(item.py(), list)?.cast_into_unchecked())
+    }
+}
+
+/// A tuple of these.
+pub(in crate::binding) fn new_tuple<'py, const N: usize>(
+    py: Python<'py>,
+    items: [Bound<'py, PyAny>; N],
+) -> Result<Bound<'py, PyTuple>> {
+    // SAFETY: the new tuple has so many places, and each is filled, with a reference that the
+    // tuple takes over, before anyone else sees it.
+    unsafe {
+        let tuple = made(py, ffi::PyTuple_New(N as ffi::Py_ssize_t))?;
+        for (i, item) in (0..).zip(items) {
+            ffi::PyTuple_SET_ITEM(tuple.as_ptr(), i, item.into_ptr());
+        }
+        Ok(tuple.cast_into_unchecked())
+    }
+}
+
+/// A number as Python has it.
+pub(in crate::binding) fn new_int(py: Python<'_>, number: u64) -> Result<Bound<'_, PyAny>> {
+    // SAFETY: attached; a new int or null.
+    unsafe { made(py, ffi::PyLong_FromUnsignedLongLong(number)) }
+}
+
+/// A text as Python has it.
+pub(in crate::binding) fn new_str<'py>(
+    py: Python<'py>,
+    text: &str,
+) -> Result<Bound<'py, PyString>> {
+    Ok(PyString::from_bytes(py, text.as_bytes())?)
+}

@@ -1,0 +1,1096 @@
+"""Small programs that together use every part of the API, on Twisted or on deferrous.
+
+Each takes the names of one implementation, and `keep`, to which it gives what is to be looked at
+afterwards: each Deferred must be able to go on, whatever has happened to the program. What it
+returns is the same each time that it is run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import importlib
+import types
+from collections.abc import Callable
+from typing import Any
+
+Keep = Callable[[Any], Any]
+Program = Callable[[Any, Keep], Any]
+
+#: Import names of each implementation: its Deferreds, its Failure.
+IMPLEMENTATIONS = {
+    "twisted": ("twisted.internet.defer", "twisted.python.failure"),
+    "deferrous": ("deferrous", "deferrous.failure"),
+}
+
+PROGRAMS: dict[str, Program] = {}
+
+#: Programs that use what Twisted's Deferreds cannot do.
+OURS_ONLY = set()
+
+
+def program(function: Program) -> Program:
+    PROGRAMS[function.__name__] = function
+    return function
+
+
+def ours(function: Program) -> Program:
+    OURS_ONLY.add(function.__name__)
+    return program(function)
+
+
+def load(name: str) -> types.SimpleNamespace:
+    """Return all public names of an implementation, and its Failure."""
+    defer, failure = map(importlib.import_module, IMPLEMENTATIONS[name])
+    names = {each: getattr(defer, each) for each in dir(defer)}
+    names["Failure"] = failure.Failure
+    names["NoCurrentExceptionError"] = failure.NoCurrentExceptionError
+    names["failure"] = failure
+    return types.SimpleNamespace(**names)
+
+
+class Clock:
+    """What `addTimeout` takes: calls nothing before it is told to."""
+
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+
+    def callLater(self, _seconds: float, function: Any, *args: Any) -> Any:
+        call = Call(function, args)
+        self.calls.append(call)
+        return call
+
+    def advance(self) -> None:
+        calls, self.calls = self.calls, []
+        for call in calls:
+            if call.active():
+                call.live = False
+                call.function(*call.args)
+
+
+class Call:
+    def __init__(self, function: Any, args: Any) -> None:
+        self.function, self.args, self.live = function, args, True
+
+    def active(self) -> bool:
+        return self.live
+
+    def cancel(self) -> None:
+        self.live = False
+
+
+class Oops(Exception):
+    """What these programs raise."""
+
+
+def oops(*_: Any) -> None:
+    raise Oops("oops")
+
+
+def pass_on(result: Any, *_: Any, **__: Any) -> Any:
+    return result
+
+
+def nothing(*_: Any) -> None:
+    return None
+
+
+def turns(loop: asyncio.AbstractEventLoop, count: int = 6) -> None:
+    """Let a loop make some turns. None waits for anything, so none can hang."""
+    for _ in range(count):
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+
+
+LOOP: list[asyncio.AbstractEventLoop] = []
+
+
+def loop() -> asyncio.AbstractEventLoop:
+    """A loop that is made once: what it takes to make one is no part of the programs."""
+    if not LOOP:
+        LOOP.append(asyncio.new_event_loop())
+        LOOP[0].set_exception_handler(lambda *_: None)
+        turns(LOOP[0])
+    return LOOP[0]
+
+
+# --------------------------------------------------------------------------------------------
+# Callbacks
+
+
+@program
+def callbacks(defer, keep):
+    d = keep(defer.Deferred())
+    seen = []
+    d.addCallback(lambda r: r + 1)
+    d.addBoth(lambda r, *a, **k: (r, a, tuple(k)), 1, 2, key=3)
+    d.addCallbacks(seen.append, oops)
+    d.callback(1)
+    return seen
+
+
+@program
+def called_at_once(defer, keep):
+    d = keep(defer.succeed(1))
+    seen = []
+    d.addCallback(lambda r: [r, r])
+    d.addBoth(seen.append)
+    d.addErrback(seen.append)
+    return seen, d.called, d.paused
+
+
+@program
+def many_callbacks(defer, keep):
+    d = keep(defer.Deferred())
+    seen = []
+    for i in range(20):
+        d.addCallback(lambda r, i: seen.append(i), i)
+    d.callback(None)
+    return seen
+
+
+@program
+def arguments_of_all_kinds(defer, keep):
+    d = keep(defer.Deferred())
+    seen = []
+
+    def note(*args, **kwargs):
+        seen.append((len(args), sorted(kwargs)))
+
+    d.addCallbacks(note, note, (1, 2), {"a": 1}, (3,), {"b": 2})
+    d.addCallbacks(note, note, [1], None, [2], None)
+    d.addCallback(note, 1, a=2)
+    d.addErrback(note, 1, a=2)
+    d.addBoth(note, 1, 2, 3, 4, 5, 6, 7, 8, a=2)
+    d.callback(1)
+    return seen
+
+
+@program
+def errbacks(defer, keep):
+    d = keep(defer.Deferred())
+    seen = []
+    d.addCallback(oops)
+    d.addErrback(lambda f: seen.append((f.check(Oops, KeyError), f.getErrorMessage())))
+    d.addCallback(oops)
+    d.addErrback(lambda f: seen.append(f.trap(KeyError, Oops)))
+    d.callback(1)
+    return seen
+
+
+@program
+def fails_to_trap(defer, keep):
+    d = keep(defer.fail(Oops()))
+    d.addErrback(lambda f: f.trap(KeyError))
+    d.addErrback(lambda f: f.check("tests.Nothing", Oops))
+    return d.result
+
+
+@program
+def errback_of_current(defer, keep):
+    d, seen = keep(defer.Deferred()), []
+    try:
+        raise Oops("current")
+    except Oops:
+        d.errback()
+    d.addErrback(lambda f: seen.append(f.value.args))
+    return seen
+
+
+@program
+def called_twice(defer, keep):
+    d = keep(defer.Deferred())
+    d.callback(1)
+    try:
+        d.callback(2)
+    except defer.AlreadyCalledError as error:
+        return type(error).__name__
+    return None
+
+
+@program
+def no_current_exception(defer, keep):
+    try:
+        keep(defer.Deferred()).errback()
+    except defer.NoCurrentExceptionError:
+        return "none"
+    return None
+
+
+@program
+def no_result(defer, keep):
+    try:
+        return keep(defer.Deferred()).result
+    except AttributeError as error:
+        return str(error)
+
+
+@program
+def chained(defer, keep):
+    first, second = keep(defer.Deferred()), keep(defer.Deferred())
+    seen = []
+    first.addCallback(lambda _: second)
+    first.addCallback(seen.append)
+    first.callback(1)
+    state = first.paused, second.called
+    second.callback("two")
+    return seen, state
+
+
+@program
+def chained_to_fired(defer, keep):
+    seen = []
+    for inner in (defer.succeed(1), defer.fail(Oops())):
+        d = keep(defer.Deferred())
+        d.addCallback(lambda _, inner=inner: inner)
+        d.addBoth(lambda r: seen.append(type(r).__name__))
+        d.callback(None)
+    return seen
+
+
+@program
+def chain_deferred(defer, keep):
+    a, b = keep(defer.Deferred()), keep(defer.Deferred())
+    seen = []
+    a.chainDeferred(b)
+    b.addCallback(seen.append)
+    a.callback(3)
+    return seen, a.result
+
+
+@program
+def deep_chain(defer, keep):
+    ends = [keep(defer.Deferred()) for _ in range(12)]
+    seen = []
+    for d, following in zip(ends, ends[1:], strict=False):
+        d.addCallback(lambda _, following=following: following)
+    ends[0].addCallback(seen.append)
+    for d in ends:
+        d.callback(None)
+    return seen
+
+
+@program
+def paused(defer, keep):
+    d, seen = keep(defer.Deferred()), []
+    d.addCallback(seen.append)
+    d.pause()
+    d.callback(1)
+    before = len(seen)
+    d.unpause()
+    return before, seen
+
+
+@program
+def returns_itself(defer, keep):
+    import warnings
+
+    d = keep(defer.Deferred())
+    d.addCallback(lambda _: d)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        d.callback(1)
+    return d.called
+
+
+@program
+def fires_from_callback(defer, keep):
+    a, b, seen = keep(defer.Deferred()), keep(defer.Deferred()), []
+    a.addCallback(lambda r: b.callback(r))
+    b.addCallback(seen.append)
+    a.callback(1)
+    return seen
+
+
+@program
+def deferred_as_callback(defer, keep):
+    a, b, seen = keep(defer.Deferred()), keep(defer.Deferred()), []
+    a.addCallbacks(b.callback, b.errback)
+    b.addBoth(seen.append)
+    a.callback(1)
+    return seen
+
+
+@program
+def shown(defer, keep):
+    d, f = keep(defer.Deferred()), keep(defer.fail(Oops("x")))
+    repr(d), str(d), repr(f), repr(keep(defer.succeed(1)))
+    failure = f.result
+    f.addErrback(nothing)
+    return repr(failure)[:30], str(failure)[:20], len(d.callbacks)
+
+
+@program
+def hand_made_state(defer, keep):
+    d = keep(defer.Deferred())
+    d.result, d.called, d.paused = 5, True, 0
+    seen = []
+    d.addCallback(seen.append)
+    del d.result
+    return seen
+
+
+# --------------------------------------------------------------------------------------------
+# Functions
+
+
+@program
+def functions(defer, keep):
+    seen = []
+    for d in (
+        defer.succeed(1),
+        defer.fail(Oops()),
+        defer.execute(len, "abc"),
+        defer.execute(oops),
+        defer.maybeDeferred(len, "abc"),
+        defer.maybeDeferred(sorted, "ba", reverse=True),
+        defer.maybeDeferred(oops, 1),
+        defer.maybeDeferred(defer.succeed, 1),
+        defer.maybeDeferred(pass_on, 1, key=2),
+    ):
+        keep(d).addBoth(lambda r: seen.append(type(r).__name__))
+    return seen
+
+
+@program
+def maybe_with_failure(defer, keep):
+    seen = []
+    d = keep(defer.maybeDeferred(lambda: defer.Failure(Oops())))
+    d.addErrback(lambda f: seen.append(f.type.__name__))
+    return seen
+
+
+@program
+def failures(defer, keep):
+    try:
+        raise Oops("x")
+    except Oops:
+        f = defer.Failure()
+    g = defer.Failure(KeyError("k"))
+    h = defer.Failure(f)
+    out = [f.check(Oops), f.check(KeyError), g.type, h.value is f.value, f.parents[:1]]
+    try:
+        f.raiseException()
+    except Oops as error:
+        out.append(error.args)
+    try:
+        g.trap(Oops)
+    except KeyError:
+        out.append("trap")
+    return out
+
+
+@program
+def failure_texts(defer, keep):
+    try:
+        raise Oops("x") from KeyError("y")
+    except Oops:
+        f = defer.Failure()
+    f.getTraceback(), f.getBriefTraceback(), f.getErrorMessage(), f.getTracebackObject()
+    f.cleanFailure()
+    return len(f.frames), repr(f)[:10], f.type.__name__
+
+
+@program
+def failure_attributes(defer, keep):
+    f = defer.Failure(Oops())
+    f.value, f.extra = Oops("other"), 1
+    state = sorted(vars(f))
+    f.tb = None
+    return state, f.value.args, f.captureVars
+
+
+@program
+def failure_copied(defer, keep):
+    f = defer.Failure(Oops("x"))
+    g = copy.copy(f)
+    return g.value.args, g.type
+
+
+@program
+def failure_thrown(defer, keep):
+    def generator():
+        try:
+            yield 1
+        except Oops:
+            yield 2
+
+    g = generator()
+    next(g)
+    return defer.Failure(Oops()).throwExceptionIntoGenerator(g)
+
+
+@program
+def copied(defer, keep):
+    d = keep(defer.Deferred())
+    d.addCallback(pass_on, 1, a=2)
+    d.addCallbacks(pass_on, pass_on)
+    e = keep(copy.copy(d))
+    e.callback(4)
+    return e.result
+
+
+# --------------------------------------------------------------------------------------------
+# Generators and coroutines
+
+
+@program
+def generators(defer, keep):
+    @defer.inlineCallbacks
+    def add(one, other):
+        first = yield one
+        second = yield other
+        return first + second
+
+    a, b, seen = keep(defer.Deferred()), keep(defer.Deferred()), []
+    keep(add(a, b)).addCallback(seen.append)
+    a.callback(1)
+    b.callback(2)
+    return seen
+
+
+@program
+def generator_that_ends(defer, keep):
+    @defer.inlineCallbacks
+    def now():
+        got = yield defer.succeed(1)
+        plain = yield 2
+        return [got, plain]
+
+    seen = []
+    keep(now()).addCallback(seen.append)
+    return seen
+
+
+@program
+def generator_that_fails(defer, keep):
+    @defer.inlineCallbacks
+    def bad(d):
+        try:
+            yield d
+        except Oops:
+            pass
+        yield defer.fail(KeyError("k"))
+
+    d, seen = keep(defer.Deferred()), []
+    keep(bad(d)).addErrback(lambda f: seen.append(f.type))
+    d.errback(Oops())
+    return seen
+
+
+@program
+def generators_nested(defer, keep):
+    @defer.inlineCallbacks
+    def nest(depth, d):
+        if depth:
+            return (yield nest(depth - 1, d)) + 1
+        return (yield d)
+
+    d, seen = keep(defer.Deferred()), []
+    keep(nest(7, d)).addCallback(seen.append)
+    d.callback(0)
+    return seen
+
+
+@program
+def generator_cancelled(defer, keep):
+    @defer.inlineCallbacks
+    def wait(d):
+        yield d
+
+    d, seen = keep(defer.Deferred()), []
+    outer = keep(wait(d))
+    outer.addErrback(lambda f: seen.append(f.type.__name__))
+    outer.cancel()
+    return seen
+
+
+@program
+def return_value(defer, keep):
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+
+        @defer.inlineCallbacks
+        def old():
+            yield 1
+            defer.returnValue(5)
+
+        seen = []
+        keep(old()).addCallback(seen.append)
+    return seen
+
+
+@program
+def no_generator(defer, keep):
+    @defer.inlineCallbacks
+    def none():
+        return 1
+
+    try:
+        none()
+    except TypeError as error:
+        return str(error)[:30]
+    return None
+
+
+@program
+def coroutines(defer, keep):
+    async def add(one, other):
+        return await one + await other
+
+    a, b, seen = keep(defer.Deferred()), keep(defer.Deferred()), []
+    keep(defer.ensureDeferred(add(a, b))).addCallback(seen.append)
+    a.callback(1)
+    b.callback(2)
+    return seen
+
+
+@program
+def coroutine_that_fails(defer, keep):
+    async def bad(d):
+        try:
+            await d
+        except Oops:
+            raise KeyError("k") from None
+
+    d, seen = keep(defer.Deferred()), []
+    keep(defer.Deferred.fromCoroutine(bad(d))).addErrback(lambda f: seen.append(f.type))
+    d.errback(Oops())
+    return seen
+
+
+@program
+def coroutines_nested(defer, keep):
+    async def nest(depth, d):
+        if depth:
+            return await defer.ensureDeferred(nest(depth - 1, d)) + 1
+        return await d
+
+    d, seen = keep(defer.Deferred()), []
+    keep(defer.ensureDeferred(nest(5, d))).addCallback(seen.append)
+    d.callback(0)
+    return seen
+
+
+@program
+def no_coroutine(defer, keep):
+    try:
+        defer.ensureDeferred(1)
+    except defer.NotACoroutineError as error:
+        return str(error)
+    return None
+
+
+@program
+def awaited_results(defer, keep):
+    out = []
+    for result in (1, (1, 2), ValueError("v"), None):
+
+        async def one(result=result):
+            d = defer.Deferred()
+            later.append(d)
+            out.append(type(await d).__name__)
+
+        later: list[Any] = []
+        keep(defer.ensureDeferred(one()))
+        later[0].callback(result)
+    return out
+
+
+@program
+def stepped_by_hand(defer, keep):
+    d = keep(defer.Deferred())
+    it = d.__await__()
+    same = next(it) is d
+    d.callback((1, 2))
+    try:
+        next(it)
+    except StopIteration as stop:
+        return same, stop.value
+    return None
+
+
+# --------------------------------------------------------------------------------------------
+# Cancelling
+
+
+@program
+def cancelled(defer, keep):
+    asked, seen = [], []
+    d = keep(defer.Deferred(asked.append))
+    d.addErrback(lambda f: seen.append(f.check(defer.CancelledError) is not None))
+    d.cancel()
+    e = keep(defer.Deferred())
+    e.addErrback(lambda f: seen.append(f.type.__name__))
+    e.cancel()
+    e.callback(1)
+    return len(asked), seen
+
+
+@program
+def cancelled_through_chain(defer, keep):
+    a, b, seen = keep(defer.Deferred()), keep(defer.Deferred()), []
+    a.addCallback(lambda _: b)
+    a.addErrback(lambda f: seen.append(f.type.__name__))
+    a.callback(1)
+    a.cancel()
+    return seen
+
+
+@program
+def canceller_raises(defer, keep):
+    d = keep(defer.Deferred(oops))
+    try:
+        d.cancel()
+    except Oops:
+        pass
+    d.addErrback(nothing)
+    return d.called
+
+
+# --------------------------------------------------------------------------------------------
+# Several
+
+
+@program
+def deferred_list(defer, keep):
+    ds, seen = [keep(defer.Deferred()) for _ in range(4)], []
+    keep(defer.DeferredList(ds, consumeErrors=True)).addCallback(
+        lambda r: seen.extend(success for success, _ in r)
+    )
+    for i, d in enumerate(ds):
+        d.callback(i) if i != 2 else d.errback(Oops())
+    return seen
+
+
+@program
+def deferred_list_of_one(defer, keep):
+    ds, seen = [keep(defer.Deferred()) for _ in range(3)], []
+    keep(defer.DeferredList(ds, fireOnOneCallback=True)).addCallback(seen.append)
+    ds[1].callback("x")
+    ds[0].callback("y")
+    return seen
+
+
+@program
+def gathered(defer, keep):
+    ds, seen = [keep(defer.Deferred()) for _ in range(3)], []
+    keep(defer.gatherResults(ds, consumeErrors=True)).addCallback(seen.append)
+    for i, d in enumerate(ds):
+        d.callback(i)
+    return seen
+
+
+@program
+def gathered_failure(defer, keep):
+    ds, seen = [keep(defer.Deferred()) for _ in range(3)], []
+    g = keep(defer.gatherResults(ds, consumeErrors=True))
+    g.addErrback(lambda f: seen.append((f.type.__name__, f.value.index, repr(f.value))))
+    ds[1].errback(Oops("o"))
+    return seen
+
+
+@program
+def gathered_cancelled(defer, keep):
+    ds, seen = [keep(defer.Deferred()) for _ in range(3)], []
+    for d in ds:
+        d.addErrback(lambda f: seen.append(f.type.__name__))
+    g = keep(defer.gatherResults(ds))
+    g.addErrback(nothing)
+    g.cancel()
+    return seen
+
+
+@program
+def raced(defer, keep):
+    ds, seen = [keep(defer.Deferred()) for _ in range(4)], []
+    keep(defer.race(ds)).addCallback(seen.append)
+    ds[2].callback("won")
+    return seen
+
+
+@program
+def raced_failures(defer, keep):
+    ds, seen = [keep(defer.Deferred()) for _ in range(3)], []
+    keep(defer.race(ds)).addErrback(
+        lambda f: seen.append((f.type.__name__, len(f.value.failures)))
+    )
+    for d in ds:
+        d.errback(Oops())
+    return seen
+
+
+@program
+def raced_cancelled(defer, keep):
+    ds, seen = [keep(defer.Deferred()) for _ in range(3)], []
+    for d in ds:
+        d.addErrback(lambda f: seen.append(f.type.__name__))
+    r = keep(defer.race(ds))
+    r.addErrback(nothing)
+    r.cancel()
+    return seen
+
+
+# --------------------------------------------------------------------------------------------
+# Locks, semaphores, queues
+
+
+@program
+def locks(defer, keep):
+    lock, seen = defer.DeferredLock(), []
+    for i in range(4):
+        keep(lock.acquire()).addCallback(lambda _, i=i: seen.append(i))
+    for _ in range(4):
+        lock.release()
+    return seen, lock.locked, len(lock.waiting)
+
+
+@program
+def lock_runs(defer, keep):
+    lock, seen, inner = defer.DeferredLock(), [], keep(defer.Deferred())
+    keep(lock.run(lambda: inner)).addCallback(seen.append)
+    keep(lock.run(pass_on, 2, key=3)).addCallback(seen.append)
+    keep(lock.run(oops)).addErrback(lambda f: seen.append(f.type.__name__))
+    inner.callback(1)
+    return seen, lock.locked
+
+
+@program
+def lock_cancelled(defer, keep):
+    lock, seen = defer.DeferredLock(), []
+    keep(lock.acquire())
+    d = keep(lock.acquire())
+    d.addErrback(lambda f: seen.append(f.type.__name__))
+    d.cancel()
+    lock.release()
+    return seen, lock.locked
+
+
+@program
+def lock_entered(defer, keep):
+    lock, seen = defer.DeferredLock(), []
+
+    async def use(i):
+        async with lock:
+            seen.append(i)
+
+    for i in range(3):
+        keep(defer.ensureDeferred(use(i)))
+    return seen
+
+
+@program
+def lock_not_held(defer, keep):
+    try:
+        defer.DeferredLock().release()
+    except AssertionError as error:
+        return str(error)
+    return None
+
+
+@program
+def semaphores(defer, keep):
+    semaphore, seen = defer.DeferredSemaphore(2), []
+    for i in range(4):
+        keep(semaphore.acquire()).addCallback(lambda _, i=i: seen.append(i))
+    for _ in range(4):
+        semaphore.release()
+    keep(semaphore.run(len, "abc")).addCallback(seen.append)
+    return seen, semaphore.tokens, semaphore.limit
+
+
+@program
+def queues(defer, keep):
+    queue, seen = defer.DeferredQueue(), []
+    for _ in range(3):
+        keep(queue.get()).addCallback(seen.append)
+    for i in range(6):
+        queue.put(i)
+    for _ in range(2):
+        keep(queue.get()).addCallback(seen.append)
+    return seen, list(queue.pending), len(queue.waiting)
+
+
+@program
+def queue_limits(defer, keep):
+    queue, out = defer.DeferredQueue(size=1, backlog=1), []
+    queue.put(1)
+    try:
+        queue.put(2)
+    except defer.QueueOverflow:
+        out.append("over")
+    keep(queue.get())
+    d = keep(queue.get())
+    try:
+        queue.get()
+    except defer.QueueUnderflow:
+        out.append("under")
+    d.addErrback(nothing)
+    d.cancel()
+    return out, list(queue.waiting)
+
+
+@program
+def lines(defer, keep):
+    queue = defer.DeferredQueue()
+    for i in range(5):
+        queue.put(i)
+    line = queue.pending
+    line.append(5)
+    line.remove(2)
+    line.insert(0, 9)
+    out = [line[0], line[-1], line[1:3], line.pop(), line.pop(0), 3 in line, line.index(3)]
+    line.reverse()
+    line.sort()
+    del line[0]
+    line[0] = 7
+    out += [list(line), line == [7, 4], repr(line)]
+    queue.pending = [1, 2]
+    return out, list(queue.pending)
+
+
+@program
+def queue_copied(defer, keep):
+    queue = copy.copy(defer.DeferredQueue(3, 4))
+    lock = copy.copy(defer.DeferredLock())
+    return queue.size, queue.backlog, lock.locked
+
+
+@program
+def timeouts(defer, keep):
+    clock, seen = Clock(), []
+    d = keep(defer.Deferred())
+    d.addTimeout(1, clock)
+    d.addErrback(lambda f: seen.append(f.type.__name__))
+    e = keep(defer.Deferred())
+    e.addTimeout(1, clock, lambda result, timeout: (type(result).__name__, timeout))
+    e.addCallback(seen.append)
+    f = keep(defer.Deferred())
+    f.addTimeout(1, clock)
+    f.addCallback(seen.append)
+    f.callback("in time")
+    clock.advance()
+    return seen
+
+
+# --------------------------------------------------------------------------------------------
+# Subclasses, debug mode, dying
+
+
+@program
+def subclasses(defer, keep):
+    class Mine(defer.Deferred):
+        def addCallbacks(self, *args, **kwargs):
+            return defer.Deferred.addCallbacks(self, *args, **kwargs)
+
+        def callback(self, result):
+            return defer.Deferred.callback(self, result)
+
+        def pause(self):
+            return defer.Deferred.pause(self)
+
+        def addBoth(self, *args, **kwargs):
+            return defer.Deferred.addBoth(self, *args, **kwargs)
+
+    @defer.inlineCallbacks
+    def wait(d):
+        return (yield d)
+
+    a, b, seen = keep(Mine()), keep(Mine()), []
+    keep(wait(a)).addCallback(seen.append)
+    keep(defer.gatherResults([b])).addCallback(seen.append)
+    a.chainDeferred(b)
+    a.callback(1)
+    defer.Deferred.__subclasses__()
+    return len(seen)
+
+
+@program
+def debug_mode(defer, keep):
+    defer.setDebugging(True)
+    try:
+        d = keep(defer.Deferred())
+        d.callback(1)
+        try:
+            d.callback(2)
+        except defer.AlreadyCalledError as error:
+            text = str(error)
+
+        @defer.inlineCallbacks
+        def one():
+            yield defer.succeed(1)
+            raise Oops
+
+        keep(one()).addErrback(nothing)
+        return "created" in text
+    finally:
+        defer.setDebugging(False)
+
+
+@program
+def unhandled(defer, keep):
+    defer.fail(Oops("lost"))
+    d = defer.Deferred()
+    d.addCallback(oops)
+    d.callback(1)
+    return None
+
+
+@program
+def unhandled_in_cycle(defer, keep):
+    import gc
+
+    d = defer.Deferred()
+    d.me = d
+    d.addCallback(oops)
+    d.callback(1)
+    del d
+    gc.collect()
+    return None
+
+
+@program
+def dies_deep(defer, keep):
+    d = defer.Deferred()
+    for _ in range(60):
+        outer = defer.Deferred()
+        outer.addCallback(pass_on, d)
+        d = outer
+    return None
+
+
+@program
+def dies_in_finalizer(defer, keep):
+    class Last:
+        def __init__(self):
+            self.d = defer.Deferred()
+            self.d.addBoth(seen.append)
+
+        def __del__(self):
+            self.d.callback("last")
+            defer.fail(Oops())
+
+    seen: list[Any] = []
+    d = defer.Deferred()
+    d.addCallback(pass_on, Last())
+    del d
+    return None
+
+
+@program
+def dies_waiting(defer, keep):
+    @defer.inlineCallbacks
+    def wait(d):
+        yield d
+
+    async def awaits(d):
+        await d
+
+    wait(defer.Deferred())
+    defer.ensureDeferred(awaits(defer.Deferred()))
+    defer.gatherResults([defer.Deferred(), defer.Deferred()])
+    defer.race([defer.Deferred(), defer.Deferred()])
+    queue = defer.DeferredQueue()
+    queue.get()
+    return None
+
+
+# --------------------------------------------------------------------------------------------
+# asyncio
+
+
+@ours
+def awaited_by_task(defer, keep):
+    a, b, seen = keep(defer.Deferred()), keep(defer.Deferred()), []
+
+    async def wait():
+        seen.append(await a)
+        try:
+            await b
+        except Oops:
+            seen.append("oops")
+
+    task = loop().create_task(wait())
+    turns(loop(), 2)
+    a.callback((1, 2))
+    turns(loop(), 2)
+    b.errback(Oops())
+    turns(loop(), 3)
+    if not task.done():
+        task.cancel()
+        turns(loop(), 3)
+    return seen
+
+
+@ours
+def task_cancelled(defer, keep):
+    d = keep(defer.Deferred())
+
+    async def wait():
+        await d
+
+    task = loop().create_task(wait())
+    turns(loop(), 2)
+    task.cancel()
+    turns(loop(), 3)
+    d.addErrback(nothing)
+    return task.cancelled()
+
+
+@program
+def futures(defer, keep):
+    d, seen = keep(defer.Deferred()), []
+    future = d.asFuture(loop())
+    d.callback(1)
+    other = loop().create_future()
+    keep(defer.Deferred.fromFuture(other)).addCallback(seen.append)
+    other.set_result(2)
+    turns(loop(), 4)
+    return future.done(), seen
+
+
+@program
+def futures_fail(defer, keep):
+    d, seen = keep(defer.Deferred()), []
+    future = d.asFuture(loop())
+    d.errback(Oops())
+    other = loop().create_future()
+    keep(defer.Deferred.fromFuture(other)).addErrback(lambda f: seen.append(f.type.__name__))
+    other.set_exception(Oops())
+    turns(loop(), 4)
+    return type(future.exception()).__name__, seen
+
+
+@ours
+def coroutine_awaits_future(defer, keep):
+    future, seen = loop().create_future(), []
+
+    async def wait():
+        seen.append(await future)
+
+    async def start():
+        keep(defer.ensureDeferred(wait()))
+
+    task = loop().create_task(start())
+    turns(loop(), 2)
+    future.set_result(1)
+    turns(loop(), 4)
+    return task.done(), seen
+
+
+@ours
+def task_enters_lock(defer, keep):
+    lock, seen = defer.DeferredLock(), []
+
+    async def use(i):
+        async with lock:
+            seen.append(i)
+
+    tasks = [loop().create_task(use(i)) for i in range(3)]
+    turns(loop(), 8)
+    for task in tasks:
+        task.cancel()
+    turns(loop(), 3)
+    return seen
