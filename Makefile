@@ -15,7 +15,10 @@
 #   make PYTHON=python3.13 ...   with another Python; VENV=folder for another place
 #   make PGO=1 ...               with a wheel made by the profile of benchmarks/training.py, as
 #                                a release's is: build, install, test, bench, and all others
-#   make test-python PYTEST_ARGS='-k failure'
+#   make QUICK=1 ...             with a wheel that is built in less time, and is slower
+#   make PIP_OF=python3.13 ...   with the pip of another Python, for one without ensurepip
+#   make test-python PYTEST_ARGS='-k failure'     (-n0: in one process, such as for --pdb)
+#   make test-version            those that depend on the version of Python
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -24,6 +27,8 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 RECORD ?=
 PGO ?=
+QUICK ?=
+PIP_OF ?= python3
 PROGRAMS ?= scrapy treq klein synapse
 COMPARE_ARGS ?=
 
@@ -34,11 +39,12 @@ IDENTIFY := 'import sys; print(sys.implementation.cache_tag)'
 PYTHON_ID := $(shell $(PYTHON) -c $(IDENTIFY))
 MADE := $(VENV)/.made-with-$(PYTHON_ID)
 # There can be a wheel of each kind; installed is one of them.
-KIND := $(if $(PGO),profile-guided,plain)
+KIND := $(if $(PGO),profile-guided,$(if $(QUICK),quick,plain))
 WHEELS := $(VENV)/$(KIND)-wheel
 WHEEL := $(VENV)/.$(KIND)-wheel-is-built
 INSTALLED := $(VENV)/.$(KIND)-package-is-installed
 TESTABLE := $(VENV)/.test-extra-is-installed
+VERSION_TESTABLE := $(VENV)/.test-version-extra-is-installed
 LINTABLE := $(VENV)/.dev-extra-is-installed
 BENCHABLE := $(VENV)/.bench-extra-is-installed
 DOCUMENTABLE := $(VENV)/.docs-extra-is-installed
@@ -49,7 +55,7 @@ SOURCES := Cargo.toml pyproject.toml README.md LICENSE \
   $(shell find src python -type d -name __pycache__ -prune -o \( -type d -o -type f \) \
     ! -name '*.so' ! -name '*.pyd' -print)
 
-.PHONY: help demo test test-core test-python compare compare-twisted build install lint bench \
+.PHONY: help demo test test-core test-python test-version compare compare-twisted build install lint bench \
   bench-programs test-bench instructions publish docs clean
 .DELETE_ON_ERROR:
 
@@ -64,8 +70,14 @@ test: test-core test-python
 test-core:
 	$(CARGO) test --no-default-features
 
+# In a process for each processor, within reason: some tests take a gigabyte or two.
+PYTEST := $(PY) -m pytest -n auto --maxprocesses=8 --dist=worksteal
+
 test-python: $(TESTABLE)
-	$(PY) -m pytest $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
+
+test-version: $(VERSION_TESTABLE)
+	$(PYTEST) -m 'not same_everywhere' $(PYTEST_ARGS)
 
 # Each program is in an environment of its own in target/compare, with the wheel made here.
 compare: $(WHEEL)
@@ -88,8 +100,17 @@ $(MADE):
 	elif [ -n "$$there" ] && [ -z "$(wildcard $(VENV)/.made-with-*)" ]; then \
 	  echo "$(VENV) was made by hand with $$there: remove it, or say make VENV=folder" >&2; \
 	  exit 1; fi; \
-	set -x; $(PYTHON) -m venv $$clear "$(VENV)"
-	$(PY) -m pip install --quiet --upgrade pip
+	pip=; $(PYTHON) -c 'import ensurepip' 2>/dev/null || pip=--without-pip; \
+	if [ -n "$$pip" ] && ! $(PIP_OF) -c 'import ensurepip, venv' 2>/dev/null; then \
+	  echo "neither $(PYTHON) nor $(PIP_OF) has ensurepip: say make PIP_OF=python3.xx" >&2; \
+	  exit 1; fi; \
+	set -ex; $(PYTHON) -m venv $$pip $$clear "$(VENV)"; \
+	if [ -n "$$pip" ]; then \
+	  $(PIP_OF) -m venv "$(VENV)/pip"; \
+	  "$(VENV)/pip/bin/python" -m pip install --quiet --upgrade pip; \
+	  "$(VENV)/pip/bin/python" -m pip --python "$(PY)" install --quiet pip; \
+	  rm -r "$(VENV)/pip"; \
+	else $(PY) -m pip install --quiet --upgrade pip; fi
 	@rm -f $(VENV)/.made-with-*
 	@touch $@
 
@@ -97,7 +118,8 @@ $(MADE):
 # With a profile it does so twice, and runs what benchmarks/training.py has in between.
 $(WHEEL): $(MADE) $(SOURCES) $(if $(PGO),benchmarks/training.py benchmarks/rows.py)
 	rm -rf $(WHEELS)
-	$(if $(PGO),MATURIN_PGO=1) $(PY) -m pip wheel --no-deps --wheel-dir $(WHEELS) .
+	$(if $(PGO),MATURIN_PGO=1) $(if $(QUICK),MATURIN_PEP517_ARGS='--profile quick') \
+	  $(PY) -m pip wheel --no-deps --wheel-dir $(WHEELS) .
 	@touch $@
 
 $(INSTALLED): $(WHEEL)
@@ -107,6 +129,10 @@ $(INSTALLED): $(WHEEL)
 
 $(TESTABLE): $(INSTALLED)
 	$(PY) -m pip install --quiet "$$(echo $(WHEELS)/*.whl)[test]"
+	@touch $@
+
+$(VERSION_TESTABLE): $(INSTALLED)
+	$(PY) -m pip install --quiet "$$(echo $(WHEELS)/*.whl)[test-version]"
 	@touch $@
 
 $(LINTABLE): $(INSTALLED)

@@ -8,6 +8,11 @@ fn main() {
     // made goes into it, so that what is measured of one build is never taken for another's.
     let flags = std::env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
     let guided = flags.contains("profile-use");
-    let build = if guided { "profile-guided" } else { "plain" };
+    let optimised = std::env::var("OPT_LEVEL").is_ok_and(|level| level == "3");
+    let build = match (guided, optimised) {
+        (true, _) => "profile-guided",
+        (false, true) => "plain",
+        (false, false) => "quick",
+    };
     println!("cargo:rustc-env=DEFERROUS_BUILD={build}");
 }

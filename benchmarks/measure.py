@@ -29,7 +29,7 @@ MEMORY_TARGETS = {"bare": 120, "with one callback": 200}
 
 
 def build() -> str:
-    """How the extension was made: "plain" or "profile-guided"."""
+    """How the extension was made: "plain", "profile-guided", or "quick" for tests."""
     # No worker for another implementation is to have it loaded.
     from deferrous import _deferrous
 

@@ -7,6 +7,7 @@ which shows that the tests themselves are right.
 import gc
 import importlib
 import os
+import re
 
 import pytest
 from helpers import IMPLEMENTATIONS
@@ -36,10 +37,18 @@ if ORACLE_ONLY:
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "deferrous_only: beyond what Twisted can do; no oracle")
+    config.addinivalue_line(
+        "markers",
+        "same_everywhere: depends on no version of Python; `make test-version` leaves it out",
+    )
 
 
 def pytest_collection_modifyitems(config, items):
     """Deselect what needs deferrous when only the oracle is asked for."""
+    for item in items:
+        if re.search(" at 0x[0-9a-f]", item.nodeid):
+            # The processes of a parallel run have to find the same tests.
+            raise pytest.UsageError(f"an address is in the name of {item.nodeid}: ids=shown")
     if not ORACLE_ONLY:
         return
     kept, dropped = [], []

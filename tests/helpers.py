@@ -65,6 +65,11 @@ class Recorder:
         return self._returns.pop(0) if self._returns else result
 
 
+def shown(value):
+    """Name a value, for a test's id, in the same way in each process."""
+    return re.sub(r" at 0x[0-9a-f]+", "", str(value))
+
+
 def outcome(deferred):
     """Take what a Deferred holds now: a list, empty when it holds nothing."""
     results = []

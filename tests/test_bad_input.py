@@ -8,7 +8,7 @@ import warnings
 import weakref
 
 import pytest
-from helpers import Recorder, ignore, outcome, raiser, run_script
+from helpers import Recorder, ignore, outcome, raiser, run_script, shown
 from twisted.internet.task import Clock
 
 # --- wrong types -----------------------------------------------------------
@@ -16,7 +16,7 @@ from twisted.internet.task import Clock
 NOT_CALLABLE = [None, 1, "text", [], object()]
 
 
-@pytest.mark.parametrize("value", NOT_CALLABLE, ids=str)
+@pytest.mark.parametrize("value", NOT_CALLABLE, ids=shown)
 @pytest.mark.parametrize("method", ["addCallback", "addBoth", "addCallbacks"])
 def test_callback_that_cannot_be_called(defer, method, value):
     """It is found out when its turn comes, and is then an error like any other."""
@@ -28,7 +28,7 @@ def test_callback_that_cannot_be_called(defer, method, value):
     assert "not callable" in f.getErrorMessage()
 
 
-@pytest.mark.parametrize("value", NOT_CALLABLE, ids=str)
+@pytest.mark.parametrize("value", NOT_CALLABLE, ids=shown)
 def test_errback_that_cannot_be_called(defer, value):
     assert defer.succeed(1).addErrback(value).result == 1
     [f] = outcome(defer.fail(ValueError()).addErrback(value))
@@ -47,7 +47,7 @@ def test_errback_that_cannot_be_called(defer, value):
         {"callbackArgs": ("one too many",)},
         {"callbackKeywords": {"unknown": 1}},
     ],
-    ids=str,
+    ids=shown,
 )
 def test_arguments_that_do_not_fit(defer, options):
     d = defer.Deferred()
@@ -80,7 +80,7 @@ def test_mapping_of_keywords_that_raises(defer):
     assert f.getErrorMessage() == "from the mapping"
 
 
-@pytest.mark.parametrize("value", [1, "text", object()], ids=str)
+@pytest.mark.parametrize("value", [1, "text", object()], ids=shown)
 def test_canceller_that_cannot_be_called(defer, value):
     d = defer.Deferred(value)
     with pytest.raises(TypeError):
@@ -109,7 +109,7 @@ def test_wrong_number_or_names_of_arguments(defer, call):
     assert (d.called, d.paused) == (False, 0)
 
 
-@pytest.mark.parametrize("target", [None, 1, object()], ids=str)
+@pytest.mark.parametrize("target", [None, 1, object()], ids=shown)
 def test_chain_deferred_to_no_deferred(defer, target):
     with pytest.raises(AttributeError):
         defer.Deferred().chainDeferred(target)
@@ -148,7 +148,7 @@ def test_methods_on_something_else(defer):
             next(result)
 
 
-@pytest.mark.parametrize("value", [None, 1, "text", object()], ids=str)
+@pytest.mark.parametrize("value", [None, 1, "text", object()], ids=shown)
 @pytest.mark.parametrize("name", ["inlineCallbacks", "timeout"])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_functions_given_no_function_or_deferred(defer, name, value):

@@ -8,7 +8,7 @@ import pytest
 
 FOLDER = pathlib.Path(__file__).parents[1] / "examples"
 
-pytestmark = pytest.mark.deferrous_only
+pytestmark = [pytest.mark.deferrous_only, pytest.mark.same_everywhere]
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in FOLDER.glob("*.py")))

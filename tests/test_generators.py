@@ -9,7 +9,7 @@ import warnings
 import weakref
 
 import pytest
-from helpers import Recorder, caught, outcome, raiser, user_frames
+from helpers import Recorder, caught, outcome, raiser, shown, user_frames
 
 
 @pytest.fixture(params=["inlineCallbacks", "coroutine", "mixed"])
@@ -802,7 +802,7 @@ def test_ensure_deferred_returns_a_deferred(defer):
         assert defer.ensureDeferred(d) is d
 
 
-@pytest.mark.parametrize("value", [1, None, "text", [], object, iter([])], ids=repr)
+@pytest.mark.parametrize("value", [1, None, "text", [], object, iter([])], ids=shown)
 def test_not_a_coroutine(defer, value):
     with pytest.raises(defer.NotACoroutineError) as raised:
         defer.Deferred.fromCoroutine(value)

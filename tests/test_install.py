@@ -145,7 +145,8 @@ def test_the_modules_look_as_ever():
         from twisted.python import failure
         for m in (defer, failure):
             print(m.__name__, m.__file__, m.__doc__, m.__package__, m.__spec__.name)
-            print(m.__spec__.origin, type(m.__spec__.loader), type(m.__loader__), m.__cached__)
+            print(m.__spec__.origin, type(m.__spec__.loader), type(m.__loader__))
+            print(m.__spec__.cached, getattr(m, "__cached__", "none since 3.15"))
             print(m, len(inspect.getsource(m)), m.__spec__.loader is m.__loader__)
             print(pkgutil.resolve_name(m.__name__) is m)
         print(defer.__all__)

@@ -131,7 +131,8 @@ def _new_main(file: str | None = None) -> ModuleType:
         main.__loader__ = BuiltinImporter
     else:
         main.__file__ = file
-        main.__cached__ = None  # type: ignore[attr-defined]
+        if sys.version_info < (3, 15):
+            main.__cached__ = None  # type: ignore[attr-defined]
         main.__loader__ = SourceFileLoader("__main__", file)
     sys.modules["__main__"] = main
     return main

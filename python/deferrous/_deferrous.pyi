@@ -121,7 +121,7 @@ class _Threaded(Protocol):
     def callFromThread(self) -> Callable[..., Any]: ...
 
 __version__: str
-_build: Literal["plain", "profile-guided"]
+_build: Literal["plain", "profile-guided", "quick"]
 _DEFERRED_SUBCLASSES: list[type[Deferred[Any]]]
 
 class AlreadyCalledError(Exception): ...

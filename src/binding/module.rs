@@ -51,7 +51,7 @@ mod _deferrous {
         }
         ffi::fill_slots(module)?;
         module.add("_DEFERRED_SUBCLASSES", deferred::subclasses(py)?)?;
-        // How the compiler was led: "plain" or "profile-guided".
+        // How it was compiled: "plain", "profile-guided", or "quick" for tests.
         module.add("_build", env!("DEFERROUS_BUILD"))?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
