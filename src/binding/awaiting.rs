@@ -10,7 +10,7 @@ use super::cell::Shared;
 use super::deferred::{self, Deferred};
 use super::error::{Error, Raise, Result};
 use super::failure;
-use super::ffi::{self, Class, Held, Hold, Recycled, Sent};
+use super::ffi::{self, Held, Hold, Pool, Recycled, Sent};
 use super::gc::Traverse;
 use super::generator;
 use super::names;
@@ -132,14 +132,28 @@ impl Awaiting {
 }
 
 impl Recycled for Awaiting {
-    fn class() -> &'static Class {
-        static CLASS: Class = Class::new();
-        &CLASS
+    fn pool() -> &'static Pool {
+        static POOL: Pool = Pool::new();
+        &POOL
     }
 
     #[inline]
     fn dies_quietly(&self, py: Python<'_>) -> bool {
         self.state.with(py, |state| matches!(state, State::For(_) | State::Done))
+    }
+
+    #[inline]
+    fn is_light(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| match state {
+            State::For(deferred) => deferred.is_shared(py),
+            State::Through(_) => false,
+            State::Cancelled | State::Done => true,
+        })
+    }
+
+    #[inline(always)]
+    fn dispose_of_light(&self, py: Python<'_>) {
+        drop(self.replace(py, State::Done));
     }
 
     #[inline(always)]

@@ -12,9 +12,9 @@ use super::callback::Callback;
 use super::cell::Shared;
 use super::error::{Error, Raise, Result};
 use super::failure;
-use super::ffi::{self, Class, Hold, Recycled};
+use super::ffi::{self, Hold, Pool, Recycled};
 use super::foreign;
-use super::gc::{self, Remains, Traverse};
+use super::gc::Traverse;
 use super::generator;
 use super::names;
 use super::outcome::{Chain, Link, Links, Outcome, as_deferred, classify, into_object, share};
@@ -80,9 +80,9 @@ impl Deferred {
 }
 
 impl Recycled for Deferred {
-    fn class() -> &'static Class {
-        static CLASS: Class = Class::new();
-        &CLASS
+    fn pool() -> &'static Pool {
+        static POOL: Pool = Pool::new();
+        &POOL
     }
 
     #[inline]
@@ -91,21 +91,34 @@ impl Recycled for Deferred {
     }
 
     #[inline(always)]
-    fn dispose(&self, py: Python<'_>) {
-        // Most often nothing dies with it that could let go of more.
-        let light = self.chain(py, |chain| {
+    fn is_light(&self, py: Python<'_>) -> bool {
+        self.chain(py, |chain| {
             chain.is_bare()
                 && match chain.outcome() {
                     Outcome::Empty | Outcome::Taken => true,
                     Outcome::Value(object) => ffi::is_leaf(object.bind(py)) || object.is_shared(py),
-                    Outcome::Failure(failure) => !chain.unhandled() && failure.is_shared(py),
+                    Outcome::Failure(failure) => failure.is_shared(py),
                     Outcome::Deferred(other) => other.is_shared(py),
                 }
-        });
-        if light {
-            drop(self.chain(py, |chain| chain.replace_outcome(Outcome::Empty)));
-        } else {
-            self.let_go(py);
+        })
+    }
+
+    #[inline(always)]
+    fn dispose_of_light(&self, py: Python<'_>) {
+        drop(self.chain(py, |chain| chain.replace_outcome(Outcome::Empty)));
+    }
+
+    /// Let go of what this holds, and report a failure that nobody handled.
+    fn dispose(&self, py: Python<'_>) {
+        let chain = self.chain(py, std::mem::take);
+        let failure = match chain.outcome() {
+            Outcome::Failure(failure) if chain.unhandled() => Some(failure.bind(py).clone()),
+            _ => None,
+        };
+        // What it holds goes first, and is reported first.
+        drop(chain);
+        if let Some(failure) = failure {
+            report::unhandled(failure);
         }
     }
 }
@@ -115,26 +128,6 @@ impl Drop for Deferred {
         // SAFETY: a Deferred is only ever part of a Python object, which the interpreter frees on
         // an attached thread.
         self.dispose(unsafe { Python::assume_attached() });
-    }
-}
-
-impl Deferred {
-    /// Let go of what this holds, and report a failure that nobody handled.
-    #[inline(never)]
-    fn let_go(&self, py: Python<'_>) {
-        let chain = self.chain(py, std::mem::take);
-        if !chain.unhandled() {
-            return gc::let_go(Remains::Chain(chain));
-        }
-        let failure = match chain.outcome() {
-            Outcome::Failure(failure) => Some(failure.bind(py).clone()),
-            _ => None,
-        };
-        // What it holds goes first, and is reported first.
-        gc::let_go(Remains::Chain(chain));
-        if let Some(failure) = failure {
-            report::unhandled(failure);
-        }
     }
 }
 

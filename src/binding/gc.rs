@@ -1,16 +1,9 @@
-//! Letting go: of long structures without recursion, and of cycles.
-//!
-//! PyO3's classes have no trashcan: a million Deferreds, each the result of the next, would be
-//! freed by a million nested calls. So what a dying object holds is freed in place only to a
-//! certain depth, and put in a queue beyond it.
-
-use std::cell::{Cell, RefCell};
+//! What the garbage collector is shown.
 
 use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
 
 use super::ffi::Held;
-use super::generator::TaskRemains;
 use super::outcome::{Chain, Link, Outcome};
 
 /// Something with references to show to the garbage collector.
@@ -68,39 +61,4 @@ impl Traverse for Chain {
         }
         self.chained_to().map_or(Ok(()), |other| other.traverse(visit))
     }
-}
-
-/// What a dying object leaves.
-#[allow(dead_code, reason = "held to be dropped")]
-pub(super) enum Remains {
-    /// A Deferred's.
-    Chain(Chain),
-    /// A running generator's.
-    Task(TaskRemains),
-}
-
-/// How deep objects may free each other before the rest has to queue.
-const DEPTH: u32 = 50;
-
-thread_local! {
-    static NESTED: Cell<u32> = const { Cell::new(0) };
-    static QUEUE: RefCell<Vec<Remains>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Drop what a dying object leaves, now or when those above it are done.
-pub(super) fn let_go(remains: Remains) {
-    let nested = NESTED.get();
-    if nested >= DEPTH {
-        QUEUE.with_borrow_mut(|queue| queue.push(remains));
-        return;
-    }
-    NESTED.set(nested + 1);
-    drop(remains);
-    if nested == 0 {
-        // The outermost works off what the others left; that may add more.
-        while let Some(next) = QUEUE.with_borrow_mut(Vec::pop) {
-            drop(next);
-        }
-    }
-    NESTED.set(nested);
 }

@@ -14,10 +14,10 @@ use super::deferred::{self, Deferred};
 use super::error::{Error, Raise, Result};
 use super::failure;
 use super::ffi::stack::Nested;
-use super::ffi::{self, Class, Held, Hold, Recycled, Sent};
+use super::ffi::{self, Held, Hold, Pool, Recycled, Sent};
 use super::foreign;
 use super::functions::make;
-use super::gc::{self, Remains, Traverse};
+use super::gc::Traverse;
 use super::names;
 use super::outcome::{self, Chain, Link, Outcome, Raised, as_deferred, classify, into_object};
 use super::overrides::overrides;
@@ -97,34 +97,27 @@ impl Task {
 }
 
 impl Recycled for Task {
-    fn class() -> &'static Class {
-        static CLASS: Class = Class::new();
-        &CLASS
+    fn pool() -> &'static Pool {
+        static POOL: Pool = Pool::new();
+        &POOL
     }
 
     fn dies_quietly(&self, _py: Python<'_>) -> bool {
         true
     }
 
+    fn is_light(&self, py: Python<'_>) -> bool {
+        self.with(py, |state| state.is_light(py))
+    }
+
+    fn dispose_of_light(&self, py: Python<'_>) {
+        self.dispose(py);
+    }
+
     fn dispose(&self, py: Python<'_>) {
-        let state = self.with(py, std::mem::take);
-        if !state.is_light(py) {
-            gc::let_go(Remains::Task(TaskRemains(state)));
-        }
+        drop(self.with(py, std::mem::take));
     }
 }
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        // SAFETY: a task is only ever part of a Python object, which the interpreter frees on an
-        // attached thread.
-        self.dispose(unsafe { Python::assume_attached() });
-    }
-}
-
-/// What a task leaves when it dies.
-#[allow(dead_code, reason = "held to be dropped")]
-pub(super) struct TaskRemains(State);
 
 #[pymethods]
 impl Task {
@@ -150,7 +143,7 @@ impl Task {
 
 /// A task as a callback, for Deferreds that insist on being given one.
 #[pyclass(name = "_TaskCallback", module = "deferrous", frozen)]
-struct TaskCallback {
+pub(super) struct TaskCallback {
     task: Held<Task>,
 }
 

@@ -13,8 +13,9 @@ use super::super::cell::Shared;
 use super::super::deferred::Deferred;
 use super::super::error::{Error, Result};
 use super::super::failure::FailureBase;
+use super::dying::Native;
 use super::exceptions::take_raised;
-use super::memory::{Recycled, is_exact};
+use super::memory::is_exact;
 
 /// Whether an object is of one of the types that most results are of, and so is nothing special.
 #[inline(never)]

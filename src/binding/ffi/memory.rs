@@ -14,39 +14,26 @@ use pyo3::{Borrowed, PyClass};
 
 use super::super::cell::Shared;
 use super::super::error::Result;
+use super::dying::{self, Native};
+use super::{panics, stack};
 
-/// How many pieces of memory are kept for each class.
-const KEPT: usize = 256;
-
-/// What is kept of a class.
+/// What is known of a class.
 pub(in crate::binding) struct Class {
     /// The type object. PyO3 knows it, too, but asks each time whether it has been made.
     kind: AtomicPtr<ffi::PyTypeObject>,
     /// Where its objects have the slots for their dict and for weak references.
     dict_offset: AtomicIsize,
     weak_offset: AtomicIsize,
-    /// Memory of objects, header included, with nothing in it.
-    kept: Shared<Kept>,
-    /// What frees objects that are not as most are.
+    /// What frees its objects, whatever has happened to them.
     pyo3_dealloc: OnceLock<ffi::destructor>,
 }
 
-struct Kept {
-    count: usize,
-    pieces: [*mut ffi::PyObject; KEPT],
-}
-
-// SAFETY: the pieces belong to nobody else, and are no thread's in particular.
-unsafe impl Send for Kept {}
-
 impl Class {
     pub(in crate::binding) const fn new() -> Self {
-        let kept = Kept { count: 0, pieces: [ptr::null_mut(); KEPT] };
         Self {
             kind: AtomicPtr::new(ptr::null_mut()),
             dict_offset: AtomicIsize::new(0),
             weak_offset: AtomicIsize::new(0),
-            kept: Shared::new(kept),
             pyo3_dealloc: OnceLock::new(),
         }
     }
@@ -68,9 +55,61 @@ impl Class {
         unsafe { !is_unused(object, self.dict_offset.load(Ordering::Relaxed)) }
     }
 
+    /// Free an object of the class, or that part of an object of a subclass which is its.
+    ///
+    /// # Safety
+    ///
+    /// It is dead, and this is called once for it, attached.
+    pub(super) unsafe fn free(&self, object: *mut ffi::PyObject) {
+        if let Some(pyo3_dealloc) = self.pyo3_dealloc.get() {
+            // SAFETY: the caller's promise.
+            unsafe { pyo3_dealloc(object) }
+        }
+    }
+
+    /// Have the objects of a class freed by this function.
+    ///
+    /// # Safety
+    ///
+    /// The type is complete, and no object of it has been made. The function is a `tp_dealloc` for
+    /// it.
+    unsafe fn bury(&self, kind: *mut ffi::PyTypeObject, dealloc: ffi::destructor) {
+        // SAFETY: the caller's promise; every type of PyO3's has `tp_dealloc`.
+        unsafe {
+            if let Some(pyo3_dealloc) = (*kind).tp_dealloc
+                && self.pyo3_dealloc.set(pyo3_dealloc).is_ok()
+            {
+                (*kind).tp_dealloc = Some(dealloc);
+            }
+            self.dict_offset.store((*kind).tp_dictoffset, Ordering::Relaxed);
+            self.weak_offset.store((*kind).tp_weaklistoffset, Ordering::Relaxed);
+            self.kind.store(kind, Ordering::Relaxed);
+        }
+    }
+}
+
+/// How many pieces of memory are kept for each class.
+const KEPT: usize = 256;
+
+/// Memory of objects of one class, header included, with nothing in it.
+pub(in crate::binding) struct Pool(Shared<Kept>);
+
+struct Kept {
+    count: usize,
+    pieces: [*mut ffi::PyObject; KEPT],
+}
+
+// SAFETY: the pieces belong to nobody else, and are no thread's in particular.
+unsafe impl Send for Kept {}
+
+impl Pool {
+    pub(in crate::binding) const fn new() -> Self {
+        Self(Shared::new(Kept { count: 0, pieces: [ptr::null_mut(); KEPT] }))
+    }
+
     #[inline]
     fn take(&self, py: Python<'_>) -> Option<*mut ffi::PyObject> {
-        self.kept.with(py, |kept| {
+        self.0.with(py, |kept| {
             kept.count = kept.count.checked_sub(1)?;
             kept.pieces.get(kept.count).copied()
         })
@@ -79,7 +118,7 @@ impl Class {
     /// False if there is no room for it.
     #[inline]
     fn keep(&self, py: Python<'_>, piece: *mut ffi::PyObject) -> bool {
-        self.kept.with(py, |kept| match kept.pieces.get_mut(kept.count) {
+        self.0.with(py, |kept| match kept.pieces.get_mut(kept.count) {
             Some(place) => {
                 *place = piece;
                 kept.count += 1;
@@ -91,12 +130,20 @@ impl Class {
 }
 
 /// A class of ours whose objects come and go quickly.
-pub(in crate::binding) trait Recycled: PyClass<Frozen = True> + Sync {
-    /// What is kept of it.
-    fn class() -> &'static Class;
+pub(in crate::binding) trait Recycled:
+    Native + PyClass<Frozen = True> + Sync
+{
+    /// Memory that is kept for it.
+    fn pool() -> &'static Pool;
 
     /// Whether [`Recycled::dispose`] cannot do more than let references go.
     fn dies_quietly(&self, py: Python<'_>) -> bool;
+
+    /// Whether nothing of ours can die of it, nor anything that leads there.
+    fn is_light(&self, py: Python<'_>) -> bool;
+
+    /// Let go of what a light one can hold.
+    fn dispose_of_light(&self, py: Python<'_>);
 
     /// Let go of all that this holds. What is left needs no drop.
     fn dispose(&self, py: Python<'_>);
@@ -141,16 +188,16 @@ pub(super) fn new_exact<'py, T: Recycled>(
     py: Python<'py>,
     value: impl FnOnce() -> T,
 ) -> Result<Bound<'py, T>> {
-    let class = T::class();
-    let Some(memory) = class.take(py) else {
+    let kind = T::class().kind();
+    let Some(memory) = T::pool().take(py) else {
         // SAFETY: the type of `T`.
-        return unsafe { new_object(py, class.kind(), value) };
+        return unsafe { new_object(py, kind, value) };
     };
     // SAFETY: memory that an object of this very type has left: its slots for a dict and weak
     // references are null, as `dealloc` has seen, and its value was dropped, so it is written
     // before anything reads it. The collector sees it from then on.
     unsafe {
-        let object = Bound::from_owned_ptr(py, ffi::PyObject_Init(memory, class.kind()));
+        let object = Bound::from_owned_ptr(py, ffi::PyObject_Init(memory, kind));
         let object = object.cast_into_unchecked::<T>();
         ptr::from_ref(object.get()).cast_mut().write(value());
         ffi::PyObject_GC_Track(object.as_ptr().cast());
@@ -195,24 +242,24 @@ unsafe fn allocate(py: Python<'_>, kind: *mut ffi::PyTypeObject) -> Result<Bound
     }
 }
 
-/// Have objects of a class freed by [`dealloc`].
+/// See to the deaths of the objects of a class.
 ///
 /// # Safety
 ///
 /// The type is complete, and no object of it has been made.
+pub(super) unsafe fn bury<T: Native>(py: Python<'_>) {
+    // SAFETY: the caller's promise.
+    unsafe { T::class().bury(T::type_object_raw(py), dying::dealloc::<T>) }
+}
+
+/// See to the deaths of the objects of a class, and keep their memory for the next.
+///
+/// # Safety
+///
+/// As for [`bury`].
 pub(super) unsafe fn recycle<T: Recycled>(py: Python<'_>) {
-    let (kind, class) = (T::type_object_raw(py), T::class());
-    // SAFETY: the caller's promise; every type of PyO3's has `tp_dealloc`.
-    unsafe {
-        if let Some(pyo3_dealloc) = (*kind).tp_dealloc
-            && class.pyo3_dealloc.set(pyo3_dealloc).is_ok()
-        {
-            (*kind).tp_dealloc = Some(dealloc::<T>);
-        }
-        class.dict_offset.store((*kind).tp_dictoffset, Ordering::Relaxed);
-        class.weak_offset.store((*kind).tp_weaklistoffset, Ordering::Relaxed);
-        class.kind.store(kind, Ordering::Relaxed);
-    }
+    // SAFETY: the caller's promise.
+    unsafe { T::class().bury(T::type_object_raw(py), dealloc::<T>) }
 }
 
 /// `tp_dealloc`: what PyO3's does, but quicker for objects of the class itself that nothing
@@ -223,29 +270,65 @@ unsafe extern "C" fn dealloc<T: Recycled>(object: *mut ffi::PyObject) {
     unsafe {
         let py = Python::assume_attached();
         let class = T::class();
-        let kind = class.kind();
         let value = object_value::<T>(object);
-        let plain = ffi::Py_TYPE(object) == kind
+        let plain = ffi::Py_TYPE(object) == class.kind()
             && is_unused(object, class.dict_offset.load(Ordering::Relaxed))
             && is_unused(object, class.weak_offset.load(Ordering::Relaxed))
             && (*value).dies_quietly(py);
-        if !plain {
-            if let Some(pyo3_dealloc) = class.pyo3_dealloc.get() {
-                pyo3_dealloc(object);
-            }
-            return;
+        if plain && (*value).is_light(py) {
+            free_plain::<T>(py, object, |value| value.dispose_of_light(py));
+            dying::finish();
+        } else {
+            dealloc_heavy::<T>(object, plain);
         }
-        // No collection may see the object from here on. Disposing of the value may run any code,
-        // but nobody can reach the object.
+    }
+}
+
+/// What [`dealloc`] does with objects of which more can die.
+///
+/// # Safety
+///
+/// As for that.
+#[inline(never)]
+unsafe fn dealloc_heavy<T: Recycled>(object: *mut ffi::PyObject, plain: bool) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if !stack::has_room() {
+            return dying::put_by(object);
+        }
+        if plain {
+            let py = Python::assume_attached();
+            free_plain::<T>(py, object, |value| panics::reporting(py, || value.dispose(py)));
+        } else {
+            T::class().free(object);
+        }
+    }
+    dying::finish();
+}
+
+/// Free an object of the class itself that nothing special has happened to.
+///
+/// # Safety
+///
+/// It is dead, has no dict and no weak references, and this is called once for it, attached.
+#[inline(always)]
+unsafe fn free_plain<T: Recycled>(
+    py: Python<'_>,
+    object: *mut ffi::PyObject,
+    dispose: impl FnOnce(&T),
+) {
+    // SAFETY: the caller's promise. No collection may see the object once it is untracked.
+    // Disposing of the value may run any code, but nobody can reach the object.
+    unsafe {
         ffi::PyObject_GC_UnTrack(object.cast());
-        (*value).dispose(py);
+        dispose(&*object_value::<T>(object));
         // One that the collector has asked for its last words carries a mark that would keep the
         // next one from being asked.
-        if ffi::PyObject_GC_IsFinalized(object) != 0 || !class.keep(py, object) {
+        if ffi::PyObject_GC_IsFinalized(object) != 0 || !T::pool().keep(py, object) {
             ffi::PyObject_GC_Del(object.cast());
         }
         // The object's hold on its type.
-        ffi::Py_DECREF(kind.cast());
+        ffi::Py_DECREF(T::class().kind().cast());
     }
 }
 

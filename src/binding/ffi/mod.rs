@@ -4,6 +4,7 @@
 //! type that its macros do not fill.
 
 mod calls;
+mod dying;
 mod exceptions;
 mod held;
 mod inspect;
@@ -11,6 +12,7 @@ mod making;
 mod memory;
 mod methods;
 mod objects;
+mod panics;
 pub(super) mod stack;
 
 pub(super) use calls::{
@@ -30,7 +32,7 @@ pub(super) use inspect::{
     is_known_ordinary, is_leaf, is_of_heap_type, is_ordinary, is_plain, is_subtype, lookup,
 };
 pub(super) use making::{list_of_same, new_dict, new_int, new_list, new_str, new_tuple, no_memory};
-pub(super) use memory::{Class, Recycled, as_exact, into_exact, is_exact};
+pub(super) use memory::{Pool, Recycled, as_exact, into_exact, is_exact};
 pub(super) use objects::{
     fill_slots, inherit_finalizer, makes_failures_plainly, new_awaiting, new_deferred, new_failure,
     new_task, quicken_failures,

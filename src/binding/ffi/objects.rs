@@ -13,16 +13,53 @@ use super::super::awaiting::Awaiting;
 use super::super::deferred::Deferred;
 use super::super::error::{Raise, Result};
 use super::super::failure::{self, FailureBase, State};
+use super::super::fifo::Fifo;
 use super::super::functions;
-use super::super::gather::DeferredList;
-use super::super::generator::Task;
+use super::super::gather::{DeferredList, Race};
+use super::super::generator::{Task, TaskCallback};
 use super::super::outcome::Chain;
 use super::super::report;
+use super::super::sync::{DeferredLock, DeferredQueue, DeferredSemaphore, Locked, Primitive};
 use super::calls::{Sent, returning};
+use super::dying::Native;
 use super::exceptions::{restore, stop_iteration};
 use super::held::Hold;
-use super::memory::{new_exact, new_object, recycle};
+use super::memory::{Class, bury, new_exact, new_object, recycle};
 use super::methods::put_quick_forms;
+
+/// Name all classes of ours, whose objects must not free each other without end.
+macro_rules! native {
+    ($($class:ty),* $(,)?) => {
+        $(
+            impl Native for $class {
+                #[inline(always)]
+                fn class() -> &'static Class {
+                    static CLASS: Class = Class::new();
+                    &CLASS
+                }
+            }
+        )*
+
+        /// What is known of each class.
+        pub(super) static CLASSES: &[fn() -> &'static Class] = &[$(<$class>::class),*];
+    };
+}
+
+native!(
+    Deferred,
+    DeferredList,
+    Awaiting,
+    Task,
+    TaskCallback,
+    Primitive,
+    DeferredLock,
+    DeferredSemaphore,
+    DeferredQueue,
+    Locked,
+    Fifo,
+    Race,
+    FailureBase,
+);
 
 /// Make a Deferred.
 #[inline(always)]
@@ -392,6 +429,16 @@ pub(in crate::binding) fn fill_slots(module: &Bound<'_, PyModule>) -> PyResult<(
         recycle::<Deferred>(py);
         recycle::<Awaiting>(py);
         recycle::<Task>(py);
+        bury::<DeferredList>(py);
+        bury::<TaskCallback>(py);
+        bury::<Primitive>(py);
+        bury::<DeferredLock>(py);
+        bury::<DeferredSemaphore>(py);
+        bury::<DeferredQueue>(py);
+        bury::<Locked>(py);
+        bury::<Fifo>(py);
+        bury::<Race>(py);
+        bury::<FailureBase>(py);
         (*list).tp_new = Some(deferred_list_new);
         (*list).tp_finalize = Some(deferred_finalize);
         // Ours would do no more, and pickles of Twisted's failures call `BaseException.__new__`,

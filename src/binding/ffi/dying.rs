@@ -1,0 +1,213 @@
+//! The deaths of our objects, without recursion.
+//!
+//! A million Deferreds, each the result of the next, or queues, each holding the next, would be
+//! freed by a million nested calls. So whoever dies where the machine's stack is low is put by as
+//! it is, and freed by the next of our deaths that comes to its end where it is not low: that of
+//! an object further up, as a rule, which is dying all the while.
+//!
+//! Nothing is counted and nobody is in charge, so that nothing is left in a wrong state when a
+//! finalizer switches to another greenlet, and never comes back.
+
+use std::cell::Cell;
+use std::ffi::{c_int, c_void};
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+
+use pyo3::PyClass;
+use pyo3::ffi;
+
+use super::memory::Class;
+use super::objects::CLASSES;
+use super::stack;
+
+/// A class of ours.
+pub(in crate::binding) trait Native: PyClass {
+    /// What is known of it.
+    fn class() -> &'static Class;
+}
+
+/// How many dead objects wait to be freed, in all threads.
+static WAITING: AtomicUsize = AtomicUsize::new(0);
+
+/// Those that threads have left which have ended.
+static LEFT: AtomicPtr<ffi::PyObject> = AtomicPtr::new(ptr::null_mut());
+
+thread_local! {
+    /// The dead objects of this thread that wait, linked by [`link`].
+    static DEAD: Cell<*mut ffi::PyObject> = const { Cell::new(ptr::null_mut()) };
+    /// Hands them on when the thread ends.
+    static WILL: Will = const { Will };
+}
+
+/// `tp_dealloc` of a class whose objects have nothing special about their deaths.
+pub(super) unsafe extern "C" fn dealloc<T: Native>(object: *mut ffi::PyObject) {
+    // SAFETY: the interpreter calls `tp_dealloc` attached, with a dead object of the class or of a
+    // subclass. It is freed now, or nothing is done with it but to put it by.
+    unsafe {
+        if !stack::has_room() {
+            return put_by(object);
+        }
+        T::class().free(object);
+    }
+    finish();
+}
+
+/// To be called at the end of each death: free those that wait.
+#[inline(always)]
+pub(super) fn finish() {
+    if WAITING.load(Ordering::Relaxed) != 0 {
+        free_waiting();
+    }
+}
+
+#[cold]
+fn free_waiting() {
+    while stack::has_room() {
+        let Some(object) = next_waiting() else { return };
+        WAITING.fetch_sub(1, Ordering::Relaxed);
+        // SAFETY: attached, as the callers are. The object was put by when it was to be freed by
+        // the first class of ours among its bases; a dead object is freed once, as it was taken
+        // out of the only list that it was in.
+        unsafe {
+            if let Some(class) = class_of(object) {
+                class.free(object);
+            }
+        }
+    }
+}
+
+/// Take out one that waits for this thread.
+fn next_waiting() -> Option<*mut ffi::PyObject> {
+    let mut first = DEAD.get();
+    if first.is_null() {
+        first = LEFT.swap(ptr::null_mut(), Ordering::AcqRel);
+        if first.is_null() {
+            return None;
+        }
+    }
+    // SAFETY: what is in a list was linked by `put_by` or `Will`, and is nobody else's.
+    unsafe {
+        DEAD.set(linked_to(first));
+        link(first, ptr::null_mut());
+    }
+    Some(first)
+}
+
+/// Keep a dead object until there is more stack.
+///
+/// # Safety
+///
+/// `tp_dealloc` of the first class of ours among the bases of its class was called with it, and
+/// nothing done.
+#[cold]
+pub(super) unsafe fn put_by(object: *mut ffi::PyObject) {
+    // Where the thread is past that, nobody inherits what is put by here.
+    let _ = WILL.try_with(|_| ());
+    // SAFETY: a dead object of a class whose objects the collector knows, as all of ours are.
+    // It is untracked, so that the words of its header are free to be used. It keeps its dict and
+    // the weak references to it, which all give None now, as it keeps its count of 0.
+    unsafe {
+        ffi::PyObject_GC_UnTrack(object.cast());
+        link(object, DEAD.get());
+    }
+    DEAD.set(object);
+    WAITING.fetch_add(1, Ordering::Relaxed);
+}
+
+/// The class of ours that is to free an object: the first among its class and its bases.
+///
+/// # Safety
+///
+/// An object, attached.
+unsafe fn class_of(object: *mut ffi::PyObject) -> Option<&'static Class> {
+    // SAFETY: types and their bases are alive as long as the object.
+    unsafe {
+        let mut kind = ffi::Py_TYPE(object);
+        while !kind.is_null() {
+            if let Some(class) = CLASSES.iter().map(|class| class()).find(|it| it.kind() == kind) {
+                return Some(class);
+            }
+            kind = (*kind).tp_base;
+        }
+        None
+    }
+}
+
+/// The word by which dead objects are linked: as in CPython's own lists of the kind, that of the
+/// collector's header which refers to the object before. Two bits of it are marks that have to
+/// stay: whether the object has had its last words, for one.
+#[cfg(not(Py_GIL_DISABLED))]
+unsafe fn word(object: *mut ffi::PyObject) -> *mut usize {
+    // SAFETY: by the caller's promise the object has such a header: two words in front of it.
+    unsafe { object.cast::<usize>().sub(1) }
+}
+
+/// The word by which dead objects are linked, as in CPython's own lists of the kind: whose the
+/// object is, which is of no interest when it is dead.
+#[cfg(Py_GIL_DISABLED)]
+unsafe fn word(object: *mut ffi::PyObject) -> *mut usize {
+    // SAFETY: by the caller's promise, an object.
+    unsafe { (&raw mut (*object).ob_tid).cast() }
+}
+
+const MARKS: usize = 3;
+
+/// Link a dead object to the next.
+///
+/// # Safety
+///
+/// It is of a class whose objects the collector knows, untracked, and nobody else's.
+unsafe fn link(object: *mut ffi::PyObject, next: *mut ffi::PyObject) {
+    // SAFETY: the caller's promise. Objects are aligned to more than the marks take.
+    unsafe {
+        let word = word(object);
+        *word = (*word & MARKS) | next.expose_provenance();
+    }
+}
+
+/// Which dead object this one is linked to, or null.
+///
+/// # Safety
+///
+/// It was linked by [`link`].
+unsafe fn linked_to(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: the caller's promise.
+    unsafe { ptr::with_exposed_provenance_mut(*word(object) & !MARKS) }
+}
+
+/// What hands on the dead of a thread that ends.
+struct Will;
+
+impl Drop for Will {
+    fn drop(&mut self) {
+        let first = DEAD.replace(ptr::null_mut());
+        if first.is_null() {
+            return;
+        }
+        // SAFETY: the list is this thread's, and nobody sees what is in it. The pending call needs no
+        // thread state to be asked for, as long as there is an interpreter.
+        unsafe {
+            let mut last = first;
+            while let Some(next) = NonNull::new(linked_to(last)) {
+                last = next.as_ptr();
+            }
+            let mut others = LEFT.load(Ordering::Acquire);
+            loop {
+                link(last, others);
+                match LEFT.compare_exchange(others, first, Ordering::AcqRel, Ordering::Acquire) {
+                    Ok(_) => break,
+                    Err(others_now) => others = others_now,
+                }
+            }
+            if ffi::Py_IsInitialized() != 0 {
+                ffi::Py_AddPendingCall(Some(free_left), ptr::null_mut());
+            }
+        }
+    }
+}
+
+/// In the main thread, soon: free what threads have left.
+extern "C" fn free_left(_: *mut c_void) -> c_int {
+    finish();
+    0
+}
