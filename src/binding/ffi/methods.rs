@@ -4,11 +4,9 @@
 //! the place of PyO3's, with the same signature and text, and leaves all other calls to that.
 
 use std::ffi::CStr;
-use std::panic::AssertUnwindSafe;
 
 use pyo3::exceptions::PySystemError;
 use pyo3::ffi;
-use pyo3::panic::PanicException;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyString, PyTuple};
@@ -22,7 +20,8 @@ use super::super::functions;
 use super::super::generator;
 use super::super::run;
 use super::super::sync::{DeferredLock, DeferredQueue, DeferredSemaphore, Primitive};
-use super::calls::{call_many, returning};
+use super::calls::call_many;
+use super::panics;
 use crate::core::On;
 
 /// The positional arguments of a call.
@@ -178,9 +177,7 @@ unsafe extern "C" fn enter<F: Quick>(
             }
             call_slowly::<F>(py, slf, args, nargs, kwnames)
         };
-        let result = std::panic::catch_unwind(AssertUnwindSafe(work))
-            .unwrap_or_else(|_| Err(PanicException::error(py, "deferrous has a bug")));
-        returning(py, result)
+        panics::answering(py, work)
     }
 }
 

@@ -20,12 +20,13 @@ use super::super::generator::{Task, TaskCallback};
 use super::super::outcome::Chain;
 use super::super::report;
 use super::super::sync::{DeferredLock, DeferredQueue, DeferredSemaphore, Locked, Primitive};
-use super::calls::{Sent, returning};
+use super::calls::Sent;
 use super::dying::Native;
 use super::exceptions::{restore, stop_iteration};
 use super::held::Hold;
 use super::memory::{Class, bury, new_exact, new_object, recycle};
 use super::methods::put_quick_forms;
+use super::panics;
 
 /// Name all classes of ours, whose objects must not free each other without end.
 macro_rules! native {
@@ -97,7 +98,7 @@ unsafe extern "C" fn deferred_new(
     // SAFETY: the interpreter calls `tp_new` attached, with a subtype of the type it stands in.
     unsafe {
         let py = Python::assume_attached();
-        returning(py, new_object(py, kind, || Deferred::of(Chain::new(None))))
+        panics::answering(py, || new_object(py, kind, || Deferred::of(Chain::new(None))))
     }
 }
 
@@ -112,17 +113,12 @@ unsafe extern "C" fn deferred_list_new(
     // zeroed memory, written before anything reads it, as for `Deferred`'s part.
     unsafe {
         let py = Python::assume_attached();
-        match new_object(py, kind, || Deferred::of(Chain::new(None))) {
-            Ok(deferred) => {
-                let list = deferred.into_any().cast_into_unchecked::<DeferredList>();
-                ptr::from_ref(list.get()).cast_mut().write(DeferredList::empty());
-                list.into_ptr()
-            }
-            Err(error) => {
-                restore(error.into_raised(py));
-                ptr::null_mut()
-            }
-        }
+        panics::answering(py, || {
+            let deferred = new_object(py, kind, || Deferred::of(Chain::new(None)))?;
+            let list = deferred.into_any().cast_into_unchecked::<DeferredList>();
+            ptr::from_ref(list.get()).cast_mut().write(DeferredList::empty());
+            Ok(list)
+        })
     }
 }
 
@@ -148,8 +144,7 @@ unsafe extern "C" fn deferred_vectorcall(
         } else {
             None
         };
-        let made = functions::make(py, || Chain::new(canceller));
-        returning(py, made)
+        panics::answering(py, || functions::make(py, || Chain::new(canceller)))
     }
 }
 
@@ -165,7 +160,7 @@ unsafe fn call_type_slowly(
     nargs: ffi::Py_ssize_t,
     kwnames: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
-    let call = || -> Result<Bound<'_, PyAny>> {
+    panics::answering(py, || {
         // SAFETY: the caller's promise: `nargs` arguments, then one for each name. Every metaclass
         // has `tp_call`, for a tuple and a dict.
         unsafe {
@@ -183,8 +178,7 @@ unsafe fn call_type_slowly(
             };
             Ok(Bound::from_owned_ptr_or_err(py, call(kind, positional.as_ptr(), named.as_ptr()))?)
         }
-    };
-    returning(py, call())
+    })
 }
 
 /// `Failure(...)` without the detour by `__new__` and `__init__`.
@@ -209,7 +203,7 @@ unsafe extern "C" fn failure_vectorcall(
             std::slice::from_raw_parts(args.cast::<Borrowed<'_, '_, PyAny>>(), nargs as usize)
         };
         let kind = Bound::from_borrowed_ptr(py, kind).cast_into_unchecked::<PyType>();
-        returning(py, failure::init_new(&kind, args))
+        panics::answering(py, || failure::init_new(&kind, args))
     }
 }
 
@@ -232,7 +226,7 @@ unsafe extern "C" fn deferred_finalize(object: *mut ffi::PyObject) {
     unsafe {
         let py = Python::assume_attached();
         let deferred = Bound::from_borrowed_ptr(py, object).cast_into_unchecked::<Deferred>();
-        report::finalize(&deferred);
+        panics::reporting(py, || report::finalize(&deferred));
     }
 }
 
@@ -349,16 +343,9 @@ unsafe extern "C" fn deferred_await(object: *mut ffi::PyObject) -> *mut ffi::PyO
     unsafe {
         let py = Python::assume_attached();
         let deferred = Bound::from_borrowed_ptr(py, object).cast_into_unchecked::<Deferred>();
-        returning(py, new_awaiting(py, deferred))
+        panics::answering(py, || new_awaiting(py, deferred))
     }
 }
-
-static mut AWAITING_ASYNC: ffi::PyAsyncMethods = ffi::PyAsyncMethods {
-    am_await: None,
-    am_aiter: None,
-    am_anext: None,
-    am_send: Some(awaiting_send),
-};
 
 /// `Awaiting.send`, as the interpreter itself calls it.
 unsafe extern "C" fn awaiting_send(
@@ -371,7 +358,7 @@ unsafe extern "C" fn awaiting_send(
     unsafe {
         let py = Python::assume_attached();
         let awaiting = Bound::from_borrowed_ptr(py, object).cast_into_unchecked::<Awaiting>();
-        match Awaiting::step(&awaiting) {
+        match panics::catching_sent(py, || Awaiting::step(&awaiting)) {
             Sent::Yielded(object) => {
                 result.write(object.into_ptr());
                 ffi::PySendResult::PYGEN_NEXT
@@ -395,7 +382,7 @@ unsafe extern "C" fn awaiting_next(object: *mut ffi::PyObject) -> *mut ffi::PyOb
     unsafe {
         let py = Python::assume_attached();
         let awaiting = Bound::from_borrowed_ptr(py, object).cast_into_unchecked::<Awaiting>();
-        match Awaiting::step(&awaiting) {
+        match panics::catching_sent(py, || Awaiting::step(&awaiting)) {
             Sent::Yielded(object) => return object.into_ptr(),
             // Without an exception, that says as much.
             Sent::Returned(object) if object.is_none() => {}
@@ -414,8 +401,9 @@ pub(in crate::binding) fn fill_slots(module: &Bound<'_, PyModule>) -> PyResult<(
     let failure = FailureBase::type_object_raw(py);
     let awaiting = Awaiting::type_object_raw(py);
     // SAFETY: the four are heap types of ours, complete, alive for good and not yet visible to
-    // any other code. The functions have the signatures and keep the contracts of their slots;
-    // `AWAITING_ASYNC` is never written. `PyType_Modified` tells the interpreter's caches.
+    // any other code. The functions have the signatures and keep the contracts of their slots.
+    // A heap type has a place of its own for its asynchronous slots. `PyType_Modified` tells the
+    // interpreter's caches.
     unsafe {
         DEFERRED_INIT.remember(deferred);
         FAILURE_INIT.remember(failure);
@@ -444,7 +432,9 @@ pub(in crate::binding) fn fill_slots(module: &Bound<'_, PyModule>) -> PyResult<(
         // Ours would do no more, and pickles of Twisted's failures call `BaseException.__new__`,
         // which refuses classes that have another.
         (*failure).tp_new = (*ffi::PyExc_BaseException.cast::<ffi::PyTypeObject>()).tp_new;
-        (*awaiting).tp_as_async = &raw mut AWAITING_ASYNC;
+        if let Some(slots) = (*awaiting).tp_as_async.as_mut() {
+            slots.am_send = Some(awaiting_send);
+        }
         (*awaiting).tp_iternext = Some(awaiting_next);
         ffi::PyType_Modified(deferred);
         ffi::PyType_Modified(list);

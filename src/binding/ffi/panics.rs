@@ -12,6 +12,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::super::error::{Error, Raise, Result};
+use super::calls::{Sent, returning};
 use super::exceptions::{restore, with_error_saved};
 
 /// Do something that Python waits for. A panic is an error.
@@ -21,6 +22,24 @@ pub(super) fn catching<T>(py: Python<'_>, work: impl FnOnce() -> Result<T>) -> R
         Ok(result) => result,
         Err(panic) => Err(bug(py, panic)),
     }
+}
+
+/// Resume something. A panic is what it raises.
+#[inline(always)]
+pub(super) fn catching_sent<'py>(py: Python<'py>, resume: impl FnOnce() -> Sent<'py>) -> Sent<'py> {
+    match catch_unwind(AssertUnwindSafe(resume)) {
+        Ok(sent) => sent,
+        Err(panic) => Sent::Raised(bug(py, panic).into_raised(py)),
+    }
+}
+
+/// Do something that a C function is to return.
+#[inline(always)]
+pub(super) fn answering<'py, T>(
+    py: Python<'py>,
+    work: impl FnOnce() -> Result<Bound<'py, T>>,
+) -> *mut ffi::PyObject {
+    returning(py, catching(py, work))
 }
 
 /// Do something that cannot fail as far as Python is concerned. A panic is reported as what a

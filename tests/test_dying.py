@@ -1,0 +1,514 @@
+"""Long structures die, of whatever kind and wherever that happens, and use little stack.
+
+Each script runs in an interpreter of its own, so that one that crashes harms no other.
+"""
+
+import pytest
+from helpers import run_script
+
+pytestmark = pytest.mark.deferrous_only
+
+KINDS = '''
+import gc
+import sys
+import threading
+import weakref
+
+from deferrous import (
+    Deferred, DeferredList, DeferredLock, DeferredQueue, DeferredSemaphore, ensureDeferred,
+    gatherResults, inlineCallbacks, race,
+)
+from deferrous.failure import Failure
+
+
+class Error(Exception):
+    pass
+
+
+class Anything:
+    pass
+
+
+def subclasses(base):
+    """Those that Python makes of a class."""
+    class Sub(base):
+        pass
+    class Slots(base):
+        __slots__ = ("more",)
+    class Finalized(base):
+        def __del__(self):
+            pass
+    class SubSub(Anything, Sub):
+        pass
+    return Sub, Slots, Finalized, SubSub
+
+
+KINDS = {}
+
+
+def kind(function):
+    """A function that makes something which holds its argument."""
+    KINDS[function.__name__] = function
+
+
+def of_attribute(cls, *args):
+    def holder(inner):
+        outer = cls(*args)
+        outer.kept = inner
+        return outer
+    return holder
+
+
+for base, args in [
+    (Deferred, ()), (DeferredList, ([],)), (DeferredLock, ()), (DeferredSemaphore, (1,)),
+    (DeferredQueue, ()), (Failure, (Error(),)),
+]:
+    for cls in (base, *subclasses(base)):
+        KINDS[f"attribute of {base.__name__} {cls.__name__}"] = of_attribute(cls, *args)
+
+
+def holding(inner):
+    """A Deferred that holds something."""
+    d = Deferred()
+    d.kept = inner
+    return d
+
+
+def as_deferred(inner):
+    return inner if isinstance(inner, Deferred) else holding(inner)
+
+
+@kind
+def result(inner):
+    d = Deferred()
+    d.callback(Anything())
+    d.result = inner
+    return d
+
+@kind
+def result_in_a_tuple(inner):
+    d = Deferred()
+    d.callback((inner,))
+    return d
+
+@kind
+def result_in_a_list_and_a_dict(inner):
+    d = Deferred()
+    d.callback([{1: inner}])
+    return d
+
+@kind
+def attribute_of_something_else(inner):
+    d, between = Deferred(), Anything()
+    between.kept = inner
+    d.callback(between)
+    return d
+
+@kind
+def canceller(inner):
+    return Deferred(lambda _: inner)
+
+@kind
+def callback(inner):
+    return Deferred().addCallback(lambda _: inner)
+
+@kind
+def bound_method(inner):
+    return Deferred().addCallback(as_deferred(inner).callback)
+
+@kind
+def errback(inner):
+    return Deferred().addErrback(lambda _: inner)
+
+@kind
+def argument(inner):
+    return Deferred().addCallback(print, inner)
+
+@kind
+def argument_by_keyword(inner):
+    return Deferred().addCallbacks(print, print, errbackKeywords={"a": inner})
+
+@kind
+def second_of_many_callbacks(inner):
+    d = Deferred().addCallback(print).addBoth(print, inner)
+    for _ in range(8):
+        d.addErrback(print)
+    return d
+
+@kind
+def waits(inner):
+    d = Deferred()
+    d.addCallback(lambda _: as_deferred(inner))
+    d.callback(None)
+    return d
+
+@kind
+def is_waited_for(inner):
+    d, awaited = holding(inner), Deferred()
+    d.addCallback(lambda _: awaited)
+    d.callback(None)
+    return awaited
+
+@kind
+def chained(inner):
+    d = Deferred()
+    as_deferred(inner).chainDeferred(d)
+    return d
+
+@kind
+def queue_item(inner):
+    q = DeferredQueue()
+    q.put(inner)
+    return q
+
+@kind
+def queue_size(inner):
+    q = DeferredQueue()
+    q.size = inner
+    return q
+
+@kind
+def queue_backlog(inner):
+    return DeferredQueue(None, inner)
+
+@kind
+def queue_waiting(inner):
+    q = DeferredQueue()
+    q.waiting = [inner]
+    return q
+
+@kind
+def queue_getter(inner):
+    q = DeferredQueue()
+    q.get().kept = inner
+    return q
+
+@kind
+def lock_waiting(inner):
+    lock = DeferredLock()
+    lock.waiting = [inner]
+    return lock
+
+@kind
+def lock_run(inner):
+    lock = DeferredLock()
+    lock.acquire()
+    lock.run(print, inner)
+    return lock
+
+@kind
+def semaphore_waiting(inner):
+    semaphore = DeferredSemaphore(1)
+    semaphore.waiting.append(inner)
+    return semaphore
+
+@kind
+def line(inner):
+    line = DeferredQueue().pending
+    line.append(inner)
+    return line
+
+@kind
+def deferred_list(inner):
+    return DeferredList([as_deferred(inner)])
+
+@kind
+def results_of_a_deferred_list(inner):
+    d = DeferredList([Deferred(), Deferred()])
+    d.resultList[0] = inner
+    return d
+
+@kind
+def gathered(inner):
+    return gatherResults([holding(inner)])
+
+@kind
+def a_race(inner):
+    return race([holding(inner)])
+
+@kind
+def race_itself(inner):
+    return race([holding(inner)])._canceller
+
+@kind
+def iterator(inner):
+    return holding(inner).__await__()
+
+@kind
+def failure(inner):
+    return Failure(Error(inner))
+
+@kind
+def handled_failure(inner):
+    d = Deferred()
+    d.addErrback(lambda failure: None)
+    d.errback(Failure(Error(inner)))
+    d.result = Failure(Error(inner))
+    return d
+
+@inlineCallbacks
+def generator_of(held):
+    yield Deferred()
+
+@kind
+def generator(inner):
+    return generator_of(inner)
+
+@kind
+def generator_that_waits(inner):
+    @inlineCallbacks
+    def wait(d):
+        yield d
+    return wait(as_deferred(inner))
+
+async def coroutine_of(held):
+    await Deferred()
+
+@kind
+def coroutine(inner):
+    return ensureDeferred(coroutine_of(inner))
+
+@kind
+def task_itself(inner):
+    return ensureDeferred(coroutine_of(inner))._canceller
+
+@kind
+def coroutine_that_waits(inner):
+    async def wait(d):
+        await d
+    return ensureDeferred(wait(as_deferred(inner)))
+
+ALL = list(KINDS.values())
+TURN = 0
+
+@kind
+def mixed(inner):
+    global TURN
+    TURN += 1
+    return ALL[TURN % len(ALL)](inner)
+
+
+def build(kind, count):
+    head = end = Anything()
+    seen = weakref.ref(end)
+    for _ in range(count):
+        head = kind(head)
+    return head, end, seen
+
+
+def drop(kind, count):
+    """By their last reference."""
+    head, end, seen = build(kind, count)
+    del end
+    del head
+    if seen() is not None:
+        # Some kinds make cycles.
+        gc.collect()
+    assert seen() is None
+
+
+def collect(kind, count):
+    """By the collector, which takes a ring apart."""
+    head, end, seen = build(kind, count)
+    end.head = head
+    del head, end
+    gc.collect()
+    assert seen() is None
+
+
+def in_thread(size, function, *args):
+    errors = []
+    def body():
+        try:
+            function(*args)
+        except BaseException as error:
+            errors.append(error)
+    threading.stack_size(size * 1024)
+    thread = threading.Thread(target=body)
+    thread.start()
+    thread.join()
+    for error in errors:
+        raise error
+'''
+
+
+def run(script):
+    run_script("deferrous", KINDS + script)
+
+
+@pytest.mark.parametrize("how", ["drop", "collect"])
+def test_on_the_main_stack(how):
+    run(f"""
+for name, kind in KINDS.items():
+    print(name, file=sys.stderr)
+    {how}(kind, 60_000 if name == "mixed" else 20_000)
+""")
+
+
+@pytest.mark.parametrize("size", [512, 256, 64])
+@pytest.mark.parametrize("how", ["drop", "collect"])
+def test_on_small_stacks(how, size):
+    run(f"""
+for name, kind in KINDS.items():
+    print(name, file=sys.stderr)
+    in_thread({size}, {how}, kind, 4_000)
+""")
+
+
+@pytest.mark.parametrize(
+    "name", ["queue_size", "attribute of Deferred Sub", "result_in_a_tuple", "lock_waiting"]
+)
+def test_a_long_one(name):
+    run(f"drop(KINDS[{name!r}], 300_000)")
+
+
+@pytest.mark.parametrize("size", [8192, 512])
+def test_deep_in_recursion(size):
+    """Where hardly any stack is left. What has to wait there dies further up."""
+    run(f"""
+class Descends:
+    def __eq__(self, other):
+        other.levels += 1
+        if other.levels == 300:
+            other.box.clear()
+            return True
+        return Descends() == other
+
+class Bottom(Anything):
+    levels = 0
+
+def descend(kind):
+    bottom = Bottom()
+    head, end, seen = build(kind, 4_000)
+    bottom.box = [head]
+    del head, end
+    assert Descends() == bottom
+    drop(KINDS["result_in_a_tuple"], 1)
+    gc.collect()
+    assert seen() is None
+
+for name, kind in KINDS.items():
+    print(name, file=sys.stderr)
+    in_thread({size}, descend, kind)
+""")
+
+
+def test_dead_that_a_thread_leaves_are_freed_by_others():
+    """A thread that has hardly any stack from its first use of a Deferred on."""
+    run("""
+class Descends:
+    def __eq__(self, box):
+        box.append(None)
+        if len(box) < 40:
+            return Descends() == box
+        del box[1:]
+        head, end, seen = build(KINDS["canceller"], 1000)
+        box[0] = seen
+        return True
+
+seen = []
+def use():
+    box = [None]
+    assert Descends() == box
+    seen.append(box[0])
+
+for _ in range(20):
+    in_thread(64, use)
+drop(KINDS["canceller"], 1)
+for _ in range(100):
+    pass
+assert [it() for it in seen] == [None] * 20
+""")
+
+
+GREENLETS = """
+import random
+import greenlet
+
+hub = greenlet.getcurrent()
+
+class Switches:
+    def __del__(self):
+        try:
+            hub.switch()
+        except greenlet.GreenletExit:
+            pass
+
+def chain(inner, count):
+    for _ in range(count):
+        inner = mixed(inner)
+    return inner
+
+def dies_at_once():
+    end = Anything()
+    seen = weakref.ref(end)
+    head = Deferred(lambda _: end)
+    for i in range(100):
+        head = KINDS[("canceller", "queue_item", "result_in_a_tuple")[i % 3]](head)
+    del end, head
+    assert seen() is None
+"""
+
+
+@pytest.mark.parametrize("end", ["never resumed", "resumed", "killed", "forgotten"])
+def test_finalizers_that_switch_to_another_greenlet(end):
+    run(
+        GREENLETS
+        + f"""
+done = []
+def worker(number):
+    chain(Switches(), 1 + number % 80)
+    gc.collect()
+    done.append(number)
+
+suspended = []
+for number in range(600):
+    it = greenlet.greenlet(worker)
+    it.switch(number)
+    suspended.append(it)
+    dies_at_once()
+random.seed(1)
+random.shuffle(suspended)
+end = {end!r}
+while suspended and end != "never resumed":
+    it = suspended.pop()
+    if end == "resumed":
+        while not it.dead:
+            it.switch()
+    elif end == "killed":
+        it.throw()
+    del it
+    dies_at_once()
+drop(KINDS["queue_size"], 100_000)
+drop(mixed, 5_000)
+assert end != "resumed" or sorted(done) == list(range(600))
+"""
+    )
+
+
+def test_greenlets_that_take_turns_within_deaths():
+    run(
+        GREENLETS
+        + """
+refs = []
+def worker():
+    end = Anything()
+    refs.append(weakref.ref(end))
+    head = end
+    for _ in range(20):
+        head = KINDS["canceller"]([head, Switches()])
+        for _ in range(1000):
+            head = KINDS["queue_size"](head)
+    del end
+    del head
+
+turns = [greenlet.greenlet(worker) for _ in range(10)]
+random.seed(2)
+while turns:
+    it = random.choice(turns)
+    it.switch()
+    if it.dead:
+        turns.remove(it)
+assert [ref() for ref in refs] == [None] * 10
+"""
+    )
