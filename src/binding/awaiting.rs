@@ -164,9 +164,7 @@ impl Recycled for Awaiting {
 
 impl Drop for Awaiting {
     fn drop(&mut self) {
-        // SAFETY: this is only ever part of a Python object, which the interpreter frees on an
-        // attached thread.
-        self.dispose(unsafe { Python::assume_attached() });
+        ffi::dropping(|py| self.dispose(py));
     }
 }
 

@@ -98,15 +98,17 @@ impl Callback {
         outcome: &Bound<'py, PyAny>,
     ) -> Result<Bound<'py, PyAny>, Raised<'py>> {
         let py = outcome.py();
-        let head = ffi::tuple_item(parts, 0);
+        let [head, callable, rest @ ..] = parts.as_slice() else {
+            // Raises what there is to raise.
+            return ffi::call_spread(parts, outcome, None);
+        };
         if head.is_none() {
             return ffi::call_spread(parts, outcome, None);
         }
-        if let Ok(kwargs) = head.cast_exact::<PyDict>() {
-            return ffi::call_spread(parts, outcome, Some(&kwargs));
-        }
+        let ([args, kwargs], Err(_)) = (rest, head.cast_exact::<PyDict>()) else {
+            return ffi::call_spread(parts, outcome, head.cast_exact::<PyDict>().ok());
+        };
         // Lists, iterators, mappings: Python knows what to make of them, or what to raise.
-        let [callable, args, kwargs] = [1, 2, 3].map(|i| ffi::tuple_item(parts, i));
         names::SPREAD
             .get(py)
             .and_then(|spread| spread.call1((callable, outcome, args, kwargs)))

@@ -125,9 +125,7 @@ impl Recycled for Deferred {
 
 impl Drop for Deferred {
     fn drop(&mut self) {
-        // SAFETY: a Deferred is only ever part of a Python object, which the interpreter frees on
-        // an attached thread.
-        self.dispose(unsafe { Python::assume_attached() });
+        ffi::dropping(|py| self.dispose(py));
     }
 }
 

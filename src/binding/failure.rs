@@ -126,8 +126,8 @@ pub(super) fn init_new<'py>(
 /// Say which class `Failure` is.
 #[pyfunction]
 #[pyo3(signature = (class, /))]
-pub(super) fn quicken_failures(class: &Bound<'_, PyType>) {
-    ffi::quicken_failures(class);
+pub(super) fn quicken_failures(class: &Bound<'_, PyType>) -> Result<()> {
+    ffi::quicken_failures(class)
 }
 
 /// Make a failure of a new exception of this class, which is never raised.

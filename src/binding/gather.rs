@@ -305,7 +305,7 @@ fn collect<'py>(
     let results = list.get().results(py);
     results.set_item(place, (success, result))?;
     let (finished, on_callback, on_errback) = list.get().with(py, |state| {
-        state.finished += 1;
+        state.finished = state.finished.saturating_add(1);
         (state.finished, state.fire_on_one_callback, state.fire_on_one_errback)
     });
     let deferred = list.as_super();
@@ -617,10 +617,12 @@ pub(super) fn cancel_losers<'py>(
     let py = race.py();
     let (loser, winner) = race.get().with(py, |state| {
         let Some((won, output)) = &state.winner else { return (None, None) };
-        let winner = &state.deferreds[*won];
-        let loser = (place..state.deferreds.len())
-            .find(|&i| state.deferreds[i].as_ptr() != winner.as_ptr())
-            .map(|i| (i, state.deferreds[i].bind(py).clone()));
+        // Whoever calls a race by hand can have a place win that is nobody's.
+        let winner = state.deferreds.get(*won).map(Held::as_ptr);
+        let mut others = state.deferreds.iter().enumerate().skip(place);
+        let loser = others
+            .find(|(_, deferred)| Some(deferred.as_ptr()) != winner)
+            .map(|(i, deferred)| (i, deferred.bind(py).clone()));
         (loser, Some((*won, output.bind(py).clone())))
     });
     match (loser, winner) {

@@ -3,7 +3,8 @@
 use pyo3::prelude::*;
 
 /// The native half of deferrous. Import `deferrous` instead.
-// The state of Deferreds is guarded by the GIL; a free-threaded interpreter turns it on for us.
+// The state of Deferreds is guarded by the GIL. A free-threaded interpreter turns it on for us, if
+// it was not told not to.
 #[pymodule(gil_used = true)]
 mod _deferrous {
     use pyo3::exceptions::PyImportError;
@@ -48,6 +49,12 @@ mod _deferrous {
         if !ffi::in_main_interpreter(py) {
             // Its classes, and what it remembers of Python, are one for the whole process.
             return Err(PyImportError::new_err("deferrous does not work in subinterpreters"));
+        }
+        if !ffi::has_gil(py) {
+            return Err(PyImportError::new_err(
+                "deferrous needs the GIL, which this process was told to leave off: by -X gil=0 \
+                 or PYTHON_GIL=0",
+            ));
         }
         ffi::fill_slots(module)?;
         module.add("_DEFERRED_SUBCLASSES", deferred::subclasses(py)?)?;

@@ -206,17 +206,6 @@ pub(in crate::binding) fn tuple_of<'py>(
     }
 }
 
-/// An item of a tuple of ours that is known to have it.
-#[inline]
-pub(in crate::binding) fn tuple_item<'a, 'py>(
-    tuple: &'a Bound<'py, PyTuple>,
-    index: usize,
-) -> Borrowed<'a, 'py, PyAny> {
-    debug_assert!(index < tuple.len());
-    // SAFETY: the callers are in `callback.rs`, which makes these tuples and sees to their length.
-    unsafe { tuple.get_borrowed_item_unchecked(index) }
-}
-
 /// How a generator came back.
 pub(in crate::binding) enum Sent<'py> {
     /// It yielded this.

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
+#[cfg(not(Py_3_11))]
+use pyo3::types::PyTuple;
 use pyo3::types::{PyDict, PyString, PyType};
 
 use super::super::cell::Shared;
@@ -14,7 +16,7 @@ use super::super::deferred::Deferred;
 use super::super::error::{Error, Result};
 use super::super::failure::FailureBase;
 use super::dying::Native;
-use super::exceptions::take_raised;
+use super::exceptions::{ok, take_raised};
 use super::memory::is_exact;
 
 /// Whether an object is of one of the types that most results are of, and so is nothing special.
@@ -42,9 +44,75 @@ static ORDINARY: Shared<[(usize, u32); 1024]> = Shared::new([(0, 0); 1024]);
 #[inline(always)]
 pub(in crate::binding) fn is_known_ordinary(object: &Bound<'_, PyAny>) -> bool {
     // SAFETY: an object's type is alive as long as the object.
-    let version = unsafe { (*object.get_type_ptr()).tp_version_tag };
+    let version = unsafe { version_of(object.get_type_ptr()) };
     let this = (object.get_type_ptr() as usize, version);
-    ORDINARY.with(object.py(), |known| known[version as usize % known.len()]) == this
+    versions_hold(object.py())
+        && ORDINARY.with(object.py(), |known| known[version as usize % known.len()]) == this
+}
+
+/// The version of a type: another after each change of it, and 0 for none.
+///
+/// # Safety
+///
+/// The type is alive.
+#[inline(always)]
+unsafe fn version_of(kind: *mut ffi::PyTypeObject) -> u32 {
+    // SAFETY: the caller's promise.
+    unsafe { (*kind).tp_version_tag }
+}
+
+/// Whether the versions of types that were written down still mean the same.
+#[cfg(Py_3_11)]
+#[inline(always)]
+fn versions_hold(_py: Python<'_>) -> bool {
+    true
+}
+
+/// A class that nobody changes, and its version when the versions were first written down.
+#[cfg(not(Py_3_11))]
+static MARK: Shared<(Option<Py<PyType>>, u32)> = Shared::new((None, 0));
+
+/// Whether the versions of types that were written down still mean the same.
+///
+/// CPython 3.10 begins anew when a program clears its cache of types. It takes the versions of all
+/// types away then, also that of a class which nobody ever changes.
+#[cfg(not(Py_3_11))]
+#[inline(always)]
+fn versions_hold(py: Python<'_>) -> bool {
+    // SAFETY: a class, alive.
+    let hold = MARK.with(py, |(class, version)| match class {
+        Some(class) => *version != 0 && unsafe { version_of(class.as_ptr().cast()) } == *version,
+        None => false,
+    });
+    hold || begin_versions_anew(py)
+}
+
+/// Forget all that was written down. False if versions cannot be relied upon.
+#[cfg(not(Py_3_11))]
+#[cold]
+fn begin_versions_anew(py: Python<'_>) -> bool {
+    ORDINARY.with(py, |known| known.fill((0, 0)));
+    NOT_DEBUGGING.store(0, Ordering::Relaxed);
+    let kept = MARK.with(py, |(class, _)| class.as_ref().map(|class| class.bind(py).clone()));
+    let class = match kept {
+        Some(class) => class,
+        None => {
+            let made =
+                py.get_type::<PyType>().call1(("_Mark", PyTuple::empty(py), PyDict::new(py)));
+            let Some(made) = ok(py, made).and_then(|made| made.cast_into::<PyType>().ok()) else {
+                return false;
+            };
+            made
+        }
+    };
+    // That gives it a version, if there are any.
+    lookup(&class, intern!(py, "__class__"));
+    // SAFETY: a class, alive.
+    let version = unsafe { version_of(class.as_type_ptr()) };
+    let class = class.unbind();
+    let before = MARK.with(py, |mark| std::mem::replace(mark, (Some(class), version)));
+    drop(before.0.map(|before| before.into_bound(py)));
+    version != 0
 }
 
 /// Whether an object is no Deferred and no Failure, ours or Twisted's, nor can pass for one by
@@ -72,8 +140,8 @@ fn is_ordinary_anew(object: &Bound<'_, PyAny>) -> bool {
                 && !object.is_instance_of::<Deferred>()
                 && !object.is_instance_of::<FailureBase>());
     // SAFETY: a type, alive. The lookups have given it a version, if there are any left.
-    let version = unsafe { (*kind.as_type_ptr()).tp_version_tag };
-    if ordinary && version != 0 {
+    let version = unsafe { version_of(kind.as_type_ptr()) };
+    if ordinary && version != 0 && versions_hold(py) {
         ORDINARY.with(py, |all| {
             let place = &mut all[version as usize % all.len()];
             // The plain ones are known without, and do not drive others out.
@@ -155,6 +223,13 @@ pub(in crate::binding) fn in_main_interpreter(_py: Python<'_>) -> bool {
     unsafe { ffi::PyInterpreterState_GetID(ffi::PyInterpreterState_Get()) == 0 }
 }
 
+/// Whether one thread at a time runs Python in this process.
+pub(in crate::binding) fn has_gil(py: Python<'_>) -> bool {
+    let on = || py.import("sys")?.call_method0("_is_gil_enabled")?.is_truthy();
+    // Interpreters that do not know the question have one.
+    !cfg!(Py_GIL_DISABLED) || ok(py, on()) == Some(true)
+}
+
 /// The version of the type `Deferred` at which its `debug` was last seen to be false, or 0.
 ///
 /// The interpreter changes a type's version with each assignment to one of its attributes, to 0 at
@@ -175,8 +250,8 @@ pub(in crate::binding) fn debugging(deferred: &Bound<'_, Deferred>) -> Result<bo
 #[inline(always)]
 pub(in crate::binding) fn debugging_by_default(py: Python<'_>) -> Result<bool> {
     // SAFETY: the type is alive for good.
-    let version = unsafe { (*Deferred::class().kind()).tp_version_tag };
-    if version != 0 && version == NOT_DEBUGGING.load(Ordering::Relaxed) {
+    let version = unsafe { version_of(Deferred::class().kind()) };
+    if version != 0 && version == NOT_DEBUGGING.load(Ordering::Relaxed) && versions_hold(py) {
         return Ok(false);
     }
     debugging_anew(py).into()
@@ -215,7 +290,7 @@ fn debugging_anew(py: Python<'_>) -> Looked {
     let class = py.get_type::<Deferred>();
     let debug = look_debug_up(&class);
     // SAFETY: a type, alive. The lookup may have given it a version.
-    let version = unsafe { (*class.as_type_ptr()).tp_version_tag };
+    let version = unsafe { version_of(class.as_type_ptr()) };
     NOT_DEBUGGING.store(if matches!(debug, Looked::No) { version } else { 0 }, Ordering::Relaxed);
     debug
 }

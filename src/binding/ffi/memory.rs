@@ -149,6 +149,13 @@ pub(in crate::binding) trait Recycled:
     fn dispose(&self, py: Python<'_>);
 }
 
+/// For the `drop` of a value of ours that lets go of Python objects.
+pub(in crate::binding) fn dropping(work: impl FnOnce(Python<'_>)) {
+    // SAFETY: a value of ours is only ever part of a Python object, which the interpreter frees on
+    // an attached thread, or on its way to be made one, on such a thread, too.
+    work(unsafe { Python::assume_attached() });
+}
+
 /// Whether an object is of this very class.
 #[inline(always)]
 pub(in crate::binding) fn is_exact<T: Recycled>(object: &Bound<'_, PyAny>) -> bool {

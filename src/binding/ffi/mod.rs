@@ -17,7 +17,7 @@ pub(super) mod stack;
 
 pub(super) use calls::{
     Sent, call_first, call_method_one, call_one, call_spread, copy_context, in_context, send,
-    tuple_item, tuple_of,
+    tuple_of,
 };
 pub(super) use exceptions::{
     as_pyo3_has_it, begin_handling, end_handling, exception_dict, exception_of, handled,
@@ -27,12 +27,12 @@ pub(super) use exceptions::{
 };
 pub(super) use held::{Held, Hold};
 pub(super) use inspect::{
-    base_named, borrowed, debugging, debugging_by_default, has_instance_dict, holds_or_lacks,
-    in_main_interpreter, is_coroutine, is_exception_class, is_generator, is_key_of,
+    base_named, borrowed, debugging, debugging_by_default, has_gil, has_instance_dict,
+    holds_or_lacks, in_main_interpreter, is_coroutine, is_exception_class, is_generator, is_key_of,
     is_known_ordinary, is_leaf, is_of_heap_type, is_ordinary, is_plain, is_subtype, lookup,
 };
 pub(super) use making::{list_of_same, new_dict, new_int, new_list, new_str, new_tuple, no_memory};
-pub(super) use memory::{Pool, Recycled, as_exact, into_exact, is_exact};
+pub(super) use memory::{Pool, Recycled, as_exact, dropping, into_exact, is_exact};
 pub(super) use objects::{
     fill_slots, inherit_finalizer, makes_failures_plainly, new_awaiting, new_deferred, new_failure,
     new_task, quicken_failures,

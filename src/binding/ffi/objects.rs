@@ -24,6 +24,7 @@ use super::calls::Sent;
 use super::dying::Native;
 use super::exceptions::{restore, stop_iteration};
 use super::held::Hold;
+use super::inspect::is_subtype;
 use super::memory::{Class, bury, new_exact, new_object, recycle};
 use super::methods::put_quick_forms;
 use super::panics;
@@ -208,13 +209,21 @@ unsafe extern "C" fn failure_vectorcall(
 }
 
 /// Have failures of this class, `deferrous.failure.Failure`, made quickly.
-pub(in crate::binding) fn quicken_failures(class: &Bound<'_, PyType>) {
-    // SAFETY: a type object, alive. The function has the signature and keeps the contract of the
+///
+/// # Errors
+///
+/// `TypeError` if it is no class of failures.
+pub(in crate::binding) fn quicken_failures(class: &Bound<'_, PyType>) -> Result<()> {
+    if !is_subtype(class, &class.py().get_type::<FailureBase>()) {
+        return Err(PyTypeError::error(class.py(), "not a class of failures"));
+    }
+    // SAFETY: a class of failures, alive. The function has the signature and keeps the contract of the
     // slot, which subclasses do not inherit.
     unsafe {
         (*class.as_type_ptr()).tp_vectorcall = Some(failure_vectorcall);
         ffi::PyType_Modified(class.as_type_ptr());
     }
+    Ok(())
 }
 
 /// The finalizer of Deferreds: what the collector calls before it takes a cycle apart.
@@ -231,17 +240,23 @@ unsafe extern "C" fn deferred_finalize(object: *mut ffi::PyObject) {
 }
 
 /// Make a failure of this class with this state: what `__new__` and `__init__` do together.
+///
+/// # Errors
+///
+/// `TypeError` if it is no class of failures: a program can have it be anything.
 pub(in crate::binding) fn new_failure<'py>(
     kind: &Bound<'py, PyType>,
     args: &Bound<'py, PyTuple>,
     state: State,
 ) -> Result<Bound<'py, FailureBase>> {
     let py = kind.py();
-    debug_assert!(kind.is_subclass_of::<FailureBase>().unwrap_or(false));
+    if !is_failure_class(kind) {
+        return Err(PyTypeError::error(py, "Failure is not a class of failures"));
+    }
     // SAFETY: `BaseException` has `tp_new`; it allocates an instance of the subtype it is given,
-    // and keeps the tuple. The only caller passes `deferrous.failure.Failure`, a subclass of
-    // `FailureBase`. The part of the object that is `FailureBase`'s is zeroed memory, which is a
-    // valid state that owns nothing, so it may be overwritten.
+    // and keeps the tuple. The class is a subclass of `FailureBase`, as was seen. The part of the
+    // object that is `FailureBase`'s is zeroed memory, which is a valid state that owns nothing, so
+    // it may be overwritten.
     unsafe {
         let Some(new) = (*ffi::PyExc_BaseException.cast::<ffi::PyTypeObject>()).tp_new else {
             return Err(PyTypeError::error(py, "cannot create 'BaseException' instances"));
@@ -252,6 +267,12 @@ pub(in crate::binding) fn new_failure<'py>(
         ptr::from_ref(failure.get()).cast_mut().write(FailureBase::of(state));
         Ok(failure)
     }
+}
+
+/// Whether a class is one of failures. Most often it is the one whose `__init__` is ours.
+#[inline]
+fn is_failure_class(kind: &Bound<'_, PyType>) -> bool {
+    makes_failures_plainly(kind) || is_subtype(kind, &kind.py().get_type::<FailureBase>())
 }
 
 /// Whether making failures of this class by [`new_failure`] is what calling it would do.
