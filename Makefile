@@ -175,7 +175,7 @@ publish: $(BENCHABLE)
 
 # Warnings are errors. Nothing is fetched.
 docs: $(DOCUMENTABLE)
-	$(PY) -m mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
 	@echo "target/docs/index.html"
 
 clean:

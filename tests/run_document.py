@@ -7,6 +7,7 @@ run.
 """
 
 import ast
+import contextlib
 import importlib
 import inspect
 import os
@@ -67,14 +68,19 @@ def run_tests(source):
     with tempfile.TemporaryDirectory() as folder:
         file = pathlib.Path(folder, "test_example.py")
         file.write_text(source, encoding="utf-8")
-        status = pytest.main(["-q", *plugins, f"--rootdir={folder}", str(file)])
+        # What it says is not what the examples print.
+        with contextlib.redirect_stdout(sys.stderr):
+            status = pytest.main(["-q", *plugins, f"--rootdir={folder}", str(file)])
     # It is not 0 either where there are no tests.
     assert status == 0, f"pytest: {status!r}"
 
 
 def main():
     [name] = sys.argv[1:]
-    for example in document_of(name).examples():
+    document = document_of(name)
+    # They are programs.
+    document.namespace["__name__"] = "__main__"
+    for example in document.examples():
         try:
             example.evaluate()
         except unittest.SkipTest as skipped:

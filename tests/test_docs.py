@@ -4,6 +4,7 @@ import html.parser
 import importlib
 import importlib.util
 import inspect
+import os
 import pathlib
 import re
 import subprocess
@@ -18,21 +19,19 @@ pytestmark = [pytest.mark.deferrous_only, pytest.mark.same_everywhere]
 ROOT = pathlib.Path(__file__).parents[1]
 RUNNER = ROOT / "tests/run_document.py"
 
-#: The public modules, and the pages of the reference that they are on.
-MODULES = {
-    "deferrous": "deferrous",
-    "deferrous.failure": "failure",
-    "deferrous.testing": "testing",
-    "deferrous.twisted": "twisted",
-}
+#: The public modules.
+MODULES = ("deferrous", "deferrous.failure", "deferrous.testing", "deferrous.twisted")
 
 PAGES = sorted(
     path.relative_to(ROOT).as_posix()
     for path in [ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/**/*.md")]
 )
 
-#: What the examples of a page print, where the page says so.
+#: What the examples of a page print, where it says so in a sentence.
 PRINTED = {"README.md": "Hello, Dave!\nHello, nobody!\n"}
+
+#: How other pages say so.
+PRINTS = re.compile(r"^(?:This|It) prints:\n\n```text\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 #: The languages of blocks. The first is run; the others are no Python.
 LANGUAGES = ("python", "console", "ini", "sh", "text", "toml")
@@ -99,7 +98,27 @@ def test_examples_of_page(page, tmp_path):
     done = run(page, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Unhandled error" not in done.stderr
-    assert done.stdout == PRINTED.get(page, done.stdout)
+    # Python's warnings about what was not closed, which do not fail a program.
+    assert "Exception ignored" not in done.stderr
+    printed = PRINTED.get(page) or "".join(PRINTS.findall((ROOT / page).read_text("utf-8")))
+    if printed or page.startswith(("docs/tutorial/", "docs/howto/")):
+        assert anywhere(done.stdout) == anywhere(printed)
+
+
+def anywhere(text):
+    """Leave out of a text what is different each time: where in memory, in which file."""
+    text = re.sub(r"\b0x[0-9a-f]+", "0x...", text)
+    text = re.sub(r'File "[^"]+", line \d+', 'File "...", line ...', text)
+    text = re.sub(r"^> \S+\(\d+\)", "> ...(...)", text, flags=re.MULTILINE)
+    # Not every Python says which part of a line it was.
+    return [line.rstrip() for line in text.splitlines() if line.strip(" ~^")]
+
+
+def test_pictures_are_as_they_would_be_drawn():
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tools/chains.py"), "--check"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(
@@ -190,6 +209,8 @@ def site(tmp_path_factory):
     done = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)],
         cwd=ROOT,
+        # The theme has something to say about the future of MkDocs, which is no warning of ours.
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
@@ -210,16 +231,20 @@ def test_every_document_is_a_page(site):
         assert name in pages
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_every_name_is_in_the_reference(site, module):
+def test_every_name_is_in_the_reference(site):
     _, pages = site
-    anchors = pages[f"docs/reference/{MODULES[module]}.html"].anchors
-    names = {name.replace(":", ".") for name in OBJECTS if name.startswith(f"{module}:")}
-    # The page as a whole.
-    names.discard(f"{module}.")
+    anchors = set()
+    for name, page in pages.items():
+        if name.startswith("docs/reference/"):
+            anchors |= page.anchors
+    names = {name.replace(":", ".") for name in OBJECTS}
+    # The pages as a whole.
+    names -= {f"{module}." for module in MODULES}
+    # What is said once, of `deferrous.failure.Failure`.
+    names = {re.sub(r"^deferrous\.Failure\b", "deferrous.failure.Failure", each) for each in names}
     # What Deferred has is not said again for its subclass.
-    inherited = {f"{module}.DeferredList.{name}" for name in vars(OBJECTS["deferrous:Deferred"])}
-    own = {f"{module}.DeferredList.{name}" for name in vars(OBJECTS["deferrous:DeferredList"])}
+    inherited = {f"deferrous.DeferredList.{name}" for name in vars(OBJECTS["deferrous:Deferred"])}
+    own = {f"deferrous.DeferredList.{name}" for name in vars(OBJECTS["deferrous:DeferredList"])}
     assert names - (inherited - own) <= anchors
 
 

@@ -6,12 +6,14 @@ extension.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import griffe
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
 
@@ -21,7 +23,8 @@ CONTENTS = (
     "CHANGELOG.md",
     "LICENSE",
     "docs/**/*.md",
-    "docs/images/*",
+    "docs/images/**/*.*",
+    "docs/assets/*",
     "examples/*.py",
     "benchmarks/*.py",
     "benchmarks/native/*.c",
@@ -59,6 +62,31 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return Files(theirs + ours)
 
 
+def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
+    """Have charts in the colours of the page, which its reader chooses, not those of the system."""
+    # As HTML it would be looked at by the browser only.
+    markdown = re.sub(
+        r'<picture>.*?<img alt="([^"]+)" src="([^"]+)">\s*</picture>',
+        r"![\1](\2)",
+        markdown,
+        flags=re.DOTALL,
+    )
+    return re.sub(
+        r"!\[([^\]]+)\]\(([^)]+)-light\.svg\)",
+        r"![\1](\2-light.svg#only-light) ![\1](\2-dark.svg#only-dark)",
+        markdown,
+    )
+
+
+def on_page_content(html: str, page: Page, **_: Any) -> str:
+    """Put the pictures of chains into the page itself, whose colours they take then."""
+
+    def drawn(match: re.Match[str]) -> str:
+        return (ROOT / "docs/images/chains" / match[1]).read_text(encoding="utf-8")
+
+    return re.sub(r'<img [^>]*src="[^"]*images/chains/([\w-]+\.svg)"[^>]*>', drawn, html)
+
+
 class Mended(griffe.Extension):
     """Mends what griffe finds out about classes, most of all about native ones."""
 
@@ -84,9 +112,25 @@ class Mended(griffe.Extension):
             for attribute in cls.attributes.values():
                 if "property" not in attribute.labels:
                     attribute.docstring = None
+        for function in native.functions.values():
+            to_be_read(function)
+        for cls in native.classes.values():
+            if not cls.is_alias:
+                for function in cls.functions.values():
+                    to_be_read(function)
         for module in pkg.modules.values():
             for cls in module.classes.values():
                 if not cls.is_alias:
                     for name in [each for each in cls.members if each.startswith("__")]:
                         if name != "__init__":
                             del cls.members[name]
+
+
+def to_be_read(function: griffe.Function | griffe.Alias) -> None:
+    """Leave the types of all signatures out of the one that people read first."""
+    if function.is_alias or not function.overloads:
+        return
+    for parameter in function.parameters:
+        parameter.annotation = None
+    returns = {str(overload.returns).partition("[")[0] for overload in function.overloads}
+    function.returns = returns.pop() if len(returns) == 1 else None

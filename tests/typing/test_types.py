@@ -5,6 +5,7 @@ checker infers, and the errors that they expect have to be found: both checkers 
 `ignore` that ignores nothing.
 """
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,15 @@ def test_mypy() -> None:
 def test_pyright() -> None:
     """The typing tests are sound to a strict pyright."""
     check("pyright", "--pythonpath", sys.executable)
+
+
+def test_typing_page(tmp_path: Path) -> None:
+    """Both checkers accept what docs/typing.md tells people to write."""
+    page = (ROOT / "docs/typing.md").read_text(encoding="utf-8")
+    listings = tmp_path / "listings.py"
+    listings.write_text("\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL)), "utf-8")
+    check("mypy", "--strict", str(listings))
+    check("pyright", "--pythonpath", sys.executable, str(listings))
 
 
 def test_stubtest() -> None:
