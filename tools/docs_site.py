@@ -6,6 +6,7 @@ extension.
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
+
+#: From how many columns on a table is wide.
+WIDE = 5
 
 #: What the site is made of. It has the layout of the repository, so that links work in both.
 CONTENTS = (
@@ -79,12 +83,26 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
 
 
 def on_page_content(html: str, page: Page, **_: Any) -> str:
-    """Put the pictures of chains into the page itself, whose colours they take then."""
+    """Put the pictures of chains into the page itself, whose colours they take then.
+
+    And have each cell of a wide table know its column, as narrow windows show its rows as cards.
+    """
 
     def drawn(match: re.Match[str]) -> str:
         return (ROOT / "docs/images/chains" / match[1]).read_text(encoding="utf-8")
 
-    return re.sub(r'<img [^>]*src="[^"]*images/chains/([\w-]+\.svg)"[^>]*>', drawn, html)
+    html = re.sub(r'<img [^>]*src="[^"]*images/chains/([\w-]+\.svg)"[^>]*>', drawn, html)
+    return re.sub(r"<table>.*?</table>", labelled, html, flags=re.DOTALL)
+
+
+def labelled(table: re.Match[str]) -> str:
+    """Label the cells of a table of many columns."""
+    names = [re.sub(r"<[^>]+>", "", name) for name in re.findall(r"<th[^>]*>(.*?)</th>", table[0])]
+    if len(names) < WIDE:
+        return table[0]
+    columns = itertools.cycle(names)
+    cells = re.sub(r"<td", lambda _: f'<td data-column="{next(columns)}"', table[0])
+    return cells.replace("<table>", "<table data-wide>", 1)
 
 
 class Mended(griffe.Extension):
