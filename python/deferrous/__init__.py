@@ -108,6 +108,7 @@ __all__ = [
 
 _DEFERRED_SUBCLASSES.append(DeferredList)
 _deferrous.set_namespace(globals())
+_deferrous.look_all_up()
 for _object in (
     inlineCallbacks,
     returnValue,

@@ -8,14 +8,16 @@ they are in use.
 from __future__ import annotations
 
 import sys
-from asyncio import AbstractEventLoop, current_task, events, iscoroutine
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from inspect import isgenerator
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._deferrous import Deferred
 from .failure import Failure
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
 
 __all__ = [
     "COROUTINE",
@@ -41,7 +43,7 @@ def _twisted_defer() -> Any:
 
 def kind_of(yielded: object) -> int:
     """Tell what to do with what a generator or coroutine has yielded: one of the above."""
-    if iscoroutine(yielded) or isgenerator(yielded):
+    if isinstance(yielded, Coroutine) or isgenerator(yielded):
         return COROUTINE
     # A future that is awaited says so; one that is merely yielded is a value like any other. Its
     # class is asked first, as asyncio does: an object may have odd answers to any name.
@@ -89,8 +91,11 @@ def stand_in(ours: Any, deferred: Deferred[Any]) -> tuple[Any, Callable[[], obje
     we (the answer is None), an asyncio task, or Twisted's own `inlineCallbacks`. With the object
     to yield comes a function that wakes the driver.
     """
-    loop = events._get_running_loop()
-    task = None if loop is None else current_task(loop)
+    # Whoever runs a loop has imported asyncio. Others may be half-way through that.
+    asyncio: Any = sys.modules.get("asyncio")
+    running = getattr(asyncio, "_get_running_loop", None)
+    loop = None if running is None else running()
+    task = None if loop is None else asyncio.current_task(loop)
     twisted = _twisted_defer()
     # All three drive by calling, so they, or what they drive, stand on the stack.
     ours_at = _frame_of(ours)

@@ -1,10 +1,10 @@
 //! What `await deferred` and `yield from deferred` iterate.
 
+use pyo3::PyTraverseError;
 use pyo3::exceptions::{PyAssertionError, PyRuntimeError, PyStopIteration, PyTypeError};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
-use pyo3::{PyTraverseError, intern};
 
 use super::cell::Shared;
 use super::deferred::{self, Deferred};
@@ -13,6 +13,7 @@ use super::failure;
 use super::ffi::{self, Held, Hold, Pool, Recycled, Sent};
 use super::gc::Traverse;
 use super::generator;
+use super::interned::intern;
 use super::names;
 use super::outcome::{Link, Outcome, classify, into_object, share};
 use super::overrides::overrides;

@@ -109,10 +109,8 @@ impl Callback {
             return ffi::call_spread(parts, outcome, head.cast_exact::<PyDict>().ok());
         };
         // Lists, iterators, mappings: Python knows what to make of them, or what to raise.
-        names::SPREAD
-            .get(py)
-            .and_then(|spread| spread.call1((callable, outcome, args, kwargs)))
-            .map_err(ffi::into_raised(py))
+        let spread = names::SPREAD.get(py).map_err(ffi::into_raised(py))?;
+        spread.call1((callable, outcome, args, kwargs)).map_err(ffi::into_raised(py))
     }
 
     /// The callable alone.

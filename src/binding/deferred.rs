@@ -5,7 +5,7 @@ use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyDict, PyList, PyTuple, PyType};
-use pyo3::{PyTraverseError, create_exception, intern};
+use pyo3::{PyTraverseError, create_exception};
 
 use super::awaiting::Awaiting;
 use super::callback::Callback;
@@ -16,6 +16,7 @@ use super::ffi::{self, Hold, Pool, Recycled};
 use super::foreign;
 use super::gc::Traverse;
 use super::generator;
+use super::interned::intern;
 use super::names;
 use super::outcome::{Chain, Link, Links, Outcome, as_deferred, classify, into_object, share};
 use super::overrides::overrides;
@@ -268,9 +269,14 @@ pub(super) fn reason_of<'py>(
 
 /// The list of all classes of Deferreds, in the order of their definition.
 pub(super) fn subclasses<'py>(py: Python<'py>) -> PyResult<&'py Bound<'py, PyList>> {
+    // Made with the module, and never locked.
     static LIST: PyOnceLock<Py<PyList>> = PyOnceLock::new();
-    LIST.get_or_try_init(py, || Ok(PyList::new(py, [py.get_type::<Deferred>()])?.unbind()))
-        .map(|list| list.bind(py))
+    loop {
+        match LIST.get(py) {
+            Some(list) => return Ok(list.bind(py)),
+            None => ffi::keep(&LIST, PyList::new(py, [py.get_type::<Deferred>()])?),
+        }
+    }
 }
 
 #[pymethods]

@@ -7,12 +7,13 @@ use pyo3::exceptions::{PyAttributeError, PyBaseException, PyException};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyList, PyString, PyTuple, PyType};
-use pyo3::{Borrowed, PyTraverseError, PyTypeInfo, create_exception, intern};
+use pyo3::{Borrowed, PyTraverseError, PyTypeInfo, create_exception};
 
 use super::cell::Shared;
 use super::error::{Raise, Result};
 use super::ffi::{self, Held, Hold};
 use super::gc::Traverse;
+use super::interned::intern;
 use super::names;
 use super::outcome::Raised;
 

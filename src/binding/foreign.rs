@@ -1,13 +1,14 @@
 //! Twisted's own Deferreds and Failures, where Twisted is in use and does not run on ours.
 
+use pyo3::PyTypeCheck;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
-use pyo3::{PyTypeCheck, intern};
 
 use super::deferred::Deferred;
 use super::failure::FailureBase;
 use super::ffi;
+use super::interned::intern;
 use super::names;
 
 static DEFERRED: Foreign = Foreign::new("Deferred", "twisted.internet.defer");
@@ -42,7 +43,7 @@ impl Foreign {
         if !is_it || ours {
             return false;
         }
-        let _ = self.class.set(py, class.unbind());
+        ffi::keep(&self.class, class);
         true
     }
 }

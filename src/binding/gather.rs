@@ -3,11 +3,11 @@
 //! Each Deferred that is waited for has its collector as a waiter in its chain, with a place. No
 //! Python code runs and nothing is allocated for it but its entry in the result.
 
+use pyo3::PyTraverseError;
 use pyo3::exceptions::{PyOverflowError, PyRecursionError};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyList, PyTuple};
-use pyo3::{PyTraverseError, intern};
 
 use super::callback::Callback;
 use super::cell::Shared;
@@ -18,6 +18,7 @@ use super::ffi::{self, Held, Hold};
 use super::foreign;
 use super::functions::make;
 use super::gc::Traverse;
+use super::interned::intern;
 use super::names;
 use super::outcome::{Chain, Link, Outcome, as_deferred, classify, into_object, share};
 use super::overrides::overrides;

@@ -5,9 +5,8 @@ use std::cell::Cell;
 use pyo3::exceptions::{PyAssertionError, PyException, PyStopIteration, PyTypeError};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyTuple, PyType};
-use pyo3::{PyTraverseError, create_exception, intern};
+use pyo3::types::{PyDict, PyTuple};
+use pyo3::{PyTraverseError, create_exception};
 
 use super::cell::Shared;
 use super::deferred::{self, Deferred};
@@ -18,6 +17,7 @@ use super::ffi::{self, Held, Hold, Pool, Recycled, Sent};
 use super::foreign;
 use super::functions::make;
 use super::gc::Traverse;
+use super::interned::intern;
 use super::names;
 use super::outcome::{self, Chain, Link, Outcome, Raised, as_deferred, classify, into_object};
 use super::overrides::overrides;
@@ -224,7 +224,7 @@ pub(super) fn start_called<'py>(
         }
         Err(error) => return Err(error.into()),
     };
-    if !ffi::is_generator(&generator) && !generator.is_instance(generator_type(py)?)? {
+    if !ffi::is_generator(&generator) && !generator.is_instance(names::GENERATOR_TYPE.get(py)?)? {
         return Err(no_generator(&format!(" got {}", generator.repr()?))?);
     }
     start(generator)
@@ -297,11 +297,6 @@ pub(super) fn ensure_deferred<'py>(coro: Bound<'py, PyAny>) -> Result<Bound<'py,
         }
         started => Ok(started?.into_any()),
     }
-}
-
-fn generator_type(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
-    static TYPE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    TYPE.import(py, "types", "GeneratorType")
 }
 
 /// What a generator may yield besides Deferreds.

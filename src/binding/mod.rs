@@ -18,6 +18,7 @@ mod functions;
 mod gather;
 mod gc;
 mod generator;
+mod interned;
 mod module;
 mod names;
 mod outcome;

@@ -1,6 +1,31 @@
 //! The extension module `deferrous._deferrous`.
 
+use pyo3::panic::PanicException;
 use pyo3::prelude::*;
+
+use super::awaiting::Awaiting;
+use super::error::Result;
+use super::gather::Race;
+use super::generator::{Task, TaskCallback};
+use super::sync::Locked;
+
+/// Have PyO3 make now what it makes when that is first needed, under a lock and without the
+/// interpreter: classes that the module does not show, and the names by which it describes
+/// classes.
+fn make_ready(py: Python<'_>) -> Result<()> {
+    py.get_type::<Awaiting>();
+    py.get_type::<Task>();
+    py.get_type::<TaskCallback>();
+    py.get_type::<Race>();
+    py.get_type::<Locked>();
+    py.get_type::<PanicException>();
+    let class = py.get_type::<PyAny>();
+    class.name()?;
+    class.qualname()?;
+    class.module()?;
+    class.fully_qualified_name()?;
+    Ok(())
+}
 
 /// The native half of deferrous. Import `deferrous` instead.
 // The state of Deferreds is guarded by the GIL. A free-threaded interpreter turns it on for us, if
@@ -11,7 +36,9 @@ mod _deferrous {
     use pyo3::prelude::*;
     use pyo3::types::{PyDict, PyModule};
 
-    use super::super::{deferred, ffi, names};
+    use super::super::error::Result;
+    use super::super::{deferred, ffi, interned, names};
+    use super::make_ready;
 
     #[pymodule_export]
     use super::super::deferred::{
@@ -43,6 +70,12 @@ mod _deferrous {
         names::set_namespace(namespace);
     }
 
+    /// Look up all of the Python half that the native half needs.
+    #[pyfunction]
+    fn look_all_up(py: Python<'_>) -> Result<()> {
+        names::look_all_up(py)
+    }
+
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let py = module.py();
@@ -56,6 +89,8 @@ mod _deferrous {
                  or PYTHON_GIL=0",
             ));
         }
+        interned::make_names(py)?;
+        make_ready(py)?;
         ffi::fill_slots(module)?;
         module.add("_DEFERRED_SUBCLASSES", deferred::subclasses(py)?)?;
         // How it was compiled: "plain", "profile-guided", or "quick" for tests.

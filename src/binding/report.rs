@@ -10,13 +10,13 @@
 use std::collections::HashSet;
 
 use pyo3::exceptions::PyBaseException;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use super::deferred::Deferred;
 use super::error::Result;
 use super::ffi;
+use super::interned::intern;
 use super::names;
 use super::outcome::Outcome;
 

@@ -10,7 +10,7 @@ use pyo3::exceptions::{PyRecursionError, PyTypeError};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
-use pyo3::{Borrowed, PyTraverseError, intern};
+use pyo3::{Borrowed, PyTraverseError};
 use smallvec::SmallVec;
 
 use super::awaiting::{self, Awaiting};
@@ -22,6 +22,7 @@ use super::ffi::{self, Held, Hold};
 use super::gather::{self, DeferredList, Race};
 use super::gc::Traverse;
 use super::generator::{self, Stopped, Task};
+use super::interned::intern;
 use super::names;
 use super::outcome::{self, Link, Outcome, Raised, classify_returned, into_object, share};
 use super::overrides::overrides;
@@ -515,8 +516,7 @@ fn pass(deferred: &Bound<'_, Deferred>, outcome: Outcome) -> Result<Outcome> {
     let py = deferred.py();
     if let Outcome::Deferred(other) = &outcome
         && other.as_ptr() == deferred.as_ptr()
-        && let Err(error) =
-            names::PASSTHRU.get(py).map_err(Error::from).and_then(warn_of_self_return)
+        && let Err(error) = names::PASSTHRU.get(py).and_then(warn_of_self_return)
     {
         return failed(deferred, error);
     }

@@ -4,7 +4,7 @@ use pyo3::exceptions::{PyAssertionError, PyException, PyNotImplementedError, PyV
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
-use pyo3::{PyTraverseError, create_exception, intern};
+use pyo3::{PyTraverseError, create_exception};
 
 use super::cell::Shared;
 use super::deferred::{self, Deferred};
@@ -13,6 +13,7 @@ use super::ffi::{Held, Hold};
 use super::fifo::Fifo;
 use super::functions::{fired, make, maybe_deferred, succeed};
 use super::gc::Traverse;
+use super::interned::intern;
 use super::names;
 use super::outcome::{Chain, Link, Outcome, as_deferred, classify};
 use super::overrides::overrides;

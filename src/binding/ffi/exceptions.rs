@@ -4,12 +4,12 @@ use std::ptr;
 
 use pyo3::exceptions::{PyBaseException, PySystemError};
 use pyo3::ffi;
-#[cfg(not(Py_3_11))]
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::super::error::{Error, Raise};
+#[cfg(not(Py_3_11))]
+use super::super::interned::intern;
 use super::super::outcome::Raised;
 use super::held::{Held, Hold};
 use super::inspect::{is_of_heap_type, is_ordinary};
@@ -234,6 +234,21 @@ fn set_handled(py: Python<'_>, exception: Option<&Bound<'_, PyAny>>) {
 
 /// Run something that may use exceptions for its own ends while one may be in flight.
 pub(in crate::binding) fn with_error_saved<R>(_py: Python<'_>, work: impl FnOnce() -> R) -> R {
+    #[cfg(Py_3_12)]
+    // SAFETY: attached; a new reference or null comes out, and is given back as it is.
+    unsafe {
+        let saved = ffi::PyErr_GetRaisedException();
+        let result = work();
+        ffi::PyErr_SetRaisedException(saved);
+        result
+    }
+    #[cfg(not(Py_3_12))]
+    with_error_saved_in_parts(work)
+}
+
+/// The same, where the class, the exception and the traceback are apart.
+#[cfg(not(Py_3_12))]
+fn with_error_saved_in_parts<R>(work: impl FnOnce() -> R) -> R {
     let (mut kind, mut value, mut traceback) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
     // SAFETY: attached; the three out-pointers are valid. New references or nulls come out, and
     // are given back as they are.

@@ -4,6 +4,10 @@ use std::mem::ManuallyDrop;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyString;
+
+use super::super::error::Result;
 
 /// A reference that the state of one of our Python objects holds.
 ///
@@ -61,6 +65,30 @@ impl<T> Held<T> {
     #[inline]
     pub(in crate::binding) fn as_ptr(&self) -> *mut ffi::PyObject {
         self.0.as_ptr()
+    }
+}
+
+/// Keep an object for good. If somebody else was quicker, theirs stays.
+///
+/// The cell is locked while a pointer is written to it, and nothing else happens then.
+pub(in crate::binding) fn keep<T>(cell: &PyOnceLock<Py<T>>, object: Bound<'_, T>) {
+    let py = object.py();
+    if let Err(late) = cell.set(py, object.unbind()) {
+        drop(late.into_bound(py));
+    }
+}
+
+/// A string that is the same object wherever it is used as a name.
+pub(in crate::binding) fn new_interned<'py>(
+    py: Python<'py>,
+    text: &str,
+) -> Result<Bound<'py, PyString>> {
+    let mut string = PyString::from_bytes(py, text.as_bytes())?.into_ptr();
+    // SAFETY: attached; a reference to a string, which the function replaces by one to an equal
+    // string.
+    unsafe {
+        ffi::PyUnicode_InternInPlace(&mut string);
+        Ok(Bound::from_owned_ptr(py, string).cast_into_unchecked())
     }
 }
 

@@ -5,7 +5,6 @@ use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use pyo3::ffi;
-use pyo3::intern;
 use pyo3::prelude::*;
 #[cfg(not(Py_3_11))]
 use pyo3::types::PyTuple;
@@ -15,6 +14,7 @@ use super::super::cell::Shared;
 use super::super::deferred::Deferred;
 use super::super::error::{Error, Result};
 use super::super::failure::FailureBase;
+use super::super::interned::intern;
 use super::dying::Native;
 use super::exceptions::{ok, take_raised};
 use super::memory::is_exact;

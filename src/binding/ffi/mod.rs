@@ -25,7 +25,7 @@ pub(super) use exceptions::{
     set_context, set_exception_dict, set_traceback, stopped_with, traceback_of, while_handling,
     with_error_saved,
 };
-pub(super) use held::{Held, Hold};
+pub(super) use held::{Held, Hold, keep, new_interned};
 pub(super) use inspect::{
     base_named, borrowed, debugging, debugging_by_default, has_gil, has_instance_dict,
     holds_or_lacks, in_main_interpreter, is_coroutine, is_exception_class, is_generator, is_key_of,

@@ -1,0 +1,129 @@
+//! The names of attributes and methods that Rust asks for, as Python strings.
+//!
+//! PyO3 has a macro for that, which makes each when it is first needed. It lets go of the
+//! interpreter meanwhile, and holds a lock: a process that another thread forks then has that lock
+//! for good. These are made with the module.
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyString;
+
+use super::error::Result;
+use super::ffi;
+
+/// A string that is made with the module.
+pub(super) struct Name {
+    text: &'static str,
+    /// Written once, and never locked while anything else happens.
+    made: PyOnceLock<Py<PyString>>,
+}
+
+impl Name {
+    pub(super) const fn new(text: &'static str) -> Self {
+        Self { text, made: PyOnceLock::new() }
+    }
+
+    /// The string.
+    #[inline(always)]
+    pub(super) fn get<'py>(&self, py: Python<'py>) -> &Bound<'py, PyString> {
+        match self.made.get(py) {
+            Some(made) => made.bind(py),
+            None => self.make_early(py),
+        }
+    }
+
+    /// The string, where it is needed before the module is complete.
+    #[cold]
+    fn make_early<'py>(&self, py: Python<'py>) -> &Bound<'py, PyString> {
+        loop {
+            match self.made.get(py) {
+                Some(made) => return made.bind(py),
+                None => ffi::keep(&self.made, PyString::intern(py, self.text)),
+            }
+        }
+    }
+
+    /// Make it.
+    pub(super) fn make(&self, py: Python<'_>) -> Result<()> {
+        if self.made.get(py).is_none() {
+            ffi::keep(&self.made, ffi::new_interned(py, self.text)?);
+        }
+        Ok(())
+    }
+}
+
+macro_rules! table {
+    ($dollar:tt $($name:ident = $text:tt,)+) => {
+        $(
+            #[doc = concat!("`", $text, "`")]
+            pub(super) static $name: Name = Name::new($text);
+        )+
+
+        /// Make all of them.
+        pub(super) fn make_names(py: Python<'_>) -> Result<()> {
+            $($name.make(py)?;)+
+            Ok(())
+        }
+
+        /// One of the names, as a Python string that lives as long as the process.
+        macro_rules! interned {
+            $(($dollar py:expr, $text) => {
+                $crate::binding::interned::$name.get($dollar py)
+            };)+
+        }
+    };
+}
+
+table! {$
+    ACQUIRE = "acquire",
+    ADD_BOTH = "addBoth",
+    ADD_CALLBACK = "addCallback",
+    ADD_CALLBACKS = "addCallbacks",
+    ARGS = "args",
+    ARRIVE = "_arrive",
+    ASYNCIO_FUTURE_BLOCKING = "_asyncio_future_blocking",
+    CALLBACK = "callback",
+    CALLBACKS = "callbacks",
+    CANCEL = "cancel",
+    CANCEL_ACQUIRE = "_cancelAcquire",
+    CANCEL_GET = "_cancelGet",
+    CANCELLED = "cancelled",
+    CB_DEFERRED = "_cbDeferred",
+    CHAINED_TO = "_chainedTo",
+    CHECK = "check",
+    CLASS = "__class__",
+    CREATOR = "creator",
+    DEBUG = "debug",
+    DEBUG_INFO = "DebugInfo",
+    DEBUG_INFO_OF_DEFERRED = "_debugInfo",
+    DICT = "__dict__",
+    DOT = ".",
+    ERRBACK = "errback",
+    FAIL_RESULT = "failResult",
+    FAILTHRU = "_failthru",
+    FROM_CANCELLER = "Exception raised from user supplied canceller",
+    GET = "__get__",
+    GET_DEBUG_TRACEBACKS = "_getDebugTracebacks",
+    GETATTRIBUTE = "__getattribute__",
+    INVOKER = "invoker",
+    JOIN = "join",
+    MODULE = "__module__",
+    NAME = "__name__",
+    OWN_PARENTS = "_parents",
+    PARENTS = "parents",
+    PASSTHRU = "passthru",
+    PAUSE = "pause",
+    RAISE_EXCEPTION = "raiseException",
+    RELEASE = "release",
+    RELEASE_AND_RETURN = "_releaseAndReturn",
+    SET = "__set__",
+    TB = "tb",
+    THROW = "throw",
+    THROW_INTO_GENERATOR = "throwExceptionIntoGenerator",
+    TRACEBACK = "__traceback__",
+    TRAP = "trap",
+    VALUE = "value",
+    WITH_TRACEBACK = "with_traceback",
+}
+
+pub(super) use interned as intern;
