@@ -12,6 +12,7 @@ import deferrous as defer
 PYTEST_DONT_REWRITE is for pytest, which may find this imported by `python -m deferrous`.
 """
 
+import atexit as _atexit
 import typing as _typing
 
 from . import _deferrous
@@ -109,6 +110,9 @@ __all__ = [
 _DEFERRED_SUBCLASSES.append(DeferredList)
 _deferrous.set_namespace(globals())
 _deferrous.look_all_up()
+if hasattr(_deferrous, "keep_threads"):
+    # Where the interpreter ends threads as it shuts down, those must not come by native frames.
+    _atexit.register(_deferrous.keep_threads)
 for _object in (
     inlineCallbacks,
     returnValue,

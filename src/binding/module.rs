@@ -76,6 +76,18 @@ mod _deferrous {
         names::look_all_up(py)
     }
 
+    /// Have threads that the interpreter ends from now on wait, if they come from code of ours.
+    #[cfg(all(
+        target_os = "linux",
+        target_env = "gnu",
+        any(target_arch = "x86_64", target_arch = "aarch64"),
+        not(Py_3_14)
+    ))]
+    #[pyfunction]
+    fn keep_threads() {
+        ffi::keep_threads();
+    }
+
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let py = module.py();

@@ -6,6 +6,13 @@
 mod calls;
 mod dying;
 mod exceptions;
+#[cfg(all(
+    target_os = "linux",
+    target_env = "gnu",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    not(Py_3_14)
+))]
+mod exit;
 mod held;
 mod inspect;
 mod making;
@@ -25,6 +32,13 @@ pub(super) use exceptions::{
     set_context, set_exception_dict, set_traceback, stopped_with, traceback_of, while_handling,
     with_error_saved,
 };
+#[cfg(all(
+    target_os = "linux",
+    target_env = "gnu",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    not(Py_3_14)
+))]
+pub(super) use exit::keep_threads;
 pub(super) use held::{Held, Hold, keep, new_interned};
 pub(super) use inspect::{
     base_named, borrowed, debugging, debugging_by_default, has_gil, has_instance_dict,
