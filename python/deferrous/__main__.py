@@ -120,11 +120,11 @@ def _leave_out_ourselves() -> None:
     sys.excepthook = excepthook
 
 
-def _new_main(file: str | None = None) -> ModuleType:
+def _new_main(file: str | None = None) -> Any:
     """Put an empty module in the place of `__main__`, with the attributes that Python gives it."""
     _kept.append(sys.modules["__main__"])
-    main = ModuleType("__main__")
-    main.__builtins__ = builtins  # type: ignore[attr-defined]
+    main: Any = ModuleType("__main__")
+    main.__builtins__ = builtins
     if sys.version_info < (3, 14):
         main.__annotations__ = {}
     if file is None:
@@ -132,7 +132,7 @@ def _new_main(file: str | None = None) -> ModuleType:
     else:
         main.__file__ = file
         if sys.version_info < (3, 15):
-            main.__cached__ = None  # type: ignore[attr-defined]
+            main.__cached__ = None
         main.__loader__ = SourceFileLoader("__main__", file)
     sys.modules["__main__"] = main
     return main

@@ -12,7 +12,7 @@ import copyreg
 import inspect
 import linecache
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from io import StringIO
 from itertools import pairwise
@@ -170,7 +170,7 @@ def _extraneous(f: _F) -> _F:
     return f
 
 
-def _variables(variables: dict[str, object]) -> list[tuple[str, object]]:
+def _variables(variables: Mapping[str, object]) -> list[tuple[str, object]]:
     return [item for item in variables.items() if item[0] != "__builtins__"]
 
 

@@ -1492,7 +1492,10 @@ def compiled(script: Node) -> tuple[Any, Any]:
     for wait in ("yield", "await"):
         text, constants = source(script, wait)
         space: dict[str, Any] = {"K": constants, "__name__": __name__}
-        exec(compile(text, SCRIPT, "exec"), space)
+        with warnings.catch_warnings():
+            # Of a `return` in a `finally` block, since 3.14.
+            warnings.simplefilter("ignore", SyntaxWarning)
+            exec(compile(text, SCRIPT, "exec"), space)
         functions.append(space["script"])
     return tuple(functions)
 
