@@ -475,6 +475,9 @@ def programs(tmp_path):
     (tmp_path / "package" / "__init__.py").write_text("")
     (tmp_path / "package" / "__main__.py").write_text(PROGRAM)
     (tmp_path / "linked.py").symlink_to(tmp_path / "folder" / "__main__.py")
+    (tmp_path / "empty").mkdir()
+    with zipfile.ZipFile(tmp_path / "empty.zip", "w") as archive:
+        archive.writestr("other.py", PROGRAM)
     with zipfile.ZipFile(tmp_path / "program.zip", "w") as archive:
         archive.writestr("__main__.py", PROGRAM)
     return tmp_path
@@ -525,6 +528,17 @@ def test_ends_as_under_python(programs, program, argument):
         ["-c", "import os; os._exit(4)"],
         ["-c", "import sys; sys.excepthook = lambda *a: print(a[0]); 1/0"],
         ["-c", "import atexit; atexit.register(lambda: print(sorted(globals())))"],
+        ["-c", "import warnings; warnings.warn('x')"],
+        ["-c", "def f():\n  exec('def g(): 1/0', d := {}); d['g']()\nf()"],
+        ["-c", "class C:\n  def f(self): pass\nimport inspect; print(inspect.getsource(C))"],
+        ["-c", "  print(1)\n  print(2)"],
+        ["-c", "x: int = 3\nprint(__annotations__)"],
+        ["-c", r"'\d'"],
+        [""],
+        ["empty"],
+        ["empty.zip"],
+        ["./folder/", "fail"],
+        ["folder", "chain"],
     ],
     ids=" ".join,
 )
@@ -538,13 +552,32 @@ def test_byte_code(programs):
 
 
 def test_standard_input(programs):
-    source = "import sys; print(sys.argv, sys.path[:2], sorted(globals()), __file__)\n1/0\n"
+    source = (
+        "import sys; print(sys.argv, sys.path[:2], sorted(globals()), __file__, __loader__)\n1/0\n"
+    )
     as_python(programs, "-", "a", "-b", stdin=source)
 
 
-@pytest.mark.parametrize("arguments", [["program.py"], ["folder"], ["-c", "print(1)"]], ids=str)
-def test_isolated(programs, arguments):
-    as_python(programs, *arguments, options=["-I"])
+#: Options of Python itself that change what a program sees, or how it ends.
+OPTIONS = [["-I"], ["-E"], ["-O"], ["-X", "dev"], ["-W", "error"], ["-X", "utf8"], ["-b"]]
+if sys.version_info >= (3, 11):
+    OPTIONS += [["-P"], ["-X", "no_debug_ranges"], ["-X", "frozen_modules=off"]]
+if sys.version_info >= (3, 15):
+    OPTIONS += [["-X", "lazy_imports=all"]]
+
+SHOWN = "import sys; print(sys.argv, sys.path, sys.flags, sorted(globals()))\n1/0"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["program.py"], ["folder"], ["program.zip"], ["-c", SHOWN], ["-m", "package"]],
+    ids=lambda arguments: arguments[0],
+)
+@pytest.mark.parametrize("options", OPTIONS, ids=" ".join)
+def test_with_options_of_python(programs, options, arguments):
+    if options[0] in ("-I", "-P") and arguments[0] == "-m":
+        pytest.skip("modules of the current folder are not found")
+    as_python(programs, *arguments, "fail", options=options)
 
 
 def test_it_is_installed(tmp_path):

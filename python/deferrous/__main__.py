@@ -153,7 +153,7 @@ def _run_module(name: str, arguments: list[str]) -> None:
 
 def _run_script(path: str, arguments: list[str]) -> None:
     sys.argv[:] = [path, *arguments]
-    file = os.path.join(os.getcwd(), path)
+    file = os.path.join(os.getcwd(), path) if path else os.getcwd()
     if pkgutil.get_importer(path) is not None:
         # A folder or a zip file. It goes on the path even where the script's folder does not.
         _new_main()
@@ -187,19 +187,28 @@ def _run_code(code: str, arguments: list[str]) -> None:
     _set_path("")
     if sys.version_info >= (3, 14):
         code = textwrap.dedent(code)
-    if sys.version_info >= (3, 13):
-        # Tracebacks show the code.
-        import linecache
+    if sys.version_info < (3, 13):
+        _execute(_new_main(), code, "<string>")
+        return
+    # Tracebacks show the code.
+    import linecache
 
+    if sys.version_info < (3, 14):
         lines = code.splitlines(keepends=True)
         linecache.cache["<string>"] = (len(code), None, lines, "<string>")
-    _execute(_new_main(), code, "<string>")
+        _execute(_new_main(), code, "<string>")
+    else:
+        # They find it by the code object, and not that of another "<string>".
+        compiled = compile(code, "<string>", "exec", dont_inherit=True)
+        linecache._register_code(compiled, code, "<string>")  # type: ignore[attr-defined]
+        _execute(_new_main(), compiled, "<string>")
 
 
 def _run_stdin(_: str, arguments: list[str]) -> None:
     sys.argv[:] = ["-", *arguments]
     _set_path("")
     main = _new_main("<stdin>")
+    main.__loader__ = BuiltinImporter
     if sys.stdin.isatty():
         import code
 
