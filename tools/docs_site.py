@@ -6,11 +6,13 @@ extension.
 
 from __future__ import annotations
 
+import builtins
 import itertools
 import re
 from pathlib import Path
 from typing import Any
 
+import deferrous
 import griffe
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -92,7 +94,15 @@ def on_page_content(html: str, page: Page, **_: Any) -> str:
         return (ROOT / "docs/images/chains" / match[1]).read_text(encoding="utf-8")
 
     html = re.sub(r'<img [^>]*src="[^"]*images/chains/([\w-]+\.svg)"[^>]*>', drawn, html)
+    html = re.sub(r"Bases: <code>(.*?)</code>", public_base, html)
     return re.sub(r"<table>.*?</table>", labelled, html, flags=re.DOTALL)
+
+
+def public_base(line: re.Match[str]) -> str:
+    """Say what a class derives from, if that has a name for users."""
+    name = re.sub(r"<[^>]+>", "", line[1]).rpartition(".")[2]
+    public = hasattr(deferrous, name) or hasattr(builtins, name)
+    return f"Bases: <code>{name}</code>" if public and name[0] != "_" else ""
 
 
 def labelled(table: re.Match[str]) -> str:
@@ -126,6 +136,9 @@ class Mended(griffe.Extension):
                 # Of overloads, the last is the one that takes everything.
                 init = known.overloads.get("__init__") or [known.members.get("__init__")]
                 if init[-1] is not None:
+                    for overload in init:
+                        for name in (each.name for each in overload.parameters if each.default):
+                            init[-1].parameters[name].default = overload.parameters[name].default
                     cls.set_member("__init__", init[-1])
             for attribute in cls.attributes.values():
                 if "property" not in attribute.labels:

@@ -46,7 +46,7 @@ FrameInfo = tuple[str, str, int, Iterable[Any], Iterable[Any]]
 
 #: A name that Twisted's module has had from the start. Nothing here uses it.
 traceupLength = 4
-#: Another.
+#: Another such name.
 EXCEPTION_CAUGHT_HERE = "--- <exception caught here> ---"
 
 
