@@ -19,6 +19,7 @@ use super::outcome::{Link, Outcome, classify, into_object, share};
 use super::overrides::overrides;
 use super::report;
 use super::run::Waiter;
+use crate::core::Boxed;
 
 /// Yields its Deferred until that has a result, then returns or raises the result.
 ///
@@ -33,7 +34,7 @@ enum State {
     /// It waits for this, or has not begun to.
     For(Held<Deferred>),
     /// The driver waits for something else in its place.
-    Through(Box<StandIn>),
+    Through(Boxed<StandIn>),
     /// The driver was cancelled, and the Deferred with it. A failure of that is of no interest.
     Cancelled,
     /// It has returned, raised or been closed.
@@ -79,7 +80,9 @@ impl Awaiting {
             Seen::For(deferred) => slf.get().wait(slf, deferred),
             Seen::Through(stand_in) => yield_stand_in(stand_in),
             Seen::Arrived => match slf.get().replace(py, State::Done) {
-                State::Through(it) => returned(py, it.arrived.unwrap_or(Outcome::Taken)),
+                State::Through(it) => {
+                    returned(py, it.into_inner().arrived.unwrap_or(Outcome::Taken))
+                }
                 _ => Sent::Returned(py.None().into_bound(py)),
             },
             Seen::Done => Sent::Returned(py.None().into_bound(py)),
@@ -174,7 +177,7 @@ impl State {
     #[inline(always)]
     fn give_up(self, py: Python<'_>) {
         if let State::Through(it) = self
-            && let Some(Outcome::Failure(failure)) = it.arrived
+            && let Some(Outcome::Failure(failure)) = it.into_inner().arrived
         {
             report::unhandled(failure.into_bound(py));
         }
@@ -237,7 +240,8 @@ fn pending<'py>(
         wake: wake.hold(),
         arrived: None,
     };
-    drop(awaiting.get().replace(py, State::Through(Box::new(stand_in))));
+    let stand_in = deferred::or_no_memory(py, Boxed::new(stand_in))?;
+    drop(awaiting.get().replace(py, State::Through(stand_in)));
     let add_both = intern!(py, "addBoth");
     if overrides::<Deferred>(&deferred, add_both) {
         deferred.call_method1(add_both, (awaiting.getattr(intern!(py, "_arrive"))?,))?;

@@ -59,14 +59,19 @@ impl Callback {
         let py = callable.py();
         let args = match (args.cast_into_exact::<PyTuple>(), &kwargs) {
             (Ok(args), None) => {
-                let args: Vec<_> = args.iter_borrowed().collect();
-                return Self::with_arguments(py, callable.as_borrowed(), &args, None);
+                return ffi::with_items(&args, |args| {
+                    Self::with_arguments(py, callable.as_borrowed(), args, None)
+                });
             }
             (Ok(args), Some(_)) => args.into_any(),
             (Err(other), _) => other.into_inner(),
         };
-        let kwargs = kwargs.unwrap_or_else(|| PyDict::new(py).into_any());
-        let parts = (py.Ellipsis(), callable, args, kwargs).into_pyobject(py)?;
+        let kwargs = match kwargs {
+            Some(kwargs) => kwargs,
+            None => ffi::new_dict(py)?.into_any(),
+        };
+        let dots = py.Ellipsis().into_bound(py);
+        let parts = ffi::new_tuple(py, [dots, callable, args, kwargs])?;
         Ok(Self(parts.into_any().hold()))
     }
 
@@ -126,17 +131,18 @@ impl Callback {
     pub(super) fn describe<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyTuple>> {
         let callable = self.0.bind(py);
         let Ok(parts) = callable.cast_exact::<PyTuple>() else {
-            return Ok((callable, PyTuple::empty(py), PyDict::new(py)).into_pyobject(py)?);
+            let [args, kwargs] = [PyTuple::empty(py).into_any(), ffi::new_dict(py)?.into_any()];
+            return ffi::new_tuple(py, [callable.clone(), args, kwargs]);
         };
         let (head, callable) = (parts.get_item(0)?, parts.get_item(1)?);
-        let args = parts.get_slice(2, parts.len());
-        if head.is_none() {
-            Ok((callable, args, PyDict::new(py)).into_pyobject(py)?)
+        let [args, kwargs] = if head.is_none() {
+            [ffi::slice_from(parts, 2)?.into_any(), ffi::new_dict(py)?.into_any()]
         } else if head.is_exact_instance_of::<PyDict>() {
-            Ok((callable, args, head).into_pyobject(py)?)
+            [ffi::slice_from(parts, 2)?.into_any(), head]
         } else {
-            Ok((callable, args.get_item(0)?, args.get_item(1)?).into_pyobject(py)?)
-        }
+            [parts.get_item(2)?, parts.get_item(3)?]
+        };
+        ffi::new_tuple(py, [callable, args, kwargs])
     }
 }
 

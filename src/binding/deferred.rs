@@ -4,7 +4,7 @@ use pyo3::exceptions::{PyAttributeError, PyException};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyDict, PyList, PyTuple, PyType};
+use pyo3::types::{PyBool, PyDict, PyList, PyString, PyTuple, PyType};
 use pyo3::{PyTraverseError, create_exception};
 
 use super::awaiting::Awaiting;
@@ -12,7 +12,7 @@ use super::callback::Callback;
 use super::cell::Shared;
 use super::error::{Error, Raise, Result};
 use super::failure;
-use super::ffi::{self, Hold, Pool, Recycled};
+use super::ffi::{self, Hold, Pool, Recycled, Text};
 use super::foreign;
 use super::gc::Traverse;
 use super::generator;
@@ -220,7 +220,8 @@ fn already_called(deferred: &Bound<'_, Deferred>, debugging: bool) -> Result<Err
     let py = deferred.py();
     if debugging {
         let text = report::debug_tracebacks(deferred)?;
-        return Ok(AlreadyCalledError::error(py, &format!("\n{text}")));
+        let text = [Text::Ours("\n"), Text::Python(text.str()?)];
+        return Ok(AlreadyCalledError::error_saying(ffi::joined(py, text)));
     }
     Ok(AlreadyCalledError::bare_error(py))
 }
@@ -521,10 +522,12 @@ impl Deferred {
     fn result<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyAny>> {
         let py = slf.py();
         match slf.get().chain(py, |chain| share(py, chain.outcome())) {
-            Outcome::Empty => Err(PyAttributeError::error(
-                py,
-                &format!("'{}' object has no attribute 'result'", slf.get_type().name()?),
-            )),
+            Outcome::Empty => {
+                let class = Text::Python(slf.get_type().name()?);
+                let text =
+                    [Text::Ours("'"), class, Text::Ours("' object has no attribute 'result'")];
+                Err(PyAttributeError::error_saying(ffi::joined(py, text)))
+            }
             outcome => Ok(into_object(py, outcome)),
         }
     }
@@ -552,7 +555,7 @@ impl Deferred {
     ///
     /// Deprecated. A list of its own: to change it changes nothing, unlike Twisted's.
     #[getter]
-    fn callbacks<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
+    fn callbacks<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyList>> {
         let py = slf.py();
         names::WARN_PROPERTY.get(py)?.call1((
             py.get_type::<Self>(),
@@ -577,7 +580,7 @@ impl Deferred {
 
     /// The links, as `callbacks` shows them.
     #[getter]
-    fn _callbacks<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
+    fn _callbacks<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyList>> {
         run::describe_links(slf)
     }
 
@@ -633,22 +636,27 @@ impl Deferred {
         drop(before);
     }
 
-    fn __str__(slf: &Bound<'_, Self>) -> PyResult<String> {
+    fn __str__<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyString>> {
         let py = slf.py();
         let (chained_to, outcome) = slf.get().chain(py, |chain| {
             (chain.chained_to().map(|it| it.bind(py).clone()), share(py, chain.outcome()))
         });
-        let state = match (chained_to, outcome) {
-            (Some(other), _) => format!(" waiting on Deferred at {:p}", other.as_ptr()),
-            (None, Outcome::Empty) => String::new(),
+        let (state, what) = match (chained_to, outcome) {
+            (Some(other), _) => {
+                (" waiting on Deferred at ", Text::Python(ffi::address(other.as_any())?))
+            }
+            (None, Outcome::Empty) => ("", Text::Ours("")),
             (None, outcome) => {
-                format!(" current result: {}", into_object(py, outcome).repr()?.to_string_lossy())
+                (" current result: ", Text::Python(into_object(py, outcome).repr()?))
             }
         };
-        Ok(format!("<{} at {:p}{state}>", slf.get_type().name()?, slf.as_ptr()))
+        let (class, address) = (slf.get_type().name()?, ffi::address(slf.as_any())?);
+        let [class, address] = [Text::Python(class), Text::Python(address)];
+        let [begin, at, state, end] = ["<", " at ", state, ">"].map(Text::Ours);
+        ffi::joined(py, [begin, class, at, address, state, what, end])
     }
 
-    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
+    fn __repr__<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyString>> {
         Self::__str__(slf)
     }
 
@@ -720,8 +728,9 @@ fn callback_with<'py>(
     if args.is_empty() && kwargs.is_none() {
         return Callback::plain(callable);
     }
-    let positional: Vec<_> = args.iter_borrowed().collect();
-    Callback::with_arguments(args.py(), callable.as_borrowed(), &positional, kwargs)
+    ffi::with_items(args, |positional| {
+        Callback::with_arguments(args.py(), callable.as_borrowed(), positional, kwargs)
+    })
 }
 
 /// Say whether Deferreds are to remember the stacks in which they are made and fired.

@@ -5,6 +5,7 @@ use std::num::TryFromIntError;
 
 use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
+use pyo3::types::PyString;
 use pyo3::{CastError, CastIntoError, PyTypeInfo};
 
 use super::ffi::{self, Held, Hold};
@@ -26,6 +27,18 @@ pub(super) trait Raise: PyTypeInfo {
     #[cold]
     fn error(py: Python<'_>, text: &str) -> Error {
         ffi::new_raised(py, Self::type_object_raw(py), Some(text)).into()
+    }
+
+    /// An error of this class, with a text that there may have been no memory for.
+    #[cold]
+    fn error_saying<'py>(text: Result<Bound<'py, PyString>>) -> Error {
+        match text {
+            Ok(text) => {
+                let py = text.py();
+                ffi::new_raised_with(py, Self::type_object_raw(py), Some(&text)).into()
+            }
+            Err(error) => error,
+        }
     }
 
     /// An error of this class, without a text.

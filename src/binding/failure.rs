@@ -6,12 +6,12 @@
 use pyo3::exceptions::{PyAttributeError, PyBaseException, PyException};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyList, PyString, PyTuple, PyType};
+use pyo3::types::{PyBool, PyDict, PyString, PyTuple, PyType};
 use pyo3::{Borrowed, PyTraverseError, PyTypeInfo, create_exception};
 
 use super::cell::Shared;
 use super::error::{Raise, Result};
-use super::ffi::{self, Held, Hold};
+use super::ffi::{self, Held, Hold, Text};
 use super::gc::Traverse;
 use super::interned::intern;
 use super::names;
@@ -87,8 +87,7 @@ pub(super) fn from_raised(raised: Raised<'_>, capture_vars: bool) -> Result<Boun
     let class = names::failure_class(py)?;
     if !ffi::makes_failures_plainly(class) {
         // Whoever replaced it expects to find the exception as where it is handled.
-        let named = PyDict::new(py);
-        named.set_item(CAPTURE_VARS.name, capture_vars)?;
+        let named = with_capture_vars(py, capture_vars)?;
         return Ok(ffi::while_handling(&raised, || class.call((), Some(&named)))?);
     }
     let traceback = ffi::traceback_of(&raised);
@@ -118,7 +117,7 @@ pub(super) fn init_new<'py>(
     args: &[Borrowed<'_, 'py, PyAny>],
 ) -> Result<Bound<'py, FailureBase>> {
     let py = class.py();
-    let failure = ffi::new_failure(class, &PyTuple::new(py, args)?, State::InDict)?;
+    let failure = ffi::new_failure(class, &ffi::tuple_from(py, args)?, State::InDict)?;
     let argument = |i: usize| args.get(i).filter(|it| !it.is_none()).map(|it| (**it).clone());
     FailureBase::__init__(&failure, argument(0), argument(1), argument(2), argument(3))?;
     Ok(failure)
@@ -144,8 +143,7 @@ fn make<'py>(
     let py = value.py();
     let class = names::failure_class(py)?;
     if !ffi::makes_failures_plainly(class) || (!ffi::is_ordinary(&value) && is_failure(&value)?) {
-        let named = PyDict::new(py);
-        named.set_item(CAPTURE_VARS.name, capture_vars)?;
+        let named = with_capture_vars(py, capture_vars)?;
         return Ok(class.call((&value,), Some(&named))?);
     }
     let attributes = Attributes {
@@ -158,6 +156,13 @@ fn make<'py>(
     };
     let failure = ffi::new_failure(class, &PyTuple::empty(py), State::Here(attributes))?;
     Ok(failure.into_any())
+}
+
+/// `{"captureVars": ...}`
+fn with_capture_vars(py: Python<'_>, capture_vars: bool) -> Result<Bound<'_, PyDict>> {
+    let named = ffi::new_dict(py)?;
+    named.set_item(CAPTURE_VARS.name(py), capture_vars)?;
+    Ok(named)
 }
 
 /// `isinstance(object, Failure)`
@@ -203,14 +208,30 @@ pub(super) fn to_raise<'py>(failure: &Bound<'py, PyAny>) -> Result<Raised<'py>> 
 
 /// One of the five attributes.
 struct Field {
-    name: &'static str,
-    get: for<'py> fn(&Attributes, Python<'py>) -> PyResult<Bound<'py, PyAny>>,
+    text: &'static str,
+    name: for<'py> fn(Python<'py>) -> &'py Bound<'py, PyString>,
+    get: for<'py> fn(&Attributes, Python<'py>) -> Result<Bound<'py, PyAny>>,
 }
 
-static VALUE: Field = Field { name: "value", get: |of, py| Ok(of.value.bind(py).clone()) };
-static TYPE: Field = Field { name: "type", get: |of, py| Ok(of.kind.bind(py).clone()) };
+impl Field {
+    fn name<'py>(&self, py: Python<'py>) -> &'py Bound<'py, PyString> {
+        (self.name)(py)
+    }
+}
+
+static VALUE: Field = Field {
+    text: "value",
+    name: |py| intern!(py, "value"),
+    get: |of, py| Ok(of.value.bind(py).clone()),
+};
+static TYPE: Field = Field {
+    text: "type",
+    name: |py| intern!(py, "type"),
+    get: |of, py| Ok(of.kind.bind(py).clone()),
+};
 static TB: Field = Field {
-    name: "tb",
+    text: "tb",
+    name: |py| intern!(py, "tb"),
     get: |of, py| {
         Ok(match &of.traceback {
             Some(traceback) => traceback.bind(py).clone(),
@@ -219,11 +240,15 @@ static TB: Field = Field {
     },
 };
 static CAPTURE_VARS: Field = Field {
-    name: "captureVars",
+    text: "captureVars",
+    name: |py| intern!(py, "captureVars"),
     get: |of, py| Ok(PyBool::new(py, of.capture_vars).to_owned().into_any()),
 };
-static COUNT_FIELD: Field =
-    Field { name: "count", get: |of, py| Ok(of.count.into_pyobject(py)?.into_any()) };
+static COUNT_FIELD: Field = Field {
+    text: "count",
+    name: |py| intern!(py, "count"),
+    get: |of, py| ffi::new_int(py, of.count),
+};
 /// In the order in which Twisted sets them.
 static FIELDS: [&Field; 5] = [&COUNT_FIELD, &TYPE, &VALUE, &CAPTURE_VARS, &TB];
 
@@ -249,13 +274,21 @@ impl FailureBase {
             State::InDict => None,
         });
         match here {
-            Some(value) => Ok(value?),
-            None => ffi::exception_dict(slf)?.get_item(field.name)?.ok_or_else(|| {
-                let text = match ffi::ok(py, slf.get_type().name()) {
-                    Some(class) => format!("'{class}' object has no attribute '{}'", field.name),
-                    None => field.name.to_owned(),
-                };
-                PyAttributeError::error(py, &text)
+            Some(value) => value,
+            None => ffi::exception_dict(slf)?.get_item(field.name(py))?.ok_or_else(|| {
+                PyAttributeError::error_saying(match ffi::ok(py, slf.get_type().name()) {
+                    Some(class) => ffi::joined(
+                        py,
+                        [
+                            Text::Ours("'"),
+                            Text::Python(class),
+                            Text::Ours("' object has no attribute '"),
+                            Text::Ours(field.text),
+                            Text::Ours("'"),
+                        ],
+                    ),
+                    None => ffi::new_str(py, field.text),
+                })
             }),
         }
     }
@@ -265,16 +298,16 @@ impl FailureBase {
         field: &Field,
         value: Option<&Bound<'_, PyAny>>,
     ) -> Result<()> {
-        let dict = Self::instance_dict(slf)?;
+        let (dict, name) = (Self::instance_dict(slf)?, field.name(slf.py()));
         match value {
-            Some(value) => Ok(dict.set_item(field.name, value)?),
-            None if dict.contains(field.name)? => Ok(dict.del_item(field.name)?),
-            None => Err(PyAttributeError::error(slf.py(), field.name)),
+            Some(value) => Ok(dict.set_item(name, value)?),
+            None if dict.contains(name)? => Ok(dict.del_item(name)?),
+            None => Err(PyAttributeError::error(slf.py(), field.text)),
         }
     }
 
     /// The instance dict, which from now on holds the five attributes as well.
-    fn instance_dict<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyDict>> {
+    fn instance_dict<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyDict>> {
         let py = slf.py();
         if slf.get().here(py).is_some_and(|attributes| attributes.checked) {
             Self::parents(slf)?;
@@ -282,7 +315,7 @@ impl FailureBase {
         let dict = ffi::exception_dict(slf)?;
         if let Some(attributes) = slf.get().here(py) {
             for field in FIELDS {
-                dict.set_item(field.name, (field.get)(&attributes, py)?)?;
+                dict.set_item(field.name(py), (field.get)(&attributes, py)?)?;
             }
             slf.get().put(py, State::InDict);
         }
@@ -348,11 +381,11 @@ impl FailureBase {
                 None => {
                     // What is there is visible, should anyone keep this object.
                     let dict = ffi::exception_dict(slf)?;
-                    dict.set_item("count", count)?;
+                    dict.set_item(COUNT_FIELD.name(py), ffi::new_int(py, count)?)?;
                     for field in [&VALUE, &TYPE] {
-                        dict.set_item(field.name, py.None())?;
+                        dict.set_item(field.name(py), py.None())?;
                     }
-                    dict.set_item(CAPTURE_VARS.name, captureVars)?;
+                    dict.set_item(CAPTURE_VARS.name(py), captureVars)?;
                     return Err(NoCurrentExceptionError::bare_error(py).into());
                 }
             },
@@ -486,7 +519,7 @@ impl FailureBase {
     }
 
     #[getter]
-    fn __dict__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyDict>> {
+    fn __dict__<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyDict>> {
         Self::instance_dict(slf)
     }
 
@@ -531,8 +564,7 @@ impl FailureBase {
         slf: &Bound<'py, Self>,
         errorTypes: &Bound<'py, PyTuple>,
     ) -> Result<Option<Bound<'py, PyAny>>> {
-        let wanted: Vec<_> = errorTypes.iter_borrowed().collect();
-        Self::find(slf, &wanted)
+        ffi::with_items(errorTypes, |wanted| Self::find(slf, wanted))
     }
 
     /// Return which of these the exception is an instance of, as `check` does.
@@ -544,8 +576,7 @@ impl FailureBase {
         slf: &Bound<'py, Self>,
         errorTypes: &Bound<'py, PyTuple>,
     ) -> Result<Bound<'py, PyAny>> {
-        let wanted: Vec<_> = errorTypes.iter_borrowed().collect();
-        Self::find_or_raise(slf, &wanted)
+        ffi::with_items(errorTypes, |wanted| Self::find_or_raise(slf, wanted))
     }
 
     /// Raise the exception in a generator, where it is suspended, with its traceback.
@@ -600,7 +631,7 @@ impl FailureBase {
             };
         }
         // The subclass may have its own idea.
-        let found = slf.call_method1(intern!(py, "check"), PyTuple::new(py, wanted)?)?;
+        let found = slf.call_method1(intern!(py, "check"), ffi::tuple_from(py, wanted)?)?;
         if found.is_none() {
             slf.call_method0(intern!(py, "raiseException"))?;
         }
@@ -608,15 +639,15 @@ impl FailureBase {
     }
 
     /// Whether the exception is of this class or of the class with this name.
-    fn is_a(slf: &Bound<'_, Self>, wanted: &Bound<'_, PyAny>) -> PyResult<bool> {
+    fn is_a(slf: &Bound<'_, Self>, wanted: &Bound<'_, PyAny>) -> Result<bool> {
         let py = slf.py();
         let Ok(wanted_class) = wanted.cast::<PyType>() else {
-            return Self::parents(slf)?.contains(wanted);
+            return Ok(Self::parents(slf)?.contains(wanted)?);
         };
         if !ffi::is_exception_class(wanted_class)
             && !wanted_class.is_subclass(&py.get_type::<PyException>())?
         {
-            return Self::parents(slf)?.contains(wanted);
+            return Ok(Self::parents(slf)?.contains(wanted)?);
         }
         let is_instance = slf.get().state.with(py, |state| match state {
             State::Here(attributes) => {
@@ -635,7 +666,7 @@ impl FailureBase {
             return Ok(true);
         }
         // Another class may go by the same name: a module that was loaded twice, for one.
-        Self::parents(slf)?.contains(qualified_name(wanted_class)?)
+        Ok(Self::parents(slf)?.contains(qualified_name(wanted_class)?)?)
     }
 
     fn parents<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
@@ -644,12 +675,10 @@ impl FailureBase {
 }
 
 /// The name of a class with its module.
-fn qualified_name<'py>(class: &Bound<'py, PyType>) -> PyResult<Bound<'py, PyString>> {
+fn qualified_name<'py>(class: &Bound<'py, PyType>) -> Result<Bound<'py, PyString>> {
     let py = class.py();
     let module = class.getattr(intern!(py, "__module__"))?;
     let name = class.getattr(intern!(py, "__name__"))?;
-    intern!(py, ".")
-        .call_method1(intern!(py, "join"), (PyList::new(py, [module, name])?,))?
-        .cast_into()
-        .map_err(Into::into)
+    let parts = ffi::new_tuple(py, [module, name])?;
+    Ok(intern!(py, ".").call_method1(intern!(py, "join"), (parts,))?.cast_into()?)
 }

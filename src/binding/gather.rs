@@ -24,6 +24,7 @@ use super::outcome::{Chain, Link, Outcome, as_deferred, classify, into_object, s
 use super::overrides::overrides;
 use super::report;
 use super::run::{self, Answer, Later, Next, Stack, Waiter, Work};
+use crate::core::NoMemory;
 
 /// The results of several Deferreds.
 ///
@@ -59,14 +60,14 @@ impl DeferredList {
         self.state.with(py, transition)
     }
 
-    fn deferreds<'py>(&self, py: Python<'py>) -> Bound<'py, PyList> {
+    fn deferreds<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyList>> {
         self.with(py, |state| state.deferreds.as_ref().map(|list| list.bind(py).clone()))
-            .unwrap_or_else(|| PyList::empty(py))
+            .map_or_else(|| ffi::new_list(py), Ok)
     }
 
-    fn results<'py>(&self, py: Python<'py>) -> Bound<'py, PyList> {
+    fn results<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyList>> {
         self.with(py, |state| state.results.as_ref().map(|list| list.bind(py).clone()))
-            .unwrap_or_else(|| PyList::empty(py))
+            .map_or_else(|| ffi::new_list(py), Ok)
     }
 }
 
@@ -94,7 +95,7 @@ impl DeferredList {
         #[pyo3(from_py_with = truth)] consumeErrors: bool,
     ) -> PyResult<()> {
         let py = slf.py();
-        let deferreds = PyList::empty(py);
+        let deferreds = ffi::new_list(py)?;
         for deferred in deferredList.try_iter()? {
             deferreds.append(deferred?)?;
         }
@@ -102,7 +103,7 @@ impl DeferredList {
         if !places_fit(count) {
             return Err(PyOverflowError::error(py, "too many Deferreds in one DeferredList").into());
         }
-        let results = PyList::new(py, (0..count).map(|_| py.None()))?;
+        let results = ffi::list_of_same(py.None().bind(py), count)?;
         let state = ListState {
             deferreds: Some(deferreds.clone().hold()),
             results: Some(results.hold()),
@@ -118,7 +119,7 @@ impl DeferredList {
             report::remember_creator(slf.as_super())?;
         }
         if count == 0 && !fireOnOneCallback {
-            slf.call_method1(intern!(py, "callback"), (PyList::empty(py),))?;
+            slf.call_method1(intern!(py, "callback"), (ffi::new_list(py)?,))?;
         }
         let collects_plainly = !overrides::<DeferredList>(slf, intern!(py, "_cbDeferred"));
         for (place, deferred) in deferreds.iter().enumerate() {
@@ -133,9 +134,13 @@ impl DeferredList {
                 }
                 _ => {
                     let collect = slf.getattr(intern!(py, "_cbDeferred"))?;
-                    let named = PyDict::new(py);
-                    named.set_item("callbackArgs", (place, true))?;
-                    named.set_item("errbackArgs", (place, false))?;
+                    let named = ffi::new_dict(py)?;
+                    let half = |success| {
+                        let success = PyBool::new(py, success).to_owned().into_any();
+                        ffi::new_tuple(py, [ffi::new_int(py, place as u64)?, success])
+                    };
+                    named.set_item(intern!(py, "callbackArgs"), half(true)?)?;
+                    named.set_item(intern!(py, "errbackArgs"), half(false)?)?;
                     deferred.call_method(add_callbacks, (&collect, &collect), Some(&named))?;
                 }
             }
@@ -171,7 +176,7 @@ impl DeferredList {
 
     /// The Deferreds that are waited for.
     #[getter]
-    fn _deferredList<'py>(slf: &Bound<'py, Self>) -> Bound<'py, PyList> {
+    fn _deferredList<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyList>> {
         slf.get().deferreds(slf.py())
     }
 
@@ -184,7 +189,7 @@ impl DeferredList {
 
     /// The results so far: for each Deferred a pair `(success, result)`, or None.
     #[getter]
-    fn resultList<'py>(slf: &Bound<'py, Self>) -> Bound<'py, PyList> {
+    fn resultList<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyList>> {
         slf.get().results(slf.py())
     }
 
@@ -303,8 +308,9 @@ fn collect<'py>(
     result: &Bound<'py, PyAny>,
 ) -> PyResult<Option<Work<'py>>> {
     let py = list.py();
-    let results = list.get().results(py);
-    results.set_item(place, (success, result))?;
+    let results = list.get().results(py)?;
+    let succeeded = PyBool::new(py, success).to_owned().into_any();
+    results.set_item(place, ffi::new_tuple(py, [succeeded, result.clone()])?)?;
     let (finished, on_callback, on_errback) = list.get().with(py, |state| {
         state.finished = state.finished.saturating_add(1);
         (state.finished, state.fire_on_one_callback, state.fire_on_one_errback)
@@ -314,9 +320,10 @@ fn collect<'py>(
         return Ok(None);
     }
     let (method, outcome) = if success && on_callback {
-        let pair = (result, place).into_pyobject(py)?;
+        let pair = ffi::new_tuple(py, [result.clone(), ffi::new_int(py, place as u64)?])?;
         (intern!(py, "callback"), Outcome::Value(pair.into_any().hold()))
     } else if !success && on_errback {
+        let place = ffi::new_int(py, place as u64)?;
         let first = names::FIRST_ERROR.get(py)?.call1((result, place))?;
         let reason = failure::from_exception(first)?;
         (intern!(py, "errback"), Outcome::Failure(reason.hold()))
@@ -372,7 +379,7 @@ pub(super) fn cancel_list<'py>(
             return Err(waits_for_itself(py));
         }
     }
-    let deferreds = list.get().deferreds(py);
+    let deferreds = list.get().deferreds(py)?;
     if place >= deferreds.len() {
         list.get().with(py, |state| state.cancels.end());
         return Ok(Next::Done);
@@ -416,10 +423,10 @@ pub(super) fn gather_results<'py>(
     consumeErrors: Option<Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = deferredList.py();
-    let flags = PyDict::new(py);
-    flags.set_item("fireOnOneErrback", true)?;
+    let flags = ffi::new_dict(py)?;
+    flags.set_item(intern!(py, "fireOnOneErrback"), true)?;
     if let Some(flag) = consumeErrors {
-        flags.set_item("consumeErrors", flag)?;
+        flags.set_item(intern!(py, "consumeErrors"), flag)?;
     }
     let list = py.get_type::<DeferredList>().call((deferredList,), Some(&flags))?;
     let parse = pyo3::wrap_pyfunction!(parse_results, py)?;
@@ -436,20 +443,21 @@ pub(super) fn parse_results<'py>(
     #[pyo3(from_py_with = truth)] _fire_on_one_errback: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = results.py();
-    let pairs = || -> Option<Bound<'py, PyList>> {
-        let pairs = results.cast_exact::<PyList>().ok()?;
-        let mut parsed = Vec::with_capacity(pairs.len());
+    let pairs = || -> Result<Option<Bound<'py, PyList>>> {
+        let Ok(pairs) = results.cast_exact::<PyList>() else { return Ok(None) };
+        let parsed = ffi::new_list(py)?;
         for pair in pairs.iter() {
-            match pair.cast_exact::<PyTuple>().ok()?.as_slice() {
+            let Ok(pair) = pair.cast_exact::<PyTuple>() else { return Ok(None) };
+            match pair.as_slice() {
                 [success, result] if success.is(&*PyBool::new(py, true)) => {
-                    parsed.push(result.clone());
+                    parsed.append(result)?;
                 }
-                _ => return None,
+                _ => return Ok(None),
             }
         }
-        PyList::new(py, parsed).ok()
+        Ok(Some(parsed))
     };
-    match pairs() {
+    match pairs()? {
         Some(parsed) => Ok(parsed.into_any()),
         // Somebody else has fired it: Python knows what to raise.
         None => names::PARSE_RESULTS.get(py)?.call1((results,)),
@@ -524,36 +532,45 @@ impl Race {
 #[pyfunction]
 pub(super) fn race<'py>(ds: &Bound<'py, PyAny>) -> Result<Bound<'py, Deferred>> {
     let py = ds.py();
-    let deferreds = ds.try_iter()?.collect::<PyResult<Vec<_>>>()?;
-    if !places_fit(deferreds.len()) {
+    let mut deferreds = Vec::new();
+    for deferred in ds.try_iter()? {
+        ffi::push(py, &mut deferreds, deferred?.hold())?;
+    }
+    let count = deferreds.len();
+    if !places_fit(count) {
         return Err(PyOverflowError::error(py, "too many Deferreds in one race"));
     }
     let result = make(py, Chain::default)?;
-    let state = RaceState {
-        deferreds: deferreds.iter().map(|deferred| deferred.clone().hold()).collect(),
-        result: Some(result.clone().hold()),
-        ..RaceState::default()
-    };
+    let state =
+        RaceState { deferreds, result: Some(result.clone().hold()), ..RaceState::default() };
     let race = Bound::new(py, Race { state: Shared::new(state) })?;
     let canceller = race.as_any().clone().hold();
     let before = result.get().chain(py, |chain| chain.replace_canceller(Some(canceller)));
     drop(before);
-    for (place, deferred) in deferreds.iter().enumerate() {
+    for place in 0..count {
+        let Some(deferred) = one_of(&race, place) else { break };
         let add_callbacks = intern!(py, "addCallbacks");
-        match as_deferred(deferred) {
+        match as_deferred(&deferred) {
             Some(deferred) if !overrides::<Deferred>(deferred, add_callbacks) => {
                 // It was seen above that the place fits.
                 deferred::add(deferred, Link::Deliver(Waiter::new(&race), place as u32))?;
             }
             _ => {
-                let named = PyDict::new(py);
-                named.set_item("callbackArgs", (place,))?;
-                named.set_item("errbackArgs", (place,))?;
+                let named = ffi::new_dict(py)?;
+                let place = ffi::new_tuple(py, [ffi::new_int(py, place as u64)?])?;
+                named.set_item(intern!(py, "callbackArgs"), &place)?;
+                named.set_item(intern!(py, "errbackArgs"), &place)?;
                 deferred.call_method(add_callbacks, (&race, &race), Some(&named))?;
             }
         }
     }
     Ok(result)
+}
+
+/// The one at this place among those that take part in a race.
+fn one_of<'py>(race: &Bound<'py, Race>, place: usize) -> Option<Bound<'py, PyAny>> {
+    let py = race.py();
+    race.get().with(py, |state| state.deferreds.get(place).map(|it| it.bind(py).clone()))
 }
 
 /// One of those that take part in a race has come to something.
@@ -565,22 +582,27 @@ pub(super) fn arrive<'py>(
 ) -> Result<Next<'py>> {
     let py = race.py();
     if let Outcome::Failure(failure) = outcome {
-        let failures = race.get().with(py, |state| {
-            state.failures.push((place, failure));
-            if state.failures.len() < state.deferreds.len() {
-                return None;
+        let kept = race.get().with(py, |state| {
+            if state.failures.try_reserve(1).is_err() {
+                return Err(NoMemory(failure));
             }
-            state.failures.sort_by_key(|(place, _)| *place);
-            Some(
-                state
-                    .failures
-                    .iter()
-                    .map(|(_, failure)| failure.bind(py).clone())
-                    .collect::<Vec<_>>(),
-            )
+            state.failures.push((place, failure));
+            let all = state.failures.len() >= state.deferreds.len();
+            if all {
+                state.failures.sort_unstable_by_key(|(place, _)| *place);
+            }
+            Ok(all)
         });
-        let Some(failures) = failures else { return Ok(Next::Done) };
-        let group = names::FAILURE_GROUP.get(py)?.call1((PyList::new(py, failures)?,))?;
+        if !deferred::or_no_memory(py, kept)? {
+            return Ok(Next::Done);
+        }
+        let failures = ffi::new_list(py)?;
+        while let Some(failure) = race.get().with(py, |state| {
+            state.failures.get(failures.len()).map(|(_, failure)| failure.bind(py).clone())
+        }) {
+            failures.append(failure)?;
+        }
+        let group = names::FAILURE_GROUP.get(py)?.call1((failures,))?;
         let reason = failure::from_exception(group)?;
         return fire(&race, Outcome::Failure(reason.hold()));
     }
@@ -632,7 +654,8 @@ pub(super) fn cancel_losers<'py>(
             cancel_one(deferred)
         }
         (None, Some(winner)) => {
-            let pair = winner.into_pyobject(py)?;
+            let (place, output) = winner;
+            let pair = ffi::new_tuple(py, [ffi::new_int(py, place as u64)?, output])?;
             fire(&race, Outcome::Value(pair.into_any().hold()))
         }
         (None, None) => Ok(Next::Done),
@@ -654,10 +677,7 @@ pub(super) fn cancel_race<'py>(
     if place == 0 && !race.get().with(py, |state| state.cancels.begin()) {
         return Err(waits_for_itself(py));
     }
-    let next = race
-        .get()
-        .with(py, |state| state.deferreds.get(place).map(|deferred| deferred.bind(py).clone()));
-    let Some(deferred) = next else {
+    let Some(deferred) = one_of(&race, place) else {
         race.get().with(py, |state| state.cancels.end());
         return Ok(Next::Done);
     };

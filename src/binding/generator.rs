@@ -5,7 +5,7 @@ use std::cell::Cell;
 use pyo3::exceptions::{PyAssertionError, PyException, PyStopIteration, PyTypeError};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyString, PyTuple};
 use pyo3::{PyTraverseError, create_exception};
 
 use super::cell::Shared;
@@ -13,7 +13,7 @@ use super::deferred::{self, Deferred};
 use super::error::{Error, Raise, Result};
 use super::failure;
 use super::ffi::stack::Nested;
-use super::ffi::{self, Held, Hold, Pool, Recycled, Sent};
+use super::ffi::{self, Held, Hold, Pool, Recycled, Sent, Text};
 use super::foreign;
 use super::functions::make;
 use super::gc::Traverse;
@@ -207,25 +207,35 @@ pub(super) fn start_called<'py>(
     let py = function.py();
     let kwargs = kwargs.cast::<PyDict>()?;
     let kwargs = if kwargs.is_empty() { None } else { Some(kwargs) };
-    let no_generator = |instead: &str| -> Result<Error> {
-        let text = format!(
-            "inlineCallbacks requires {} to produce a generator; instead{instead}",
-            function.repr()?
-        );
-        Ok(PyTypeError::error(py, &text))
+    let no_generator = |instead: Text<'_, 'py>, what: Option<Bound<'py, PyString>>| -> Error {
+        let text = || {
+            let what = what.map_or(Text::Ours(""), Text::Python);
+            ffi::joined(
+                py,
+                [
+                    Text::Ours("inlineCallbacks requires "),
+                    Text::Python(function.repr()?),
+                    Text::Ours(" to produce a generator; instead"),
+                    instead,
+                    what,
+                ],
+            )
+        };
+        PyTypeError::error_saying(text())
     };
     let generator = match function.call(args.cast::<PyTuple>()?, kwargs) {
         Ok(generator) => generator,
         Err(error) if error.get_type(py).is(names::DEF_GEN_RETURN.get(py)?) => {
             // With that as its context, as Twisted's.
-            let instead = no_generator("caught returnValue being used in a non-generator")?;
+            let instead =
+                no_generator(Text::Ours("caught returnValue being used in a non-generator"), None);
             ffi::set_context(&instead, ffi::into_raised(py)(error));
             return Err(instead);
         }
         Err(error) => return Err(error.into()),
     };
     if !ffi::is_generator(&generator) && !generator.is_instance(names::GENERATOR_TYPE.get(py)?)? {
-        return Err(no_generator(&format!(" got {}", generator.repr()?))?);
+        return Err(no_generator(Text::Ours(" got "), Some(generator.repr()?)));
     }
     start(generator)
 }
@@ -267,8 +277,8 @@ pub(super) fn from_coroutine(coro: Bound<'_, PyAny>) -> Result<Bound<'_, Deferre
     if is_coroutine_or_generator(&coro)? {
         return start(coro);
     }
-    let text = format!("{} is not a coroutine", coro.repr()?);
-    Err(NotACoroutineError::error(coro.py(), &text))
+    let text = [Text::Python(coro.repr()?), Text::Ours(" is not a coroutine")];
+    Err(NotACoroutineError::error_saying(ffi::joined(coro.py(), text)))
 }
 
 /// Run a coroutine that awaits Deferreds, and return a Deferred for what it returns or raises.
@@ -290,8 +300,9 @@ pub(super) fn ensure_deferred<'py>(coro: Bound<'py, PyAny>) -> Result<Bound<'py,
     let py = coro.py();
     match from_coroutine(coro.clone()) {
         Err(before) if before.is_instance_of::<NotACoroutineError>(py) => {
-            let text = format!("{} is not a coroutine or a Deferred", coro.repr()?);
-            let error = NotACoroutineError::error(py, &text);
+            let text =
+                [Text::Python(coro.repr()?), Text::Ours(" is not a coroutine or a Deferred")];
+            let error = NotACoroutineError::error_saying(ffi::joined(py, text));
             ffi::set_context(&error, ffi::into_raised(py)(before));
             Err(error)
         }

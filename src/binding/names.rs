@@ -18,7 +18,7 @@ use super::interned::Name;
 /// An object that is imported when the package is, and kept.
 pub(super) struct Imported<T = PyAny> {
     module: Name,
-    name: &'static str,
+    name: Name,
     /// Written once. Nothing is locked while it is looked for: then any Python code may run, in
     /// this thread, in others and in processes forked off from them.
     object: PyOnceLock<Py<T>>,
@@ -26,7 +26,7 @@ pub(super) struct Imported<T = PyAny> {
 
 impl<T: PyTypeCheck> Imported<T> {
     const fn new(module: &'static str, name: &'static str) -> Self {
-        Self { module: Name::new(module), name, object: PyOnceLock::new() }
+        Self { module: Name::new(module), name: Name::new(name), object: PyOnceLock::new() }
     }
 
     /// The object.
@@ -42,7 +42,7 @@ impl<T: PyTypeCheck> Imported<T> {
     #[cold]
     fn import<'py>(&self, py: Python<'py>) -> Result<&Bound<'py, T>> {
         let module = py.import(self.module.get(py))?;
-        ffi::keep(&self.object, module.getattr(self.name)?.cast_into::<T>()?);
+        ffi::keep(&self.object, module.getattr(self.name.get(py))?.cast_into::<T>()?);
         match self.object.get(py) {
             Some(object) => Ok(object.bind(py)),
             None => Err(PySystemError::error(py, "an object that was kept is gone")),
@@ -67,7 +67,7 @@ impl<T: PyTypeCheck> Imported<T> {
     fn look_up<'py>(&self, modules: &Bound<'py, PyAny>) -> Option<&Bound<'py, T>> {
         let py = modules.py();
         let module = ffi::ok(py, modules.get_item(self.module.get(py)))?;
-        let object = ffi::ok(py, module.getattr(self.name))?;
+        let object = ffi::ok(py, module.getattr(self.name.get(py)))?;
         ffi::keep(&self.object, object.cast_into::<T>().ok()?);
         self.object.get(py).map(|object| object.bind(py))
     }
@@ -90,6 +90,7 @@ macro_rules! imported {
             $($name.get(py)?;)+
             for of_others in [&RUNNING_LOOP, &TWISTED] {
                 of_others.module.make(py)?;
+                of_others.name.make(py)?;
             }
             Ok(())
         }

@@ -186,7 +186,13 @@ fn mend(failure: Bound<'_, PyAny>) -> PyResult<()> {
         if of_object.is_none() {
             args.call_method1(intern!(py, "__set__"), (&object, PyTuple::empty(py)))?;
         }
-        for link in ["value", "subFailure", "__cause__", "__context__"] {
+        let links = [
+            intern!(py, "value"),
+            intern!(py, "subFailure"),
+            intern!(py, "__cause__"),
+            intern!(py, "__context__"),
+        ];
+        for link in links {
             rest.extend(ffi::ok(py, object.getattr(link)));
         }
     }

@@ -9,7 +9,7 @@
 use pyo3::exceptions::{PyRecursionError, PyTypeError};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyTuple};
+use pyo3::types::{PyBool, PyList, PyTuple};
 use pyo3::{Borrowed, PyTraverseError};
 use smallvec::SmallVec;
 
@@ -18,7 +18,7 @@ use super::callback::Callback;
 use super::deferred::{self, Deferred};
 use super::error::{Error, Raise, Result};
 use super::ffi::stack::Nested;
-use super::ffi::{self, Held, Hold};
+use super::ffi::{self, Held, Hold, Text};
 use super::gather::{self, DeferredList, Race};
 use super::gc::Traverse;
 use super::generator::{self, Stopped, Task};
@@ -28,7 +28,7 @@ use super::outcome::{self, Link, Outcome, Raised, classify_returned, into_object
 use super::overrides::overrides;
 use super::report;
 use super::sync::{self, Locked};
-use crate::core::{Cancel, On, Turn};
+use crate::core::{Cancel, NoMemory, On, Turn};
 
 /// Something to be done.
 pub(super) enum Work<'py> {
@@ -698,64 +698,82 @@ fn fail_cancelled(deferred: Bound<'_, Deferred>) -> Result<Next<'_>> {
 ///
 /// What waits without being a callback, and is none in Twisted's either, is the argument of the
 /// function `waiting`.
-pub(super) fn describe_links<'py>(deferred: &Bound<'py, Deferred>) -> PyResult<Bound<'py, PyList>> {
-    enum Described<'py> {
-        Pair(Option<Callback>, Option<Callback>),
-        Waiter(Bound<'py, PyAny>, u32),
-    }
+pub(super) fn describe_links<'py>(deferred: &Bound<'py, Deferred>) -> Result<Bound<'py, PyList>> {
     let py = deferred.py();
-    let links: Vec<_> = deferred.get().chain(py, |chain| {
-        chain
-            .links()
-            .iter()
-            .map(|link| match link {
-                Link::OnValue(callback) => Described::Pair(Some(callback.share(py)), None),
-                Link::OnFailure(callback) => Described::Pair(None, Some(callback.share(py))),
-                Link::Either(callback) => {
-                    Described::Pair(Some(callback.share(py)), Some(callback.share(py)))
-                }
-                Link::Both(pair) => Described::Pair(Some(pair.0.share(py)), Some(pair.1.share(py))),
-                Link::Continue(other) => Described::Waiter(other.bind(py).as_any().clone(), 0),
-                Link::Deliver(waiter, place) => {
-                    Described::Waiter(waiter.0.bind(py).clone(), *place)
-                }
-            })
-            .collect()
-    });
+    let empty = || PyTuple::empty(py);
     let half = |callback: Option<Callback>, name| match callback {
         Some(callback) => callback.describe(py),
-        None => Ok(describe(&names::public(py, name)?.into_pyobject(py)?, PyTuple::empty(py))?),
+        None => match names::public(py, name)? {
+            Some(callable) => describe(callable, empty()),
+            None => describe(py.None().into_bound(py), empty()),
+        },
     };
-    let described = PyList::empty(py);
-    for link in links {
-        described.append(match link {
-            Described::Pair(callback, errback) => {
+    let described = ffi::new_list(py)?;
+    for link in linked(deferred)? {
+        let (on_value, on_failure) = match link {
+            Linked::Pair(callback, errback) => {
                 (half(callback, intern!(py, "passthru"))?, half(errback, intern!(py, "_failthru"))?)
             }
-            Described::Waiter(deferred, FIRE) => {
-                let half = |name| describe(&deferred.getattr(name)?, PyTuple::empty(py));
+            Linked::Waiter(deferred, FIRE) => {
+                let half = |name| describe(deferred.getattr(name)?, empty());
                 (half(intern!(py, "callback"))?, half(intern!(py, "errback"))?)
             }
-            Described::Waiter(waiter, place) if waiter.is_instance_of::<DeferredList>() => {
+            Linked::Waiter(waiter, place) if waiter.is_instance_of::<DeferredList>() => {
                 let collect = waiter.getattr(intern!(py, "_cbDeferred"))?;
-                let half = |success| describe(&collect, (place, success).into_pyobject(py)?);
+                let half = |success| {
+                    let success = PyBool::new(py, success).to_owned().into_any();
+                    let place = ffi::new_int(py, place.into())?;
+                    describe(collect.clone(), ffi::new_tuple(py, [place, success])?)
+                };
                 (half(true)?, half(false)?)
             }
-            Described::Waiter(waiter, _) => {
-                let half = describe(names::WAITING.get(py)?, (waiter,).into_pyobject(py)?)?;
+            Linked::Waiter(waiter, _) => {
+                let waiting = names::WAITING.get(py)?.clone();
+                let half = describe(waiting, ffi::new_tuple(py, [waiter])?)?;
                 (half.clone(), half)
             }
-        })?;
+        };
+        described.append(ffi::new_tuple(py, [on_value.into_any(), on_failure.into_any()])?)?;
     }
     Ok(described)
 }
 
+/// What stands in a chain.
+enum Linked<'py> {
+    Pair(Option<Callback>, Option<Callback>),
+    Waiter(Bound<'py, PyAny>, u32),
+}
+
+/// The links of a Deferred, with a hold on each.
+fn linked<'py>(deferred: &Bound<'py, Deferred>) -> Result<Vec<Linked<'py>>> {
+    let py = deferred.py();
+    let mut links = Vec::new();
+    let kept = deferred.get().chain(py, |chain| {
+        if links.try_reserve_exact(chain.links().len()).is_err() {
+            return Err(NoMemory(()));
+        }
+        links.extend(chain.links().iter().map(|link| match link {
+            Link::OnValue(callback) => Linked::Pair(Some(callback.share(py)), None),
+            Link::OnFailure(callback) => Linked::Pair(None, Some(callback.share(py))),
+            Link::Either(callback) => {
+                Linked::Pair(Some(callback.share(py)), Some(callback.share(py)))
+            }
+            Link::Both(pair) => Linked::Pair(Some(pair.0.share(py)), Some(pair.1.share(py))),
+            Link::Continue(other) => Linked::Waiter(other.bind(py).as_any().clone(), 0),
+            Link::Deliver(waiter, place) => Linked::Waiter(waiter.0.bind(py).clone(), *place),
+        }));
+        Ok(())
+    });
+    deferred::or_no_memory(py, kept)?;
+    Ok(links)
+}
+
 fn describe<'py>(
-    callable: &Bound<'py, PyAny>,
+    callable: Bound<'py, PyAny>,
     args: Bound<'py, PyTuple>,
-) -> PyResult<Bound<'py, PyTuple>> {
+) -> Result<Bound<'py, PyTuple>> {
     let py = args.py();
-    (callable, args, PyDict::new(py)).into_pyobject(py)
+    ffi::new_tuple(py, [callable, args.into_any(), ffi::new_dict(py)?.into_any()])
 }
 
 /// Make a link of what [`describe_links`] says of one.
@@ -773,11 +791,14 @@ pub(super) fn link_described(pair: &Bound<'_, PyAny>) -> Result<Link> {
         if let Some(other) = outcome::as_deferred(&waiter) {
             return Ok(Link::Continue(other.clone().hold()));
         }
-        let class = waiter.get_type().name()?;
-        return Err(PyTypeError::error(
+        return Err(PyTypeError::error_saying(ffi::joined(
             py,
-            &format!("cannot copy a Deferred that a {class} waits for"),
-        ));
+            [
+                Text::Ours("cannot copy a Deferred that a "),
+                Text::Python(waiter.get_type().name()?),
+                Text::Ours(" waits for"),
+            ],
+        )));
     }
     let [on_value, on_failure] = [on_value, on_failure].map(|(callable, args, kwargs)| {
         Callback::with_spread_arguments(callable, args, Some(kwargs))

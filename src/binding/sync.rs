@@ -9,7 +9,7 @@ use pyo3::{PyTraverseError, create_exception};
 use super::cell::Shared;
 use super::deferred::{self, Deferred};
 use super::error::{Raise, Result};
-use super::ffi::{Held, Hold};
+use super::ffi::{self, Held, Hold};
 use super::fifo::Fifo;
 use super::functions::{fired, make, maybe_deferred, succeed};
 use super::gc::Traverse;
@@ -573,11 +573,11 @@ impl DeferredQueue {
 
 /// Whether a line may become longer.
 #[inline(always)]
-fn has_room(line: &Bound<'_, Fifo>, limit: Option<Bound<'_, PyAny>>) -> PyResult<bool> {
+fn has_room(line: &Bound<'_, Fifo>, limit: Option<Bound<'_, PyAny>>) -> Result<bool> {
     let py = line.py();
     match limit {
         None => Ok(true),
-        Some(limit) => line.get().len(py).into_pyobject(py)?.lt(limit),
+        Some(limit) => Ok(ffi::new_int(py, line.get().len(py) as u64)?.lt(limit)?),
     }
 }
 

@@ -12,6 +12,7 @@ use smallvec::{SmallVec, smallvec};
 use super::super::error::{Raise, Result};
 use super::super::outcome::Raised;
 use super::exceptions::{restore, take_raised};
+use super::making::no_memory;
 
 /// Make a result of what a C function returned.
 ///
@@ -139,7 +140,12 @@ unsafe fn call_any<'py>(
     kwargs: Option<&Bound<'py, PyDict>>,
 ) -> Result<Bound<'py, PyAny>, Raised<'py>> {
     let mut stack: SmallVec<[_; 6]> = smallvec![ptr::null_mut(), first.as_ptr()];
-    stack.extend(rest);
+    for argument in rest {
+        if stack.try_reserve(1).is_err() {
+            return Err(no_memory(callable.py()).into_raised(callable.py()));
+        }
+        stack.push(argument);
+    }
     let count = (stack.len() - 1) | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
     let kwargs = kwargs.map_or(ptr::null_mut(), Bound::as_ptr);
     // SAFETY: so many arguments stand after the first slot, which the flag leaves to the callee.

@@ -97,7 +97,17 @@ pub(in crate::binding) fn new_raised<'py>(
         Some(Ok(text)) => Some(text),
         Some(Err(error)) => return exception_of(error).into_bound(py),
     };
-    let argument = text.as_ref().map_or(ptr::null_mut(), Bound::as_ptr);
+    new_raised_with(py, kind, text.as_ref())
+}
+
+/// As [`new_raised`], with a text of Python's.
+#[cold]
+pub(in crate::binding) fn new_raised_with<'py>(
+    py: Python<'py>,
+    kind: *mut ffi::PyTypeObject,
+    text: Option<&Bound<'py, PyString>>,
+) -> Raised<'py> {
+    let argument = text.map_or(ptr::null_mut(), Bound::as_ptr);
     // SAFETY: attached; a class, which the function itself makes sure is one of exceptions, and
     // its argument or null.
     unsafe { ffi::PyErr_SetObject(kind.cast(), argument) };

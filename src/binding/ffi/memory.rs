@@ -88,8 +88,9 @@ impl Class {
     }
 }
 
-/// How many pieces of memory are kept for each class.
-const KEPT: usize = 256;
+/// How many pieces of memory are kept for each class: none where memory is watched over. There, one
+/// that is used after it was freed would pass for the next that it has become.
+const KEPT: usize = if cfg!(debug_assertions) { 0 } else { 256 };
 
 /// Memory of objects of one class, header included, with nothing in it.
 pub(in crate::binding) struct Pool(Shared<Kept>);

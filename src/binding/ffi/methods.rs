@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyString, PyTuple};
 use pyo3::{Borrowed, PyTypeInfo};
+use smallvec::SmallVec;
 
 use super::super::callback::Callback;
 use super::super::deferred::{self, Deferred};
@@ -21,6 +22,7 @@ use super::super::generator;
 use super::super::run;
 use super::super::sync::{DeferredLock, DeferredQueue, DeferredSemaphore, Primitive};
 use super::calls::call_many;
+use super::making::no_memory;
 use super::panics;
 use crate::core::On;
 
@@ -200,10 +202,15 @@ unsafe fn call_slowly<F: Quick>(
     // SAFETY: the caller's promise: so many arguments, then one for each name.
     unsafe {
         let is_method = ffi::PyCFunction_Check(slow.as_ptr()) == 0;
-        let mut stack = if is_method { vec![slf] } else { vec![] };
+        let mut stack = SmallVec::<[_; 8]>::new();
         let named = Bound::from_borrowed_ptr_or_opt(py, kwnames)
             .map_or(0, |names| names.cast_into_unchecked::<PyTuple>().len());
-        stack.extend((0..usize::try_from(nargs)? + named).map(|i| *args.add(i)));
+        let given = usize::try_from(nargs)? + named;
+        if stack.try_reserve(given + 1).is_err() {
+            return Err(no_memory(py));
+        }
+        stack.extend(is_method.then_some(slf));
+        stack.extend((0..given).map(|i| *args.add(i)));
         let positional = stack.len() - named;
         let result = ffi::PyObject_Vectorcall(slow.as_ptr(), stack.as_ptr(), positional, kwnames);
         Ok(Bound::from_owned_ptr_or_err(py, result)?)

@@ -28,9 +28,9 @@ pub(super) use calls::{
 };
 pub(super) use exceptions::{
     as_pyo3_has_it, begin_handling, end_handling, exception_dict, exception_of, handled,
-    has_no_exception_dict, has_plain_traceback, into_raised, new_raised, ok, raise, set_cause,
-    set_context, set_exception_dict, set_traceback, stopped_with, traceback_of, while_handling,
-    with_error_saved,
+    has_no_exception_dict, has_plain_traceback, into_raised, new_raised, new_raised_with, ok,
+    raise, set_cause, set_context, set_exception_dict, set_traceback, stopped_with, traceback_of,
+    while_handling, with_error_saved,
 };
 #[cfg(all(
     target_os = "linux",
@@ -45,7 +45,10 @@ pub(super) use inspect::{
     holds_or_lacks, in_main_interpreter, is_coroutine, is_exception_class, is_generator, is_key_of,
     is_known_ordinary, is_leaf, is_of_heap_type, is_ordinary, is_plain, is_subtype, lookup,
 };
-pub(super) use making::{list_of_same, new_dict, new_int, new_list, new_str, new_tuple, no_memory};
+pub(super) use making::{
+    Text, address, joined, list_of_same, new_dict, new_int, new_list, new_str, new_tuple,
+    no_memory, push, slice_from, tuple_from, with_items,
+};
 pub(super) use memory::{Pool, Recycled, as_exact, dropping, into_exact, is_exact};
 pub(super) use objects::{
     fill_slots, inherit_finalizer, makes_failures_plainly, new_awaiting, new_deferred, new_failure,

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple, PyType};
+use pyo3::types::{PyTuple, PyType};
 use pyo3::{Borrowed, PyTypeInfo};
 
 use super::super::awaiting::Awaiting;
@@ -25,6 +25,7 @@ use super::dying::Native;
 use super::exceptions::{restore, stop_iteration};
 use super::held::Hold;
 use super::inspect::is_subtype;
+use super::making::{new_dict, tuple_from};
 use super::memory::{Class, bury, new_exact, new_object, recycle};
 use super::methods::put_quick_forms;
 use super::panics;
@@ -167,13 +168,14 @@ unsafe fn call_type_slowly(
         unsafe {
             let argument = |i| Bound::from_borrowed_ptr(py, *args.add(i));
             let positional = usize::try_from(nargs)?;
-            let named = PyDict::new(py);
+            let named = new_dict(py)?;
             if let Some(names) = Bound::from_borrowed_ptr_or_opt(py, kwnames) {
                 for (i, name) in names.cast_into_unchecked::<PyTuple>().iter().enumerate() {
                     named.set_item(name, argument(positional + i))?;
                 }
             }
-            let positional = PyTuple::new(py, (0..positional).map(argument))?;
+            let positional = std::slice::from_raw_parts(args.cast(), positional);
+            let positional = tuple_from(py, positional)?;
             let Some(call) = (*ffi::Py_TYPE(kind)).tp_call else {
                 return Err(PyTypeError::error(py, "the class cannot be called"));
             };
