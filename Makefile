@@ -12,10 +12,12 @@
 #   make instructions RECORD=1   record them
 #   make publish                 put what was measured last into the pages
 #   make docs                    the documentation, as a site in target/docs
+#   make proofs                  the short form of what docs/proofs.md lists, some minutes
 #   make PYTHON=python3.13 ...   with another Python; VENV=folder for another place
 #   make PGO=1 ...               with a wheel made by the profile of benchmarks/training.py, as
 #                                a release's is: build, install, test, bench, and all others
 #   make QUICK=1 ...             with a wheel that is built in less time, and is slower
+#   make CHECKED=1 ...           with a wheel that checks itself as it runs
 #   make PIP_OF=python3.13 ...   with the pip of another Python, for one without ensurepip
 #   make test-python PYTEST_ARGS='-k failure'     (-n0: in one process, such as for --pdb)
 #   make test-version            those that depend on the version of Python
@@ -28,6 +30,8 @@ BENCH_ARGS ?=
 RECORD ?=
 PGO ?=
 QUICK ?=
+CHECKED ?=
+MINUTES ?= 1
 PIP_OF ?= python3
 PROGRAMS ?= scrapy treq klein synapse
 COMPARE_ARGS ?=
@@ -39,7 +43,7 @@ IDENTIFY := 'import sys; print(sys.implementation.cache_tag)'
 PYTHON_ID := $(shell $(PYTHON) -c $(IDENTIFY))
 MADE := $(VENV)/.made-with-$(PYTHON_ID)
 # There can be a wheel of each kind; installed is one of them.
-KIND := $(if $(PGO),profile-guided,$(if $(QUICK),quick,plain))
+KIND := $(if $(PGO),profile-guided,$(if $(CHECKED),checked,$(if $(QUICK),quick,plain)))
 WHEELS := $(VENV)/$(KIND)-wheel
 WHEEL := $(VENV)/.$(KIND)-wheel-is-built
 INSTALLED := $(VENV)/.$(KIND)-package-is-installed
@@ -48,6 +52,8 @@ VERSION_TESTABLE := $(VENV)/.test-version-extra-is-installed
 LINTABLE := $(VENV)/.dev-extra-is-installed
 BENCHABLE := $(VENV)/.bench-extra-is-installed
 DOCUMENTABLE := $(VENV)/.docs-extra-is-installed
+# What is run where each step takes longer.
+CORE_TESTS := bad_input copying debug deferred failure functions generators limits mixing
 
 # What a wheel is made of.
 SOURCES := Cargo.toml pyproject.toml README.md LICENSE \
@@ -56,7 +62,9 @@ SOURCES := Cargo.toml pyproject.toml README.md LICENSE \
     ! -name '*.so' ! -name '*.pyd' -print)
 
 .PHONY: help demo test test-core test-python test-version compare compare-twisted build install lint bench \
-  bench-programs test-bench instructions publish docs clean
+  bench-programs test-bench instructions publish docs clean proofs \
+  proof-memory proof-threads proof-edges proof-checked proof-references proof-sanitized \
+  proof-valgrind fuzz-core fuzz-python
 .DELETE_ON_ERROR:
 
 help:
@@ -118,7 +126,7 @@ $(MADE):
 # With a profile it does so twice, and runs what benchmarks/training.py has in between.
 $(WHEEL): $(MADE) $(SOURCES) $(if $(PGO),benchmarks/training.py benchmarks/rows.py)
 	rm -rf $(WHEELS)
-	$(if $(PGO),MATURIN_PGO=1) $(if $(QUICK),MATURIN_PEP517_ARGS='--profile quick') \
+	$(if $(PGO),MATURIN_PGO=1) $(if $(CHECKED)$(QUICK),MATURIN_PEP517_ARGS='--profile $(KIND)') \
 	  $(PY) -m pip wheel --no-deps --wheel-dir $(WHEELS) .
 	@touch $@
 
@@ -177,6 +185,39 @@ publish: $(BENCHABLE)
 docs: $(DOCUMENTABLE)
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
 	@echo "target/docs/index.html"
+
+# What each of these proves, and its long form, is in docs/proofs.md.
+proofs: proof-memory proof-threads proof-edges
+	$(MAKE) proof-checked VENV=$(VENV)-checked
+
+proof-memory: $(TESTABLE)
+	$(PY) -m tests.proofs.memory --minutes $(MINUTES)
+
+proof-threads: $(TESTABLE)
+	$(PY) -m tests.proofs.threads --minutes $(MINUTES)
+
+proof-edges: $(TESTABLE)
+	$(PY) -m tests.proofs.edges --times 2
+
+# The tests of the core are run with all checks by `make test-core`.
+proof-checked:
+	$(MAKE) test-python CHECKED=1 PYTEST_ARGS="$(or $(PYTEST_ARGS),$(addprefix tests/test_,$(addsuffix .py,$(CORE_TESTS))))"
+
+# Each with a build of its own, for a CPython or by a compiler that not every machine has.
+DEBUG_PYTHON ?= python3.11d
+proof-references:
+	$(MAKE) references-of-debug-build PYTHON=$(DEBUG_PYTHON) VENV=$(VENV)-debug
+
+.PHONY: references-of-debug-build
+references-of-debug-build: $(INSTALLED)
+	$(PY) -m tests.proofs.references
+
+fuzz-core:
+	RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run chain -- -max_total_time=$$(($(MINUTES) * 60))
+
+fuzz-python: $(TESTABLE)
+	$(PY) -m pip install --quiet atheris
+	$(PY) -m tests.proofs.fuzz -max_total_time=$$(($(MINUTES) * 60))
 
 clean:
 	rm -rf "$(VENV)" target dist .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -15,7 +15,7 @@ use proptest::prelude::*;
 
 /// One operation. A Deferred is meant by its number, modulo how many there are.
 #[derive(Debug, Clone)]
-enum Op {
+pub enum Op {
     New(Canceller),
     Fired(Ending),
     Add(usize, Kind, Script, Script),
@@ -29,7 +29,7 @@ enum Op {
 }
 
 #[derive(Debug, Clone)]
-enum Canceller {
+pub enum Canceller {
     None,
     /// One that does these and fires nothing unless they do.
     Does(Vec<Op>),
@@ -38,7 +38,7 @@ enum Canceller {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Kind {
+pub enum Kind {
     OnValue,
     OnFailure,
     OnBoth,
@@ -48,13 +48,13 @@ enum Kind {
 
 /// What a callback does before it answers.
 #[derive(Debug, Clone)]
-struct Script {
+pub struct Script {
     body: Vec<Op>,
     answer: Answer,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Answer {
+pub enum Answer {
     /// What it was called with.
     Same,
     End(Ending),
@@ -63,7 +63,7 @@ enum Answer {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Ending {
+pub enum Ending {
     Value(u8),
     Failure(u8),
 }
@@ -132,7 +132,7 @@ fn any_op(depth: usize) -> BoxedStrategy<Op> {
     .boxed()
 }
 
-fn program() -> impl Strategy<Value = Vec<Op>> {
+pub fn program() -> impl Strategy<Value = Vec<Op>> {
     let some = prop_oneof![
         4 => Just(Op::New(Canceller::None)),
         1 => ending().prop_map(Op::Fired),
@@ -722,7 +722,7 @@ impl Model {
 
 // ---------------------------------------------------------------------------------------------
 
-fn assert_same(program: &[Op]) -> Result<(), TestCaseError> {
+pub fn assert_same(program: &[Op]) -> Result<(), TestCaseError> {
     let (real, model) = (play_real(program), play_model(program));
     for (step, (real, model)) in real.iter().zip(&model).enumerate() {
         prop_assert_eq!(real, model, "at event {}", step);

@@ -142,21 +142,27 @@ def summary(text: str) -> str:
     return lines[-1][:120] if lines else ""
 
 
-def sweep(
-    implementation: str, name: str, mode: str, warm: bool, upto: int = MANY, begin: int = 0
-) -> Iterator[tuple[int, str, str]]:
-    """Let each allocation of a program fail; yield each case, until none is left to fail.
+def allocations(names, program, expected) -> int:
+    """How often a program allocates: if all fail from there on, none has failed."""
+    below, above = 0, 64
+    while case(names, program, expected, above, "all", False)[0] != "finished":
+        below, above = above, above * 2
+        if above > MANY:
+            break
+    while below + 1 < above:
+        middle = (below + above) // 2
+        if case(names, program, expected, middle, "all", False)[0] == "finished":
+            above = middle
+        else:
+            below = middle
+    return above
 
-    In the mode `one` that is when 25 in a row have not been missed.
-    """
+
+def sweep(implementation: str, name: str, mode: str) -> Iterator[tuple[int, str, str]]:
+    """Let each allocation of a program fail; yield each case."""
     names, program = load(implementation), PROGRAMS[name]
-    unhit = 0
-    for at in range(begin, upto):
-        outcome, text = case(names, program, EXPECTED[name], at, mode, False)
-        yield at, outcome, text
-        unhit = unhit + 1 if outcome == "finished" else 0
-        if unhit == (1 if mode == "all" else 25):
-            return
+    for at in range(allocations(names, program, EXPECTED[name])):
+        yield at, *case(names, program, EXPECTED[name], at, mode, False)
 
 
 #: What each program returns.
@@ -206,7 +212,7 @@ def sweep_program(implementation: str, name: str, modes, warmths, deadline: floa
                 for warm in warmths:
                     prepare(implementation, name, warm)
                     for mode in modes:
-                        for at, outcome, text in sweep(implementation, name, mode, warm):
+                        for at, outcome, text in sweep(implementation, name, mode):
                             warmth = "warm" if warm else "cold"
                             print(f"{mode}\t{warmth}\t{at}\t{outcome}\t{summary(text)}", file=lines)
                             if time.monotonic() > deadline:

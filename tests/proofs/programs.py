@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import importlib
+import itertools
 import types
 from collections.abc import Callable
 from typing import Any
@@ -262,7 +263,7 @@ def chain_deferred(defer, keep):
 def deep_chain(defer, keep):
     ends = [keep(defer.Deferred()) for _ in range(12)]
     seen = []
-    for d, following in zip(ends, ends[1:], strict=False):
+    for d, following in itertools.pairwise(ends):
         d.addCallback(lambda _, following=following: following)
     ends[0].addCallback(seen.append)
     for d in ends:
@@ -586,16 +587,14 @@ def no_coroutine(defer, keep):
 @program
 def awaited_results(defer, keep):
     out = []
+
+    async def one(d):
+        out.append(type(await d).__name__)
+
     for result in (1, (1, 2), ValueError("v"), None):
-
-        async def one(result=result):
-            d = defer.Deferred()
-            later.append(d)
-            out.append(type(await d).__name__)
-
-        later: list[Any] = []
-        keep(defer.ensureDeferred(one()))
-        later[0].callback(result)
+        d = defer.Deferred()
+        keep(defer.ensureDeferred(one(d)))
+        d.callback(result)
     return out
 
 
@@ -714,9 +713,7 @@ def raced(defer, keep):
 @program
 def raced_failures(defer, keep):
     ds, seen = [keep(defer.Deferred()) for _ in range(3)], []
-    keep(defer.race(ds)).addErrback(
-        lambda f: seen.append((f.type.__name__, len(f.value.failures)))
-    )
+    keep(defer.race(ds)).addErrback(lambda f: seen.append((f.type.__name__, len(f.value.failures))))
     for d in ds:
         d.errback(Oops())
     return seen

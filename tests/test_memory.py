@@ -1,0 +1,165 @@
+"""Memory that runs out: MemoryError, never the end of the process.
+
+The whole sweep is `python -m tests.proofs.memory`; here is a part of it that takes seconds.
+"""
+
+import importlib.util
+import resource
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.deferrous_only
+
+ROOT = Path(__file__).parent.parent
+
+needs_testcapi = pytest.mark.skipif(
+    importlib.util.find_spec("_testcapi") is None, reason="this Python has no _testcapi"
+)
+
+#: Programs that together come by most places that allocate.
+SWEPT = [
+    "arguments_of_all_kinds",
+    "callbacks",
+    "called_twice",
+    "cancelled_through_chain",
+    "copied",
+    "debug_mode",
+    "deferred_list",
+    "errbacks",
+    "failure_attributes",
+    "gathered_failure",
+    "generator_cancelled",
+    "generators_nested",
+    "lock_runs",
+    "no_generator",
+    "queue_limits",
+    "raced_failures",
+    "shown",
+    "subclasses",
+    "unhandled_in_cycle",
+]
+
+
+@needs_testcapi
+@pytest.mark.parametrize("program", SWEPT)
+def test_one_failing_allocation(program):
+    """One allocation fails: the program may notice, and everything goes on."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.proofs.memory", "--mode", "one", "--program", program],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+#: What a program can make without end, at a real limit.
+ENDLESS = {
+    "callbacks": """
+        d = defer.Deferred()
+        while True:
+            d.addCallback(print)
+    """,
+    "callbacks and errbacks": """
+        d = defer.Deferred()
+        while True:
+            d.addCallbacks(print, print)
+    """,
+    "callbacks with arguments": """
+        d = defer.Deferred()
+        while True:
+            d.addCallback(print, 1, 2)
+    """,
+    "chained Deferreds": """
+        d = defer.Deferred()
+        while True:
+            defer.succeed(None).addCallback(lambda _: d)
+    """,
+    "pending generators": """
+        @defer.inlineCallbacks
+        def wait():
+            yield d
+
+        d = defer.Deferred()
+        while True:
+            wait()
+    """,
+    "pending coroutines": """
+        async def wait():
+            await d
+
+        d = defer.Deferred()
+        while True:
+            defer.ensureDeferred(wait())
+    """,
+    "races": """
+        d = defer.Deferred()
+        while True:
+            defer.race([d] * 100)
+    """,
+    "gathered Deferreds": """
+        d = defer.Deferred()
+        while True:
+            defer.gatherResults([d] * 100)
+    """,
+    "items of a queue": """
+        queue = defer.DeferredQueue()
+        while True:
+            queue.put(None)
+    """,
+    "those who wait for a queue": """
+        queue = defer.DeferredQueue()
+        while True:
+            queue.get()
+    """,
+    "those who wait for a lock": """
+        lock = defer.DeferredLock()
+        while True:
+            lock.acquire()
+    """,
+    "those who wait for a lock, and run": """
+        lock = defer.DeferredLock()
+        lock.acquire()
+        while True:
+            lock.run(print)
+    """,
+}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS is Linux's")
+@pytest.mark.parametrize("name", ENDLESS)
+def test_a_real_limit(name):
+    """What grows with a program's data raises MemoryError where the system has no more."""
+    program = f"""
+import resource
+import deferrous as defer
+
+def endless():
+{textwrap.indent(textwrap.dedent(ENDLESS[name]), "    ")}
+
+try:
+    endless()
+except MemoryError:
+    raised = True
+most = resource.getrlimit(resource.RLIMIT_AS)[1]
+resource.setrlimit(resource.RLIMIT_AS, (most, most))
+d = defer.Deferred()
+d.addCallback(print)
+d.callback("goes on" if raised else "")
+"""
+    most = 100 << 20
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        preexec_fn=lambda: resource.setrlimit(
+            resource.RLIMIT_AS, (most, resource.getrlimit(resource.RLIMIT_AS)[1])
+        ),
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "goes on"), done.stderr[-3000:]
