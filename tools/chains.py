@@ -121,7 +121,7 @@ def in_words(picture: Picture, steps: list[Step]) -> str:
         names = [name for name in dict.fromkeys(link) if name]
         for name in names:
             if name != step.called:
-                says.append(f"{name} is passed by.")
+                says.append(f"{name} is skipped.")
         if step.called == "tidy":
             says.append(f"{step.called} is called, and hands the {end_of(step)} on.")
         elif step.called:
