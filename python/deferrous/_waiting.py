@@ -17,7 +17,7 @@ from typing import Any
 from . import _deferrous
 from ._reflect import safe_repr
 
-__all__ = ["deferred_types", "describe", "name_of"]
+__all__ = ["deferred_types", "describe", "name_of", "several_of", "task_of"]
 
 #: What is shown of something long: this much of its start, and of its end.
 _ENDS = 6
@@ -92,13 +92,13 @@ def _waits_for(deferred: Any) -> tuple[Any, list[Any]]:
         return deferred._chainedTo, []
     if deferred.called:
         return None, []
-    several = _several(deferred)
+    several = several_of(deferred)
     if several is not None:
         return None, [each for each in several if _is_pending(each)]
-    return _task(deferred)[1], []
+    return task_of(deferred)[1], []
 
 
-def _several(deferred: Any) -> list[Any] | None:
+def several_of(deferred: Any) -> list[Any] | None:
     """Return the Deferreds that it was made of, or None."""
     gathered = getattr(deferred, "_deferredList", None)
     if gathered is not None:
@@ -113,7 +113,7 @@ def _several(deferred: Any) -> list[Any] | None:
     return None
 
 
-def _task(deferred: Any) -> tuple[Any, Any]:
+def task_of(deferred: Any) -> tuple[Any, Any]:
     """Return the generator or coroutine that is to fire it, and the Deferred that this waits for.
 
     None where there is none. What runs the generator is the Deferred's canceller; it shows what
@@ -165,12 +165,12 @@ def _explain(deferred: Any) -> Iterator[str]:
     if deferred.called:
         yield f"{name} {'is paused' if deferred.paused > 0 else 'is running its callbacks'}"
         return
-    several = _several(deferred)
+    several = several_of(deferred)
     if several is not None:
         missing = sum(map(_is_pending, several))
         yield f"{name} waits for {missing:,} of {len(several):,} Deferreds"
         return
-    generator, _ = _task(deferred)
+    generator, _ = task_of(deferred)
     if generator is not None:
         yield f"{name} waits for {_kind(generator)}, which is suspended at"
         for frame in _ends_of(_frames(generator)):

@@ -396,6 +396,14 @@ impl Deferred {
                 }
             };
         let callback = one(callback, callbackArgs, callbackKeywords)?;
+        let errback = match errback {
+            // The pass-through is called with them, and takes none.
+            None if errbackArgs.is_some() || errbackKeywords.is_some() => {
+                let failthru = names::public(py, intern!(py, "_failthru"))?;
+                Some(failthru.map_or_else(|| names::FAILTHRU.get(py).cloned(), Ok)?)
+            }
+            errback => errback,
+        };
         let link = match errback {
             None => Link::OnValue(callback),
             Some(errback) => {

@@ -167,9 +167,10 @@ impl DeferredList {
         Ok(result)
     }
 
-    /// Cancel all the Deferreds that are waited for, unless this one has fired.
+    /// Cancel all the Deferreds that are waited for. If this one has fired and waits for a Deferred
+    /// that a callback returned, that one is cancelled.
     ///
-    /// What their cancellers raise is logged.
+    /// What the cancellers of the former raise is logged.
     fn cancel(slf: &Bound<'_, Self>) -> Result<()> {
         run::run(slf.py(), Work::CancelList(slf.clone()))
     }
@@ -364,6 +365,12 @@ pub(super) fn cancels_plainly(list: &Bound<'_, DeferredList>) -> bool {
     !overrides::<DeferredList>(list, intern!(list.py(), "cancel"))
 }
 
+/// Whether cancelling this does what it does to a Deferred that has fired.
+pub(super) fn has_fired_plainly(deferred: &Bound<'_, Deferred>) -> bool {
+    deferred.get().chain(deferred.py(), |chain| chain.called())
+        && deferred.cast::<DeferredList>().is_ok_and(cancels_plainly)
+}
+
 /// Cancel what a list waits for, from a place on.
 pub(super) fn cancel_list<'py>(
     list: Bound<'py, DeferredList>,
@@ -373,7 +380,8 @@ pub(super) fn cancel_list<'py>(
     let py = list.py();
     if place == 0 {
         if list.as_super().get().chain(py, |chain| chain.called()) {
-            return Ok(Next::Done);
+            // Unlike Twisted's, one that has fired passes it on, as any other Deferred does.
+            return run::cancel_waited_for(list.as_super());
         }
         if !list.get().with(py, |state| state.cancels.begin()) {
             return Err(waits_for_itself(py));
@@ -407,6 +415,11 @@ pub(super) fn canceller_raised(list: &Bound<'_, DeferredList>, error: Error) -> 
         .get(py)?
         .call1((reason, intern!(py, "Exception raised from user supplied canceller")))?;
     Ok(())
+}
+
+/// That could not be told, which ends the cancelling.
+pub(super) fn stop_cancelling_list(list: &Bound<'_, DeferredList>) {
+    list.get().with(list.py(), |state| state.cancels.end());
 }
 
 /// Return a Deferred for the list of the results of these Deferreds.

@@ -630,6 +630,13 @@ pub(super) fn look<'py>(
     }
 }
 
+/// The Deferred that a task has yielded could not be run to its end, and may be later. The task
+/// waits for it as for one that had no outcome.
+pub(super) fn stop_looking<'py>(task: &Bound<'py, Task>, deferred: Bound<'py, Deferred>) {
+    task.get().with(task.py(), |state| state.looking = false);
+    set_waiting_on(task, deferred);
+}
+
 /// Let a task have an outcome if it looks on, or return it.
 #[inline(always)]
 fn see(task: &Bound<'_, Task>, outcome: Outcome) -> Option<Outcome> {
@@ -701,7 +708,8 @@ fn ended_by<'py>(
     // As with Twisted, the exception is being handled while it is handed on: callbacks see it in
     // `sys.exc_info()`, and what they raise has it for its context.
     stack.push(Later::Handled(ffi::begin_handling(&raised)));
-    Ok(run_next(finish(task, outcome::failed(raised, capture_vars))?))
+    let reason = outcome::failed(raised, capture_vars)?;
+    Ok(run_next(finish(task, Ok(reason))?))
 }
 
 /// Fire the Deferred of a task that has ended. It is returned if it has to be run then.

@@ -121,6 +121,8 @@ imported! {
     WARN_RETURN_VALUE: PyAny = "deferrous._generators", "warn_return_value_misuse";
     /// The callback that stands for none.
     PASSTHRU: PyAny = "deferrous._callbacks", "passthru";
+    /// The errback that stands for none.
+    FAILTHRU: PyAny = "deferrous._callbacks", "_failthru";
     /// Calls with `*args` and `**kwargs` of any kind.
     SPREAD: PyAny = "deferrous._callbacks", "spread";
     /// Stands for what waits in a chain without being a callback.

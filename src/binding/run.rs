@@ -323,9 +323,16 @@ fn interrupt<'py>(
             ffi::end_handling(py, before);
             Err(error)
         }
-        Later::CancelList(list, place) => {
-            gather::canceller_raised(&list, error)?;
-            gather::cancel_list(list, place, stack)
+        Later::CancelList(list, place) => match gather::canceller_raised(&list, error) {
+            Ok(()) => gather::cancel_list(list, place, stack),
+            Err(error) => {
+                gather::stop_cancelling_list(&list);
+                Err(error)
+            }
+        },
+        Later::Look(task, deferred) => {
+            generator::stop_looking(&task, deferred);
+            Err(error)
         }
         Later::CancelRace(race, _) => {
             gather::stop_cancelling(&race);
@@ -406,10 +413,15 @@ fn links<'py>(mut deferred: Bound<'py, Deferred>, stack: &mut Stack<'py>) -> Res
                 pass(&deferred, outcome)?
             }
             Step::Continue(other, outcome) => {
-                report::forget(&deferred)?;
                 let other = other.into_bound(py);
                 // One that waits for itself gets its own outcome and has it taken, at once.
                 let outcome = if other.is(&deferred) { Outcome::Taken } else { outcome };
+                if let Err(error) = report::forget(&deferred) {
+                    // As with Twisted, the other has the outcome, but is not let go.
+                    let before = other.get().chain(py, |chain| chain.replace_outcome(outcome));
+                    drop(before);
+                    return Err(error);
+                }
                 let before = other.get().chain(py, |chain| chain.receive(outcome));
                 stack.push(Later::GoOn(deferred));
                 deferred = other;
@@ -491,12 +503,12 @@ fn answer_of<'py>(
     let result = match called {
         Ok(result) if ffi::is_known_ordinary(&result) => return Ok(Outcome::Value(result.hold())),
         Ok(result) => result,
-        Err(raised) => return outcome::failed(raised, ffi::debugging(deferred)?),
+        Err(raised) => return failure_of(deferred, raised),
     };
     if result.as_ptr() == deferred.as_ptr()
         && let Err(error) = callable().and_then(|it| warn_of_self_return(&it))
     {
-        return failed(deferred, error);
+        return failed_by_itself(deferred, error);
     }
     match ffi::into_exact::<Deferred>(result) {
         Ok(other) => Ok(Outcome::Deferred(other.hold())),
@@ -506,7 +518,38 @@ fn answer_of<'py>(
 
 #[cold]
 fn failed(deferred: &Bound<'_, Deferred>, error: Error) -> Result<Outcome> {
-    outcome::failed(error.into_raised(deferred.py()), ffi::debugging(deferred)?)
+    failure_of(deferred, error.into_raised(deferred.py()))
+}
+
+/// The failure that an exception in a link of a Deferred makes.
+///
+/// # Errors
+///
+/// Where no failure can be made. The link is over all the same, as with Twisted: the outcome
+/// before it stays, and the chain goes on from there when it is run again.
+fn failure_of<'py>(deferred: &Bound<'py, Deferred>, raised: Raised<'py>) -> Result<Outcome> {
+    let debugging = if ffi::is_exact::<Deferred>(deferred) {
+        ffi::debugging(deferred)
+    } else {
+        // A subclass may have a `debug` that raises. That has the exception for its context.
+        ffi::while_handling(&raised, || ffi::debugging(deferred))
+    };
+    let failed = debugging.and_then(|debugging| outcome::failed(raised, debugging));
+    if failed.is_err() {
+        deferred.get().chain(deferred.py(), |chain| chain.stop_running());
+    }
+    failed
+}
+
+/// As [`failed`], where the Deferred itself was about to become its outcome. That is what it is
+/// left with if no failure can be made.
+#[cold]
+fn failed_by_itself(deferred: &Bound<'_, Deferred>, error: Error) -> Result<Outcome> {
+    failed(deferred, error).inspect_err(|_| {
+        let itself = Outcome::Deferred(deferred.clone().hold());
+        let before = deferred.get().chain(deferred.py(), |chain| chain.replace_outcome(itself));
+        drop(before);
+    })
 }
 
 /// Let an outcome pass a link, as if by a callback that returns it: warn if it is the Deferred
@@ -518,7 +561,7 @@ fn pass(deferred: &Bound<'_, Deferred>, outcome: Outcome) -> Result<Outcome> {
         && other.as_ptr() == deferred.as_ptr()
         && let Err(error) = names::PASSTHRU.get(py).and_then(warn_of_self_return)
     {
-        return failed(deferred, error);
+        return failed_by_itself(deferred, error);
     }
     Ok(outcome)
 }
@@ -644,6 +687,18 @@ fn cancel_here<'py>(deferred: Bound<'py, Deferred>, stack: &mut Stack<'py>) -> R
     }
 }
 
+/// Cancel what a Deferred that has fired waits for, if it waits.
+pub(super) fn cancel_waited_for<'py>(deferred: &Bound<'py, Deferred>) -> Result<Next<'py>> {
+    let waits_for = deferred.get().chain(deferred.py(), |chain| match chain.cancel() {
+        Cancel::Forward(other) => Some(other.bind(deferred.py()).clone()),
+        _ => None,
+    });
+    Ok(match waits_for {
+        Some(other) => Next::Do(Work::Cancel(last_of_those(deferred.clone(), other)?)),
+        None => Next::Done,
+    })
+}
+
 /// Of the Deferreds that wait for each other, the first that has something to be cancelled, or a
 /// `cancel` of its own.
 ///
@@ -660,7 +715,9 @@ fn last_of_those<'py>(
     let (mut behind, mut steps, mut power) = (first, 0usize, 1usize);
     let mut current = second;
     loop {
-        if overrides::<Deferred>(&current, intern!(py, "cancel")) {
+        if overrides::<Deferred>(&current, intern!(py, "cancel"))
+            && !gather::has_fired_plainly(&current)
+        {
             return Ok(current);
         }
         if current.is(&behind) {

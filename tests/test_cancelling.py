@@ -1,0 +1,364 @@
+"""Timeouts whose cancellers raise; cancelling what has fired and waits for something else."""
+
+import asyncio
+import concurrent.futures
+
+import pytest
+from helpers import ignore, outcome, raiser
+from twisted.internet.task import Clock
+
+CANCELLER_TEXT = "Exception raised from user supplied canceller"
+
+
+class Broken(Exception):
+    """What cancellers raise here."""
+
+
+def forms(defer):
+    """Deferreds of every kind that are waiting for one whose canceller raises, and that one."""
+    inner = defer.Deferred(raiser(Broken()))
+
+    @defer.inlineCallbacks
+    def generator():
+        return (yield inner)
+
+    async def coroutine():
+        return await inner
+
+    class Sub(defer.Deferred):
+        pass
+
+    class CancelRaises(defer.Deferred):
+        def cancel(self):
+            raise Broken
+
+    yield "the Deferred itself", inner
+    inner = defer.Deferred(raiser(Broken()))
+    yield "returned by a callback", defer.succeed(None).addCallback(lambda _: inner)
+    inner = defer.Deferred(raiser(Broken()))
+    yield "a generator", generator()
+    inner = defer.Deferred(raiser(Broken()))
+    yield "a coroutine", defer.ensureDeferred(coroutine())
+    inner = defer.Deferred(raiser(Broken()))
+    yield "a generator in a coroutine", defer.ensureDeferred(defer_of(generator()))
+    inner = defer.Deferred(raiser(Broken()))
+    yield "a subclass", Sub(raiser(Broken()))
+    yield "a cancel that raises", CancelRaises()
+    yield (
+        "a cancel that raises, returned by a callback",
+        defer.succeed(None).addCallback(lambda _: CancelRaises()),
+    )
+    yield "a BaseException", defer.Deferred(raiser(KeyboardInterrupt()))
+
+
+async def defer_of(deferred):
+    return await deferred
+
+
+KINDS = [
+    "the Deferred itself",
+    "returned by a callback",
+    "a generator",
+    "a coroutine",
+    "a generator in a coroutine",
+    "a subclass",
+    "a cancel that raises",
+    "a cancel that raises, returned by a callback",
+    "a BaseException",
+]
+
+
+@pytest.fixture
+def ours(implementation):
+    return implementation == "deferrous"
+
+
+@pytest.mark.parametrize("implementation", ["deferrous"], indirect=True)
+@pytest.mark.parametrize("kind", KINDS)
+def test_timeout_of_a_raising_canceller(defer, kind, reports):
+    """The time is over all the same, and the error is reported once."""
+    deferred = next(it for name, it in forms(defer) if name == kind)
+    clock = Clock()
+    results = outcome(deferred.addTimeout(5, clock))
+    clock.advance(5)
+    assert [failure.type for failure in results] == [defer.TimeoutError]
+    assert results[0].value.args == (5, "Deferred")
+    assert len(reports.values()) == 1
+    assert isinstance(reports.values()[0], (Broken, KeyboardInterrupt))
+    assert CANCELLER_TEXT in [event.get("log_format") for event in reports.events]
+
+
+def test_with_twisted_it_never_fires(defer, ours, reports):
+    clock = Clock()
+    results = outcome(defer.Deferred(raiser(Broken())).addTimeout(5, clock))
+    if ours:
+        clock.advance(5)
+        assert results[0].check(defer.TimeoutError)
+    else:
+        with pytest.raises(Broken):
+            clock.advance(5)
+        assert results == []
+
+
+def test_cancel_itself_still_raises(defer):
+    deferred = defer.Deferred(raiser(Broken()))
+    results = outcome(deferred)
+    with pytest.raises(Broken):
+        deferred.cancel()
+    assert results == []
+
+
+def test_timeouts_of_a_generator_clean_up(defer, ours, reports):
+    """The generator is told, too, if only here."""
+    seen = []
+
+    @defer.inlineCallbacks
+    def waits():
+        try:
+            yield defer.Deferred(raiser(Broken()))
+        except defer.CancelledError:
+            seen.append("cancelled")
+            raise
+
+    clock = Clock()
+    results = outcome(waits().addTimeout(1, clock))
+    clock.advance(1)
+    assert results[0].type is (defer.TimeoutError if ours else Broken)
+    assert seen == (["cancelled"] if ours else [])
+
+
+@pytest.mark.parametrize("implementation", ["deferrous"], indirect=True)
+def test_timeout_of_a_list(defer, reports):
+    """Also of a list in a list, whose `cancel` does not raise at all."""
+    cancelled = []
+    plain = defer.Deferred(cancelled.append)
+    inner = [defer.Deferred(raiser(Broken())), plain]
+    last = defer.Deferred(raiser(Broken()))
+    both = defer.DeferredList([defer.DeferredList(inner, consumeErrors=True), last])
+    clock = Clock()
+    results = outcome(both.addTimeout(1, clock))
+    last.addErrback(ignore)
+    clock.advance(1)
+    ((first, second),) = results
+    assert [failure.type for _, failure in first[1]] == [defer.CancelledError] * 2
+    assert second[1].type is defer.CancelledError
+    assert cancelled == [plain]
+    assert [type(value) for value in reports.values()] == [Broken, Broken]
+
+
+@pytest.mark.parametrize("implementation", ["deferrous"], indirect=True)
+@pytest.mark.parametrize("raises", [False, True])
+def test_timeout_of_a_race(defer, reports, raises):
+    """It is cancelled as a race is whose cancellers do not raise."""
+    cancelled = []
+    canceller = raiser(Broken()) if raises else None
+    one, two = defer.Deferred(canceller), defer.Deferred(cancelled.append)
+    clock = Clock()
+    results = outcome(defer.race([one, two]).addTimeout(1, clock))
+    clock.advance(1)
+    assert [failure.type for failure in results] == [defer.FailureGroup]
+    assert [each.type for each in results[0].value.failures] == [defer.CancelledError] * 2
+    assert cancelled == [two]
+    assert [type(value) for value in reports.values()] == [Broken] * raises
+
+
+@pytest.mark.parametrize("implementation", ["deferrous"], indirect=True)
+def test_late_result_after_a_raising_canceller(defer, reports):
+    """It is ignored, once, as after cancelling what has no canceller."""
+    deferred = defer.Deferred(raiser(Broken()))
+    clock = Clock()
+    results = outcome(deferred.addTimeout(1, clock))
+    clock.advance(1)
+    deferred.callback("late")
+    with pytest.raises(defer.AlreadyCalledError):
+        deferred.callback("later")
+    assert len(results) == 1
+
+
+def test_canceller_that_fires_and_raises(defer, ours, reports):
+    def cancel(deferred):
+        deferred.callback("fired")
+        raise Broken
+
+    clock = Clock()
+    results = outcome(defer.Deferred(cancel).addTimeout(1, clock))
+    if ours:
+        clock.advance(1)
+        assert [type(value) for value in reports.values()] == [Broken]
+    else:
+        with pytest.raises(Broken):
+            clock.advance(1)
+    assert results == ["fired"]
+
+
+def test_on_timeout_cancel_gets_the_cancelled_error(defer, ours, reports):
+    calls = []
+    clock = Clock()
+    deferred = defer.Deferred(raiser(Broken()))
+    deferred.addTimeout(1, clock, lambda result, seconds: calls.append((result.type, seconds)))
+    if ours:
+        clock.advance(1)
+        assert calls == [(defer.CancelledError, 1)]
+
+
+def test_canceller_is_put_back(defer):
+    """After a timeout that did not fire the Deferred, here for a `cancel` that does nothing."""
+
+    class Stubborn(defer.Deferred):
+        def cancel(self):
+            pass
+
+    deferred, clock = Stubborn(ignore), Clock()
+    deferred.addTimeout(1, clock)
+    clock.advance(1)
+    assert (deferred.called, deferred._canceller) == (False, ignore)
+
+
+@pytest.mark.parametrize("kind", ["asyncio", "task", "concurrent"])
+def test_timeout_of_a_future(defer, ours, kind):
+    """The future's CancelledError becomes a TimeoutError, too; with Twisted, it stays."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        if kind == "task":
+            future = loop.create_task(asyncio.sleep(1000))
+        elif kind == "asyncio":
+            future = loop.create_future()
+        else:
+            future = concurrent.futures.Future()
+            future.set_running_or_notify_cancel()
+            future.set_exception(concurrent.futures.CancelledError())
+            deferred, clock = defer.Deferred(), Clock()
+            deferred.addBoth(lambda _: defer.Deferred.fromFuture(future))
+        if kind != "concurrent":
+            deferred, clock = defer.Deferred.fromFuture(future), Clock()
+        results = outcome(deferred.addTimeout(1, clock))
+        clock.advance(1)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        return results
+
+    results = asyncio.run(main())
+    assert [failure.type for failure in results] == (
+        [defer.TimeoutError]
+        if ours
+        else [concurrent.futures.CancelledError if kind == "concurrent" else asyncio.CancelledError]
+    )
+
+
+def test_cancelled_before_the_time_is_up(defer):
+    """That is no timeout."""
+
+    async def main():
+        deferred = defer.Deferred.fromFuture(asyncio.get_running_loop().create_future())
+        results = outcome(deferred.addTimeout(1, Clock()))
+        deferred.cancel()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return results
+
+    assert asyncio.run(main())[0].type is asyncio.CancelledError
+
+
+MAKERS = {
+    "DeferredList": lambda defer: defer.DeferredList([defer.succeed(1)]),
+    "empty DeferredList": lambda defer: defer.DeferredList([]),
+    "gatherResults": lambda defer: defer.gatherResults([defer.succeed(1)]),
+    "race": lambda defer: defer.race([defer.succeed(1)]),
+    "inlineCallbacks": lambda defer: defer.inlineCallbacks(
+        lambda: (value for value in [defer.succeed(1)])
+    )(),
+    "maybeDeferred": lambda defer: defer.maybeDeferred(ignore, 1),
+    "lock": lambda defer: defer.DeferredLock().acquire(),
+    "queue": lambda defer: defer.DeferredQueue().get(),
+    "run": lambda defer: defer.DeferredLock().run(ignore, 1),
+}
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+def test_cancelling_what_a_callback_of_it_returned(defer, ours, maker):
+    """With Twisted, a list ignores that."""
+    cancelled = []
+    inner = defer.Deferred(cancelled.append)
+    deferred = MAKERS[maker](defer).addCallback(lambda _: inner)
+    if not deferred.called:
+        deferred.callback(1)
+    results = outcome(deferred)
+    deferred.cancel()
+    if ours or maker not in ("DeferredList", "empty DeferredList", "gatherResults"):
+        assert cancelled == [inner]
+        assert [failure.type for failure in results] == [defer.CancelledError]
+    else:
+        assert (cancelled, results) == ([], [])
+    deferred.cancel()
+
+
+@pytest.mark.parametrize("implementation", ["deferrous"], indirect=True)
+def test_lists_in_the_way(defer):
+    """A list that waits for a list that waits for a Deferred."""
+    cancelled = []
+    inner = defer.Deferred(cancelled.append)
+    last = inner
+    for _ in range(10_000):
+        last = defer.DeferredList([]).addCallback(lambda _, last=last: last)
+    results = outcome(last)
+    last.cancel()
+    assert cancelled == [inner]
+    assert [failure.type for failure in results] == [defer.CancelledError]
+
+
+@pytest.mark.parametrize("implementation", ["deferrous"], indirect=True)
+def test_list_that_waits_for_itself(defer):
+    deferred = defer.Deferred().addCallback(lambda _: everything)
+    everything = defer.DeferredList([]).addCallback(lambda _: deferred)
+    deferred.callback(None)
+    for each in (everything, deferred):
+        with pytest.raises(RecursionError):
+            each.cancel()
+
+
+def test_list_that_waits_for_a_list_that_has_not_fired(defer, ours):
+    inner = [defer.Deferred(), defer.Deferred()]
+    waits_for = defer.DeferredList(inner, consumeErrors=True)
+    everything = defer.DeferredList([]).addCallback(lambda _: waits_for)
+    everything.cancel()
+    assert [each.called for each in inner] == [ours, ours]
+
+
+def test_subclass_of_a_list(defer):
+    """One with a `cancel` of its own is asked by that."""
+    asked = []
+
+    class Sub(defer.DeferredList):
+        def cancel(self):
+            asked.append(self)
+            super().cancel()
+
+    inner = defer.Deferred()
+    fired = Sub([]).addCallback(lambda _: inner)
+    outer = defer.succeed(None).addCallback(lambda _: fired)
+    outer.cancel()
+    assert asked == [fired]
+
+
+@pytest.mark.parametrize("named", [{"errbackArgs": (1,)}, {"errbackKeywords": {"a": 1}}])
+def test_arguments_for_an_errback_that_is_not_there(defer, named):
+    """The pass-through is called with them, as it is with results."""
+    fired = defer.Deferred()
+    fired.addCallbacks(lambda result: result, **named)
+    results = outcome(fired)
+    fired.errback(ValueError())
+    assert results[0].type is TypeError
+    assert isinstance(results[0].value.__context__, (ValueError, type(None)))
+    assert "_failthru" in str(results[0].value)
+    fired = defer.Deferred().addCallbacks(lambda result: result, **named)
+    results = outcome(fired)
+    fired.callback(1)
+    assert results == [1]
+
+
+@pytest.mark.parametrize("named", [{"errbackArgs": ()}, {"errbackKeywords": {}}])
+def test_no_arguments_for_an_errback_that_is_not_there(defer, named):
+    deferred = defer.fail(ValueError()).addCallbacks(ignore, **named)
+    assert outcome(deferred)[0].type is ValueError
+    assert outcome(defer.fail(KeyError()).addCallbacks(ignore, None, None, None, None))
