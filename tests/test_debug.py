@@ -615,7 +615,7 @@ def test_failure_of_a_cycle_that_is_being_taken_apart(implementation):
         texts = []
         class Handler(logging.Handler):
             def emit(self, record):
-                texts.append(record.getMessage())
+                texts.append(self.format(record))
         logging.getLogger("deferrous").addHandler(Handler())
         logging.getLogger("deferrous").propagate = False
 

@@ -1,9 +1,10 @@
 """Failures that nobody handled, and where they are reported.
 
 Where Twisted is in use in the process, reports go through `twisted.logger`, in Twisted's words;
-elsewhere through `logging`, to the logger "deferrous", at level CRITICAL. Which of the two is
-decided anew for each report, except while the interpreter shuts down: then as it was when that
-began. What cannot be reported either way is written to standard error.
+elsewhere through `logging`, to the logger "deferrous", at level CRITICAL: the message is the same
+for each kind of report, and the exception is the record's `exc_info`. Which of the two is decided
+anew for each report, except while the interpreter shuts down: then as it was when that began. What
+cannot be reported either way is written to standard error.
 """
 
 from __future__ import annotations
@@ -15,14 +16,15 @@ import sys
 import tokenize as _tokenize  # noqa: F401  (linecache needs it, at exit too)
 import traceback
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from .failure import Failure
+from .failure import Failure, has_end
 
 __all__ = ["DebugInfo", "logError", "log_failure", "report_by"]
 
 _UNHANDLED = "Unhandled error in Deferred:"
+#: Of what `logError` logs.
+_LOGGED = "Error in Deferred:"
 
 
 def _describe(failure: Any) -> str:
@@ -48,6 +50,23 @@ def _describe(failure: Any) -> str:
     return "\n".join(lines)
 
 
+def _exc_info(failure: Any) -> tuple[Any, bool]:
+    """Return a failure as `logging` takes exceptions, or None; and whether that shows all of it.
+
+    A subclass may print itself in its own way, one that was cleaned has frames and no traceback,
+    and one may be of something that is no exception, or that can be followed for ever.
+    """
+    cls, value, tb = type(failure), failure.value, failure.tb
+    if not isinstance(value, BaseException) or isinstance(value, Failure) or not has_end(value):
+        return None, False
+    whole = (
+        cls.getTraceback is Failure.getTraceback
+        and cls.printTraceback is Failure.printTraceback
+        and not (tb is None and failure.frames)
+    )
+    return (type(value), value, tb), whole
+
+
 class _Reporter:
     """Reports failures, also at times when the globals of modules are None.
 
@@ -60,6 +79,7 @@ class _Reporter:
         self.logging: Any = logging
         self.logger = logging.getLogger("deferrous")
         self.describe: Callable[[Any], str] = _describe
+        self.exc_info = _exc_info
         self.format_error = traceback.format_exception
         self.unhandled_text = _UNHANDLED
         self.last_log: Any = None
@@ -84,11 +104,23 @@ class _Reporter:
             self.last_log = None
         return self.last_log
 
-    def to_logging(self, text: str) -> None:
-        """Log a text, if `logging` still works."""
+    def to_logging(self, message: str, failure: Any, debug: str = "") -> None:
+        """Log a failure, if `logging` still works."""
         if getattr(self.logging, "_defaultFormatter", True) is None:
             raise RuntimeError("the module logging has been torn down")
-        self.logger.critical("%s", text)
+        args: tuple[str, ...] = ()
+        try:
+            exc_info, whole = self.exc_info(failure)
+            if exc_info is not None and self.sys.is_finalizing():
+                # Formatting may need what is gone by now. Handlers would lose it then.
+                self.format_error(*exc_info)
+        except BaseException:
+            exc_info, whole = None, False
+        if not whole:
+            message, args = f"{message}\n%s", (self.describe(failure).rstrip("\n"),)
+        if debug:
+            message, args = f"{message}\n(debug: %s)", (*args, debug)
+        self.logger.critical(message, *args, exc_info=exc_info)
 
     def to_stderr(self, text: str) -> None:
         """Write a text where it may be seen. Raises nothing."""
@@ -117,10 +149,7 @@ class _Reporter:
                 format = "(debug: {debugInfo})" if tracebacks else ""
                 log.failure(format, failure, debugInfo=tracebacks)
                 return
-            text = f"{self.unhandled_text}\n{self.describe(failure)}".rstrip("\n")
-            if tracebacks:
-                text += f"\n(debug: {tracebacks})"
-            self.to_logging(text)
+            self.to_logging(self.unhandled_text, failure, tracebacks)
         except BaseException as error:
             text = f"{self.unhandled_text}\n{self.describe(failure)}".rstrip("\n") + "\n"
             if tracebacks:
@@ -148,8 +177,7 @@ def log_failure(failure: Failure, message: str = "") -> None:
     if log is not None:
         log.failure(message, failure)
         return
-    text = "\n".join(part for part in (message, _describe(failure)) if part)
-    _reporter.to_logging(text.rstrip("\n"))
+    _reporter.to_logging(message or _LOGGED, failure)
 
 
 def logError(err: Failure) -> Failure:

@@ -12,6 +12,8 @@ import copyreg
 import inspect
 import linecache
 import sys
+import threading
+import traceback
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from io import StringIO
@@ -170,8 +172,88 @@ def _extraneous(f: _F) -> _F:
     return f
 
 
+#: Sets the traceback of an exception, whatever its class makes of that.
+_set_traceback: Callable[[BaseException, object], None] = BaseException.__traceback__.__set__  # type: ignore[union-attr]
+
+
 def _variables(variables: Mapping[str, object]) -> list[tuple[str, object]]:
     return [item for item in variables.items() if item[0] != "__builtins__"]
+
+
+def _twisted_in_use() -> bool:
+    """Return whether Failures are to be shown in Twisted's words."""
+    if "twisted.python.failure" in sys.modules:
+        return True
+    ours = sys.modules.get("deferrous.twisted")
+    return ours is not None and bool(ours.installed())
+
+
+#: The failures that a thread is writing the text of, each in the one before.
+_being_shown = threading.local()
+#: So many can be in each other.
+_NESTED = 10
+
+#: So many exceptions can be linked to each other before we give up following them.
+_LINKED = 10_000
+
+
+def has_end(error: BaseException) -> bool:
+    """Return whether the exceptions that an exception is linked to come to an end.
+
+    A property `__cause__` or `__context__` of a class may make another one each time, and what
+    formats tracebacks would follow them for ever.
+    """
+    rest: list[Any] = [error]
+    # Held here, so that none can be at the address of another.
+    seen: dict[int, object] = {}
+    while rest:
+        each = rest.pop()
+        if not isinstance(each, BaseException) or id(each) in seen:
+            continue
+        seen[id(each)] = each
+        if len(seen) > _LINKED:
+            return False
+        rest += (each.__cause__, each.__context__)
+        if isinstance(each, _GROUP):
+            rest += each.exceptions
+    return True
+
+
+#: The class of groups of exceptions, since Python 3.11.
+_GROUP: Any = getattr(builtins, "BaseExceptionGroup", ())
+_CAUSE_TEXT = "\nThe above exception was the direct cause of the following exception:\n\n"
+_CONTEXT_TEXT = "\nDuring handling of the above exception, another exception occurred:\n\n"
+
+
+def _around(error: Any) -> tuple[str, str]:
+    """Return what the module traceback shows before an exception, and after it.
+
+    That is the exception that it came of, with all that those came of, and the connecting words;
+    and its notes, and what is in a group.
+    """
+    if not isinstance(error, BaseException) or isinstance(error, FailureBase):
+        return "", ""
+    notes = getattr(error, "__notes__", None)
+    of_interest = (error.__cause__, error.__context__, notes)
+    if of_interest == (None, None, None) and not isinstance(error, _GROUP):
+        return "", ""
+    if not has_end(error):
+        return "", ""
+    shown: Any = traceback.TracebackException(type(error), error, None, compact=True)
+    before = after = ""
+    if shown.__cause__ is not None:
+        before = "".join(shown.__cause__.format()) + _CAUSE_TEXT
+    elif shown.__context__ is not None and not shown.__suppress_context__:
+        before = "".join(shown.__context__.format()) + _CONTEXT_TEXT
+    if getattr(shown, "__notes__", None) is not None:
+        with_notes = "".join(shown.format_exception_only())
+        shown.__notes__ = None
+        after = with_notes[len("".join(shown.format_exception_only())) :]
+    if getattr(shown, "exceptions", None) is not None:
+        lines = "".join(shown.format(chain=False)).splitlines(keepends=True)
+        members = [i for i, line in enumerate(lines) if line.startswith("  +-+")]
+        after += "".join(lines[i] for i in range(*members[:1], len(lines)) if members)
+    return before, after
 
 
 class Failure(FailureBase):
@@ -309,7 +391,13 @@ class Failure(FailureBase):
         state["_frames"] = state.pop("frames")
         self.__dict__ = state
         if getattr(self.value, "__traceback__", None):
-            self.value.__traceback__ = None
+            try:
+                self.value.__traceback__ = None
+            except Exception:
+                # It takes no attributes (a frozen dataclass, say), but has a traceback like any.
+                if not isinstance(self.value, BaseException):
+                    raise
+                _set_traceback(self.value, None)
 
     def getTracebackObject(self) -> Any:
         """Return the traceback, a stand-in for it if only `frames` is left, or None."""
@@ -345,6 +433,9 @@ class Failure(FailureBase):
     ) -> None:
         """Print the traceback as Python does.
 
+        Where Twisted is not in use, that includes the exceptions that it came of, its notes, and
+        what is in a group, unless `detail` is "brief". Twisted leaves those out.
+
         `file` has a method `write`; without it, Twisted's log is used where Twisted is in use,
         and standard error elsewhere. `detail` is "default", "brief" or "verbose". Raises
         ValueError for any other. `elideFrameworkCode` means nothing any more.
@@ -352,17 +443,37 @@ class Failure(FailureBase):
         if file is None:
             log = sys.modules.get("twisted.python.log")
             file = sys.stderr if log is None else log.logerr
+        shown = vars(_being_shown).setdefault("failures", [])
+        if any(each is self for each in shown) or len(shown) == _NESTED:
+            # Each shows the one in it twice: as a text, and below.
+            file.write(f"{qual(self.__class__)} in a Failure\n")
+            return
+        shown.append(self)
+        try:
+            self._printTraceback(file, elideFrameworkCode, detail)
+        finally:
+            shown.pop()
+
+    def _printTraceback(self, file: Any, elideFrameworkCode: int, detail: str) -> None:
         write = file.write
         verbose, brief = detail == "verbose", detail == "brief"
+        before = after = ""
+        if not brief and not _twisted_in_use():
+            try:
+                before, after = _around(self.value)
+            except Exception:
+                # It cannot be asked. What is wrong with it shows in its own text, if at all.
+                pass
 
         if verbose:
             mark = " (pickled) " if self.pickled else " "
             write(f"*--- Failure #{self.count}{mark}---\n")
+            write(before)
         elif brief:
             title = "Traceback" if self.frames else "Traceback (failure with no frames)"
             write(f"{title}: {safe_str(self.type)}: {safe_str(self.value)}\n")
         else:
-            write("Traceback (most recent call last):\n")
+            write(f"{before}Traceback (most recent call last):\n")
 
         if self.frames:
             captured = not verbose or self.captureVars
@@ -375,7 +486,7 @@ class Failure(FailureBase):
             write("Failure: ")
 
         if not brief:
-            write(f"{qual(self.type)}: {safe_str(self.value)}\n")
+            write(f"{qual(self.type)}: {safe_str(self.value)}\n{after}")
 
         if isinstance(self.value, Failure):
             write(" (chained Failure)\n")

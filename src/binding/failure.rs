@@ -322,6 +322,11 @@ impl FailureBase {
         Ok(dict)
     }
 
+    /// The exception, if there is one. No code of a subclass is asked.
+    pub(super) fn value_of<'py>(slf: &Bound<'py, Self>) -> Option<Bound<'py, PyAny>> {
+        ffi::ok(slf.py(), Self::attribute(slf, &VALUE))
+    }
+
     fn put(&self, py: Python<'_>, state: State) {
         let before = self.state.with(py, |current| std::mem::replace(current, state));
         drop(before);

@@ -15,6 +15,7 @@ use pyo3::types::PyTuple;
 
 use super::deferred::Deferred;
 use super::error::Result;
+use super::failure::FailureBase;
 use super::ffi;
 use super::interned::intern;
 use super::names;
@@ -173,28 +174,36 @@ pub(super) fn finalize(deferred: &Bound<'_, Deferred>) {
 /// A Deferred can fail while a cycle that it is part of is being taken apart: by what another
 /// object of the cycle does as it dies. Its exception may have been cleared before. CPython itself
 /// then has a null pointer for its arguments, and dies when it is to make a text of them.
-fn mend(failure: Bound<'_, PyAny>) -> PyResult<()> {
+///
+/// What they refer to is asked of CPython itself and of us, never of a property of a program's: that
+/// may give another exception each time, without end.
+fn mend(failure: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = failure.py();
-    let args = py.get_type::<PyBaseException>().getattr(intern!(py, "args"))?;
+    let base = py.get_type::<PyBaseException>();
+    let get = intern!(py, "__get__");
+    let args = base.getattr(intern!(py, "args"))?;
+    let links =
+        [base.getattr(intern!(py, "__cause__"))?, base.getattr(intern!(py, "__context__"))?];
     let mut seen = HashSet::new();
-    let mut rest = vec![failure];
+    let (mut held, mut rest) = (Vec::new(), vec![failure.clone()]);
     while let Some(object) = rest.pop() {
-        if !seen.insert(object.as_ptr()) || !object.is_instance_of::<PyBaseException>() {
+        if !object.is_instance_of::<PyBaseException>() || !seen.insert(object.as_ptr()) {
             continue;
         }
-        let of_object = args.call_method1(intern!(py, "__get__"), (&object,))?;
-        if of_object.is_none() {
+        if args.call_method1(get, (&object,))?.is_none() {
             args.call_method1(intern!(py, "__set__"), (&object, PyTuple::empty(py)))?;
         }
-        let links = [
-            intern!(py, "value"),
-            intern!(py, "subFailure"),
-            intern!(py, "__cause__"),
-            intern!(py, "__context__"),
-        ];
-        for link in links {
-            rest.extend(ffi::ok(py, object.getattr(link)));
+        for link in &links {
+            rest.push(link.call_method1(get, (&object,))?);
         }
+        match object.cast::<FailureBase>() {
+            Ok(failure) => rest.extend(FailureBase::value_of(failure)),
+            // The failure in a `FirstError`.
+            Err(_) if ffi::has_no_exception_dict(&object) => {}
+            Err(_) => rest.extend(ffi::exception_dict(&object)?.get_item("subFailure")?),
+        }
+        // Held, so that no other object can come to be at its address meanwhile.
+        held.push(object);
     }
     Ok(())
 }
@@ -205,7 +214,7 @@ pub(super) fn unhandled(failure: Bound<'_, PyAny>) {
     let py = failure.py();
     ffi::with_error_saved(py, || {
         let report = || -> Result<()> {
-            mend(failure.clone())?;
+            mend(&failure)?;
             let info = new_debug_info(py)?;
             Ok(info.setattr(intern!(py, "failResult"), &failure)?)
             // Here the DebugInfo dies, and reports.

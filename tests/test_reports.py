@@ -1,0 +1,331 @@
+"""Reports and texts of failures where Twisted is not in use: as `logging` and `traceback` have it.
+
+Each script runs in an interpreter of its own, which Twisted must not come into.
+"""
+
+import sys
+import textwrap
+
+import pytest
+from helpers import run_script
+
+pytestmark = pytest.mark.deferrous_only
+
+PRELUDE = """
+    import logging, sys, traceback
+
+    class Keep(logging.Handler):
+        def emit(self, record):
+            records.append(record)
+            texts.append(self.format(record))
+
+    records, texts = [], []
+    logging.getLogger("deferrous").addHandler(Keep())
+    logging.getLogger("deferrous").propagate = False
+
+    def caught(function):
+        try:
+            function()
+        except BaseException as error:
+            f = failure.Failure()
+            return error, f
+
+    def lose(function):
+        defer.succeed(None).addCallback(lambda _: function())
+
+    def with_cause():
+        try:
+            raise KeyError("first")
+        except KeyError as error:
+            raise ValueError("second") from error
+
+    def with_context():
+        try:
+            raise KeyError("first")
+        except KeyError:
+            raise ValueError("second")
+
+    def without_context():
+        try:
+            raise KeyError("first")
+        except KeyError:
+            raise ValueError("second") from None
+
+    def with_notes():
+        error = ValueError("noted")
+        error.add_note("a note")
+        error.add_note("two\\nlines")
+        raise error
+
+    def group():
+        raise ExceptionGroup("several", [ValueError("one"), KeyError("two")])
+
+    FUNCTIONS = [with_cause, with_context, without_context]
+    if sys.version_info >= (3, 11):
+        FUNCTIONS += [with_notes, group]
+"""
+
+
+def run(script, twisted=False):
+    """Run a script without Twisted; return what it printed."""
+    last = (
+        "" if twisted else "assert not any(m.partition('.')[0] == 'twisted' for m in sys.modules)\n"
+    )
+    body = textwrap.dedent(PRELUDE) + textwrap.dedent(script) + last
+    return run_script("deferrous", body)
+
+
+def test_the_message_is_the_same_and_the_exception_is_there():
+    run(
+        """
+        for function in FUNCTIONS:
+            lose(function)
+        assert len(records) == len(FUNCTIONS)
+        assert {record.getMessage() for record in records} == {"Unhandled error in Deferred:"}
+        assert {record.msg for record in records} == {"Unhandled error in Deferred:"}
+        assert {(each.name, each.levelname) for each in records} == {("deferrous", "CRITICAL")}
+        for function, record, text in zip(FUNCTIONS, records, texts):
+            cls, value, tb = record.exc_info
+            assert type(value) is cls and isinstance(value, (ValueError, Exception))
+            names = [frame.name for frame in traceback.extract_tb(tb)]
+            assert names[-1] == function.__name__, names
+            assert "".join(traceback.format_exception(cls, value, tb)).rstrip("\\n") in text
+            assert text.startswith("Unhandled error in Deferred:\\nTraceback") or function is group
+        assert isinstance(records[0].exc_info[1].__cause__, KeyError)
+        """
+    )
+
+
+def test_log_error_and_cancellers():
+    run(
+        """
+        _, f = caught(with_cause)
+        assert defer.logError(f) is f
+        assert records[0].getMessage() == "Error in Deferred:"
+        assert records[0].exc_info == (f.type, f.value, f.tb)
+
+        def cancel(_):
+            raise ValueError("canceller")
+
+        def nothing(_):
+            pass
+
+        defer.DeferredList([defer.Deferred(cancel)]).cancel()
+        assert records[1].getMessage() == "Exception raised from user supplied canceller"
+        assert records[1].exc_info[1].args == ("canceller",)
+
+        class Clock:
+            def callLater(self, seconds, call):
+                self.call = call
+                return self
+            def active(self):
+                return False
+
+        clock = Clock()
+        defer.Deferred(cancel).addTimeout(1, clock).addErrback(nothing)
+        clock.call()
+        assert records[2].getMessage() == records[1].getMessage()
+        assert records[2].exc_info[1].args == ("canceller",)
+        """
+    )
+
+
+def test_debug_mode():
+    """The stacks are arguments of the message."""
+    run(
+        """
+        defer.setDebugging(True)
+        lose(with_cause)
+        [record], [text] = records, texts
+        assert record.msg == "Unhandled error in Deferred:\\n(debug: %s)"
+        assert record.exc_info[0] is ValueError
+        assert "C: Deferred was created:" in text
+        """
+    )
+
+
+def test_what_logging_cannot_show():
+    """Then the text of the failure is in the message."""
+    run(
+        """
+        defer.fail(failure.Failure("no exception", str))
+        assert records[0].exc_info is None
+        assert records[0].msg == "Unhandled error in Deferred:\\n%s"
+        assert "builtins.str: no exception" in texts[0]
+
+        error, f = caught(with_cause)
+        f.cleanFailure()
+        defer.fail(f)
+        assert records[1].exc_info == (ValueError, error, None)
+        assert "in with_cause" in texts[1]
+
+        class Own(failure.Failure):
+            def printTraceback(self, file=None, *args, **kwargs):
+                file.write("in my own words")
+
+        defer.fail(Own(ValueError("why")))
+        assert "in my own words" in texts[2]
+        assert records[2].exc_info[0] is ValueError
+
+        class Broken(ValueError):
+            @property
+            def __cause__(self):
+                raise RuntimeError
+
+        defer.fail(Broken("broken"))
+        assert "broken" in texts[3], texts[3]
+        """
+    )
+
+
+def test_through_twisted_where_that_is_in_use():
+    run(
+        """
+        from twisted.logger import globalLogPublisher
+        events = []
+        globalLogPublisher.addObserver(events.append)
+        lose(with_cause)
+        assert records == []
+        assert events[1]["log_failure"].type is ValueError
+        error, f = caught(with_cause)
+        assert "KeyError" not in f.getTraceback()
+        """,
+        twisted=True,
+    )
+
+
+def test_tracebacks_as_traceback_has_them():
+    run(
+        """
+        for function in FUNCTIONS:
+            error, f = caught(function)
+            text = f.getTraceback()
+            assert text == f.getTraceback(detail="default")
+            for detail in ("default", "verbose"):
+                shown = f.getTraceback(detail=detail)
+                for line in traceback.format_exception(type(error), error, error.__traceback__):
+                    own = line.startswith(("  File", "  |", "  +", "Traceback"))
+                    for part in [] if own else line.splitlines():
+                        part = part.replace("ValueError: second", "builtins.ValueError: second")
+                        assert part in shown, (function, detail, part, shown)
+            assert "KeyError" not in f.getTraceback(detail="brief") or function is group
+        """
+    )
+
+
+def test_the_whole_text():
+    done = run(
+        """
+        class Error(Exception):
+            pass
+
+        error = Error("outer")
+        error.__cause__ = KeyError("inner")
+        sys.stdout.write(failure.Failure(error).getTraceback())
+        error.__cause__ = None
+        error.__suppress_context__ = False
+        error.__context__ = KeyError("context")
+        sys.stdout.write(failure.Failure(error).getTraceback())
+        error.__suppress_context__ = True
+        sys.stdout.write(failure.Failure(error).getTraceback())
+        """
+    )
+    own = "Traceback (most recent call last):\nFailure: __main__.Error: outer\n"
+    assert done.stdout == (
+        "KeyError: 'inner'\n\n"
+        "The above exception was the direct cause of the following exception:\n\n"
+        f"{own}"
+        "KeyError: 'context'\n\n"
+        "During handling of the above exception, another exception occurred:\n\n"
+        f"{own}{own}"
+    )
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="notes and groups are of Python 3.11")
+def test_notes_and_groups():
+    done = run(
+        """
+        error = ExceptionGroup("several", [ValueError("one"), KeyError("two")])
+        error.add_note("of all")
+        error.exceptions[0].add_note("of one")
+        sys.stdout.write(failure.Failure(error).getTraceback())
+        """
+    )
+    lines = done.stdout.splitlines()
+    assert lines[:3] == [
+        "Traceback (most recent call last):",
+        "Failure: builtins.ExceptionGroup: several (2 sub-exceptions)",
+        "of all",
+    ]
+    assert lines[3].startswith("  +-+---------------- 1 ----")
+    assert [line.strip("| ") for line in lines[4:6]] == ["ValueError: one", "of one"]
+    assert "KeyError: 'two'" in lines[7]
+
+
+def test_installed():
+    """Twisted's words, before Twisted is imported, and after."""
+    run_script(
+        "deferrous",
+        textwrap.dedent(
+            """
+            import sys
+            from deferrous import install
+            install()
+            f = failure.Failure(ValueError("why"))
+            f.value.__cause__ = KeyError("cause")
+            assert "KeyError" not in f.getTraceback()
+            from twisted.python.failure import Failure
+            assert Failure is failure.Failure
+            assert "KeyError" not in f.getTraceback()
+            """
+        ),
+    )
+
+
+def test_endless_exceptions():
+    """A property that makes another exception each time; rings of exceptions."""
+    run(
+        """
+        asked = []
+
+        class Endless(Exception):
+            @property
+            def value(self):
+                asked.append("value")
+                return Endless()
+
+            subFailure = value
+
+        class Causes(Exception):
+            @property
+            def __cause__(self):
+                return Causes("again")
+
+        class Contexts(Exception):
+            @property
+            def __context__(self):
+                return Contexts("again")
+
+        for cls in (Endless, Causes, Contexts):
+            defer.fail(cls("first"))
+            assert "first" in texts.pop()
+            assert "first" in failure.Failure(cls("first")).getTraceback()
+            failure.Failure(cls("first")).getTraceback(detail="verbose")
+        assert asked == []
+
+        one, two = ValueError("one"), ValueError("two")
+        one.__cause__, two.__cause__ = two, one
+        defer.fail(one)
+        assert "one" in texts.pop()
+        assert failure.Failure(one).getTraceback().count("ValueError: one") == 1
+
+        f = failure.Failure(ValueError("ring"))
+        f.value = first = defer.FirstError(f, 0)
+        defer.fail(f)
+        assert "FirstError" in texts.pop()
+        f.value = f
+        defer.fail(f)
+        assert "Failure" in texts.pop()
+        assert len(f.getTraceback(detail="verbose")) < 10_000
+        """
+    )
