@@ -55,6 +55,7 @@ from ._generators import (
     returnValue,
 )
 from ._lockfile import AlreadyTryingToLockError, DeferredFilesystemLock
+from ._reflect import first_weak_reference as _first_weak_reference
 from ._report import DebugInfo, logError
 from ._timeout import timeout
 from .failure import Failure
@@ -130,6 +131,10 @@ for _object in (
     # Public names are of the public module.
     _object.__module__ = __name__
 del _object
+for _class in (Deferred, DeferredQueue, _ConcurrencyPrimitive):
+    # Where classes with slots look for whether their base has weak references already.
+    _class.__weakref__ = property(_first_weak_reference)  # type: ignore[assignment]
+_ConcurrencyPrimitive.__abstractmethods__ = frozenset({"acquire", "release"})  # type: ignore[attr-defined]
 for _class in (
     Deferred,
     DeferredList,

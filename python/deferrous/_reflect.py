@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+import weakref
 from typing import Any
 
 __all__ = ["qual", "safe_repr", "safe_str"]
@@ -58,3 +59,8 @@ def safe_str(obj: object) -> str:
         return str(obj)
     except BaseException:
         return _describe_broken(obj, "str")
+
+
+def first_weak_reference(obj: object) -> object:
+    """Return a weak reference to an object that there is, or None: what `__weakref__` gives."""
+    return next(iter(weakref.getweakrefs(obj)), None)

@@ -223,7 +223,10 @@ fn already_called(deferred: &Bound<'_, Deferred>, debugging: bool) -> Result<Err
         let text = [Text::Ours("\n"), Text::Python(text.str()?)];
         return Ok(AlreadyCalledError::error_saying(ffi::joined(py, text)));
     }
-    Ok(AlreadyCalledError::bare_error(py))
+    Ok(AlreadyCalledError::error(
+        py,
+        "the Deferred has been fired before; with setDebugging(True) this tells where",
+    ))
 }
 
 /// A Deferred has an outcome to fire another with, as part of its run. It has none itself then.

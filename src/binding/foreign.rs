@@ -48,6 +48,11 @@ impl Foreign {
     }
 }
 
+/// Whether an object is a Deferred of Twisted's.
+pub(super) fn is_deferred(object: &Bound<'_, PyAny>) -> bool {
+    ffi::is_of_heap_type(object) && DEFERRED.has(object)
+}
+
 /// A Deferred of ours for one of Twisted's; None for anything else.
 #[inline]
 pub(super) fn adopt<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, Deferred>>> {

@@ -4,7 +4,7 @@
 //! Python code runs and nothing is allocated for it but its entry in the result.
 
 use pyo3::PyTraverseError;
-use pyo3::exceptions::{PyOverflowError, PyRecursionError};
+use pyo3::exceptions::{PyAttributeError, PyOverflowError, PyRecursionError, PyTypeError};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyList, PyTuple};
@@ -95,10 +95,7 @@ impl DeferredList {
         #[pyo3(from_py_with = truth)] consumeErrors: bool,
     ) -> PyResult<()> {
         let py = slf.py();
-        let deferreds = ffi::new_list(py)?;
-        for deferred in deferredList.try_iter()? {
-            deferreds.append(deferred?)?;
-        }
+        let deferreds = all_of(deferredList)?;
         let count = deferreds.len();
         if !places_fit(count) {
             return Err(PyOverflowError::error(py, "too many Deferreds in one DeferredList").into());
@@ -290,6 +287,43 @@ impl Cancels {
 #[cold]
 fn waits_for_itself(py: Python<'_>) -> Error {
     PyRecursionError::error(py, "the Deferred waits for itself")
+}
+
+/// All that are to be gathered.
+///
+/// # Errors
+///
+/// `TypeError` for a single Deferred, which iterates itself without end. `AttributeError`, as with
+/// Twisted, where something is none; before any is waited for, so that nothing is half done.
+fn all_of<'py>(deferreds: &Bound<'py, PyAny>) -> Result<Bound<'py, PyList>> {
+    let py = deferreds.py();
+    let is_one = match deferreds.cast::<Deferred>() {
+        Ok(deferred) => !overrides::<Deferred>(deferred, intern!(py, "__iter__")),
+        Err(_) => foreign::is_deferred(deferreds),
+    };
+    if is_one {
+        return Err(PyTypeError::error(
+            py,
+            "an iterable of Deferreds is needed, not a single Deferred",
+        ));
+    }
+    let all = ffi::new_list(py)?;
+    for deferred in deferreds.try_iter()? {
+        all.append(deferred?)?;
+    }
+    for (place, deferred) in all.iter().enumerate() {
+        if as_deferred(&deferred).is_none() && !deferred.hasattr(intern!(py, "addCallbacks"))? {
+            let class = deferred.get_type().name()?;
+            let hint =
+                if ffi::is_coroutine(&deferred) { " (use ensureDeferred on it)" } else { "" };
+            let text = format!(
+                "'{class}' object has no attribute 'addCallbacks': an iterable of Deferreds is \
+                 needed, and item {place} is none{hint}"
+            );
+            return Err(PyAttributeError::error(py, &text));
+        }
+    }
+    Ok(all)
 }
 
 /// Whether each of so many can be given a place.
@@ -545,17 +579,19 @@ impl Race {
 #[pyfunction]
 pub(super) fn race<'py>(ds: &Bound<'py, PyAny>) -> Result<Bound<'py, Deferred>> {
     let py = ds.py();
-    let mut deferreds = Vec::new();
-    for deferred in ds.try_iter()? {
-        ffi::push(py, &mut deferreds, deferred?.hold())?;
-    }
+    let deferreds = all_of(ds)?;
     let count = deferreds.len();
     if !places_fit(count) {
         return Err(PyOverflowError::error(py, "too many Deferreds in one race"));
     }
+    let mut held = Vec::new();
+    for deferred in deferreds.iter() {
+        ffi::push(py, &mut held, deferred.hold())?;
+    }
+    drop(deferreds);
     let result = make(py, Chain::default)?;
     let state =
-        RaceState { deferreds, result: Some(result.clone().hold()), ..RaceState::default() };
+        RaceState { deferreds: held, result: Some(result.clone().hold()), ..RaceState::default() };
     let race = Bound::new(py, Race { state: Shared::new(state) })?;
     let canceller = race.as_any().clone().hold();
     let before = result.get().chain(py, |chain| chain.replace_canceller(Some(canceller)));

@@ -207,35 +207,48 @@ pub(super) fn start_called<'py>(
     let py = function.py();
     let kwargs = kwargs.cast::<PyDict>()?;
     let kwargs = if kwargs.is_empty() { None } else { Some(kwargs) };
-    let no_generator = |instead: Text<'_, 'py>, what: Option<Bound<'py, PyString>>| -> Error {
-        let text = || {
-            let what = what.map_or(Text::Ours(""), Text::Python);
-            ffi::joined(
-                py,
-                [
-                    Text::Ours("inlineCallbacks requires "),
-                    Text::Python(function.repr()?),
-                    Text::Ours(" to produce a generator; instead"),
-                    instead,
-                    what,
-                ],
-            )
+    let no_generator =
+        |instead: Text<'_, 'py>, what: Option<Bound<'py, PyString>>, hint: &'static str| -> Error {
+            let text = || {
+                let what = what.map_or(Text::Ours(""), Text::Python);
+                ffi::joined(
+                    py,
+                    [
+                        Text::Ours("inlineCallbacks requires "),
+                        Text::Python(function.repr()?),
+                        Text::Ours(" to produce a generator; instead"),
+                        instead,
+                        what,
+                        Text::Ours(hint),
+                    ],
+                )
+            };
+            PyTypeError::error_saying(text())
         };
-        PyTypeError::error_saying(text())
-    };
     let generator = match function.call(args.cast::<PyTuple>()?, kwargs) {
         Ok(generator) => generator,
         Err(error) if error.get_type(py).is(names::DEF_GEN_RETURN.get(py)?) => {
             // With that as its context, as Twisted's.
-            let instead =
-                no_generator(Text::Ours("caught returnValue being used in a non-generator"), None);
+            let instead = no_generator(
+                Text::Ours("caught returnValue being used in a non-generator"),
+                None,
+                "",
+            );
             ffi::set_context(&instead, ffi::into_raised(py)(error));
             return Err(instead);
         }
         Err(error) => return Err(error.into()),
     };
-    if !ffi::is_generator(&generator) && !generator.is_instance(names::GENERATOR_TYPE.get(py)?)? {
-        return Err(no_generator(Text::Ours(" got "), Some(generator.repr()?)));
+    if !ffi::is_generator(&generator)
+        && !generator.is_instance(names::GENERATOR_TYPE.get(py)?)?
+        && !generator.is_instance(names::GENERATOR_ABC.get(py)?)?
+    {
+        let hint = if ffi::is_coroutine(&generator) {
+            "; use ensureDeferred on what a function with `async def` returns"
+        } else {
+            ""
+        };
+        return Err(no_generator(Text::Ours(" got "), Some(generator.repr()?), hint));
     }
     start(generator)
 }

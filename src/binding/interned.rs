@@ -77,6 +77,7 @@ macro_rules! table {
 table! {$
     ACQUIRE = "acquire",
     ADD_BOTH = "addBoth",
+    DUNDER_ITER = "__iter__",
     ADD_CALLBACK = "addCallback",
     ADD_CALLBACKS = "addCallbacks",
     ARGS = "args",

@@ -155,6 +155,8 @@ imported! {
     FIRST_ERROR: PyAny = "deferrous._gathering", "FirstError";
     /// The class `FailureGroup`.
     FAILURE_GROUP: PyAny = "deferrous._gathering", "FailureGroup";
+    /// The abstract class of generators, of whatever make.
+    GENERATOR_ABC: PyAny = "collections.abc", "Generator";
     /// The class of generators.
     GENERATOR_TYPE: PyType = "types", "GeneratorType";
     /// The class that failures are made of.

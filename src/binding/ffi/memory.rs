@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicIsize, AtomicPtr, Ordering};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::pyclass::boolean_struct::True;
+use pyo3::types::PyTuple;
 use pyo3::{Borrowed, PyClass};
 
 use super::super::cell::Shared;
@@ -245,6 +246,14 @@ unsafe fn allocate(py: Python<'_>, kind: *mut ffi::PyTypeObject) -> Result<Bound
     // SAFETY: every type has `tp_alloc`, which returns a new object, or null with an exception in
     // flight.
     unsafe {
+        if ffi::PyType_HasFeature(kind, ffi::Py_TPFLAGS_IS_ABSTRACT) != 0
+            && let Some(object_new) = (*(&raw mut ffi::PyBaseObject_Type)).tp_new
+        {
+            // This says which methods are missing. (If it did not, it would do what stands below.)
+            let no_arguments = PyTuple::empty(py);
+            let object = object_new(kind, no_arguments.as_ptr(), ptr::null_mut());
+            return Ok(Bound::from_owned_ptr_or_err(py, object)?);
+        }
         let alloc = (*kind).tp_alloc.unwrap_or(ffi::PyType_GenericAlloc);
         Ok(Bound::from_owned_ptr_or_err(py, alloc(kind, 0))?)
     }
