@@ -4,6 +4,7 @@ import html.parser
 import importlib
 import importlib.util
 import inspect
+import json
 import os
 import pathlib
 import re
@@ -227,8 +228,11 @@ def site(tmp_path_factory):
 def test_every_document_is_a_page(site):
     _, pages = site
     for page in PAGES:
-        name = "index.html" if page == "README.md" else page.replace(".md", ".html")
-        assert name in pages
+        assert page_of(page) in pages
+
+
+def page_of(document):
+    return "index.html" if document == "README.md" else document.replace(".md", ".html")
 
 
 def test_every_name_is_in_the_reference(site):
@@ -266,6 +270,24 @@ def test_links_lead_somewhere(site):
                 anchors = pages[target.resolve().relative_to(folder.resolve()).as_posix()].anchors
                 assert urllib.parse.unquote(fragment) in anchors, f"{name}: {link}"
     assert seen > 100
+
+
+def test_search_knows_every_page(site):
+    """Also where there is no server, for which its index is a script."""
+    folder, _ = site
+    text = (folder / "search/search_index.json").read_text(encoding="utf-8")
+    found = {entry["location"].partition("#")[0] for entry in json.loads(text)["docs"]}
+    for page in PAGES:
+        assert page_of(page) in found
+    script = (folder / "search/search_index.js").read_text(encoding="utf-8")
+    assert script == f"var __index = {text}"
+
+
+def test_pictures_of_chains_are_in_the_pages(site):
+    folder, _ = site
+    text = (folder / "docs/tutorial/chains.html").read_text(encoding="utf-8")
+    assert text.count('<svg xmlns="http://www.w3.org/2000/svg" class="chain" role="img"') == 14
+    assert "images/chains" not in text
 
 
 def test_nothing_is_fetched(site):
