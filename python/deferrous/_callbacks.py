@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from .failure import Failure
 
-__all__ = ["passthru", "spread", "waiting"]
+__all__ = ["count_frames", "passthru", "spread", "waiting"]
 
 _T = TypeVar("_T")
 
@@ -36,3 +39,13 @@ def spread(
 def waiting(result: object, waiter: object) -> NoReturn:
     """Stand in `Deferred.callbacks` for what waits there without being a callback."""
     raise TypeError("not a callback")
+
+
+def count_frames() -> tuple[int, int]:
+    """Return how many frames of Python are on this stack, and how many may be."""
+    count = 0
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        count += 1
+        frame = frame.f_back
+    return count, sys.getrecursionlimit()

@@ -9,7 +9,9 @@ use super::error::Result;
 use super::ffi::{self, Held, Hold};
 use super::gc::Traverse;
 use super::names;
+use super::native;
 use super::outcome::Raised;
+use super::run::Answer;
 
 /// A callable and what to pass it after the outcome.
 ///
@@ -78,6 +80,32 @@ impl Callback {
     /// Another hold on the same callable.
     pub(super) fn share(&self, py: Python<'_>) -> Self {
         Self(self.0.clone_ref(py))
+    }
+
+    /// What comes of calling it, if it is one of ours that [`native::answer`] knows.
+    #[inline(always)]
+    pub(super) fn answer_natively<'py>(
+        &self,
+        outcome: &Bound<'py, PyAny>,
+    ) -> Option<Result<Answer<'py>>> {
+        let callable = self.0.bind(outcome.py());
+        if ffi::is_of_python(callable) { None } else { Self::answer_of_ours(callable, outcome) }
+    }
+
+    #[inline(never)]
+    fn answer_of_ours<'py>(
+        callable: &Bound<'py, PyAny>,
+        outcome: &Bound<'py, PyAny>,
+    ) -> Option<Result<Answer<'py>>> {
+        let Ok(parts) = callable.cast_exact::<PyTuple>() else {
+            return native::answer(callable, outcome, &[]);
+        };
+        match parts.as_slice() {
+            [head, callable, args @ ..] if head.is_none() && !ffi::is_of_python(callable) => {
+                native::answer(callable, outcome, args)
+            }
+            _ => None,
+        }
     }
 
     /// Call it.

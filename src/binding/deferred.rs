@@ -12,6 +12,7 @@ use super::callback::Callback;
 use super::cell::Shared;
 use super::error::{Error, Raise, Result};
 use super::failure;
+use super::ffi::stack::{self, Nested};
 use super::ffi::{self, Hold, Pool, Recycled, Text};
 use super::foreign;
 use super::gc::Traverse;
@@ -171,8 +172,16 @@ pub(super) fn fire_with<'py>(
     if ffi::is_known_ordinary(&result) {
         return fire(deferred, Outcome::Value(result.hold()));
     }
+    if begin_fire_with(deferred, result)? { run::run_deferred(deferred) } else { Ok(()) }
+}
+
+/// Fire a Deferred with an object. True if it has to be run then.
+pub(super) fn begin_fire_with<'py>(
+    deferred: &Bound<'py, Deferred>,
+    result: Bound<'py, PyAny>,
+) -> Result<bool> {
     match classify(&result) {
-        Ok(outcome) => fire(deferred, outcome),
+        Ok(outcome) => begin_fire(deferred, outcome),
         Err(error) => {
             // An object that raises when asked what it is: it is the result all the same, but no
             // callback can be chosen for it.
@@ -295,6 +304,7 @@ impl Deferred {
     #[pyo3(signature = (canceller=None))]
     fn __init__(slf: &Bound<'_, Self>, canceller: Option<Bound<'_, PyAny>>) -> PyResult<()> {
         let py = slf.py();
+        stack::check(py)?;
         let canceller = canceller.map(Hold::hold);
         let before =
             slf.get().chain(py, |chain| (chain.take_links(), chain.replace_canceller(canceller)));
@@ -444,6 +454,7 @@ impl Deferred {
             }
             None => d.setattr(intern!(py, "_chainedTo"), &slf)?,
         }
+        let _nested = Nested::enter(py)?;
         slf.call_method1(add_callbacks, (d.getattr(callback)?, d.getattr(errback)?))
     }
 
@@ -461,6 +472,7 @@ impl Deferred {
         clock: Bound<'py, PyAny>,
         onTimeoutCancel: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
+        let _nested = Nested::enter(slf.py())?;
         names::ADD_TIMEOUT.get(slf.py())?.call1((slf, timeout, clock, onTimeoutCancel))
     }
 

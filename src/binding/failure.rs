@@ -11,6 +11,7 @@ use pyo3::{Borrowed, PyTraverseError, PyTypeInfo, create_exception};
 
 use super::cell::Shared;
 use super::error::{Raise, Result};
+use super::ffi::stack::Nested;
 use super::ffi::{self, Held, Hold, Text};
 use super::gc::Traverse;
 use super::interned::intern;
@@ -173,9 +174,11 @@ fn with_capture_vars(py: Python<'_>, capture_vars: bool) -> Result<Bound<'_, PyD
 #[inline]
 pub(super) fn is_failure(object: &Bound<'_, PyAny>) -> Result<bool> {
     let class = names::failure_class(object.py())?;
-    if object.get_type_ptr() == class.as_type_ptr() {
+    if ffi::is_subtype(&object.get_type(), class) {
         return Ok(true);
     }
+    // It may have a `__class__` that can be anything.
+    let _nested = Nested::enter(object.py())?;
     Ok(object.is_instance(class)?)
 }
 

@@ -1,11 +1,13 @@
 //! The functions that make Deferreds of results, failures and calls.
 
+use pyo3::Borrowed;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::deferred::{self, Deferred, reason_of};
 use super::error::{Error, Result};
 use super::failure;
+use super::ffi::stack::Nested;
 use super::ffi::{self, Hold};
 use super::foreign;
 use super::generator;
@@ -95,6 +97,7 @@ pub(super) fn execute<'py>(
     args: &Bound<'py, PyTuple>,
     kwargs: Option<&Bound<'py, PyDict>>,
 ) -> Result<Bound<'py, Deferred>> {
+    let _nested = Nested::enter(callable.py())?;
     match callable.call(args, kwargs) {
         Ok(result) => succeed(result),
         Err(error) => failed(error.into(), callable.py()),
@@ -111,18 +114,25 @@ pub(super) fn maybe_deferred<'py>(
     args: &Bound<'py, PyTuple>,
     kwargs: Option<&Bound<'py, PyDict>>,
 ) -> Result<Bound<'py, PyAny>> {
+    let _nested = Nested::enter(f.py())?;
     called(f.py(), f.call(args, kwargs).map_err(Into::into))
+}
+
+/// The same, of a function with positional arguments alone.
+pub(super) fn maybe_deferred_quickly<'py>(
+    f: Borrowed<'_, 'py, PyAny>,
+    args: &[Borrowed<'_, 'py, PyAny>],
+) -> Result<Bound<'py, PyAny>> {
+    let _nested = Nested::enter(f.py())?;
+    called(f.py(), ffi::call_many(f, args))
 }
 
 /// The Deferred for what a call came to.
 #[inline]
-pub(super) fn called<'py>(
-    py: Python<'py>,
-    result: Result<Bound<'py, PyAny>>,
-) -> Result<Bound<'py, PyAny>> {
+fn called<'py>(py: Python<'py>, result: Result<Bound<'py, PyAny>>) -> Result<Bound<'py, PyAny>> {
     let deferred = match result {
         Err(error) => failed(error, py)?,
-        Ok(result) if ffi::is_coroutine(&result) => generator::start(result)?,
+        Ok(result) if ffi::is_coroutine(&result) => generator::start_within(result)?,
         Ok(result) if ffi::is_known_ordinary(&result) => of_value(result)?,
         Ok(result) if as_deferred(&result).is_some() => return Ok(result),
         Ok(result) if ffi::is_ordinary(&result) => of_value(result)?,

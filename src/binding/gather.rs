@@ -14,6 +14,7 @@ use super::cell::Shared;
 use super::deferred::{self, Deferred};
 use super::error::{Error, Raise, Result};
 use super::failure;
+use super::ffi::stack::Nested;
 use super::ffi::{self, Held, Hold};
 use super::foreign;
 use super::functions::make;
@@ -95,6 +96,7 @@ impl DeferredList {
         #[pyo3(from_py_with = truth)] consumeErrors: bool,
     ) -> PyResult<()> {
         let py = slf.py();
+        let _nested = Nested::enter(py)?;
         let deferreds = all_of(deferredList)?;
         let count = deferreds.len();
         if !places_fit(count) {
@@ -153,15 +155,11 @@ impl DeferredList {
         succeeded: Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
-        let success = succeeded.is_truthy()?;
-        let ours = if success { None } else { foreign::adopt_failure(&result)? };
-        if let Some(fired) = collect(slf, index, success, ours.as_ref().unwrap_or(&result))? {
-            run::run(slf.py(), fired)?;
+        let (fired, consumed) = begin_collect(slf, &result, index, &succeeded)?;
+        if let Some(fired) = fired {
+            run::run(py, fired)?;
         }
-        if !success && slf.get().with(py, |state| state.consume_errors) {
-            return Ok(py.None().into_bound(py));
-        }
-        Ok(result)
+        Ok(if consumed { py.None().into_bound(py) } else { result })
     }
 
     /// Cancel all the Deferreds that are waited for. If this one has fired and waits for a Deferred
@@ -335,6 +333,21 @@ fn truth(object: &Bound<'_, PyAny>) -> PyResult<bool> {
     object.is_truthy()
 }
 
+/// What `_cbDeferred` does, but for running the list. What is to be run, if anything, and whether
+/// this is the end of a failure.
+pub(super) fn begin_collect<'py>(
+    list: &Bound<'py, DeferredList>,
+    result: &Bound<'py, PyAny>,
+    place: usize,
+    succeeded: &Bound<'py, PyAny>,
+) -> Result<(Option<Work<'py>>, bool)> {
+    let success = succeeded.is_truthy()?;
+    let ours = if success { None } else { foreign::adopt_failure(result)? };
+    let fired = collect(list, place, success, ours.as_ref().unwrap_or(result))?;
+    let consumed = !success && list.get().with(list.py(), |state| state.consume_errors);
+    Ok((fired, consumed))
+}
+
 /// Take in what the Deferred at a place came to. What is to be run then, if anything.
 fn collect<'py>(
     list: &Bound<'py, DeferredList>,
@@ -470,6 +483,7 @@ pub(super) fn gather_results<'py>(
     consumeErrors: Option<Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = deferredList.py();
+    let _nested = Nested::enter(py)?;
     let flags = ffi::new_dict(py)?;
     flags.set_item(intern!(py, "fireOnOneErrback"), true)?;
     if let Some(flag) = consumeErrors {
@@ -579,6 +593,7 @@ impl Race {
 #[pyfunction]
 pub(super) fn race<'py>(ds: &Bound<'py, PyAny>) -> Result<Bound<'py, Deferred>> {
     let py = ds.py();
+    let _nested = Nested::enter(py)?;
     let deferreds = all_of(ds)?;
     let count = deferreds.len();
     if !places_fit(count) {

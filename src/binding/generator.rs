@@ -151,17 +151,25 @@ pub(super) struct TaskCallback {
 impl TaskCallback {
     fn __call__(slf: &Bound<'_, Self>, result: Bound<'_, PyAny>) -> Result<()> {
         let _nested = Nested::enter(slf.py())?;
-        let task = slf.get().task.bind(slf.py()).clone();
-        let outcome = classify(&result)?;
-        match see(&task, outcome) {
+        match begin_callback(slf, &result)? {
+            Some(work) => run::run_within(slf.py(), work),
             None => Ok(()),
-            Some(outcome) => run::run_within(slf.py(), Work::Resume(task, outcome)),
         }
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         self.task.traverse(visit)
     }
+}
+
+/// Let the task have a result. What is to be done then, if anything.
+pub(super) fn begin_callback<'py>(
+    callback: &Bound<'py, TaskCallback>,
+    result: &Bound<'py, PyAny>,
+) -> Result<Option<Work<'py>>> {
+    let task = callback.get().task.bind(callback.py()).clone();
+    let outcome = classify(result)?;
+    Ok(see(&task, outcome).map(|outcome| Work::Resume(task, outcome)))
 }
 
 /// Run a generator or coroutine up to the first Deferred that has no result.
@@ -171,8 +179,13 @@ impl TaskCallback {
 #[pyfunction]
 #[pyo3(name = "_cancellableInlineCallbacks")]
 pub(super) fn start<'py>(generator: Bound<'py, PyAny>) -> Result<Bound<'py, Deferred>> {
+    let _nested = Nested::enter(generator.py())?;
+    start_within(generator)
+}
+
+/// As [`start`], within a call that is known to nest.
+pub(super) fn start_within<'py>(generator: Bound<'py, PyAny>) -> Result<Bound<'py, Deferred>> {
     let py = generator.py();
-    let _nested = Nested::enter(py)?;
     if ffi::debugging_by_default(py)? {
         let (task, deferred) = prepare(generator)?;
         run::run_within(py, Work::Resume(task, Outcome::Taken))?;
@@ -205,6 +218,7 @@ pub(super) fn start_called<'py>(
     kwargs: &Bound<'py, PyAny>,
 ) -> Result<Bound<'py, Deferred>> {
     let py = function.py();
+    let _nested = Nested::enter(py)?;
     let kwargs = kwargs.cast::<PyDict>()?;
     let kwargs = if kwargs.is_empty() { None } else { Some(kwargs) };
     let no_generator =
@@ -250,7 +264,7 @@ pub(super) fn start_called<'py>(
         };
         return Err(no_generator(Text::Ours(" got "), Some(generator.repr()?), hint));
     }
-    start(generator)
+    start_within(generator)
 }
 
 /// Make the task and the Deferred for a generator that has not begun.

@@ -88,7 +88,7 @@ macro_rules! imported {
         pub(super) fn look_all_up(py: Python<'_>) -> Result<()> {
             MODULES.get(py)?;
             $($name.get(py)?;)+
-            for of_others in [&RUNNING_LOOP, &TWISTED] {
+            for of_others in [&RUNNING_LOOP, &TWISTED, &CURRENT_GREENLET] {
                 of_others.module.make(py)?;
                 of_others.name.make(py)?;
             }
@@ -103,6 +103,8 @@ static MODULES: Imported = Imported::new("sys", "modules");
 pub(super) static RUNNING_LOOP: Imported = Imported::new("asyncio.events", "_get_running_loop");
 /// Twisted's module of Deferreds.
 pub(super) static TWISTED: Imported = Imported::new("twisted.internet.defer", "Deferred");
+/// The greenlet that runs in this thread.
+pub(super) static CURRENT_GREENLET: Imported = Imported::new("greenlet", "getcurrent");
 
 imported! {
     /// The body of `Deferred.addTimeout`.
@@ -125,6 +127,8 @@ imported! {
     FAILTHRU: PyAny = "deferrous._callbacks", "_failthru";
     /// Calls with `*args` and `**kwargs` of any kind.
     SPREAD: PyAny = "deferrous._callbacks", "spread";
+    /// How many frames of Python there are, and how many there may be.
+    COUNT_FRAMES: PyAny = "deferrous._callbacks", "count_frames";
     /// Stands for what waits in a chain without being a callback.
     WAITING: PyAny = "deferrous._callbacks", "waiting";
     /// The body of `__getstate__`.

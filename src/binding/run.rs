@@ -24,6 +24,7 @@ use super::gc::Traverse;
 use super::generator::{self, Stopped, Task};
 use super::interned::intern;
 use super::names;
+use super::native;
 use super::outcome::{self, Link, Outcome, Raised, classify_returned, into_object, share};
 use super::overrides::overrides;
 use super::report;
@@ -210,16 +211,57 @@ pub(super) fn call_at_once<'py>(
         chain.call_at_once(on).map(|outcome| into_object(py, share(py, outcome)))
     });
     let Some(argument) = argument else { return Ok(false) };
-    let called = ffi::call_first(&callable, &argument, args);
-    drop(argument);
-    let outcome = answer_of(deferred, called, || Ok(callable.to_owned()))?;
     let mut stack = Stack::new();
-    let next = match take_up(deferred, outcome)? {
+    let next = if ffi::is_of_python(&callable) {
+        call_first(deferred, callable, argument, args)
+    } else {
+        call_first_of_others(deferred, callable, argument, args, &mut stack)
+    };
+    let next = match next? {
         Some(next) => Ok(next),
         None => links(deferred.clone(), &mut stack),
     };
     end(py, next, stack)?;
     Ok(true)
+}
+
+/// Call a callback with an outcome and other arguments. What follows, but for the links.
+#[inline(always)]
+fn call_first<'py>(
+    deferred: &Bound<'py, Deferred>,
+    callable: Borrowed<'_, 'py, PyAny>,
+    argument: Bound<'py, PyAny>,
+    args: &[Borrowed<'_, 'py, PyAny>],
+) -> Result<Option<Next<'py>>> {
+    let called = ffi::call_first(&callable, &argument, args);
+    drop(argument);
+    let outcome = answer_of(deferred, called, || Ok(callable.to_owned()))?;
+    take_up(deferred, outcome)
+}
+
+/// The same for one that was not written in Python, and so may be one of ours.
+#[inline(never)]
+fn call_first_of_others<'py>(
+    deferred: &Bound<'py, Deferred>,
+    callable: Borrowed<'_, 'py, PyAny>,
+    argument: Bound<'py, PyAny>,
+    args: &[Borrowed<'_, 'py, PyAny>],
+    stack: &mut Stack<'py>,
+) -> Result<Option<Next<'py>>> {
+    let more: SmallVec<[_; 3]> = args.iter().map(|it| (**it).clone()).collect();
+    let Some(answer) = native::answer(&callable, &argument, &more) else {
+        return call_first(deferred, callable, argument, args);
+    };
+    drop(argument);
+    let outcome = match answer {
+        Ok(Answer::Now(outcome)) => outcome,
+        Ok(Answer::After(work, outcome)) => {
+            stack.push(Later::Settle(deferred.clone(), outcome));
+            return Ok(Some(Next::Do(work)));
+        }
+        Err(error) => failed(deferred, error)?,
+    };
+    take_up(deferred, outcome)
 }
 
 /// Come to the end of a run that may have ended already, as most have.
@@ -402,7 +444,20 @@ fn links<'py>(mut deferred: Bound<'py, Deferred>, stack: &mut Stack<'py>) -> Res
         let outcome = match step(&deferred) {
             Step::Call(callback, spare, argument) => {
                 drop(spare);
-                call(&deferred, &callback, argument)?
+                match callback.answer_natively(&argument) {
+                    None => call(&deferred, &callback, argument)?,
+                    Some(answer) => {
+                        drop(argument);
+                        match answer {
+                            Ok(Answer::Now(outcome)) => outcome,
+                            Ok(Answer::After(work, outcome)) => {
+                                stack.push(Later::Settle(deferred, outcome));
+                                return Ok(Next::Do(work));
+                            }
+                            Err(error) => failed(&deferred, error)?,
+                        }
+                    }
+                }
             }
             Step::Skip(link) => {
                 drop(link);
@@ -679,7 +734,19 @@ fn cancel_here<'py>(deferred: Bound<'py, Deferred>, stack: &mut Stack<'py>) -> R
             if !canceller.is_truthy()? {
                 return fail_unasked(deferred);
             }
-            canceller.call1((&deferred,))?;
+            if ffi::is_of_python(&canceller) {
+                canceller.call1((&deferred,))?;
+            } else {
+                match native::answer(&canceller, &deferred, &[]) {
+                    None => drop(canceller.call1((&deferred,))?),
+                    Some(answer) => {
+                        if let Answer::After(work, _) = answer? {
+                            stack.push(Later::Asked(deferred));
+                            return Ok(Next::Do(work));
+                        }
+                    }
+                }
+            }
             drop(canceller);
             resume(py, Later::Asked(deferred), stack)
         }

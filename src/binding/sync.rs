@@ -9,15 +9,17 @@ use pyo3::{PyTraverseError, create_exception};
 use super::cell::Shared;
 use super::deferred::{self, Deferred};
 use super::error::{Raise, Result};
+use super::ffi::stack::Nested;
 use super::ffi::{self, Held, Hold};
 use super::fifo::Fifo;
 use super::functions::{fired, make, maybe_deferred, succeed};
 use super::gc::Traverse;
+use super::hand_over::hand_over;
 use super::interned::intern;
 use super::names;
 use super::outcome::{Chain, Link, Outcome, as_deferred, classify};
 use super::overrides::overrides;
-use super::run::{self, Answer, Waiter, Work};
+use super::run::{Answer, Waiter, Work};
 
 create_exception!(
     deferrous,
@@ -193,8 +195,9 @@ impl Primitive {
     ///
     /// Raises AssertionError if it is not held.
     pub(super) fn release(slf: &Bound<'_, Self>) -> Result<()> {
-        match release(slf)? {
-            Some(work) => run::run(slf.py(), work),
+        let _nested = Nested::enter(slf.py())?;
+        match begin_release(slf)? {
+            Some(work) => hand_over(slf.py(), work),
             None => Ok(()),
         }
     }
@@ -211,6 +214,7 @@ impl Primitive {
         kwargs: Option<Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
+        let _nested = Nested::enter(py)?;
         let locked = Locked {
             primitive: slf.clone().hold(),
             function: f.hold(),
@@ -237,6 +241,7 @@ impl Primitive {
         slf: &Bound<'py, Self>,
         r: Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
+        let _nested = Nested::enter(slf.py())?;
         slf.call_method0(intern!(slf.py(), "release"))?;
         Ok(r)
     }
@@ -247,6 +252,7 @@ impl Primitive {
     }
 
     fn __aenter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let _nested = Nested::enter(slf.py())?;
         slf.call_method0(intern!(slf.py(), "acquire"))
     }
 
@@ -258,6 +264,7 @@ impl Primitive {
         _traceback: &Bound<'py, PyAny>,
     ) -> Result<Bound<'py, Deferred>> {
         let py = slf.py();
+        let _nested = Nested::enter(py)?;
         slf.call_method0(intern!(py, "release"))?;
         succeed(pyo3::types::PyBool::new(py, false).to_owned().into_any())
     }
@@ -322,7 +329,7 @@ fn acquire<'py>(primitive: &Bound<'py, Primitive>) -> Result<Bound<'py, Deferred
 }
 
 /// What `release` does, but for running the one that has acquired it then.
-fn release<'py>(primitive: &Bound<'py, Primitive>) -> Result<Option<Work<'py>>> {
+pub(super) fn begin_release<'py>(primitive: &Bound<'py, Primitive>) -> Result<Option<Work<'py>>> {
     let py = primitive.py();
     let line = primitive.get().line(py)?;
     let waits = line.get().len(py) > 0;
@@ -359,7 +366,7 @@ fn release<'py>(primitive: &Bound<'py, Primitive>) -> Result<Option<Work<'py>>> 
 // `run`
 
 /// The place of a call in the chain of the Deferred that fires when it may run.
-const RUN: u32 = 0;
+pub(super) const RUN: u32 = 0;
 /// Its place in the chain of the Deferred for what it comes to.
 const RELEASE: u32 = 1;
 
@@ -413,7 +420,7 @@ pub(super) fn deliver<'py>(
             primitive.call_method0(intern!(py, "release"))?;
             return Ok(Answer::Now(outcome));
         }
-        return Ok(match release(primitive)? {
+        return Ok(match begin_release(primitive)? {
             Some(work) => Answer::After(work, outcome),
             None => Answer::Now(outcome),
         });
@@ -440,6 +447,11 @@ pub(super) fn deliver<'py>(
     let runnable = deferred::or_no_memory(py, added)?;
     let outcome = Outcome::Deferred(deferred.clone().hold());
     Ok(if runnable { Answer::After(Work::Run(deferred), outcome) } else { Answer::Now(outcome) })
+}
+
+/// Whether a lock's or semaphore's `release` is ours.
+pub(super) fn releases_plainly(primitive: &Bound<'_, Primitive>) -> bool {
+    !overrides_ours(primitive, intern!(primitive.py(), "release"))
 }
 
 /// Whether a lock or semaphore has another method under this name than ours have.
@@ -571,6 +583,24 @@ impl DeferredQueue {
     }
 }
 
+/// What `put` does, but for running the one that has got the object.
+pub(super) fn begin_put<'py>(
+    queue: &Bound<'py, DeferredQueue>,
+    object: Bound<'py, PyAny>,
+) -> Result<Option<Work<'py>>> {
+    let py = queue.py();
+    let waiting = queue.get().waiting_line(py)?;
+    if waiting.get().len(py) > 0 {
+        return Ok(fire_first(&waiting, object)?);
+    }
+    let pending = queue.get().pending_line(py)?;
+    if !has_room(&pending, DeferredQueue::size(queue))? {
+        return Err(QueueOverflow::bare_error(py));
+    }
+    pending.get().push_back(object);
+    Ok(None)
+}
+
 /// Whether a line may become longer.
 #[inline(always)]
 fn has_room(line: &Bound<'_, Fifo>, limit: Option<Bound<'_, PyAny>>) -> Result<bool> {
@@ -606,20 +636,11 @@ impl DeferredQueue {
     ///
     /// Raises QueueOverflow if there is no room.
     pub(super) fn put<'py>(slf: &Bound<'py, Self>, obj: Bound<'py, PyAny>) -> Result<()> {
-        let py = slf.py();
-        let waiting = slf.get().waiting_line(py)?;
-        if waiting.get().len(py) > 0 {
-            return match fire_first(&waiting, obj)? {
-                Some(work) => run::run(slf.py(), work),
-                None => Ok(()),
-            };
+        let _nested = Nested::enter(slf.py())?;
+        match begin_put(slf, obj)? {
+            Some(work) => hand_over(slf.py(), work),
+            None => Ok(()),
         }
-        let pending = slf.get().pending_line(py)?;
-        if !has_room(&pending, Self::size(slf))? {
-            return Err(QueueOverflow::bare_error(py));
-        }
-        pending.get().push_back(obj);
-        Ok(())
     }
 
     /// Return a Deferred for the next object. Cancelling it gives up waiting.

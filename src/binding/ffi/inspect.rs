@@ -15,9 +15,11 @@ use super::super::deferred::Deferred;
 use super::super::error::{Error, Result};
 use super::super::failure::FailureBase;
 use super::super::interned::intern;
+use super::super::overrides::overrides;
 use super::dying::Native;
 use super::exceptions::{ok, take_raised};
 use super::memory::is_exact;
+use super::stack::Nested;
 
 /// Whether an object is of one of the types that most results are of, and so is nothing special.
 #[inline(never)]
@@ -242,7 +244,7 @@ pub(in crate::binding) fn debugging(deferred: &Bound<'_, Deferred>) -> Result<bo
     if is_exact::<Deferred>(deferred) && !has_instance_dict(deferred) {
         debugging_by_default(deferred.py())
     } else {
-        look_debug_up(deferred).into()
+        debugging_of_another(deferred).into()
     }
 }
 
@@ -300,6 +302,18 @@ fn look_debug_up(object: &Bound<'_, PyAny>) -> Looked {
     let look =
         || -> Result<bool> { Ok(object.getattr(intern!(object.py(), "debug"))?.is_truthy()?) };
     look().into()
+}
+
+#[cold]
+fn debugging_of_another(deferred: &Bound<'_, Deferred>) -> Looked {
+    if overrides::<Deferred>(deferred, intern!(deferred.py(), "debug")) {
+        // It may be a property, and do anything.
+        match Nested::enter(deferred.py()) {
+            Ok(_nested) => return look_debug_up(deferred),
+            Err(error) => return Looked::Raised(error),
+        }
+    }
+    look_debug_up(deferred)
 }
 
 /// Whether an attribute has ever been set on this very Deferred.

@@ -4,24 +4,28 @@
 //! the place of PyO3's, with the same signature and text, and leaves all other calls to that.
 
 use std::ffi::CStr;
+use std::iter;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use pyo3::exceptions::PySystemError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyString, PyTuple};
+use pyo3::types::{PyString, PyTuple, PyType};
 use pyo3::{Borrowed, PyTypeInfo};
 use smallvec::SmallVec;
 
 use super::super::callback::Callback;
+use super::super::cell::Shared;
 use super::super::deferred::{self, Deferred};
 use super::super::error::{Raise, Result};
 use super::super::failure::FailureBase;
 use super::super::functions;
+use super::super::gather::DeferredList;
 use super::super::generator;
 use super::super::run;
 use super::super::sync::{DeferredLock, DeferredQueue, DeferredSemaphore, Primitive};
-use super::calls::call_many;
 use super::making::no_memory;
 use super::panics;
 use crate::core::On;
@@ -117,7 +121,7 @@ quick!(Fail = c"fail" of PyAny, |_, [reason]| {
     functions::fail(reason.py(), given).map(Bound::into_any)
 });
 quick!(MaybeDeferred = c"maybeDeferred" of PyAny, |_, [function, args @ ..]| {
-    functions::called(function.py(), call_many(*function, args))
+    functions::maybe_deferred_quickly(*function, args)
 });
 quick!(RunInlineCallbacks = c"_runInlineCallbacks" of PyAny, |_, [function, args, kwargs]| {
     generator::start_called(function, args, kwargs).map(Bound::into_any)
@@ -250,6 +254,104 @@ fn put<F: Quick>(owner: &Bound<'_, PyAny>) -> PyResult<()> {
     owner.setattr(name, quick)
 }
 
+/// A method of ours that runs what waits for it.
+#[derive(Clone, Copy)]
+pub(in crate::binding) enum Method {
+    /// `Deferred.callback`
+    Callback,
+    /// `Deferred.errback`
+    Errback,
+    /// `Deferred.unpause`
+    Unpause,
+    /// `DeferredQueue.put`
+    Put,
+    /// `release`, of locks and semaphores
+    Release,
+    /// `_releaseAndReturn`, likewise
+    ReleaseAndReturn,
+    /// `DeferredList._cbDeferred`
+    Collect,
+}
+
+/// Where the definitions of these methods are.
+static METHODS: Shared<[(usize, Method); 9]> = Shared::new([(0, Method::Callback); 9]);
+
+/// The type of bound methods that were written in Python, which PyO3 does not name.
+static PYTHON_METHOD: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(ptr::null_mut());
+
+/// Whether this is a function or method that was written in Python, and so none of ours.
+#[inline(always)]
+pub(in crate::binding) fn is_of_python(callable: &Bound<'_, PyAny>) -> bool {
+    let kind = callable.get_type_ptr().cast_const();
+    ptr::eq(kind, &raw const ffi::PyFunction_Type)
+        || ptr::eq(kind, PYTHON_METHOD.load(Ordering::Relaxed))
+}
+
+/// What a call of this with an outcome and other arguments comes to, if it is one of these methods,
+/// bound or not: the method, its object, its arguments.
+pub(in crate::binding) fn method_of_ours<'py>(
+    callable: &Bound<'py, PyAny>,
+    outcome: &Bound<'py, PyAny>,
+    args: &[Bound<'py, PyAny>],
+) -> Option<(Method, Bound<'py, PyAny>, SmallVec<[Bound<'py, PyAny>; 3]>)> {
+    let py = callable.py();
+    let kind = callable.get_type_ptr().cast_const();
+    // SAFETY: the object is of the very type whose layout is read. What a function is bound to, if
+    // anything, it holds for as long as it lives, and a descriptor its class.
+    let (definition, slf) = unsafe {
+        if ptr::eq(kind, &raw const ffi::PyCFunction_Type) {
+            let function = callable.as_ptr().cast::<ffi::PyCFunctionObject>();
+            ((*function).m_ml, Bound::from_borrowed_ptr_or_opt(py, (*function).m_self))
+        } else if ptr::eq(kind, &raw const ffi::PyMethodDescr_Type) {
+            let descriptor = callable.as_ptr().cast::<ffi::PyMethodDescrObject>();
+            let class = (*descriptor).d_common.d_type;
+            if ffi::PyObject_TypeCheck(outcome.as_ptr(), class) == 0 {
+                return None;
+            }
+            ((*descriptor).d_method, None)
+        } else {
+            return None;
+        }
+    };
+    let (_, method) = METHODS.with(py, |methods| {
+        methods.iter().find(|(known, _)| *known == definition as usize).copied()
+    })?;
+    Some(match slf {
+        Some(slf) => (method, slf, iter::once(outcome).chain(args).cloned().collect()),
+        None => (method, outcome.clone(), args.iter().cloned().collect()),
+    })
+}
+
+/// Remember the definition of a method.
+fn know(class: &Bound<'_, PyAny>, name: &str, place: usize, method: Method) -> PyResult<()> {
+    let descriptor = class.getattr(name)?;
+    if !ptr::eq(descriptor.get_type_ptr().cast_const(), &raw const ffi::PyMethodDescr_Type) {
+        return Err(PySystemError::new_err("a method is none"));
+    }
+    // SAFETY: of the very type whose layout is read.
+    let definition =
+        unsafe { (*descriptor.as_ptr().cast::<ffi::PyMethodDescrObject>()).d_method as usize };
+    METHODS.with(class.py(), |methods| methods[place] = (definition, method));
+    Ok(())
+}
+
+/// Remember the definitions of all of these methods, in their quick forms where there are any.
+fn know_methods(py: Python<'_>) -> PyResult<()> {
+    let method = py.import("types")?.getattr("MethodType")?.cast_into::<PyType>()?;
+    PYTHON_METHOD.store(method.as_type_ptr(), Ordering::Relaxed);
+    let class = py.get_type::<Deferred>();
+    know(&class, "callback", 0, Method::Callback)?;
+    know(&class, "errback", 1, Method::Errback)?;
+    know(&class, "unpause", 2, Method::Unpause)?;
+    know(&py.get_type::<DeferredQueue>(), "put", 3, Method::Put)?;
+    know(&py.get_type::<DeferredLock>(), "release", 4, Method::Release)?;
+    know(&py.get_type::<DeferredSemaphore>(), "release", 5, Method::Release)?;
+    let class = py.get_type::<Primitive>();
+    know(&class, "release", 6, Method::Release)?;
+    know(&class, "_releaseAndReturn", 7, Method::ReleaseAndReturn)?;
+    know(&py.get_type::<DeferredList>(), "_cbDeferred", 8, Method::Collect)
+}
+
 /// Put the quick forms in the place of PyO3's.
 pub(super) fn put_quick_forms(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
@@ -274,5 +376,6 @@ pub(super) fn put_quick_forms(module: &Bound<'_, PyModule>) -> PyResult<()> {
     put::<Succeed>(module)?;
     put::<Fail>(module)?;
     put::<MaybeDeferred>(module)?;
-    put::<RunInlineCallbacks>(module)
+    put::<RunInlineCallbacks>(module)?;
+    know_methods(py)
 }

@@ -23,8 +23,8 @@ mod panics;
 pub(super) mod stack;
 
 pub(super) use calls::{
-    Sent, call_first, call_method_one, call_one, call_spread, copy_context, in_context, send,
-    tuple_of,
+    Sent, call_first, call_many, call_method_one, call_one, call_spread, copy_context, in_context,
+    send, tuple_of,
 };
 pub(super) use exceptions::{
     as_pyo3_has_it, begin_handling, end_handling, exception_dict, exception_of, handled,
@@ -50,6 +50,7 @@ pub(super) use making::{
     no_memory, push, slice_from, tuple_from, with_items,
 };
 pub(super) use memory::{Pool, Recycled, as_exact, dropping, into_exact, is_exact};
+pub(super) use methods::{Method, is_of_python, method_of_ours};
 pub(super) use objects::{
     fill_slots, inherit_finalizer, makes_failures_plainly, new_awaiting, new_deferred, new_failure,
     new_task, quicken_failures,

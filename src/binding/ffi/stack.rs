@@ -20,8 +20,16 @@ const LEAST_MARGIN: usize = 16 << 10;
 const MOST_MARGIN: usize = 64 << 10;
 
 thread_local! {
-    /// Where on this thread's stack there is no more room. It grows downwards.
-    static FLOOR: usize = floor();
+    /// What is known of this thread's stack.
+    static BOUNDS: Bounds = bounds();
+}
+
+/// Places on a stack, which grows downwards.
+struct Bounds {
+    /// Where half of what was left when the thread first asked is used up.
+    half: usize,
+    /// Where there is no more room.
+    floor: usize,
 }
 
 /// How many bytes are left of this thread's stack, if that can be known.
@@ -33,12 +41,17 @@ pub(in crate::binding) fn remaining() -> Option<usize> {
 
 /// A quarter of what is left when a thread first asks is kept for what is called, within bounds.
 #[cold]
-fn floor() -> usize {
+fn bounds() -> Bounds {
+    let here = address();
     match remaining() {
         Some(left) => {
-            address().saturating_sub(left - (left / 4).clamp(LEAST_MARGIN, MOST_MARGIN).min(left))
+            let margin = (left / 4).clamp(LEAST_MARGIN, MOST_MARGIN).min(left);
+            Bounds {
+                half: here.saturating_sub(left / 2),
+                floor: here.saturating_sub(left - margin),
+            }
         }
-        None => 0,
+        None => Bounds { half: 0, floor: 0 },
     }
 }
 
@@ -53,7 +66,21 @@ fn address() -> usize {
 #[inline(always)]
 pub(in crate::binding) fn has_room() -> bool {
     // At the end of a thread its variables may be gone. Little is nested then.
-    FLOOR.try_with(|floor| address() > *floor).unwrap_or(true) || is_elsewhere()
+    BOUNDS.try_with(|bounds| address() > bounds.floor).unwrap_or(true) || is_elsewhere()
+}
+
+/// Whether there is about as much left of the stack as is used.
+pub(in crate::binding) fn has_plenty() -> bool {
+    BOUNDS.try_with(|bounds| address() > bounds.half).unwrap_or(true) || is_elsewhere()
+}
+
+/// For what does not call Python itself, but may be called again and again by what it is part of.
+///
+/// # Errors
+///
+/// `RecursionError` where little is left of the stack.
+pub(in crate::binding) fn check(py: Python<'_>) -> Result<()> {
+    if has_room() { Ok(()) } else { Err(too_deep(py)) }
 }
 
 /// Whether this runs on another stack than the thread's own, so that nothing is known of it.
@@ -94,9 +121,7 @@ impl<'py> Nested<'py> {
 
     #[inline(never)]
     fn look(&mut self) -> Result<()> {
-        if !has_room() {
-            return Err(too_deep(self.py));
-        }
+        check(self.py)?;
         // SAFETY: attached, and the text is a C string. What was entered is left in `drop`.
         if unsafe { ffi::Py_EnterRecursiveCall(c" while calling a Python object".as_ptr()) } != 0 {
             return Err(take_raised(self.py).into());
