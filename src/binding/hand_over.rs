@@ -20,8 +20,8 @@ use super::run::{self, Work};
 /// How deep hand-overs are nested at most.
 const DEEPEST: u32 = 100;
 /// At these depths it is looked at how many frames of Python each takes.
-const FIRST_LOOK: u32 = 4;
-const SECOND_LOOK: u32 = 8;
+const FIRST_LOOK: u32 = 3;
+const SECOND_LOOK: u32 = 5;
 /// How many more frames each would take with Twisted, at least.
 const FRAMES_OF_TWISTED: usize = 7;
 /// How many frames are left for what is called at the deepest.
@@ -42,6 +42,8 @@ thread_local! {
     static ENOUGH: Cell<u32> = const { Cell::new(DEEPEST) };
     /// How many frames there were at the first look.
     static FRAMES: Cell<usize> = const { Cell::new(0) };
+    /// Where on the stack the last of them began.
+    static BEGAN: Cell<usize> = const { Cell::new(0) };
     /// Those that others can leave something to. Empty where nothing is under way; what greenlets
     /// that are never resumed have left cannot be dropped without being attached.
     static COLLECTING: ManuallyDrop<RefCell<Vec<Collecting>>> =
@@ -49,19 +51,28 @@ thread_local! {
 }
 
 /// One level. Held while it is under way.
-struct Level;
+struct Level {
+    began_before: usize,
+}
 
 impl Level {
     fn begin() -> Self {
         DEPTH.set(DEPTH.get() + 1);
-        Self
+        Self { began_before: BEGAN.replace(stack::address()) }
     }
 }
 
 impl Drop for Level {
     fn drop(&mut self) {
         DEPTH.set(DEPTH.get().saturating_sub(1));
+        BEGAN.set(self.began_before);
     }
+}
+
+/// Whether the stack has room for a few more like the last one.
+fn has_plenty() -> bool {
+    let taken = BEGAN.get().saturating_sub(stack::address());
+    stack::room() > taken.saturating_mul(3)
 }
 
 /// Do what is to be done when something has been handed over, now or soon.
@@ -76,7 +87,7 @@ pub(super) fn hand_over<'py>(py: Python<'py>, work: Work<'py>) -> Result<()> {
         FIRST_LOOK | SECOND_LOOK => look(py, depth),
         _ => {}
     }
-    if (depth >= ENOUGH.get() || (depth != 0 && !stack::has_plenty()))
+    if (depth >= ENOUGH.get() || (depth != 0 && !has_plenty()))
         && let Some(greenlet) = current_greenlet(py)
     {
         return match work {

@@ -20,16 +20,8 @@ const LEAST_MARGIN: usize = 16 << 10;
 const MOST_MARGIN: usize = 64 << 10;
 
 thread_local! {
-    /// What is known of this thread's stack.
-    static BOUNDS: Bounds = bounds();
-}
-
-/// Places on a stack, which grows downwards.
-struct Bounds {
-    /// Where half of what was left when the thread first asked is used up.
-    half: usize,
-    /// Where there is no more room.
-    floor: usize,
+    /// Where on this thread's stack there is no more room. It grows downwards.
+    static FLOOR: usize = floor();
 }
 
 /// How many bytes are left of this thread's stack, if that can be known.
@@ -41,37 +33,35 @@ pub(in crate::binding) fn remaining() -> Option<usize> {
 
 /// A quarter of what is left when a thread first asks is kept for what is called, within bounds.
 #[cold]
-fn bounds() -> Bounds {
-    let here = address();
+fn floor() -> usize {
     match remaining() {
         Some(left) => {
             let margin = (left / 4).clamp(LEAST_MARGIN, MOST_MARGIN).min(left);
-            Bounds {
-                half: here.saturating_sub(left / 2),
-                floor: here.saturating_sub(left - margin),
-            }
+            address().saturating_sub(left - margin)
         }
-        None => Bounds { half: 0, floor: 0 },
+        None => 0,
     }
 }
 
 /// About where the stack has grown to.
 #[inline(always)]
-fn address() -> usize {
+pub(in crate::binding) fn address() -> usize {
     let here = 0u8;
     (&raw const *hint::black_box(&here)) as usize
+}
+
+/// How many bytes there are for calls of Python, until there is no more room.
+#[inline(always)]
+pub(in crate::binding) fn room() -> usize {
+    // At the end of a thread its variables may be gone. Little is nested then.
+    let room = FLOOR.try_with(|floor| address().saturating_sub(*floor)).unwrap_or(usize::MAX);
+    if room == 0 && is_elsewhere() { usize::MAX } else { room }
 }
 
 /// Whether there is enough left of the stack to call Python once more.
 #[inline(always)]
 pub(in crate::binding) fn has_room() -> bool {
-    // At the end of a thread its variables may be gone. Little is nested then.
-    BOUNDS.try_with(|bounds| address() > bounds.floor).unwrap_or(true) || is_elsewhere()
-}
-
-/// Whether there is about as much left of the stack as is used.
-pub(in crate::binding) fn has_plenty() -> bool {
-    BOUNDS.try_with(|bounds| address() > bounds.half).unwrap_or(true) || is_elsewhere()
+    room() != 0
 }
 
 /// For what does not call Python itself, but may be called again and again by what it is part of.
