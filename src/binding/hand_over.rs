@@ -115,13 +115,14 @@ fn current_greenlet(py: Python<'_>) -> Option<usize> {
 fn postpone(greenlet: usize, deferred: Bound<'_, Deferred>) -> Option<Bound<'_, Deferred>> {
     COLLECTING.with(|all| {
         let mut all = all.borrow_mut();
-        match all.iter_mut().rfind(|it| it.greenlet == greenlet) {
-            Some(it) if it.postponed.try_reserve(1).is_ok() => {
-                it.postponed.push_back(deferred.hold());
-                None
-            }
-            _ => Some(deferred),
+        let Some(it) = all.iter_mut().rfind(|it| it.greenlet == greenlet) else {
+            return Some(deferred);
+        };
+        if it.postponed.try_reserve(1).is_err() {
+            return Some(deferred);
         }
+        it.postponed.push_back(deferred.hold());
+        None
     })
 }
 
