@@ -39,13 +39,27 @@ def as_future(deferred: Any, loop: AbstractEventLoop) -> Future[Any]:
     """
     future = loop.create_future()
 
+    def finish(method: Callable[[Any], None], value: Any) -> None:
+        if _runs_elsewhere(loop):
+            # Futures are for the thread of their loop, which would not even wake up.
+            loop.call_soon_threadsafe(lambda: None if future.cancelled() else method(value))
+        else:
+            method(value)
+
     def succeed(result: Any) -> None:
         if not future.cancelled():
-            future.set_result(result)
+            finish(future.set_result, result)
 
     def fail(failure: Any) -> None:
-        if not future.cancelled():
-            future.set_exception(failure.value)
+        if future.cancelled():
+            return
+        exception = _for_future(failure)
+        try:
+            finish(future.set_exception, exception)
+        except Exception as error:
+            # Somebody else has set it, or its loop is closed.
+            error.__context__ = exception
+            raise
 
     def pass_on_cancellation(future: Future[Any]) -> None:
         if future.cancelled():
@@ -54,6 +68,33 @@ def as_future(deferred: Any, loop: AbstractEventLoop) -> Future[Any]:
     deferred.addCallbacks(succeed, fail)
     future.add_done_callback(pass_on_cancellation)
     return future
+
+
+def _for_future(failure: Any) -> BaseException:
+    """Return the exception of a failure as a future takes it."""
+    value = failure.value
+    if isinstance(value, StopIteration):
+        # In a coroutine that awaits the future it would look like a result.
+        error = RuntimeError(
+            "StopIteration interacts badly with generators and cannot be raised into a Future"
+        )
+        error.__context__ = error.__cause__ = value
+        return error
+    if not isinstance(value, BaseException):
+        # Of a failure in another process, which says itself what is raised for it.
+        try:
+            failure.throwExceptionIntoGenerator(_Thrower())
+        except BaseException as raised:
+            return raised.with_traceback(None)
+    exception: BaseException = value
+    return exception
+
+
+class _Thrower:
+    """Something with a generator's `throw`."""
+
+    def throw(self, exception: BaseException) -> None:
+        raise exception
 
 
 def from_future(cls: Any, future: Any, scheduler: Any = None) -> Any:

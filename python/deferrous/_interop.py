@@ -8,7 +8,7 @@ they are in use.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from inspect import isgenerator
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,9 @@ __all__ = [
     "VALUE",
     "adopt",
     "adopt_failure",
+    "enter_task",
     "kind_of",
+    "leave_task",
     "stand_in",
     "wait_for_future",
 ]
@@ -84,52 +86,105 @@ def _frame_of(generator: Any) -> FrameType | None:
     return None
 
 
-def stand_in(ours: Any, deferred: Deferred[Any]) -> tuple[Any, Callable[[], object]] | None:
-    """Return what the driver of a coroutine that awaits a Deferred now can wait for, if not that.
-
-    `ours` is the generator that we drive, if we drive one. The driver is whichever stands next:
-    we (the answer is None), an asyncio task, or Twisted's own `inlineCallbacks`. With the object
-    to yield comes a function that wakes the driver.
-    """
+def _running() -> tuple[AbstractEventLoop | None, Any]:
+    """Return asyncio's loop that runs in this thread, and its current task."""
     # Whoever runs a loop has imported asyncio. Others may be half-way through that.
     asyncio: Any = sys.modules.get("asyncio")
     running = getattr(asyncio, "_get_running_loop", None)
     loop = None if running is None else running()
-    task = None if loop is None else asyncio.current_task(loop)
-    twisted = _twisted_defer()
-    # All three drive by calling, so they, or what they drive, stand on the stack.
-    ours_at = _frame_of(ours)
-    theirs_at = None if task is None else _frame_of(task.get_coro())
-    twisted_code = None if twisted is None else twisted._inlineCallbacks.__code__
+    return loop, None if loop is None else asyncio.current_task(loop)
+
+
+def _frames() -> Iterator[FrameType]:
+    """Yield the frames of whoever iterates and of its callers, of this greenlet if there are any.
+
+    A greenlet's stack ends where it began.
+    """
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        if frame is ours_at:
+        yield frame
+        frame = frame.f_back
+
+
+def leave_task() -> tuple[AbstractEventLoop, Any] | None:
+    """Have asyncio's current task stand aside, as it is not what is going to run.
+
+    Return what `enter_task` takes, or None if there is no such task. One whose step stands on the
+    stack of another greenlet stays: if that goes on first, asyncio wants to find it in place.
+    """
+    loop, task = _running()
+    if loop is None or task is None:
+        return None
+    if "greenlet" in sys.modules:
+        theirs_at = _frame_of(task.get_coro())
+        if all(frame is not theirs_at for frame in _frames()):
+            return None
+    sys.modules["asyncio"].tasks._leave_task(loop, task)
+    return loop, task
+
+
+def enter_task(loop: AbstractEventLoop, task: Any) -> None:
+    """Have a task that stood aside be current again, unless another is by now."""
+    if _running() == (loop, None):
+        sys.modules["asyncio"].tasks._enter_task(loop, task)
+
+
+def stand_in(driven: list[Any], deferred: Deferred[Any]) -> tuple[Any, Callable[[], bool]] | None:
+    """Return what the driver of a coroutine that awaits a Deferred now can wait for, if not that.
+
+    `driven` are the generators that we drive in this thread, on any greenlet's stack. The driver is
+    whichever stands next: we (the answer is None), an asyncio task, or Twisted's own
+    `inlineCallbacks`. With the object to yield comes a function that wakes the driver, and returns
+    False if that does not wait any more.
+    """
+    loop, task = _running()
+    twisted = _twisted_defer()
+    # All three drive by calling, so they, or what they drive, stand on the stack.
+    theirs_at = None if task is None else _frame_of(task.get_coro())
+    twisted_code = None if twisted is None else twisted._inlineCallbacks.__code__
+    # The last that we began to drive is nearest, unless it stands on another stack.
+    last_at = _frame_of(driven[-1]) if driven else None
+    ours_at: set[FrameType | None] | None = None
+    for frame in _frames():
+        if frame is last_at:
+            return None
+        if frame is theirs_at or frame.f_code is twisted_code:
+            break
+    else:
+        if task is None and twisted is None:
+            return None
+    ours_at = {_frame_of(generator) for generator in driven}
+    for frame in _frames():
+        if frame in ours_at:
             return None
         if frame is theirs_at:
             assert loop is not None
             return _future_in(loop)
         if frame.f_code is twisted_code:
             return _deferred_of(twisted, deferred)
-        frame = frame.f_back
     return None
 
 
-def _future_in(loop: AbstractEventLoop) -> tuple[Any, Callable[[], object]]:
+def _future_in(loop: AbstractEventLoop) -> tuple[Any, Callable[[], bool]]:
     future = loop.create_future()
 
-    def wake() -> None:
-        if not future.done():
-            future.set_result(None)
+    def wake() -> bool:
+        if future.done():
+            return False
+        future.set_result(None)
+        return True
 
     return future, wake
 
 
-def _deferred_of(twisted: Any, deferred: Deferred[Any]) -> tuple[Any, Callable[[], object]]:
+def _deferred_of(twisted: Any, deferred: Deferred[Any]) -> tuple[Any, Callable[[], bool]]:
     theirs = twisted.Deferred(lambda _: deferred.cancel())
 
-    def wake() -> None:
-        if not theirs.called:
-            theirs.callback(None)
+    def wake() -> bool:
+        if theirs.called:
+            return False
+        theirs.callback(None)
+        return True
 
     return theirs, wake
 

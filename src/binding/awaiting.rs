@@ -1,7 +1,7 @@
 //! What `await deferred` and `yield from deferred` iterate.
 
 use pyo3::PyTraverseError;
-use pyo3::exceptions::{PyAssertionError, PyRuntimeError, PyStopIteration, PyTypeError};
+use pyo3::exceptions::{PyRuntimeError, PyStopIteration, PyTypeError};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
@@ -18,7 +18,8 @@ use super::names;
 use super::outcome::{Link, Outcome, classify, into_object, share};
 use super::overrides::overrides;
 use super::report;
-use super::run::Waiter;
+use super::run::{self, Answer, Waiter, Work};
+use super::sync;
 use crate::core::Boxed;
 
 /// Yields its Deferred until that has a result, then returns or raises the result.
@@ -35,8 +36,8 @@ enum State {
     For(Held<Deferred>),
     /// The driver waits for something else in its place.
     Through(Boxed<StandIn>),
-    /// The driver was cancelled, and the Deferred with it. A failure of that is of no interest.
-    Cancelled,
+    /// The driver does not wait any more, but the Deferred may still come to something.
+    Left(Left),
     /// It has returned, raised or been closed.
     Done,
 }
@@ -49,6 +50,18 @@ struct StandIn {
     /// Wakes the driver, when the Deferred's outcome is here.
     wake: Held<PyAny>,
     arrived: Option<Outcome>,
+    /// What hands over to the Deferred, if it waits for that and nothing else, and the number of
+    /// that hand-over. Where the driver does not come for it, it goes back.
+    source: Option<Held<PyAny>>,
+    number: u64,
+}
+
+/// What is to be done when a Deferred comes to something that nobody waits for any more.
+struct Left {
+    /// The Deferred was cancelled. A failure of that is of no interest.
+    cancelled: bool,
+    /// The Deferred, and what hands over to it.
+    source: Option<Boxed<(Held<Deferred>, Held<PyAny>)>>,
 }
 
 impl Awaiting {
@@ -74,14 +87,14 @@ impl Awaiting {
             State::For(deferred) => Seen::For(deferred.bind(py).clone()),
             State::Through(it) if it.arrived.is_some() => Seen::Arrived,
             State::Through(it) => Seen::Through(it.object.bind(py).clone()),
-            State::Cancelled | State::Done => Seen::Done,
+            State::Left(_) | State::Done => Seen::Done,
         });
         match seen {
             Seen::For(deferred) => slf.get().wait(slf, deferred),
             Seen::Through(stand_in) => yield_stand_in(stand_in),
             Seen::Arrived => match slf.get().replace(py, State::Done) {
                 State::Through(it) => {
-                    returned(py, it.into_inner().arrived.unwrap_or(Outcome::Taken))
+                    returned(slf, it.into_inner().arrived.unwrap_or(Outcome::Taken))
                 }
                 _ => Sent::Returned(py.None().into_bound(py)),
             },
@@ -96,29 +109,19 @@ impl Awaiting {
             if !chain.called() || chain.paused() != 0 {
                 return None;
             }
-            let outcome = share(py, chain.outcome());
-            let failed = matches!(outcome, Outcome::Failure(_));
-            if failed {
-                chain.mark_handled();
-            }
-            Some((outcome, failed && !chain.has_rested_on_failure()))
+            chain.mark_handled();
+            Some(share(py, chain.outcome()))
         });
         match outcome {
             None => pending(slf, deferred).unwrap_or_else(|error| raised(py, error)),
-            Some((outcome, unwatched)) => {
+            Some(outcome) => {
                 drop(self.replace(py, State::Done));
-                if unwatched && !report::has_debug_info(&deferred) {
-                    // A failure that is just passing by, in one of the Deferred's own callbacks,
-                    // or that was given to `succeed`: Twisted's assertion.
-                    drop(outcome);
-                    return raised(py, PyAssertionError::bare_error(py));
-                }
                 if matches!(outcome, Outcome::Failure(_))
                     && let Err(error) = report::forget(&deferred)
                 {
                     return raised(py, error);
                 }
-                returned(py, outcome)
+                returned(slf, outcome)
             }
         }
     }
@@ -150,8 +153,8 @@ impl Recycled for Awaiting {
     fn is_light(&self, py: Python<'_>) -> bool {
         self.state.with(py, |state| match state {
             State::For(deferred) => deferred.is_shared(py),
-            State::Through(_) => false,
-            State::Cancelled | State::Done => true,
+            State::Through(_) | State::Left(_) => false,
+            State::Done => true,
         })
     }
 
@@ -173,13 +176,34 @@ impl Drop for Awaiting {
 }
 
 impl State {
-    /// Nobody will resume this. A failure that has arrived, nobody has handled.
+    /// Nobody will resume this. A failure that has arrived, nobody has handled; what was handed
+    /// over goes to the next.
     #[inline(always)]
     fn give_up(self, py: Python<'_>) {
-        if let State::Through(it) = self
-            && let Some(Outcome::Failure(failure)) = it.into_inner().arrived
-        {
-            report::unhandled(failure.into_bound(py));
+        if let State::Through(it) = self {
+            it.into_inner().give_up(py);
+        }
+    }
+}
+
+impl StandIn {
+    #[cold]
+    fn give_up(self, py: Python<'_>) {
+        match (self.arrived, self.source) {
+            (Some(Outcome::Failure(failure)), _) => report::unhandled(failure.into_bound(py)),
+            (Some(outcome @ Outcome::Value(_)), Some(source)) => {
+                let source = source.into_bound(py);
+                // This may be part of an object's end, where an exception may be in flight.
+                ffi::with_error_saved(py, || {
+                    let taken_back =
+                        sync::take_back(&source, into_object(py, outcome), self.number)
+                            .and_then(|work| work.map_or(Ok(()), |work| run::run(py, work)));
+                    if let Err(error) = taken_back {
+                        PyErr::from(error).write_unraisable(py, Some(&source));
+                    }
+                });
+            }
+            _ => {}
         }
     }
 }
@@ -189,9 +213,10 @@ fn raised(py: Python<'_>, error: Error) -> Sent<'_> {
 }
 
 /// Return an outcome, or raise it.
-fn returned(py: Python<'_>, outcome: Outcome) -> Sent<'_> {
+fn returned<'py>(awaiting: &Bound<'py, Awaiting>, outcome: Outcome) -> Sent<'py> {
+    let py = awaiting.py();
     match outcome {
-        Outcome::Failure(reason) => match raise(reason.into_bound(py)) {
+        Outcome::Failure(reason) => match raise(awaiting, reason.into_bound(py)) {
             Ok(object) => Sent::Returned(object),
             Err(error) => raised(py, error),
         },
@@ -200,17 +225,29 @@ fn returned(py: Python<'_>, outcome: Outcome) -> Sent<'_> {
 }
 
 /// Raise a failure. Returns only if a subclass of Failure declines to.
-fn raise<'py>(reason: Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>> {
+fn raise<'py>(
+    awaiting: &Bound<'py, Awaiting>,
+    reason: Bound<'py, PyAny>,
+) -> Result<Bound<'py, PyAny>> {
     let py = reason.py();
-    let raised = if reason.get_type_ptr() == names::failure_class(py)?.as_type_ptr() {
-        ffi::raise(failure::to_raise(&reason)?)
+    let class = names::failure_class(py)?;
+    if reason.get_type_ptr() == class.as_type_ptr() {
+        return Err(no_result(py, ffi::raise(failure::to_raise(&reason)?)));
+    }
+    let has_its_own = |name| ffi::lookup(&reason.get_type(), name) != ffi::lookup(class, name);
+    let [throw, raise] =
+        [intern!(py, "throwExceptionIntoGenerator"), intern!(py, "raiseException")];
+    let answer = if has_its_own(throw) && !has_its_own(raise) {
+        // It says what is raised in a generator only, as Perspective Broker's do. This has a
+        // `throw` that will raise it.
+        reason.call_method1(throw, (awaiting,))
     } else {
-        match reason.call_method0(intern!(py, "raiseException")) {
-            Ok(_) => return Ok(reason),
-            Err(error) => error.into(),
-        }
+        reason.call_method0(raise)
     };
-    Err(no_result(py, raised))
+    match answer {
+        Ok(_) => Ok(reason),
+        Err(error) => Err(no_result(py, error.into())),
+    }
 }
 
 /// An error as it leaves an iterator. A StopIteration would say that there is a result.
@@ -239,6 +276,8 @@ fn pending<'py>(
         object: stand_in.hold(),
         wake: wake.hold(),
         arrived: None,
+        source: sync::source_of(&deferred).map(Hold::hold),
+        number: 0,
     };
     let stand_in = deferred::or_no_memory(py, Boxed::new(stand_in))?;
     drop(awaiting.get().replace(py, State::Through(stand_in)));
@@ -265,26 +304,117 @@ fn yield_stand_in(stand_in: Bound<'_, PyAny>) -> Sent<'_> {
 }
 
 /// A Deferred has an outcome for another driver than ours: take it in, and wake the driver. What
-/// is left of the outcome for the Deferred's own chain.
-pub(super) fn deliver(awaiting: &Bound<'_, Awaiting>, outcome: Outcome) -> Result<Outcome> {
+/// is left of the outcome is for the Deferred's own chain.
+pub(super) fn deliver<'py>(
+    awaiting: &Bound<'py, Awaiting>,
+    outcome: Outcome,
+) -> Result<Answer<'py>> {
     let py = awaiting.py();
     let mut outcome = Some(outcome);
-    let (wake, discard) = awaiting.get().state.with(py, |state| match state {
+    let (wake, left) = awaiting.get().state.with(py, |state| match state {
         State::Through(it) if it.arrived.is_none() => {
             it.arrived = outcome.take();
-            (Some(it.wake.bind(py).clone()), false)
+            if it.source.is_some() {
+                it.number = sync::number_of_hand_over();
+            }
+            (Some(it.wake.bind(py).clone()), None)
         }
-        State::Cancelled => (None, true),
-        _ => (None, false),
+        State::Left(Left { cancelled, source }) => (None, Some((*cancelled, source.take()))),
+        _ => (None, None),
     });
     if let Some(wake) = wake {
-        wake.call0()?;
+        let woken = wake.call0();
+        if woken.as_ref().is_ok_and(|woken| !woken.is(pyo3::types::PyBool::new(py, false))) {
+            return Ok(Answer::Now(Outcome::Taken));
+        }
+        // The driver has been cancelled by now, or its loop is closed.
+        let back = take_arrived(awaiting)?;
+        return match (woken, back) {
+            (Ok(_), None) => Ok(Answer::Now(Outcome::Taken)),
+            (Ok(_), Some(work)) => Ok(Answer::After(work, Outcome::Taken)),
+            (Err(error), back) => {
+                back.map_or(Ok(()), |work| run::run(py, work))?;
+                Err(error.into())
+            }
+        };
     }
-    Ok(match outcome {
-        None => Outcome::Taken,
-        Some(Outcome::Failure(_)) if discard => Outcome::Taken,
-        Some(outcome) => outcome,
+    Ok(match (outcome, left) {
+        (None, _) => Answer::Now(Outcome::Taken),
+        (Some(Outcome::Failure(_)), Some((true, _))) => Answer::Now(Outcome::Taken),
+        (Some(outcome @ Outcome::Value(_)), Some((_, Some(source)))) => {
+            let (deferred, source) = source.into_inner();
+            // Whoever waits for the same Deferred, too, gets it.
+            if !deferred.bind(py).get().chain(py, |chain| chain.links().is_empty()) {
+                return Ok(Answer::Now(outcome));
+            }
+            let number = sync::number_of_hand_over();
+            let source = source.into_bound(py);
+            match sync::take_back(&source, into_object(py, outcome), number)? {
+                Some(work) => Answer::After(work, Outcome::Taken),
+                None => Answer::Now(Outcome::Taken),
+            }
+        }
+        (Some(outcome), _) => Answer::Now(outcome),
     })
+}
+
+/// Take back what was handed over to a driver that could not be woken.
+fn take_arrived<'py>(awaiting: &Bound<'py, Awaiting>) -> Result<Option<Work<'py>>> {
+    let py = awaiting.py();
+    let handed_over = awaiting.get().state.with(py, |state| match state {
+        State::Through(it) if matches!(it.arrived, Some(Outcome::Value(_))) => {
+            let source = it.source.as_ref()?.bind(py).clone();
+            Some((source, it.arrived.take()?, it.number))
+        }
+        _ => None,
+    });
+    match handed_over {
+        None => Ok(None),
+        Some((source, outcome, number)) => {
+            sync::take_back(&source, into_object(py, outcome), number)
+        }
+    }
+}
+
+/// The driver stops waiting, before anything has arrived or after.
+fn leave<'py>(awaiting: &Bound<'py, Awaiting>) -> Result<()> {
+    let py = awaiting.py();
+    let it = match awaiting.get().replace(py, State::Done) {
+        State::Through(it) if it.arrived.is_none() => it.into_inner(),
+        other => {
+            other.give_up(py);
+            return Ok(());
+        }
+    };
+    let deferred = it.deferred.bind(py);
+    let left = |cancelled| -> Result<()> {
+        let source = match &it.source {
+            Some(source) => {
+                let pair = (deferred.clone().hold(), source.clone_ref(py));
+                Some(deferred::or_no_memory(py, Boxed::new(pair))?)
+            }
+            None => None,
+        };
+        drop(awaiting.get().replace(py, State::Left(Left { cancelled, source })));
+        Ok(())
+    };
+    if it.source.is_some() {
+        left(false)?;
+    }
+    let cancelled = match it.object.bind(py).getattr_opt(intern!(py, "cancelled"))? {
+        Some(cancelled) => cancelled.call0()?.is_truthy()?,
+        None => false,
+    };
+    // One that waits in a line for nobody else leaves it, however the driver ends.
+    let alone = || {
+        let ours = |link: &Link| matches!(link, Link::Deliver(waiter, _) if waiter.is(awaiting));
+        deferred.get().chain(py, |chain| !chain.called() && chain.links().iter().all(ours))
+    };
+    if cancelled || (it.source.is_some() && alone()) {
+        left(true)?;
+        deferred.call_method0(intern!(py, "cancel"))?;
+    }
+    Ok(())
 }
 
 #[pymethods]
@@ -312,16 +442,7 @@ impl Awaiting {
         tb: Option<Bound<'py, PyAny>>,
     ) -> Result<Bound<'py, PyAny>> {
         let py = slf.py();
-        let before = slf.get().replace(py, State::Done);
-        if let State::Through(it) = &before
-            && it.arrived.is_none()
-            && let Some(cancelled) = it.object.bind(py).getattr_opt(intern!(py, "cancelled"))?
-            && cancelled.call0()?.is_truthy()?
-        {
-            drop(slf.get().replace(py, State::Cancelled));
-            it.deferred.bind(py).call_method0(intern!(py, "cancel"))?;
-        }
-        before.give_up(py);
+        leave(slf)?;
         let exception = match typ.cast::<PyType>() {
             Ok(class) => match val {
                 Some(val) if val.is_instance(class)? => val,
@@ -343,8 +464,8 @@ impl Awaiting {
     }
 
     /// Stop waiting.
-    fn close(slf: &Bound<'_, Self>) {
-        slf.get().replace(slf.py(), State::Done).give_up(slf.py());
+    fn close(slf: &Bound<'_, Self>) -> Result<()> {
+        leave(slf)
     }
 
     /// As a callback, for Deferreds that insist on being given one.
@@ -352,8 +473,15 @@ impl Awaiting {
         slf: &Bound<'py, Self>,
         result: Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let left = deliver(slf, classify(&result)?)?;
-        Ok(into_object(slf.py(), left))
+        let py = slf.py();
+        let outcome = match deliver(slf, classify(&result)?)? {
+            Answer::Now(outcome) => outcome,
+            Answer::After(work, outcome) => {
+                run::run(py, work)?;
+                outcome
+            }
+        };
+        Ok(into_object(py, outcome))
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -363,9 +491,17 @@ impl Awaiting {
                 it.deferred.traverse(visit)?;
                 it.object.traverse(visit)?;
                 it.wake.traverse(visit)?;
+                it.source.traverse(visit)?;
                 it.arrived.as_ref().map_or(Ok(()), |outcome| outcome.traverse(visit))
             }
-            State::Cancelled | State::Done => Ok(()),
+            State::Left(Left { source, .. }) => match source {
+                Some(source) => {
+                    source.0.traverse(visit)?;
+                    source.1.traverse(visit)
+                }
+                None => Ok(()),
+            },
+            State::Done => Ok(()),
         }
     }
 

@@ -19,7 +19,9 @@ use super::gc::Traverse;
 use super::generator;
 use super::interned::intern;
 use super::names;
-use super::outcome::{Chain, Link, Links, Outcome, as_deferred, classify, into_object, share};
+use super::outcome::{
+    Chain, Link, Links, Outcome, as_deferred, classify, classify_asking, into_object, share,
+};
 use super::overrides::overrides;
 use super::report;
 use super::run::{self, Answer, Waiter, Work};
@@ -180,15 +182,14 @@ pub(super) fn begin_fire_with<'py>(
     deferred: &Bound<'py, Deferred>,
     result: Bound<'py, PyAny>,
 ) -> Result<bool> {
-    match classify(&result) {
-        Ok(outcome) => begin_fire(deferred, outcome),
-        Err(error) => {
-            // An object that raises when asked what it is: it is the result all the same, but no
-            // callback can be chosen for it.
-            begin_fire(deferred, Outcome::Value(result.hold()))?;
-            Err(error)
-        }
+    let (outcome, error) = classify_asking(result);
+    let fired = begin_fire(deferred, outcome)?;
+    let Some(error) = error else { return Ok(fired) };
+    // An object that raises when asked what it is: it is the result all the same.
+    if fired {
+        run::run_deferred(deferred)?;
     }
+    Err(error)
 }
 
 /// Fire a Deferred. True if it has to be run then.

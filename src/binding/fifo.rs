@@ -3,17 +3,19 @@
 use std::collections::{HashMap, VecDeque};
 
 use pyo3::PyTraverseError;
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::PyMemoryError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyTuple};
+use pyo3::types::{PyDict, PyInt, PyList, PySlice, PyString, PyTuple};
 
 use super::cell::Shared;
+use super::deferred::Deferred;
 use super::error::{Raise, Result};
-use super::ffi::{Held, Hold};
+use super::ffi::{self, Held, Hold};
 use super::gc::Traverse;
 
-/// What is in a list, with gaps where something was taken out of the middle.
+/// What is in a line, with gaps where something was taken out of the middle. The first and the last
+/// are never gaps.
 #[derive(Default)]
 struct Items {
     items: VecDeque<Option<Held<PyAny>>>,
@@ -21,64 +23,146 @@ struct Items {
     offset: usize,
     /// How many of the items are gaps.
     gaps: usize,
-    /// Where each object is, counted from the very first place: made when something is first
-    /// taken out by what it is, kept until the list is empty.
+    /// Where each Deferred is, counted from the very first place: made when there are many and one
+    /// is taken out, kept until the line is empty. There only while all items are Deferreds, and no
+    /// two the same.
     places: Option<HashMap<usize, usize>>,
 }
+
+/// What came of taking out a Deferred.
+enum Taken {
+    /// It was the first that is equal to itself.
+    #[allow(dead_code, reason = "held to be dropped")]
+    This(Held<PyAny>),
+    /// It is not there.
+    Missing,
+    /// Something that is no Deferred stands there as well, and may call itself equal to it.
+    Unclear,
+}
+
+/// Up to this many are looked through, one after the other.
+const NEAR: usize = 32;
 
 impl Items {
     fn len(&self) -> usize {
         self.items.len() - self.gaps
     }
 
-    fn push_back(&mut self, item: Held<PyAny>) {
-        if let Some(places) = &mut self.places {
-            places.insert(item.as_ptr() as usize, self.offset + self.items.len());
+    /// Add at the end. Given back if there is no memory for it.
+    #[inline(always)]
+    fn push_back(&mut self, py: Python<'_>, item: Held<PyAny>) -> Result<(), Held<PyAny>> {
+        if self.items.len() == self.items.capacity() && self.items.try_reserve(1).is_err() {
+            return Err(item);
+        }
+        if self.places.is_some() {
+            self.note(py, &item);
         }
         self.items.push_back(Some(item));
+        Ok(())
     }
 
-    fn pop_front(&mut self) -> Option<Held<PyAny>> {
-        while let Some(item) = self.items.pop_front() {
-            self.offset += 1;
-            match item {
-                Some(item) => {
-                    if let Some(places) = &mut self.places {
-                        places.remove(&(item.as_ptr() as usize));
-                    }
-                    self.forget_places_if_empty();
-                    return Some(item);
-                }
-                None => self.gaps -= 1,
-            }
+    /// Remember where an item will be that is about to be added at the end.
+    #[cold]
+    fn note(&mut self, py: Python<'_>, item: &Held<PyAny>) {
+        let Some(places) = &mut self.places else { return };
+        let place = self.offset.wrapping_add(self.items.len());
+        if !is_deferred(py, item)
+            || places.try_reserve(1).is_err()
+            || places.insert(item.as_ptr() as usize, place).is_some()
+        {
+            self.places = None;
         }
-        None
     }
 
-    /// Take this very object out, in constant time on the average.
-    fn take(&mut self, item: *mut pyo3::ffi::PyObject) -> Option<Held<PyAny>> {
-        let (items, offset) = (&self.items, self.offset);
-        let places = self.places.get_or_insert_with(|| {
-            // From the back, so that of two places of one object the first stays.
-            let placed = items.iter().enumerate().rev();
-            placed
-                .filter_map(|(i, it)| Some((it.as_ref()?.as_ptr() as usize, offset + i)))
-                .collect()
-        });
-        let place = places.remove(&(item as usize))?;
-        let taken = self.items.get_mut(place.checked_sub(self.offset)?)?.take()?;
+    #[inline(always)]
+    fn pop_front(&mut self) -> Option<Held<PyAny>> {
+        let item = self.items.pop_front()?;
+        self.offset = self.offset.wrapping_add(1);
+        if self.gaps > 0 || self.places.is_some() {
+            self.after_pop(item.as_ref());
+        }
+        item
+    }
+
+    #[cold]
+    fn after_pop(&mut self, item: Option<&Held<PyAny>>) {
+        if let (Some(places), Some(item)) = (&mut self.places, item) {
+            places.remove(&(item.as_ptr() as usize));
+        }
+        self.trim();
+    }
+
+    /// Have no gaps at the ends, and no places where there is nothing.
+    fn trim(&mut self) {
+        while let Some(None) = self.items.front() {
+            self.items.pop_front();
+            self.offset = self.offset.wrapping_add(1);
+            self.gaps -= 1;
+        }
+        while let Some(None) = self.items.back() {
+            self.items.pop_back();
+            self.gaps -= 1;
+        }
+        if self.items.is_empty() {
+            self.places = None;
+        }
+    }
+
+    /// Take out this very Deferred, in constant time on the average.
+    fn take(&mut self, py: Python<'_>, item: *mut pyo3::ffi::PyObject) -> Taken {
+        let place = match self.place_of(py, item) {
+            Ok(Some(place)) => place,
+            Ok(None) => return Taken::Missing,
+            Err(Strange) => return Taken::Unclear,
+        };
+        let Some(taken) = self.items.get_mut(place).and_then(Option::take) else {
+            return Taken::Missing;
+        };
+        if let Some(places) = &mut self.places {
+            places.remove(&(item as usize));
+        }
         self.gaps += 1;
+        self.trim();
         if self.gaps * 2 > self.items.len() + 16 {
             self.close_gaps();
         }
-        self.forget_places_if_empty();
-        Some(taken)
+        Taken::This(taken)
     }
 
-    fn forget_places_if_empty(&mut self) {
-        if self.len() == 0 {
-            self.places = None;
+    /// The index of a Deferred among the items.
+    fn place_of(
+        &mut self,
+        py: Python<'_>,
+        item: *mut pyo3::ffi::PyObject,
+    ) -> Result<Option<usize>, Strange> {
+        if self.places.is_none() {
+            for (index, each) in self.items.iter().enumerate().take(NEAR) {
+                match each {
+                    Some(each) if each.as_ptr() == item => return Ok(Some(index)),
+                    Some(each) if !is_deferred(py, each) => return Err(Strange),
+                    _ => {}
+                }
+            }
+            if self.items.len() <= NEAR {
+                return Ok(None);
+            }
+            self.places = Some(self.all_places(py)?);
         }
+        let place = self.places.as_ref().and_then(|places| places.get(&(item as usize)));
+        Ok(place.map(|place| place.wrapping_sub(self.offset)))
+    }
+
+    fn all_places(&self, py: Python<'_>) -> Result<HashMap<usize, usize>, Strange> {
+        let mut places = HashMap::new();
+        places.try_reserve(self.len()).map_err(|_| Strange)?;
+        for (index, item) in self.items.iter().enumerate() {
+            let Some(item) = item else { continue };
+            let place = self.offset.wrapping_add(index);
+            if !is_deferred(py, item) || places.insert(item.as_ptr() as usize, place).is_some() {
+                return Err(Strange);
+            }
+        }
+        Ok(places)
     }
 
     fn close_gaps(&mut self) {
@@ -89,92 +173,238 @@ impl Items {
             self.places = None;
         }
     }
+
+    /// The item at an index, if it can be told without looking through all.
+    fn get(&self, index: isize) -> Option<&Held<PyAny>> {
+        match index {
+            0 => self.items.front()?.as_ref(),
+            -1 => self.items.back()?.as_ref(),
+            _ if self.gaps > 0 => None,
+            0.. => self.items.get(index.unsigned_abs())?.as_ref(),
+            _ => self.items.get(self.items.len().checked_sub(index.unsigned_abs())?)?.as_ref(),
+        }
+    }
+}
+
+/// Not all items are different Deferreds.
+struct Strange;
+
+fn is_deferred(py: Python<'_>, item: &Held<PyAny>) -> bool {
+    ffi::is_exact::<Deferred>(item.bind(py))
+}
+
+/// How a [`Fifo`] keeps its items.
+enum State {
+    /// As those need it that wait.
+    Line(Items),
+    /// In a list, because a program uses it as one, and what a list does is best done by a list.
+    List {
+        list: Held<PyList>,
+        /// How often it has been used as a line since.
+        uses: usize,
+    },
 }
 
 /// A mutable sequence, used like a list. Taking from its front, and taking out a Deferred that was
 /// cancelled, cost the same however long it is.
+///
+/// All else is done by a list, into which the items are put for that; so it does what a list does,
+/// whatever happens meanwhile.
 #[pyclass(name = "_Fifo", module = "deferrous", frozen, sequence, weakref, generic)]
 pub(super) struct Fifo {
-    items: Shared<Items>,
+    state: Shared<State>,
 }
 
 impl Fifo {
     /// An empty one.
     pub(super) fn empty(py: Python<'_>) -> PyResult<Bound<'_, Self>> {
-        Bound::new(py, Self { items: Shared::new(Items::default()) })
+        Bound::new(py, Self { state: Shared::new(State::Line(Items::default())) })
     }
 
-    fn with<R>(&self, py: Python<'_>, transition: impl FnOnce(&mut Items) -> R) -> R {
-        self.items.with(py, transition)
+    fn with<R>(&self, py: Python<'_>, transition: impl FnOnce(&mut State) -> R) -> R {
+        self.state.with(py, transition)
     }
 
-    /// Add at the end.
-    pub(super) fn push_back(&self, item: Bound<'_, PyAny>) {
+    /// Add at the end. No code of Python's runs.
+    ///
+    /// # Errors
+    ///
+    /// `MemoryError`
+    #[inline(always)]
+    pub(super) fn push_back(&self, item: Bound<'_, PyAny>) -> Result<()> {
         let py = item.py();
         let item = item.hold();
-        self.with(py, |items| items.push_back(item));
+        let left = self.with(py, |state| match state {
+            State::Line(items) => items.push_back(py, item),
+            State::List { .. } => Err(item),
+        });
+        match left {
+            Ok(()) => Ok(()),
+            Err(item) => self.push_to_list(item.into_bound(py)),
+        }
     }
 
-    /// Take from the front.
-    pub(super) fn pop_front<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
-        self.with(py, Items::pop_front).map(|item| item.into_bound(py))
+    #[cold]
+    fn push_to_list(&self, item: Bound<'_, PyAny>) -> Result<()> {
+        match self.kept_list(item.py()) {
+            Some(list) => Ok(list.append(item)?),
+            None => Err(PyMemoryError::bare_error(item.py())),
+        }
     }
 
-    /// Take out this very object. False if it is not there.
-    pub(super) fn take(&self, item: &Bound<'_, PyAny>) -> bool {
-        let taken = self.with(item.py(), |items| items.take(item.as_ptr()));
-        taken.is_some()
+    /// Take from the front. No code of Python's runs.
+    #[inline(always)]
+    pub(super) fn pop_front<'py>(&self, py: Python<'py>) -> Result<Option<Bound<'py, PyAny>>> {
+        let taken = self.with(py, |state| match state {
+            State::Line(items) => Some(items.pop_front()),
+            State::List { .. } => None,
+        });
+        match taken {
+            Some(item) => Ok(item.map(|item| item.into_bound(py))),
+            None => self.pop_front_of_list(py),
+        }
+    }
+
+    #[cold]
+    fn pop_front_of_list<'py>(&self, py: Python<'py>) -> Result<Option<Bound<'py, PyAny>>> {
+        self.be_a_line_again(py);
+        let Some(list) = self.kept_list(py) else { return self.pop_front(py) };
+        if list.is_empty() {
+            return Ok(None);
+        }
+        let first = list.get_item(0)?;
+        list.del_item(0)?;
+        Ok(Some(first))
+    }
+
+    /// Put in before the one at an index, or at the end. No code of Python's runs.
+    ///
+    /// # Errors
+    ///
+    /// `MemoryError`
+    pub(super) fn insert_at(
+        slf: &Bound<'_, Self>,
+        index: usize,
+        item: Bound<'_, PyAny>,
+    ) -> Result<()> {
+        let py = slf.py();
+        if index == 0 && slf.get().len(py) == 0 {
+            return slf.get().push_back(item);
+        }
+        Ok(Self::list(slf)?.insert(index, item)?)
+    }
+
+    /// The item at an index, if there is one.
+    pub(super) fn get<'py>(slf: &Bound<'py, Self>, index: usize) -> Option<Bound<'py, PyAny>> {
+        let py = slf.py();
+        if let Some(list) = slf.get().kept_list(py) {
+            return list.get_item(index).ok();
+        }
+        slf.get().with(py, |state| match state {
+            State::Line(items) => {
+                let mut present = items.items.iter().flatten();
+                present.nth(index).map(|item| item.bind(py).clone())
+            }
+            State::List { .. } => None,
+        })
     }
 
     /// How many there are.
+    #[inline(always)]
     pub(super) fn len(&self, py: Python<'_>) -> usize {
-        self.with(py, |items| items.len())
+        self.with(py, |state| match state {
+            State::Line(items) => items.len(),
+            State::List { list, .. } => list.bind(py).len(),
+        })
     }
 
-    /// As a list of its own.
-    fn to_list<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
-        let py = slf.py();
-        let items: Vec<_> = slf.get().with(py, |items| {
-            items.items.iter().flatten().map(|item| item.bind(py).clone()).collect()
-        });
-        PyList::new(py, items)
+    fn kept_list<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyList>> {
+        self.with(py, |state| match state {
+            State::Line(_) => None,
+            State::List { list, .. } => Some(list.bind(py).clone()),
+        })
     }
 
-    /// Be what a list is.
-    fn set_list(slf: &Bound<'_, Self>, list: &Bound<'_, PyList>) {
-        let items = list.iter().map(|item| Some(item.hold())).collect();
-        let items = Items { items, ..Items::default() };
-        let before = slf.get().with(slf.py(), |current| std::mem::replace(current, items));
+    /// The list that the items are in from now on.
+    fn list<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
+        let (this, py) = (slf.get(), slf.py());
+        if let Some(list) = this.kept_list(py) {
+            return Ok(list);
+        }
+        // That may begin a collection, and so run any code.
+        let list = py.get_type::<PyList>().call0()?.cast_into::<PyList>()?;
+        if let Some(list) = this.kept_list(py) {
+            return Ok(list);
+        }
+        // From here on, no code of Python's runs: the objects have holders.
+        let item_at = |index| {
+            this.with(py, |state| match state {
+                State::Line(items) => {
+                    let item = items.items.get(index)?;
+                    Some(item.as_ref().map(|item| item.bind(py).clone()))
+                }
+                State::List { .. } => None,
+            })
+        };
+        for index in 0.. {
+            match item_at(index) {
+                Some(Some(item)) => list.append(item)?,
+                Some(None) => {}
+                None => break,
+            }
+        }
+        let state = State::List { list: list.clone().hold(), uses: 0 };
+        let before = this.with(py, |current| std::mem::replace(current, state));
         drop(before);
+        Ok(list)
     }
 
-    /// Have a list do something, and be what it is then.
-    fn through_list<'py>(
-        slf: &Bound<'py, Self>,
-        method: &str,
-        args: impl pyo3::call::PyCallArgs<'py>,
-        kwargs: Option<&Bound<'py, PyDict>>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let list = Self::to_list(slf)?;
-        let result = list.call_method(method, args, kwargs)?;
-        Self::set_list(slf, &list);
-        Ok(result)
+    /// Take the items out of the list again, if it has been used as a line for a while, and nobody
+    /// else uses it: no iterator, and no method that has called Python.
+    fn be_a_line_again(&self, py: Python<'_>) {
+        /// So often the front may be taken from a list, which moves all others.
+        const PATIENCE: usize = 16;
+        let list = self.with(py, |state| match state {
+            State::List { list, uses } => {
+                *uses += 1;
+                (*uses >= PATIENCE && !list.is_shared(py)).then(|| list.bind(py).clone())
+            }
+            State::Line(_) => None,
+        });
+        let Some(list) = list else { return };
+        let mut items = Items::default();
+        for item in &list {
+            if items.push_back(py, item.hold()).is_err() {
+                return;
+            }
+        }
+        let before = self.with(py, |current| std::mem::replace(current, State::Line(items)));
+        drop((before, list));
     }
 
-    /// Have a list look at something.
-    fn as_list<'py>(
-        slf: &Bound<'py, Self>,
-        method: &str,
-        args: impl pyo3::call::PyCallArgs<'py>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        Self::to_list(slf)?.call_method1(method, args)
+    /// Take out a Deferred, if it is certain which is the first that is equal to it.
+    fn take_deferred(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> bool {
+        let py = slf.py();
+        if !ffi::is_exact::<Deferred>(value) || ffi::compares_specially(&value.get_type()) {
+            return false;
+        }
+        let taken = slf.get().with(py, |state| match state {
+            State::Line(items) => items.take(py, value.as_ptr()),
+            State::List { .. } => Taken::Unclear,
+        });
+        matches!(taken, Taken::This(_))
     }
+}
+
+/// An index that is an int, and nothing that has to be asked for one.
+fn exact_index(index: &Bound<'_, PyAny>) -> Option<isize> {
+    index.cast_exact::<PyInt>().ok()?.extract().ok()
 }
 
 /// The other operand as a list, if it is one of us.
 fn listed<'py>(other: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     match other.cast_exact::<Fifo>() {
-        Ok(other) => Ok(Fifo::to_list(other)?.into_any()),
+        Ok(other) => Ok(Fifo::list(other)?.into_any()),
         Err(_) => Ok(other.clone()),
     }
 }
@@ -183,14 +413,15 @@ fn listed<'py>(other: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
 impl Fifo {
     #[new]
     #[pyo3(signature = (iterable=None, /))]
-    fn new(iterable: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
-        let mut items = Items::default();
-        if let Some(iterable) = iterable {
-            for item in iterable.try_iter()? {
-                items.push_back(item?.hold());
+    fn new(py: Python<'_>, iterable: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
+        let state = match iterable {
+            None => State::Line(Items::default()),
+            Some(iterable) => {
+                let list = py.get_type::<PyList>().call1((iterable,))?.cast_into::<PyList>()?;
+                State::List { list: list.hold(), uses: 0 }
             }
-        }
-        Ok(Self { items: Shared::new(items) })
+        };
+        Ok(Self { state: Shared::new(state) })
     }
 
     fn __len__(slf: &Bound<'_, Self>) -> usize {
@@ -202,21 +433,16 @@ impl Fifo {
         index: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
-        if let Ok(index) = index.extract::<isize>() {
-            let item = slf.get().with(py, |items| {
-                items.close_gaps();
-                let index = if index < 0 {
-                    items.items.len().checked_sub(index.unsigned_abs())?
-                } else {
-                    index.unsigned_abs()
-                };
-                items.items.get(index)?.as_ref().map(|item| item.bind(py).clone())
+        if let Some(index) = exact_index(index) {
+            let item = slf.get().with(py, |state| match state {
+                State::Line(items) => items.get(index).map(|item| item.bind(py).clone()),
+                State::List { .. } => None,
             });
             if let Some(item) = item {
                 return Ok(item);
             }
         }
-        Self::as_list(slf, "__getitem__", (index,))
+        Self::list(slf)?.as_any().get_item(index)
     }
 
     fn __setitem__<'py>(
@@ -224,23 +450,27 @@ impl Fifo {
         index: &Bound<'py, PyAny>,
         value: &Bound<'py, PyAny>,
     ) -> PyResult<()> {
-        Self::through_list(slf, "__setitem__", (index, value), None).map(drop)
+        let list = Self::list(slf)?.into_any();
+        if index.is_instance_of::<PySlice>() {
+            return list.set_item(index, listed(value)?);
+        }
+        list.set_item(index, value)
     }
 
     fn __delitem__<'py>(slf: &Bound<'py, Self>, index: &Bound<'py, PyAny>) -> PyResult<()> {
-        Self::through_list(slf, "__delitem__", (index,), None).map(drop)
+        Self::list(slf)?.as_any().del_item(index)
     }
 
     fn __iter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        Ok(Self::to_list(slf)?.try_iter()?.into_any())
+        Ok(Self::list(slf)?.try_iter()?.into_any())
     }
 
     fn __reversed__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        Self::as_list(slf, "__reversed__", ())
+        Self::list(slf)?.call_method0("__reversed__")
     }
 
     fn __contains__<'py>(slf: &Bound<'py, Self>, value: &Bound<'py, PyAny>) -> PyResult<bool> {
-        Self::to_list(slf)?.contains(value)
+        Self::list(slf)?.contains(value)
     }
 
     fn __richcmp__<'py>(
@@ -252,31 +482,54 @@ impl Fifo {
         if !other.is_instance_of::<PyList>() {
             return Ok(slf.py().NotImplemented().into_bound(slf.py()));
         }
-        Self::to_list(slf)?.rich_compare(other, op)
+        Self::list(slf)?.rich_compare(other, op)
     }
 
     fn __add__<'py>(
         slf: &Bound<'py, Self>,
         other: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        Self::as_list(slf, "__add__", (listed(other)?,))
+        Self::list(slf)?.add(listed(other)?)
     }
 
-    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
-        Ok(Self::to_list(slf)?.repr()?.to_string())
+    fn __radd__<'py>(
+        slf: &Bound<'py, Self>,
+        other: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        other.add(Self::list(slf)?)
+    }
+
+    fn __mul__<'py>(
+        slf: &Bound<'py, Self>,
+        times: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        Self::list(slf)?.mul(times)
+    }
+
+    fn __rmul__<'py>(
+        slf: &Bound<'py, Self>,
+        times: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        times.mul(Self::list(slf)?)
+    }
+
+    fn __imul__<'py>(slf: &Bound<'py, Self>, times: &Bound<'py, PyAny>) -> PyResult<()> {
+        Self::list(slf)?.call_method1("__imul__", (times,)).map(drop)
+    }
+
+    fn __repr__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyString>> {
+        Self::list(slf)?.repr()
     }
 
     /// Add at the end.
-    fn append<'py>(slf: &Bound<'py, Self>, object: Bound<'py, PyAny>) {
-        slf.get().push_back(object);
+    fn append<'py>(slf: &Bound<'py, Self>, object: Bound<'py, PyAny>) -> Result<()> {
+        slf.get().push_back(object)
     }
 
     /// Add several at the end.
     fn extend<'py>(slf: &Bound<'py, Self>, iterable: &Bound<'py, PyAny>) -> PyResult<()> {
-        for item in listed(iterable)?.try_iter()? {
-            slf.get().push_back(item?);
-        }
-        Ok(())
+        let list = Self::list(slf)?;
+        list.call_method1("extend", (listed(iterable)?,)).map(drop)
     }
 
     fn __iadd__<'py>(slf: &Bound<'py, Self>, iterable: &Bound<'py, PyAny>) -> PyResult<()> {
@@ -289,7 +542,8 @@ impl Fifo {
         index: &Bound<'py, PyAny>,
         object: &Bound<'py, PyAny>,
     ) -> PyResult<()> {
-        Self::through_list(slf, "insert", (index, object), None).map(drop)
+        let list = Self::list(slf)?;
+        list.call_method1("insert", (index, object)).map(drop)
     }
 
     /// Take out the one at this index, by default the last, and return it.
@@ -300,35 +554,30 @@ impl Fifo {
         slf: &Bound<'py, Self>,
         index: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        match index {
-            Some(index) if index.extract::<isize>().is_ok_and(|index| index == 0) => {
-                if let Some(item) = slf.get().pop_front(slf.py()) {
-                    return Ok(item);
-                }
-                Self::through_list(slf, "pop", (index,), None)
-            }
-            Some(index) => Self::through_list(slf, "pop", (index,), None),
-            None => Self::through_list(slf, "pop", (), None),
+        let py = slf.py();
+        let pop = "pop";
+        let Some(index) = index else { return Self::list(slf)?.call_method0(pop) };
+        if exact_index(index) == Some(0)
+            && let Some(item) = slf.get().pop_front(py)?
+        {
+            return Ok(item);
         }
+        Self::list(slf)?.call_method1(pop, (index,))
     }
 
     /// Take out the first that is equal to this.
     ///
     /// Raises ValueError if there is none.
     pub(super) fn remove<'py>(slf: &Bound<'py, Self>, value: &Bound<'py, PyAny>) -> Result<()> {
-        if slf.get().take(value) {
+        if Self::take_deferred(slf, value) {
             return Ok(());
         }
-        let list = Self::to_list(slf)?;
-        if !list.contains(value)? {
-            return Err(PyValueError::error(slf.py(), "list.remove(x): x not in list"));
-        }
-        Ok(Self::through_list(slf, "remove", (value,), None).map(drop)?)
+        Ok(Self::list(slf)?.call_method1("remove", (value,)).map(drop)?)
     }
 
     /// Take out all.
-    fn clear(slf: &Bound<'_, Self>) {
-        Self::set_list(slf, &PyList::empty(slf.py()));
+    fn clear<'py>(slf: &Bound<'py, Self>) -> PyResult<()> {
+        Self::list(slf)?.call_method0("clear").map(drop)
     }
 
     /// The index of the first that is equal to this.
@@ -339,7 +588,7 @@ impl Fifo {
         slf: &Bound<'py, Self>,
         args: &Bound<'py, PyTuple>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        Self::as_list(slf, "index", args)
+        Self::list(slf)?.call_method1("index", args)
     }
 
     /// How many are equal to this.
@@ -347,27 +596,29 @@ impl Fifo {
         slf: &Bound<'py, Self>,
         value: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        Self::as_list(slf, "count", (value,))
+        Self::list(slf)?.call_method1("count", (value,))
     }
 
     /// Reverse the order.
     fn reverse(slf: &Bound<'_, Self>) -> PyResult<()> {
-        Self::through_list(slf, "reverse", (), None).map(drop)
+        Self::list(slf)?.reverse()
     }
 
     /// Sort, as `list.sort` does.
     #[pyo3(signature = (**kwargs))]
     fn sort<'py>(slf: &Bound<'py, Self>, kwargs: Option<&Bound<'py, PyDict>>) -> PyResult<()> {
-        Self::through_list(slf, "sort", (), kwargs).map(drop)
+        Self::list(slf)?.call_method("sort", (), kwargs).map(drop)
     }
 
     /// A list of the same.
-    fn copy<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
-        Self::to_list(slf)
+    fn copy<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        Self::list(slf)?.call_method0("copy")
     }
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyTuple>> {
-        (slf.get_type(), (Self::to_list(slf)?,)).into_pyobject(slf.py())
+        let py = slf.py();
+        // The items by themselves, as one of them may be this.
+        (slf.get_type(), PyTuple::empty(py), py.None(), Self::__iter__(slf)?).into_pyobject(py)
     }
 
     #[classattr]
@@ -377,14 +628,20 @@ impl Fifo {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        for item in self.items.during_gc().items.iter().flatten() {
-            item.traverse(visit)?;
+        match self.state.during_gc() {
+            State::Line(items) => {
+                for item in items.items.iter().flatten() {
+                    item.traverse(visit)?;
+                }
+                Ok(())
+            }
+            State::List { list, .. } => list.traverse(visit),
         }
-        Ok(())
     }
 
     fn __clear__(slf: &Bound<'_, Self>) {
-        let items = slf.get().with(slf.py(), std::mem::take);
-        drop(items);
+        let empty = State::Line(Items::default());
+        let before = slf.get().with(slf.py(), |state| std::mem::replace(state, empty));
+        drop(before);
     }
 }

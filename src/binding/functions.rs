@@ -11,7 +11,7 @@ use super::ffi::stack::Nested;
 use super::ffi::{self, Hold};
 use super::foreign;
 use super::generator;
-use super::outcome::{Chain, Outcome, as_deferred, classify};
+use super::outcome::{Chain, Outcome, as_deferred, classify, unless_interrupted};
 use super::report;
 
 /// Return a Deferred that has been fired with this result.
@@ -136,7 +136,12 @@ fn called<'py>(py: Python<'py>, result: Result<Bound<'py, PyAny>>) -> Result<Bou
         Ok(result) if ffi::is_known_ordinary(&result) => of_value(result)?,
         Ok(result) if as_deferred(&result).is_some() => return Ok(result),
         Ok(result) if ffi::is_ordinary(&result) => of_value(result)?,
-        Ok(result) if failure::is_failure(&result)? => fail(py, Some(result))?,
+        Ok(result)
+            if failure::is_failure(&result)
+                .or_else(|error| unless_interrupted(py, error, || false))? =>
+        {
+            fail(py, Some(result))?
+        }
         Ok(result) => match foreign::adopt(&result)? {
             Some(deferred) => deferred,
             None => succeed(result)?,

@@ -1,6 +1,7 @@
 //! `inlineCallbacks` and coroutines: running a generator from one Deferred to the next.
 
-use std::cell::Cell;
+use std::cell::RefCell;
+use std::mem::ManuallyDrop;
 
 use pyo3::exceptions::{PyAssertionError, PyException, PyStopIteration, PyTypeError};
 use pyo3::gc::PyVisit;
@@ -8,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 use pyo3::{PyTraverseError, create_exception};
 
+use super::aside;
 use super::cell::Shared;
 use super::deferred::{self, Deferred};
 use super::error::{Error, Raise, Result};
@@ -370,8 +372,42 @@ fn is_coroutine_or_generator(object: &Bound<'_, PyAny>) -> PyResult<bool> {
 }
 
 thread_local! {
-    /// The generator that is being resumed by us on this thread: the innermost, if several are.
-    static DRIVEN: Cell<*mut pyo3::ffi::PyObject> = const { Cell::new(std::ptr::null_mut()) };
+    /// The generators that we are resuming on this thread, in the order in which we began to. They
+    /// need not be nested: each may stand on the stack of another greenlet.
+    ///
+    /// A thread may end while greenlets of it still stand in such a call. What these hold stays, as
+    /// nobody can let go of it then.
+    static DRIVEN: RefCell<Vec<ManuallyDrop<Held<PyAny>>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A generator that is being resumed.
+struct Driving<'a, 'py>(&'a Bound<'py, PyAny>);
+
+impl<'a, 'py> Driving<'a, 'py> {
+    #[inline(always)]
+    fn begin(generator: &'a Bound<'py, PyAny>) -> Self {
+        let driven = ManuallyDrop::new(generator.clone().hold());
+        DRIVEN.with_borrow_mut(|all| all.push(driven));
+        Self(generator)
+    }
+}
+
+impl Drop for Driving<'_, '_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        let this = self.0.as_ptr();
+        let driven = DRIVEN.with_borrow_mut(|all| match all.pop() {
+            // Most often it is the last that we have begun with.
+            Some(last) if last.as_ptr() == this => Some(last),
+            Some(last) => {
+                all.push(last);
+                let place = all.iter().rposition(|each| each.as_ptr() == this)?;
+                Some(all.remove(place))
+            }
+            None => None,
+        });
+        drop(driven.map(ManuallyDrop::into_inner));
+    }
 }
 
 /// Where a generator has stopped.
@@ -394,7 +430,8 @@ fn advance<'py>(
 ) -> Result<Stopped<'py>> {
     let py = generator.py();
     let mut outcome = outcome;
-    let before = DRIVEN.replace(generator.as_ptr());
+    let aside = aside::step_aside(py);
+    let driving = Driving::begin(generator);
     let stopped = ffi::in_context(context, || {
         loop {
             let sent = match outcome {
@@ -420,7 +457,7 @@ fn advance<'py>(
             };
         }
     });
-    DRIVEN.set(before);
+    drop((driving, aside));
     stopped.unwrap_or_else(|raised| Ok(Stopped::Raised(raised)))
 }
 
@@ -440,7 +477,8 @@ pub(super) fn stand_in<'py>(
     if !in_loop && !with_twisted {
         return Ok(None);
     }
-    let driven = ffi::borrowed(py, DRIVEN.get());
+    let driven: Vec<_> =
+        DRIVEN.with_borrow(|all| all.iter().map(|generator| generator.bind(py).clone()).collect());
     names::STAND_IN.get(py)?.call1((driven, deferred))?.extract()
 }
 
@@ -490,7 +528,9 @@ pub(super) fn take_up<'py>(
     if let Some(deferred) = as_deferred(&object) {
         return wait(task, deferred.clone(), stack);
     }
-    let outcome = match kind_of(&object)? {
+    let kind = kind_of(&object)
+        .or_else(|error| outcome::unless_interrupted(py, error.into(), || Yielded::Value))?;
+    let outcome = match kind {
         Yielded::Coroutine => {
             let (inner, deferred) = prepare(object)?;
             stack.push(Later::Wait(task, deferred));

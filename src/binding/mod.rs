@@ -5,6 +5,7 @@
 //! [`generator`] takes its outcome if it is there, else leaves its task as a waiter, to which the
 //! trampoline delivers. Nobody else touches the state.
 
+mod aside;
 mod awaiting;
 mod callback;
 mod cell;

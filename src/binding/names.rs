@@ -4,6 +4,8 @@
 //! the interpreter shuts down, and to a process that another thread has forked off while it
 //! imported something.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use pyo3::PyTypeCheck;
 use pyo3::exceptions::PySystemError;
 use pyo3::prelude::*;
@@ -22,11 +24,18 @@ pub(super) struct Imported<T = PyAny> {
     /// Written once. Nothing is locked while it is looked for: then any Python code may run, in
     /// this thread, in others and in processes forked off from them.
     object: PyOnceLock<Py<T>>,
+    /// How many modules there were when it was looked for in vain.
+    seen: AtomicUsize,
 }
 
 impl<T: PyTypeCheck> Imported<T> {
     const fn new(module: &'static str, name: &'static str) -> Self {
-        Self { module: Name::new(module), name: Name::new(name), object: PyOnceLock::new() }
+        Self {
+            module: Name::new(module),
+            name: Name::new(name),
+            object: PyOnceLock::new(),
+            seen: AtomicUsize::new(0),
+        }
     }
 
     /// The object.
@@ -62,6 +71,25 @@ impl<T: PyTypeCheck> Imported<T> {
         self.look_up(modules)
     }
 
+    /// The same, for what is asked so often that even a look into `sys.modules` takes too long: it
+    /// is looked for only when there are more or fewer modules than the last time.
+    #[inline(always)]
+    pub(super) fn get_once_imported<'py>(&self, py: Python<'py>) -> Option<&Bound<'py, T>> {
+        match self.object.get(py) {
+            Some(object) => Some(object.bind(py)),
+            None => self.get_if_number_has_changed(py),
+        }
+    }
+
+    #[inline(never)]
+    fn get_if_number_has_changed<'py>(&self, py: Python<'py>) -> Option<&Bound<'py, T>> {
+        let number = ffi::ok(py, MODULES.get(py))?.cast_exact::<PyDict>().ok()?.len();
+        if self.seen.swap(number, Ordering::Relaxed) == number {
+            return None;
+        }
+        self.get_if_imported(py)
+    }
+
     /// The object, from a module that may be half-way through its import. Nobody waits for that.
     #[cold]
     fn look_up<'py>(&self, modules: &Bound<'py, PyAny>) -> Option<&Bound<'py, T>> {
@@ -92,6 +120,11 @@ macro_rules! imported {
                 of_others.module.make(py)?;
                 of_others.name.make(py)?;
             }
+            #[cfg(not(Py_3_14))]
+            {
+                CURRENT_TASKS.module.make(py)?;
+                CURRENT_TASKS.name.make(py)?;
+            }
             Ok(())
         }
     };
@@ -101,6 +134,10 @@ macro_rules! imported {
 static MODULES: Imported = Imported::new("sys", "modules");
 /// The asyncio loop that runs in this thread.
 pub(super) static RUNNING_LOOP: Imported = Imported::new("asyncio.events", "_get_running_loop");
+/// The current task of each loop that has one. (Not by `asyncio.tasks`, which has another of that
+/// name while it is being imported.)
+#[cfg(not(Py_3_14))]
+pub(super) static CURRENT_TASKS: Imported = Imported::new("_asyncio", "_current_tasks");
 /// Twisted's module of Deferreds.
 pub(super) static TWISTED: Imported = Imported::new("twisted.internet.defer", "Deferred");
 /// The greenlet that runs in this thread.
@@ -143,6 +180,10 @@ imported! {
     KIND_OF: PyAny = "deferrous._interop", "kind_of";
     /// What another driver than ours can wait for.
     STAND_IN: PyAny = "deferrous._interop", "stand_in";
+    /// Has asyncio's current task stand aside.
+    LEAVE_TASK: PyAny = "deferrous._interop", "leave_task";
+    /// Has it be current again.
+    ENTER_TASK: PyAny = "deferrous._interop", "enter_task";
     /// Makes a Deferred that fires when an asyncio future is done.
     WAIT_FOR_FUTURE: PyAny = "deferrous._interop", "wait_for_future";
     /// Makes a Deferred of ours of one of Twisted's.

@@ -1,10 +1,10 @@
 //! How something ended, in Python objects.
 
-use pyo3::exceptions::PyBaseException;
+use pyo3::exceptions::{PyBaseException, PyException};
 use pyo3::prelude::*;
 
 use super::deferred::{self, Deferred};
-use super::error::Result;
+use super::error::{Error, Result};
 use super::failure;
 use super::ffi::{self, Held, Hold};
 use super::foreign;
@@ -32,12 +32,39 @@ pub(super) type Outcome = core::Outcome<Objects>;
 /// An exception that was raised, no longer in flight.
 pub(super) type Raised<'py> = Bound<'py, PyBaseException>;
 
-/// Decide what an object is as an outcome.
+/// Decide what an object is as an outcome. One whose `__class__` raises an exception when it is
+/// asked is a value: it is not lost for that.
 ///
 /// # Errors
 ///
-/// What the object's own `__class__` raises when it is asked.
+/// What it raises, if that is no `Exception`, as when the program is being interrupted.
 pub(super) fn classify(object: &Bound<'_, PyAny>) -> Result<Outcome> {
+    look_at(object).or_else(|error| {
+        unless_interrupted(object.py(), error, || Outcome::Value(object.clone().hold()))
+    })
+}
+
+/// What to go on with where an object has raised an exception when it was asked what it is. Not
+/// where that is no `Exception`, as when the program is being interrupted.
+pub(super) fn unless_interrupted<T>(
+    py: Python<'_>,
+    error: Error,
+    instead: impl FnOnce() -> T,
+) -> Result<T> {
+    if error.is_instance_of::<PyException>(py) { Ok(instead()) } else { Err(error) }
+}
+
+/// Decide what an object is as an outcome that somebody is fired with. It comes with what its own
+/// `__class__` raises when it is asked, and is a value then.
+pub(super) fn classify_asking(object: Bound<'_, PyAny>) -> (Outcome, Option<Error>) {
+    match look_at(&object) {
+        Ok(outcome) => (outcome, None),
+        Err(error) => (Outcome::Value(object.hold()), Some(error)),
+    }
+}
+
+#[inline]
+fn look_at(object: &Bound<'_, PyAny>) -> Result<Outcome> {
     if ffi::is_known_ordinary(object) {
         return Ok(Outcome::Value(object.clone().hold()));
     }

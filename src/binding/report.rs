@@ -43,11 +43,6 @@ fn debug_info<'py>(deferred: &Bound<'py, Deferred>) -> PyResult<Option<Bound<'py
     Ok(if info.is_none() { None } else { Some(info) })
 }
 
-/// Whether the Deferred has a `DebugInfo`.
-pub(super) fn has_debug_info(deferred: &Bound<'_, Deferred>) -> bool {
-    ffi::ok(deferred.py(), debug_info(deferred)).flatten().is_some()
-}
-
 /// The Deferred's `DebugInfo`, made if it has none.
 fn ensure_debug_info<'py>(deferred: &Bound<'py, Deferred>) -> PyResult<Bound<'py, PyAny>> {
     if let Some(info) = debug_info(deferred)? {

@@ -111,6 +111,16 @@ impl Waiter {
         Self(waiter.as_any().clone().hold())
     }
 
+    /// Whether it is this.
+    pub(super) fn is<T>(&self, other: &Bound<'_, T>) -> bool {
+        self.0.as_ptr() == other.as_ptr()
+    }
+
+    /// Whether it is what `await` iterates: that takes the outcome, or lets it pass.
+    pub(super) fn is_awaiting(&self, py: Python<'_>) -> bool {
+        ffi::is_exact::<Awaiting>(self.0.bind(py))
+    }
+
     /// Let it have an outcome. What it does with it is part of the run of the Deferred whose it is.
     #[inline(always)]
     fn deliver<'py>(self, py: Python<'py>, place: u32, outcome: Outcome) -> Result<Answer<'py>> {
@@ -145,7 +155,7 @@ impl Waiter {
             Ok(locked) => return sync::deliver(locked, place, outcome),
             Err(other) => other.into_inner(),
         };
-        Ok(Answer::Now(awaiting::deliver(&waiter.cast_into::<Awaiting>()?, outcome)?))
+        awaiting::deliver(&waiter.cast_into::<Awaiting>()?, outcome)
     }
 }
 

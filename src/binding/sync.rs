@@ -1,5 +1,7 @@
 //! Locks, semaphores and queues.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use pyo3::exceptions::{PyAssertionError, PyException, PyNotImplementedError, PyValueError};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
@@ -17,9 +19,9 @@ use super::gc::Traverse;
 use super::hand_over::hand_over;
 use super::interned::intern;
 use super::names;
-use super::outcome::{Chain, Link, Outcome, as_deferred, classify};
+use super::outcome::{self, Chain, Link, Outcome, as_deferred, classify};
 use super::overrides::overrides;
-use super::run::{Answer, Waiter, Work};
+use super::run::{self, Answer, Waiter, Work};
 
 create_exception!(
     deferrous,
@@ -82,9 +84,9 @@ fn line<'py>(
     if let Some(line) = kept(None) {
         return Ok(line);
     }
+    // Making one may begin a collection, and so run any code: it may have put one there by now.
     let made = Fifo::empty(py)?;
-    kept(Some(made.clone().hold()));
-    Ok(made)
+    Ok(kept(Some(made.clone().hold())).unwrap_or(made))
 }
 
 fn kept<'py>(
@@ -92,10 +94,11 @@ fn kept<'py>(
     slot: &mut Option<Held<Fifo>>,
     made: Option<Held<Fifo>>,
 ) -> Option<Bound<'py, Fifo>> {
-    if slot.is_none() {
-        *slot = made;
+    match (&*slot, made) {
+        (None, Some(made)) => Some(slot.insert(made).bind(py).clone()),
+        // One that is not needed is new, and runs no code when it dies.
+        (line, _unneeded) => line.as_ref().map(|line| line.bind(py).clone()),
     }
-    slot.as_ref().map(|line| line.bind(py).clone())
 }
 
 /// What a program assigns to `waiting` or `pending`, as a list of ours.
@@ -110,14 +113,23 @@ fn as_line<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Fifo>> {
 fn fire_first<'py>(
     line: &Bound<'py, Fifo>,
     result: Bound<'py, PyAny>,
-) -> PyResult<Option<Work<'py>>> {
+) -> Result<Option<Work<'py>>> {
     let py = line.py();
-    let Some(first) = line.get().pop_front(py) else { return Ok(None) };
+    let Some(first) = line.get().pop_front(py)? else { return Ok(None) };
     let callback = intern!(py, "callback");
     match as_deferred(&first) {
         Some(deferred) if !overrides::<Deferred>(deferred, callback) => {
-            let fired = deferred::begin_fire(deferred, classify(&result)?)?;
-            Ok(fired.then(|| Work::Run(deferred.clone())))
+            let (outcome, error) = outcome::classify_asking(result);
+            let fired = deferred::begin_fire(deferred, outcome)?;
+            let work = fired.then(|| Work::Run(deferred.clone()));
+            match error {
+                None => Ok(work),
+                // It has its result all the same.
+                Some(error) => {
+                    work.map_or(Ok(()), |work| run::run(py, work))?;
+                    Err(error)
+                }
+            }
         }
         _ => {
             first.call_method1(callback, (result,))?;
@@ -126,14 +138,11 @@ fn fire_first<'py>(
     }
 }
 
-/// A Deferred that waits in a line, and leaves it when it is cancelled.
-fn waiting_in<'py>(
-    line: &Bound<'py, Fifo>,
-    canceller: Bound<'py, PyAny>,
-) -> Result<Bound<'py, Deferred>> {
-    let deferred = make(line.py(), || Chain::new(Some(canceller.hold())))?;
-    line.get().push_back(deferred.as_any().clone());
-    Ok(deferred)
+/// Whether an object that is the canceller of a Deferred is so because that waits for it, and not
+/// because it can be called.
+fn is_waited_for(canceller: &Bound<'_, PyAny>) -> bool {
+    (canceller.is_instance_of::<Primitive>() || canceller.is_instance_of::<DeferredQueue>())
+        && !canceller.is_callable()
 }
 
 /// The canceller of a Deferred that waits for one of ours: have it leave the line. False if the
@@ -143,6 +152,9 @@ pub(super) fn give_up<'py>(
     deferred: &Bound<'py, Deferred>,
 ) -> PyResult<bool> {
     let py = canceller.py();
+    if !is_waited_for(canceller) {
+        return Ok(false);
+    }
     let line = if let Ok(primitive) = canceller.cast::<Primitive>() {
         primitive.get().line(py)?
     } else if let Ok(queue) = canceller.cast::<DeferredQueue>() {
@@ -152,6 +164,135 @@ pub(super) fn give_up<'py>(
     };
     Fifo::remove(&line, deferred.as_any())?;
     Ok(true)
+}
+
+// ---------------------------------------------------------------------------------------------
+// What was handed over to one that does not come for it
+
+/// The lock, semaphore or queue for which a Deferred waits and nothing else: what it comes to is
+/// what that hands over. None if a callback stands between, as what that makes of it is its own
+/// affair.
+pub(super) fn source_of<'py>(deferred: &Bound<'py, Deferred>) -> Option<Bound<'py, PyAny>> {
+    /// Through so many Deferreds that wait for each other.
+    const DEPTH: usize = 100;
+    let py = deferred.py();
+    let mut current = deferred.clone();
+    for _ in 0..DEPTH {
+        let plain = |link: &Link| match link {
+            Link::OnFailure(_) => true,
+            Link::Continue(_) => !current.is(deferred),
+            Link::Deliver(waiter, _) => waiter.is_awaiting(py),
+            _ => false,
+        };
+        let (is_plain, called, canceller, next) = current.get().chain(py, |chain| {
+            (
+                chain.links().iter().all(plain),
+                chain.called(),
+                chain.canceller().map(|it| it.bind(py).clone()),
+                chain.chained_to().map(|it| it.bind(py).clone()),
+            )
+        });
+        if !is_plain {
+            return None;
+        }
+        if !called {
+            return source_behind(canceller?);
+        }
+        current = next?;
+    }
+    None
+}
+
+/// What a Deferred with this canceller waits for.
+fn source_behind(canceller: Bound<'_, PyAny>) -> Option<Bound<'_, PyAny>> {
+    if is_waited_for(&canceller) {
+        return Some(canceller);
+    }
+    // One that is a method: of a class with a `_cancelAcquire` of its own, or that can be called.
+    let py = canceller.py();
+    let kind = ffi::ok(py, canceller.get_type().name())?;
+    let is_method = kind == "method" || kind == "builtin_function_or_method";
+    if !is_method || ffi::is_of_heap_type(&canceller) {
+        return None;
+    }
+    let name = ffi::ok(py, canceller.getattr(intern!(py, "__name__")))?;
+    let owner = ffi::ok(py, canceller.getattr(intern!(py, "__self__")))?;
+    let name = name.cast::<PyString>().ok()?;
+    let waits = (name == "_cancelAcquire" && owner.is_instance_of::<Primitive>())
+        || (name == "_cancelGet" && owner.is_instance_of::<DeferredQueue>());
+    waits.then_some(owner)
+}
+
+/// A number for each time that something is handed over to somebody who may not come for it.
+pub(super) fn number_of_hand_over() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed)
+}
+
+/// Take back what was handed over by a lock, a semaphore or a queue: the next gets it. What is to
+/// be run then, if anything.
+///
+/// An object of a queue that nobody waits for stands in front again; of several, in the order in
+/// which they were handed over.
+pub(super) fn take_back<'py>(
+    source: &Bound<'py, PyAny>,
+    object: Bound<'py, PyAny>,
+    number: u64,
+) -> Result<Option<Work<'py>>> {
+    let py = source.py();
+    if let Ok(primitive) = source.cast::<Primitive>() {
+        // Somebody has fired the Deferred by hand.
+        if !object.is(primitive) {
+            return Ok(None);
+        }
+        skip_fired(&primitive.get().line(py)?)?;
+        if overrides_ours(primitive, intern!(py, "release")) {
+            primitive.call_method0(intern!(py, "release"))?;
+            return Ok(None);
+        }
+        return begin_release(primitive);
+    }
+    let Ok(queue) = source.cast::<DeferredQueue>() else { return Ok(None) };
+    let (waiting, pending) = (queue.get().waiting_line(py)?, queue.get().pending_line(py)?);
+    skip_fired(&waiting)?;
+    if waiting.get().len(py) > 0 {
+        return fire_first(&waiting, object);
+    }
+    let place = queue.get().with(py, |state| {
+        // What has left the front meanwhile, or is not where it was put, is forgotten.
+        let in_front = |index, address| {
+            Fifo::get(&pending, index).is_some_and(|it| it.as_ptr() as usize == address)
+        };
+        while let Some(&(_, address)) = state.taken_back.first()
+            && !in_front(0, address)
+        {
+            state.taken_back.remove(0);
+        }
+        let mut place = 0;
+        while let Some(&(other, address)) = state.taken_back.get(place)
+            && other < number
+            && in_front(place, address)
+        {
+            place += 1;
+        }
+        state.taken_back.insert(place, (number, object.as_ptr() as usize));
+        place
+    });
+    Fifo::insert_at(&pending, place, object)?;
+    Ok(None)
+}
+
+/// Take those out of the front of a line that somebody has fired by hand: they cannot be given
+/// anything.
+fn skip_fired(line: &Bound<'_, Fifo>) -> Result<()> {
+    let py = line.py();
+    while let Some(first) = Fifo::get(line, 0)
+        && let Ok(deferred) = first.cast::<Deferred>()
+        && deferred.get().chain(py, |chain| chain.called())
+    {
+        line.get().pop_front(py)?;
+    }
+    Ok(())
 }
 
 #[pymethods]
@@ -293,12 +434,48 @@ impl Primitive {
 }
 
 /// What `acquire` does.
+///
+/// All that may run other code, as a collection does, comes first; then, at once, it is acquired or
+/// waited for.
 fn acquire<'py>(primitive: &Bound<'py, Primitive>) -> Result<Bound<'py, Deferred>> {
     let py = primitive.py();
     let is_lock = primitive.is_instance_of::<DeferredLock>();
     if !is_lock && !primitive.is_instance_of::<DeferredSemaphore>() {
         return Err(PyNotImplementedError::error(py, "acquire"));
     }
+    if let Some(acquired) = try_acquire(primitive, is_lock)? {
+        return Ok(acquired);
+    }
+    let ours = primitive.is_exact_instance_of::<DeferredLock>()
+        || primitive.is_exact_instance_of::<DeferredSemaphore>();
+    let cancel = intern!(py, "_cancelAcquire");
+    let canceller =
+        if (!ours && overrides::<Primitive>(primitive, cancel)) || primitive.is_callable() {
+            primitive.getattr(cancel)?
+        } else {
+            primitive.as_any().clone()
+        };
+    let line = primitive.get().line(py)?;
+    let deferred = make(py, || Chain::new(Some(canceller.hold())))?;
+    if let Some(acquired) = try_acquire(primitive, is_lock)? {
+        // It was released meanwhile.
+        return Ok(acquired);
+    }
+    let line = match primitive.get().with(py, |state| kept(py, &mut state.waiting, None)) {
+        Some(line) => line,
+        None => line,
+    };
+    line.get().push_back(deferred.as_any().clone())?;
+    Ok(deferred)
+}
+
+/// Acquire it, unless it is held.
+#[inline(always)]
+fn try_acquire<'py>(
+    primitive: &Bound<'py, Primitive>,
+    is_lock: bool,
+) -> Result<Option<Bound<'py, Deferred>>> {
+    let py = primitive.py();
     let (free, sound) = primitive.get().with(py, |state| {
         if is_lock {
             (!std::mem::replace(&mut state.locked, true), true)
@@ -315,17 +492,19 @@ fn acquire<'py>(primitive: &Bound<'py, Primitive>) -> Result<Bound<'py, Deferred
             "Internal inconsistency??  tokens should never be negative",
         ));
     }
-    if free {
-        return fired(py, Outcome::Value(primitive.as_any().clone().hold()));
+    if !free {
+        return Ok(None);
     }
-    let ours = primitive.is_exact_instance_of::<DeferredLock>()
-        || primitive.is_exact_instance_of::<DeferredSemaphore>();
-    let canceller = if !ours && overrides::<Primitive>(primitive, intern!(py, "_cancelAcquire")) {
-        primitive.getattr(intern!(py, "_cancelAcquire"))?
-    } else {
-        primitive.as_any().clone()
-    };
-    waiting_in(&primitive.get().line(py)?, canceller)
+    match fired(py, Outcome::Value(primitive.as_any().clone().hold())) {
+        Ok(deferred) => Ok(Some(deferred)),
+        Err(error) => {
+            // There was no memory for a Deferred: nobody has acquired it.
+            if let Some(work) = begin_release(primitive)? {
+                run::run(py, work)?;
+            }
+            Err(error)
+        }
+    }
 }
 
 /// What `release` does, but for running the one that has acquired it then.
@@ -359,7 +538,7 @@ pub(super) fn begin_release<'py>(primitive: &Bound<'py, Primitive>) -> Result<Op
     } else {
         return Err(PyNotImplementedError::error(py, "release"));
     }
-    if waits { Ok(fire_first(&line, primitive.as_any().clone())?) } else { Ok(None) }
+    if waits { fire_first(&line, primitive.as_any().clone()) } else { Ok(None) }
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -567,6 +746,9 @@ struct QueueState {
     pending: Option<Held<Fifo>>,
     size: Option<Held<PyAny>>,
     backlog: Option<Held<PyAny>>,
+    /// What stands in front of `pending` because it was taken back: the number of its hand-over,
+    /// and its address, which tells whether it is still there.
+    taken_back: Vec<(u64, usize)>,
 }
 
 impl DeferredQueue {
@@ -589,25 +771,41 @@ pub(super) fn begin_put<'py>(
     object: Bound<'py, PyAny>,
 ) -> Result<Option<Work<'py>>> {
     let py = queue.py();
-    let waiting = queue.get().waiting_line(py)?;
-    if waiting.get().len(py) > 0 {
-        return Ok(fire_first(&waiting, object)?);
-    }
     let pending = queue.get().pending_line(py)?;
-    if !has_room(&pending, DeferredQueue::size(queue))? {
-        return Err(QueueOverflow::bare_error(py));
+    // To ask whether there is room may run other code, after which somebody may wait.
+    for asked in [false, true] {
+        let waiting = queue.get().waiting_line(py)?;
+        if waiting.get().len(py) > 0 {
+            return fire_first(&waiting, object);
+        }
+        let Some(size) = DeferredQueue::size(queue) else { break };
+        if !asked && !has_room(&pending, &size)? {
+            return Err(QueueOverflow::bare_error(py));
+        }
     }
-    pending.get().push_back(object);
+    queue.get().pending_line(py)?.get().push_back(object)?;
     Ok(None)
 }
 
 /// Whether a line may become longer.
-#[inline(always)]
-fn has_room(line: &Bound<'_, Fifo>, limit: Option<Bound<'_, PyAny>>) -> Result<bool> {
+fn has_room(line: &Bound<'_, Fifo>, limit: &Bound<'_, PyAny>) -> Result<bool> {
     let py = line.py();
-    match limit {
-        None => Ok(true),
-        Some(limit) => Ok(ffi::new_int(py, line.get().len(py) as u64)?.lt(limit)?),
+    Ok(ffi::new_int(py, line.get().len(py) as u64)?.lt(limit)?)
+}
+
+/// A Deferred for what a queue has at its front, if it has anything.
+#[inline(always)]
+fn take_pending<'py>(queue: &Bound<'py, DeferredQueue>) -> Result<Option<Bound<'py, Deferred>>> {
+    let py = queue.py();
+    let pending = queue.get().pending_line(py)?;
+    let Some(object) = pending.get().pop_front(py)? else { return Ok(None) };
+    match succeed(object.clone()) {
+        Ok(deferred) => Ok(Some(deferred)),
+        Err(error) => {
+            // There was no memory for a Deferred.
+            Fifo::insert_at(&pending, 0, object)?;
+            Err(error)
+        }
     }
 }
 
@@ -648,20 +846,28 @@ impl DeferredQueue {
     /// Raises QueueUnderflow if too many wait already.
     pub(super) fn get<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, Deferred>> {
         let py = slf.py();
-        if let Some(object) = slf.get().pending_line(py)?.get().pop_front(py) {
-            return succeed(object);
+        if let Some(deferred) = take_pending(slf)? {
+            return Ok(deferred);
         }
         let waiting = slf.get().waiting_line(py)?;
-        if !has_room(&waiting, Self::backlog(slf))? {
+        if let Some(backlog) = Self::backlog(slf)
+            && !has_room(&waiting, &backlog)?
+        {
             return Err(QueueUnderflow::bare_error(py));
         }
         let cancel = intern!(py, "_cancelGet");
-        let canceller = if overrides::<Self>(slf, cancel) {
+        let canceller = if overrides::<Self>(slf, cancel) || slf.is_callable() {
             slf.getattr(cancel)?
         } else {
             slf.as_any().clone()
         };
-        waiting_in(&waiting, canceller)
+        let deferred = make(py, || Chain::new(Some(canceller.hold())))?;
+        // All of that may have run other code, after which something may be there.
+        if let Some(deferred) = take_pending(slf)? {
+            return Ok(deferred);
+        }
+        slf.get().waiting_line(py)?.get().push_back(deferred.as_any().clone())?;
+        Ok(deferred)
     }
 
     /// Take a Deferred that was cancelled out of those that wait.

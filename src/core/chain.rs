@@ -456,11 +456,6 @@ impl<K: Kinds + ?Sized> Chain<K> {
         self.watch == Watch::On
     }
 
-    /// Whether the chain has ever come to rest on a failure.
-    pub fn has_rested_on_failure(&self) -> bool {
-        self.watch != Watch::Never
-    }
-
     fn take_outcome(&mut self) -> Outcome<K> {
         self.mark_handled();
         std::mem::replace(&mut self.outcome, Slot::Taken)

@@ -176,6 +176,13 @@ pub(in crate::binding) fn lookup(kind: &Bound<'_, PyType>, name: &Bound<'_, PySt
     unsafe { _PyType_Lookup(kind.as_type_ptr(), name.as_ptr()) as usize }
 }
 
+/// Whether the objects of a class are equal to others than themselves, as far as the class says.
+pub(in crate::binding) fn compares_specially(kind: &Bound<'_, PyType>) -> bool {
+    let py = kind.py();
+    let eq = intern!(py, "__eq__");
+    lookup(kind, eq) != lookup(&py.get_type::<PyAny>(), eq)
+}
+
 /// Whether an object is of a type that holds no others, as far as the collector knows.
 #[inline]
 pub(in crate::binding) fn is_leaf(object: &Bound<'_, PyAny>) -> bool {
@@ -205,18 +212,6 @@ pub(in crate::binding) fn base_named<'py>(
         base_name.to_bytes() == name.as_bytes()
     })?;
     found.cast::<PyType>().ok().map(|base| base.to_owned())
-}
-
-/// The object at an address that somebody further up this thread's stack holds, if not null.
-///
-/// The only such address is `generator::DRIVEN`.
-pub(in crate::binding) fn borrowed(
-    py: Python<'_>,
-    object: *mut ffi::PyObject,
-) -> Option<Bound<'_, PyAny>> {
-    // SAFETY: null, or the address of an object that `generator::drive` borrows for as long as
-    // it stands in `DRIVEN`.
-    unsafe { Bound::from_borrowed_ptr_or_opt(py, object) }
 }
 
 /// Whether this is the interpreter that the process began with.

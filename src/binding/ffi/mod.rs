@@ -41,7 +41,7 @@ pub(super) use exceptions::{
 pub(super) use exit::keep_threads;
 pub(super) use held::{Held, Hold, keep, new_interned};
 pub(super) use inspect::{
-    base_named, borrowed, debugging, debugging_by_default, has_gil, has_instance_dict,
+    base_named, compares_specially, debugging, debugging_by_default, has_gil, has_instance_dict,
     holds_or_lacks, in_main_interpreter, is_coroutine, is_exception_class, is_generator, is_key_of,
     is_known_ordinary, is_leaf, is_of_heap_type, is_ordinary, is_plain, is_subtype, lookup,
 };
