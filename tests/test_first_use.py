@@ -1,0 +1,241 @@
+"""The first use of each part: by whoever, at whatever moment.
+
+What Rust needs of the Python half used to be imported when that was first needed, under a lock. A
+finalizer, an import hook, a collection, another thread or a forked process that used Deferreds
+meanwhile then waited for itself, or for nobody.
+"""
+
+import sys
+
+import pytest
+from helpers import run_script
+
+pytestmark = pytest.mark.deferrous_only
+
+#: Every part that has to be looked up for something.
+USES = """
+import asyncio
+import copy
+import sys
+
+def raiser(*_):
+    raise ValueError("expected")
+
+class Subclass(defer.Deferred):
+    pass
+
+@defer.inlineCallbacks
+def generator(value):
+    return (yield value)
+
+async def coroutine(value):
+    return await value
+
+async def in_asyncio():
+    d = defer.Deferred()
+    asyncio.get_running_loop().call_soon(d.callback, 1)
+    await d
+    await asyncio.ensure_future(coroutine(defer.succeed(1)))
+    await defer.ensureDeferred(coroutine(asyncio.sleep(0))).asFuture(asyncio.get_running_loop())
+
+class Clock:
+    def callLater(self, *_):
+        return self
+
+    def active(self):
+        return False
+
+def use():
+    ignore = lambda _: None
+    defer.fail(ValueError()).addErrback(ignore)
+    defer.succeed(1).addCallback(raiser).addErrback(ignore)
+    defer.maybeDeferred(raiser).addErrback(ignore)
+    defer.execute(raiser).addErrback(ignore)
+    generator(object())
+    generator(defer.succeed(1))
+    generator(defer.fail(ValueError())).addErrback(ignore)
+    defer.ensureDeferred(coroutine(defer.succeed(1)))
+    defer.Deferred().addTimeout(1, Clock())
+    defer.gatherResults([defer.fail(ValueError())], consumeErrors=True).addErrback(ignore)
+    defer.race([defer.fail(ValueError())]).addErrback(ignore)
+    Subclass().addCallbacks(ignore, callbackArgs=[], errback=ignore).cancel()
+    copy.copy(defer.succeed(1))
+    defer.DeferredLock().run(ignore, 1)
+    defer.DeferredSemaphore(1).run(ignore, 1)
+    queue = defer.DeferredQueue()
+    queue.get().cancel
+    copy.copy(queue)
+    d = defer.Deferred()
+    defer.DeferredList([d]).cancel()
+    d.addErrback(ignore)
+    try:
+        defer.succeed(1).callback(2)
+    except defer.AlreadyCalledError:
+        pass
+    str(failure.Failure(ValueError()))
+    failure.Failure(ValueError()).getTraceback()
+    asyncio.run(in_asyncio())
+"""
+
+
+def test_all_is_there():
+    """Nothing that Deferreds need is imported after the package has been."""
+    run_script(
+        "deferrous",
+        USES
+        + """
+before = set(sys.modules)
+use()
+late = {name for name in set(sys.modules) - before if name.startswith("deferrous")}
+assert not late, late
+""",
+    )
+
+
+def test_the_package_imports_no_event_loop():
+    """Having everything at hand is no reason to have asyncio."""
+    run_script("deferrous", "import sys; assert 'asyncio' not in sys.modules")
+
+
+@pytest.mark.parametrize("import_of", ["any", "deferrous"])
+def test_import_hooks(import_of):
+    """A finder that uses Deferreds for each module that is looked for."""
+    run_script(
+        "deferrous",
+        USES
+        + f"""
+prefix = {import_of!r}
+
+class Finder:
+    busy = False
+
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if not cls.busy and (prefix == "any" or name.startswith(prefix)):
+            cls.busy = True
+            use()
+            cls.busy = False
+
+sys.meta_path.insert(0, Finder)
+for name in [name for name in sys.modules if name.startswith("deferrous._")]:
+    if name != "deferrous._deferrous":
+        del sys.modules[name]
+use()
+import wave, deferrous._waiting, deferrous.testing
+""",
+    )
+
+
+def test_finalizers_and_collections():
+    """Whatever is allocated or dies, whoever uses Deferreds then."""
+    run_script(
+        "deferrous",
+        USES
+        + """
+import gc
+
+class Dies:
+    busy = False
+
+    def __del__(self):
+        if not Dies.busy:
+            Dies.busy = True
+            use()
+            Dies.busy = False
+
+gc.set_threshold(50)
+Dies()
+for _ in range(3):
+    dies = Dies()
+    dies.itself = dies
+    del dies
+    use()
+""",
+    )
+
+
+@pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="there is no fork")
+def test_fork_during_a_first_use():
+    """A process that is forked while another thread uses each part for the first time."""
+    run_script(
+        "deferrous",
+        USES
+        + """
+import os, threading, warnings
+warnings.simplefilter("ignore", DeprecationWarning)
+sys.setswitchinterval(1e-6)
+
+stop = False
+children = []
+
+def fork():
+    while not stop:
+        child = os.fork()
+        if child == 0:
+            use()
+            os._exit(0)
+        children.append(child)
+        if len(children) == 20:
+            break
+
+thread = threading.Thread(target=fork)
+thread.start()
+use()
+stop = True
+thread.join()
+for child in children:
+    assert os.waitpid(child, 0)[1] == 0
+""",
+    )
+
+
+def test_threads_at_first_use():
+    """Several threads at once, none of which has seen any part before."""
+    run_script(
+        "deferrous",
+        USES
+        + """
+import threading
+sys.setswitchinterval(1e-6)
+start = threading.Barrier(8)
+errors = []
+
+def work():
+    start.wait()
+    try:
+        use()
+    except BaseException as error:
+        errors.append(error)
+
+threads = [threading.Thread(target=work) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+assert not errors, errors
+""",
+    )
+
+
+def test_a_module_half_way_through_its_import():
+    """Whoever imports asyncio may take their time. Nobody waits for it."""
+    run_script(
+        "deferrous",
+        """
+import sys, types
+assert "asyncio" not in sys.modules
+sys.modules["asyncio"] = types.ModuleType("asyncio")
+sys.modules["asyncio.events"] = types.ModuleType("asyncio.events")
+sys.modules["twisted.internet.defer"] = types.ModuleType("twisted.internet.defer")
+
+async def coroutine(d):
+    return await d
+
+d = defer.Deferred()
+e = defer.ensureDeferred(coroutine(d))
+d.callback(1)
+assert e.result == 1
+""",
+    )
+
+
