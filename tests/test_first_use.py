@@ -237,5 +237,3 @@ d.callback(1)
 assert e.result == 1
 """,
     )
-
-
