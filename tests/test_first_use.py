@@ -5,8 +5,6 @@ finalizer, an import hook, a collection, another thread or a forked process that
 meanwhile then waited for itself, or for nobody.
 """
 
-import sys
-
 import pytest
 from helpers import run_script
 

@@ -146,7 +146,7 @@ def cancel_waiters(deferrous, value):
 
 
 def cancel_list(deferrous, value):
-    ds = [deferrous.Deferred(lambda _, error=Error(value): None) for _ in range(3)]
+    ds = [deferrous.Deferred(lambda _, kept=value: None) for _ in range(3)]
     gathered = deferrous.DeferredList(ds, consumeErrors=True)
     gathered.attribute = value
     gathered.cancel()
