@@ -15,7 +15,7 @@ use super::deferred::{self, Deferred};
 use super::error::{Error, Raise, Result};
 use super::failure;
 use super::ffi::stack::Nested;
-use super::ffi::{self, Held, Hold};
+use super::ffi::{self, Held, Hold, Text};
 use super::foreign;
 use super::functions::make;
 use super::gc::Traverse;
@@ -311,14 +311,20 @@ fn all_of<'py>(deferreds: &Bound<'py, PyAny>) -> Result<Bound<'py, PyList>> {
     }
     for (place, deferred) in all.iter().enumerate() {
         if as_deferred(&deferred).is_none() && !deferred.hasattr(intern!(py, "addCallbacks"))? {
-            let class = deferred.get_type().name()?;
             let hint =
                 if ffi::is_coroutine(&deferred) { " (use ensureDeferred on it)" } else { "" };
-            let text = format!(
-                "'{class}' object has no attribute 'addCallbacks': an iterable of Deferreds is \
-                 needed, and item {place} is none{hint}"
-            );
-            return Err(PyAttributeError::error(py, &text));
+            let text = [
+                Text::Ours("'"),
+                Text::Python(deferred.get_type().name()?),
+                Text::Ours(
+                    "' object has no attribute 'addCallbacks': an iterable of Deferreds is \
+                     needed, and item ",
+                ),
+                Text::Python(ffi::new_int(py, place as u64)?.str()?),
+                Text::Ours(" is none"),
+                Text::Ours(hint),
+            ];
+            return Err(PyAttributeError::error_saying(ffi::joined(py, text)));
         }
     }
     Ok(all)

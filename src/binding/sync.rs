@@ -348,7 +348,7 @@ impl Primitive {
     /// If the function returns a Deferred or a coroutine, it is released when that is done.
     /// Returns a Deferred for what the function comes to.
     #[pyo3(signature = (f, *args, **kwargs))]
-    fn run<'py>(
+    pub(super) fn run<'py>(
         slf: &Bound<'py, Self>,
         f: Bound<'py, PyAny>,
         args: Bound<'py, PyTuple>,

@@ -17,7 +17,9 @@ from __future__ import annotations
 
 import argparse
 import faulthandler
+import functools
 import gc
+import itertools
 import os
 import re
 import signal
@@ -200,8 +202,8 @@ def prepare(implementation: str, name: str, warm: bool) -> None:
 BAD = ("panic", "wrong", "hang", "died")
 
 
-def sweep_program(implementation: str, name: str, modes, warmths, deadline: float):
-    """Sweep one program in a process of its own. Returns the counts, and the bad cases."""
+def sweep_program(implementation: str, name: str, mode: str, warm: bool, deadline: float):
+    """Sweep one program in a process of its own. Yields the number, outcome and text of each."""
     read, write = os.pipe()
     child = os.fork()
     if not child:
@@ -209,21 +211,28 @@ def sweep_program(implementation: str, name: str, modes, warmths, deadline: floa
         try:
             with open(write, "w") as lines:
                 logging_off()
-                for warm in warmths:
-                    prepare(implementation, name, warm)
-                    for mode in modes:
-                        for at, outcome, text in sweep(implementation, name, mode):
-                            warmth = "warm" if warm else "cold"
-                            print(f"{mode}\t{warmth}\t{at}\t{outcome}\t{summary(text)}", file=lines)
-                            if time.monotonic() > deadline:
-                                return
+                prepare(implementation, name, warm)
+                for at, outcome, text in sweep(implementation, name, mode):
+                    print(f"{at}\t{outcome}\t{summary(text)}", file=lines)
+                    if time.monotonic() > deadline:
+                        return
         finally:
             os._exit(0)
     os.close(write)
     with open(read) as lines:
-        found = [line.rstrip("\n").split("\t", 4) for line in lines]
+        for line in lines:
+            at, outcome, text = line.rstrip("\n").split("\t", 2)
+            yield at, outcome, text
     os.waitpid(child, 0)
-    return found
+
+
+@functools.cache
+def dies_on_twisted(name: str, mode: str, warm: bool) -> bool:
+    """Whether CPython ends, or does not come back, for the same program on Twisted, too."""
+    if name in OURS_ONLY:
+        return False
+    outcomes = sweep_program("twisted", name, mode, warm, float("inf"))
+    return any(outcome.startswith(("died", "hang")) for _, outcome, _ in outcomes)
 
 
 def logging_off() -> None:
@@ -252,7 +261,7 @@ def main() -> int:
     if options.twisted:
         names = [name for name in names if name not in OURS_ONLY]
     modes = [options.mode] if options.mode else ["one", "all"]
-    warmths = [True] if options.warm else [False] if options.cold else [False, True]
+    warmths = [True] if options.warm else [False] if options.cold else [True, False]
     if options.at is not None:
         logging_off()
         prepare(implementation, names[0], warmths[0])
@@ -266,16 +275,25 @@ def main() -> int:
     totals: Counter = Counter()
     kinds: Counter = Counter()
     examples: dict = {}
-    for i, name in enumerate(names):
+    sweeps = list(itertools.product(modes, warmths, names))
+    for i, (mode, warm, name) in enumerate(sweeps):
         # Those that come later have their share of the time.
         left = max(deadline - time.monotonic(), 0)
-        until = time.monotonic() + left / (len(names) - i)
-        for mode, warmth, at, outcome, text in sweep_program(
-            implementation, name, modes, warmths, until
-        ):
-            totals[mode, outcome] += 1
-            if outcome.startswith(BAD):
+        until = time.monotonic() + left / (len(sweeps) - i)
+        for at, outcome, text in sweep_program(implementation, name, mode, warm, until):
+            if not outcome.startswith(BAD):
+                totals[mode, outcome] += 1
+            elif (
+                outcome.startswith(("died", "hang"))
+                and "src/" not in text
+                and not options.twisted
+                and dies_on_twisted(name, mode, warm)
+            ):
+                totals[mode, f"{outcome}, as with Twisted"] += 1
+            else:
+                totals[mode, outcome] += 1
                 kinds[mode, outcome, text] += 1
+                warmth = "warm" if warm else "cold"
                 examples.setdefault((mode, outcome, text), f"{name} {warmth} {at}")
     for (mode, outcome), count in sorted(totals.items()):
         print(f"{mode:4} {count:6} {outcome}")

@@ -13,6 +13,7 @@ use super::super::interned::intern;
 use super::super::outcome::Raised;
 use super::held::{Held, Hold};
 use super::inspect::{is_of_heap_type, is_ordinary};
+use super::making::new_tuple;
 
 /// The exception in flight, which there must be, taken out of flight.
 pub(in crate::binding) fn take_raised(py: Python<'_>) -> Raised<'_> {
@@ -65,12 +66,13 @@ pub(super) fn restore(exception: Raised<'_>) {
 
 /// Put the exception in flight that says what an iterator has returned.
 pub(super) fn stop_iteration(value: Bound<'_, PyAny>) {
+    let py = value.py();
     let mut argument = value;
     // A tuple would be taken for the exception's arguments, and an exception for itself.
     if argument.is_instance_of::<PyTuple>() || argument.is_instance_of::<PyBaseException>() {
-        match PyTuple::new(argument.py(), [&argument]) {
+        match new_tuple(py, [argument]) {
             Ok(arguments) => argument = arguments.into_any(),
-            Err(error) => return restore(exception_of(error).into_bound(argument.py())),
+            Err(error) => return restore(error.into_raised(py)),
         }
     }
     // SAFETY: attached; a class of exceptions and an object, alive.

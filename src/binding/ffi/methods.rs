@@ -12,7 +12,7 @@ use pyo3::exceptions::PySystemError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyString, PyTuple, PyType};
+use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 use pyo3::{Borrowed, PyTypeInfo};
 use smallvec::SmallVec;
 
@@ -24,9 +24,10 @@ use super::super::failure::FailureBase;
 use super::super::functions;
 use super::super::gather::DeferredList;
 use super::super::generator;
+use super::super::interned::intern;
 use super::super::run;
 use super::super::sync::{DeferredLock, DeferredQueue, DeferredSemaphore, Primitive};
-use super::making::no_memory;
+use super::making::{new_dict, no_memory, tuple_from};
 use super::panics;
 use crate::core::On;
 
@@ -48,10 +49,20 @@ trait Quick {
 
     /// Call it.
     fn call<'py>(slf: &Bound<'py, Self::Of>, args: Args<'_, 'py>) -> Answer<'py>;
+
+    /// Call it with arguments by keyword, too.
+    fn call_named<'py>(
+        _slf: &Bound<'py, Self::Of>,
+        _args: Args<'_, 'py>,
+        _kwargs: &Bound<'py, PyDict>,
+    ) -> Answer<'py> {
+        None
+    }
 }
 
 macro_rules! quick {
-    ($(#[$doc:meta])* $form:ident = $name:literal of $of:ty, |$slf:pat_param, $args:pat_param| $body:expr) => {
+    ($(#[$doc:meta])* $form:ident = $name:literal of $of:ty, |$slf:pat_param, $args:pat_param| $body:expr
+     $(, but $parameter:tt by keyword, |$of_named:pat_param, $some:pat_param, $named:pat_param| $call:expr)?) => {
         $(#[$doc])*
         struct $form;
 
@@ -72,18 +83,42 @@ macro_rules! quick {
                     _ => None,
                 }
             }
+
+            $(fn call_named<'py>(
+                $of_named: &Bound<'py, $of>,
+                args: Args<'_, 'py>,
+                kwargs: &Bound<'py, PyDict>,
+            ) -> Answer<'py> {
+                // Given by keyword, it is left to PyO3's form, which may have to refuse it.
+                match kwargs.contains(intern!(kwargs.py(), $parameter)) {
+                    Ok(false) => {}
+                    Ok(true) => return None,
+                    Err(error) => return Some(Err(error.into())),
+                }
+                let $named = kwargs;
+                match args {
+                    $some => Some($call),
+                    _ => None,
+                }
+            })?
         }
     };
 }
 
 quick!(AddCallback = c"addCallback" of Deferred, |slf, [callback, args @ ..]| {
     add(slf, On::Value, *callback, args)
+}, but "callback" by keyword, |slf, [callback, args @ ..], kwargs| {
+    add_named(slf, On::Value, *callback, args, kwargs)
 });
 quick!(AddErrback = c"addErrback" of Deferred, |slf, [errback, args @ ..]| {
     add(slf, On::Failure, *errback, args)
+}, but "errback" by keyword, |slf, [errback, args @ ..], kwargs| {
+    add_named(slf, On::Failure, *errback, args, kwargs)
 });
 quick!(AddBoth = c"addBoth" of Deferred, |slf, [callback, args @ ..]| {
     add(slf, On::Either, *callback, args)
+}, but "callback" by keyword, |slf, [callback, args @ ..], kwargs| {
+    add_named(slf, On::Either, *callback, args, kwargs)
 });
 quick!(Fire = c"callback" of Deferred, |slf, [result]| {
     deferred::fire_with(slf, (**result).clone()).map(|()| none(slf.py()))
@@ -122,6 +157,24 @@ quick!(Fail = c"fail" of PyAny, |_, [reason]| {
 });
 quick!(MaybeDeferred = c"maybeDeferred" of PyAny, |_, [function, args @ ..]| {
     functions::maybe_deferred_quickly(*function, args)
+}, but "f" by keyword, |_, [function, args @ ..], kwargs| {
+    tuple_from(function.py(), args)
+        .and_then(|args| Ok(functions::maybe_deferred(function, &args, Some(kwargs))?))
+});
+quick!(Execute = c"execute" of PyAny, |_, [callable, args @ ..]| {
+    tuple_from(callable.py(), args)
+        .and_then(|args| Ok(functions::execute(callable, &args, None)?.into_any()))
+}, but "callable" by keyword, |_, [callable, args @ ..], kwargs| {
+    tuple_from(callable.py(), args)
+        .and_then(|args| Ok(functions::execute(callable, &args, Some(kwargs))?.into_any()))
+});
+quick!(Run = c"run" of Primitive, |slf, [function, args @ ..]| {
+    tuple_from(slf.py(), args)
+        .and_then(|args| Ok(Primitive::run(slf, (**function).clone(), args, None)?))
+}, but "f" by keyword, |slf, [function, args @ ..], kwargs| {
+    tuple_from(slf.py(), args).and_then(|args| {
+        Ok(Primitive::run(slf, (**function).clone(), args, Some(kwargs.clone()))?)
+    })
 });
 quick!(RunInlineCallbacks = c"_runInlineCallbacks" of PyAny, |_, [function, args, kwargs]| {
     generator::start_called(function, args, kwargs).map(Bound::into_any)
@@ -150,6 +203,19 @@ fn add<'py>(
     Ok(slf.as_any().clone())
 }
 
+/// Add a callback, with these arguments, some of them by keyword.
+fn add_named<'py>(
+    slf: &Bound<'py, Deferred>,
+    on: On,
+    callable: Borrowed<'_, 'py, PyAny>,
+    args: Args<'_, 'py>,
+    kwargs: &Bound<'py, PyDict>,
+) -> Result<Bound<'py, PyAny>> {
+    let callback = Callback::with_arguments(slf.py(), callable, args, Some(kwargs))?;
+    deferred::add(slf, on.link(callback))?;
+    Ok(slf.as_any().clone())
+}
+
 fn none(py: Python<'_>) -> Bound<'_, PyAny> {
     py.None().into_bound(py)
 }
@@ -165,26 +231,45 @@ unsafe extern "C" fn enter<F: Quick>(
     // it: with an instance of `F::Of`, which the method's descriptor has checked, or the module
     // (any object will do there), and with `nargs` positional arguments. All are borrowed for the
     // length of the call, and a borrowed reference is one pointer, as in the array. Without
-    // arguments the array may be null.
+    // arguments the array may be null. After the positional ones, one stands for each name.
     unsafe {
         let py = Python::assume_attached();
         let work = || {
-            if kwnames.is_null() {
-                let slf = Borrowed::from_ptr(py, slf).cast_unchecked::<F::Of>();
-                let args = if nargs == 0 {
+            let of = Borrowed::from_ptr(py, slf).cast_unchecked::<F::Of>();
+            let given = |from: usize, count: usize| {
+                if count == 0 {
                     &[]
                 } else {
                     let args = args.cast::<Borrowed<'_, '_, PyAny>>();
-                    std::slice::from_raw_parts(args, nargs as usize)
-                };
-                if let Some(answer) = F::call(&slf, args) {
-                    return answer;
+                    std::slice::from_raw_parts(args.add(from), count)
                 }
+            };
+            let positional = given(0, nargs as usize);
+            let answer = match Borrowed::from_ptr_or_opt(py, kwnames) {
+                None => F::call(&of, positional),
+                Some(names) => {
+                    let names = names.cast_unchecked::<PyTuple>();
+                    let named = by_name(&names, given(nargs as usize, names.len()))?;
+                    F::call_named(&of, positional, &named)
+                }
+            };
+            if let Some(answer) = answer {
+                return answer;
             }
             call_slowly::<F>(py, slf, args, nargs, kwnames)
         };
         panics::answering(py, work)
     }
+}
+
+/// The arguments by keyword, in a dict of their own.
+#[cold]
+fn by_name<'py>(names: &Bound<'py, PyTuple>, values: Args<'_, 'py>) -> Result<Bound<'py, PyDict>> {
+    let named = new_dict(names.py())?;
+    for (name, value) in names.iter_borrowed().zip(values) {
+        named.set_item(name, value)?;
+    }
+    Ok(named)
 }
 
 /// Call PyO3's form.
@@ -376,6 +461,8 @@ pub(super) fn put_quick_forms(module: &Bound<'_, PyModule>) -> PyResult<()> {
     put::<Succeed>(module)?;
     put::<Fail>(module)?;
     put::<MaybeDeferred>(module)?;
+    put::<Execute>(module)?;
+    put::<Run>(&py.get_type::<Primitive>())?;
     put::<RunInlineCallbacks>(module)?;
     know_methods(py)
 }
