@@ -2,7 +2,11 @@
 
 import functools
 import gc
+import os
+import subprocess
 import sys
+import sysconfig
+import textwrap
 import types
 import warnings
 import weakref
@@ -841,3 +845,89 @@ def test_subinterpreter():
         print("refused")
     """
     assert run_script("deferrous", script).stdout == "refused\n"
+
+
+@pytest.mark.deferrous_only
+@pytest.mark.parametrize("environment", [{"PYTHON_GIL": "0"}, {"PYTHON_GIL": "1"}, {}], ids=str)
+def test_process_without_the_gil(environment):
+    """On a free-threaded build the import turns it on, or says that it may not."""
+    script = """
+        import sys
+        try:
+            import deferrous
+        except ImportError as error:
+            assert "needs the GIL" in str(error), error
+            assert not sys._is_gil_enabled()
+        else:
+            assert getattr(sys, "_is_gil_enabled", lambda: True)()
+        print("so")
+    """
+    if not sysconfig.get_config_var("Py_GIL_DISABLED"):
+        environment = {}
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        timeout=60,
+    )
+    assert done.stdout == "so\n", done.stderr
+
+
+@pytest.mark.deferrous_only
+@pytest.mark.parametrize("clears", [0, 1, 5])
+def test_type_that_changes_its_mind(clears):
+    """A class of ordinary objects that from some moment on pass for failures.
+
+    Where CPython's cache of types is cleared in between, it may count anew.
+    """
+    script = f"""
+        import sys
+
+        class Honest:
+            pass
+
+        class Lies:
+            __class__ = property(lambda self: failure.Failure)
+
+        classes = [type(f"C{{i}}", (Honest,), {{}}) for i in range(200)]
+        for cls in classes:
+            kept = cls()
+            assert defer.succeed(kept).addCallback(lambda it: it).result is kept
+        for cls in classes:
+            cls.__bases__ = (Lies,)
+        for _ in range({clears}):
+            getattr(sys, "_clear_type_cache", int)()
+            for cls in classes:
+                cls.__name__
+                got = []
+                d = defer.Deferred()
+                d.addCallbacks(lambda it: got.append("value"), lambda it: got.append("failure"))
+                d.callback(cls())
+                assert got == ["failure"], (cls, got)
+    """
+    run_script("deferrous", script)
+
+
+@pytest.mark.parametrize("make", ["Deferred", "DeferredLock", "DeferredQueue"])
+@pytest.mark.parametrize("subclass", [False, True])
+def test_dict_of_two_objects(defer, make, subclass):
+    """That one of them dies in a cycle takes nothing from the other."""
+    cls = getattr(defer, make)
+    if subclass:
+        cls = type("Sub", (cls,), {})
+    live, dies = cls(), cls()
+    live.attribute = 1
+    dies.__dict__ = live.__dict__
+    if make == "Deferred":
+        dies.addCallback(lambda _, it=dies: it)
+    elif make == "DeferredLock":
+        dies.waiting = [dies]
+    else:
+        dies.size = dies
+    seen = weakref.ref(dies)
+    del dies
+    gc.collect()
+    assert live.attribute == 1
+    if defer.__name__ == "deferrous":
+        assert seen() is None

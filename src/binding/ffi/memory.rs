@@ -3,6 +3,7 @@
 //! Most Deferreds live for less than a call of Python. As CPython does for its own lists, dicts
 //! and frames, what a few hundred of them leave is not given back to the allocator.
 
+use std::ffi::c_int;
 use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicIsize, AtomicPtr, Ordering};
@@ -27,6 +28,8 @@ pub(in crate::binding) struct Class {
     weak_offset: AtomicIsize,
     /// What frees its objects, whatever has happened to them.
     pyo3_dealloc: OnceLock<ffi::destructor>,
+    /// What takes them out of a ring.
+    pyo3_clear: OnceLock<ffi::inquiry>,
 }
 
 impl Class {
@@ -36,6 +39,7 @@ impl Class {
             dict_offset: AtomicIsize::new(0),
             weak_offset: AtomicIsize::new(0),
             pyo3_dealloc: OnceLock::new(),
+            pyo3_clear: OnceLock::new(),
         }
     }
 
@@ -86,6 +90,42 @@ impl Class {
             self.weak_offset.store((*kind).tp_weaklistoffset, Ordering::Relaxed);
             self.kind.store(kind, Ordering::Relaxed);
         }
+    }
+}
+
+/// See to the rings that objects of a class stand in, a class with a dict of its own whose base is
+/// `object`, and of those subclasses of ours that PyO3 has clear their objects in the same way.
+///
+/// # Safety
+///
+/// As for [`bury`].
+pub(super) unsafe fn keep_dicts<T: Native>(py: Python<'_>, subclasses: &[*mut ffi::PyTypeObject]) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let kind = T::type_object_raw(py);
+        let Some(pyo3_clear) = (*kind).tp_clear else { return };
+        if T::class().pyo3_clear.set(pyo3_clear).is_ok() {
+            for &kind in [&[kind], subclasses].concat().iter() {
+                if (*kind).tp_clear.is_some_and(|it| ptr::fn_addr_eq(it, pyo3_clear)) {
+                    (*kind).tp_clear = Some(clear::<T>);
+                }
+            }
+        }
+    }
+}
+
+/// `tp_clear`: as PyO3's, but lets go of the dict, as CPython does. PyO3's empties it, also where a
+/// program has made it the dict of another object, which lives on.
+unsafe extern "C" fn clear<T: Native>(object: *mut ffi::PyObject) -> c_int {
+    // SAFETY: the collector calls `tp_clear` attached, with an object of the class or a subclass,
+    // which has a slot for a dict at this offset. The slot is emptied before anything else runs.
+    unsafe {
+        let class = T::class();
+        let slot = object.byte_offset(class.dict_offset.load(Ordering::Relaxed));
+        let dict = slot.cast::<*mut ffi::PyObject>().replace(ptr::null_mut());
+        let status = class.pyo3_clear.get().map_or(0, |pyo3_clear| pyo3_clear(object));
+        ffi::Py_XDECREF(dict);
+        status
     }
 }
 

@@ -26,7 +26,7 @@ use super::exceptions::{restore, stop_iteration};
 use super::held::Hold;
 use super::inspect::is_subtype;
 use super::making::{new_dict, tuple_from};
-use super::memory::{Class, bury, new_exact, new_object, recycle};
+use super::memory::{Class, bury, keep_dicts, new_exact, new_object, recycle};
 use super::methods::put_quick_forms;
 use super::panics;
 
@@ -450,6 +450,10 @@ pub(in crate::binding) fn fill_slots(module: &Bound<'_, PyModule>) -> PyResult<(
         bury::<Fifo>(py);
         bury::<Race>(py);
         bury::<FailureBase>(py);
+        let locks = [DeferredLock::type_object_raw(py), DeferredSemaphore::type_object_raw(py)];
+        keep_dicts::<Deferred>(py, &[list]);
+        keep_dicts::<Primitive>(py, &locks);
+        keep_dicts::<DeferredQueue>(py, &[]);
         (*list).tp_new = Some(deferred_list_new);
         (*list).tp_finalize = Some(deferred_finalize);
         // Ours would do no more, and pickles of Twisted's failures call `BaseException.__new__`,
