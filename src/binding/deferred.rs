@@ -233,10 +233,12 @@ fn already_called(deferred: &Bound<'_, Deferred>, debugging: bool) -> Result<Err
         let text = [Text::Ours("\n"), Text::Python(text.str()?)];
         return Ok(AlreadyCalledError::error_saying(ffi::joined(py, text)));
     }
-    Ok(AlreadyCalledError::error(
-        py,
-        "the Deferred has been fired before; with setDebugging(True) this tells where",
-    ))
+    // A note, because programs know the error by having no text and no arguments.
+    let error = AlreadyCalledError::bare_error(py);
+    let notes = ffi::new_list(py)?;
+    notes.append(intern!(py, "With setDebugging(True), this says where it was fired before."))?;
+    error.value(py).setattr(intern!(py, "__notes__"), notes)?;
+    Ok(error)
 }
 
 /// A Deferred has an outcome to fire another with, as part of its run. It has none itself then.

@@ -77,6 +77,8 @@ macro_rules! table {
 table! {$
     ACQUIRE = "acquire",
     ADD_BOTH = "addBoth",
+    ALREADY_CALLED_NOTE = "With setDebugging(True), this says where it was fired before.",
+    NOTES = "__notes__",
     DUNDER_ITER = "__iter__",
     ADD_CALLBACK = "addCallback",
     ADD_CALLBACKS = "addCallbacks",
