@@ -8,7 +8,7 @@ import importlib
 import random
 
 import pytest
-from helpers import IMPLEMENTATIONS, run_script
+from helpers import IMPLEMENTATIONS
 
 greenlet = pytest.importorskip("greenlet").greenlet
 getcurrent = pytest.importorskip("greenlet").getcurrent
@@ -305,31 +305,3 @@ def test_a_bridge_from_functions_to_awaiting():
         assert errors == []
 
     asyncio.run(main())
-
-
-@pytest.mark.deferrous_only
-def test_threads_that_end_while_greenlets_stand_in_generators():
-    run_script(
-        "deferrous",
-        """
-        import gc, threading
-        from greenlet import greenlet, getcurrent
-        def work():
-            @defer.inlineCallbacks
-            def generator(d):
-                yield d
-                getcurrent().parent.switch()
-            d = defer.Deferred()
-            done = generator(d)
-            child = greenlet(d.callback)
-            child.switch(None)
-            kept.append(child)
-        kept = []
-        for _ in range(20):
-            thread = threading.Thread(target=work)
-            thread.start()
-            thread.join()
-            kept.clear()
-            gc.collect()
-        """,
-    )
