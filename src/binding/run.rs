@@ -94,7 +94,7 @@ pub(super) enum Answer<'py> {
 }
 
 /// What is still to be done, last in, first out. Most runs are shallow, and never allocate.
-pub(super) type Stack<'py> = SmallVec<[Later<'py>; 4]>;
+pub(super) type Stack<'py> = SmallVec<[Later<'py>; 2]>;
 
 /// Something that waits in a chain without being a callback.
 ///
@@ -183,7 +183,7 @@ pub(super) fn run<'py>(py: Python<'py>, work: Work<'py>) -> Result<()> {
 ///
 /// As [`run`].
 pub(super) fn run_within<'py>(py: Python<'py>, work: Work<'py>) -> Result<()> {
-    drive(py, Ok(Next::Do(work)), Stack::new())
+    drive(py, Ok(Next::Do(work)), &mut Stack::new())
 }
 
 /// Run the links of a Deferred, and do all that follows from it.
@@ -198,7 +198,7 @@ pub(super) fn run_deferred(deferred: &Bound<'_, Deferred>) -> Result<()> {
         Next::Links(deferred) => links(deferred, &mut stack),
         next => Ok(next),
     };
-    end(deferred.py(), next, stack)
+    end(deferred.py(), next, &mut stack)
 }
 
 /// Call a callback with the outcome of a Deferred to which it is to be added, if that is what would
@@ -231,7 +231,7 @@ pub(super) fn call_at_once<'py>(
         Some(next) => Ok(next),
         None => links(deferred.clone(), &mut stack),
     };
-    end(py, next, stack)?;
+    end(py, next, &mut stack)?;
     Ok(true)
 }
 
@@ -276,7 +276,7 @@ fn call_first_of_others<'py>(
 
 /// Come to the end of a run that may have ended already, as most have.
 #[inline(always)]
-fn end<'py>(py: Python<'py>, next: Result<Next<'py>>, stack: Stack<'py>) -> Result<()> {
+fn end<'py>(py: Python<'py>, next: Result<Next<'py>>, stack: &mut Stack<'py>) -> Result<()> {
     match next {
         Ok(Next::Done) if stack.is_empty() => Ok(()),
         next => drive(py, next, stack),
@@ -285,14 +285,14 @@ fn end<'py>(py: Python<'py>, next: Result<Next<'py>>, stack: Stack<'py>) -> Resu
 
 /// Go on from here until nothing is left on the stack.
 #[inline(never)]
-fn drive<'py>(py: Python<'py>, mut next: Result<Next<'py>>, mut stack: Stack<'py>) -> Result<()> {
+fn drive<'py>(py: Python<'py>, mut next: Result<Next<'py>>, stack: &mut Stack<'py>) -> Result<()> {
     loop {
         next = match next {
-            Ok(Next::Do(work)) => perform(work, &mut stack),
-            Ok(Next::Links(deferred)) => links(deferred, &mut stack),
+            Ok(Next::Do(work)) => perform(work, stack),
+            Ok(Next::Links(deferred)) => links(deferred, stack),
             Ok(Next::Done) => match stack.pop() {
                 None => return Ok(()),
-                Some(later) => resume(py, later, &mut stack),
+                Some(later) => resume(py, later, stack),
             },
             Ok(Next::Abandoned) => {
                 // Those that came before in the same run are left as they are.
@@ -303,7 +303,7 @@ fn drive<'py>(py: Python<'py>, mut next: Result<Next<'py>>, mut stack: Stack<'py
             }
             Err(error) => match stack.pop() {
                 None => return Err(error),
-                Some(later) => interrupt(py, later, error, &mut stack),
+                Some(later) => interrupt(py, later, error, stack),
             },
         };
     }
