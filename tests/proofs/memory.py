@@ -1,7 +1,7 @@
 """Memory errors: each allocation of a program fails, one after the other.
 
     python -m tests.proofs.memory                      each program, until it has succeeded
-    python -m tests.proofs.memory --minutes 2          as many as there is time for
+    python -m tests.proofs.memory --minutes 2          as many as there is time for, in any order
     python -m tests.proofs.memory --program callbacks --mode one --at 17 --show
 
 In the mode `one`, one allocation of CPython's fails; in `all`, all from one on. Each case runs in
@@ -21,6 +21,7 @@ import functools
 import gc
 import itertools
 import os
+import random
 import re
 import signal
 import sys
@@ -248,6 +249,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--minutes", type=float, default=600)
+    parser.add_argument("--seed", type=int, help="of the order of sweeps; default: the time")
     parser.add_argument("--program", action="append", choices=sorted(PROGRAMS))
     parser.add_argument("--mode", choices=["one", "all"])
     parser.add_argument("--warm", action="store_true", help="after having run before only")
@@ -276,11 +278,14 @@ def main() -> int:
     kinds: Counter = Counter()
     examples: dict = {}
     sweeps = list(itertools.product(modes, warmths, names))
-    for i, (mode, warm, name) in enumerate(sweeps):
-        # Those that come later have their share of the time.
-        left = max(deadline - time.monotonic(), 0)
-        until = time.monotonic() + left / (len(sweeps) - i)
-        for at, outcome, text in sweep_program(implementation, name, mode, warm, until):
+    seed = time.time_ns() if options.seed is None else options.seed
+    random.Random(seed).shuffle(sweeps)
+    swept = 0
+    for mode, warm, name in sweeps:
+        if time.monotonic() > deadline:
+            break
+        swept += 1
+        for at, outcome, text in sweep_program(implementation, name, mode, warm, deadline):
             if not outcome.startswith(BAD):
                 totals[mode, outcome] += 1
             elif (
@@ -300,7 +305,7 @@ def main() -> int:
     for key, count in kinds.most_common():
         print(f"{count:5} {' | '.join(key)}   e.g. {examples[key]}")
     bad = sum(kinds.values())
-    print(f"{len(names)} programs, {sum(totals.values())} cases, {bad} bad")
+    print(f"{swept} of {len(sweeps)} sweeps (seed {seed}), {sum(totals.values())} cases, {bad} bad")
     return bad > 0
 
 
