@@ -32,11 +32,12 @@ class Step(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """What comes first, what is added to it, and who raises an exception."""
+    """What comes first, what is added to it, who raises an exception, who returns a Deferred."""
 
     first: str
     links: list[Link]
     raising: tuple[str, ...] = ()
+    slow: tuple[str, ...] = ()
 
 
 def callback(name: str) -> Link:
@@ -60,6 +61,9 @@ FINALLY = [both("tidy")]
 
 PICTURES = {
     "order": Picture("get_names()", SORTED),
+    "waiting": Picture(
+        'succeed("Dave")', [callback("look_up_age"), callback("print")], slow=("look_up_age",)
+    ),
     "simple-well": Picture("get_names()", REPORTED),
     "simple-first-fails": Picture("get_names()", REPORTED, ("get_names()",)),
     "simple-second-fails": Picture("get_names()", REPORTED, ("sorted",)),
@@ -85,12 +89,16 @@ def watch(picture: Picture) -> list[Step]:
     """Run a chain: a step for what comes first, and one for each link."""
     steps: list[Step] = []
     called: list[str] = []
+    later: list[defer.Deferred[object]] = []
 
     def function(name: str | None):
         def run(outcome: object) -> object:
             called.append(name)
             if name in picture.raising:
                 raise ValueError(name)
+            if name in picture.slow:
+                later.append(defer.Deferred())
+                return later[-1]
             # What tidies up hands on what it was given.
             return outcome if name == "tidy" else name
 
@@ -110,6 +118,10 @@ def watch(picture: Picture) -> list[Step]:
         d.errback(ValueError(picture.first))
     else:
         d.callback(picture.first)
+    for number, waited_for in enumerate(later, len(steps)):
+        if len(steps) != number:
+            raise AssertionError("it has not waited")
+        waited_for.callback("later")
     d.addErrback(lambda _: None)
     return steps
 
@@ -124,6 +136,8 @@ def in_words(picture: Picture, steps: list[Step]) -> str:
                 says.append(f"{name} is skipped.")
         if step.called == "tidy":
             says.append(f"{step.called} is called, and hands the {end_of(step)} on.")
+        elif step.called in picture.slow:
+            says.append(f"{step.called} is called, and returns a Deferred, which is waited for.")
         elif step.called:
             says.append(f"{step.called} is called, and {'raises' if step.failed else 'returns'}.")
     says.append(f"What comes out is a {end_of(steps[-1])}.")
@@ -151,6 +165,7 @@ STYLE = """
 .chain .passed { fill: var(--md-default-fg-color--light, #808691) }
 .chain .well { fill: none; stroke: #2e9e6b; stroke-width: 3 }
 .chain .badly { fill: none; stroke: #d9534f; stroke-width: 3 }
+.chain .waits { stroke-dasharray: 7 5 }
 .chain rect.well, .chain rect.badly { stroke-width: 2 }
 .chain rect.well { fill: #2e9e6b22 }
 .chain rect.badly { fill: #d9534f22 }
@@ -197,8 +212,11 @@ def draw(name: str, picture: Picture) -> str:
     for number, (link, step) in enumerate(zip(picture.links, steps[1:], strict=True)):
         before = steps[number].failed
         top = TOP + ROW * number + 16
-        way(x, y, RAILS[before], top, kind_of(before))
+        waited = " waits" if steps[number].called in picture.slow else ""
+        way(x, y, RAILS[before], top, kind_of(before) + waited)
         x = RAILS[before]
+        if step.called in picture.slow:
+            parts.append(f'<text x="{x + 34}" y="{top + HIGH + 21}" class="quiet">waits</text>')
         if step.called is None:
             way(x, top, x, top + HIGH, kind_of(before))
         y = top + HIGH
