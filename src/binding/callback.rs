@@ -89,7 +89,11 @@ impl Callback {
         outcome: &Bound<'py, PyAny>,
     ) -> Option<Result<Answer<'py>>> {
         let callable = self.0.bind(outcome.py());
-        if ffi::is_of_python(callable) { None } else { Self::answer_of_ours(callable, outcome) }
+        let of_python = match callable.cast_exact::<PyTuple>() {
+            Err(_) => ffi::is_of_python(callable),
+            Ok(parts) => parts.as_slice().get(1).is_some_and(ffi::is_of_python),
+        };
+        if of_python { None } else { Self::answer_of_ours(callable, outcome) }
     }
 
     #[inline(never)]
@@ -101,7 +105,7 @@ impl Callback {
             return native::answer(callable, outcome, &[]);
         };
         match parts.as_slice() {
-            [head, callable, args @ ..] if head.is_none() && !ffi::is_of_python(callable) => {
+            [head, callable, args @ ..] if head.is_none() => {
                 native::answer(callable, outcome, args)
             }
             _ => None,

@@ -766,6 +766,7 @@ impl DeferredQueue {
 }
 
 /// What `put` does, but for running the one that has got the object.
+#[inline(always)]
 pub(super) fn begin_put<'py>(
     queue: &Bound<'py, DeferredQueue>,
     object: Bound<'py, PyAny>,
