@@ -131,9 +131,11 @@ for _object in (
     # Public names are of the public module.
     _object.__module__ = __name__
 del _object
-for _class in (Deferred, DeferredQueue, _ConcurrencyPrimitive):
+_base: _typing.Any
+for _base in (Deferred, DeferredQueue, _ConcurrencyPrimitive):
     # Where classes with slots look for whether their base has weak references already.
-    _class.__weakref__ = property(_first_weak_reference)  # type: ignore[assignment]
+    _base.__weakref__ = property(_first_weak_reference)
+del _base
 _ConcurrencyPrimitive.__abstractmethods__ = frozenset({"acquire", "release"})  # type: ignore[attr-defined]
 for _class in (
     Deferred,

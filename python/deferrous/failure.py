@@ -252,7 +252,7 @@ def _around(error: Any) -> tuple[str, str]:
     if getattr(shown, "exceptions", None) is not None:
         lines = "".join(shown.format(chain=False)).splitlines(keepends=True)
         members = [i for i, line in enumerate(lines) if line.startswith("  +-+")]
-        after += "".join(lines[i] for i in range(*members[:1], len(lines)) if members)
+        after += "".join(lines[members[0] :] if members else ())
     return before, after
 
 
