@@ -1,6 +1,7 @@
 import asyncio
 import builtins
 import concurrent.futures
+import sys
 from asyncio import AbstractEventLoop
 from collections.abc import (
     Callable,
@@ -60,6 +61,7 @@ __all__ = [
     "failure_count",
     "gatherResults",
     "getDebugging",
+    "look_all_up",
     "maybeDeferred",
     "quicken_failures",
     "race",
@@ -67,6 +69,8 @@ __all__ = [
     "set_namespace",
     "succeed",
 ]
+if sys.platform == "linux" and sys.version_info < (3, 14):
+    __all__ += ["keep_threads"]
 
 _T = TypeVar("_T")
 _T_co = TypeVar("_T_co", covariant=True)
@@ -401,6 +405,10 @@ def getDebugging() -> bool: ...
 def set_namespace(namespace: dict[str, Any]) -> None: ...
 def look_all_up() -> None: ...
 
+# Where it has something to do: on the processors and with the C library that it knows.
+if sys.platform == "linux" and sys.version_info < (3, 14):
+    def keep_threads() -> None: ...
+
 # ---------------------------------------------------------------------------------------------
 # Gathering
 
@@ -548,6 +556,9 @@ class _Fifo(MutableSequence[_T]):
     def __add__(self, value: _Fifo[_T] | list[_T], /) -> list[_T]: ...
     def __radd__(self, value: list[_T], /) -> list[_T]: ...
     def __iadd__(self, value: Iterable[_T], /) -> Self: ...
+    def __mul__(self, value: SupportsIndex, /) -> list[_T]: ...
+    def __rmul__(self, value: SupportsIndex, /) -> list[_T]: ...
+    def __imul__(self, value: SupportsIndex, /) -> Self: ...
     __hash__: ClassVar[None]  # type: ignore[assignment]
     def append(self, object: _T) -> None: ...
     def extend(self, iterable: Iterable[_T]) -> None: ...
