@@ -10,6 +10,7 @@ start because this package happens to be installed.
 from __future__ import annotations
 
 import gc
+import logging
 import sys
 from collections.abc import Callable, Generator, Iterator
 from types import CoroutineType
@@ -29,6 +30,9 @@ __all__ = ["flush_deferred_errors"]
 _HOOKS = "deferrous-hooks"
 #: Tests with these markers are run by the plugins that the markers are of.
 _MARKERS_OF_OTHERS = ("anyio", "asyncio", "trio")
+
+#: Where unhandled errors are logged without Twisted.
+_LOGGER = logging.getLogger("deferrous")
 
 _Wrapper = Generator[None, Any, None]
 
@@ -93,6 +97,7 @@ class _Errors:
     def __init__(self) -> None:
         self._caught: list[tuple[Any, str]] = []
         self._listening: list[tuple[type[Any], Any, Any]] = []
+        self._records: list[logging.LogRecord] = []
 
     def listen(self) -> None:
         """Note unhandled errors from now on. To be called again once Twisted is imported."""
@@ -103,6 +108,7 @@ class _Errors:
                 original, ours = cls.__del__, self._noting(cls.__del__)
                 setattr(cls, "__del__", ours)  # noqa: B010  (of a class that mypy knows)
                 self._listening.append((cls, original, ours))
+        _LOGGER.addFilter(self._note_record)
 
     def stop(self) -> None:
         """Note nothing any more, and forget what has been noted."""
@@ -110,6 +116,8 @@ class _Errors:
             if vars(cls).get("__del__") is ours:
                 setattr(cls, "__del__", original)  # noqa: B010
         self._listening.clear()
+        _LOGGER.removeFilter(self._note_record)
+        self._strip_records()
         self._caught.clear()
 
     def _noting(self, original: Callable[[Any], None]) -> Callable[[Any], None]:
@@ -122,15 +130,34 @@ class _Errors:
 
         return __del__
 
+    def _note_record(self, record: logging.LogRecord) -> bool:
+        if record.exc_info:
+            self._records.append(record)
+        return True
+
+    def _strip_records(self) -> None:
+        """Leave the text of errors in what was logged, and not the errors.
+
+        pytest keeps what a test logs until the next one, and with it would be kept all that the
+        frames of a traceback hold.
+        """
+        for record in self._records:
+            if record.exc_info and not record.exc_text:
+                record.exc_text = logging.Formatter().formatException(record.exc_info)
+            record.exc_info = None
+        self._records.clear()
+
     def take(self) -> list[str]:
         """Return the errors so far, as text, and let go of them.
 
         What they kept alive may have held more Deferreds, which are asked then, too.
         """
         texts: list[str] = []
+        self._strip_records()
         self._collect()
         while self._caught:
             texts += [_describe_error(failure, debug) for failure, debug in self._drain()]
+            self._strip_records()
             self._collect()
         return texts
 
