@@ -15,7 +15,7 @@ use proptest::prelude::*;
 
 /// One operation. A Deferred is meant by its number, modulo how many there are.
 #[derive(Debug, Clone)]
-pub enum Op {
+pub(crate) enum Op {
     New(Canceller),
     Fired(Ending),
     Add(usize, Kind, Script, Script),
@@ -29,7 +29,7 @@ pub enum Op {
 }
 
 #[derive(Debug, Clone)]
-pub enum Canceller {
+pub(crate) enum Canceller {
     None,
     /// One that does these and fires nothing unless they do.
     Does(Vec<Op>),
@@ -38,7 +38,7 @@ pub enum Canceller {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Kind {
+pub(crate) enum Kind {
     OnValue,
     OnFailure,
     OnBoth,
@@ -48,13 +48,13 @@ pub enum Kind {
 
 /// What a callback does before it answers.
 #[derive(Debug, Clone)]
-pub struct Script {
+pub(crate) struct Script {
     body: Vec<Op>,
     answer: Answer,
 }
 
 #[derive(Debug, Clone, Copy)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// What it was called with.
     Same,
     End(Ending),
@@ -63,7 +63,7 @@ pub enum Answer {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Ending {
+pub(crate) enum Ending {
     Value(u8),
     Failure(u8),
 }
@@ -132,7 +132,7 @@ fn any_op(depth: usize) -> BoxedStrategy<Op> {
     .boxed()
 }
 
-pub fn program() -> impl Strategy<Value = Vec<Op>> {
+pub(crate) fn program() -> impl Strategy<Value = Vec<Op>> {
     let some = prop_oneof![
         4 => Just(Op::New(Canceller::None)),
         1 => ending().prop_map(Op::Fired),
@@ -722,7 +722,7 @@ impl Model {
 
 // ---------------------------------------------------------------------------------------------
 
-pub fn assert_same(program: &[Op]) -> Result<(), TestCaseError> {
+pub(crate) fn assert_same(program: &[Op]) -> Result<(), TestCaseError> {
     let (real, model) = (play_real(program), play_model(program));
     for (step, (real, model)) in real.iter().zip(&model).enumerate() {
         prop_assert_eq!(real, model, "at event {}", step);

@@ -180,7 +180,7 @@ impl Items {
             0 => self.items.front()?.as_ref(),
             -1 => self.items.back()?.as_ref(),
             _ if self.gaps > 0 => None,
-            0.. => self.items.get(index.unsigned_abs())?.as_ref(),
+            1.. => self.items.get(index.unsigned_abs())?.as_ref(),
             _ => self.items.get(self.items.len().checked_sub(index.unsigned_abs())?)?.as_ref(),
         }
     }

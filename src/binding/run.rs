@@ -937,5 +937,5 @@ pub(super) fn link_described(pair: &Bound<'_, PyAny>) -> Result<Link> {
     let [on_value, on_failure] = [on_value, on_failure].map(|(callable, args, kwargs)| {
         Callback::with_spread_arguments(callable, args, Some(kwargs))
     });
-    Ok(deferred::link_of_both(py, (on_value?, on_failure?))?)
+    deferred::link_of_both(py, (on_value?, on_failure?))
 }

@@ -287,7 +287,7 @@ unsafe fn allocate(py: Python<'_>, kind: *mut ffi::PyTypeObject) -> Result<Bound
     // flight.
     unsafe {
         if ffi::PyType_HasFeature(kind, ffi::Py_TPFLAGS_IS_ABSTRACT) != 0
-            && let Some(object_new) = (*(&raw mut ffi::PyBaseObject_Type)).tp_new
+            && let Some(object_new) = ffi::PyBaseObject_Type.tp_new
         {
             // This says which methods are missing. (If it did not, it would do what stands below.)
             let no_arguments = PyTuple::empty(py);

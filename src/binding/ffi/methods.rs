@@ -159,7 +159,7 @@ quick!(MaybeDeferred = c"maybeDeferred" of PyAny, |_, [function, args @ ..]| {
     functions::maybe_deferred_quickly(*function, args)
 }, but "f" by keyword, |_, [function, args @ ..], kwargs| {
     tuple_from(function.py(), args)
-        .and_then(|args| Ok(functions::maybe_deferred(function, &args, Some(kwargs))?))
+        .and_then(|args| functions::maybe_deferred(function, &args, Some(kwargs)))
 });
 quick!(Execute = c"execute" of PyAny, |_, [callable, args @ ..]| {
     tuple_from(callable.py(), args)
@@ -372,13 +372,16 @@ pub(in crate::binding) fn is_of_python(callable: &Bound<'_, PyAny>) -> bool {
         || ptr::eq(kind, PYTHON_METHOD.load(Ordering::Relaxed))
 }
 
+/// A method, its object, its arguments.
+type MethodCall<'py> = (Method, Bound<'py, PyAny>, SmallVec<[Bound<'py, PyAny>; 3]>);
+
 /// What a call of this with an outcome and other arguments comes to, if it is one of these methods,
-/// bound or not: the method, its object, its arguments.
+/// bound or not.
 pub(in crate::binding) fn method_of_ours<'py>(
     callable: &Bound<'py, PyAny>,
     outcome: &Bound<'py, PyAny>,
     args: &[Bound<'py, PyAny>],
-) -> Option<(Method, Bound<'py, PyAny>, SmallVec<[Bound<'py, PyAny>; 3]>)> {
+) -> Option<MethodCall<'py>> {
     let py = callable.py();
     let kind = callable.get_type_ptr().cast_const();
     // SAFETY: the object is of the very type whose layout is read. What a function is bound to, if
