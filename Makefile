@@ -18,6 +18,8 @@
 #                                a release's is: build, install, test, bench, and all others
 #   make QUICK=1 ...             with a wheel that is built in less time, and is slower
 #   make CHECKED=1 ...           with a wheel that checks itself as it runs
+#   make SANITIZED=1 ...         with one that AddressSanitizer watches, for a Python that has its
+#                                runtime preloaded
 #   make PIP_OF=python3.13 ...   with the pip of another Python, for one without ensurepip
 #   make test-python PYTEST_ARGS='-k failure'     (-n0: in one process, such as for --pdb)
 #   make test-version            those that depend on the version of Python
@@ -31,6 +33,7 @@ RECORD ?=
 PGO ?=
 QUICK ?=
 CHECKED ?=
+SANITIZED ?=
 MINUTES ?= 1
 PIP_OF ?= python3
 PROGRAMS ?= scrapy treq klein synapse
@@ -43,7 +46,8 @@ IDENTIFY := 'import sys; print(sys.implementation.cache_tag)'
 PYTHON_ID := $(shell $(PYTHON) -c $(IDENTIFY))
 MADE := $(VENV)/.made-with-$(PYTHON_ID)
 # There can be a wheel of each kind; installed is one of them.
-KIND := $(if $(PGO),profile-guided,$(if $(CHECKED),checked,$(if $(QUICK),quick,plain)))
+KIND := $(or $(if $(PGO),profile-guided),$(if $(CHECKED),checked),$(if $(SANITIZED),sanitized),\
+  $(if $(QUICK),quick),plain)
 WHEELS := $(VENV)/$(KIND)-wheel
 WHEEL := $(VENV)/.$(KIND)-wheel-is-built
 INSTALLED := $(VENV)/.$(KIND)-package-is-installed
@@ -54,6 +58,7 @@ BENCHABLE := $(VENV)/.bench-extra-is-installed
 DOCUMENTABLE := $(VENV)/.docs-extra-is-installed
 # What is run where each step takes longer.
 CORE_TESTS := bad_input copying debug deferred failure functions generators limits mixing
+CORE_TEST_FILES := $(CORE_TESTS:%=tests/test_%.py)
 
 # What a wheel is made of.
 SOURCES := Cargo.toml pyproject.toml README.md LICENSE \
@@ -122,11 +127,17 @@ $(MADE):
 	@rm -f $(VENV)/.made-with-*
 	@touch $@
 
+# For the target named, so that what runs at build time is not watched. It is a part of the compiler
+# that is not stable; a compiler that is can be asked for it all the same.
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+SANITIZING = RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address
+
 # pip has maturin build it; cargo keeps what it compiled in target/ for the next time.
 # With a profile it does so twice, and runs what benchmarks/training.py has in between.
 $(WHEEL): $(MADE) $(SOURCES) $(if $(PGO),benchmarks/training.py benchmarks/rows.py)
 	rm -rf $(WHEELS)
-	$(if $(PGO),MATURIN_PGO=1) $(if $(CHECKED)$(QUICK),MATURIN_PEP517_ARGS='--profile $(KIND)') \
+	$(if $(PGO),MATURIN_PGO=1) $(if $(SANITIZED),$(SANITIZING)) \
+	  $(if $(CHECKED)$(SANITIZED)$(QUICK),MATURIN_PEP517_ARGS='--profile $(KIND) $(if $(SANITIZED),--target $(HOST))') \
 	  $(PY) -m pip wheel --no-deps --wheel-dir $(WHEELS) .
 	@touch $@
 
@@ -201,7 +212,7 @@ proof-edges: $(TESTABLE)
 
 # The tests of the core are run with all checks by `make test-core`.
 proof-checked:
-	$(MAKE) test-python CHECKED=1 PYTEST_ARGS="$(or $(PYTEST_ARGS),$(addprefix tests/test_,$(addsuffix .py,$(CORE_TESTS))))"
+	$(MAKE) test-python CHECKED=1 PYTEST_ARGS="$(or $(PYTEST_ARGS),$(CORE_TEST_FILES))"
 
 # Each with a build of its own, for a CPython or by a compiler that not every machine has.
 DEBUG_PYTHON ?= python3.11d
@@ -211,6 +222,25 @@ proof-references:
 .PHONY: references-of-debug-build
 references-of-debug-build: $(INSTALLED)
 	$(PY) -m tests.proofs.references
+
+# Python is not watched itself, but asks for its memory where it is. What it never frees is no leak.
+ASAN_RUNTIME ?= $(shell gcc -print-file-name=libasan.so)
+WATCHED = LD_PRELOAD=$(realpath $(ASAN_RUNTIME)) PYTHONMALLOC=malloc ASAN_OPTIONS=$(ASAN_OPTIONS)
+ASAN_OPTIONS := detect_leaks=0:detect_stack_use_after_return=0:allocator_may_return_null=1
+proof-sanitized:
+	$(SANITIZING) $(CARGO) test --no-default-features --target $(HOST)
+	$(MAKE) sanitized-binding SANITIZED=1 VENV=$(VENV)-sanitized
+
+.PHONY: sanitized-binding
+sanitized-binding: $(TESTABLE)
+	$(WATCHED) $(PY) -m tests.proofs.programs
+	$(WATCHED) $(PY) -m pytest $(or $(PYTEST_ARGS),$(CORE_TEST_FILES))
+
+# Where the compiler has no sanitizer. Some twenty times slower than without.
+SUPPRESSIONS ?= $(wildcard /usr/lib/valgrind/python3.supp)
+proof-valgrind: $(TESTABLE)
+	PYTHONMALLOC=malloc valgrind --quiet --error-exitcode=9 $(addprefix --suppressions=,$(SUPPRESSIONS)) \
+	  $(PY) -m tests.proofs.programs
 
 fuzz-core:
 	RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run chain -- -max_total_time=$$(($(MINUTES) * 60))

@@ -290,7 +290,11 @@ pub(super) fn subclasses<'py>(py: Python<'py>) -> PyResult<&'py Bound<'py, PyLis
     loop {
         match LIST.get(py) {
             Some(list) => return Ok(list.bind(py)),
-            None => ffi::keep(&LIST, PyList::new(py, [py.get_type::<Deferred>()])?),
+            None => {
+                let list = ffi::new_list(py)?;
+                list.append(py.get_type::<Deferred>())?;
+                ffi::keep(&LIST, list);
+            }
         }
     }
 }

@@ -89,7 +89,8 @@ pub(super) fn from_raised(raised: Raised<'_>, capture_vars: bool) -> Result<Boun
     if !ffi::makes_failures_plainly(class) {
         // Whoever replaced it expects to find the exception as where it is handled.
         let named = with_capture_vars(py, capture_vars)?;
-        return Ok(ffi::while_handling(&raised, || class.call((), Some(&named)))?);
+        let call = || ffi::call_any_way(class, &PyTuple::empty(py), Some(&named));
+        return Ok(ffi::while_handling(&raised, call)?);
     }
     let traceback = ffi::traceback_of(&raised);
     make(raised.into_any(), traceback, capture_vars)
@@ -145,7 +146,7 @@ fn make<'py>(
     let class = names::failure_class(py)?;
     if !ffi::makes_failures_plainly(class) || (!ffi::is_ordinary(&value) && is_failure(&value)?) {
         let named = with_capture_vars(py, capture_vars)?;
-        return Ok(class.call((&value,), Some(&named))?);
+        return Ok(ffi::call_any_way(class, &ffi::new_tuple(py, [value])?, Some(&named))?);
     }
     let attributes = Attributes {
         kind: value.get_type().into_any().hold(),

@@ -13,6 +13,7 @@ use super::deferred::Deferred;
 use super::error::{Raise, Result};
 use super::ffi::{self, Held, Hold};
 use super::gc::Traverse;
+use super::interned::intern;
 
 /// What is in a line, with gaps where something was taken out of the middle. The first and the last
 /// are never gaps.
@@ -466,7 +467,7 @@ impl Fifo {
     }
 
     fn __reversed__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        Self::list(slf)?.call_method0("__reversed__")
+        Self::list(slf)?.call_method0(intern!(slf.py(), "__reversed__"))
     }
 
     fn __contains__<'py>(slf: &Bound<'py, Self>, value: &Bound<'py, PyAny>) -> PyResult<bool> {
@@ -514,7 +515,7 @@ impl Fifo {
     }
 
     fn __imul__<'py>(slf: &Bound<'py, Self>, times: &Bound<'py, PyAny>) -> PyResult<()> {
-        Self::list(slf)?.call_method1("__imul__", (times,)).map(drop)
+        Self::list(slf)?.call_method1(intern!(slf.py(), "__imul__"), (times,)).map(drop)
     }
 
     fn __repr__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyString>> {
@@ -529,7 +530,7 @@ impl Fifo {
     /// Add several at the end.
     fn extend<'py>(slf: &Bound<'py, Self>, iterable: &Bound<'py, PyAny>) -> PyResult<()> {
         let list = Self::list(slf)?;
-        list.call_method1("extend", (listed(iterable)?,)).map(drop)
+        list.call_method1(intern!(slf.py(), "extend"), (listed(iterable)?,)).map(drop)
     }
 
     fn __iadd__<'py>(slf: &Bound<'py, Self>, iterable: &Bound<'py, PyAny>) -> PyResult<()> {
@@ -543,7 +544,7 @@ impl Fifo {
         object: &Bound<'py, PyAny>,
     ) -> PyResult<()> {
         let list = Self::list(slf)?;
-        list.call_method1("insert", (index, object)).map(drop)
+        list.call_method1(intern!(slf.py(), "insert"), (index, object)).map(drop)
     }
 
     /// Take out the one at this index, by default the last, and return it.
@@ -555,7 +556,7 @@ impl Fifo {
         index: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
-        let pop = "pop";
+        let pop = intern!(py, "pop");
         let Some(index) = index else { return Self::list(slf)?.call_method0(pop) };
         if exact_index(index) == Some(0)
             && let Some(item) = slf.get().pop_front(py)?
@@ -572,12 +573,12 @@ impl Fifo {
         if Self::take_deferred(slf, value) {
             return Ok(());
         }
-        Ok(Self::list(slf)?.call_method1("remove", (value,)).map(drop)?)
+        Ok(Self::list(slf)?.call_method1(intern!(slf.py(), "remove"), (value,)).map(drop)?)
     }
 
     /// Take out all.
     fn clear<'py>(slf: &Bound<'py, Self>) -> PyResult<()> {
-        Self::list(slf)?.call_method0("clear").map(drop)
+        Self::list(slf)?.call_method0(intern!(slf.py(), "clear")).map(drop)
     }
 
     /// The index of the first that is equal to this.
@@ -588,7 +589,7 @@ impl Fifo {
         slf: &Bound<'py, Self>,
         args: &Bound<'py, PyTuple>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        Self::list(slf)?.call_method1("index", args)
+        Self::list(slf)?.call_method1(intern!(slf.py(), "index"), args)
     }
 
     /// How many are equal to this.
@@ -596,7 +597,7 @@ impl Fifo {
         slf: &Bound<'py, Self>,
         value: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        Self::list(slf)?.call_method1("count", (value,))
+        Self::list(slf)?.call_method1(intern!(slf.py(), "count"), (value,))
     }
 
     /// Reverse the order.
@@ -607,18 +608,20 @@ impl Fifo {
     /// Sort, as `list.sort` does.
     #[pyo3(signature = (**kwargs))]
     fn sort<'py>(slf: &Bound<'py, Self>, kwargs: Option<&Bound<'py, PyDict>>) -> PyResult<()> {
-        Self::list(slf)?.call_method("sort", (), kwargs).map(drop)
+        Self::list(slf)?.call_method(intern!(slf.py(), "sort"), (), kwargs).map(drop)
     }
 
     /// A list of the same.
     fn copy<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        Self::list(slf)?.call_method0("copy")
+        Self::list(slf)?.call_method0(intern!(slf.py(), "copy"))
     }
 
-    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyTuple>> {
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyTuple>> {
         let py = slf.py();
         // The items by themselves, as one of them may be this.
-        (slf.get_type(), PyTuple::empty(py), py.None(), Self::__iter__(slf)?).into_pyobject(py)
+        let items = Self::__iter__(slf)?;
+        let [class, none] = [slf.get_type().into_any(), py.None().into_bound(py)];
+        ffi::new_tuple(py, [class, PyTuple::empty(py).into_any(), none, items])
     }
 
     #[classattr]

@@ -98,7 +98,7 @@ pub(super) fn execute<'py>(
     kwargs: Option<&Bound<'py, PyDict>>,
 ) -> Result<Bound<'py, Deferred>> {
     let _nested = Nested::enter(callable.py())?;
-    match callable.call(args, kwargs) {
+    match ffi::call_any_way(callable, args, kwargs) {
         Ok(result) => succeed(result),
         Err(error) => failed(error.into(), callable.py()),
     }
@@ -115,7 +115,7 @@ pub(super) fn maybe_deferred<'py>(
     kwargs: Option<&Bound<'py, PyDict>>,
 ) -> Result<Bound<'py, PyAny>> {
     let _nested = Nested::enter(f.py())?;
-    called(f.py(), f.call(args, kwargs).map_err(Into::into))
+    called(f.py(), ffi::call_any_way(f, args, kwargs).map_err(Into::into))
 }
 
 /// The same, of a function with positional arguments alone.

@@ -495,7 +495,8 @@ pub(super) fn gather_results<'py>(
     if let Some(flag) = consumeErrors {
         flags.set_item(intern!(py, "consumeErrors"), flag)?;
     }
-    let list = py.get_type::<DeferredList>().call((deferredList,), Some(&flags))?;
+    let arguments = ffi::new_tuple(py, [deferredList.clone()])?;
+    let list = ffi::call_any_way(&py.get_type::<DeferredList>(), &arguments, Some(&flags))?;
     let parse = pyo3::wrap_pyfunction!(parse_results, py)?;
     let deferred = list.cast_into::<Deferred>()?;
     deferred::add(&deferred, Link::OnValue(Callback::plain(parse.into_any())?))?;

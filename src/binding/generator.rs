@@ -241,9 +241,9 @@ pub(super) fn start_called<'py>(
             };
             PyTypeError::error_saying(text())
         };
-    let generator = match function.call(args.cast::<PyTuple>()?, kwargs) {
+    let generator = match ffi::call_any_way(function, args.cast::<PyTuple>()?, kwargs) {
         Ok(generator) => generator,
-        Err(error) if error.get_type(py).is(names::DEF_GEN_RETURN.get(py)?) => {
+        Err(error) if error.get_type().is(names::DEF_GEN_RETURN.get(py)?) => {
             // With that as its context, as Twisted's.
             let instead = no_generator(
                 Text::Ours("caught returnValue being used in a non-generator"),

@@ -195,7 +195,9 @@ fn mend(failure: &Bound<'_, PyAny>) -> PyResult<()> {
             Ok(failure) => rest.extend(FailureBase::value_of(failure)),
             // The failure in a `FirstError`.
             Err(_) if ffi::has_no_exception_dict(&object) => {}
-            Err(_) => rest.extend(ffi::exception_dict(&object)?.get_item("subFailure")?),
+            Err(_) => {
+                rest.extend(ffi::exception_dict(&object)?.get_item(intern!(py, "subFailure"))?)
+            }
         }
         // Held, so that no other object can come to be at its address meanwhile.
         held.push(object);

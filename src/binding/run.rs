@@ -633,11 +633,12 @@ fn pass(deferred: &Bound<'_, Deferred>, outcome: Outcome) -> Result<Outcome> {
 
 #[cold]
 fn warn_of_self_return(callback: &Bound<'_, PyAny>) -> Result<()> {
-    names::WARN_ABOUT_FUNCTION.get(callback.py())?.call1((
-        callback,
+    let text = ffi::new_str(
+        callback.py(),
         "Callback returned the Deferred it was attached to; this breaks the callback chain and \
          will raise an exception in the future.",
-    ))?;
+    )?;
+    names::WARN_ABOUT_FUNCTION.get(callback.py())?.call1((callback, text))?;
     Ok(())
 }
 

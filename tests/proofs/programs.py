@@ -3,6 +3,8 @@
 Each takes the names of one implementation, and `keep`, to which it gives what is to be looked at
 afterwards: each Deferred must be able to go on, whatever has happened to the program. What it
 returns is the same each time that it is run.
+
+    python -m tests.proofs.programs            each, three times: for a build that checks itself
 """
 
 from __future__ import annotations
@@ -1091,3 +1093,33 @@ def task_enters_lock(defer, keep):
         task.cancel()
     turns(loop(), 3)
     return seen
+
+
+# --------------------------------------------------------------------------------------------
+# All of them
+
+
+def main() -> int:
+    import gc
+    import logging
+
+    logging.getLogger("deferrous").addHandler(logging.NullHandler())
+    logging.getLogger("deferrous").propagate = False
+    names = load("deferrous")
+    bad = 0
+    for name, run in PROGRAMS.items():
+        kept: list[Any] = []
+        results = [repr(run(names, lambda d, kept=kept: kept.append(d) or d)) for _ in range(3)]
+        for deferred in kept:
+            deferred.addBoth(nothing)
+        kept.clear()
+        gc.collect()
+        if len(set(results)) > 1:
+            bad += 1
+            print(f"{name}: {results}")
+    print(f"{len(PROGRAMS)} programs, {bad} bad")
+    return bad > 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

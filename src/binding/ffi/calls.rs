@@ -90,7 +90,25 @@ pub(in crate::binding) fn call_many<'py>(
     // all alive during the call. The function does not write to it.
     unsafe {
         let result = ffi::PyObject_Vectorcall(callable.as_ptr(), stack, count, ptr::null_mut());
-        Ok(Bound::from_owned_ptr_or_err(callable.py(), result)?)
+        Ok(returned(callable.py(), result)?)
+    }
+}
+
+/// `callable(*args, **kwargs)`
+///
+/// Not PyO3's: where there is no memory, CPython 3.11 may come back without an exception, and PyO3
+/// panics as it makes one.
+#[inline]
+pub(in crate::binding) fn call_any_way<'py>(
+    callable: &Bound<'py, PyAny>,
+    args: &Bound<'py, PyTuple>,
+    kwargs: Option<&Bound<'py, PyDict>>,
+) -> Result<Bound<'py, PyAny>, Raised<'py>> {
+    let kwargs = kwargs.map_or(ptr::null_mut(), Bound::as_ptr);
+    // SAFETY: attached; a tuple and a dict or null, which outlive the call.
+    unsafe {
+        let result = ffi::PyObject_Call(callable.as_ptr(), args.as_ptr(), kwargs);
+        returned(callable.py(), result)
     }
 }
 

@@ -99,8 +99,11 @@ fn begin_versions_anew(py: Python<'_>) -> bool {
     let class = match kept {
         Some(class) => class,
         None => {
-            let made =
-                py.get_type::<PyType>().call1(("_Mark", PyTuple::empty(py), PyDict::new(py)));
+            let (Some(name), Some(dict)) = (ok(py, new_str(py, "_Mark")), ok(py, new_dict(py)))
+            else {
+                return false;
+            };
+            let made = py.get_type::<PyType>().call1((name, PyTuple::empty(py), dict));
             let Some(made) = ok(py, made).and_then(|made| made.cast_into::<PyType>().ok()) else {
                 return false;
             };

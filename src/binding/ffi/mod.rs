@@ -23,8 +23,8 @@ mod panics;
 pub(super) mod stack;
 
 pub(super) use calls::{
-    Sent, call_first, call_many, call_method_one, call_one, call_spread, copy_context, in_context,
-    send, tuple_of,
+    Sent, call_any_way, call_first, call_many, call_method_one, call_one, call_spread,
+    copy_context, in_context, send, tuple_of,
 };
 pub(super) use exceptions::{
     as_pyo3_has_it, begin_handling, end_handling, exception_dict, exception_of, handled,
