@@ -132,7 +132,7 @@ def enter_task(loop: AbstractEventLoop, task: Any) -> None:
 def stand_in(driven: list[Any], deferred: Deferred[Any]) -> tuple[Any, Callable[[], bool]] | None:
     """Return what the driver of a coroutine that awaits a Deferred now can wait for, if not that.
 
-    `driven` are the generators that we drive in this thread, on any greenlet's stack. The driver is
+    `driven` are the generators that we drive, on any thread's or greenlet's stack. The driver is
     whichever stands next: we (the answer is None), an asyncio task, or Twisted's own
     `inlineCallbacks`. With the object to yield comes a function that wakes the driver, and returns
     False if that does not wait any more.

@@ -160,7 +160,12 @@ impl Recycled for Awaiting {
 
     #[inline(always)]
     fn dispose_of_light(&self, py: Python<'_>) {
-        drop(self.replace(py, State::Done));
+        match self.replace(py, State::Done) {
+            State::For(deferred) => drop(deferred),
+            State::Done => {}
+            // Not light, in fact.
+            other => drop_another(other),
+        }
     }
 
     #[inline(always)]
@@ -208,6 +213,11 @@ impl StandIn {
     }
 }
 
+#[cold]
+fn drop_another(state: State) {
+    drop(state);
+}
+
 fn raised(py: Python<'_>, error: Error) -> Sent<'_> {
     Sent::Raised(error.into_raised(py))
 }
@@ -225,6 +235,7 @@ fn returned<'py>(awaiting: &Bound<'py, Awaiting>, outcome: Outcome) -> Sent<'py>
 }
 
 /// Raise a failure. Returns only if a subclass of Failure declines to.
+#[inline(never)]
 fn raise<'py>(
     awaiting: &Bound<'py, Awaiting>,
     reason: Bound<'py, PyAny>,
@@ -267,10 +278,21 @@ fn pending<'py>(
     awaiting: &Bound<'py, Awaiting>,
     deferred: Bound<'py, Deferred>,
 ) -> Result<Sent<'py>> {
+    match generator::stand_in(&deferred)? {
+        None => Ok(Sent::Yielded(deferred.into_any())),
+        Some((stand_in, wake)) => pending_through(awaiting, deferred, stand_in, wake),
+    }
+}
+
+/// As [`pending`], where the driver waits for something else, and is woken by this.
+#[inline(never)]
+fn pending_through<'py>(
+    awaiting: &Bound<'py, Awaiting>,
+    deferred: Bound<'py, Deferred>,
+    stand_in: Bound<'py, PyAny>,
+    wake: Bound<'py, PyAny>,
+) -> Result<Sent<'py>> {
     let py = deferred.py();
-    let Some((stand_in, wake)) = generator::stand_in(&deferred)? else {
-        return Ok(Sent::Yielded(deferred.into_any()));
-    };
     let stand_in = StandIn {
         deferred: deferred.clone().hold(),
         object: stand_in.hold(),

@@ -26,12 +26,18 @@ pub(super) struct Callback(Held<PyAny>);
 
 impl Callback {
     /// A callable that gets the outcome and nothing else.
-    #[inline]
+    #[inline(always)]
     pub(super) fn plain(callable: Bound<'_, PyAny>) -> Result<Self> {
         if callable.is_exact_instance_of::<PyTuple>() {
-            return Self::with_arguments(callable.py(), callable.as_borrowed(), &[], None);
+            return Self::wrapped(callable);
         }
         Ok(Self(callable.hold()))
+    }
+
+    /// A tuple as a callable, which it is not.
+    #[cold]
+    fn wrapped(tuple: Bound<'_, PyAny>) -> Result<Self> {
+        Self::with_arguments(tuple.py(), tuple.as_borrowed(), &[], None)
     }
 
     /// A callable that gets the outcome, these arguments, and these by keyword.
@@ -82,25 +88,31 @@ impl Callback {
         Self(self.0.clone_ref(py))
     }
 
-    /// What comes of calling it, if it is one of ours that [`native::answer`] knows.
+    /// Call it, if it was written in Python, as most are, and nothing is passed by keyword.
     #[inline(always)]
+    pub(super) fn call_if_of_python<'py>(
+        &self,
+        outcome: &Bound<'py, PyAny>,
+    ) -> Option<Result<Bound<'py, PyAny>, Raised<'py>>> {
+        let callable = self.0.bind(outcome.py());
+        if ffi::is_of_python(callable) {
+            return Some(ffi::call_one(callable, outcome));
+        }
+        let parts = callable.cast_exact::<PyTuple>().ok()?;
+        match parts.as_slice() {
+            [head, callable, ..] if head.is_none() && ffi::is_of_python(callable) => {
+                Some(ffi::call_spread(parts, outcome, None))
+            }
+            _ => None,
+        }
+    }
+
+    /// What comes of calling it, if it is one of ours that [`native::answer`] knows.
     pub(super) fn answer_natively<'py>(
         &self,
         outcome: &Bound<'py, PyAny>,
     ) -> Option<Result<Answer<'py>>> {
         let callable = self.0.bind(outcome.py());
-        let of_python = match callable.cast_exact::<PyTuple>() {
-            Err(_) => ffi::is_of_python(callable),
-            Ok(parts) => parts.as_slice().get(1).is_some_and(ffi::is_of_python),
-        };
-        if of_python { None } else { Self::answer_of_ours(callable, outcome) }
-    }
-
-    #[inline(never)]
-    fn answer_of_ours<'py>(
-        callable: &Bound<'py, PyAny>,
-        outcome: &Bound<'py, PyAny>,
-    ) -> Option<Result<Answer<'py>>> {
         let Ok(parts) = callable.cast_exact::<PyTuple>() else {
             return native::answer(callable, outcome, &[]);
         };

@@ -19,10 +19,13 @@ use super::report;
 /// With a Failure, it has failed.
 #[pyfunction]
 pub(super) fn succeed<'py>(result: Bound<'py, PyAny>) -> Result<Bound<'py, Deferred>> {
+    if ffi::is_known_ordinary(&result) { of_value(result) } else { succeed_with_another(result) }
+}
+
+/// `succeed`, of what has to be looked at.
+#[inline(never)]
+fn succeed_with_another<'py>(result: Bound<'py, PyAny>) -> Result<Bound<'py, Deferred>> {
     let py = result.py();
-    if ffi::is_known_ordinary(&result) {
-        return of_value(result);
-    }
     let outcome = classify(&result)?;
     let deferred = make(py, Chain::default)?;
     // By hand, as in Twisted's: a Failure that is passed as a result is not watched over.

@@ -305,10 +305,7 @@ fn all_of<'py>(deferreds: &Bound<'py, PyAny>) -> Result<Bound<'py, PyList>> {
             "an iterable of Deferreds is needed, not a single Deferred",
         ));
     }
-    let all = ffi::new_list(py)?;
-    for deferred in deferreds.try_iter()? {
-        all.append(deferred?)?;
-    }
+    let all = ffi::list_of(deferreds)?;
     for (place, deferred) in all.iter().enumerate() {
         if as_deferred(&deferred).is_none() && !deferred.hasattr(intern!(py, "addCallbacks"))? {
             let hint =

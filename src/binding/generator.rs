@@ -1,8 +1,5 @@
 //! `inlineCallbacks` and coroutines: running a generator from one Deferred to the next.
 
-use std::cell::RefCell;
-use std::mem::ManuallyDrop;
-
 use pyo3::exceptions::{PyAssertionError, PyException, PyStopIteration, PyTypeError};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
@@ -189,9 +186,7 @@ pub(super) fn start<'py>(generator: Bound<'py, PyAny>) -> Result<Bound<'py, Defe
 pub(super) fn start_within<'py>(generator: Bound<'py, PyAny>) -> Result<Bound<'py, Deferred>> {
     let py = generator.py();
     if ffi::debugging_by_default(py)? {
-        let (task, deferred) = prepare(generator)?;
-        run::run_within(py, Work::Resume(task, Outcome::Taken))?;
-        return Ok(deferred);
+        return start_prepared(generator);
     }
     let context = ffi::copy_context(py)?;
     let stopped = advance(&generator, &context, Outcome::Taken)?;
@@ -210,6 +205,15 @@ pub(super) fn start_within<'py>(generator: Bound<'py, PyAny>) -> Result<Bound<'p
     Ok(deferred)
 }
 
+/// As [`start_within`], with the task and the Deferred made first.
+#[cold]
+fn start_prepared<'py>(generator: Bound<'py, PyAny>) -> Result<Bound<'py, Deferred>> {
+    let py = generator.py();
+    let (task, deferred) = prepare(generator)?;
+    run::run_within(py, Work::Resume(task, Outcome::Taken))?;
+    Ok(deferred)
+}
+
 /// Call the function that `inlineCallbacks` decorates, with a tuple and a dict of arguments, and
 /// run the generator that it returns.
 #[pyfunction]
@@ -223,50 +227,77 @@ pub(super) fn start_called<'py>(
     let _nested = Nested::enter(py)?;
     let kwargs = kwargs.cast::<PyDict>()?;
     let kwargs = if kwargs.is_empty() { None } else { Some(kwargs) };
-    let no_generator =
-        |instead: Text<'_, 'py>, what: Option<Bound<'py, PyString>>, hint: &'static str| -> Error {
-            let text = || {
-                let what = what.map_or(Text::Ours(""), Text::Python);
-                ffi::joined(
-                    py,
-                    [
-                        Text::Ours("inlineCallbacks requires "),
-                        Text::Python(function.repr()?),
-                        Text::Ours(" to produce a generator; instead"),
-                        instead,
-                        what,
-                        Text::Ours(hint),
-                    ],
-                )
-            };
-            PyTypeError::error_saying(text())
-        };
     let generator = match ffi::call_any_way(function, args.cast::<PyTuple>()?, kwargs) {
         Ok(generator) => generator,
-        Err(error) if error.get_type().is(names::DEF_GEN_RETURN.get(py)?) => {
-            // With that as its context, as Twisted's.
-            let instead = no_generator(
-                Text::Ours("caught returnValue being used in a non-generator"),
-                None,
-                "",
-            );
-            ffi::set_context(&instead, ffi::into_raised(py)(error));
-            return Err(instead);
-        }
-        Err(error) => return Err(error.into()),
+        Err(raised) => return Err(without_generator(function, raised.into())),
     };
-    if !ffi::is_generator(&generator)
-        && !generator.is_instance(names::GENERATOR_TYPE.get(py)?)?
-        && !generator.is_instance(names::GENERATOR_ABC.get(py)?)?
-    {
-        let hint = if ffi::is_coroutine(&generator) {
-            "; use ensureDeferred on what a function with `async def` returns"
-        } else {
-            ""
-        };
-        return Err(no_generator(Text::Ours(" got "), Some(generator.repr()?), hint));
+    if !ffi::is_generator(&generator) {
+        look_for_generator(function, &generator)?;
     }
     start_within(generator)
+}
+
+/// What the function that `inlineCallbacks` decorates has raised.
+#[cold]
+fn without_generator(function: &Bound<'_, PyAny>, error: Error) -> Error {
+    let py = function.py();
+    match names::DEF_GEN_RETURN.get(py) {
+        Ok(class) if error.value(py).get_type().is(class) => {
+            // With that as its context, as Twisted's.
+            let text = Text::Ours("caught returnValue being used in a non-generator");
+            let instead = no_generator(function, text, None, "");
+            ffi::set_context(&instead, error.into_raised(py));
+            instead
+        }
+        Ok(_) => error,
+        Err(error) => error,
+    }
+}
+
+/// See whether this is a generator of another kind.
+///
+/// # Errors
+///
+/// `TypeError` if it is none.
+#[cold]
+fn look_for_generator(function: &Bound<'_, PyAny>, generator: &Bound<'_, PyAny>) -> Result<()> {
+    let py = function.py();
+    if generator.is_instance(names::GENERATOR_TYPE.get(py)?)?
+        || generator.is_instance(names::GENERATOR_ABC.get(py)?)?
+    {
+        return Ok(());
+    }
+    let hint = if ffi::is_coroutine(generator) {
+        "; use ensureDeferred on what a function with `async def` returns"
+    } else {
+        ""
+    };
+    Err(no_generator(function, Text::Ours(" got "), Some(generator.repr()?), hint))
+}
+
+/// That a function gives no generator.
+#[cold]
+fn no_generator<'py>(
+    function: &Bound<'py, PyAny>,
+    instead: Text<'_, 'py>,
+    what: Option<Bound<'py, PyString>>,
+    hint: &'static str,
+) -> Error {
+    let text = || {
+        let what = what.map_or(Text::Ours(""), Text::Python);
+        ffi::joined(
+            function.py(),
+            [
+                Text::Ours("inlineCallbacks requires "),
+                Text::Python(function.repr()?),
+                Text::Ours(" to produce a generator; instead"),
+                instead,
+                what,
+                Text::Ours(hint),
+            ],
+        )
+    };
+    PyTypeError::error_saying(text())
 }
 
 /// Make the task and the Deferred for a generator that has not begun.
@@ -329,14 +360,23 @@ pub(super) fn ensure_deferred<'py>(coro: Bound<'py, PyAny>) -> Result<Bound<'py,
     let py = coro.py();
     match from_coroutine(coro.clone()) {
         Err(before) if before.is_instance_of::<NotACoroutineError>(py) => {
-            let text =
-                [Text::Python(coro.repr()?), Text::Ours(" is not a coroutine or a Deferred")];
-            let error = NotACoroutineError::error_saying(ffi::joined(py, text));
-            ffi::set_context(&error, ffi::into_raised(py)(before));
-            Err(error)
+            Err(neither(&coro, before))
         }
         started => Ok(started?.into_any()),
     }
+}
+
+/// The error of [`ensure_deferred`], with that of [`from_coroutine`] for its context.
+#[cold]
+fn neither(coro: &Bound<'_, PyAny>, before: Error) -> Error {
+    let repr = match coro.repr() {
+        Ok(repr) => repr,
+        Err(error) => return error.into(),
+    };
+    let text = [Text::Python(repr), Text::Ours(" is not a coroutine or a Deferred")];
+    let error = NotACoroutineError::error_saying(ffi::joined(coro.py(), text));
+    ffi::set_context(&error, before.into_raised(coro.py()));
+    error
 }
 
 /// What a generator may yield besides Deferreds.
@@ -371,14 +411,12 @@ fn is_coroutine_or_generator(object: &Bound<'_, PyAny>) -> PyResult<bool> {
     Ok(matches!(kind_of(object)?, Yielded::Coroutine))
 }
 
-thread_local! {
-    /// The generators that we are resuming on this thread, in the order in which we began to. They
-    /// need not be nested: each may stand on the stack of another greenlet.
-    ///
-    /// A thread may end while greenlets of it still stand in such a call. What these hold stays, as
-    /// nobody can let go of it then.
-    static DRIVEN: RefCell<Vec<ManuallyDrop<Held<PyAny>>>> = const { RefCell::new(Vec::new()) };
-}
+/// The generators that we are resuming, in all threads and greenlets, in the order in which we began
+/// to. They need not be nested: each may stand on another stack than the one before.
+///
+/// A thread may end while greenlets of it still stand in such a call. What stands here for them
+/// stays, as nobody can let go of it then.
+static DRIVEN: Shared<Vec<Held<PyAny>>> = Shared::new(Vec::new());
 
 /// A generator that is being resumed.
 struct Driving<'a, 'py>(&'a Bound<'py, PyAny>);
@@ -386,8 +424,16 @@ struct Driving<'a, 'py>(&'a Bound<'py, PyAny>);
 impl<'a, 'py> Driving<'a, 'py> {
     #[inline(always)]
     fn begin(generator: &'a Bound<'py, PyAny>) -> Self {
-        let driven = ManuallyDrop::new(generator.clone().hold());
-        DRIVEN.with_borrow_mut(|all| all.push(driven));
+        let driven = generator.clone().hold();
+        let refused = DRIVEN.with(generator.py(), |all| {
+            // Where there is no memory to remember it, it is resumed all the same.
+            if all.len() == all.capacity() && all.try_reserve(1).is_err() {
+                return Some(driven);
+            }
+            all.push(driven);
+            None
+        });
+        drop(refused);
         Self(generator)
     }
 }
@@ -396,18 +442,25 @@ impl Drop for Driving<'_, '_> {
     #[inline(always)]
     fn drop(&mut self) {
         let this = self.0.as_ptr();
-        let driven = DRIVEN.with_borrow_mut(|all| match all.pop() {
+        let driven = DRIVEN.with(self.0.py(), |all| {
             // Most often it is the last that we have begun with.
-            Some(last) if last.as_ptr() == this => Some(last),
-            Some(last) => {
-                all.push(last);
-                let place = all.iter().rposition(|each| each.as_ptr() == this)?;
-                Some(all.remove(place))
+            match all.last() {
+                Some(last) if last.as_ptr() == this => all.pop(),
+                _ => take_out(all, this),
             }
-            None => None,
         });
-        drop(driven.map(ManuallyDrop::into_inner));
+        drop(driven);
     }
+}
+
+/// Take a generator out of those that are being resumed, where it is not the last.
+#[cold]
+fn take_out(
+    all: &mut Vec<Held<PyAny>>,
+    generator: *mut pyo3::ffi::PyObject,
+) -> Option<Held<PyAny>> {
+    let place = all.iter().rposition(|each| each.as_ptr() == generator)?;
+    Some(all.remove(place))
 }
 
 /// Where a generator has stopped.
@@ -463,12 +516,24 @@ fn advance<'py>(
 
 /// What the driver of a coroutine that has come to await a Deferred can wait for, and what wakes
 /// it then, if the driver is somebody else than us.
-pub(super) fn stand_in<'py>(
-    deferred: &Bound<'py, Deferred>,
-) -> PyResult<Option<(Bound<'py, PyAny>, Bound<'py, PyAny>)>> {
-    let py = deferred.py();
+#[inline(always)]
+pub(super) fn stand_in<'py>(deferred: &Bound<'py, Deferred>) -> Result<Option<StandIn<'py>>> {
     // Twisted imports asyncio, too: without that there is neither.
-    let Some(running) = names::RUNNING_LOOP.get_if_imported(py) else { return Ok(None) };
+    match names::RUNNING_LOOP.get_once_imported(deferred.py()) {
+        None => Ok(None),
+        Some(running) => stand_in_where(running, deferred),
+    }
+}
+
+/// What is waited for, and what wakes the driver.
+type StandIn<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>);
+
+#[inline(never)]
+fn stand_in_where<'py>(
+    running: &Bound<'py, PyAny>,
+    deferred: &Bound<'py, Deferred>,
+) -> Result<Option<StandIn<'py>>> {
+    let py = deferred.py();
     let in_loop = !running.call0()?.is_none();
     let with_twisted = match names::TWISTED.get_if_imported(py) {
         Some(class) => !class.is(py.get_type::<Deferred>()),
@@ -478,8 +543,8 @@ pub(super) fn stand_in<'py>(
         return Ok(None);
     }
     let driven: Vec<_> =
-        DRIVEN.with_borrow(|all| all.iter().map(|generator| generator.bind(py).clone()).collect());
-    names::STAND_IN.get(py)?.call1((driven, deferred))?.extract()
+        DRIVEN.with(py, |all| all.iter().map(|generator| generator.bind(py).clone()).collect());
+    Ok(names::STAND_IN.get(py)?.call1((driven, deferred))?.extract()?)
 }
 
 /// Resume the generator of a task with an outcome.
@@ -553,6 +618,7 @@ pub(super) fn take_up<'py>(
 }
 
 /// Throw a failure into a generator.
+#[inline(never)]
 fn throw<'py>(generator: &Bound<'py, PyAny>, reason: Bound<'py, PyAny>) -> Sent<'py> {
     let py = generator.py();
     let thrown = || -> Result<Bound<'py, PyAny>, Raised<'py>> {

@@ -35,15 +35,27 @@ struct Collecting {
     postponed: VecDeque<Held<Deferred>>,
 }
 
-thread_local! {
-    /// How many are under way on this thread, in all greenlets.
-    static DEPTH: Cell<u32> = const { Cell::new(0) };
+/// The hand-overs of a thread, in all greenlets.
+struct HandOvers {
+    /// How many are under way.
+    depth: Cell<u32>,
     /// At which depth to stop, as it was found at the second look.
-    static ENOUGH: Cell<u32> = const { Cell::new(DEEPEST) };
+    enough: Cell<u32>,
     /// How many frames there were at the first look.
-    static FRAMES: Cell<usize> = const { Cell::new(0) };
+    frames: Cell<usize>,
     /// Where on the stack the last of them began.
-    static BEGAN: Cell<usize> = const { Cell::new(0) };
+    began: Cell<usize>,
+}
+
+thread_local! {
+    static HAND_OVERS: HandOvers = const {
+        HandOvers {
+            depth: Cell::new(0),
+            enough: Cell::new(DEEPEST),
+            frames: Cell::new(0),
+            began: Cell::new(0),
+        }
+    };
     /// Those that others can leave something to. Empty where nothing is under way; what greenlets
     /// that are never resumed have left cannot be dropped without being attached.
     static COLLECTING: ManuallyDrop<RefCell<Vec<Collecting>>> =
@@ -51,28 +63,43 @@ thread_local! {
 }
 
 /// One level. Held while it is under way.
-struct Level {
+struct Level<'a> {
+    of: &'a HandOvers,
     began_before: usize,
 }
 
-impl Level {
-    fn begin() -> Self {
-        DEPTH.set(DEPTH.get() + 1);
-        Self { began_before: BEGAN.replace(stack::address()) }
+impl<'a> Level<'a> {
+    #[inline(always)]
+    fn begin(of: &'a HandOvers) -> Self {
+        of.depth.set(of.depth.get() + 1);
+        Self { of, began_before: of.began.replace(stack::address()) }
     }
 }
 
-impl Drop for Level {
+impl Drop for Level<'_> {
+    #[inline(always)]
     fn drop(&mut self) {
-        DEPTH.set(DEPTH.get().saturating_sub(1));
-        BEGAN.set(self.began_before);
+        self.of.depth.set(self.of.depth.get().saturating_sub(1));
+        self.of.began.set(self.began_before);
     }
 }
 
-/// Whether the stack has room for a few more like the last one.
-fn has_plenty() -> bool {
-    let taken = BEGAN.get().saturating_sub(stack::address());
-    stack::room() > taken.saturating_mul(3)
+impl HandOvers {
+    /// Whether the stack has room for a few more like the last one.
+    fn have_plenty(&self) -> bool {
+        let taken = self.began.get().saturating_sub(stack::address());
+        stack::room() > taken.saturating_mul(3)
+    }
+
+    /// Whether what comes now is to be put off, if that is possible.
+    #[inline(never)]
+    fn are_many(&self, py: Python<'_>) -> bool {
+        let depth = self.depth.get();
+        if let FIRST_LOOK | SECOND_LOOK = depth {
+            self.look(py, depth);
+        }
+        depth >= self.enough.get() || !self.have_plenty()
+    }
 }
 
 /// Do what is to be done when something has been handed over, now or soon.
@@ -81,28 +108,33 @@ fn has_plenty() -> bool {
 ///
 /// As [`run::run`].
 pub(super) fn hand_over<'py>(py: Python<'py>, work: Work<'py>) -> Result<()> {
-    let depth = DEPTH.get();
-    match depth {
-        0 => ENOUGH.set(DEEPEST),
-        FIRST_LOOK | SECOND_LOOK => look(py, depth),
-        _ => {}
+    HAND_OVERS.with(|all| {
+        if all.depth.get() == 0 {
+            all.enough.set(DEEPEST);
+        } else if all.are_many(py)
+            && let Some(greenlet) = current_greenlet(py)
+        {
+            return put_off(all, py, greenlet, work);
+        }
+        let _level = Level::begin(all);
+        run::run_within(py, work)
+    })
+}
+
+/// Have it done by the hand-over in which this happens, if there is one that collects.
+#[inline(never)]
+fn put_off<'py>(all: &HandOvers, py: Python<'py>, greenlet: usize, work: Work<'py>) -> Result<()> {
+    match work {
+        Work::Run(deferred) => match postpone(greenlet, deferred) {
+            None => Ok(()),
+            Some(deferred) => collect(all, py, greenlet, Work::Run(deferred)),
+        },
+        work => collect(all, py, greenlet, work),
     }
-    if (depth >= ENOUGH.get() || (depth != 0 && !has_plenty()))
-        && let Some(greenlet) = current_greenlet(py)
-    {
-        return match work {
-            Work::Run(deferred) => match postpone(greenlet, deferred) {
-                None => Ok(()),
-                Some(deferred) => collect(py, greenlet, Work::Run(deferred)),
-            },
-            work => collect(py, greenlet, work),
-        };
-    }
-    let _level = Level::begin();
-    run::run_within(py, work)
 }
 
 /// The greenlet that this is part of, by its address, or 0. None if that cannot be found out.
+#[inline(never)]
 fn current_greenlet(py: Python<'_>) -> Option<usize> {
     match names::CURRENT_GREENLET.get_if_imported(py) {
         None => Some(0),
@@ -131,8 +163,13 @@ fn postpone(greenlet: usize, deferred: Bound<'_, Deferred>) -> Option<Bound<'_, 
 /// # Errors
 ///
 /// The first error. What is left is done all the same.
-fn collect<'py>(py: Python<'py>, greenlet: usize, work: Work<'py>) -> Result<()> {
-    let _level = Level::begin();
+fn collect<'py>(
+    hand_overs: &HandOvers,
+    py: Python<'py>,
+    greenlet: usize,
+    work: Work<'py>,
+) -> Result<()> {
+    let _level = Level::begin(hand_overs);
     COLLECTING.with(|all| {
         all.borrow_mut().push(Collecting { greenlet, postponed: VecDeque::new() });
     });
@@ -159,21 +196,24 @@ fn next(greenlet: usize) -> Option<Held<Deferred>> {
     })
 }
 
-/// Count the frames of Python, and find out how many hand-overs there is room for.
-#[cold]
-fn look(py: Python<'_>, depth: u32) {
-    let counted =
-        || -> PyResult<(usize, usize)> { names::COUNT_FRAMES.get(py)?.call0()?.extract() };
-    let Some((frames, limit)) = ffi::ok(py, counted()) else {
-        // There is not even room for that.
-        return ENOUGH.set(depth);
-    };
-    if depth == FIRST_LOOK {
-        return FRAMES.set(frames);
+impl HandOvers {
+    /// Count the frames of Python, and find out how many hand-overs there is room for.
+    #[cold]
+    fn look(&self, py: Python<'_>, depth: u32) {
+        let counted =
+            || -> PyResult<(usize, usize)> { names::COUNT_FRAMES.get(py)?.call0()?.extract() };
+        let Some((frames, limit)) = ffi::ok(py, counted()) else {
+            // There is not even room for that.
+            return self.enough.set(depth);
+        };
+        if depth == FIRST_LOOK {
+            return self.frames.set(frames);
+        }
+        let each = frames.saturating_sub(self.frames.get()) / (SECOND_LOOK - FIRST_LOOK) as usize;
+        let taken = frames + FRAMES_OF_TWISTED * depth as usize + RESERVE;
+        let more = limit.saturating_sub(taken) / (each + FRAMES_OF_TWISTED);
+        self.enough.set(
+            u32::try_from(more).map_or(DEEPEST, |more| (depth + more.min(DEEPEST)).min(DEEPEST)),
+        );
     }
-    let each = frames.saturating_sub(FRAMES.get()) / (SECOND_LOOK - FIRST_LOOK) as usize;
-    let taken = frames + FRAMES_OF_TWISTED * depth as usize + RESERVE;
-    let more = limit.saturating_sub(taken) / (each + FRAMES_OF_TWISTED);
-    ENOUGH
-        .set(u32::try_from(more).map_or(DEEPEST, |more| (depth + more.min(DEEPEST)).min(DEEPEST)));
 }

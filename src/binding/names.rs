@@ -81,12 +81,15 @@ impl<T: PyTypeCheck> Imported<T> {
         }
     }
 
-    #[inline(never)]
+    #[inline(always)]
     fn get_if_number_has_changed<'py>(&self, py: Python<'py>) -> Option<&Bound<'py, T>> {
         let number = ffi::ok(py, MODULES.get(py))?.cast_exact::<PyDict>().ok()?.len();
-        if self.seen.swap(number, Ordering::Relaxed) == number {
-            return None;
-        }
+        if self.seen.load(Ordering::Relaxed) == number { None } else { self.get_anew(py, number) }
+    }
+
+    #[cold]
+    fn get_anew<'py>(&self, py: Python<'py>, number: usize) -> Option<&Bound<'py, T>> {
+        self.seen.store(number, Ordering::Relaxed);
         self.get_if_imported(py)
     }
 

@@ -6,6 +6,8 @@
 //! callback that itself fires a Deferred gets a trampoline of its own, as it must: to Python, what
 //! it calls is done when the call returns.
 
+use std::mem::ManuallyDrop;
+
 use pyo3::exceptions::{PyRecursionError, PyTypeError};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
@@ -132,6 +134,7 @@ impl Waiter {
     }
 
     /// Let one that is no task have an outcome.
+    #[inline(never)]
     fn deliver_to_other(
         waiter: Bound<'_, PyAny>,
         place: u32,
@@ -183,7 +186,10 @@ pub(super) fn run<'py>(py: Python<'py>, work: Work<'py>) -> Result<()> {
 ///
 /// As [`run`].
 pub(super) fn run_within<'py>(py: Python<'py>, work: Work<'py>) -> Result<()> {
-    drive(py, Ok(Next::Do(work)), &mut Stack::new())
+    match work {
+        Work::Run(deferred) => run_deferred_within(deferred),
+        work => drive(py, Ok(Next::Do(work)), &mut new_stack()),
+    }
 }
 
 /// Run the links of a Deferred, and do all that follows from it.
@@ -193,12 +199,19 @@ pub(super) fn run_within<'py>(py: Python<'py>, work: Work<'py>) -> Result<()> {
 /// As [`run`].
 pub(super) fn run_deferred(deferred: &Bound<'_, Deferred>) -> Result<()> {
     let _nested = Nested::enter(deferred.py())?;
-    let mut stack = Stack::new();
-    let next = match begin(deferred.clone()) {
+    run_deferred_within(deferred.clone())
+}
+
+/// As [`run_deferred`], within a call that is known to nest.
+#[inline(always)]
+fn run_deferred_within(deferred: Bound<'_, Deferred>) -> Result<()> {
+    let py = deferred.py();
+    let mut stack = new_stack();
+    let next = match begin(deferred) {
         Next::Links(deferred) => links(deferred, &mut stack),
         next => Ok(next),
     };
-    end(deferred.py(), next, &mut stack)
+    end(py, next, &mut stack)
 }
 
 /// Call a callback with the outcome of a Deferred to which it is to be added, if that is what would
@@ -221,7 +234,7 @@ pub(super) fn call_at_once<'py>(
         chain.call_at_once(on).map(|outcome| into_object(py, share(py, outcome)))
     });
     let Some(argument) = argument else { return Ok(false) };
-    let mut stack = Stack::new();
+    let mut stack = new_stack();
     let next = if ffi::is_of_python(&callable) {
         call_first(deferred, callable, argument, args)
     } else {
@@ -278,20 +291,27 @@ fn call_first_of_others<'py>(
 #[inline(always)]
 fn end<'py>(py: Python<'py>, next: Result<Next<'py>>, stack: &mut Stack<'py>) -> Result<()> {
     match next {
-        Ok(Next::Done) if stack.is_empty() => Ok(()),
+        Ok(Next::Done) if stack.is_empty() && !stack.spilled() => Ok(()),
         next => drive(py, next, stack),
     }
+}
+
+/// A stack that is looked after by [`drive`] or [`end`]: at their end there is nothing in it, nor
+/// any memory of its own, so that it need not be dropped.
+#[inline(always)]
+fn new_stack<'py>() -> ManuallyDrop<Stack<'py>> {
+    ManuallyDrop::new(Stack::new())
 }
 
 /// Go on from here until nothing is left on the stack.
 #[inline(never)]
 fn drive<'py>(py: Python<'py>, mut next: Result<Next<'py>>, stack: &mut Stack<'py>) -> Result<()> {
-    loop {
+    let result = loop {
         next = match next {
             Ok(Next::Do(work)) => perform(work, stack),
             Ok(Next::Links(deferred)) => links(deferred, stack),
             Ok(Next::Done) => match stack.pop() {
-                None => return Ok(()),
+                None => break Ok(()),
                 Some(later) => resume(py, later, stack),
             },
             Ok(Next::Abandoned) => {
@@ -302,11 +322,15 @@ fn drive<'py>(py: Python<'py>, mut next: Result<Next<'py>>, stack: &mut Stack<'p
                 Ok(Next::Done)
             }
             Err(error) => match stack.pop() {
-                None => return Err(error),
+                None => break Err(error),
                 Some(later) => interrupt(py, later, error, stack),
             },
         };
+    };
+    if stack.spilled() {
+        *stack = Stack::new();
     }
+    result
 }
 
 fn perform<'py>(work: Work<'py>, stack: &mut Stack<'py>) -> Result<Next<'py>> {
@@ -454,19 +478,18 @@ fn links<'py>(mut deferred: Bound<'py, Deferred>, stack: &mut Stack<'py>) -> Res
         let outcome = match step(&deferred) {
             Step::Call(callback, spare, argument) => {
                 drop(spare);
-                match callback.answer_natively(&argument) {
-                    None => call(&deferred, &callback, argument)?,
-                    Some(answer) => {
+                match callback.call_if_of_python(&argument) {
+                    Some(called) => {
                         drop(argument);
-                        match answer {
-                            Ok(Answer::Now(outcome)) => outcome,
-                            Ok(Answer::After(work, outcome)) => {
-                                stack.push(Later::Settle(deferred, outcome));
-                                return Ok(Next::Do(work));
-                            }
-                            Err(error) => failed(&deferred, error)?,
-                        }
+                        answer_of(&deferred, called, || callback.callable(py))?
                     }
+                    None => match call_another(&deferred, &callback, argument)? {
+                        Answer::Now(outcome) => outcome,
+                        Answer::After(work, outcome) => {
+                            stack.push(Later::Settle(deferred, outcome));
+                            return Ok(Next::Do(work));
+                        }
+                    },
                 }
             }
             Step::Skip(link) => {
@@ -478,26 +501,9 @@ fn links<'py>(mut deferred: Bound<'py, Deferred>, stack: &mut Stack<'py>) -> Res
                 pass(&deferred, outcome)?
             }
             Step::Continue(other, outcome) => {
-                let other = other.into_bound(py);
-                // One that waits for itself gets its own outcome and has it taken, at once.
-                let outcome = if other.is(&deferred) { Outcome::Taken } else { outcome };
-                if let Err(error) = report::forget(&deferred) {
-                    // As with Twisted, the other has the outcome, but is not let go.
-                    let before = other.get().chain(py, |chain| chain.replace_outcome(outcome));
-                    drop(before);
-                    return Err(error);
-                }
-                let before = other.get().chain(py, |chain| chain.receive(outcome));
-                stack.push(Later::GoOn(deferred));
-                deferred = other;
-                match deferred.get().chain(py, |chain| chain.enter()) {
-                    Err(_paused) => {
-                        if let Outcome::Failure(failure) = &before {
-                            report::keep_replaced(&deferred, failure.bind(py))?;
-                        }
-                        return Ok(Next::Abandoned);
-                    }
-                    Ok(chained_to) => drop((before, chained_to)),
+                match hand_on(deferred, other.into_bound(py), outcome, stack)? {
+                    Next::Links(other) => deferred = other,
+                    next => return Ok(next),
                 }
                 continue;
             }
@@ -546,8 +552,58 @@ fn links<'py>(mut deferred: Bound<'py, Deferred>, stack: &mut Stack<'py>) -> Res
     }
 }
 
+/// Hand the outcome of a Deferred on to the one that is chained to it. What follows.
+#[inline(never)]
+fn hand_on<'py>(
+    deferred: Bound<'py, Deferred>,
+    other: Bound<'py, Deferred>,
+    outcome: Outcome,
+    stack: &mut Stack<'py>,
+) -> Result<Next<'py>> {
+    let py = deferred.py();
+    // One that waits for itself gets its own outcome and has it taken, at once.
+    let outcome = if other.is(&deferred) { Outcome::Taken } else { outcome };
+    if let Err(error) = report::forget(&deferred) {
+        // As with Twisted, the other has the outcome, but is not let go.
+        let before = other.get().chain(py, |chain| chain.replace_outcome(outcome));
+        drop(before);
+        return Err(error);
+    }
+    let before = other.get().chain(py, |chain| chain.receive(outcome));
+    stack.push(Later::GoOn(deferred));
+    match other.get().chain(py, |chain| chain.enter()) {
+        Err(_paused) => {
+            if let Outcome::Failure(failure) = &before {
+                report::keep_replaced(&other, failure.bind(py))?;
+            }
+            Ok(Next::Abandoned)
+        }
+        Ok(chained_to) => {
+            drop((before, chained_to));
+            Ok(Next::Links(other))
+        }
+    }
+}
+
+/// Call a callback that was not written in Python, and so may be one of ours, or gets arguments by
+/// keyword. Whatever it raises is an outcome.
+#[inline(never)]
+fn call_another<'py>(
+    deferred: &Bound<'py, Deferred>,
+    callback: &Callback,
+    argument: Bound<'py, PyAny>,
+) -> Result<Answer<'py>> {
+    match callback.answer_natively(&argument) {
+        None => call(deferred, callback, argument).map(Answer::Now),
+        Some(answer) => {
+            drop(argument);
+            answer.or_else(|error| failed(deferred, error).map(Answer::Now))
+        }
+    }
+}
+
 /// Call a callback. Whatever it raises is an outcome.
-#[inline(always)]
+#[inline(never)]
 fn call<'py>(
     deferred: &Bound<'py, Deferred>,
     callback: &Callback,
@@ -577,8 +633,17 @@ fn answer_of<'py>(
     }
     match ffi::into_exact::<Deferred>(result) {
         Ok(other) => Ok(Outcome::Deferred(other.hold())),
-        Err(result) => classify_returned(&result).or_else(|error| failed(deferred, error)),
+        Err(result) => outcome_of_another(deferred, result),
     }
+}
+
+/// What a callback has returned that has to be looked at more closely.
+#[inline(never)]
+fn outcome_of_another<'py>(
+    deferred: &Bound<'py, Deferred>,
+    result: Bound<'py, PyAny>,
+) -> Result<Outcome> {
+    classify_returned(&result).or_else(|error| failed(deferred, error))
 }
 
 #[cold]
@@ -592,6 +657,7 @@ fn failed(deferred: &Bound<'_, Deferred>, error: Error) -> Result<Outcome> {
 ///
 /// Where no failure can be made. The link is over all the same, as with Twisted: the outcome
 /// before it stays, and the chain goes on from there when it is run again.
+#[inline(never)]
 fn failure_of<'py>(deferred: &Bound<'py, Deferred>, raised: Raised<'py>) -> Result<Outcome> {
     let debugging = if ffi::is_exact::<Deferred>(deferred) {
         ffi::debugging(deferred)
@@ -671,6 +737,7 @@ fn take_up<'py>(deferred: &Bound<'py, Deferred>, outcome: Outcome) -> Result<Opt
 }
 
 /// Chain a Deferred to the one that a callback returned: take that one's outcome, or wait for it.
+#[inline(never)]
 fn chain_to<'py>(
     deferred: &Bound<'py, Deferred>,
     other: Bound<'py, Deferred>,

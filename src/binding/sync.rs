@@ -74,16 +74,38 @@ impl Primitive {
     fn line<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Fifo>> {
         line(py, |made| self.with(py, |state| kept(py, &mut state.waiting, made)))
     }
+
+    /// The line, if anybody waits in it.
+    #[inline(always)]
+    fn busy_line<'py>(&self, py: Python<'py>) -> Option<Bound<'py, Fifo>> {
+        self.with(py, |state| if_busy(py, &state.waiting).cloned())
+    }
+}
+
+/// A line that somebody waits in.
+#[inline(always)]
+fn if_busy<'a, 'py>(py: Python<'py>, line: &'a Option<Held<Fifo>>) -> Option<&'a Bound<'py, Fifo>> {
+    let line = line.as_ref()?.bind(py);
+    (line.get().len(py) > 0).then_some(line)
 }
 
 /// The list in a slot. `kept` gives what is there, after putting in what it is given.
+#[inline(always)]
 fn line<'py>(
     py: Python<'py>,
     kept: impl Fn(Option<Held<Fifo>>) -> Option<Bound<'py, Fifo>>,
 ) -> PyResult<Bound<'py, Fifo>> {
-    if let Some(line) = kept(None) {
-        return Ok(line);
+    match kept(None) {
+        Some(line) => Ok(line),
+        None => new_line(py, kept),
     }
+}
+
+#[inline(never)]
+fn new_line<'py>(
+    py: Python<'py>,
+    kept: impl Fn(Option<Held<Fifo>>) -> Option<Bound<'py, Fifo>>,
+) -> PyResult<Bound<'py, Fifo>> {
     // Making one may begin a collection, and so run any code: it may have put one there by now.
     let made = Fifo::empty(py)?;
     Ok(kept(Some(made.clone().hold())).unwrap_or(made))
@@ -117,9 +139,17 @@ fn fire_first<'py>(
     let py = line.py();
     let Some(first) = line.get().pop_front(py)? else { return Ok(None) };
     let callback = intern!(py, "callback");
-    match as_deferred(&first) {
+    let deferred = match ffi::as_exact::<Deferred>(&first) {
+        None => as_deferred(&first),
+        exact => exact,
+    };
+    match deferred {
         Some(deferred) if !overrides::<Deferred>(deferred, callback) => {
-            let (outcome, error) = outcome::classify_asking(result);
+            let (outcome, error) = if ffi::is_known_ordinary(&result) {
+                (Outcome::Value(result.hold()), None)
+            } else {
+                outcome::classify_asking(result)
+            };
             let fired = deferred::begin_fire(deferred, outcome)?;
             let work = fired.then(|| Work::Run(deferred.clone()));
             match error {
@@ -336,10 +366,10 @@ impl Primitive {
     ///
     /// Raises AssertionError if it is not held.
     pub(super) fn release(slf: &Bound<'_, Self>) -> Result<()> {
-        let _nested = Nested::enter(slf.py())?;
-        match begin_release(slf)? {
-            Some(work) => hand_over(slf.py(), work),
-            None => Ok(()),
+        match slf.get().busy_line(slf.py()) {
+            // Nothing else is run.
+            None => begin_release_of(slf, None).map(drop),
+            line => release_to_next(slf, line),
         }
     }
 
@@ -507,11 +537,32 @@ fn try_acquire<'py>(
     }
 }
 
+/// What `release` does where somebody waits.
+#[inline(never)]
+fn release_to_next<'py>(
+    primitive: &Bound<'py, Primitive>,
+    line: Option<Bound<'py, Fifo>>,
+) -> Result<()> {
+    let _nested = Nested::enter(primitive.py())?;
+    match begin_release_of(primitive, line)? {
+        Some(work) => hand_over(primitive.py(), work),
+        None => Ok(()),
+    }
+}
+
 /// What `release` does, but for running the one that has acquired it then.
 pub(super) fn begin_release<'py>(primitive: &Bound<'py, Primitive>) -> Result<Option<Work<'py>>> {
+    begin_release_of(primitive, primitive.get().busy_line(primitive.py()))
+}
+
+/// The same, of what this line waits for, if anybody does.
+#[inline(always)]
+fn begin_release_of<'py>(
+    primitive: &Bound<'py, Primitive>,
+    line: Option<Bound<'py, Fifo>>,
+) -> Result<Option<Work<'py>>> {
     let py = primitive.py();
-    let line = primitive.get().line(py)?;
-    let waits = line.get().len(py) > 0;
+    let waits = line.is_some();
     if primitive.is_instance_of::<DeferredLock>() {
         let was_locked = primitive.get().with(py, |state| {
             let was_locked = state.locked;
@@ -538,7 +589,10 @@ pub(super) fn begin_release<'py>(primitive: &Bound<'py, Primitive>) -> Result<Op
     } else {
         return Err(PyNotImplementedError::error(py, "release"));
     }
-    if waits { fire_first(&line, primitive.as_any().clone()) } else { Ok(None) }
+    match line {
+        Some(line) => fire_first(&line, primitive.as_any().clone()),
+        None => Ok(None),
+    }
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -760,8 +814,37 @@ impl DeferredQueue {
         line(py, |made| self.with(py, |state| kept(py, &mut state.waiting, made)))
     }
 
+    /// Those who wait, if anybody does.
+    #[inline(always)]
+    fn busy_line<'py>(&self, py: Python<'py>) -> Option<Bound<'py, Fifo>> {
+        self.with(py, |state| if_busy(py, &state.waiting).cloned())
+    }
+
     fn pending_line<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Fifo>> {
         line(py, |made| self.with(py, |state| kept(py, &mut state.pending, made)))
+    }
+
+    /// What it holds, if another object can be added with nothing to be asked: nobody waits, and
+    /// there is room for any number.
+    #[inline(always)]
+    fn free_line<'py>(&self, py: Python<'py>) -> Option<Bound<'py, Fifo>> {
+        self.with(py, |state| match (&state.pending, &state.size, if_busy(py, &state.waiting)) {
+            (Some(pending), None, None) => Some(pending.bind(py).clone()),
+            _ => None,
+        })
+    }
+}
+
+/// What `put` does where somebody waits, or it has to be asked whether there is room.
+#[inline(never)]
+fn put_where_asked<'py>(
+    queue: &Bound<'py, DeferredQueue>,
+    object: Bound<'py, PyAny>,
+) -> Result<()> {
+    let _nested = Nested::enter(queue.py())?;
+    match begin_put(queue, object)? {
+        Some(work) => hand_over(queue.py(), work),
+        None => Ok(()),
     }
 }
 
@@ -772,15 +855,13 @@ pub(super) fn begin_put<'py>(
     object: Bound<'py, PyAny>,
 ) -> Result<Option<Work<'py>>> {
     let py = queue.py();
-    let pending = queue.get().pending_line(py)?;
     // To ask whether there is room may run other code, after which somebody may wait.
     for asked in [false, true] {
-        let waiting = queue.get().waiting_line(py)?;
-        if waiting.get().len(py) > 0 {
+        if let Some(waiting) = queue.get().busy_line(py) {
             return fire_first(&waiting, object);
         }
         let Some(size) = DeferredQueue::size(queue) else { break };
-        if !asked && !has_room(&pending, &size)? {
+        if !asked && !has_room(&queue.get().pending_line(py)?, &size)? {
             return Err(QueueOverflow::bare_error(py));
         }
     }
@@ -798,7 +879,8 @@ fn has_room(line: &Bound<'_, Fifo>, limit: &Bound<'_, PyAny>) -> Result<bool> {
 #[inline(always)]
 fn take_pending<'py>(queue: &Bound<'py, DeferredQueue>) -> Result<Option<Bound<'py, Deferred>>> {
     let py = queue.py();
-    let pending = queue.get().pending_line(py)?;
+    let pending = queue.get().with(py, |state| if_busy(py, &state.pending).cloned());
+    let Some(pending) = pending else { return Ok(None) };
     let Some(object) = pending.get().pop_front(py)? else { return Ok(None) };
     match succeed(object.clone()) {
         Ok(deferred) => Ok(Some(deferred)),
@@ -835,10 +917,9 @@ impl DeferredQueue {
     ///
     /// Raises QueueOverflow if there is no room.
     pub(super) fn put<'py>(slf: &Bound<'py, Self>, obj: Bound<'py, PyAny>) -> Result<()> {
-        let _nested = Nested::enter(slf.py())?;
-        match begin_put(slf, obj)? {
-            Some(work) => hand_over(slf.py(), work),
-            None => Ok(()),
+        match slf.get().free_line(slf.py()) {
+            Some(pending) => Ok(pending.get().push_back(obj)?),
+            None => put_where_asked(slf, obj),
         }
     }
 

@@ -220,7 +220,7 @@ pub(in crate::binding) fn tuple_of<'py>(
     // before anyone else sees the tuple.
     unsafe {
         let length = (rest.len() + 2) as ffi::Py_ssize_t;
-        let tuple = Bound::from_owned_ptr_or_err(py, ffi::PyTuple_New(length))?;
+        let tuple = returned(py, ffi::PyTuple_New(length))?;
         ffi::PyTuple_SET_ITEM(tuple.as_ptr(), 0, first.into_ptr());
         ffi::PyTuple_SET_ITEM(tuple.as_ptr(), 1, second.to_owned().into_ptr());
         for (i, item) in (2..).zip(rest) {
@@ -262,7 +262,7 @@ pub(in crate::binding) fn send<'py>(
 /// A copy of the current context.
 pub(in crate::binding) fn copy_context(py: Python<'_>) -> Result<Bound<'_, PyAny>> {
     // SAFETY: attached; a new reference, or null with an exception in flight.
-    unsafe { Ok(Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent())?) }
+    unsafe { Ok(returned(py, ffi::PyContext_CopyCurrent())?) }
 }
 
 /// Run something in a context that [`copy_context`] made.

@@ -42,6 +42,12 @@ pub(in crate::binding) fn new_list(py: Python<'_>) -> Result<Bound<'_, PyList>> 
     unsafe { Ok(made(py, ffi::PyList_New(0))?.cast_into_unchecked()) }
 }
 
+/// `list(items)`
+pub(in crate::binding) fn list_of<'py>(items: &Bound<'py, PyAny>) -> Result<Bound<'py, PyList>> {
+    // SAFETY: attached; an object, alive. A new list comes, or null with an exception in flight.
+    unsafe { Ok(made(items.py(), ffi::PySequence_List(items.as_ptr()))?.cast_into_unchecked()) }
+}
+
 /// `[item] * count`
 pub(in crate::binding) fn list_of_same<'py>(
     item: &Bound<'py, PyAny>,

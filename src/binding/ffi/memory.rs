@@ -17,6 +17,7 @@ use pyo3::{Borrowed, PyClass};
 use super::super::cell::Shared;
 use super::super::error::Result;
 use super::dying::{self, Native};
+use super::exceptions::take_raised;
 use super::{panics, stack};
 
 /// What is known of a class.
@@ -286,16 +287,36 @@ unsafe fn allocate(py: Python<'_>, kind: *mut ffi::PyTypeObject) -> Result<Bound
     // SAFETY: every type has `tp_alloc`, which returns a new object, or null with an exception in
     // flight.
     unsafe {
-        if ffi::PyType_HasFeature(kind, ffi::Py_TPFLAGS_IS_ABSTRACT) != 0
-            && let Some(object_new) = ffi::PyBaseObject_Type.tp_new
-        {
-            // This says which methods are missing. (If it did not, it would do what stands below.)
-            let no_arguments = PyTuple::empty(py);
-            let object = object_new(kind, no_arguments.as_ptr(), ptr::null_mut());
-            return Ok(Bound::from_owned_ptr_or_err(py, object)?);
+        if ffi::PyType_HasFeature(kind, ffi::Py_TPFLAGS_IS_ABSTRACT) != 0 {
+            return allocate_abstract(py, kind);
         }
         let alloc = (*kind).tp_alloc.unwrap_or(ffi::PyType_GenericAlloc);
-        Ok(Bound::from_owned_ptr_or_err(py, alloc(kind, 0))?)
+        match Bound::from_owned_ptr_or_opt(py, alloc(kind, 0)) {
+            Some(object) => Ok(object),
+            None => Err(take_raised(py).into()),
+        }
+    }
+}
+
+/// As [`allocate`], for a class that says that methods are missing.
+///
+/// # Safety
+///
+/// As for that.
+#[cold]
+unsafe fn allocate_abstract(
+    py: Python<'_>,
+    kind: *mut ffi::PyTypeObject,
+) -> Result<Bound<'_, PyAny>> {
+    // SAFETY: the caller's promise. `object` has `tp_new`. It says which methods are missing; if it
+    // did not, it would make the object.
+    unsafe {
+        let no_arguments = PyTuple::empty(py);
+        let object = match ffi::PyBaseObject_Type.tp_new {
+            Some(object_new) => object_new(kind, no_arguments.as_ptr(), ptr::null_mut()),
+            None => ffi::PyType_GenericAlloc(kind, 0),
+        };
+        Ok(Bound::from_owned_ptr_or_err(py, object)?)
     }
 }
 

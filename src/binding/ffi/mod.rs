@@ -46,7 +46,7 @@ pub(super) use inspect::{
     is_known_ordinary, is_leaf, is_of_heap_type, is_ordinary, is_plain, is_subtype, lookup,
 };
 pub(super) use making::{
-    Text, address, joined, list_of_same, new_dict, new_int, new_list, new_str, new_tuple,
+    Text, address, joined, list_of, list_of_same, new_dict, new_int, new_list, new_str, new_tuple,
     no_memory, push, slice_from, tuple_from, with_items,
 };
 pub(super) use memory::{Pool, Recycled, as_exact, dropping, into_exact, is_exact};

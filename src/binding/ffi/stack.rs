@@ -98,27 +98,24 @@ impl<'py> Nested<'py> {
     /// interpreter allows. The first of them is never refused.
     #[inline(always)]
     pub(in crate::binding) fn enter(py: Python<'py>) -> Result<Self> {
-        let above = UNDER_WAY.with(py, |count| {
-            *count += 1;
-            *count - 1
-        });
-        let mut nested = Self { py, counted: false };
-        if above != 0 {
-            nested.look()?;
+        let counted = UNDER_WAY.with(py, |count| *count) != 0;
+        if counted {
+            enter_another(py)?;
         }
-        Ok(nested)
+        UNDER_WAY.with(py, |count| *count = count.wrapping_add(1));
+        Ok(Self { py, counted })
     }
+}
 
-    #[inline(never)]
-    fn look(&mut self) -> Result<()> {
-        check(self.py)?;
-        // SAFETY: attached, and the text is a C string. What was entered is left in `drop`.
-        if unsafe { ffi::Py_EnterRecursiveCall(c" while calling a Python object".as_ptr()) } != 0 {
-            return Err(take_raised(self.py).into());
-        }
-        self.counted = true;
-        Ok(())
+/// Enter a call that is not the first. It is left in the `drop` of [`Nested`].
+#[inline(never)]
+fn enter_another(py: Python<'_>) -> Result<()> {
+    check(py)?;
+    // SAFETY: attached, and the text is a C string.
+    if unsafe { ffi::Py_EnterRecursiveCall(c" while calling a Python object".as_ptr()) } != 0 {
+        return Err(take_raised(py).into());
     }
+    Ok(())
 }
 
 #[cold]
@@ -129,9 +126,10 @@ fn too_deep(py: Python<'_>) -> Error {
 impl Drop for Nested<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        UNDER_WAY.with(self.py, |count| *count = count.saturating_sub(1));
+        // Each takes back what it has added.
+        UNDER_WAY.with(self.py, |count| *count = count.wrapping_sub(1));
         if self.counted {
-            // SAFETY: attached, and it was entered in `look`.
+            // SAFETY: attached, and it was entered in `enter_another`.
             unsafe { ffi::Py_LeaveRecursiveCall() }
         }
     }
