@@ -55,6 +55,7 @@ KINDS = {}
 def kind(function):
     """A function that makes something which holds its argument."""
     KINDS[function.__name__] = function
+    return function
 
 
 def of_attribute(cls, *args):
@@ -489,7 +490,9 @@ while suspended and end != "never resumed":
     del it
     dies_at_once()
 drop(KINDS["queue_size"], 100_000)
-drop(mixed, 5_000)
+if end != "never resumed":
+    # There, greenlets stand in the middle of a collection, so that there is never another.
+    drop(mixed, 5_000)
 assert end != "resumed" or sorted(done) == list(range(600))
 """
     )
