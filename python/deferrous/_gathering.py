@@ -27,7 +27,17 @@ class FirstError(Exception):
         self.index = index
 
     def __repr__(self) -> str:
-        return f"FirstError[#{self.index}, {self.subFailure.value!r}]"
+        # Each may be in another, to any depth: without recursion.
+        error: Any = self
+        places: list[str] = []
+        seen: set[int] = set()
+        while type(error).__repr__ is FirstError.__repr__:
+            if id(error) in seen:
+                raise RecursionError("a FirstError in itself")
+            seen.add(id(error))
+            places.append(f"FirstError[#{error.index}, ")
+            error = error.subFailure.value
+        return "".join(places) + repr(error) + "]" * len(places)
 
     def __str__(self) -> str:
         return f"FirstError[#{self.index}, {self.subFailure}]"

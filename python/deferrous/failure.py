@@ -25,6 +25,7 @@ from ._deferrous import (
     FailureBase,
     NoCurrentExceptionError,
     failure_count,
+    has_room_for_text,
     quicken_failures,
 )
 from ._deprecation import warn_property_deprecated
@@ -444,7 +445,11 @@ class Failure(FailureBase):
             log = sys.modules.get("twisted.python.log")
             file = sys.stderr if log is None else log.logerr
         shown = vars(_being_shown).setdefault("failures", [])
-        if any(each is self for each in shown) or len(shown) == _NESTED:
+        if shown and (
+            any(each is self for each in shown)
+            or len(shown) == _NESTED
+            or not has_room_for_text()
+        ):
             # Each shows the one in it twice: as a text, and below.
             file.write(f"{qual(self.__class__)} in a Failure\n")
             return

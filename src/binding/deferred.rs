@@ -745,7 +745,10 @@ impl Deferred {
     fn __clear__(slf: &Bound<'_, Self>) {
         // A subclass with a `__del__` of its own has no finalizer of ours.
         report::finalize(slf);
-        let chain = slf.get().chain(slf.py(), std::mem::take);
+        // One that could not report yet keeps its failure.
+        let chain = slf.get().chain(slf.py(), |chain| {
+            if chain.unhandled() { Chain::default() } else { std::mem::take(chain) }
+        });
         drop(chain);
     }
 }

@@ -70,6 +70,12 @@ mod _deferrous {
         names::set_namespace(namespace);
     }
 
+    /// Whether there is enough left of the machine's stack to make the text of a failure.
+    #[pyfunction]
+    fn has_room_for_text() -> bool {
+        ffi::stack::has_room_to_report()
+    }
+
     /// Look up all of the Python half that the native half needs.
     #[pyfunction]
     fn look_all_up(py: Python<'_>) -> Result<()> {

@@ -146,11 +146,12 @@ pub(super) fn keep_replaced(
     info.setattr(intern!(py, "failResult"), failure)
 }
 
-/// The collector is about to take apart a cycle that the Deferred is part of.
+/// The collector is about to take apart a cycle that the Deferred is part of. Where there is too
+/// little of the stack left for a report, this is left to the Deferred's death.
 pub(super) fn finalize(deferred: &Bound<'_, Deferred>) {
     let py = deferred.py();
     let failure = deferred.get().chain(py, |chain| {
-        if !chain.unhandled() {
+        if !chain.unhandled() || !ffi::stack::has_room_to_report() {
             return None;
         }
         chain.mark_handled();

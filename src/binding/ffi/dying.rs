@@ -1,13 +1,14 @@
 //! The deaths of our objects, without recursion.
 //!
 //! A million Deferreds, each the result of the next, or queues, each holding the next, would be
-//! freed by a million nested calls. So whoever dies where the machine's stack is low is put by as
-//! it is, and freed by the next of our deaths that comes to its end where it is not low: that of
+//! freed by a million nested calls. So whoever dies where the machine's stack is low (too low for a
+//! report, if it has a failure to report) is put by as it is, and freed by the next of our deaths that comes to its end where it is not low: that of
 //! an object further up, as a rule, which is dying all the while.
 //!
 //! Nothing is counted and nobody is in charge, so that nothing is left in a wrong state when a
 //! finalizer switches to another greenlet, and never comes back.
 
+use std::any::TypeId;
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::ptr::{self, NonNull};
@@ -16,6 +17,7 @@ use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use pyo3::PyClass;
 use pyo3::ffi;
 
+use super::super::gather::DeferredList;
 use super::memory::Class;
 use super::objects::CLASSES;
 use super::stack;
@@ -44,12 +46,23 @@ pub(super) unsafe extern "C" fn dealloc<T: Native>(object: *mut ffi::PyObject) {
     // SAFETY: the interpreter calls `tp_dealloc` attached, with a dead object of the class or of a
     // subclass. It is freed now, or nothing is done with it but to put it by.
     unsafe {
-        if !stack::has_room() {
+        if !has_room_to_die::<T>() {
             return put_by(object);
         }
         T::class().free(object);
     }
     finish();
+}
+
+/// Whether there is enough stack for the death of an object of a class without a `dealloc` of its
+/// own. A `DeferredList` may have to report a failure.
+#[inline(always)]
+fn has_room_to_die<T: Native>() -> bool {
+    if TypeId::of::<T>() == TypeId::of::<DeferredList>() {
+        stack::has_room_to_report()
+    } else {
+        stack::has_room()
+    }
 }
 
 /// To be called at the end of each death: free those that wait.
@@ -62,7 +75,8 @@ pub(super) fn finish() {
 
 #[cold]
 fn free_waiting() {
-    while stack::has_room() {
+    // Each of them may have a failure to report.
+    while stack::has_room_to_report() {
         let Some(object) = next_waiting() else { return };
         WAITING.fetch_sub(1, Ordering::Relaxed);
         // SAFETY: attached, as the callers are. The object was put by when it was to be freed by

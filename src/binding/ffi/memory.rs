@@ -371,11 +371,13 @@ unsafe extern "C" fn dealloc<T: Recycled>(object: *mut ffi::PyObject) {
 unsafe fn dealloc_heavy<T: Recycled>(object: *mut ffi::PyObject, plain: bool) {
     // SAFETY: the caller's promise.
     unsafe {
-        if !stack::has_room() {
+        let py = Python::assume_attached();
+        let quiet = plain || (*object_value::<T>(object)).dies_quietly(py);
+        let has_room = if quiet { stack::has_room() } else { stack::has_room_to_report() };
+        if !has_room {
             return dying::put_by(object);
         }
         if plain {
-            let py = Python::assume_attached();
             free_plain::<T>(py, object, |value| panics::reporting(py, || value.dispose(py)));
         } else {
             T::class().free(object);

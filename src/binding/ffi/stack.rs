@@ -18,10 +18,19 @@ use super::exceptions::take_raised;
 const LEAST_MARGIN: usize = 16 << 10;
 /// The most that is left for it.
 const MOST_MARGIN: usize = 64 << 10;
+/// The most that is left, besides, for making the text of a failure and logging it: before CPython
+/// 3.11 each call of a Python function takes half a KiB, and each of a special method still does.
+const FOR_A_REPORT: usize = 192 << 10;
 
 thread_local! {
     /// Where on this thread's stack there is no more room. It grows downwards.
     static FLOOR: usize = floor();
+    /// Where there is no more room for a report: where half is left of what there is room for when a
+    /// thread first asks, or so much as one can take.
+    static REPORT_FLOOR: usize = FLOOR.with(|floor| {
+        let room = address().saturating_sub(*floor);
+        if *floor == 0 { 0 } else { floor + (room / 2).min(FOR_A_REPORT) }
+    });
 }
 
 /// How many bytes are left of this thread's stack, if that can be known.
@@ -62,6 +71,13 @@ pub(in crate::binding) fn room() -> usize {
 #[inline(always)]
 pub(in crate::binding) fn has_room() -> bool {
     room() != 0
+}
+
+/// Whether there is enough left of the stack to make the text of a failure and log it.
+#[inline(never)]
+pub(in crate::binding) fn has_room_to_report() -> bool {
+    let floor = REPORT_FLOOR.try_with(|floor| *floor).unwrap_or(0);
+    address() > floor || is_elsewhere()
 }
 
 /// For what does not call Python itself, but may be called again and again by what it is part of.
