@@ -329,3 +329,167 @@ def test_endless_exceptions():
         assert len(f.getTraceback(detail="verbose")) < 10_000
         """
     )
+
+
+@pytest.mark.parametrize("size", [64, 128, 512, None])
+@pytest.mark.parametrize("limit", [1000, 10_000])
+def test_failures_in_failures_where_the_stack_ends(limit, size):
+    """A report waits until there is stack for it. None is lost."""
+    run(
+        f"""
+        import gc, threading
+        def go(_=None):
+            return defer.gatherResults([defer.succeed(1).addCallback(go)])
+        def use():
+            try:
+                go()
+            except RecursionError:
+                pass
+            gc.collect()
+        sys.setrecursionlimit({limit})
+        if {size} is None:
+            use()
+        else:
+            threading.stack_size(({size} or 0) << 10)
+            thread = threading.Thread(target=use)
+            thread.start()
+            thread.join()
+        del use, go
+        lose(lambda: 1 / 0)
+        for _ in range(100):
+            pass
+        assert records, "nothing was reported"
+        assert isinstance(records[-1].exc_info[1], ZeroDivisionError)
+        assert max(map(len, texts)) < 1_000_000
+        """
+    )
+
+
+NESTED = """
+    def first(inner):
+        return defer.FirstError(failure.Failure(inner), 0)
+
+    def cause(inner):
+        error = ValueError()
+        error.__cause__ = inner
+        return error
+
+    def context(inner):
+        error = ValueError()
+        error.__context__ = inner
+        return error
+
+    def group(inner):
+        return ExceptionGroup("group", [inner])
+
+    def argument(inner):
+        return ValueError(inner)
+
+    def gathered(inner):
+        return defer.FailureGroup([failure.Failure(inner)])
+
+    def failure_of_a_failure(inner):
+        f = failure.Failure(ValueError())
+        f.value = failure.Failure(inner)
+        return ValueError(f)
+"""
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["first", "cause", "context", "group", "argument", "gathered", "failure_of_a_failure"],
+)
+def test_exceptions_in_each_other(kind):
+    """100,000 deep, on a small stack, too."""
+    if kind == "group" and sys.version_info < (3, 11):
+        pytest.skip("there are no groups")
+    run(
+        textwrap.dedent(NESTED)
+        + textwrap.dedent(
+            f"""
+            import threading
+            error = ValueError("innermost")
+            for _ in range(100_000):
+                error = {kind}(error)
+            def show():
+                f = failure.Failure(error)
+                for text in (
+                    lambda: f.getTraceback(), lambda: f.getBriefTraceback(), lambda: str(f),
+                    lambda: repr(f), lambda: f.getErrorMessage(), lambda: f.getTraceback(detail="verbose"),
+                ):
+                    try:
+                        assert len(text()) < 10_000_000
+                    except RecursionError:
+                        pass
+                defer.fail(f)
+            show()
+            threading.stack_size(128 << 10)
+            thread = threading.Thread(target=show)
+            thread.start()
+            thread.join()
+            defer.succeed(1)
+            assert len(records) == 2
+            """
+        )
+    )
+
+
+def test_first_errors_in_each_other_have_a_repr():
+    run(
+        """
+        error = ValueError("innermost")
+        for i in range(100_000):
+            error = defer.FirstError(failure.Failure(error), i % 2)
+        assert repr(error) == (
+            "FirstError[#1, FirstError[#0, " * 50_000 + "ValueError('innermost')" + "]" * 100_000
+        )
+        error.subFailure.value = error
+        try:
+            repr(error)
+        except RecursionError:
+            pass
+        else:
+            raise AssertionError("it ended")
+        """
+    )
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="there are no groups")
+@pytest.mark.parametrize(
+    "around",
+    [
+        "group",
+        "ExceptionGroup('around', [group])",
+        "defer.FirstError(failure.Failure(group), 0)",
+        "ValueError(group)",
+        "ValueError(1, [(group,)])",
+        "linked(group, '__cause__')",
+        "linked(group, '__context__')",
+        "ExceptionGroup('around', [taken_apart(ValueError, ValueError(1))])",
+        "ValueError(taken_apart(ValueError, ValueError(1)))",
+    ],
+)
+def test_a_group_that_was_taken_apart(around):
+    """By the collector, before what is in the same ring fails with it."""
+    run(
+        f"""
+        import ctypes
+
+        def taken_apart(cls, error):
+            # As the collector does: `tp_clear` is the 25th word of a type.
+            address = ctypes.c_void_p.from_address(id(cls) + 192).value
+            ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object)(address)(error)
+            return error
+
+        def linked(group, name):
+            error = ValueError(1)
+            setattr(error, name, group)
+            return error
+
+        group = taken_apart(BaseExceptionGroup, ExceptionGroup("lost", [KeyError(1)]))
+        assert group.message is None and group.exceptions is None
+        defer.fail({around})
+        assert len(records) == 1
+        assert texts[0].startswith("Unhandled error in Deferred:")
+        """
+    )

@@ -446,9 +446,7 @@ class Failure(FailureBase):
             file = sys.stderr if log is None else log.logerr
         shown = vars(_being_shown).setdefault("failures", [])
         if shown and (
-            any(each is self for each in shown)
-            or len(shown) == _NESTED
-            or not has_room_for_text()
+            any(each is self for each in shown) or len(shown) == _NESTED or not has_room_for_text()
         ):
             # Each shows the one in it twice: as a text, and below.
             file.write(f"{qual(self.__class__)} in a Failure\n")

@@ -10,8 +10,10 @@
 use std::collections::HashSet;
 
 use pyo3::exceptions::PyBaseException;
+#[cfg(Py_3_11)]
+use pyo3::exceptions::PyBaseExceptionGroup;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyList, PyTuple};
 
 use super::deferred::Deferred;
 use super::error::Result;
@@ -165,11 +167,20 @@ pub(super) fn finalize(deferred: &Bound<'_, Deferred>) {
     }
 }
 
+/// So many exceptions that are each other's arguments can be shown, at CPython's default limit.
+const NESTED: usize = 1000;
+/// Of failures in each other, ten are shown: see `failure.py`. Twice as many are looked at.
+const FAILURE: usize = NESTED / 20;
+/// So many exceptions can be shown, and some more: see `has_end` in `failure.py`.
+const MANY: usize = 50_000;
+
 /// Make exceptions fit to be shown that the collector has taken apart.
 ///
 /// A Deferred can fail while a cycle that it is part of is being taken apart: by what another
 /// object of the cycle does as it dies. Its exception may have been cleared before. CPython itself
 /// then has a null pointer for its arguments, and dies when it is to make a text of them.
+///
+/// Only so much is looked at as a report can show.
 ///
 /// What they refer to is asked of CPython itself and of us, never of a property of a program's: that
 /// may give another exception each time, without end.
@@ -181,29 +192,64 @@ fn mend(failure: &Bound<'_, PyAny>) -> PyResult<()> {
     let links =
         [base.getattr(intern!(py, "__cause__"))?, base.getattr(intern!(py, "__context__"))?];
     let mut seen = HashSet::new();
-    let (mut held, mut rest) = (Vec::new(), vec![failure.clone()]);
-    while let Some(object) = rest.pop() {
-        if !object.is_instance_of::<PyBaseException>() || !seen.insert(object.as_ptr()) {
+    let (mut held, mut rest) = (Vec::new(), vec![(failure.clone(), 0)]);
+    while let Some((object, depth)) = rest.pop() {
+        if depth > NESTED || held.len() > MANY || !seen.insert(object.as_ptr()) {
             continue;
         }
-        if args.call_method1(get, (&object,))?.is_none() {
-            args.call_method1(intern!(py, "__set__"), (&object, PyTuple::empty(py)))?;
-        }
-        for link in &links {
-            rest.push(link.call_method1(get, (&object,))?);
-        }
-        match object.cast::<FailureBase>() {
-            Ok(failure) => rest.extend(FailureBase::value_of(failure)),
-            // The failure in a `FirstError`.
-            Err(_) if ffi::has_no_exception_dict(&object) => {}
-            Err(_) => {
-                rest.extend(ffi::exception_dict(&object)?.get_item(intern!(py, "subFailure"))?)
+        if let Ok(items) = object.cast_exact::<PyTuple>() {
+            rest.extend(items.iter().map(|item| (item, depth + 1)));
+        } else if let Ok(items) = object.cast_exact::<PyList>() {
+            rest.extend(items.iter().map(|item| (item, depth + 1)));
+        } else if object.is_instance_of::<PyBaseException>() {
+            let given = args.call_method1(get, (&object,))?;
+            if given.is_none() {
+                args.call_method1(intern!(py, "__set__"), (&object, PyTuple::empty(py)))?;
+            }
+            rest.push((given, depth));
+            for link in &links {
+                rest.push((link.call_method1(get, (&object,))?, depth));
+            }
+            if let Some(members) = mend_group(&object)? {
+                rest.push((members, depth));
+            }
+            match object.cast::<FailureBase>() {
+                Ok(failure) => {
+                    rest.extend(FailureBase::value_of(failure).map(|it| (it, depth + FAILURE)))
+                }
+                // The failure in a `FirstError`.
+                Err(_) if ffi::has_no_exception_dict(&object) => {}
+                Err(_) => {
+                    let name = intern!(py, "subFailure");
+                    let failure = ffi::exception_dict(&object)?.get_item(name)?;
+                    rest.extend(failure.map(|it| (it, depth + FAILURE)));
+                }
             }
         }
         // Held, so that no other object can come to be at its address meanwhile.
         held.push(object);
     }
     Ok(())
+}
+
+/// Make a group of exceptions fit to be shown. Gives the exceptions in it.
+#[cfg(Py_3_11)]
+fn mend_group<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let Ok(group) = object.cast::<PyBaseExceptionGroup>() else { return Ok(None) };
+    let py = object.py();
+    let base = py.get_type::<PyBaseExceptionGroup>();
+    let get = |name| base.getattr(name)?.call_method1(intern!(py, "__get__"), (group,));
+    let (message, members) = (get(intern!(py, "message"))?, get(intern!(py, "exceptions"))?);
+    if message.is_none() || members.is_none() {
+        ffi::refill_group(group)?;
+    }
+    Ok(Some(members))
+}
+
+/// There are no groups of exceptions.
+#[cfg(not(Py_3_11))]
+fn mend_group<'py>(_: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    Ok(None)
 }
 
 /// Report a failure that nobody handled. Nothing escapes: what goes wrong here is reported, too.

@@ -3,12 +3,13 @@
 use std::ptr;
 
 use pyo3::exceptions::{PyBaseException, PySystemError};
+#[cfg(Py_3_11)]
+use pyo3::exceptions::{PyBaseExceptionGroup, PyRuntimeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::super::error::{Error, Raise};
-#[cfg(not(Py_3_11))]
 use super::super::interned::intern;
 use super::super::outcome::Raised;
 use super::held::{Held, Hold};
@@ -328,4 +329,33 @@ pub(in crate::binding) fn set_traceback(
     // SAFETY: an exception. The function itself refuses what is neither a traceback nor `None`.
     let status = unsafe { ffi::PyException_SetTraceback(exception.as_ptr(), traceback.as_ptr()) };
     if status < 0 { Err(PyErr::fetch(exception.py())) } else { Ok(()) }
+}
+
+/// Give a group of exceptions that the collector has taken apart what CPython needs to show it.
+///
+/// Its message and its exceptions are null then, which no Python code can mend. A group that is
+/// made for it gives it its own.
+#[cfg(Py_3_11)]
+pub(in crate::binding) fn refill_group(group: &Bound<'_, PyBaseExceptionGroup>) -> PyResult<()> {
+    let py = group.py();
+    let lost = PyRuntimeError::new_err("what was in it").into_value(py);
+    let spare = py.get_type::<PyBaseExceptionGroup>().call1(("taken apart", [lost]))?;
+    let names = [intern!(py, "message"), intern!(py, "exceptions")];
+    // SAFETY: attached, and all are alive. A group is an exception with two pointers behind it, as
+    // is seen in the one just made before anything is written: where these are its message and its
+    // exceptions, they are so in each. What is null is replaced by what the spare one owned.
+    unsafe {
+        let size = (*ffi::PyExc_BaseException.cast::<ffi::PyTypeObject>()).tp_basicsize;
+        let fields = |object: &Bound<'_, PyAny>| {
+            object.as_ptr().byte_offset(size).cast::<*mut ffi::PyObject>()
+        };
+        for (i, name) in names.into_iter().enumerate() {
+            let value = spare.getattr(name)?;
+            let (from, to) = (fields(&spare).add(i), fields(group).add(i));
+            if *from == value.as_ptr() && (*to).is_null() {
+                ptr::swap(from, to);
+            }
+        }
+    }
+    Ok(())
 }

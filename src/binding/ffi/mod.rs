@@ -26,6 +26,8 @@ pub(super) use calls::{
     Sent, call_any_way, call_first, call_many, call_method_one, call_one, call_spread,
     copy_context, in_context, send, tuple_of,
 };
+#[cfg(Py_3_11)]
+pub(super) use exceptions::refill_group;
 pub(super) use exceptions::{
     as_pyo3_has_it, begin_handling, end_handling, exception_dict, exception_of, handled,
     has_no_exception_dict, has_plain_traceback, into_raised, new_raised, new_raised_with, ok,
