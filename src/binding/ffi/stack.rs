@@ -21,6 +21,9 @@ const MOST_MARGIN: usize = 64 << 10;
 /// The most that is left, besides, for making the text of a failure and logging it: before CPython
 /// 3.11 each call of a Python function takes half a KiB, and each of a special method still does.
 const FOR_A_REPORT: usize = 192 << 10;
+/// What CPython keeps for itself at the end of a stack, and refuses calls of Python in, where it
+/// looks at the stack: two margins of 16 KiB, and the page that guards it.
+const RESERVED: usize = if cfg!(Py_3_14) { 36 << 10 } else { 0 };
 
 thread_local! {
     /// Where on this thread's stack there is no more room. It grows downwards.
@@ -45,7 +48,7 @@ pub(in crate::binding) fn remaining() -> Option<usize> {
 fn floor() -> usize {
     match remaining() {
         Some(left) => {
-            let margin = (left / 4).clamp(LEAST_MARGIN, MOST_MARGIN).min(left);
+            let margin = ((left / 4).clamp(LEAST_MARGIN, MOST_MARGIN) + RESERVED).min(left);
             address().saturating_sub(left - margin)
         }
         None => 0,
