@@ -203,7 +203,99 @@ enum State {
         list: Held<PyList>,
         /// How often it has been used as a line since.
         uses: usize,
+        marks: Marks,
     },
+}
+
+/// Which of the items in front have been taken back from those to whom they had been handed over.
+///
+/// Each has the number of its hand-over. It is the place that is marked, not the object: the same
+/// object may stand there twice.
+#[derive(Default)]
+struct Marks {
+    /// Those of the first items. The last is never None.
+    numbers: VecDeque<Option<u64>>,
+    /// How many methods of the list are under way. Most call Python, and so change it at any time.
+    under_way: usize,
+    /// While one is, the items as they were when the numbers were true of them.
+    items: Vec<Held<PyAny>>,
+}
+
+impl Marks {
+    /// Where something with this number belongs.
+    fn place_for(&self, number: u64) -> usize {
+        let is = |order: fn(&u64, &u64) -> bool| {
+            move |other: &Option<u64>| other.as_ref().is_some_and(|other| order(other, &number))
+        };
+        self.numbers.iter().position(is(u64::gt)).unwrap_or_else(|| {
+            self.numbers.iter().rposition(is(u64::lt)).map_or(0, |place| place + 1)
+        })
+    }
+
+    /// Something has been put in at this index. Where there is no memory to tell, all are forgotten.
+    fn insert(&mut self, index: usize, number: Option<u64>) {
+        if number.is_none() && index >= self.numbers.len() {
+            return;
+        }
+        if self.numbers.try_reserve(index.saturating_sub(self.numbers.len()) + 1).is_err() {
+            return self.numbers.clear();
+        }
+        while self.numbers.len() < index {
+            self.numbers.push_back(None);
+        }
+        self.numbers.insert(index, number);
+    }
+
+    /// What was at this index has been taken out.
+    fn remove(&mut self, index: usize) {
+        self.numbers.remove(index);
+        self.trim();
+    }
+
+    fn trim(&mut self) {
+        while let Some(None) = self.numbers.back() {
+            self.numbers.pop_back();
+        }
+    }
+
+    /// Move the numbers to where their items are now. What the items were is returned, to be
+    /// dropped.
+    fn follow(&mut self, now: Vec<Held<PyAny>>) -> Vec<Held<PyAny>> {
+        let before = std::mem::replace(&mut self.items, now);
+        let now = &self.items;
+        if self.numbers.is_empty() {
+            return before;
+        }
+        let same = |a: &Held<PyAny>, b: &Held<PyAny>| a.as_ptr() == b.as_ptr();
+        // What was taken out of several that are the same was the first of them.
+        let ends = before.iter().rev().zip(now.iter().rev()).take_while(|(a, b)| same(a, b));
+        let behind = ends.count();
+        let (old, new) = (before.len() - behind, now.len() - behind);
+        let starts = before[..old].iter().zip(&now[..new]).take_while(|(a, b)| same(a, b));
+        let front = starts.count();
+        let mut moved = VecDeque::new();
+        if moved.try_reserve(now.len()).is_err() {
+            self.numbers.clear();
+            return before;
+        }
+        moved.resize(now.len(), None);
+        for (index, number) in self.numbers.iter().enumerate().filter(|(_, it)| it.is_some()) {
+            let place = if index < front {
+                Some(index)
+            } else if index >= old {
+                Some(index - old + new).filter(|place| *place < now.len())
+            } else {
+                (front..new)
+                    .find(|place| moved[*place].is_none() && same(&before[index], &now[*place]))
+            };
+            if let Some(place) = place {
+                moved[place] = *number;
+            }
+        }
+        self.numbers = moved;
+        self.trim();
+        before
+    }
 }
 
 /// A mutable sequence, used like a list. Taking from its front, and taking out a Deferred that was
@@ -248,7 +340,12 @@ impl Fifo {
     #[cold]
     fn push_to_list(&self, item: Bound<'_, PyAny>) -> Result<()> {
         match self.kept_list(item.py()) {
-            Some(list) => Ok(list.append(item)?),
+            Some(list) => {
+                self.follow_in(&list);
+                list.append(item)?;
+                self.note_items(&list);
+                Ok(())
+            }
             None => Err(PyMemoryError::bare_error(item.py())),
         }
     }
@@ -273,8 +370,11 @@ impl Fifo {
         if list.is_empty() {
             return Ok(None);
         }
+        self.follow_in(&list);
         let first = list.get_item(0)?;
         list.del_item(0)?;
+        self.with_marks(py, |marks| marks.remove(0));
+        self.note_items(&list);
         Ok(Some(first))
     }
 
@@ -292,7 +392,118 @@ impl Fifo {
         if index == 0 && slf.get().len(py) == 0 {
             return slf.get().push_back(item);
         }
-        Ok(Self::list(slf)?.insert(index, item)?)
+        Self::insert_marked(slf, |_| index, None, item)
+    }
+
+    /// Put in what was taken back: in front of all, but behind what was handed over before it and
+    /// has been taken back, too. No code of Python's runs.
+    ///
+    /// # Errors
+    ///
+    /// `MemoryError`
+    pub(super) fn put_back(
+        slf: &Bound<'_, Self>,
+        number: u64,
+        item: Bound<'_, PyAny>,
+    ) -> Result<()> {
+        Self::insert_marked(slf, |marks| marks.place_for(number), Some(number), item)
+    }
+
+    fn insert_marked(
+        slf: &Bound<'_, Self>,
+        place: impl Fn(&Marks) -> usize,
+        number: Option<u64>,
+        item: Bound<'_, PyAny>,
+    ) -> Result<()> {
+        let (this, py) = (slf.get(), slf.py());
+        let list = Self::list(slf)?;
+        this.follow_in(&list);
+        let index = this.with_marks(py, |marks| place(marks)).unwrap_or(0).min(list.len());
+        list.insert(index, item)?;
+        this.with_marks(py, |marks| marks.insert(index, number));
+        this.note_items(&list);
+        Ok(())
+    }
+
+    fn with_marks<R>(&self, py: Python<'_>, transition: impl FnOnce(&mut Marks) -> R) -> Option<R> {
+        self.with(py, |state| match state {
+            State::Line(_) => None,
+            State::List { marks, .. } => Some(transition(marks)),
+        })
+    }
+
+    /// Have a method of the list change it, which may run any code. The marks follow.
+    fn change<'py, R>(
+        slf: &Bound<'py, Self>,
+        method: impl FnOnce(&Bound<'py, PyAny>) -> PyResult<R>,
+    ) -> PyResult<R> {
+        let (this, py) = (slf.get(), slf.py());
+        let list = Self::list(slf)?;
+        this.follow_in(&list);
+        this.with_marks(py, |marks| marks.under_way += 1);
+        this.note_items(&list);
+        let result = method(list.as_any());
+        this.follow_in(&list);
+        let items = this.with_marks(py, |marks| {
+            marks.under_way = marks.under_way.saturating_sub(1);
+            if marks.under_way == 0 { std::mem::take(&mut marks.items) } else { Vec::new() }
+        });
+        drop(items);
+        result
+    }
+
+    /// Take out the one at an index that is an int, if it can be told which that is. No code of
+    /// Python's runs.
+    fn take_at<'py>(
+        slf: &Bound<'py, Self>,
+        index: &Bound<'py, PyAny>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let (this, py) = (slf.get(), slf.py());
+        let list = Self::list(slf)?;
+        let index = exact_index(index).and_then(|index| {
+            let index =
+                if index < 0 { list.len().checked_add_signed(index)? } else { index as usize };
+            (index < list.len()).then_some(index)
+        });
+        let Some(index) = index else { return Ok(None) };
+        this.follow_in(&list);
+        let item = list.get_item(index)?;
+        list.del_item(index)?;
+        this.with_marks(py, |marks| marks.remove(index));
+        this.note_items(&list);
+        Ok(Some(item))
+    }
+
+    fn follow_in(&self, list: &Bound<'_, PyList>) {
+        let py = list.py();
+        let before = self.with_marks(py, |marks| {
+            if marks.under_way == 0 || marks.numbers.is_empty() {
+                return Vec::new();
+            }
+            match all_items(list) {
+                Some(now) => marks.follow(now),
+                None => {
+                    marks.numbers.clear();
+                    std::mem::take(&mut marks.items)
+                }
+            }
+        });
+        drop(before);
+    }
+
+    /// The numbers are true of what is in the list now.
+    fn note_items(&self, list: &Bound<'_, PyList>) {
+        let before = self.with_marks(list.py(), |marks| {
+            if marks.under_way == 0 || marks.numbers.is_empty() {
+                return Vec::new();
+            }
+            let now = all_items(list).unwrap_or_else(|| {
+                marks.numbers.clear();
+                Vec::new()
+            });
+            std::mem::replace(&mut marks.items, now)
+        });
+        drop(before);
     }
 
     /// The item at an index, if there is one.
@@ -354,7 +565,7 @@ impl Fifo {
                 None => break,
             }
         }
-        let state = State::List { list: list.clone().hold(), uses: 0 };
+        let state = State::List { list: list.clone().hold(), uses: 0, marks: Marks::default() };
         let before = this.with(py, |current| std::mem::replace(current, state));
         drop(before);
         Ok(list)
@@ -366,9 +577,10 @@ impl Fifo {
         /// So often the front may be taken from a list, which moves all others.
         const PATIENCE: usize = 16;
         let list = self.with(py, |state| match state {
-            State::List { list, uses } => {
+            State::List { list, uses, marks } => {
                 *uses += 1;
-                (*uses >= PATIENCE && !list.is_shared(py)).then(|| list.bind(py).clone())
+                let plain = marks.numbers.is_empty() && marks.under_way == 0;
+                (*uses >= PATIENCE && plain && !list.is_shared(py)).then(|| list.bind(py).clone())
             }
             State::Line(_) => None,
         });
@@ -397,6 +609,14 @@ impl Fifo {
     }
 }
 
+/// What is in a list. None if there is no memory for that.
+fn all_items(list: &Bound<'_, PyList>) -> Option<Vec<Held<PyAny>>> {
+    let mut items = Vec::new();
+    items.try_reserve(list.len()).ok()?;
+    items.extend(list.iter().map(Hold::hold));
+    Some(items)
+}
+
 /// An index that is an int, and nothing that has to be asked for one.
 fn exact_index(index: &Bound<'_, PyAny>) -> Option<isize> {
     index.cast_exact::<PyInt>().ok()?.extract().ok()
@@ -419,7 +639,7 @@ impl Fifo {
             None => State::Line(Items::default()),
             Some(iterable) => {
                 let list = py.get_type::<PyList>().call1((iterable,))?.cast_into::<PyList>()?;
-                State::List { list: list.hold(), uses: 0 }
+                State::List { list: list.hold(), uses: 0, marks: Marks::default() }
             }
         };
         Ok(Self { state: Shared::new(state) })
@@ -451,15 +671,17 @@ impl Fifo {
         index: &Bound<'py, PyAny>,
         value: &Bound<'py, PyAny>,
     ) -> PyResult<()> {
-        let list = Self::list(slf)?.into_any();
         if index.is_instance_of::<PySlice>() {
-            return list.set_item(index, listed(value)?);
+            return Self::change(slf, |list| list.set_item(index, listed(value)?));
         }
-        list.set_item(index, value)
+        Self::change(slf, |list| list.set_item(index, value))
     }
 
     fn __delitem__<'py>(slf: &Bound<'py, Self>, index: &Bound<'py, PyAny>) -> PyResult<()> {
-        Self::list(slf)?.as_any().del_item(index)
+        match Self::take_at(slf, index)? {
+            Some(_) => Ok(()),
+            None => Self::change(slf, |list| list.del_item(index)),
+        }
     }
 
     fn __iter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
@@ -515,7 +737,8 @@ impl Fifo {
     }
 
     fn __imul__<'py>(slf: &Bound<'py, Self>, times: &Bound<'py, PyAny>) -> PyResult<()> {
-        Self::list(slf)?.call_method1(intern!(slf.py(), "__imul__"), (times,)).map(drop)
+        let imul = intern!(slf.py(), "__imul__");
+        Self::change(slf, |list| list.call_method1(imul, (times,))).map(drop)
     }
 
     fn __repr__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyString>> {
@@ -543,8 +766,17 @@ impl Fifo {
         index: &Bound<'py, PyAny>,
         object: &Bound<'py, PyAny>,
     ) -> PyResult<()> {
-        let list = Self::list(slf)?;
-        list.call_method1(intern!(slf.py(), "insert"), (index, object)).map(drop)
+        if let Some(index) = exact_index(index) {
+            let length = Self::list(slf)?.len();
+            let index = if index < 0 {
+                length.saturating_add_signed(index)
+            } else {
+                length.min(index as usize)
+            };
+            return Ok(Self::insert_marked(slf, |_| index, None, object.clone())?);
+        }
+        let insert = intern!(slf.py(), "insert");
+        Self::change(slf, |list| list.call_method1(insert, (index, object))).map(drop)
     }
 
     /// Take out the one at this index, by default the last, and return it.
@@ -557,13 +789,23 @@ impl Fifo {
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         let pop = intern!(py, "pop");
-        let Some(index) = index else { return Self::list(slf)?.call_method0(pop) };
+        let last;
+        let index = match index {
+            Some(index) => index,
+            None => {
+                last = (-1isize).into_pyobject(py)?.into_any();
+                &last
+            }
+        };
         if exact_index(index) == Some(0)
             && let Some(item) = slf.get().pop_front(py)?
         {
             return Ok(item);
         }
-        Self::list(slf)?.call_method1(pop, (index,))
+        match Self::take_at(slf, index)? {
+            Some(item) => Ok(item),
+            None => Self::change(slf, |list| list.call_method1(pop, (index,))),
+        }
     }
 
     /// Take out the first that is equal to this.
@@ -573,12 +815,13 @@ impl Fifo {
         if Self::take_deferred(slf, value) {
             return Ok(());
         }
-        Ok(Self::list(slf)?.call_method1(intern!(slf.py(), "remove"), (value,)).map(drop)?)
+        let remove = intern!(slf.py(), "remove");
+        Ok(Self::change(slf, |list| list.call_method1(remove, (value,))).map(drop)?)
     }
 
     /// Take out all.
     fn clear<'py>(slf: &Bound<'py, Self>) -> PyResult<()> {
-        Self::list(slf)?.call_method0(intern!(slf.py(), "clear")).map(drop)
+        Self::change(slf, |list| list.call_method0(intern!(slf.py(), "clear"))).map(drop)
     }
 
     /// The index of the first that is equal to this.
@@ -602,13 +845,14 @@ impl Fifo {
 
     /// Reverse the order.
     fn reverse(slf: &Bound<'_, Self>) -> PyResult<()> {
-        Self::list(slf)?.reverse()
+        Self::change(slf, |list| list.cast::<PyList>()?.reverse())
     }
 
     /// Sort, as `list.sort` does.
     #[pyo3(signature = (**kwargs))]
     fn sort<'py>(slf: &Bound<'py, Self>, kwargs: Option<&Bound<'py, PyDict>>) -> PyResult<()> {
-        Self::list(slf)?.call_method(intern!(slf.py(), "sort"), (), kwargs).map(drop)
+        let sort = intern!(slf.py(), "sort");
+        Self::change(slf, |list| list.call_method(sort, (), kwargs)).map(drop)
     }
 
     /// A list of the same.
@@ -638,7 +882,12 @@ impl Fifo {
                 }
                 Ok(())
             }
-            State::List { list, .. } => list.traverse(visit),
+            State::List { list, marks, .. } => {
+                for item in &marks.items {
+                    item.traverse(visit)?;
+                }
+                list.traverse(visit)
+            }
         }
     }
 

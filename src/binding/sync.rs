@@ -288,27 +288,7 @@ pub(super) fn take_back<'py>(
     if waiting.get().len(py) > 0 {
         return fire_first(&waiting, object);
     }
-    let place = queue.get().with(py, |state| {
-        // What has left the front meanwhile, or is not where it was put, is forgotten.
-        let in_front = |index, address| {
-            Fifo::get(&pending, index).is_some_and(|it| it.as_ptr() as usize == address)
-        };
-        while let Some(&(_, address)) = state.taken_back.first()
-            && !in_front(0, address)
-        {
-            state.taken_back.remove(0);
-        }
-        let mut place = 0;
-        while let Some(&(other, address)) = state.taken_back.get(place)
-            && other < number
-            && in_front(place, address)
-        {
-            place += 1;
-        }
-        state.taken_back.insert(place, (number, object.as_ptr() as usize));
-        place
-    });
-    Fifo::insert_at(&pending, place, object)?;
+    Fifo::put_back(&pending, number, object)?;
     Ok(None)
 }
 
@@ -800,9 +780,6 @@ struct QueueState {
     pending: Option<Held<Fifo>>,
     size: Option<Held<PyAny>>,
     backlog: Option<Held<PyAny>>,
-    /// What stands in front of `pending` because it was taken back: the number of its hand-over,
-    /// and its address, which tells whether it is still there.
-    taken_back: Vec<(u64, usize)>,
 }
 
 impl DeferredQueue {
