@@ -49,8 +49,8 @@ pub(crate) enum Kind {
 /// What a callback does before it answers.
 #[derive(Debug, Clone)]
 pub(crate) struct Script {
-    body: Vec<Op>,
-    answer: Answer,
+    pub(crate) body: Vec<Op>,
+    pub(crate) answer: Answer,
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -16,6 +16,7 @@ import itertools
 import logging
 import pickle
 import random
+import resource
 import sys
 import types
 import warnings
@@ -27,6 +28,8 @@ from deferrous import (
 )
 from deferrous.failure import Failure
 
+# A line times a large number is a large list.
+resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
 logging.disable(logging.CRITICAL)
 warnings.simplefilter("ignore")
 bugs = []

@@ -31,7 +31,8 @@ class FirstError(Exception):
         error: Any = self
         places: list[str] = []
         seen: set[int] = set()
-        while type(error).__repr__ is FirstError.__repr__:
+        ours: Any = FirstError.__repr__
+        while type(error).__repr__ is ours:
             if id(error) in seen:
                 raise RecursionError("a FirstError in itself")
             seen.add(id(error))

@@ -724,7 +724,7 @@ class Machine:
         def canceller(deferred: Any) -> Any:
             try:
                 cancel(deferred)
-            except Exception:
+            except BaseException:
                 # What a canceller raises when a time runs out keeps a Deferred of ours from
                 # nothing (docs/differences.md).
                 if not self.advancing:
