@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 
 import deferrous as defer
 import pytest
-from deferrous import Deferred, ensureDeferred, inlineCallbacks
+from deferrous import Deferred, DeferredLock, ensureDeferred, inlineCallbacks
 from helpers import run_script
 
 pytestmark = pytest.mark.deferrous_only
+
+needs_timeout = pytest.mark.skipif(sys.version_info < (3, 11), reason="no asyncio.timeout")
 
 
 def run(main):
@@ -124,6 +127,101 @@ def test_cancel_that_the_canceller_answers():
         assert d.result == "too late"
 
     run(main)
+
+
+async def within_a_timeout(deferred):
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout_at(loop.time()):
+        await deferred
+
+
+async def by_wait_for(deferred):
+    await asyncio.wait_for(deferred, 0.001)
+
+
+async def in_a_group(deferred):
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(wait_for(deferred))
+            await asyncio.sleep(0)
+            raise KeyError("first")
+    except BaseExceptionGroup as error:
+        assert list(map(type, error.exceptions)) == [KeyError]
+        raise error.exceptions[0] from None
+
+
+class CancelRaises(Deferred):
+    def cancel(self):
+        raise ZeroDivisionError("canceller")
+
+
+def raising_canceller():
+    def cancel(_):
+        raise ZeroDivisionError("canceller")
+
+    return Deferred(cancel)
+
+
+@pytest.mark.parametrize("make", [raising_canceller, CancelRaises])
+@pytest.mark.parametrize(
+    ("wait", "expected"),
+    [
+        (wait_for, asyncio.CancelledError),
+        pytest.param(within_a_timeout, TimeoutError, marks=needs_timeout),
+        (by_wait_for, asyncio.TimeoutError),
+        pytest.param(in_a_group, KeyError, marks=needs_timeout),
+    ],
+)
+def test_a_canceller_that_raises_does_not_stop_the_cancelling(wait, expected, make, reports):
+    async def main():
+        task = asyncio.ensure_future(wait(make()))
+        await asyncio.sleep(0)
+        if wait is wait_for:
+            task.cancel()
+        with pytest.raises(expected):
+            await task
+        assert task.cancelled() == (wait is wait_for)
+
+    run(main)
+    assert [str(value) for value in reports.values()] == ["canceller"]
+
+
+@pytest.mark.parametrize("end", ["throw", "close"])
+def test_a_canceller_that_raises_where_a_driver_stops(end, reports):
+    async def main():
+        lock = DeferredLock()
+        await lock.acquire()
+
+        class Waits(DeferredLock):
+            def _cancelAcquire(self, d):
+                raise ZeroDivisionError("canceller")
+
+        lock = Waits()
+        await lock.acquire()
+        waits = lock.acquire().__await__()
+        waits.send(None)
+        if end == "close":
+            waits.close()
+        else:
+            with pytest.raises(KeyError):
+                waits.throw(KeyError("thrown"))
+
+    run(main)
+    assert [str(value) for value in reports.values()] == ["canceller"]
+
+
+def test_a_canceller_that_is_interrupted():
+    def cancel(_):
+        raise KeyboardInterrupt
+
+    async def main():
+        task = asyncio.ensure_future(wait_for(Deferred(cancel)))
+        await asyncio.sleep(0)
+        task.cancel()
+        await task
+
+    with pytest.raises(KeyboardInterrupt):
+        run(main)
 
 
 def test_failure_that_nobody_fetches_is_reported(reports):

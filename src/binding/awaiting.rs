@@ -1,7 +1,7 @@
 //! What `await deferred` and `yield from deferred` iterate.
 
 use pyo3::PyTraverseError;
-use pyo3::exceptions::{PyRuntimeError, PyStopIteration, PyTypeError};
+use pyo3::exceptions::{PyException, PyRuntimeError, PyStopIteration, PyTypeError};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
@@ -11,6 +11,7 @@ use super::deferred::{self, Deferred};
 use super::error::{Error, Raise, Result};
 use super::failure;
 use super::ffi::{self, Held, Hold, Pool, Recycled, Sent};
+use super::gather;
 use super::gc::Traverse;
 use super::generator;
 use super::interned::intern;
@@ -398,8 +399,24 @@ fn take_arrived<'py>(awaiting: &Bound<'py, Awaiting>) -> Result<Option<Work<'py>
     }
 }
 
-/// The driver stops waiting, before anything has arrived or after.
+/// The driver stops waiting. What cancelling the Deferred raises is reported, and does not take the
+/// place of what the driver throws in.
+///
+/// # Errors
+///
+/// What is no `Exception`, as KeyboardInterrupt.
 fn leave<'py>(awaiting: &Bound<'py, Awaiting>) -> Result<()> {
+    let py = awaiting.py();
+    match begin_leave(awaiting) {
+        Err(error) if error.is_instance_of::<PyException>(py) => {
+            gather::report_canceller(py, error)
+        }
+        left => left,
+    }
+}
+
+/// Stop waiting, before anything has arrived or after.
+fn begin_leave<'py>(awaiting: &Bound<'py, Awaiting>) -> Result<()> {
     let py = awaiting.py();
     let it = match awaiting.get().replace(py, State::Done) {
         State::Through(it) if it.arrived.is_none() => it.into_inner(),

@@ -457,9 +457,9 @@ fn cancel_one(object: Bound<'_, PyAny>) -> Result<Next<'_>> {
     }
 }
 
-/// The canceller of a Deferred in a list has raised. The others are cancelled all the same.
-pub(super) fn canceller_raised(list: &Bound<'_, DeferredList>, error: Error) -> Result<()> {
-    let py = list.py();
+/// A canceller has raised, and nobody can be told.
+#[cold]
+pub(super) fn report_canceller(py: Python<'_>, error: Error) -> Result<()> {
     let reason = failure::from_raised(error.into_raised(py), false)?;
     names::LOG_FAILURE
         .get(py)?
