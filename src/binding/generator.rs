@@ -792,6 +792,9 @@ pub(super) fn deliver<'py>(
     }
     let Some(outcome) = see(&task, outcome) else { return Ok(Answer::Now(Outcome::Taken)) };
     match go_on(&task, outcome)? {
+        Some(Stopped::Before(deferred)) if is_turned_away(&task, &deferred) => {
+            wait_in_front(&task, &deferred)
+        }
         // Most often it waits for the next.
         Some(Stopped::Before(deferred)) if matches!(attach(&task, &deferred), Ok(true)) => {
             Ok(Answer::Now(Outcome::Taken))
@@ -800,9 +803,46 @@ pub(super) fn deliver<'py>(
             Some(deferred) => Answer::After(Work::Run(deferred), Outcome::Taken),
             None => Answer::Now(Outcome::Taken),
         }),
-        Some(stopped) => Ok(Answer::After(Work::TakeUp(task, stopped), Outcome::Taken)),
+        Some(stopped) => {
+            if let Stopped::At(object) = &stopped
+                && let Some(deferred) = as_deferred(object)
+                && !overrides::<Deferred>(deferred, intern!(object.py(), "addBoth"))
+                && is_turned_away(&task, deferred)
+            {
+                return wait_in_front(&task, deferred);
+            }
+            Ok(Answer::After(Work::TakeUp(task, stopped), Outcome::Taken))
+        }
         None => Ok(Answer::Now(Outcome::Taken)),
     }
+}
+
+/// Whether a task that was given the outcome of a Deferred waits for the same one again, because
+/// a callback of that has paused it: a coroutine does not take its result then.
+#[inline(always)]
+fn is_turned_away<'py>(task: &Bound<'py, Task>, deferred: &Bound<'py, Deferred>) -> bool {
+    let is_same = |it: &Held<Deferred>| it.as_ptr() == deferred.as_ptr();
+    task.get().with(task.py(), |state| state.waiting_on.as_ref().is_some_and(is_same))
+        && is_halted(deferred)
+}
+
+#[cold]
+fn is_halted(deferred: &Bound<'_, Deferred>) -> bool {
+    let py = deferred.py();
+    deferred.get().chain(py, |chain| chain.called() && chain.running() && chain.paused() != 0)
+}
+
+/// Have a task wait, before all others, until the Deferred whose run this is part of goes on.
+#[cold]
+fn wait_in_front<'py>(
+    task: &Bound<'py, Task>,
+    deferred: &Bound<'py, Deferred>,
+) -> Result<Answer<'py>> {
+    let py = task.py();
+    let waiter = Waiter::new(task);
+    let added = deferred.get().chain(py, |chain| chain.add_front(Link::Deliver(waiter, RESUME)));
+    deferred::or_no_memory(py, added)?;
+    Ok(Answer::After(Work::Halt, Outcome::Taken))
 }
 
 /// A Deferred that was cancelled has an outcome for its own task.

@@ -37,6 +37,9 @@ use crate::core::{Cancel, NoMemory, On, Turn};
 pub(super) enum Work<'py> {
     /// Run the links of a Deferred that has fired.
     Run(Bound<'py, Deferred>),
+    /// End the run of the Deferred that is to be settled next: it has been paused, and its waiter
+    /// stands in front of its chain again.
+    Halt,
     /// Cancel a Deferred by its `cancel` method.
     Cancel(Bound<'py, Deferred>),
     /// Cancel a Deferred whose `cancel` method is ours.
@@ -336,6 +339,12 @@ fn drive<'py>(py: Python<'py>, mut next: Result<Next<'py>>, stack: &mut Stack<'p
 fn perform<'py>(work: Work<'py>, stack: &mut Stack<'py>) -> Result<Next<'py>> {
     match work {
         Work::Run(deferred) => Ok(begin(deferred)),
+        Work::Halt => {
+            if let Some(Later::Settle(halted, _)) = stack.pop() {
+                halted.get().chain(halted.py(), |chain| chain.stop_running());
+            }
+            Ok(Next::Done)
+        }
         Work::Cancel(deferred) => {
             let cancel = intern!(deferred.py(), "cancel");
             if !overrides::<Deferred>(&deferred, cancel) {
