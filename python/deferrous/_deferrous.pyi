@@ -50,6 +50,8 @@ __all__ = [
     "_ConcurrencyPrimitive",
     "_Fifo",
     "_InternalInlineCallbacksCancelledError",
+    "_Race",
+    "_Task",
     "__version__",
     "_build",
     "_cancellableInlineCallbacks",
@@ -532,6 +534,16 @@ class DeferredQueue(Generic[_T]):
     def _cancelGet(self, d: Deferred[_T]) -> None: ...
     @classmethod
     def __class_getitem__(cls, key: Any) -> GenericAlias: ...
+
+# The canceller of the Deferred of a generator or coroutine.
+@final
+class _Task:
+    def __call__(self, deferred: Deferred[Any]) -> None: ...
+
+# The canceller of the Deferred of a race.
+@final
+class _Race:
+    def __call__(self, result: Any, place: int | None = None) -> None: ...
 
 # A list from whose front things are taken in constant time.
 @final

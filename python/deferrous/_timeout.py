@@ -34,36 +34,72 @@ def _futures_cancelled() -> tuple[type[BaseException], ...]:
     return tuple(cls for cls in classes if cls is not None)
 
 
+#: Whether a Deferred has fired, and what its canceller is, whatever a subclass says.
+_CALLED: Any = _deferrous.Deferred.__dict__["called"]
+_CANCELLER: Any = _deferrous.Deferred.__dict__["_canceller"]
+
+#: For each timeout that is cancelling, the Deferreds whose `cancel` has raised within a list, and
+#: what it raised.
+_under_way: dict[int, list[tuple[Any, BaseException]]] = {}
+
+
+def canceller_raised(failure: Any, deferred: Any) -> None:
+    """Report that the `cancel` of a Deferred in a list has raised."""
+    _report_canceller(failure)
+    for raised in list(_under_way.values()):
+        raised.append((deferred, failure.value))
+
+
 def _cancel(deferred: Any) -> None:
     """Cancel a Deferred whose time has run out. Whatever a canceller raises, there is an end to it.
 
     What it raises is reported, and the Deferred fails as if it had no canceller: what the
-    operation comes to after all is ignored.
+    operation comes to after all is ignored. What is no Exception is raised again when all is done.
     """
+    asked, plain = _to_be_asked(deferred)
+    raised: list[tuple[Any, BaseException]] = []
     guarded = []
-    for each in _to_be_asked(deferred):
-        canceller = each._canceller
-        each._canceller = guard = _guard(canceller)
+    for each in asked:
+        canceller = _CANCELLER.__get__(each)
+        guard = _guard(canceller, raised)
+        _CANCELLER.__set__(each, guard)
         guarded.append((each, canceller, guard))
+    _under_way[id(raised)] = raised
+    try:
+        _cancel_guarded(deferred, raised, plain)
+    finally:
+        del _under_way[id(raised)]
+        for each, canceller, guard in guarded:
+            if _CANCELLER.__get__(each) is guard:
+                _CANCELLER.__set__(each, canceller)
+    for _, error in raised:
+        if not isinstance(error, Exception):
+            raise error
+
+
+def _cancel_guarded(deferred: Any, raised: list[tuple[Any, BaseException]], plain: bool) -> None:
+    """Cancel a Deferred, and fail those whose `cancel` raises."""
     try:
         deferred.cancel()
-    except BaseException:
-        # By a `cancel` of a subclass, say.
-        _report_canceller()
+    except BaseException as error:
         last = _last_of_those(deferred)
-        if not last.called:
-            last._suppressAlreadyCalled = True
-            last.errback(Failure(_deferrous.CancelledError()))
-    for each, canceller, guard in guarded:
-        if each._canceller is guard:
-            each._canceller = canceller
+        if plain and _CALLED.__get__(last):
+            # No canceller has raised that, but what came after.
+            raise
+        if isinstance(error, Exception):
+            _report_canceller(Failure())
+        raised.append((last, error))
+    for each, _ in raised:
+        if isinstance(each, _deferrous.Deferred) and not _CALLED.__get__(each):
+            each._suppressAlreadyCalled = True
+            each.errback(Failure(_deferrous.CancelledError()))
 
 
-def _report_canceller() -> None:
-    log_failure(Failure(), "Exception raised from user supplied canceller")
+def _report_canceller(failure: Any) -> None:
+    log_failure(failure, "Exception raised from user supplied canceller")
 
 
-def _guard(canceller: Any) -> Callable[[Any], None]:
+def _guard(canceller: Any, raised: list[tuple[Any, BaseException]]) -> Callable[[Any], None]:
     """Make a canceller that raises nothing of one that may."""
 
     def cancel(deferred: Any) -> None:
@@ -71,44 +107,51 @@ def _guard(canceller: Any) -> Callable[[Any], None]:
             asked = bool(canceller)
             if asked:
                 canceller(deferred)
-        except BaseException:
+        except BaseException as error:
             asked = False
-            _report_canceller()
-        if not (asked or deferred.called):
+            raised.append((None, error))
+            if isinstance(error, Exception):
+                _report_canceller(Failure())
+        if not (asked or _CALLED.__get__(deferred)):
             deferred._suppressAlreadyCalled = True
 
     return cancel
 
 
-def _to_be_asked(deferred: Any) -> list[Any]:
+def _to_be_asked(deferred: Any) -> tuple[list[Any], bool]:
     """List the Deferreds whose cancellers are asked, as far as can be seen, if this is cancelled.
 
-    Those of generators, races, locks and queues are ours, and are left out.
+    Those of generators, races, locks and queues are ours, and are left out. Also tells whether the
+    `cancel` of all is ours.
     """
     ours = (_deferrous._ConcurrencyPrimitive, _deferrous.DeferredQueue)
+    plain = (_deferrous.Deferred.cancel, _deferrous.DeferredList.cancel)
     rest, seen, found = [deferred], set(), []
+    all_plain = True
     while rest:
         each = rest.pop()
         if not isinstance(each, _deferrous.Deferred) or id(each) in seen:
             continue
         seen.add(id(each))
-        if each.called:
+        if type(each).cancel not in plain or "cancel" in vars(each):
+            all_plain = False
+        if _CALLED.__get__(each):
             rest.append(getattr(each, "result", None))
             continue
         _, waits_for = task_of(each)
         rest += [waits_for, *(several_of(each) or ())]
-        canceller = each._canceller
+        canceller = _CANCELLER.__get__(each)
         if canceller is None or isinstance(canceller, ours):
             continue
-        if type(canceller).__name__ not in ("_Task", "_Race"):
+        if type(canceller) not in (_deferrous._Task, _deferrous._Race):
             found.append(each)
-    return found
+    return found, all_plain
 
 
 def _last_of_those(deferred: Any) -> Any:
     """Return what a Deferred waits for, if it waits, and that one waits for, and so on."""
     seen: set[int] = set()
-    while deferred.called and id(deferred) not in seen:
+    while _CALLED.__get__(deferred) and id(deferred) not in seen:
         seen.add(id(deferred))
         result = getattr(deferred, "result", None)
         if not isinstance(result, _deferrous.Deferred):

@@ -104,7 +104,7 @@ def several_of(deferred: Any) -> list[Any] | None:
     if gathered is not None:
         return [each for each in gathered if isinstance(each, deferred_types())]
     canceller = deferred._canceller
-    if type(canceller).__name__ == "_Race":
+    if type(canceller) is _deferrous._Race:
         return [
             each
             for each in gc.get_referents(canceller)
@@ -120,7 +120,7 @@ def task_of(deferred: Any) -> tuple[Any, Any]:
     it holds to nobody but the garbage collector.
     """
     canceller = deferred._canceller
-    if type(canceller).__name__ != "_Task":
+    if type(canceller) is not _deferrous._Task:
         return None, None
     generator = waiting_on = None
     for each in gc.get_referents(canceller):

@@ -258,9 +258,14 @@ impl DeferredList {
     }
 }
 
-/// How many cancellings of one collector are under way, each as part of the one before.
+/// The cancellings of one collector that are under way, each as part of the one before.
 #[derive(Default)]
-struct Cancels(u32);
+struct Cancels {
+    depth: u32,
+    /// Whether one of them has come back to the collector too often, or cannot go deeper. Then none
+    /// tries that again.
+    in_ring: bool,
+}
 
 impl Cancels {
     /// More than a canceller of a Deferred in it that cancels the collector can account for.
@@ -268,16 +273,20 @@ impl Cancels {
 
     /// Begin one. False where the collector waits for itself.
     fn begin(&mut self) -> bool {
-        let fits = self.0 < Self::LIMIT;
-        if fits {
-            self.0 += 1;
+        if self.depth >= Self::LIMIT {
+            self.in_ring = true;
         }
-        fits
+        if self.in_ring {
+            return false;
+        }
+        self.depth += 1;
+        true
     }
 
     /// End one.
     fn end(&mut self) {
-        self.0 = self.0.saturating_sub(1);
+        self.depth = self.depth.saturating_sub(1);
+        self.in_ring &= self.depth > 0;
     }
 }
 
@@ -438,6 +447,13 @@ pub(super) fn cancel_list<'py>(
         }
     }
     let deferreds = list.get().deferreds(py)?;
+    let (in_ring, outermost) =
+        list.get().with(py, |state| (state.cancels.in_ring, state.cancels.depth <= 1));
+    let mut place = place;
+    if in_ring {
+        // What can be cancelled without going round again is, once.
+        place = if outermost { next_unfired(&deferreds, place) } else { deferreds.len() };
+    }
     if place >= deferreds.len() {
         list.get().with(py, |state| state.cancels.end());
         return Ok(Next::Done);
@@ -445,6 +461,17 @@ pub(super) fn cancel_list<'py>(
     let deferred = deferreds.get_item(place)?;
     stack.push(Later::CancelList(list, place + 1));
     cancel_one(deferred)
+}
+
+/// The next place of something that does not wait for another Deferred.
+#[cold]
+fn next_unfired(deferreds: &Bound<'_, PyList>, place: usize) -> usize {
+    let py = deferreds.py();
+    let is_unfired = |place: &usize| match deferreds.get_item(*place) {
+        Ok(it) => as_deferred(&it).is_none_or(|it| !it.get().chain(py, |chain| chain.called())),
+        Err(_) => true,
+    };
+    (place..deferreds.len()).find(is_unfired).unwrap_or(deferreds.len())
 }
 
 fn cancel_one(object: Bound<'_, PyAny>) -> Result<Next<'_>> {
@@ -464,6 +491,28 @@ pub(super) fn report_canceller(py: Python<'_>, error: Error) -> Result<()> {
     names::LOG_FAILURE
         .get(py)?
         .call1((reason, intern!(py, "Exception raised from user supplied canceller")))?;
+    Ok(())
+}
+
+/// The `cancel` of the Deferred at a place in a list has raised. The others are cancelled all the
+/// same; a timeout fails it then.
+#[cold]
+pub(super) fn canceller_raised<'py>(
+    list: &Bound<'py, DeferredList>,
+    place: usize,
+    error: Error,
+) -> Result<()> {
+    let py = list.py();
+    if error.is_instance_of::<PyRecursionError>(py) {
+        list.get().with(py, |state| state.cancels.in_ring = true);
+    }
+    let reason = failure::from_raised(error.into_raised(py), false)?;
+    let raised = match list.get().deferreds(py)?.get_item(place) {
+        Ok(deferred) => deferred,
+        // A program has shortened the list meanwhile.
+        Err(_) => py.None().into_bound(py),
+    };
+    names::CANCELLER_RAISED.get(py)?.call1((reason, raised))?;
     Ok(())
 }
 

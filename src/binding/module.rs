@@ -53,10 +53,10 @@ mod _deferrous {
     #[pymodule_export]
     use super::super::functions::{execute, fail, maybe_deferred, succeed};
     #[pymodule_export]
-    use super::super::gather::{DeferredList, gather_results, parse_results, race};
+    use super::super::gather::{DeferredList, Race, gather_results, parse_results, race};
     #[pymodule_export]
     use super::super::generator::{
-        _InternalInlineCallbacksCancelledError, NotACoroutineError, ensure_deferred, start,
+        _InternalInlineCallbacksCancelledError, NotACoroutineError, Task, ensure_deferred, start,
         start_called,
     };
     #[pymodule_export]

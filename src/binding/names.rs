@@ -197,6 +197,8 @@ imported! {
     DEBUG_INFO: PyAny = "deferrous._report", "DebugInfo";
     /// Logs a failure with a text.
     LOG_FAILURE: PyAny = "deferrous._report", "log_failure";
+    /// Reports that the `cancel` of one in a list has raised, and tells timeouts.
+    CANCELLER_RAISED: PyAny = "deferrous._timeout", "canceller_raised";
     /// Takes apart what a gathered Deferred was fired with, whatever it is.
     PARSE_RESULTS: PyAny = "deferrous._gathering", "parse_results";
     /// The class `FirstError`.

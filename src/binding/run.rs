@@ -408,7 +408,7 @@ fn interrupt<'py>(
             ffi::end_handling(py, before);
             Err(error)
         }
-        Later::CancelList(list, place) => match gather::report_canceller(py, error) {
+        Later::CancelList(list, place) => match gather::canceller_raised(&list, place - 1, error) {
             Ok(()) => gather::cancel_list(list, place, stack),
             Err(error) => {
                 gather::stop_cancelling_list(&list);
