@@ -490,3 +490,42 @@ def test_no_arguments_for_an_errback_that_is_not_there(defer, named):
     deferred = defer.fail(ValueError()).addCallbacks(ignore, **named)
     assert outcome(deferred)[0].type is ValueError
     assert outcome(defer.fail(KeyError()).addCallbacks(ignore, None, None, None, None))
+
+
+def ring(defer, lists, width, make):
+    """Lists whose Deferreds all wait for the next list; those of the last, for the first."""
+    made = []
+    for i in range(lists):
+        waiting = [defer.Deferred() for _ in range(width)]
+        for each in waiting:
+            each.addCallback(lambda _, i=i: made[(i + 1) % lists])
+        made.append(make(waiting))
+        yield waiting, made[-1]
+
+
+@pytest.mark.parametrize("lists", [1, 2, 3, 10])
+@pytest.mark.parametrize("width", [1, 2, 7])
+@pytest.mark.parametrize("others", [0, 1])
+@pytest.mark.parametrize("implementation", ["deferrous"], indirect=True)
+def test_lists_that_wait_for_each_other(defer, lists, width, others, reports):
+    """Cancelling one ends, and is told of not without end. With Twisted, it does not end."""
+    cancelled = []
+
+    def make(waiting):
+        more = [defer.Deferred(cancelled.append) for _ in range(others)]
+        return defer.DeferredList([*waiting, *more], consumeErrors=True)
+
+    parts = list(ring(defer, lists, width, make))
+    for waiting, _ in parts:
+        for each in waiting:
+            each.callback(None)
+    parts[0][1].cancel()
+    assert 1 <= len(reports.failures()) <= 100 * lists * width
+    assert {type(value) for value in reports.values()} == {RecursionError}
+    # What is not part of the ring is cancelled all the same.
+    assert len(cancelled) == others * lists
+    if not others:
+        # It can be tried again, with the same end.
+        del reports.events[:]
+        parts[-1][1].cancel()
+        assert 1 <= len(reports.failures()) <= 100 * lists * width

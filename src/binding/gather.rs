@@ -262,8 +262,7 @@ impl DeferredList {
 #[derive(Default)]
 struct Cancels {
     depth: u32,
-    /// Whether one of them has come back to the collector too often, or cannot go deeper. Then none
-    /// tries that again.
+    /// Whether one of them has come back to the collector too often. Then none tries that again.
     in_ring: bool,
 }
 
@@ -290,10 +289,18 @@ impl Cancels {
     }
 }
 
+const WAITS_FOR_ITSELF: &str = "the Deferred waits for itself";
+
 /// What Twisted raises there, too.
 #[cold]
-fn waits_for_itself(py: Python<'_>) -> Error {
-    PyRecursionError::error(py, "the Deferred waits for itself")
+pub(super) fn waits_for_itself(py: Python<'_>) -> Error {
+    PyRecursionError::error(py, WAITS_FOR_ITSELF)
+}
+
+/// Whether an error is that, and not one of a program's own.
+fn is_of_ring(py: Python<'_>, error: &Error) -> bool {
+    error.is_instance_of::<PyRecursionError>(py)
+        && error.value(py).str().is_ok_and(|text| text == WAITS_FOR_ITSELF)
 }
 
 /// All that are to be gathered.
@@ -503,7 +510,7 @@ pub(super) fn canceller_raised<'py>(
     error: Error,
 ) -> Result<()> {
     let py = list.py();
-    if error.is_instance_of::<PyRecursionError>(py) {
+    if is_of_ring(py, &error) {
         list.get().with(py, |state| state.cancels.in_ring = true);
     }
     let reason = failure::from_raised(error.into_raised(py), false)?;

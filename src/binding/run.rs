@@ -8,7 +8,7 @@
 
 use std::mem::ManuallyDrop;
 
-use pyo3::exceptions::{PyRecursionError, PyTypeError};
+use pyo3::exceptions::PyTypeError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyList, PyTuple};
@@ -875,7 +875,7 @@ fn last_of_those<'py>(
             return Ok(current);
         }
         if current.is(&behind) {
-            return Err(PyRecursionError::error(py, "the Deferred waits for itself"));
+            return Err(gather::waits_for_itself(py));
         }
         if steps == power {
             behind = current.clone();
