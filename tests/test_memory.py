@@ -160,3 +160,79 @@ d.callback("goes on" if raised else "")
         ),
     )
     assert (done.returncode, done.stdout.strip()) == (0, "goes on"), done.stderr[-3000:]
+
+
+#: What is kept or dies while there is no memory.
+HELD = {
+    "failures that nobody handles": """
+        while True:
+            held.append(defer.fail(ValueError(1)))
+    """,
+    "pending coroutines, which fail for want of memory": """
+        async def wait():
+            await d
+
+        d = defer.Deferred()
+        while True:
+            held.append(defer.ensureDeferred(wait()))
+    """,
+    "a chain of generators, which is fired": """
+        @defer.inlineCallbacks
+        def wait(for_):
+            yield for_
+
+        first = last = defer.Deferred()
+        try:
+            while True:
+                last = wait(last)
+        except MemoryError:
+            first.callback(1)
+            raise
+    """,
+    "a chain of Deferreds, which is fired": """
+        first = last = defer.Deferred()
+        try:
+            while True:
+                before, last = last, defer.Deferred()
+                before.addCallback(last.callback)
+        except MemoryError:
+            first.callback(1)
+            raise
+    """,
+}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS is Linux's")
+@pytest.mark.parametrize("name", HELD)
+def test_memory_errors_and_failures_that_are_kept(name):
+    """Whatever dies or fails where there is no memory left, the process goes on."""
+    program = f"""
+import logging, resource
+import deferrous as defer
+logging.disable(50)
+
+def endless(held):
+{textwrap.indent(textwrap.dedent(HELD[name]), "    ")}
+
+most = resource.getrlimit(resource.RLIMIT_AS)[1]
+held = []
+spare = bytearray(8 << 20)
+try:
+    endless(held)
+except MemoryError:
+    # What is kept dies where there is no memory.
+    del held[:]
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    defer.succeed("goes on").addCallback(print)
+"""
+    most = 150 << 20
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        preexec_fn=lambda: resource.setrlimit(
+            resource.RLIMIT_AS, (most, resource.getrlimit(resource.RLIMIT_AS)[1])
+        ),
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "goes on"), done.stderr[-3000:]

@@ -1,6 +1,7 @@
 """What nests without end, or deep: an error where the stack ends, and nothing that stands still."""
 
 import os
+import sys
 
 import pytest
 from helpers import run_script
@@ -437,3 +438,87 @@ a.addBoth(log.append)
 assert len(log) >= 2, log
 """
     run_script("deferrous", script)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the limit is one for good")
+@pytest.mark.parametrize("size", [256, 512, 1024])
+def test_a_stack_that_is_made_smaller(size):
+    """A program can lower the limit of the main thread's stack."""
+    run_script(
+        "deferrous",
+        f"""
+        import resource, sys
+        import deferrous as defer
+
+        # Has been deep before.
+        defer.succeed(1).addCallback(lambda _: defer.succeed(2).addCallback(lambda _: 3))
+        most = resource.getrlimit(resource.RLIMIT_STACK)[1]
+        resource.setrlimit(resource.RLIMIT_STACK, ({size} << 10, most))
+        sys.setrecursionlimit(100_000)
+        ends = []
+
+        def callbacks(_):
+            d = defer.Deferred().addCallback(callbacks)
+            try:
+                d.callback(1)
+            except RecursionError as error:
+                ends.append(error)
+            d.addErrback(ends.append)
+
+        @defer.inlineCallbacks
+        def generators():
+            yield generators()
+
+        callbacks(1)
+        assert ends
+        generators().addErrback(lambda failure: ends.append(failure.trap(RecursionError)))
+        assert ends[-1] is RecursionError
+        """,
+    )
+
+
+#: Objects that use us when they are asked for their class.
+ASKED = {
+    "maybeDeferred": "defer.maybeDeferred(Odd)",
+    "a generator that yields it": "defer.inlineCallbacks(lambda: (yield Odd()))()",
+    "a generator that returns it": "ended()",
+    "a callback that returns it": "defer.succeed(1).addCallback(lambda _: Odd())",
+}
+
+
+@pytest.mark.parametrize("limit", [60, 1000])
+@pytest.mark.parametrize("how", ASKED, ids=lambda name: name.replace(" ", "_"))
+def test_a_class_that_is_asked_from_within(how, limit):
+    """It is asked once at each level, and that there is no more stack is not lost."""
+    run_script(
+        "deferrous",
+        f"""
+        import deferrous as defer
+
+        asked = 0
+
+        class Odd:
+            @property
+            def __class__(self):
+                global asked
+                asked += 1
+                if asked < {limit}:
+                    nest()
+                return Odd
+
+        @defer.inlineCallbacks
+        def ended():
+            return Odd()
+            yield
+
+        def nest():
+            d = {ASKED[how]}
+            d.addErrback(lambda failure: failure.trap(RecursionError))
+
+        try:
+            nest()
+        except RecursionError:
+            pass
+        assert asked <= 4 * {limit}, asked
+        """,
+    )

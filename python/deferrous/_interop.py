@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Coroutine, Iterator
-from inspect import isgenerator
-from types import FrameType
+from types import FrameType, GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from ._deferrous import Deferred
@@ -43,9 +42,13 @@ def _twisted_defer() -> Any:
     return None if getattr(module, "Deferred", Deferred) is Deferred else module
 
 
-def kind_of(yielded: object) -> int:
-    """Tell what to do with what a generator or coroutine has yielded: one of the above."""
-    if isinstance(yielded, Coroutine) or isgenerator(yielded):
+def kind_of(yielded: object, claimed: type | None = None) -> int:
+    """Tell what to do with what a generator or coroutine has yielded: one of the above.
+
+    `claimed` is its `__class__`, where that may be another than its type. It is not asked again.
+    """
+    classes = (type(yielded),) if claimed is None else (type(yielded), claimed)
+    if any(issubclass(each, (Coroutine, GeneratorType)) for each in classes):
         return COROUTINE
     # A future that is awaited says so; one that is merely yielded is a value like any other. Its
     # class is asked first, as asyncio does: an object may have odd answers to any name.
@@ -53,7 +56,7 @@ def kind_of(yielded: object) -> int:
     if hasattr(type(yielded), blocking) and getattr(yielded, blocking) is True:
         return FUTURE
     twisted = _twisted_defer()
-    if twisted is not None and isinstance(yielded, twisted.Deferred):
+    if twisted is not None and any(issubclass(each, twisted.Deferred) for each in classes):
         return TWISTED
     return VALUE
 

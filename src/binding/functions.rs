@@ -11,7 +11,9 @@ use super::ffi::stack::Nested;
 use super::ffi::{self, Hold};
 use super::foreign;
 use super::generator;
-use super::outcome::{Chain, Outcome, as_deferred, classify, unless_interrupted};
+use super::outcome::{
+    Chain, Outcome, as_deferred, claimed_class, classify, classify_as, unless_interrupted,
+};
 use super::report;
 
 /// Return a Deferred that has been fired with this result.
@@ -139,16 +141,26 @@ fn called<'py>(py: Python<'py>, result: Result<Bound<'py, PyAny>>) -> Result<Bou
         Ok(result) if ffi::is_known_ordinary(&result) => of_value(result)?,
         Ok(result) if as_deferred(&result).is_some() => return Ok(result),
         Ok(result) if ffi::is_ordinary(&result) => of_value(result)?,
-        Ok(result)
-            if failure::is_failure(&result)
-                .or_else(|error| unless_interrupted(py, error, || false))? =>
-        {
-            fail(py, Some(result))?
-        }
-        Ok(result) => match foreign::adopt(&result)? {
-            Some(deferred) => deferred,
-            None => succeed(result)?,
-        },
+        Ok(result) => of_another(result)?,
     };
     Ok(deferred.into_any())
+}
+
+/// The Deferred for something that a call came to and that may pass for something else. It is asked
+/// for its class once.
+#[cold]
+fn of_another(result: Bound<'_, PyAny>) -> Result<Bound<'_, Deferred>> {
+    let py = result.py();
+    let claimed = claimed_class(&result);
+    if let Some(deferred) = foreign::adopt(&result)? {
+        return Ok(deferred);
+    }
+    let outcome = claimed
+        .and_then(|claimed| classify_as(&result, claimed.as_ref()))
+        .map(Some)
+        .or_else(|error| unless_interrupted(py, error, || None))?;
+    match outcome {
+        Some(Outcome::Failure(failure)) => fail(py, Some(failure.into_bound(py))),
+        _ => of_value(result),
+    }
 }

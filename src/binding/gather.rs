@@ -24,7 +24,7 @@ use super::names;
 use super::outcome::{Chain, Link, Outcome, as_deferred, classify, into_object, share};
 use super::overrides::overrides;
 use super::report;
-use super::run::{self, Answer, Later, Next, Stack, Waiter, Work};
+use super::run::{self, Answer, Later, Next, Stack, Waiter, Work, make_room};
 use crate::core::NoMemory;
 
 /// The results of several Deferreds.
@@ -444,6 +444,7 @@ pub(super) fn cancel_list<'py>(
     stack: &mut Stack<'py>,
 ) -> Result<Next<'py>> {
     let py = list.py();
+    make_room(py, stack)?;
     if place == 0 {
         if list.as_super().get().chain(py, |chain| chain.called()) {
             // Unlike Twisted's, one that has fired passes it on, as any other Deferred does.
@@ -772,6 +773,8 @@ pub(super) fn cancel_losers<'py>(
             .map(|(i, deferred)| (i, deferred.bind(py).clone()));
         (loser, Some((*won, output.bind(py).clone())))
     });
+    // Where there is no memory to come back, they are not cancelled.
+    let loser = loser.filter(|_| make_room(py, stack).is_ok());
     match (loser, winner) {
         (Some((i, deferred)), _) => {
             stack.push(Later::CancelLosers(race, i + 1));
@@ -798,6 +801,7 @@ pub(super) fn cancel_race<'py>(
     stack: &mut Stack<'py>,
 ) -> Result<Next<'py>> {
     let py = race.py();
+    make_room(py, stack)?;
     if place == 0 && !race.get().with(py, |state| state.cancels.begin()) {
         return Err(waits_for_itself(py));
     }

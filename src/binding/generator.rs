@@ -3,7 +3,7 @@
 use pyo3::exceptions::{PyAssertionError, PyException, PyStopIteration, PyTypeError};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyTuple};
+use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 use pyo3::{PyTraverseError, create_exception};
 
 use super::aside;
@@ -21,7 +21,7 @@ use super::names;
 use super::outcome::{self, Chain, Link, Outcome, Raised, as_deferred, classify, into_object};
 use super::overrides::overrides;
 use super::report;
-use super::run::{self, Answer, Later, Next, Stack, Waiter, Work};
+use super::run::{self, Answer, Later, Next, Stack, Waiter, Work, make_room};
 
 create_exception!(
     deferrous,
@@ -391,7 +391,7 @@ enum Yielded {
     Twisted,
 }
 
-fn kind_of(object: &Bound<'_, PyAny>) -> PyResult<Yielded> {
+fn kind_of(object: &Bound<'_, PyAny>, claimed: Option<&Bound<'_, PyType>>) -> PyResult<Yielded> {
     let py = object.py();
     if ffi::is_coroutine(object) || ffi::is_generator(object) {
         return Ok(Yielded::Coroutine);
@@ -399,7 +399,7 @@ fn kind_of(object: &Bound<'_, PyAny>) -> PyResult<Yielded> {
     if ffi::is_plain(object) {
         return Ok(Yielded::Value);
     }
-    Ok(match names::KIND_OF.get(py)?.call1((object,))?.extract::<u8>()? {
+    Ok(match names::KIND_OF.get(py)?.call1((object, claimed))?.extract::<u8>()? {
         1 => Yielded::Coroutine,
         2 => Yielded::Future,
         3 => Yielded::Twisted,
@@ -407,8 +407,9 @@ fn kind_of(object: &Bound<'_, PyAny>) -> PyResult<Yielded> {
     })
 }
 
-fn is_coroutine_or_generator(object: &Bound<'_, PyAny>) -> PyResult<bool> {
-    Ok(matches!(kind_of(object)?, Yielded::Coroutine))
+fn is_coroutine_or_generator(object: &Bound<'_, PyAny>) -> Result<bool> {
+    let claimed = outcome::claimed_class(object)?;
+    Ok(matches!(kind_of(object, claimed.as_ref())?, Yielded::Coroutine))
 }
 
 /// The generators that we are resuming, in all threads and greenlets, in the order in which we began
@@ -593,11 +594,27 @@ pub(super) fn take_up<'py>(
     if let Some(deferred) = as_deferred(&object) {
         return wait(task, deferred.clone(), stack);
     }
-    let kind = kind_of(&object)
-        .or_else(|error| outcome::unless_interrupted(py, error.into(), || Yielded::Value))?;
+    // Asked once: what asks it again and again, each time within what it does to answer, takes for
+    // ever.
+    let asked = outcome::claimed_class(&object)
+        .and_then(|claimed| Ok((kind_of(&object, claimed.as_ref())?, claimed)))
+        .map(Some)
+        .or_else(|error| outcome::unless_interrupted(py, error, || None));
+    let (kind, claimed) = match asked {
+        Ok(Some(asked)) => asked,
+        Ok(None) => return Ok(Next::Do(Work::Resume(task, Outcome::Value(object.hold())))),
+        Err(error) => {
+            let outcome = outcome::failed(ffi::into_raised(py)(error), false)?;
+            return Ok(Next::Do(Work::Resume(task, outcome)));
+        }
+    };
     let outcome = match kind {
         Yielded::Coroutine => {
             let (inner, deferred) = prepare(object)?;
+            if let Err(error) = make_room(py, stack) {
+                let outcome = outcome::failed(error.into_raised(py), false)?;
+                return Ok(Next::Do(Work::Resume(task, outcome)));
+            }
             stack.push(Later::Wait(task, deferred));
             return Ok(Next::Do(Work::Resume(inner, Outcome::Taken)));
         }
@@ -609,7 +626,7 @@ pub(super) fn take_up<'py>(
             let adopted = names::ADOPT.get(py)?.call1((object,))?;
             return wait(task, adopted.cast_into()?, stack);
         }
-        Yielded::Value => match classify(&object) {
+        Yielded::Value => match outcome::classify_as(&object, claimed.as_ref()) {
             Ok(outcome) => outcome,
             Err(error) => outcome::failed(ffi::into_raised(py)(error), false)?,
         },
@@ -701,7 +718,7 @@ fn wait_for<'py>(
     }
     let joined = match attach(&task, &deferred) {
         Ok(true) => return Ok(Next::Done),
-        Ok(false) => join_chain(&task, &deferred),
+        Ok(false) => make_room(py, stack).and_then(|()| join_chain(&task, &deferred)),
         Err(error) => Err(error),
     };
     if let Err(error) = joined {
@@ -880,7 +897,10 @@ fn ended_by<'py>(
     };
     // As with Twisted, the exception is being handled while it is handed on: callbacks see it in
     // `sys.exc_info()`, and what they raise has it for its context.
-    stack.push(Later::Handled(ffi::begin_handling(&raised)));
+    // Where there is no memory for that, they do not.
+    if make_room(py, stack).is_ok() {
+        stack.push(Later::Handled(ffi::begin_handling(&raised)));
+    }
     let reason = outcome::failed(raised, capture_vars)?;
     Ok(run_next(finish(task, Ok(reason))?))
 }

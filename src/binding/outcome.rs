@@ -1,13 +1,19 @@
 //! How something ended, in Python objects.
 
-use pyo3::exceptions::{PyBaseException, PyException};
+use pyo3::exceptions::{
+    PyAttributeError, PyBaseException, PyException, PyMemoryError, PyRecursionError,
+};
 use pyo3::prelude::*;
+use pyo3::types::PyType;
 
 use super::deferred::{self, Deferred};
 use super::error::{Error, Result};
 use super::failure;
+use super::ffi::stack::Nested;
 use super::ffi::{self, Held, Hold};
 use super::foreign;
+use super::interned::intern;
+use super::names;
 use crate::core;
 
 /// The types that a chain of Python objects is made of.
@@ -45,13 +51,17 @@ pub(super) fn classify(object: &Bound<'_, PyAny>) -> Result<Outcome> {
 }
 
 /// What to go on with where an object has raised an exception when it was asked what it is. Not
-/// where that is no `Exception`, as when the program is being interrupted.
+/// where that is no `Exception`, as when the program is being interrupted, nor where there is no
+/// more stack or memory: it may be what uses them up, and would do so again for whoever asks next.
 pub(super) fn unless_interrupted<T>(
     py: Python<'_>,
     error: Error,
     instead: impl FnOnce() -> T,
 ) -> Result<T> {
-    if error.is_instance_of::<PyException>(py) { Ok(instead()) } else { Err(error) }
+    let goes_up = !error.is_instance_of::<PyException>(py)
+        || error.is_instance_of::<PyRecursionError>(py)
+        || error.is_instance_of::<PyMemoryError>(py);
+    if goes_up { Err(error) } else { Ok(instead()) }
 }
 
 /// Decide what an object is as an outcome that somebody is fired with. It comes with what its own
@@ -82,6 +92,47 @@ fn look_at(object: &Bound<'_, PyAny>) -> Result<Outcome> {
     } else {
         Ok(Outcome::Value(object.clone().hold()))
     }
+}
+
+/// The class that an object says it is of, where that can be another than its type.
+///
+/// # Errors
+///
+/// What its own `__class__` raises, if that is for [`unless_interrupted`].
+pub(super) fn claimed_class<'py>(object: &Bound<'py, PyAny>) -> Result<Option<Bound<'py, PyType>>> {
+    if ffi::is_ordinary(object) {
+        return Ok(None);
+    }
+    let py = object.py();
+    let _nested = Nested::enter(py)?;
+    match object.getattr(intern!(py, "__class__")) {
+        Ok(class) => Ok(class.cast_into().ok()),
+        Err(error) => {
+            let error = Error::from(error);
+            if error.is_instance_of::<PyAttributeError>(py) { Ok(None) } else { Err(error) }
+        }
+    }
+}
+
+/// Decide what an object that is no Deferred is as an outcome. It has been asked for its class.
+///
+/// # Errors
+///
+/// Only where `Failure` cannot be looked up, or one of Twisted's cannot be made one of ours.
+pub(super) fn classify_as(
+    object: &Bound<'_, PyAny>,
+    claimed: Option<&Bound<'_, PyType>>,
+) -> Result<Outcome> {
+    let class = names::failure_class(object.py())?;
+    if ffi::is_subtype(&object.get_type(), class)
+        || claimed.is_some_and(|claimed| ffi::is_subtype(claimed, class))
+    {
+        return Ok(Outcome::Failure(object.clone().hold()));
+    }
+    Ok(match foreign::adopt_failure(object)? {
+        Some(failure) => Outcome::Failure(failure.hold()),
+        None => Outcome::Value(object.clone().hold()),
+    })
 }
 
 /// Decide what an object is as an outcome, where a Deferred is waited for and is no mere value:

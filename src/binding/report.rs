@@ -9,9 +9,9 @@
 
 use std::collections::HashSet;
 
-use pyo3::exceptions::PyBaseException;
 #[cfg(Py_3_11)]
 use pyo3::exceptions::PyBaseExceptionGroup;
+use pyo3::exceptions::{PyBaseException, PyMemoryError};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
@@ -184,50 +184,57 @@ const MANY: usize = 50_000;
 ///
 /// What they refer to is asked of CPython itself and of us, never of a property of a program's: that
 /// may give another exception each time, without end.
-fn mend(failure: &Bound<'_, PyAny>) -> PyResult<()> {
+fn mend(failure: &Bound<'_, PyAny>) -> Result<()> {
     let py = failure.py();
     let base = py.get_type::<PyBaseException>();
     let get = intern!(py, "__get__");
     let args = base.getattr(intern!(py, "args"))?;
     let links =
         [base.getattr(intern!(py, "__cause__"))?, base.getattr(intern!(py, "__context__"))?];
-    let mut seen = HashSet::new();
-    let (mut held, mut rest) = (Vec::new(), vec![(failure.clone(), 0)]);
+    let (mut seen, mut held, mut rest) = (HashSet::new(), Vec::new(), Vec::new());
+    ffi::push(py, &mut rest, (failure.clone(), 0))?;
     while let Some((object, depth)) = rest.pop() {
-        if depth > NESTED || held.len() > MANY || !seen.insert(object.as_ptr()) {
+        if depth > NESTED || held.len() > MANY {
+            continue;
+        }
+        if seen.try_reserve(1).is_err() {
+            return Err(ffi::no_memory(py));
+        }
+        if !seen.insert(object.as_ptr()) {
             continue;
         }
         if let Ok(items) = object.cast_exact::<PyTuple>() {
-            rest.extend(items.iter().map(|item| (item, depth + 1)));
+            for item in items.iter() {
+                ffi::push(py, &mut rest, (item, depth + 1))?;
+            }
         } else if let Ok(items) = object.cast_exact::<PyList>() {
-            rest.extend(items.iter().map(|item| (item, depth + 1)));
+            for item in items.iter() {
+                ffi::push(py, &mut rest, (item, depth + 1))?;
+            }
         } else if object.is_instance_of::<PyBaseException>() {
             let given = args.call_method1(get, (&object,))?;
             if given.is_none() {
                 args.call_method1(intern!(py, "__set__"), (&object, PyTuple::empty(py)))?;
             }
-            rest.push((given, depth));
+            ffi::push(py, &mut rest, (given, depth))?;
             for link in &links {
-                rest.push((link.call_method1(get, (&object,))?, depth));
+                ffi::push(py, &mut rest, (link.call_method1(get, (&object,))?, depth))?;
             }
             if let Some(members) = mend_group(&object)? {
-                rest.push((members, depth));
+                ffi::push(py, &mut rest, (members, depth))?;
             }
-            match object.cast::<FailureBase>() {
-                Ok(failure) => {
-                    rest.extend(FailureBase::value_of(failure).map(|it| (it, depth + FAILURE)))
-                }
+            let within = match object.cast::<FailureBase>() {
+                Ok(failure) => FailureBase::value_of(failure),
                 // The failure in a `FirstError`.
-                Err(_) if ffi::has_no_exception_dict(&object) => {}
-                Err(_) => {
-                    let name = intern!(py, "subFailure");
-                    let failure = ffi::exception_dict(&object)?.get_item(name)?;
-                    rest.extend(failure.map(|it| (it, depth + FAILURE)));
-                }
+                Err(_) if ffi::has_no_exception_dict(&object) => None,
+                Err(_) => ffi::exception_dict(&object)?.get_item(intern!(py, "subFailure"))?,
+            };
+            if let Some(within) = within {
+                ffi::push(py, &mut rest, (within, depth + FAILURE))?;
             }
         }
         // Held, so that no other object can come to be at its address meanwhile.
-        held.push(object);
+        ffi::push(py, &mut held, object)?;
     }
     Ok(())
 }
@@ -258,7 +265,12 @@ pub(super) fn unhandled(failure: Bound<'_, PyAny>) {
     let py = failure.py();
     ffi::with_error_saved(py, || {
         let report = || -> Result<()> {
-            mend(&failure)?;
+            // Where there is no memory to look, it is reported as it is.
+            if let Err(error) = mend(&failure)
+                && !error.is_instance_of::<PyMemoryError>(py)
+            {
+                return Err(error);
+            }
             let info = new_debug_info(py)?;
             Ok(info.setattr(intern!(py, "failResult"), &failure)?)
             // Here the DebugInfo dies, and reports.

@@ -274,17 +274,21 @@ fn call_first_of_others<'py>(
     args: &[Borrowed<'_, 'py, PyAny>],
     stack: &mut Stack<'py>,
 ) -> Result<Option<Next<'py>>> {
-    let more: SmallVec<[_; 3]> = args.iter().map(|it| (**it).clone()).collect();
+    let mut more = SmallVec::<[_; 3]>::new();
+    if more.try_reserve(args.len()).is_err() {
+        return Err(ffi::no_memory(deferred.py()));
+    }
+    more.extend(args.iter().map(|it| (**it).clone()));
     let Some(answer) = native::answer(&callable, &argument, &more) else {
         return call_first(deferred, callable, argument, args);
     };
     drop(argument);
     let outcome = match answer {
         Ok(Answer::Now(outcome)) => outcome,
-        Ok(Answer::After(work, outcome)) => {
-            stack.push(Later::Settle(deferred.clone(), outcome));
-            return Ok(Some(Next::Do(work)));
-        }
+        Ok(Answer::After(work, outcome)) => match put_off(deferred, work, outcome, stack) {
+            Ok(work) => return Ok(Some(Next::Do(work))),
+            Err(outcome) => outcome?,
+        },
         Err(error) => failed(deferred, error)?,
     };
     take_up(deferred, outcome)
@@ -304,6 +308,37 @@ fn end<'py>(py: Python<'py>, next: Result<Next<'py>>, stack: &mut Stack<'py>) ->
 #[inline(always)]
 fn new_stack<'py>() -> ManuallyDrop<Stack<'py>> {
     ManuallyDrop::new(Stack::new())
+}
+
+/// Make room on the stack for one more.
+///
+/// # Errors
+///
+/// `MemoryError` if there is none.
+#[inline(always)]
+pub(super) fn make_room(py: Python<'_>, stack: &mut Stack<'_>) -> Result<()> {
+    if stack.len() == stack.capacity() && stack.try_reserve(1).is_err() {
+        return Err(ffi::no_memory(py));
+    }
+    Ok(())
+}
+
+/// Put the settling of a link off until something else has been done. Where there is no memory for
+/// that, it is not done, and the link is settled with that error.
+#[inline(always)]
+fn put_off<'py>(
+    deferred: &Bound<'py, Deferred>,
+    work: Work<'py>,
+    outcome: Outcome,
+    stack: &mut Stack<'py>,
+) -> Result<Work<'py>, Result<Outcome>> {
+    match make_room(deferred.py(), stack) {
+        Ok(()) => {
+            stack.push(Later::Settle(deferred.clone(), outcome));
+            Ok(work)
+        }
+        Err(error) => Err(failed(deferred, error)),
+    }
 }
 
 /// Go on from here until nothing is left on the stack.
@@ -495,8 +530,10 @@ fn links<'py>(mut deferred: Bound<'py, Deferred>, stack: &mut Stack<'py>) -> Res
                     None => match call_another(&deferred, &callback, argument)? {
                         Answer::Now(outcome) => outcome,
                         Answer::After(work, outcome) => {
-                            stack.push(Later::Settle(deferred, outcome));
-                            return Ok(Next::Do(work));
+                            match put_off(&deferred, work, outcome, stack) {
+                                Ok(work) => return Ok(Next::Do(work)),
+                                Err(outcome) => outcome?,
+                            }
                         }
                     },
                 }
@@ -519,13 +556,17 @@ fn links<'py>(mut deferred: Bound<'py, Deferred>, stack: &mut Stack<'py>) -> Res
             Step::Deliver(waiter, place, outcome) => match waiter.deliver(py, place, outcome) {
                 Ok(Answer::Now(outcome)) => pass(&deferred, outcome)?,
                 Ok(Answer::After(work, outcome)) => {
-                    stack.push(Later::Settle(deferred, outcome));
-                    let Work::Run(first) = work else { return Ok(Next::Do(work)) };
-                    match begin(first) {
-                        Next::Links(first) => deferred = first,
-                        next => return Ok(next),
+                    match put_off(&deferred, work, outcome, stack) {
+                        Ok(Work::Run(first)) => match begin(first) {
+                            Next::Links(first) => {
+                                deferred = first;
+                                continue;
+                            }
+                            next => return Ok(next),
+                        },
+                        Ok(work) => return Ok(Next::Do(work)),
+                        Err(outcome) => outcome?,
                     }
-                    continue;
                 }
                 Err(error) => failed(&deferred, error)?,
             },
@@ -572,7 +613,7 @@ fn hand_on<'py>(
     let py = deferred.py();
     // One that waits for itself gets its own outcome and has it taken, at once.
     let outcome = if other.is(&deferred) { Outcome::Taken } else { outcome };
-    if let Err(error) = report::forget(&deferred) {
+    if let Err(error) = make_room(py, stack).and_then(|()| report::forget(&deferred)) {
         // As with Twisted, the other has the outcome, but is not let go.
         let before = other.get().chain(py, |chain| chain.replace_outcome(outcome));
         drop(before);
@@ -797,6 +838,7 @@ fn cancel_here<'py>(deferred: Bound<'py, Deferred>, stack: &mut Stack<'py>) -> R
         Nothing,
     }
     let py = deferred.py();
+    make_room(py, stack)?;
     let what = deferred.get().chain(py, |chain| match chain.cancel() {
         Cancel::Ask(canceller) => Do::Ask(canceller.bind(py).clone()),
         Cancel::Fail => Do::Fail,

@@ -2,19 +2,23 @@
 
 use std::ptr;
 
+#[cfg(not(Py_3_12))]
+use pyo3::exceptions::PyMemoryError;
 use pyo3::exceptions::{PyBaseException, PySystemError};
 #[cfg(Py_3_11)]
 use pyo3::exceptions::{PyBaseExceptionGroup, PyRuntimeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
+#[cfg(not(Py_3_12))]
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
-use super::super::error::{Error, Raise};
+use super::super::error::{Error, Raise, Result};
 use super::super::interned::intern;
 use super::super::outcome::Raised;
 use super::held::{Held, Hold};
 use super::inspect::{is_of_heap_type, is_ordinary};
-use super::making::new_tuple;
+use super::making::{made, new_tuple};
 
 /// The exception in flight, which there must be, taken out of flight.
 pub(in crate::binding) fn take_raised(py: Python<'_>) -> Raised<'_> {
@@ -32,6 +36,7 @@ pub(in crate::binding) fn take_raised(py: Python<'_>) -> Raised<'_> {
             if kind.is_null() {
                 None
             } else {
+                complete(&mut kind, &mut value);
                 ffi::PyErr_NormalizeException(&mut kind, &mut value, &mut traceback);
                 if !traceback.is_null() {
                     ffi::PyException_SetTraceback(value, traceback);
@@ -46,6 +51,95 @@ pub(in crate::binding) fn take_raised(py: Python<'_>) -> Raised<'_> {
         // SAFETY: the interpreter has nothing but exception instances in flight.
         Some(raised) => unsafe { raised.cast_into_unchecked::<PyBaseException>() },
         None => PySystemError::error(py, "an error without an exception").into_raised(py),
+    }
+}
+
+/// Make the exception of what was fetched, where only its class and what it is to be made of are
+/// there.
+///
+/// `PyErr_NormalizeException` ends the process where that runs out of memory again and again. There
+/// are no more than 16 exceptions for that which need none, and programs may keep them. So they are
+/// left to CPython itself, which normalizes, too.
+///
+/// # Safety
+///
+/// Attached, with no exception in flight; a class of exceptions, and an object or null, both owned.
+#[cfg(not(Py_3_12))]
+unsafe fn complete(kind: &mut *mut ffi::PyObject, value: &mut *mut ffi::PyObject) {
+    // SAFETY: the caller's promise. What is replaced is let go of, and what replaces it is owned:
+    // new references, or what is fetched. An exception is one whose class says so.
+    unsafe {
+        for _ in 0..8 {
+            if *kind == ffi::PyExc_MemoryError && (*value).is_null() {
+                *value = new_memory_error();
+            }
+            if !(*value).is_null() && ffi::PyExceptionInstance_Check(*value) != 0 {
+                return;
+            }
+            let made = if (*value).is_null() || *value == ffi::Py_None() {
+                ffi::PyObject_CallNoArgs(*kind)
+            } else if ffi::PyTuple_Check(*value) != 0 {
+                ffi::PyObject_Call(*kind, *value, ptr::null_mut())
+            } else {
+                ffi::PyObject_CallFunctionObjArgs(*kind, *value, ptr::null_mut::<ffi::PyObject>())
+            };
+            if !made.is_null() {
+                // If it is no exception, CPython says so.
+                if ffi::PyExceptionInstance_Check(made) != 0 {
+                    ffi::Py_XDECREF(std::mem::replace(value, made));
+                } else {
+                    ffi::Py_DECREF(made);
+                }
+                return;
+            }
+            let before = (*kind, *value);
+            let mut traceback = ptr::null_mut();
+            ffi::PyErr_Fetch(kind, value, &mut traceback);
+            ffi::Py_DECREF(before.0);
+            ffi::Py_XDECREF(before.1);
+            ffi::Py_XDECREF(traceback);
+        }
+    }
+}
+
+/// A `MemoryError` that was made before it was needed.
+#[cfg(not(Py_3_12))]
+static SPARE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+
+/// Make a `MemoryError` for when there is no memory for one.
+#[cfg(not(Py_3_12))]
+pub(super) fn spare_one(py: Python<'_>) -> PyResult<()> {
+    let spare = py.get_type::<PyMemoryError>().call0()?;
+    let _ = SPARE.set(py, spare.unbind());
+    Ok(())
+}
+
+/// A `MemoryError`, none of those that CPython keeps: a new one, or, where there is no memory for
+/// that, the spare one, as good as new. Null if there is none yet.
+///
+/// # Safety
+///
+/// Attached.
+#[cfg(not(Py_3_12))]
+unsafe fn new_memory_error() -> *mut ffi::PyObject {
+    // SAFETY: attached. `BaseException` has `tp_new`, which makes an instance of the subclass it is
+    // given, with an empty tuple of arguments. The spare one is an exception.
+    unsafe {
+        let py = Python::assume_attached();
+        let kind = ffi::PyExc_MemoryError.cast::<ffi::PyTypeObject>();
+        if let Some(new) = (*ffi::PyExc_BaseException.cast::<ffi::PyTypeObject>()).tp_new {
+            let made = new(kind, PyTuple::empty(py).as_ptr(), ptr::null_mut());
+            if !made.is_null() {
+                return made;
+            }
+            ffi::PyErr_Clear();
+        }
+        let Some(spare) = SPARE.get(py) else { return ptr::null_mut() };
+        let spare = spare.clone_ref(py).into_ptr();
+        ffi::PyException_SetTraceback(spare, ffi::Py_None());
+        ffi::PyException_SetCause(spare, ptr::null_mut());
+        ffi::PyException_SetContext(spare, ptr::null_mut());
+        spare
     }
 }
 
@@ -286,12 +380,12 @@ pub(in crate::binding) fn has_no_exception_dict(object: &Bound<'_, PyAny>) -> bo
 /// The instance dict of an exception, made where there was none.
 pub(in crate::binding) fn exception_dict<'py>(
     object: &Bound<'py, PyAny>,
-) -> PyResult<Bound<'py, PyDict>> {
+) -> Result<Bound<'py, PyDict>> {
     // SAFETY: an object with a dict slot, which every exception has; a new reference, or null
     // with an exception in flight.
     unsafe {
         let dict = ffi::PyObject_GenericGetDict(object.as_ptr(), ptr::null_mut());
-        Ok(Bound::from_owned_ptr_or_err(object.py(), dict)?.cast_into_unchecked())
+        Ok(made(object.py(), dict)?.cast_into_unchecked())
     }
 }
 
@@ -299,11 +393,11 @@ pub(in crate::binding) fn exception_dict<'py>(
 pub(in crate::binding) fn set_exception_dict(
     object: &Bound<'_, PyAny>,
     dict: &Bound<'_, PyAny>,
-) -> PyResult<()> {
+) -> Result<()> {
     // SAFETY: an object with a dict slot. The function itself refuses what is not a dict.
     let status =
         unsafe { ffi::PyObject_GenericSetDict(object.as_ptr(), dict.as_ptr(), ptr::null_mut()) };
-    if status < 0 { Err(PyErr::fetch(object.py())) } else { Ok(()) }
+    if status < 0 { Err(take_raised(object.py()).into()) } else { Ok(()) }
 }
 
 /// The traceback of an exception, whatever its class has under that name.
@@ -325,10 +419,10 @@ pub(in crate::binding) fn has_plain_traceback(exception: &Raised<'_>) -> bool {
 pub(in crate::binding) fn set_traceback(
     exception: &Raised<'_>,
     traceback: &Bound<'_, PyAny>,
-) -> PyResult<()> {
+) -> Result<()> {
     // SAFETY: an exception. The function itself refuses what is neither a traceback nor `None`.
     let status = unsafe { ffi::PyException_SetTraceback(exception.as_ptr(), traceback.as_ptr()) };
-    if status < 0 { Err(PyErr::fetch(exception.py())) } else { Ok(()) }
+    if status < 0 { Err(take_raised(exception.py()).into()) } else { Ok(()) }
 }
 
 /// Give a group of exceptions that the collector has taken apart what CPython needs to show it.

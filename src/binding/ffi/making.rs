@@ -22,7 +22,7 @@ pub(in crate::binding) fn no_memory(py: Python<'_>) -> Error {
 ///
 /// A new reference to an object, or null with an exception in flight.
 #[inline(always)]
-unsafe fn made(py: Python<'_>, object: *mut ffi::PyObject) -> Result<Bound<'_, PyAny>> {
+pub(super) unsafe fn made(py: Python<'_>, object: *mut ffi::PyObject) -> Result<Bound<'_, PyAny>> {
     // SAFETY: the caller's promise.
     match unsafe { Bound::from_owned_ptr_or_opt(py, object) } {
         Some(object) => Ok(object),

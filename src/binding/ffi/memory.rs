@@ -18,6 +18,7 @@ use super::super::cell::Shared;
 use super::super::error::Result;
 use super::dying::{self, Native};
 use super::exceptions::take_raised;
+use super::making::made;
 use super::{panics, stack};
 
 /// What is known of a class.
@@ -316,7 +317,7 @@ unsafe fn allocate_abstract(
             Some(object_new) => object_new(kind, no_arguments.as_ptr(), ptr::null_mut()),
             None => ffi::PyType_GenericAlloc(kind, 0),
         };
-        Ok(Bound::from_owned_ptr_or_err(py, object)?)
+        made(py, object)
     }
 }
 

@@ -27,7 +27,7 @@ use super::super::generator;
 use super::super::interned::intern;
 use super::super::run;
 use super::super::sync::{DeferredLock, DeferredQueue, DeferredSemaphore, Primitive};
-use super::making::{new_dict, no_memory, tuple_from};
+use super::making::{made, new_dict, no_memory, tuple_from};
 use super::panics;
 use crate::core::On;
 
@@ -302,7 +302,7 @@ unsafe fn call_slowly<F: Quick>(
         stack.extend((0..given).map(|i| *args.add(i)));
         let positional = stack.len() - named;
         let result = ffi::PyObject_Vectorcall(slow.as_ptr(), stack.as_ptr(), positional, kwnames);
-        Ok(Bound::from_owned_ptr_or_err(py, result)?)
+        made(py, result)
     }
 }
 
@@ -404,6 +404,10 @@ pub(in crate::binding) fn method_of_ours<'py>(
     let (_, method) = METHODS.with(py, |methods| {
         methods.iter().find(|(known, _)| *known == definition as usize).copied()
     })?;
+    // None of them takes more, and so many need no memory.
+    if args.len() + usize::from(slf.is_some()) > 3 {
+        return None;
+    }
     Some(match slf {
         Some(slf) => (method, slf, iter::once(outcome).chain(args).cloned().collect()),
         None => (method, outcome.clone(), args.iter().cloned().collect()),

@@ -22,10 +22,12 @@ use super::super::report;
 use super::super::sync::{DeferredLock, DeferredQueue, DeferredSemaphore, Locked, Primitive};
 use super::calls::Sent;
 use super::dying::Native;
+#[cfg(not(Py_3_12))]
+use super::exceptions::spare_one;
 use super::exceptions::{restore, stop_iteration};
 use super::held::Hold;
 use super::inspect::is_subtype;
-use super::making::{new_dict, tuple_from};
+use super::making::{made, new_dict, tuple_from};
 use super::memory::{Class, bury, keep_dicts, new_exact, new_object, recycle};
 use super::methods::put_quick_forms;
 use super::panics;
@@ -179,7 +181,7 @@ unsafe fn call_type_slowly(
             let Some(call) = (*ffi::Py_TYPE(kind)).tp_call else {
                 return Err(PyTypeError::error(py, "the class cannot be called"));
             };
-            Ok(Bound::from_owned_ptr_or_err(py, call(kind, positional.as_ptr(), named.as_ptr()))?)
+            made(py, call(kind, positional.as_ptr(), named.as_ptr()))
         }
     })
 }
@@ -264,8 +266,7 @@ pub(in crate::binding) fn new_failure<'py>(
             return Err(PyTypeError::error(py, "cannot create 'BaseException' instances"));
         };
         let object = new(kind.as_type_ptr(), args.as_ptr(), ptr::null_mut());
-        let failure =
-            Bound::from_owned_ptr_or_err(py, object)?.cast_into_unchecked::<FailureBase>();
+        let failure = made(py, object)?.cast_into_unchecked::<FailureBase>();
         ptr::from_ref(failure.get()).cast_mut().write(FailureBase::of(state));
         Ok(failure)
     }
@@ -423,6 +424,8 @@ pub(in crate::binding) fn fill_slots(module: &Bound<'_, PyModule>) -> PyResult<(
     let list = DeferredList::type_object_raw(py);
     let failure = FailureBase::type_object_raw(py);
     let awaiting = Awaiting::type_object_raw(py);
+    #[cfg(not(Py_3_12))]
+    spare_one(py)?;
     // SAFETY: the four are heap types of ours, complete, alive for good and not yet visible to
     // any other code. The functions have the signatures and keep the contracts of their slots.
     // A heap type has a place of its own for its asynchronous slots. `PyType_Modified` tells the

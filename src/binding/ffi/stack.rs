@@ -4,7 +4,12 @@
 //! and of Python. CPython's limit counts only its own, and a program can set it as high as it
 //! likes. So whoever nests looks at the stack itself.
 
+use std::cell::Cell;
 use std::hint;
+#[cfg(target_os = "linux")]
+use std::mem::MaybeUninit;
+#[cfg(target_os = "linux")]
+use std::ptr;
 
 use pyo3::exceptions::PyRecursionError;
 use pyo3::ffi;
@@ -25,15 +30,108 @@ const FOR_A_REPORT: usize = 192 << 10;
 /// looks at the stack: two margins of 16 KiB, and the page that guards it.
 const RESERVED: usize = if cfg!(Py_3_14) { 36 << 10 } else { 0 };
 
+/// So deep a main thread goes until it is asked again how large its stack may be: the system looks
+/// at the limit each time the stack grows, and a program can lower it.
+const UNASKED: usize = 64 << 10;
+
 thread_local! {
-    /// Where on this thread's stack there is no more room. It grows downwards.
-    static FLOOR: usize = floor();
-    /// Where there is no more room for a report: where half is left of what there is room for when a
-    /// thread first asks, or so much as one can take.
-    static REPORT_FLOOR: usize = FLOOR.with(|floor| {
-        let room = address().saturating_sub(*floor);
-        if *floor == 0 { 0 } else { floor + (room / 2).min(FOR_A_REPORT) }
-    });
+    static BOUNDS: Bounds = Bounds::find();
+}
+
+/// What is known of a thread's stack. It grows downwards.
+struct Bounds {
+    /// Where it is to be looked at more closely: where there is no more room, if not before.
+    look: Cell<usize>,
+    /// Where there is no more room.
+    floor: Cell<usize>,
+    /// So far above that there is no more room for a report: half of what there is when a thread
+    /// first asks, or so much as one can take.
+    for_a_report: usize,
+    /// Of a main thread, where its stack begins, and how large it could be then.
+    main: Option<(usize, usize)>,
+}
+
+impl Bounds {
+    /// A quarter of what is left when a thread first asks is kept for what is called, within
+    /// bounds.
+    #[cold]
+    fn find() -> Self {
+        let here = address();
+        let floor = match remaining() {
+            Some(left) => here.saturating_sub(left - (margin(left) + RESERVED).min(left)),
+            None => 0,
+        };
+        let for_a_report =
+            if floor == 0 { 0 } else { (here.saturating_sub(floor) / 2).min(FOR_A_REPORT) };
+        let main = if floor == 0 { None } else { main_stack() };
+        let look = if main.is_some() { floor.max(here.saturating_sub(UNASKED)) } else { floor };
+        Self { look: Cell::new(look), floor: Cell::new(floor), for_a_report, main }
+    }
+
+    /// How many bytes there are above the floor.
+    #[inline(always)]
+    fn room(&self) -> usize {
+        let here = address();
+        if here > self.look.get() { here.saturating_sub(self.floor.get()) } else { self.ask(here) }
+    }
+
+    /// The same, after a closer look.
+    #[cold]
+    fn ask(&self, here: usize) -> usize {
+        if let Some((begin, size)) = self.main
+            && here > self.floor.get()
+        {
+            let size = size_limit().unwrap_or(size).min(size);
+            let floor = begin.saturating_sub(size) + (margin(size) + RESERVED).min(size);
+            self.floor.set(floor.max(self.floor.get()));
+            self.look.set(self.floor.get().max(here.saturating_sub(UNASKED)));
+        }
+        here.saturating_sub(self.floor.get())
+    }
+}
+
+/// So much of a stack is kept for what is called.
+fn margin(size: usize) -> usize {
+    (size / 4).clamp(LEAST_MARGIN, MOST_MARGIN)
+}
+
+/// How large the stack of the main thread may be now.
+#[cfg(target_os = "linux")]
+fn size_limit() -> Option<usize> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: a place to write the answer to.
+    let status = unsafe { libc::getrlimit(libc::RLIMIT_STACK, &raw mut limit) };
+    if status == 0 { usize::try_from(limit.rlim_cur).ok() } else { None }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn size_limit() -> Option<usize> {
+    None
+}
+
+/// Where the stack of this thread begins and how large it can be, if it is the main thread.
+#[cfg(target_os = "linux")]
+fn main_stack() -> Option<(usize, usize)> {
+    // SAFETY: what describes the thread is made, written by the call, read and destroyed.
+    unsafe {
+        if libc::syscall(libc::SYS_gettid) != libc::c_long::from(libc::getpid()) {
+            return None;
+        }
+        let mut about = MaybeUninit::uninit();
+        if libc::pthread_getattr_np(libc::pthread_self(), about.as_mut_ptr()) != 0 {
+            return None;
+        }
+        let (mut end, mut size) = (ptr::null_mut(), 0);
+        let status = libc::pthread_attr_getstack(about.as_ptr(), &raw mut end, &raw mut size);
+        libc::pthread_attr_destroy(about.as_mut_ptr());
+        (status == 0).then(|| (end as usize + size, size))
+    }
+}
+
+/// On other systems the limit at the beginning stays.
+#[cfg(not(target_os = "linux"))]
+fn main_stack() -> Option<(usize, usize)> {
+    None
 }
 
 /// How many bytes are left of this thread's stack, if that can be known.
@@ -41,18 +139,6 @@ thread_local! {
 pub(in crate::binding) fn remaining() -> Option<usize> {
     // Where a thread runs, something is left. If not, it runs on another stack than its own.
     stacker::remaining_stack().filter(|left| *left != 0)
-}
-
-/// A quarter of what is left when a thread first asks is kept for what is called, within bounds.
-#[cold]
-fn floor() -> usize {
-    match remaining() {
-        Some(left) => {
-            let margin = ((left / 4).clamp(LEAST_MARGIN, MOST_MARGIN) + RESERVED).min(left);
-            address().saturating_sub(left - margin)
-        }
-        None => 0,
-    }
 }
 
 /// About where the stack has grown to.
@@ -66,7 +152,7 @@ pub(in crate::binding) fn address() -> usize {
 #[inline(always)]
 pub(in crate::binding) fn room() -> usize {
     // At the end of a thread its variables may be gone. Little is nested then.
-    let room = FLOOR.try_with(|floor| address().saturating_sub(*floor)).unwrap_or(usize::MAX);
+    let room = BOUNDS.try_with(Bounds::room).unwrap_or(usize::MAX);
     if room == 0 && is_elsewhere() { usize::MAX } else { room }
 }
 
@@ -79,8 +165,8 @@ pub(in crate::binding) fn has_room() -> bool {
 /// Whether there is enough left of the stack to make the text of a failure and log it.
 #[inline(never)]
 pub(in crate::binding) fn has_room_to_report() -> bool {
-    let floor = REPORT_FLOOR.try_with(|floor| *floor).unwrap_or(0);
-    address() > floor || is_elsewhere()
+    let enough = BOUNDS.try_with(|bounds| bounds.room() > bounds.for_a_report).unwrap_or(true);
+    enough || is_elsewhere()
 }
 
 /// For what does not call Python itself, but may be called again and again by what it is part of.
