@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import sys
 
 import deferrous as defer
@@ -145,7 +146,7 @@ async def in_a_group(deferred):
             group.create_task(wait_for(deferred))
             await asyncio.sleep(0)
             raise KeyError("first")
-    except BaseExceptionGroup as error:
+    except builtins.BaseExceptionGroup as error:
         assert list(map(type, error.exceptions)) == [KeyError]
         raise error.exceptions[0] from None
 

@@ -415,7 +415,8 @@ def test_exceptions_in_each_other(kind):
                 f = failure.Failure(error)
                 for text in (
                     lambda: f.getTraceback(), lambda: f.getBriefTraceback(), lambda: str(f),
-                    lambda: repr(f), lambda: f.getErrorMessage(), lambda: f.getTraceback(detail="verbose"),
+                    lambda: repr(f), lambda: f.getErrorMessage(),
+                    lambda: f.getTraceback(detail="verbose"),
                 ):
                     try:
                         assert len(text()) < 10_000_000
