@@ -8,6 +8,7 @@ import itertools
 import pickle
 import random
 import sys
+from collections.abc import MutableSequence, Sequence
 
 import deferrous
 import pytest
@@ -472,3 +473,23 @@ def test_what_it_hands_over_cannot_be_asked_what_it_is():
     lock = DeferredLock()
     assert lock.run(lambda: odd).result is odd
     assert not lock.locked
+
+
+@pytest.mark.parametrize("attribute", ["pending", "waiting"])
+def test_it_is_a_sequence(attribute):
+    queue = DeferredQueue()
+    setattr(queue, attribute, [1, 2, 3])
+    line = getattr(queue, attribute)
+    assert isinstance(line, Sequence)
+    assert isinstance(line, MutableSequence)
+    assert issubclass(type(line), MutableSequence)
+    match line:
+        case [first, *rest]:
+            assert (first, rest) == (1, [2, 3])
+        case _:
+            raise AssertionError("no sequence")
+    match DeferredLock().waiting:
+        case []:
+            pass
+        case _:
+            raise AssertionError("no empty sequence")

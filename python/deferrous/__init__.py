@@ -14,6 +14,7 @@ PYTEST_DONT_REWRITE is for pytest, which may find this imported by `python -m de
 
 import atexit as _atexit
 import typing as _typing
+from collections.abc import MutableSequence as _MutableSequence
 
 from . import _deferrous
 from ._callbacks import _failthru, passthru
@@ -136,6 +137,8 @@ for _base in (Deferred, DeferredQueue, _ConcurrencyPrimitive):
     # Where classes with slots look for whether their base has weak references already.
     _base.__weakref__ = property(_first_weak_reference)
 del _base
+# Also for `match`, which takes what is registered so for a sequence.
+_MutableSequence.register(_Fifo)
 _ConcurrencyPrimitive.__abstractmethods__ = frozenset({"acquire", "release"})  # type: ignore[attr-defined]
 for _class in (
     Deferred,
