@@ -258,6 +258,37 @@ def items(queue):
     queue.put(0)
     assert list(queue.pending) == [N]
 
+class OwnCallback(defer.Deferred):
+    def callback(self, result):
+        return super().callback(result)
+
+class NoDeferred:
+    def __init__(self):
+        self.callbacks = []
+    def addCallback(self, callback):
+        self.callbacks.append(callback)
+    def callback(self, result):
+        for each in self.callbacks:
+            each(result)
+
+def others(kind, queue):
+    # Those whose callback is called, as it is not the one of the class.
+    def got(i):
+        done.append(i)
+        queue.put(i + 1)
+    for _ in range(N):
+        queue.waiting.append(kind())
+        queue.waiting[-1].addCallback(got)
+    queue.put(0)
+    assert list(queue.pending) == [N]
+
+def other_holders(lock):
+    lock.acquire()
+    for i in range(N):
+        lock.waiting.append(OwnCallback())
+        lock.waiting[-1].addCallback(lambda _, i=i: done.append(i) or lock.release())
+    lock.release()
+
 def check(work, *args):
     del done[:]
     work(*args)
@@ -269,6 +300,10 @@ def all_of_them(frames=5):
     check(generators, defer.DeferredSemaphore(1))
     check(callbacks, defer.DeferredLock())
     check(items, defer.DeferredQueue())
+    check(others, OwnCallback, defer.DeferredQueue())
+    check(others, NoDeferred, defer.DeferredQueue())
+    check(other_holders, defer.DeferredLock())
+    check(other_holders, defer.DeferredSemaphore(1))
 
 def deep(frames):
     return deep(frames - 1) if frames else all_of_them()

@@ -14,6 +14,7 @@ use pyo3::prelude::*;
 use super::deferred::Deferred;
 use super::error::Result;
 use super::ffi::{self, Held, Hold, stack};
+use super::interned::intern;
 use super::names;
 use super::run::{self, Work};
 
@@ -32,7 +33,28 @@ struct Collecting {
     /// The greenlet that it is part of, by its address; 0 if there are none. Greenlets take turns
     /// on a thread, so the hand-over that began last may be on another one's stack.
     greenlet: usize,
-    postponed: VecDeque<Held<Deferred>>,
+    postponed: VecDeque<Postponed>,
+}
+
+/// What can be done later.
+enum Postponed {
+    /// Run one that has what was handed over.
+    Run(Held<Deferred>),
+    /// Hand this over to one whose `callback` is its own.
+    Fire { waiter: Held<PyAny>, object: Held<PyAny> },
+}
+
+impl Postponed {
+    fn work_off(self, py: Python<'_>) -> Result<()> {
+        match self {
+            Postponed::Run(deferred) => run::run_within(py, Work::Run(deferred.into_bound(py))),
+            Postponed::Fire { waiter, object } => {
+                let callback = intern!(py, "callback");
+                waiter.bind(py).call_method1(callback, (object.into_bound(py),))?;
+                Ok(())
+            }
+        }
+    }
 }
 
 /// The hand-overs of a thread, in all greenlets.
@@ -121,15 +143,40 @@ pub(super) fn hand_over<'py>(py: Python<'py>, work: Work<'py>) -> Result<()> {
     })
 }
 
+/// Hand an object over to one whose `callback` is its own, now or soon.
+///
+/// # Errors
+///
+/// What that raises, if it is called now.
+#[inline(never)]
+pub(super) fn fire<'py>(waiter: Bound<'py, PyAny>, object: Bound<'py, PyAny>) -> Result<()> {
+    let py = waiter.py();
+    HAND_OVERS.with(|all| {
+        let fire = Postponed::Fire { waiter: waiter.hold(), object: object.hold() };
+        if all.depth.get() == 0 {
+            all.enough.set(DEEPEST);
+        } else if all.are_many(py)
+            && let Some(greenlet) = current_greenlet(py)
+        {
+            return match postpone(greenlet, fire) {
+                None => Ok(()),
+                Some(fire) => collect(all, py, greenlet, || fire.work_off(py)),
+            };
+        }
+        let _level = Level::begin(all);
+        fire.work_off(py)
+    })
+}
+
 /// Have it done by the hand-over in which this happens, if there is one that collects.
 #[inline(never)]
 fn put_off<'py>(all: &HandOvers, py: Python<'py>, greenlet: usize, work: Work<'py>) -> Result<()> {
     match work {
-        Work::Run(deferred) => match postpone(greenlet, deferred) {
+        Work::Run(deferred) => match postpone(greenlet, Postponed::Run(deferred.hold())) {
             None => Ok(()),
-            Some(deferred) => collect(all, py, greenlet, Work::Run(deferred)),
+            Some(run) => collect(all, py, greenlet, || run.work_off(py)),
         },
-        work => collect(all, py, greenlet, work),
+        work => collect(all, py, greenlet, || run::run_within(py, work)),
     }
 }
 
@@ -142,18 +189,18 @@ fn current_greenlet(py: Python<'_>) -> Option<usize> {
     }
 }
 
-/// Leave a Deferred to the hand-over in which this happens. It comes back if there is none that
+/// Leave something to the hand-over in which this happens. It comes back if there is none that
 /// collects.
-fn postpone(greenlet: usize, deferred: Bound<'_, Deferred>) -> Option<Bound<'_, Deferred>> {
+fn postpone(greenlet: usize, what: Postponed) -> Option<Postponed> {
     COLLECTING.with(|all| {
         let mut all = all.borrow_mut();
         let Some(it) = all.iter_mut().rfind(|it| it.greenlet == greenlet) else {
-            return Some(deferred);
+            return Some(what);
         };
         if it.postponed.try_reserve(1).is_err() {
-            return Some(deferred);
+            return Some(what);
         }
-        it.postponed.push_back(deferred.hold());
+        it.postponed.push_back(what);
         None
     })
 }
@@ -163,19 +210,19 @@ fn postpone(greenlet: usize, deferred: Bound<'_, Deferred>) -> Option<Bound<'_, 
 /// # Errors
 ///
 /// The first error. What is left is done all the same.
-fn collect<'py>(
+fn collect(
     hand_overs: &HandOvers,
-    py: Python<'py>,
+    py: Python<'_>,
     greenlet: usize,
-    work: Work<'py>,
+    work: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
     let _level = Level::begin(hand_overs);
     COLLECTING.with(|all| {
         all.borrow_mut().push(Collecting { greenlet, postponed: VecDeque::new() });
     });
-    let mut result = run::run_within(py, work);
-    while let Some(deferred) = next(greenlet) {
-        let done = run::run_within(py, Work::Run(deferred.into_bound(py)));
+    let mut result = work();
+    while let Some(postponed) = next(greenlet) {
+        let done = postponed.work_off(py);
         if result.is_ok() {
             result = done;
         }
@@ -184,7 +231,7 @@ fn collect<'py>(
 }
 
 /// What has been left to be done. If nothing is, this is over.
-fn next(greenlet: usize) -> Option<Held<Deferred>> {
+fn next(greenlet: usize) -> Option<Postponed> {
     COLLECTING.with(|all| {
         let mut all = all.borrow_mut();
         let place = all.iter().rposition(|it| it.greenlet == greenlet)?;

@@ -16,7 +16,7 @@ use super::ffi::{self, Held, Hold};
 use super::fifo::Fifo;
 use super::functions::{fired, make, maybe_deferred, succeed};
 use super::gc::Traverse;
-use super::hand_over::hand_over;
+use super::hand_over::{self, hand_over};
 use super::interned::intern;
 use super::names;
 use super::outcome::{self, Chain, Link, Outcome, as_deferred, classify};
@@ -162,7 +162,7 @@ fn fire_first<'py>(
             }
         }
         _ => {
-            first.call_method1(callback, (result,))?;
+            hand_over::fire(first, result)?;
             Ok(None)
         }
     }
