@@ -262,6 +262,56 @@ def test_notes_and_groups():
     assert "KeyError: 'two'" in lines[7]
 
 
+def test_repeated_frames_are_folded():
+    """As the module traceback does, but where all frames are asked for."""
+    done = run(
+        """
+        def deep(n):
+            return deep(n - 1) if n else 1 / 0
+
+        for n in (1, 2, 3, 4, 1000):
+            try:
+                sys.setrecursionlimit(5000)
+                deep(n)
+            except ZeroDivisionError as error:
+                made = failure.Failure()
+                text = made.getTraceback()
+                folded = [line for line in text.splitlines() if "repeated" in line]
+                expected = "".join(traceback.format_exception(None, error, made.tb))
+                assert folded == [i for i in expected.splitlines() if "repeated" in i], folded
+                assert bool(folded) == (n > 2)
+                assert made.getTraceback(detail="verbose").count("deep(...)") == n + 1
+                assert made.getBriefTraceback().count(":deep") == n + 1
+        """
+    )
+    assert done.stdout == ""
+
+
+def test_the_place_of_a_syntax_error():
+    done = run(
+        """
+        import linecache
+
+        for source in ("a = = 1", "def f(:", "x\\n  y"):
+            try:
+                compile(source, "<a file>", "exec")
+            except SyntaxError as error:
+                for made in (failure.Failure(), failure.Failure(error.with_traceback(None))):
+                    text = made.getTraceback()
+                    *place, last = traceback.format_exception_only(type(error), error)
+                    assert "".join(place) in text, text
+                    assert text.rstrip("\\n").endswith("builtins." + last.rstrip("\\n")), text
+                    assert "<a file>, line" not in text
+        print(failure.Failure(SyntaxError("no place")).getTraceback(), end="")
+        print(failure.Failure(SyntaxError()).getTraceback(), end="")
+        """
+    )
+    assert done.stdout == (
+        "Traceback (most recent call last):\nFailure: builtins.SyntaxError: no place\n"
+        "Traceback (most recent call last):\nFailure: builtins.SyntaxError: <no detail available>\n"
+    )
+
+
 def test_installed():
     """Twisted's words, before Twisted is imported, and after."""
     run_script(

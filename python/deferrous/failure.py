@@ -17,9 +17,9 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from io import StringIO
-from itertools import pairwise
+from itertools import groupby, pairwise
 from types import CodeType
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
 from ._deferrous import (
     FailureBase,
@@ -222,26 +222,38 @@ def has_end(error: BaseException) -> bool:
 
 #: The class of groups of exceptions, since Python 3.11.
 _GROUP: Any = getattr(builtins, "BaseExceptionGroup", ())
+_GROUPS: Any = (_GROUP,) if _GROUP else ()
 _CAUSE_TEXT = "\nThe above exception was the direct cause of the following exception:\n\n"
 _CONTEXT_TEXT = "\nDuring handling of the above exception, another exception occurred:\n\n"
 
 
-def _around(error: Any) -> tuple[str, str]:
-    """Return what the module traceback shows before an exception, and after it.
+class _Around(NamedTuple):
+    """What the module traceback shows around an exception."""
 
-    That is the exception that it came of, with all that those came of, and the connecting words;
-    and its notes, and what is in a group.
-    """
+    #: The exception that it came of, with all that those came of, and the connecting words.
+    before: str = ""
+    #: The place in the source that a SyntaxError is about.
+    place: str = ""
+    #: The text of a SyntaxError, which does not say the place again.
+    text: str | None = None
+    #: Its notes, and what is in a group.
+    after: str = ""
+
+
+def _around(error: Any) -> _Around:
+    """Return what the module traceback shows around an exception."""
     if not isinstance(error, BaseException) or isinstance(error, FailureBase):
-        return "", ""
+        return _Around()
     notes = getattr(error, "__notes__", None)
     of_interest = (error.__cause__, error.__context__, notes)
-    if of_interest == (None, None, None) and not isinstance(error, _GROUP):
-        return "", ""
+    of_itself = isinstance(error, (SyntaxError, *_GROUPS))
+    if of_interest == (None, None, None) and not of_itself:
+        return _Around()
     if not has_end(error):
-        return "", ""
+        return _Around()
     shown: Any = traceback.TracebackException(type(error), error, None, compact=True)
-    before = after = ""
+    before = place = after = ""
+    text = None
     if shown.__cause__ is not None:
         before = "".join(shown.__cause__.format()) + _CAUSE_TEXT
     elif shown.__context__ is not None and not shown.__suppress_context__:
@@ -254,7 +266,23 @@ def _around(error: Any) -> tuple[str, str]:
         lines = "".join(shown.format(chain=False)).splitlines(keepends=True)
         members = [i for i, line in enumerate(lines) if line.startswith("  +-+")]
         after += "".join(lines[members[0] :] if members else ())
-    return before, after
+    if isinstance(error, SyntaxError):
+        *lines, last = shown.format_exception_only()
+        place, text = "".join(lines), last.partition(": ")[2].removesuffix("\n")
+    return _Around(before, place, text, after)
+
+
+#: So many frames that are the same are shown, one after the other; of the others, the number.
+_REPEATED = 3
+
+
+def _write_folded(frames: Iterable[FrameInfo], write: Callable[[str], object]) -> None:
+    """Write frames as `format_frames` does, but those that are repeated as the module traceback."""
+    for _, repeated in groupby(frames, lambda frame: frame[:3]):
+        same = list(repeated)
+        format_frames(same[:_REPEATED], write)
+        if (more := len(same) - _REPEATED) > 0:
+            write(f"  [Previous line repeated {more} more time{'s' if more > 1 else ''}]\n")
 
 
 class Failure(FailureBase):
@@ -460,10 +488,11 @@ class Failure(FailureBase):
     def _printTraceback(self, file: Any, elideFrameworkCode: int, detail: str) -> None:
         write = file.write
         verbose, brief = detail == "verbose", detail == "brief"
-        before = after = ""
-        if not brief and not _twisted_in_use():
+        around = _Around()
+        alone = not brief and not _twisted_in_use()
+        if alone:
             try:
-                before, after = _around(self.value)
+                around = _around(self.value)
             except Exception:
                 # It cannot be asked. What is wrong with it shows in its own text, if at all.
                 pass
@@ -471,25 +500,26 @@ class Failure(FailureBase):
         if verbose:
             mark = " (pickled) " if self.pickled else " "
             write(f"*--- Failure #{self.count}{mark}---\n")
-            write(before)
+            write(around.before)
         elif brief:
             title = "Traceback" if self.frames else "Traceback (failure with no frames)"
             write(f"{title}: {safe_str(self.type)}: {safe_str(self.value)}\n")
         else:
-            write(f"{before}Traceback (most recent call last):\n")
+            write(f"{around.before}Traceback (most recent call last):\n")
 
-        if self.frames:
+        if self.frames and alone and not verbose:
+            _write_folded(self.frames, write)
+        elif self.frames:
             captured = not verbose or self.captureVars
             format_frames(
                 self.frames,
                 write,
                 detail if captured else "verbose-vars-not-captured",
             )
-        elif not brief:
-            write("Failure: ")
-
         if not brief:
-            write(f"{qual(self.type)}: {safe_str(self.value)}\n{after}")
+            text = safe_str(self.value) if around.text is None else around.text
+            start = "" if self.frames else "Failure: "
+            write(f"{around.place}{start}{qual(self.type)}: {text}\n{around.after}")
 
         if isinstance(self.value, Failure):
             write(" (chained Failure)\n")
