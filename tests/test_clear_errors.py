@@ -311,3 +311,21 @@ def test_abstract_classes(defer, name):
 def test_the_base_of_locks_is_abstract(defer):
     with pytest.raises(TypeError, match="instantiate abstract class"):
         defer._ConcurrencyPrimitive()
+
+
+@ours_only
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        (lambda defer, _: defer.Deferred().callback(1, 2), "Deferred.callback() takes 1 "),
+        (lambda defer, _: defer.DeferredQueue().put(1, 2), "DeferredQueue.put() takes 1 "),
+        (lambda defer, _: defer.succeed(1, 2), "succeed() takes 1 positional argument but 2 were"),
+        (lambda _, failure: failure.Failure(1, 2, 3, 4, 5), "Failure.__init__() takes from 0 to"),
+        (lambda _, failure: failure.Failure(nothing=1), "Failure.__init__() got an unexpected"),
+    ],
+)
+def test_wrong_arguments(defer, failure, call, expected):
+    with pytest.raises(TypeError) as error:
+        call(defer, failure)
+    assert str(error.value).startswith(expected)
+    assert "1 positional arguments" not in str(error.value)

@@ -66,7 +66,7 @@ pub(super) struct Attributes {
 }
 
 /// The part of a Failure that is written in Rust. Use `deferrous.failure.Failure`.
-#[pyclass(name = "FailureBase", module = "deferrous._deferrous", extends = PyBaseException, subclass, frozen)]
+#[pyclass(name = "Failure", module = "deferrous._deferrous", extends = PyBaseException, subclass, frozen)]
 pub(super) struct FailureBase {
     state: Shared<State>,
 }

@@ -37,6 +37,7 @@ mod _deferrous {
     use pyo3::types::{PyDict, PyModule};
 
     use super::super::error::Result;
+    use super::super::failure::FailureBase;
     use super::super::{deferred, ffi, interned, names};
     use super::make_ready;
 
@@ -45,9 +46,7 @@ mod _deferrous {
         AlreadyCalledError, CancelledError, Deferred, TimeoutError, get_debugging, set_debugging,
     };
     #[pymodule_export]
-    use super::super::failure::{
-        FailureBase, NoCurrentExceptionError, failure_count, quicken_failures,
-    };
+    use super::super::failure::{NoCurrentExceptionError, failure_count, quicken_failures};
     #[pymodule_export]
     use super::super::fifo::Fifo;
     #[pymodule_export]
@@ -108,6 +107,11 @@ mod _deferrous {
             ));
         }
         interned::make_names(py)?;
+        // It is called `Failure` where it is said what its methods take: a program sees no other.
+        let failure_base = py.get_type::<FailureBase>();
+        failure_base.setattr("__name__", "FailureBase")?;
+        failure_base.setattr("__qualname__", "FailureBase")?;
+        module.add("FailureBase", failure_base)?;
         make_ready(py)?;
         ffi::fill_slots(module)?;
         module.add("_DEFERRED_SUBCLASSES", deferred::subclasses(py)?)?;

@@ -8,7 +8,7 @@ use std::iter;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use pyo3::exceptions::PySystemError;
+use pyo3::exceptions::{PySystemError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -19,7 +19,7 @@ use smallvec::SmallVec;
 use super::super::callback::Callback;
 use super::super::cell::Shared;
 use super::super::deferred::{self, Deferred};
-use super::super::error::{Raise, Result};
+use super::super::error::{Error, Raise, Result};
 use super::super::failure::FailureBase;
 use super::super::functions;
 use super::super::gather::DeferredList;
@@ -27,6 +27,7 @@ use super::super::generator;
 use super::super::interned::intern;
 use super::super::run;
 use super::super::sync::{DeferredLock, DeferredQueue, DeferredSemaphore, Primitive};
+use super::exceptions::ok;
 use super::making::{made, new_dict, no_memory, tuple_from};
 use super::panics;
 use crate::core::On;
@@ -302,7 +303,32 @@ unsafe fn call_slowly<F: Quick>(
         stack.extend((0..given).map(|i| *args.add(i)));
         let positional = stack.len() - named;
         let result = ffi::PyObject_Vectorcall(slow.as_ptr(), stack.as_ptr(), positional, kwnames);
-        made(py, result)
+        made(py, result).map_err(|error| in_the_singular::<F>(py, error))
+    }
+}
+
+/// PyO3 says "takes 1 positional arguments".
+#[cold]
+fn in_the_singular<F: Quick>(py: Python<'_>, error: Error) -> Error {
+    let value = error.value(py);
+    if !value.is_exact_instance_of::<PyTypeError>() {
+        return error;
+    }
+    let reworded = || -> PyResult<Option<Bound<'_, PyString>>> {
+        let text = value.str()?;
+        let name = text.to_str()?.split_once("() takes 1 positional arguments but ");
+        let is_this = name.is_some_and(|(name, _)| {
+            name.rsplit('.').next().map(str::as_bytes) == Some(F::NAME.to_bytes())
+        });
+        if !is_this {
+            return Ok(None);
+        }
+        let words = (" 1 positional arguments ", " 1 positional argument ");
+        Ok(Some(text.call_method1("replace", words)?.cast_into()?))
+    };
+    match ok(py, reworded()) {
+        Some(Some(text)) => PyTypeError::error_saying(Ok(text)),
+        _ => error,
     }
 }
 
