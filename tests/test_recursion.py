@@ -2,6 +2,7 @@
 
 import os
 import sys
+import textwrap
 
 import pytest
 from helpers import run_script
@@ -363,6 +364,7 @@ def order_of_hand_overs(defer, count):
 def test_the_order_is_twisted_s_as_far_as_twisted_manages():
     script = """
 import sys
+import textwrap
 sys.path.insert(0, {path!r})
 from twisted.internet import defer as theirs
 from test_recursion import order_of_hand_overs
@@ -555,5 +557,142 @@ def test_a_class_that_is_asked_from_within(how, limit):
         except RecursionError:
             pass
         assert asked <= 4 * {limit}, asked
+        """,
+    )
+
+
+#: What of ours asks an object something that its class may do in Python. `again` does that again.
+ENTERED = {
+    "in a line": "again in line()",
+    "remove": "line().remove(again)",
+    "index": "line().index(again)",
+    "count": "line().count(again)",
+    "sort": "line().sort(key=again)",
+    "extend": "line().extend(again)",
+    "an index": "line()[again]",
+    "pop": "line().pop(again)",
+    "insert": "line().insert(again, 1)",
+    "times": "line() * again",
+    "a line compared": "line(again) == [3, 4, 5]",
+    "a line's text": "repr(line(again))",
+    "a Deferred's text": "repr(defer.succeed(again))",
+    "called": "D().called = again",
+    "paused": "D().paused = again",
+    "_callbacks": "D()._callbacks = again",
+    "result": "D().result = again",
+    "_suppressAlreadyCalled": "D()._suppressAlreadyCalled = again",
+    "a flag of a list": "defer.DeferredList([D()]).consumeErrors = again",
+    "a flag for a list": "defer.DeferredList([D()], consumeErrors=again)",
+    "whether it succeeded": "defer.DeferredList([D()])._cbDeferred(1, 0, again)",
+    "a place": "defer.DeferredList([D()])._cbDeferred(1, again, True)",
+    "tokens": "defer.DeferredSemaphore(again)",
+    "setDebugging": "defer.setDebugging(again)",
+    "a backlog": "defer.DeferredQueue(backlog=again).get()",
+    "a size": "defer.DeferredQueue(size=again).put(1)",
+    "pending": "defer.DeferredQueue().pending = again",
+    "what is no coroutine": "defer.ensureDeferred(again)",
+    "asFuture": "D().asFuture(again)",
+    "fromFuture": "D.fromFuture(again, scheduler=print)",
+    "chainDeferred": "D().chainDeferred(again)",
+    "__setstate__": "D().__setstate__(again)",
+    "a Failure": "failure.Failure(again)",
+}
+
+
+@pytest.mark.parametrize("limit", [1000, 100_000])
+@pytest.mark.parametrize("size", [256, 512])
+@pytest.mark.parametrize("what", ENTERED, ids=lambda name: name.replace(" ", "_"))
+def test_what_asks_an_object_nests(what, size, limit):
+    """It ends with RecursionError, also where the stack is small, and does not end the process."""
+    run_script(
+        "deferrous",
+        f"""
+        import sys
+        import threading
+
+        D = defer.Deferred
+        entered = 0
+
+        def go(*args):
+            global entered
+            entered += 1
+            if entered > 20_000:
+                raise RecursionError
+            {ENTERED[what]}
+
+        class Again(Exception):
+            __hash__ = object.__hash__
+            __eq__ = __lt__ = __gt__ = __le__ = __ge__ = __bool__ = __index__ = __iter__ = go
+            __repr__ = __getattr__ = __setattr__ = __call__ = keys = go
+            __class__ = property(go)
+
+        def line(*items):
+            queue = defer.DeferredQueue()
+            queue.pending = [*items, 1, 2]
+            return queue.pending
+
+        again = Again()
+
+        def check():
+            try:
+                go()
+            except Exception as error:
+                errors.append(error)
+
+        errors = []
+        sys.setrecursionlimit({limit})
+        threading.stack_size({size} << 10)
+        thread = threading.Thread(target=check)
+        thread.start()
+        thread.join()
+        assert entered > 10 or errors, entered
+        """,
+    )
+
+
+NESTED = {
+    "Deferreds": """
+        whole = 1
+        for _ in range(100_000):
+            whole = [defer.succeed(whole)]
+        texts = [lambda: repr(whole), lambda: str(whole[0])]
+    """,
+    "lines": """
+        def nested():
+            whole = [1]
+            for _ in range(100_000):
+                queue = defer.DeferredQueue()
+                queue.put(whole)
+                whole = queue.pending
+            return whole
+        one, other = nested(), nested()
+        texts = [lambda: repr(one), lambda: str(one), lambda: one == other]
+    """,
+}
+
+
+@pytest.mark.parametrize("size", [256, 512])
+@pytest.mark.parametrize("what", NESTED)
+def test_texts_and_comparisons_of_what_is_deep(what, size):
+    """They end with RecursionError, too."""
+    run_script(
+        "deferrous",
+        f"""
+        import threading
+
+        def check():
+{textwrap.indent(textwrap.dedent(NESTED[what]), "            ")}
+            for text in texts:
+                try:
+                    text()
+                except RecursionError as error:
+                    errors.append(error)
+
+        errors = []
+        threading.stack_size({size} << 10)
+        thread = threading.Thread(target=check)
+        thread.start()
+        thread.join()
+        assert len(errors) >= 2
         """,
     )

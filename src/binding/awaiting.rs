@@ -10,7 +10,7 @@ use super::cell::Shared;
 use super::deferred::{self, Deferred};
 use super::error::{Error, Raise, Result};
 use super::failure;
-use super::ffi::{self, Held, Hold, Pool, Recycled, Sent};
+use super::ffi::{self, Held, Hold, Pool, Recycled, Sent, stack};
 use super::gather;
 use super::gc::Traverse;
 use super::generator;
@@ -242,6 +242,7 @@ fn raise<'py>(
     reason: Bound<'py, PyAny>,
 ) -> Result<Bound<'py, PyAny>> {
     let py = reason.py();
+    stack::check(py)?;
     let class = names::failure_class(py)?;
     if reason.get_type_ptr() == class.as_type_ptr() {
         return Err(no_result(py, ffi::raise(failure::to_raise(&reason)?)));

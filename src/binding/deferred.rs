@@ -339,6 +339,7 @@ impl Deferred {
         cls: &Bound<'_, PyType>,
         _kwargs: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<()> {
+        stack::check(cls.py())?;
         ffi::inherit_finalizer(cls);
         subclasses(cls.py())?.append(cls)
     }
@@ -444,6 +445,7 @@ impl Deferred {
         d: Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
+        stack::check(py)?;
         let [callback, errback] = [intern!(py, "callback"), intern!(py, "errback")];
         let add_callbacks = intern!(py, "addCallbacks");
         match as_deferred(&d) {
@@ -531,7 +533,7 @@ impl Deferred {
 
     #[setter]
     fn set_called(slf: &Bound<'_, Self>, called: &Bound<'_, PyAny>) -> PyResult<()> {
-        let called = called.is_truthy()?;
+        let called = stack::truth(called)?;
         slf.get().chain(slf.py(), |chain| chain.set_called(called));
         Ok(())
     }
@@ -543,7 +545,7 @@ impl Deferred {
     }
 
     #[setter]
-    fn set_paused(slf: &Bound<'_, Self>, paused: i32) {
+    fn set_paused(slf: &Bound<'_, Self>, #[pyo3(from_py_with = stack::number)] paused: i32) {
         slf.get().chain(slf.py(), |chain| chain.set_paused(paused));
     }
 
@@ -564,6 +566,7 @@ impl Deferred {
 
     #[setter]
     fn set_result<'py>(slf: &Bound<'py, Self>, result: Bound<'py, PyAny>) -> PyResult<()> {
+        stack::check(slf.py())?;
         let outcome = classify(&result)?;
         report::keep_unhandled(slf)?;
         let before = slf.get().chain(slf.py(), |chain| chain.replace_outcome(outcome));
@@ -587,6 +590,7 @@ impl Deferred {
     #[getter]
     fn callbacks<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyList>> {
         let py = slf.py();
+        stack::check(py)?;
         names::WARN_PROPERTY.get(py)?.call1((
             py.get_type::<Self>(),
             intern!(py, "callbacks"),
@@ -616,6 +620,7 @@ impl Deferred {
 
     #[setter]
     fn set__callbacks(slf: &Bound<'_, Self>, callbacks: &Bound<'_, PyAny>) -> PyResult<()> {
+        stack::check(slf.py())?;
         let mut links = Links::default();
         for pair in callbacks.try_iter()? {
             or_no_memory(slf.py(), links.push_back(run::link_described(&pair?)?))?;
@@ -633,23 +638,26 @@ impl Deferred {
 
     #[setter]
     fn set__suppressAlreadyCalled(slf: &Bound<'_, Self>, on: &Bound<'_, PyAny>) -> PyResult<()> {
-        let on = on.is_truthy()?;
+        let on = stack::truth(on)?;
         slf.get().chain(slf.py(), |chain| chain.set_swallows_next_fire(on));
         Ok(())
     }
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        stack::check(slf.py())?;
         names::REDUCE.get(slf.py())?.call1((slf,))
     }
 
     /// Return all of the state, for `copy` and `pickle`.
     fn __getstate__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        stack::check(slf.py())?;
         // From now on its `_debugInfo`, which is part of the state, answers for a failure.
         report::keep_unhandled(slf)?;
         names::GET_STATE.get(slf.py())?.call1((slf,))
     }
 
     fn __setstate__(slf: &Bound<'_, Self>, state: &Bound<'_, PyAny>) -> PyResult<()> {
+        stack::check(slf.py())?;
         names::SET_STATE.get(slf.py())?.call1((slf, state)).map(drop)
     }
 
@@ -668,6 +676,7 @@ impl Deferred {
 
     fn __str__<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyString>> {
         let py = slf.py();
+        stack::check(py)?;
         let (chained_to, outcome) = slf.get().chain(py, |chain| {
             (chain.chained_to().map(|it| it.bind(py).clone()), share(py, chain.outcome()))
         });
@@ -718,6 +727,7 @@ impl Deferred {
         slf: &Bound<'py, Self>,
         r#loop: Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
+        stack::check(slf.py())?;
         names::AS_FUTURE.get(slf.py())?.call1((slf, r#loop))
     }
 
@@ -735,6 +745,7 @@ impl Deferred {
         future: Bound<'py, PyAny>,
         scheduler: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
+        stack::check(cls.py())?;
         names::FROM_FUTURE.get(cls.py())?.call1((cls, future, scheduler))
     }
 
@@ -774,7 +785,7 @@ fn callback_with<'py>(
 #[pyo3(name = "setDebugging")]
 pub(super) fn set_debugging(on: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = on.py();
-    py.get_type::<Deferred>().setattr(intern!(py, "debug"), PyBool::new(py, on.is_truthy()?))
+    py.get_type::<Deferred>().setattr(intern!(py, "debug"), PyBool::new(py, stack::truth(on)?))
 }
 
 /// Return whether Deferreds remember the stacks in which they are made and fired.

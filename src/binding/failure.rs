@@ -11,7 +11,7 @@ use pyo3::{Borrowed, PyTraverseError, PyTypeInfo, create_exception};
 
 use super::cell::Shared;
 use super::error::{Raise, Result};
-use super::ffi::stack::Nested;
+use super::ffi::stack::{self, Nested};
 use super::ffi::{self, Held, Hold, Text};
 use super::gc::Traverse;
 use super::interned::intern;
@@ -379,6 +379,7 @@ impl FailureBase {
         captureVars: Option<Bound<'py, PyAny>>,
     ) -> PyResult<()> {
         let py = slf.py();
+        stack::check(py)?;
         let count = count_one(py);
         let (value, kind, mut traceback) = match (exc_value, exc_type) {
             (None, _) => match ffi::handled(py) {

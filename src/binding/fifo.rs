@@ -540,6 +540,8 @@ impl Fifo {
     /// The list that the items are in from now on.
     fn list<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
         let (this, py) = (slf.get(), slf.py());
+        // What a list does may call Python, and that this again.
+        ffi::stack::check(py)?;
         if let Some(list) = this.kept_list(py) {
             return Ok(list);
         }
@@ -638,6 +640,7 @@ impl Fifo {
         let state = match iterable {
             None => State::Line(Items::default()),
             Some(iterable) => {
+                ffi::stack::check(py)?;
                 let list = py.get_type::<PyList>().call1((iterable,))?.cast_into::<PyList>()?;
                 State::List { list: list.hold(), uses: 0, marks: Marks::default() }
             }

@@ -14,7 +14,7 @@ use super::cell::Shared;
 use super::deferred::{self, Deferred};
 use super::error::{Error, Raise, Result};
 use super::failure;
-use super::ffi::stack::Nested;
+use super::ffi::stack::{self, Nested};
 use super::ffi::{self, Held, Hold, Text};
 use super::foreign;
 use super::functions::make;
@@ -91,9 +91,9 @@ impl DeferredList {
     fn __init__<'py>(
         slf: &Bound<'py, Self>,
         deferredList: &Bound<'py, PyAny>,
-        #[pyo3(from_py_with = truth)] fireOnOneCallback: bool,
-        #[pyo3(from_py_with = truth)] fireOnOneErrback: bool,
-        #[pyo3(from_py_with = truth)] consumeErrors: bool,
+        #[pyo3(from_py_with = stack::truth)] fireOnOneCallback: bool,
+        #[pyo3(from_py_with = stack::truth)] fireOnOneErrback: bool,
+        #[pyo3(from_py_with = stack::truth)] consumeErrors: bool,
     ) -> PyResult<()> {
         let py = slf.py();
         let _nested = Nested::enter(py)?;
@@ -151,7 +151,7 @@ impl DeferredList {
     fn _cbDeferred<'py>(
         slf: &Bound<'py, Self>,
         result: Bound<'py, PyAny>,
-        index: usize,
+        #[pyo3(from_py_with = stack::number)] index: usize,
         succeeded: Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
@@ -203,7 +203,10 @@ impl DeferredList {
     }
 
     #[setter]
-    fn set_finishedCount(slf: &Bound<'_, Self>, count: usize) {
+    fn set_finishedCount(
+        slf: &Bound<'_, Self>,
+        #[pyo3(from_py_with = stack::number)] count: usize,
+    ) {
         slf.get().with(slf.py(), |state| state.finished = count);
     }
 
@@ -215,7 +218,7 @@ impl DeferredList {
 
     #[setter]
     fn set_fireOnOneCallback(slf: &Bound<'_, Self>, flag: &Bound<'_, PyAny>) -> PyResult<()> {
-        let flag = flag.is_truthy()?;
+        let flag = stack::truth(flag)?;
         slf.get().with(slf.py(), |state| state.fire_on_one_callback = flag);
         Ok(())
     }
@@ -228,7 +231,7 @@ impl DeferredList {
 
     #[setter]
     fn set_fireOnOneErrback(slf: &Bound<'_, Self>, flag: &Bound<'_, PyAny>) -> PyResult<()> {
-        let flag = flag.is_truthy()?;
+        let flag = stack::truth(flag)?;
         slf.get().with(slf.py(), |state| state.fire_on_one_errback = flag);
         Ok(())
     }
@@ -241,7 +244,7 @@ impl DeferredList {
 
     #[setter]
     fn set_consumeErrors(slf: &Bound<'_, Self>, flag: &Bound<'_, PyAny>) -> PyResult<()> {
-        let flag = flag.is_truthy()?;
+        let flag = stack::truth(flag)?;
         slf.get().with(slf.py(), |state| state.consume_errors = flag);
         Ok(())
     }
@@ -348,10 +351,6 @@ fn places_fit(count: usize) -> bool {
     u32::try_from(count).is_ok_and(|count| count < run::FIRE)
 }
 
-fn truth(object: &Bound<'_, PyAny>) -> PyResult<bool> {
-    object.is_truthy()
-}
-
 /// What `_cbDeferred` does, but for running the list. What is to be run, if anything, and whether
 /// this is the end of a failure.
 pub(super) fn begin_collect<'py>(
@@ -360,7 +359,7 @@ pub(super) fn begin_collect<'py>(
     place: usize,
     succeeded: &Bound<'py, PyAny>,
 ) -> Result<(Option<Work<'py>>, bool)> {
-    let success = succeeded.is_truthy()?;
+    let success = stack::truth(succeeded)?;
     let ours = if success { None } else { foreign::adopt_failure(result)? };
     let fired = collect(list, place, success, ours.as_ref().unwrap_or(result))?;
     let consumed = !success && list.get().with(list.py(), |state| state.consume_errors);
@@ -562,7 +561,7 @@ pub(super) fn gather_results<'py>(
 #[pyo3(name = "_parseDeferredListResult", signature = (results, _fire_on_one_errback=false, /))]
 pub(super) fn parse_results<'py>(
     results: &Bound<'py, PyAny>,
-    #[pyo3(from_py_with = truth)] _fire_on_one_errback: bool,
+    #[pyo3(from_py_with = stack::truth)] _fire_on_one_errback: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = results.py();
     let pairs = || -> Result<Option<Bound<'py, PyList>>> {

@@ -11,7 +11,7 @@ use super::cell::Shared;
 use super::deferred::{self, Deferred};
 use super::error::{Error, Raise, Result};
 use super::failure;
-use super::ffi::stack::Nested;
+use super::ffi::stack::{self, Nested};
 use super::ffi::{self, Held, Hold, Pool, Recycled, Sent, Text};
 use super::foreign;
 use super::functions::make;
@@ -399,6 +399,7 @@ fn kind_of(object: &Bound<'_, PyAny>, claimed: Option<&Bound<'_, PyType>>) -> Py
     if ffi::is_plain(object) {
         return Ok(Yielded::Value);
     }
+    stack::check(py)?;
     Ok(match names::KIND_OF.get(py)?.call1((object, claimed))?.extract::<u8>()? {
         1 => Yielded::Coroutine,
         2 => Yielded::Future,

@@ -6,13 +6,14 @@
 //! is left to Python: what it would raise is then raised by whoever raises it.
 
 use pyo3::prelude::*;
+use pyo3::types::PyInt;
 
 use super::deferred::{self, Deferred, reason_of};
 use super::error::Result;
 use super::ffi::{self, Hold, Method};
 use super::gather::{self, DeferredList, Race};
 use super::generator::{self, TaskCallback};
-use super::outcome::{Outcome, classify};
+use super::outcome::{Outcome, classify, classify_asking};
 use super::run::{Answer, Work};
 use super::sync::{self, DeferredQueue, Locked, Primitive};
 
@@ -67,7 +68,8 @@ fn answer_of_method<'py>(
             if !sync::releases_plainly(&primitive) {
                 return None;
             }
-            let outcome = classify(result).ok()?;
+            // One that cannot be asked is not lost, nor asked again.
+            let (outcome, _) = classify_asking(result.clone());
             if matches!(outcome, Outcome::Deferred(_)) {
                 return None;
             }
@@ -75,8 +77,9 @@ fn answer_of_method<'py>(
         }
         (Method::Collect, [result, index, succeeded]) => {
             let list = slf.cast_into::<DeferredList>().ok()?;
-            let index = index.extract().ok()?;
-            let outcome = classify(result).ok()?;
+            let index = index.cast_exact::<PyInt>().ok()?.extract().ok()?;
+            // One that cannot be asked is not lost, nor asked again.
+            let (outcome, _) = classify_asking(result.clone());
             if matches!(outcome, Outcome::Deferred(_)) {
                 return None;
             }
@@ -102,7 +105,8 @@ fn answer_of_callable<'py>(
         return Some(sync::deliver(locked, sync::RUN, Outcome::Taken));
     }
     if let ([place], Ok(race)) = (args, callable.cast_exact::<Race>()) {
-        let (place, race) = (place.extract().ok()?, race.clone());
+        let place = place.cast_exact::<PyInt>().ok()?.extract().ok()?;
+        let race = race.clone();
         let work = classify(outcome).map(|outcome| Work::Race(race, place, outcome));
         return Some(work.map(|work| Answer::After(work, none(py))));
     }

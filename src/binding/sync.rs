@@ -11,7 +11,7 @@ use pyo3::{PyTraverseError, create_exception};
 use super::cell::Shared;
 use super::deferred::{self, Deferred};
 use super::error::{Raise, Result};
-use super::ffi::stack::Nested;
+use super::ffi::stack::{self, Nested};
 use super::ffi::{self, Held, Hold};
 use super::fifo::Fifo;
 use super::functions::{fired, make, maybe_deferred, succeed};
@@ -706,7 +706,7 @@ impl DeferredLock {
 
     #[setter]
     fn set_locked(slf: &Bound<'_, Self>, locked: &Bound<'_, PyAny>) -> PyResult<()> {
-        let locked = locked.is_truthy()?;
+        let locked = stack::truth(locked)?;
         slf.as_super().get().with(slf.py(), |state| state.locked = locked);
         Ok(())
     }
@@ -730,7 +730,10 @@ impl DeferredSemaphore {
         PyClassInitializer::from(Primitive::new_state()).add_subclass(Self)
     }
 
-    fn __init__(slf: &Bound<'_, Self>, tokens: i64) -> Result<()> {
+    fn __init__(
+        slf: &Bound<'_, Self>,
+        #[pyo3(from_py_with = stack::number)] tokens: i64,
+    ) -> Result<()> {
         Primitive::__init__(slf.as_super());
         if tokens < 1 {
             return Err(PyValueError::error(slf.py(), "DeferredSemaphore requires tokens >= 1"));
@@ -749,7 +752,7 @@ impl DeferredSemaphore {
     }
 
     #[setter]
-    fn set_tokens(slf: &Bound<'_, Self>, tokens: i64) {
+    fn set_tokens(slf: &Bound<'_, Self>, #[pyo3(from_py_with = stack::number)] tokens: i64) {
         slf.as_super().get().with(slf.py(), |state| state.tokens = tokens);
     }
 
@@ -760,7 +763,7 @@ impl DeferredSemaphore {
     }
 
     #[setter]
-    fn set_limit(slf: &Bound<'_, Self>, limit: i64) {
+    fn set_limit(slf: &Bound<'_, Self>, #[pyo3(from_py_with = stack::number)] limit: i64) {
         slf.as_super().get().with(slf.py(), |state| state.limit = limit);
     }
 }
@@ -849,6 +852,7 @@ pub(super) fn begin_put<'py>(
 /// Whether a line may become longer.
 fn has_room(line: &Bound<'_, Fifo>, limit: &Bound<'_, PyAny>) -> Result<bool> {
     let py = line.py();
+    stack::check(py)?;
     Ok(ffi::new_int(py, line.get().len(py) as u64)?.lt(limit)?)
 }
 

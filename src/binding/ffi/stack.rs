@@ -178,6 +178,29 @@ pub(in crate::binding) fn check(py: Python<'_>) -> Result<()> {
     if has_room() { Ok(()) } else { Err(too_deep(py)) }
 }
 
+/// Whether an object is true: its class may say so.
+///
+/// # Errors
+///
+/// What it raises, and as [`check`].
+pub(in crate::binding) fn truth(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    check(object.py())?;
+    object.is_truthy()
+}
+
+/// The number that an object stands for: its class may say so.
+///
+/// # Errors
+///
+/// What it raises, and as [`check`].
+pub(in crate::binding) fn number<T>(object: &Bound<'_, PyAny>) -> PyResult<T>
+where
+    T: for<'a, 'py> FromPyObject<'a, 'py, Error = PyErr>,
+{
+    check(object.py())?;
+    object.extract()
+}
+
 /// Whether this runs on another stack than the thread's own, so that nothing is known of it.
 #[cold]
 fn is_elsewhere() -> bool {
