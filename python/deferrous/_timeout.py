@@ -91,8 +91,13 @@ def _cancel_guarded(deferred: Any, raised: list[tuple[Any, BaseException]], plai
         raised.append((last, error))
     for each, _ in raised:
         if isinstance(each, _deferrous.Deferred) and not _CALLED.__get__(each):
-            each._suppressAlreadyCalled = True
-            each.errback(Failure(_deferrous.CancelledError()))
+            _fail(each)
+
+
+def _fail(deferred: Any) -> None:
+    """Fail a Deferred as if it had been cancelled, and ignore what it is fired with later."""
+    deferred._suppressAlreadyCalled = True
+    deferred.errback(Failure(_deferrous.CancelledError()))
 
 
 def _report_canceller(failure: Any) -> None:
