@@ -243,7 +243,7 @@ proof-valgrind: $(TESTABLE)
 	  $(PY) -m tests.proofs.programs
 
 fuzz-core:
-	RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run chain -- -detect_leaks=0 -max_total_time=$$(($(MINUTES) * 60))
+	ASAN_OPTIONS=detect_leaks=0 RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run chain -- -detect_leaks=0 -max_total_time=$$(($(MINUTES) * 60))
 
 fuzz-python: $(TESTABLE)
 	$(PY) -m pip install --quiet atheris

@@ -453,6 +453,8 @@ def test_exceptions_in_each_other(kind):
     """100,000 deep, on a small stack, too."""
     if kind == "group" and sys.version_info < (3, 11):
         pytest.skip("there are no groups")
+    if kind == "argument" and sys.version_info >= (3, 12):
+        pytest.xfail("CPython's own repr of what is so deep crashes on a small stack")
     run(
         textwrap.dedent(NESTED)
         + textwrap.dedent(

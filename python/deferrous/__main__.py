@@ -190,18 +190,17 @@ def _run_code(code: str, arguments: list[str]) -> None:
     if sys.version_info < (3, 13):
         _execute(_new_main(), code, "<string>")
         return
-    # Tracebacks show the code.
+    # Tracebacks show the code, but not what is warned of as it is compiled.
     import linecache
 
+    compiled = compile(code, "<string>", "exec", dont_inherit=True)
     if sys.version_info < (3, 14):
         lines = code.splitlines(keepends=True)
         linecache.cache["<string>"] = (len(code), None, lines, "<string>")
-        _execute(_new_main(), code, "<string>")
     else:
         # They find it by the code object, and not that of another "<string>".
-        compiled = compile(code, "<string>", "exec", dont_inherit=True)
         linecache._register_code(compiled, code, "<string>")  # type: ignore[attr-defined]
-        _execute(_new_main(), compiled, "<string>")
+    _execute(_new_main(), compiled, "<string>")
 
 
 def _run_stdin(_: str, arguments: list[str]) -> None:

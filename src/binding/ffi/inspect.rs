@@ -18,6 +18,8 @@ use super::super::interned::intern;
 use super::super::overrides::overrides;
 use super::dying::Native;
 use super::exceptions::{ok, take_raised};
+#[cfg(not(Py_3_11))]
+use super::making::{new_dict, new_str};
 use super::memory::is_exact;
 use super::stack::Nested;
 
