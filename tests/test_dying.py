@@ -524,3 +524,44 @@ while turns:
 assert [ref() for ref in refs] == [None] * 10
 """
     )
+
+
+@pytest.mark.parametrize(
+    ("native", "base"),
+    [
+        ("DeferredList([defer.Deferred()])", "Deferred"),
+        ("DeferredLock()", "_ConcurrencyPrimitive"),
+        ("DeferredSemaphore(1)", "_ConcurrencyPrimitive"),
+    ],
+)
+@pytest.mark.parametrize("sub", [False, True])
+def test_a_subclass_between_a_class_and_its_base(native, base, sub):
+    """The collector sees what is in an object once, and takes rings apart."""
+    name = native.partition("(")[0]
+    run_script(
+        "deferrous",
+        f"""
+        import gc
+        import sys
+        import weakref
+
+        class Between(defer.{base}):
+            pass
+
+        native = defer.{name}
+        native.__bases__ = (Between,)
+        if {sub}:
+            defer.{name} = type("Sub", (native,), {{}})
+        made = defer.{native}
+        gc.collect()
+        made.ring = [made]
+        assert gc.get_referents(made).count(type(made)) == 1
+        assert sum(it is made.__dict__ for it in gc.get_referents(made)) <= 1
+        kind, ref = type(made), weakref.ref(made)
+        del made
+        before = sys.getrefcount(kind)
+        gc.collect()
+        assert ref() is None
+        assert sys.getrefcount(kind) == before - 1
+        """,
+    )

@@ -3,7 +3,7 @@
 //! Most Deferreds live for less than a call of Python. As CPython does for its own lists, dicts
 //! and frames, what a few hundred of them leave is not given back to the allocator.
 
-use std::ffi::c_int;
+use std::ffi::{c_int, c_void};
 use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicIsize, AtomicPtr, Ordering};
@@ -32,6 +32,11 @@ pub(in crate::binding) struct Class {
     pyo3_dealloc: OnceLock<ffi::destructor>,
     /// What takes them out of a ring.
     pyo3_clear: OnceLock<ffi::inquiry>,
+    /// What shows the collector the part of its objects that is its, and what the other, which is
+    /// the base's.
+    traverse: OnceLock<[ffi::traverseproc; 2]>,
+    /// What takes them out of a ring: the base's, then its own.
+    clear: OnceLock<[ffi::inquiry; 2]>,
 }
 
 impl Class {
@@ -42,6 +47,8 @@ impl Class {
             weak_offset: AtomicIsize::new(0),
             pyo3_dealloc: OnceLock::new(),
             pyo3_clear: OnceLock::new(),
+            traverse: OnceLock::new(),
+            clear: OnceLock::new(),
         }
     }
 
@@ -129,6 +136,65 @@ unsafe extern "C" fn clear<T: Native>(object: *mut ffi::PyObject) -> c_int {
         ffi::Py_XDECREF(dict);
         status
     }
+}
+
+/// Have the objects of a class show the collector what is in them, and let go of it, by its own
+/// functions and those of its base, whatever is between the two.
+///
+/// PyO3's asks the class that is the base now. A program can put one of its own there, whose base
+/// is ours: that does its part by asking the first class that is not written in Python, which is
+/// this again.
+///
+/// # Safety
+///
+/// As for [`bury`], when the slots of `B`, the base of `T`, are as they are to be.
+pub(super) unsafe fn rely_on_base<T: Native, B: Native>(py: Python<'_>) {
+    // SAFETY: the caller's promise. Complete types, whose slots are read and written.
+    unsafe {
+        let kind = T::type_object_raw(py);
+        let base = (*B::type_object_raw(py)).tp_traverse;
+        if let (Some(own), Some(base)) = ((*kind).tp_traverse, base)
+            && T::class().traverse.set([own, base]).is_ok()
+        {
+            (*kind).tp_traverse = Some(traverse::<T>);
+        }
+        if let (Some(own), Some(base)) = ((*kind).tp_clear, (*B::type_object_raw(py)).tp_clear)
+            && !ptr::fn_addr_eq(own, base)
+            && T::class().clear.set([base, own]).is_ok()
+        {
+            (*kind).tp_clear = Some(clear_with_base::<T>);
+        }
+    }
+}
+
+/// `tp_clear`, as [`traverse`] is `tp_traverse`.
+unsafe extern "C" fn clear_with_base<T: Native>(object: *mut ffi::PyObject) -> c_int {
+    let mut status = 0;
+    for clear in T::class().clear.get().into_iter().flatten() {
+        if status == 0 {
+            // SAFETY: as for `traverse`.
+            status = unsafe { clear(object) };
+        }
+    }
+    status
+}
+
+/// `tp_traverse`: PyO3's shows what is of the class itself, and asks no base, as it is not found in
+/// the slot of any class. Then the base's.
+unsafe extern "C" fn traverse<T: Native>(
+    object: *mut ffi::PyObject,
+    visit: ffi::visitproc,
+    argument: *mut c_void,
+) -> c_int {
+    let mut status = 0;
+    for traverse in T::class().traverse.get().into_iter().flatten() {
+        if status == 0 {
+            // SAFETY: the collector's arguments, with an object of the class or a subclass, and so
+            // of its base, are passed on.
+            status = unsafe { traverse(object, visit, argument) };
+        }
+    }
+    status
 }
 
 /// How many pieces of memory are kept for each class: none where memory is watched over. There, one

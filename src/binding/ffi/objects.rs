@@ -28,7 +28,7 @@ use super::exceptions::{restore, stop_iteration};
 use super::held::Hold;
 use super::inspect::is_subtype;
 use super::making::{made, new_dict, tuple_from};
-use super::memory::{Class, bury, keep_dicts, new_exact, new_object, recycle};
+use super::memory::{Class, bury, keep_dicts, new_exact, new_object, recycle, rely_on_base};
 use super::methods::put_quick_forms;
 use super::panics;
 
@@ -457,6 +457,9 @@ pub(in crate::binding) fn fill_slots(module: &Bound<'_, PyModule>) -> PyResult<(
         keep_dicts::<Deferred>(py, &[list]);
         keep_dicts::<Primitive>(py, &locks);
         keep_dicts::<DeferredQueue>(py, &[]);
+        rely_on_base::<DeferredList, Deferred>(py);
+        rely_on_base::<DeferredLock, Primitive>(py);
+        rely_on_base::<DeferredSemaphore, Primitive>(py);
         (*list).tp_new = Some(deferred_list_new);
         (*list).tp_finalize = Some(deferred_finalize);
         // Ours would do no more, and pickles of Twisted's failures call `BaseException.__new__`,
