@@ -153,7 +153,9 @@ def _run_module(name: str, arguments: list[str]) -> None:
 
 def _run_script(path: str, arguments: list[str]) -> None:
     sys.argv[:] = [path, *arguments]
-    file = os.path.join(os.getcwd(), path) if path else os.getcwd()
+    # An empty one is the current folder; up to 3.10, with a slash behind it.
+    joined = path or sys.version_info < (3, 11)
+    file = os.path.join(os.getcwd(), path) if joined else os.getcwd()
     if pkgutil.get_importer(path) is not None:
         # A folder or a zip file. It goes on the path even where the script's folder does not.
         _new_main()

@@ -224,7 +224,8 @@ pub(super) fn start_called<'py>(
     kwargs: &Bound<'py, PyAny>,
 ) -> Result<Bound<'py, Deferred>> {
     let py = function.py();
-    let _nested = Nested::enter(py)?;
+    // What is called, and the generator that it makes, CPython counts itself.
+    stack::check(py)?;
     let kwargs = kwargs.cast::<PyDict>()?;
     let kwargs = if kwargs.is_empty() { None } else { Some(kwargs) };
     let generator = match ffi::call_any_way(function, args.cast::<PyTuple>()?, kwargs) {
