@@ -73,9 +73,11 @@ ENDLESS = {
             d.addCallback(print, 1, 2)
     """,
     "chained Deferreds": """
-        d = defer.Deferred()
-        while True:
-            defer.succeed(None).addCallback(lambda _: d)
+        # Where one cannot wait, it fails.
+        d, failed = defer.Deferred(), []
+        while not failed:
+            defer.succeed(None).addCallback(lambda _: d).addErrback(failed.append)
+        failed[0].raiseException()
     """,
     "pending generators": """
         @defer.inlineCallbacks
