@@ -73,7 +73,7 @@ ENDLESS = {
             d.addCallback(print, 1, 2)
     """,
     "chained Deferreds": """
-        # Where one cannot wait, it fails.
+        # Where one cannot wait, it fails. So do those below.
         d, failed = defer.Deferred(), []
         while not failed:
             defer.succeed(None).addCallback(lambda _: d).addErrback(failed.append)
@@ -84,17 +84,19 @@ ENDLESS = {
         def wait():
             yield d
 
-        d = defer.Deferred()
-        while True:
-            wait()
+        d, failed = defer.Deferred(), []
+        while not failed:
+            wait().addErrback(failed.append)
+        failed[0].raiseException()
     """,
     "pending coroutines": """
         async def wait():
             await d
 
-        d = defer.Deferred()
-        while True:
-            defer.ensureDeferred(wait())
+        d, failed = defer.Deferred(), []
+        while not failed:
+            defer.ensureDeferred(wait()).addErrback(failed.append)
+        failed[0].raiseException()
     """,
     "races": """
         d = defer.Deferred()
@@ -124,8 +126,10 @@ ENDLESS = {
     "those who wait for a lock, and run": """
         lock = defer.DeferredLock()
         lock.acquire()
-        while True:
-            lock.run(print)
+        failed = []
+        while not failed:
+            lock.run(print).addErrback(failed.append)
+        failed[0].raiseException()
     """,
 }
 
