@@ -4,6 +4,8 @@ The classes are found by looking, so that a new one, or a new method, is called,
 called in an interpreter of its own.
 """
 
+import sys
+
 import pytest
 from helpers import run_script
 
@@ -435,6 +437,8 @@ def test_these_are_all():
 # Deferreds call what they are given, and some of that has no end: `test_bad_input.py` is for them.
 @pytest.mark.parametrize("name", [it for it in CLASSES if it not in ("Deferred", "DeferredList")])
 def test_methods_and_attributes(name):
+    if name == "DeferredSemaphore" and sys.version_info[:2] == (3, 13):
+        pytest.xfail("open: 3.13.0 crashes in its own eval loop, nobody knows why (docs/proofs.md)")
     # A line times a large number is a large list.
     limit = "resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))" if name == "_Fifo" else ""
     run_script("deferrous", f"{PRELUDE}\n{limit}\ncall_everything({name!r})")
