@@ -134,6 +134,20 @@ ENDLESS = {
 }
 
 
+def goes_on_within(most, program):
+    """Run a program that gets so many bytes at first, and assert that it goes on."""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        preexec_fn=lambda: resource.setrlimit(
+            resource.RLIMIT_AS, (most, resource.getrlimit(resource.RLIMIT_AS)[1])
+        ),
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "goes on"), done.stderr[-3000:]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS is Linux's")
 @pytest.mark.parametrize("name", ENDLESS)
 def test_a_real_limit(name):
@@ -159,17 +173,7 @@ d = defer.Deferred()
 d.addCallback(print)
 d.callback("goes on" if raised else "")
 """
-    most = 100 << 20
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        preexec_fn=lambda: resource.setrlimit(
-            resource.RLIMIT_AS, (most, resource.getrlimit(resource.RLIMIT_AS)[1])
-        ),
-    )
-    assert (done.returncode, done.stdout.strip()) == (0, "goes on"), done.stderr[-3000:]
+    goes_on_within(100 << 20, program)
 
 
 #: What is kept or dies while there is no memory.
@@ -240,14 +244,4 @@ except MemoryError:
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
     defer.succeed("goes on").addCallback(print)
 """
-    most = 150 << 20
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        preexec_fn=lambda: resource.setrlimit(
-            resource.RLIMIT_AS, (most, resource.getrlimit(resource.RLIMIT_AS)[1])
-        ),
-    )
-    assert (done.returncode, done.stdout.strip()) == (0, "goes on"), done.stderr[-3000:]
+    goes_on_within(150 << 20, program)

@@ -113,7 +113,17 @@ impl HandOvers {
         stack::room() > taken.saturating_mul(3)
     }
 
-    /// Whether what comes now is to be put off, if that is possible.
+    /// Of which greenlet this is part, if what comes now is to be put off, and can be.
+    #[inline(always)]
+    fn to_put_off(&self, py: Python<'_>) -> Option<usize> {
+        if self.depth.get() == 0 {
+            self.enough.set(DEEPEST);
+            return None;
+        }
+        if self.are_many(py) { current_greenlet(py) } else { None }
+    }
+
+    /// Whether so many are nested that what comes now is to be put off.
     #[inline(never)]
     fn are_many(&self, py: Python<'_>) -> bool {
         let depth = self.depth.get();
@@ -131,11 +141,7 @@ impl HandOvers {
 /// As [`run::run`].
 pub(super) fn hand_over<'py>(py: Python<'py>, work: Work<'py>) -> Result<()> {
     HAND_OVERS.with(|all| {
-        if all.depth.get() == 0 {
-            all.enough.set(DEEPEST);
-        } else if all.are_many(py)
-            && let Some(greenlet) = current_greenlet(py)
-        {
+        if let Some(greenlet) = all.to_put_off(py) {
             return put_off(all, py, greenlet, work);
         }
         let _level = Level::begin(all);
@@ -153,15 +159,8 @@ pub(super) fn fire<'py>(waiter: Bound<'py, PyAny>, object: Bound<'py, PyAny>) ->
     let py = waiter.py();
     HAND_OVERS.with(|all| {
         let fire = Postponed::Fire { waiter: waiter.hold(), object: object.hold() };
-        if all.depth.get() == 0 {
-            all.enough.set(DEEPEST);
-        } else if all.are_many(py)
-            && let Some(greenlet) = current_greenlet(py)
-        {
-            return match postpone(greenlet, fire) {
-                None => Ok(()),
-                Some(fire) => collect(all, py, greenlet, || fire.work_off(py)),
-            };
+        if let Some(greenlet) = all.to_put_off(py) {
+            return put_off_or_collect(all, py, greenlet, fire);
         }
         let _level = Level::begin(all);
         fire.work_off(py)
@@ -172,11 +171,24 @@ pub(super) fn fire<'py>(waiter: Bound<'py, PyAny>, object: Bound<'py, PyAny>) ->
 #[inline(never)]
 fn put_off<'py>(all: &HandOvers, py: Python<'py>, greenlet: usize, work: Work<'py>) -> Result<()> {
     match work {
-        Work::Run(deferred) => match postpone(greenlet, Postponed::Run(deferred.hold())) {
-            None => Ok(()),
-            Some(run) => collect(all, py, greenlet, || run.work_off(py)),
-        },
+        Work::Run(deferred) => {
+            put_off_or_collect(all, py, greenlet, Postponed::Run(deferred.hold()))
+        }
         work => collect(all, py, greenlet, || run::run_within(py, work)),
+    }
+}
+
+/// Leave something to the hand-over in which this happens. If there is none that collects, do it now,
+/// and collect.
+fn put_off_or_collect(
+    all: &HandOvers,
+    py: Python<'_>,
+    greenlet: usize,
+    what: Postponed,
+) -> Result<()> {
+    match postpone(greenlet, what) {
+        None => Ok(()),
+        Some(what) => collect(all, py, greenlet, || what.work_off(py)),
     }
 }
 

@@ -2,8 +2,9 @@
 //!
 //! A million Deferreds, each the result of the next, or queues, each holding the next, would be
 //! freed by a million nested calls. So whoever dies where the machine's stack is low (too low for a
-//! report, if it has a failure to report) is put by as it is, and freed by the next of our deaths that comes to its end where it is not low: that of
-//! an object further up, as a rule, which is dying all the while.
+//! report, if it has a failure to report) is put by as it is, and freed by the next of our deaths
+//! that comes to its end where it is not low: that of an object further up, as a rule, which is
+//! dying all the while.
 //!
 //! Nothing is counted and nobody is in charge, so that nothing is left in a wrong state when a
 //! finalizer switches to another greenlet, and never comes back.
@@ -149,7 +150,11 @@ unsafe fn class_of(object: *mut ffi::PyObject) -> Option<&'static Class> {
 
 /// The word by which dead objects are linked: as in CPython's own lists of the kind, that of the
 /// collector's header which refers to the object before. Two bits of it are marks that have to
-/// stay: whether the object has had its last words, for one.
+/// stay: whether its finalizer has run, for one.
+///
+/// # Safety
+///
+/// A dead object of a class whose objects the collector knows.
 #[cfg(not(Py_GIL_DISABLED))]
 unsafe fn word(object: *mut ffi::PyObject) -> *mut usize {
     // SAFETY: by the caller's promise the object has such a header: two words in front of it.
@@ -158,6 +163,10 @@ unsafe fn word(object: *mut ffi::PyObject) -> *mut usize {
 
 /// The word by which dead objects are linked, as in CPython's own lists of the kind: whose the
 /// object is, which is of no interest when it is dead.
+///
+/// # Safety
+///
+/// A dead object of a class whose objects the collector knows.
 #[cfg(Py_GIL_DISABLED)]
 unsafe fn word(object: *mut ffi::PyObject) -> *mut usize {
     // SAFETY: by the caller's promise, an object.
