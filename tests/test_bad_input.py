@@ -101,7 +101,6 @@ def test_canceller_that_cannot_be_called(defer, value):
         lambda d: d.cancel(1),
         lambda d: d.callback(value=1),
         lambda d: d.addTimeout(),
-        lambda d: d.addTimeout(1),
         lambda d: d.chainDeferred(),
         lambda d: d.addCallbacks(ignore, callbackArgz=()),
     ],

@@ -22,6 +22,7 @@ from typing import (
     ParamSpec,
     Protocol,
     SupportsIndex,
+    TypeAlias,
     final,
     overload,
     type_check_only,
@@ -29,6 +30,7 @@ from typing import (
 
 from typing_extensions import Never, Self, TypeVar, deprecated, disjoint_base
 
+from ._clock import AnyClock
 from ._report import DebugInfo
 from .failure import Failure
 
@@ -55,8 +57,11 @@ __all__ = [
     "__version__",
     "_build",
     "_cancellableInlineCallbacks",
+    "_driven",
+    "_hand_over",
     "_parseDeferredListResult",
     "_runInlineCallbacks",
+    "_task_for",
     "ensureDeferred",
     "execute",
     "fail",
@@ -114,12 +119,8 @@ class _DeferredOf(Protocol[_T_co]):
     def __await__(self) -> Generator[Any, Any, _T_co]: ...
     def unpause(self) -> None: ...
 
-# A reactor, or a `Clock`. Nothing is asked of the signature, because interfaces of zope.interface
-# have no `self` in theirs.
-@type_check_only
-class _Clock(Protocol):
-    @property
-    def callLater(self) -> Callable[..., Any]: ...
+# What `addTimeout` takes: a reactor, a `Clock`, an asyncio loop.
+_Clock: TypeAlias = AnyClock
 
 # A reactor, as something that other threads may have a function called by.
 @type_check_only
@@ -325,27 +326,27 @@ class Deferred(Generic[_T]):
     def chainDeferred(self, d: Deferred[_T]) -> Deferred[None]: ...
     @overload
     def addTimeout(
-        self, timeout: float, clock: _Clock, onTimeoutCancel: None = None
+        self, timeout: float, clock: _Clock | None = None, onTimeoutCancel: None = None
     ) -> Deferred[_T]: ...
     @overload
     def addTimeout(
         self,
         timeout: float,
-        clock: _Clock,
+        clock: _Clock | None,
         onTimeoutCancel: Callable[[_T | Failure, float], _DeferredOf[_N] | Failure],
     ) -> Deferred[_T | _N]: ...
     @overload
     def addTimeout(
         self,
         timeout: float,
-        clock: _Clock,
+        clock: _Clock | None,
         onTimeoutCancel: Callable[[_T | Failure, float], _DeferredOf[_N] | Failure | _N],
     ) -> Deferred[_T | _N]: ...
     @overload
     def addTimeout(  # type: ignore[overload-cannot-match]
         self,
         timeout: float,
-        clock: _Clock,
+        clock: _Clock | None,
         onTimeoutCancel: Callable[[_T | Failure, float], _DeferredOf[_N] | Failure | _Plain],
     ) -> Deferred[_T | _N | _Plain]: ...
     def callback(self, result: _T | Failure) -> None: ...
@@ -364,9 +365,7 @@ class Deferred(Generic[_T]):
     def fromFuture(
         cls,
         future: asyncio.Future[_R] | concurrent.futures.Future[_R],
-        scheduler: (
-            AbstractEventLoop | _Threaded | _Clock | Callable[[Callable[[], None]], object] | None
-        ) = None,
+        scheduler: (_Clock | _Threaded | Callable[[Callable[[], None]], object] | None) = None,
     ) -> Deferred[_R]: ...
     @classmethod
     def __class_getitem__(cls, key: Any) -> GenericAlias: ...
@@ -403,6 +402,9 @@ def _runInlineCallbacks(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Deferred[_T]: ...
+def _driven() -> list[Any]: ...
+def _task_for(generator: Any) -> tuple[_Task, Deferred[Any]] | None: ...
+def _hand_over(deferred: Deferred[_T], result: _T | Failure) -> None: ...
 def setDebugging(on: bool) -> None: ...
 def getDebugging() -> bool: ...
 def set_namespace(namespace: dict[str, Any]) -> None: ...
@@ -538,6 +540,13 @@ class DeferredQueue(Generic[_T]):
 # The canceller of the Deferred of a generator or coroutine.
 @final
 class _Task:
+    @property
+    def _waiting_on(self) -> Deferred[Any] | None: ...
+    @property
+    def _generator(self) -> Any: ...
+    @property
+    def _running(self) -> bool: ...
+    def _cancel_next(self, /, cancel: bool) -> bool: ...
     def __call__(self, deferred: Deferred[Any]) -> None: ...
 
 # The canceller of the Deferred of a race.

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import _deferrous
+from ._clock import resolve, start
 from ._deprecation import deprecated
 from ._report import log_failure
 from ._waiting import several_of, task_of
@@ -179,7 +180,7 @@ def add_timeout(
         timed_out = True
         _cancel(deferred)
 
-    call = clock.callLater(timeout, time_out)
+    stop = start(resolve(clock), timeout, time_out)
 
     def convert(result: Any) -> Any:
         if timed_out:
@@ -187,8 +188,8 @@ def add_timeout(
         return result
 
     def stop_clock(result: Any) -> Any:
-        if call.active():
-            call.cancel()
+        if not timed_out:
+            stop()
         return result
 
     return deferred.addBoth(convert).addBoth(stop_clock)

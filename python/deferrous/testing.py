@@ -1,15 +1,17 @@
-"""Assertions about what a Deferred has come to, for tests that wait for nothing.
+"""Assertions about what a Deferred has come to, and a clock, for tests that wait for nothing.
 
-They take Deferreds, and coroutines and generators, which they run as far as these get. They raise
-AssertionError, so they work with any test framework; `DeferredAssertions` has them as methods.
+The assertions take Deferreds, and coroutines and generators, which they run as far as these get.
+They raise AssertionError, so they work with any test framework; `DeferredAssertions` has them as
+methods.
 The pytest plugin is described in docs/testing.md.
 """
 
 from __future__ import annotations
 
+import heapq
 import sys
 import traceback
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Iterable
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from . import _deferrous
@@ -17,7 +19,7 @@ from ._reflect import qual, safe_repr
 from ._waiting import deferred_types, describe, name_of
 from .failure import Failure
 
-__all__ = ["DeferredAssertions", "assertNoResult", "failureResultOf", "successResultOf"]
+__all__ = ["Clock", "DeferredAssertions", "assertNoResult", "failureResultOf", "successResultOf"]
 
 # unittest leaves the frames of a module with this name out of the tracebacks that it shows.
 __unittest = True
@@ -103,6 +105,123 @@ def assertNoResult(deferred: Eventual[Any]) -> None:
         raise AssertionError(f"{expected}, but it has succeeded with {safe_repr(results[0])}")
     running.addErrback(_ignore)
     raise AssertionError(f"{expected}, but it has failed:\n{format_failure(results[0])}")
+
+
+class Clock:
+    """A clock that stands still, until a test says how much time has passed.
+
+    It is taken wherever a reactor or an asyncio loop is taken as a clock: by `addTimeout`, and by
+    what `deferrous.concurrency` has that takes time.
+
+    ```python
+    from deferrous import Deferred, testing
+
+    clock = testing.Clock()
+    d = Deferred().addTimeout(60, clock)
+    clock.advance(59)
+    testing.assertNoResult(d)
+    clock.advance(1)
+    print(testing.failureResultOf(d).type.__name__)
+    ```
+
+    This prints TimeoutError.
+    """
+
+    def __init__(self, now: float = 0.0) -> None:
+        self._now = now
+        self._number = 0
+        self._calls: list[tuple[float, int, _DelayedCall]] = []
+        self._cancelled = 0
+
+    def seconds(self) -> float:
+        """Return the time."""
+        return self._now
+
+    def callLater(
+        self, delay: float, function: Callable[..., object], *args: Any, **kwargs: Any
+    ) -> _DelayedCall:
+        """Have a function called when so many seconds have passed.
+
+        Raises ValueError if that is in the past.
+        """
+        if not delay >= 0:
+            raise ValueError(f"delay has to be zero or more, not {delay!r}")
+        call = _DelayedCall(self, self._now + delay, function, args, kwargs)
+        # Of those at one time, the first that was asked for is first.
+        self._number += 1
+        heapq.heappush(self._calls, (call.time, self._number, call))
+        return call
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, and call all that is due, in the order of their times.
+
+        What these ask for is called, too, if it is due then. To them, all the time has passed.
+        What one of them raises comes out of this; the others wait for the next `advance`.
+        """
+        self._now += seconds
+        while self._calls and self._calls[0][0] <= self._now:
+            call = heapq.heappop(self._calls)[2]
+            if call.active():
+                call._call()
+            else:
+                self._cancelled -= 1
+
+    def pump(self, timings: Iterable[float]) -> None:
+        """Advance by each of these, one after the other."""
+        for seconds in timings:
+            self.advance(seconds)
+
+    def getDelayedCalls(self) -> list[_DelayedCall]:
+        """Return the calls that are to come, the next one first."""
+        return [call for _, _, call in sorted(self._calls) if call.active()]
+
+    def _forget_one(self) -> None:
+        """One was cancelled. Where these are most, they are let go."""
+        self._cancelled += 1
+        if self._cancelled > 64 and 2 * self._cancelled > len(self._calls):
+            self._calls = [each for each in self._calls if each[2].active()]
+            heapq.heapify(self._calls)
+            self._cancelled = 0
+
+
+class _DelayedCall:
+    """What `Clock.callLater` returns."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        time: float,
+        function: Callable[..., object],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> None:
+        self._clock = clock
+        self.time = time
+        self._what: tuple[Callable[..., object], tuple[Any, ...], dict[str, Any]] | None = (
+            function,
+            args,
+            kwargs,
+        )
+
+    def active(self) -> bool:
+        """Return whether the call is still to come."""
+        return self._what is not None
+
+    def getTime(self) -> float:
+        """Return when the call is to come."""
+        return self.time
+
+    def cancel(self) -> None:
+        """See to it that the call does not come. Raises ValueError if it has, or will not."""
+        if self._what is None:
+            raise ValueError("the call has come already, or was cancelled before")
+        self._what = None
+        self._clock._forget_one()
+
+    def _call(self) -> None:
+        assert self._what is not None
+        (function, args, kwargs), self._what = self._what, None
+        function(*args, **kwargs)
 
 
 class DeferredAssertions:

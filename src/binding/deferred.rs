@@ -469,16 +469,20 @@ impl Deferred {
 
     /// Cancel this Deferred if it has no result `timeout` seconds from now.
     ///
-    /// `clock` is anything with a `callLater`: a reactor, a `twisted.internet.task.Clock`. If the
-    /// time runs out, what the Deferred comes to then is passed to `onTimeoutCancel` together
-    /// with `timeout`, and replaced by what that returns; by default, a CancelledError is replaced
-    /// by a TimeoutError. The time covers the callbacks that were added before, and none added
-    /// later. Returns this Deferred.
-    #[pyo3(signature = (timeout, clock, onTimeoutCancel=None))]
+    /// `clock` is an asyncio loop, or anything with a `callLater`: a reactor, a
+    /// `deferrous.testing.Clock`. By default it is the asyncio loop that runs, else the reactor of
+    /// Twisted, if one is installed. If the time runs out, what the Deferred comes to then is
+    /// passed to `onTimeoutCancel` together with `timeout`, and replaced by what that returns; by
+    /// default, a CancelledError is replaced by a TimeoutError. The time covers the callbacks that
+    /// were added before, and none added later. Returns this Deferred.
+    ///
+    /// Raises RuntimeError if no clock is given and there is none by default, AttributeError if
+    /// what is given is none.
+    #[pyo3(signature = (timeout, clock=None, onTimeoutCancel=None))]
     fn addTimeout<'py>(
         slf: &Bound<'py, Self>,
         timeout: Bound<'py, PyAny>,
-        clock: Bound<'py, PyAny>,
+        clock: Option<Bound<'py, PyAny>>,
         onTimeoutCancel: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let _nested = Nested::enter(slf.py())?;

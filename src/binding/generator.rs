@@ -1,6 +1,10 @@
 //! `inlineCallbacks` and coroutines: running a generator from one Deferred to the next.
 
-use pyo3::exceptions::{PyAssertionError, PyException, PyStopIteration, PyTypeError};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use pyo3::exceptions::{
+    PyAssertionError, PyException, PyMemoryError, PyStopIteration, PyTypeError,
+};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
@@ -64,6 +68,8 @@ struct State {
     looking: bool,
     /// What that Deferred came to.
     seen: Option<Outcome>,
+    /// Whether what it waits for next is to be cancelled.
+    cancel_next: bool,
 }
 
 impl State {
@@ -89,7 +95,17 @@ impl State {
     }
 }
 
+/// Whether any task has ever been told to cancel what it waits for next. Until then nothing has to
+/// look at that.
+static ANY_CANCEL_NEXT: AtomicBool = AtomicBool::new(false);
+
 impl Task {
+    /// Whether what it waits for next is to be cancelled.
+    #[inline(always)]
+    fn is_to_cancel_next(&self, py: Python<'_>) -> bool {
+        ANY_CANCEL_NEXT.load(Ordering::Relaxed) && self.with(py, |state| state.cancel_next)
+    }
+
     fn with<R>(&self, py: Python<'_>, transition: impl FnOnce(&mut State) -> R) -> R {
         self.state.with(py, transition)
     }
@@ -128,6 +144,34 @@ impl Task {
         } else {
             Ok(())
         }
+    }
+
+    /// What it waited for last.
+    #[getter]
+    fn _waiting_on<'py>(&self, py: Python<'py>) -> Option<Bound<'py, Deferred>> {
+        self.with(py, |state| state.waiting_on.as_ref().map(|it| it.bind(py).clone()))
+    }
+
+    /// The generator or coroutine. None when it has ended.
+    #[getter]
+    fn _generator<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        self.with(py, |state| state.generator.as_ref().map(|it| it.bind(py).clone()))
+    }
+
+    /// Whether its generator is being resumed.
+    #[getter]
+    fn _running(slf: &Bound<'_, Self>) -> bool {
+        let py = slf.py();
+        let generator = slf.get().with(py, |state| state.generator.as_ref().map(Held::as_ptr));
+        let is_it =
+            |each: &Held<PyAny>| each.as_ptr() == slf.as_ptr() || Some(each.as_ptr()) == generator;
+        DRIVEN.with(py, |all| all.iter().any(is_it))
+    }
+
+    /// Say whether what it waits for next is to be cancelled. Returns what was said before.
+    fn _cancel_next(&self, py: Python<'_>, cancel: bool) -> bool {
+        ANY_CANCEL_NEXT.fetch_or(cancel, Ordering::Relaxed);
+        self.with(py, |state| std::mem::replace(&mut state.cancel_next, cancel))
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -189,7 +233,14 @@ pub(super) fn start_within<'py>(generator: Bound<'py, PyAny>) -> Result<Bound<'p
         return start_prepared(generator);
     }
     let context = ffi::copy_context(py)?;
-    let stopped = advance(&generator, &context, Outcome::Taken)?;
+    let stopped = advance(&generator, &generator, &context, Outcome::Taken);
+    if ANY_EARLY.load(Ordering::Relaxed)
+        && let Some((task, deferred)) = take_early(&generator, &context)
+    {
+        run::run_within(py, Work::TakeUp(task, stopped?))?;
+        return Ok(deferred);
+    }
+    let stopped = stopped?;
     if let Stopped::Returned(result) = &stopped
         && ffi::is_ordinary(result)
         && !ffi::debugging_by_default(py)?
@@ -315,10 +366,20 @@ fn task_for<'py>(
     context: Bound<'py, PyAny>,
     deferred: &Bound<'py, Deferred>,
 ) -> Result<Bound<'py, Task>> {
+    new_task_for(generator, Some(context), deferred)
+}
+
+/// As [`task_for`], where the context may not be known yet.
+#[inline(always)]
+fn new_task_for<'py>(
+    generator: Bound<'py, PyAny>,
+    context: Option<Bound<'py, PyAny>>,
+    deferred: &Bound<'py, Deferred>,
+) -> Result<Bound<'py, Task>> {
     let py = generator.py();
     let state = || State {
         generator: Some(generator.hold()),
-        context: Some(context.hold()),
+        context: context.map(Hold::hold),
         deferred: Some(deferred.clone().hold()),
         ..State::default()
     };
@@ -414,21 +475,22 @@ fn is_coroutine_or_generator(object: &Bound<'_, PyAny>) -> Result<bool> {
     Ok(matches!(kind_of(object, claimed.as_ref())?, Yielded::Coroutine))
 }
 
-/// The generators that we are resuming, in all threads and greenlets, in the order in which we began
-/// to. They need not be nested: each may stand on another stack than the one before.
+/// What we are resuming, in all threads and greenlets, in the order in which we began to: tasks, and
+/// generators that have none yet. They need not be nested: each may stand on another stack than the
+/// one before.
 ///
 /// A thread may end while greenlets of it still stand in such a call. What stands here for them
 /// stays, as nobody can let go of it then.
 static DRIVEN: Shared<Vec<Held<PyAny>>> = Shared::new(Vec::new());
 
-/// A generator that is being resumed.
+/// A task, or a generator without one, that is being resumed.
 struct Driving<'a, 'py>(&'a Bound<'py, PyAny>);
 
 impl<'a, 'py> Driving<'a, 'py> {
     #[inline(always)]
-    fn begin(generator: &'a Bound<'py, PyAny>) -> Self {
-        let driven = generator.clone().hold();
-        let refused = DRIVEN.with(generator.py(), |all| {
+    fn begin(resumed: &'a Bound<'py, PyAny>) -> Self {
+        let driven = resumed.clone().hold();
+        let refused = DRIVEN.with(resumed.py(), |all| {
             // Where there is no memory to remember it, it is resumed all the same.
             if all.len() == all.capacity() && all.try_reserve(1).is_err() {
                 return Some(driven);
@@ -437,7 +499,7 @@ impl<'a, 'py> Driving<'a, 'py> {
             None
         });
         drop(refused);
-        Self(generator)
+        Self(resumed)
     }
 }
 
@@ -456,14 +518,129 @@ impl Drop for Driving<'_, '_> {
     }
 }
 
-/// Take a generator out of those that are being resumed, where it is not the last.
+/// Take out of what is being resumed what is not the last.
 #[cold]
-fn take_out(
-    all: &mut Vec<Held<PyAny>>,
-    generator: *mut pyo3::ffi::PyObject,
-) -> Option<Held<PyAny>> {
-    let place = all.iter().rposition(|each| each.as_ptr() == generator)?;
+fn take_out(all: &mut Vec<Held<PyAny>>, resumed: *mut pyo3::ffi::PyObject) -> Option<Held<PyAny>> {
+    let place = all.iter().rposition(|each| each.as_ptr() == resumed)?;
     Some(all.remove(place))
+}
+
+/// The generators that we are resuming, as [`DRIVEN`] has them.
+#[pyfunction]
+#[pyo3(name = "_driven")]
+pub(super) fn driven(py: Python<'_>) -> Vec<Bound<'_, PyAny>> {
+    let all: Vec<_> = DRIVEN.with(py, |all| all.iter().map(|each| each.bind(py).clone()).collect());
+    all.into_iter().filter_map(generator_of).collect()
+}
+
+/// The generator of a task; a generator itself. None of a task that has ended.
+fn generator_of(driven: Bound<'_, PyAny>) -> Option<Bound<'_, PyAny>> {
+    let py = driven.py();
+    match driven.cast::<Task>() {
+        Ok(task) => task.get().with(py, |state| Some(state.generator.as_ref()?.bind(py).clone())),
+        Err(_) => Some(driven),
+    }
+}
+
+/// The tasks that somebody has asked for while their generators, in all threads, ran for the first
+/// time. Most often there are none, and looking at that costs next to nothing.
+static EARLY: Shared<Vec<Held<Task>>> = Shared::new(Vec::new());
+static ANY_EARLY: AtomicBool = AtomicBool::new(false);
+
+/// Return the task of a generator that is being resumed, and the Deferred that it is to fire. Where
+/// it has none yet, because it has not waited for anything, it gets one. None if it is not being
+/// resumed.
+#[pyfunction]
+#[pyo3(name = "_task_for")]
+pub(super) fn task_of_driven<'py>(
+    generator: &Bound<'py, PyAny>,
+) -> Result<Option<(Bound<'py, Task>, Bound<'py, Deferred>)>> {
+    let py = generator.py();
+    let all: Vec<_> = DRIVEN.with(py, |all| all.iter().map(|each| each.bind(py).clone()).collect());
+    for driven in all.into_iter().rev() {
+        if let Ok(task) = driven.cast::<Task>() {
+            let found = task.get().with(py, |state| {
+                let it = state.generator.as_ref()?;
+                if it.as_ptr() != generator.as_ptr() {
+                    return None;
+                }
+                Some(state.deferred.as_ref()?.bind(py).clone())
+            });
+            if let Some(deferred) = found {
+                return Ok(Some((task.clone(), deferred)));
+            }
+        } else if driven.is(generator) {
+            return early_task(generator).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+/// The task of a generator that runs for the first time.
+fn early_task<'py>(
+    generator: &Bound<'py, PyAny>,
+) -> Result<(Bound<'py, Task>, Bound<'py, Deferred>)> {
+    let py = generator.py();
+    if let Some(task) = early(generator, |all, place| all[place].bind(py).clone()) {
+        let deferred =
+            task.get().with(py, |state| state.deferred.as_ref().map(|it| it.clone_ref(py)));
+        if let Some(deferred) = deferred {
+            return Ok((task, deferred.into_bound(py)));
+        }
+    }
+    let deferred = make(py, Chain::default)?;
+    let task = new_task_for(generator.clone(), None, &deferred)?;
+    let held = task.clone().hold();
+    let added = EARLY.with(py, |all| {
+        if all.try_reserve(1).is_err() {
+            return Err(held);
+        }
+        all.push(held);
+        ANY_EARLY.store(true, Ordering::Relaxed);
+        Ok(())
+    });
+    match added {
+        Ok(()) => Ok((task, deferred)),
+        Err(_unused) => Err(PyMemoryError::bare_error(py)),
+    }
+}
+
+/// What a function makes of the place among the early tasks of that of a generator.
+fn early<R>(
+    generator: &Bound<'_, PyAny>,
+    then: impl FnOnce(&mut Vec<Held<Task>>, usize) -> R,
+) -> Option<R> {
+    let py = generator.py();
+    EARLY.with(py, |all| {
+        let is_it = |task: &Held<Task>| {
+            let generator_of = |state: &mut State| state.generator.as_ref().map(Held::as_ptr);
+            task.bind(py).get().with(py, generator_of) == Some(generator.as_ptr())
+        };
+        let place = all.iter().rposition(is_it)?;
+        Some(then(all, place))
+    })
+}
+
+/// The task that a generator has got while it ran for the first time, if any. It is to run in this
+/// context from now on.
+#[cold]
+fn take_early<'py>(
+    generator: &Bound<'py, PyAny>,
+    context: &Bound<'py, PyAny>,
+) -> Option<(Bound<'py, Task>, Bound<'py, Deferred>)> {
+    let py = generator.py();
+    let task = early(generator, |all, place| {
+        let task = all.remove(place);
+        ANY_EARLY.store(!all.is_empty(), Ordering::Relaxed);
+        task
+    })?;
+    let task = task.into_bound(py);
+    let context = context.clone().hold();
+    let deferred = task.get().with(py, |state| {
+        state.context = Some(context);
+        state.deferred.as_ref().map(|it| it.bind(py).clone())
+    })?;
+    Some((task, deferred))
 }
 
 /// Where a generator has stopped.
@@ -478,8 +655,10 @@ pub(super) enum Stopped<'py> {
     Raised(Raised<'py>),
 }
 
-/// Resume a generator in its context, as often as what it yields is there at once.
+/// Resume a generator in its context, as often as what it yields is there at once. `driven` is its
+/// task, or the generator itself if it has none.
 fn advance<'py>(
+    driven: &Bound<'py, PyAny>,
     generator: &Bound<'py, PyAny>,
     context: &Bound<'py, PyAny>,
     outcome: Outcome,
@@ -487,7 +666,7 @@ fn advance<'py>(
     let py = generator.py();
     let mut outcome = outcome;
     let aside = aside::step_aside(py);
-    let driving = Driving::begin(generator);
+    let driving = Driving::begin(driven);
     let stopped = ffi::in_context(context, || {
         loop {
             let sent = match outcome {
@@ -545,9 +724,7 @@ fn stand_in_where<'py>(
     if !in_loop && !with_twisted {
         return Ok(None);
     }
-    let driven: Vec<_> =
-        DRIVEN.with(py, |all| all.iter().map(|generator| generator.bind(py).clone()).collect());
-    Ok(names::STAND_IN.get(py)?.call1((driven, deferred))?.extract()?)
+    Ok(names::STAND_IN.get(py)?.call1((driven(py), deferred))?.extract()?)
 }
 
 /// Resume the generator of a task with an outcome.
@@ -574,7 +751,9 @@ fn go_on<'py>(task: &Bound<'py, Task>, outcome: Outcome) -> Result<Option<Stoppe
         )
     });
     match (generator, context) {
-        (Some(generator), Some(context)) => advance(&generator, &context, outcome).map(Some),
+        (Some(generator), Some(context)) => {
+            advance(task.as_any(), &generator, &context, outcome).map(Some)
+        }
         _ => Ok(None),
     }
 }
@@ -728,20 +907,26 @@ fn wait_for<'py>(
         let outcome = outcome::failed(error.into_raised(py), false)?;
         return Ok(Next::Do(Work::Resume(task, outcome)));
     }
-    task.get().with(py, |state| state.looking = true);
+    let pending = !deferred.get().chain(py, |chain| chain.is_runnable());
+    let cancel = task.get().with(py, |state| {
+        state.looking = true;
+        pending && std::mem::take(&mut state.cancel_next)
+    });
     stack.push(Later::Look(task, deferred.clone()));
-    Ok(Next::Do(Work::Run(deferred)))
+    Ok(Next::Do(if cancel { Work::Cancel(deferred) } else { Work::Run(deferred) }))
 }
 
 /// Put a task into the chain of a Deferred that it is to wait for. False if that would have to be
-/// run then.
+/// run or cancelled then.
 ///
 /// # Errors
 ///
 /// `MemoryError`
 #[inline(always)]
 fn attach<'py>(task: &Bound<'py, Task>, deferred: &Bound<'py, Deferred>) -> Result<bool> {
-    if deferred.get().chain(task.py(), |chain| chain.is_runnable()) {
+    if deferred.get().chain(task.py(), |chain| chain.is_runnable())
+        || task.get().is_to_cancel_next(task.py())
+    {
         return Ok(false);
     }
     join_chain(task, deferred)?;

@@ -92,6 +92,7 @@ table! {$
     CANCEL = "cancel",
     CANCELLED = "cancelled",
     CANCEL_ACQUIRE = "_cancelAcquire",
+    TAKE_BACK = "_take_back",
     CANCEL_GET = "_cancelGet",
     CAPTURE_VARS = "captureVars",
     CAUSE = "__cause__",

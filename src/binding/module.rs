@@ -55,12 +55,13 @@ mod _deferrous {
     use super::super::gather::{DeferredList, Race, gather_results, parse_results, race};
     #[pymodule_export]
     use super::super::generator::{
-        _InternalInlineCallbacksCancelledError, NotACoroutineError, Task, ensure_deferred, start,
-        start_called,
+        _InternalInlineCallbacksCancelledError, NotACoroutineError, Task, driven, ensure_deferred,
+        start, start_called, task_of_driven,
     };
     #[pymodule_export]
     use super::super::sync::{
-        DeferredLock, DeferredQueue, DeferredSemaphore, Primitive, QueueOverflow, QueueUnderflow,
+        _hand_over, DeferredLock, DeferredQueue, DeferredSemaphore, Primitive, QueueOverflow,
+        QueueUnderflow,
     };
 
     /// Say in which module's namespace `DebugInfo` is to be looked up.

@@ -136,8 +136,27 @@ fn fire_first<'py>(
     line: &Bound<'py, Fifo>,
     result: Bound<'py, PyAny>,
 ) -> Result<Option<Work<'py>>> {
-    let py = line.py();
-    let Some(first) = line.get().pop_front(py)? else { return Ok(None) };
+    match line.get().pop_front(line.py())? {
+        Some(first) => fire_one(first, result),
+        None => Ok(None),
+    }
+}
+
+/// Fire a Deferred with a result, as a lock or a queue does that hands it over: at once, or, where
+/// so many hand-overs are nested that this would not end well, soon. In any case it has its result
+/// then, so that it cannot be cancelled any more.
+#[pyfunction]
+pub(super) fn _hand_over<'py>(
+    deferred: Bound<'py, PyAny>,
+    result: Bound<'py, PyAny>,
+) -> Result<()> {
+    let py = deferred.py();
+    fire_one(deferred, result)?.map_or(Ok(()), |work| hand_over(py, work))
+}
+
+/// Fire a Deferred with this. What is to be run then, if anything.
+fn fire_one<'py>(first: Bound<'py, PyAny>, result: Bound<'py, PyAny>) -> Result<Option<Work<'py>>> {
+    let py = first.py();
     let callback = intern!(py, "callback");
     let deferred = match ffi::as_exact::<Deferred>(&first) {
         None => as_deferred(&first),
@@ -238,6 +257,9 @@ fn source_behind(canceller: Bound<'_, PyAny>) -> Option<Bound<'_, PyAny>> {
     if is_waited_for(&canceller) {
         return Some(canceller);
     }
+    if takes_back(&canceller) {
+        return Some(canceller);
+    }
     // One that is a method: of a class with a `_cancelAcquire` of its own, or that can be called.
     let py = canceller.py();
     let kind = ffi::ok(py, canceller.get_type().name())?;
@@ -251,6 +273,11 @@ fn source_behind(canceller: Bound<'_, PyAny>) -> Option<Bound<'_, PyAny>> {
     let waits = (name == "_cancelAcquire" && owner.is_instance_of::<Primitive>())
         || (name == "_cancelGet" && owner.is_instance_of::<DeferredQueue>());
     waits.then_some(owner)
+}
+
+/// Whether an object says itself what is to be done with what was handed over for it.
+fn takes_back(object: &Bound<'_, PyAny>) -> bool {
+    ffi::lookup(&object.get_type(), intern!(object.py(), "_take_back")) != 0
 }
 
 /// A number for each time that something is handed over to somebody who may not come for it.
@@ -282,7 +309,12 @@ pub(super) fn take_back<'py>(
         }
         return begin_release(primitive);
     }
-    let Ok(queue) = source.cast::<DeferredQueue>() else { return Ok(None) };
+    let Ok(queue) = source.cast::<DeferredQueue>() else {
+        if takes_back(source) {
+            source.call_method1(intern!(py, "_take_back"), (object, number))?;
+        }
+        return Ok(None);
+    };
     let (waiting, pending) = (queue.get().waiting_line(py)?, queue.get().pending_line(py)?);
     skip_fired(&waiting)?;
     if waiting.get().len(py) > 0 {

@@ -1,0 +1,100 @@
+"""Everything that one does with futures, with Deferreds: groups, limits, shields, events, streams.
+
+The names and rules are asyncio's where asyncio has the thing; docs/concurrency.md has them. It
+knows no loop, and runs under all: Twisted's reactor, asyncio, a test's clock. Each thing can be
+awaited, yielded in an `inlineCallbacks` function, or given callbacks. Nothing here is imported
+unless it is asked for.
+"""
+
+from .._clock import AnyClock, Clock, DelayedCall
+from ._base import (
+    BrokenBarrierError,
+    ChannelClosed,
+    Eventual,
+    Lockable,
+    QueueEmpty,
+    QueueFull,
+    QueueShutDown,
+    TimeoutError,
+)
+from .cancellation import cancel, delay_cancellation, shield
+from .context import ContextDeferred, in_context
+from .current import checkpoint, current_deferred, current_task_name
+from .events import (
+    Barrier,
+    BoundedSemaphore,
+    Condition,
+    Event,
+    KeyedLock,
+    ReadWriteLock,
+    Semaphore,
+)
+from .groups import TaskGroup
+from .many import (
+    ALL_COMPLETED,
+    FIRST_COMPLETED,
+    FIRST_EXCEPTION,
+    AsCompleted,
+    Stream,
+    as_completed,
+    gather,
+    map,
+    stream,
+    wait,
+)
+from .queues import Broadcast, Channel, LifoQueue, PriorityQueue, Queue, Subscription
+from .sharing import Observable, once
+from .time import Timeout, sleep, timeout, timeout_at, wait_for
+
+__all__ = [
+    "ALL_COMPLETED",
+    "FIRST_COMPLETED",
+    "FIRST_EXCEPTION",
+    "AnyClock",
+    "AsCompleted",
+    "Barrier",
+    "BoundedSemaphore",
+    "Broadcast",
+    "BrokenBarrierError",
+    "Channel",
+    "ChannelClosed",
+    "Clock",
+    "Condition",
+    "ContextDeferred",
+    "DelayedCall",
+    "Event",
+    "Eventual",
+    "KeyedLock",
+    "LifoQueue",
+    "Lockable",
+    "Observable",
+    "PriorityQueue",
+    "Queue",
+    "QueueEmpty",
+    "QueueFull",
+    "QueueShutDown",
+    "ReadWriteLock",
+    "Semaphore",
+    "Stream",
+    "Subscription",
+    "TaskGroup",
+    "Timeout",
+    "TimeoutError",
+    "as_completed",
+    "cancel",
+    "checkpoint",
+    "current_deferred",
+    "current_task_name",
+    "delay_cancellation",
+    "gather",
+    "in_context",
+    "map",
+    "once",
+    "shield",
+    "sleep",
+    "stream",
+    "timeout",
+    "timeout_at",
+    "wait",
+    "wait_for",
+]

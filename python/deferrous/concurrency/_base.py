@@ -1,0 +1,254 @@
+"""What the topics share: the exceptions, what is taken for a Deferred, places in a line."""
+
+from __future__ import annotations
+
+import builtins
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+from .. import _deferrous
+from .._deferrous import Deferred, _Fifo, _hand_over, ensureDeferred, maybeDeferred, succeed
+from .._waiting import deferred_types
+from ..failure import Failure
+
+__all__ = [
+    "BrokenBarrierError",
+    "ChannelClosed",
+    "Eventual",
+    "Lockable",
+    "QueueEmpty",
+    "QueueFull",
+    "QueueShutDown",
+    "TimeoutError",
+    "as_deferred",
+    "discard",
+    "fire_all",
+    "first_waiting",
+    "is_cancellation",
+    "is_done",
+    "mark_handled",
+    "was_cancelled",
+]
+
+_T = TypeVar("_T")
+
+#: What can be waited for: a Deferred, a coroutine, a generator that yields Deferreds, a future.
+Eventual: TypeAlias = Awaitable[_T] | Coroutine[Any, Any, _T] | Generator[Any, Any, _T]
+
+
+class TimeoutError(_deferrous.TimeoutError, builtins.TimeoutError):
+    """Time has run out. It is both `deferrous.TimeoutError` and Python's own."""
+
+
+class QueueEmpty(Exception):
+    """Something was asked of an empty queue that does not wait."""
+
+
+class QueueFull(Exception):
+    """Something was put into a full queue by what does not wait."""
+
+
+class QueueShutDown(Exception):
+    """The queue is shut down: it takes nothing any more, or has nothing left."""
+
+
+class ChannelClosed(Exception):
+    """The channel is closed: it takes nothing any more, or has nothing left."""
+
+
+class BrokenBarrierError(RuntimeError):
+    """The barrier was broken, by `abort` or `reset`, while somebody waited or before."""
+
+
+def cancelled_errors() -> tuple[type[BaseException], ...]:
+    """Return the classes of exceptions by which something ends that was cancelled."""
+    theirs = getattr(sys.modules.get("asyncio.exceptions"), "CancelledError", None)
+    if theirs is None:
+        return (_deferrous.CancelledError,)
+    return (_deferrous.CancelledError, theirs)
+
+
+def is_cancellation(error: object) -> bool:
+    """Return whether an exception says that something was cancelled: ours, or asyncio's."""
+    return isinstance(error, cancelled_errors())
+
+
+def was_cancelled(result: object) -> bool:
+    """Return whether a result is the failure of something that was cancelled."""
+    return isinstance(result, Failure) and isinstance(result.value, cancelled_errors())
+
+
+def as_deferred(eventual: Any) -> Deferred[Any]:
+    """Return a Deferred for something that can be waited for: itself, if it is one.
+
+    Raises TypeError for anything else.
+    """
+    if isinstance(eventual, Deferred):
+        return eventual
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is not None and asyncio.isfuture(eventual):
+        return Deferred.fromFuture(eventual)
+    kinds: tuple[type[Any], ...] = (Coroutine, Generator, *deferred_types())
+    if isinstance(eventual, kinds):
+        return ensureDeferred(eventual)
+    if hasattr(type(eventual), "__await__"):
+        return ensureDeferred(_await(eventual))
+    raise TypeError(f"a Deferred, a coroutine or a future is needed, not {eventual!r}")
+
+
+def discard(eventual: Any) -> None:
+    """Have something not happen that nobody will wait for."""
+    if isinstance(eventual, (Coroutine, Generator)):
+        eventual.close()
+    elif hasattr(eventual, "cancel"):
+        eventual.cancel()
+        if isinstance(eventual, Deferred):
+            mark_handled(eventual)
+
+
+async def _await(awaitable: Awaitable[_T]) -> _T:
+    return await awaitable
+
+
+def is_done(deferred: Deferred[Any]) -> bool:
+    """Return whether a Deferred has a result, and nothing more to do to come to it."""
+    return deferred.called and not deferred.paused and deferred._chainedTo is None
+
+
+class _Quiet:
+    """Stands in for the DebugInfo of a Deferred whose failure is not to be reported."""
+
+    failResult = property(lambda _: None, lambda _self, _failure: None)
+
+    def _getDebugTracebacks(self) -> str:
+        return ""
+
+
+_QUIET: Any = _Quiet()
+
+
+def mark_handled(deferred: Deferred[Any]) -> None:
+    """See to it that a failure that a Deferred rests on, or is coming to, is not reported.
+
+    It stays there.
+    """
+    deferred._debugInfo = _QUIET
+    result = deferred.result if is_done(deferred) else None
+    if isinstance(result, Failure):
+        error, traceback = result.value, result.value.__traceback__
+        try:
+            deferred.__await__().send(None)
+        except BaseException:
+            # That marks it. Where this is does not belong to its traceback.
+            error.__traceback__ = traceback
+
+
+def first_waiting(line: _Fifo[Deferred[Any]]) -> Deferred[Any] | None:
+    """Take the first that still waits out of a line, or None."""
+    while line:
+        first = line.pop(0)
+        # Somebody may have fired it by hand.
+        if not first.called:
+            return first
+    return None
+
+
+def leave(line: _Fifo[Deferred[Any]], deferred: Deferred[Any]) -> None:
+    """Have a Deferred that was cancelled leave a line, in constant time."""
+    try:
+        line.remove(deferred)
+    except ValueError:
+        # It is being woken.
+        pass
+
+
+def fire_all(line: Iterable[Deferred[Any]], result: Any) -> None:
+    """Fire all that wait in a line that nobody else has any more.
+
+    What is no Exception, as KeyboardInterrupt, is raised when all are fired.
+    """
+    raised: BaseException | None = None
+    for deferred in line:
+        if not deferred.called:
+            try:
+                _hand_over(deferred, result)
+            except BaseException as error:
+                raised = error
+    if raised is not None:
+        raise raised
+
+
+class _Ownable(Protocol):
+    def _leave(self, deferred: Deferred[Any]) -> None: ...
+    def _not_taken(self, place: Any, result: Any, number: int) -> None: ...
+
+
+class Place:
+    """A place in the line of something that is handed over: the canceller of a Deferred.
+
+    A task of asyncio that is cancelled after it was given something, and before it runs, does not
+    come for that. Then the core calls `_take_back`.
+    """
+
+    __slots__ = ("owner", "what")
+
+    def __init__(self, owner: _Ownable, what: Any = None) -> None:
+        self.owner = owner
+        self.what = what
+
+    def __call__(self, deferred: Deferred[Any]) -> None:
+        self.owner._leave(deferred)
+
+    def _take_back(self, result: Any, number: int) -> None:
+        self.owner._not_taken(self, result, number)
+
+
+class Lockable:
+    """What can be acquired and released: `async with` does both, and so does `run`."""
+
+    __slots__ = ()
+
+    def acquire(self) -> Deferred[bool]:
+        """Return a Deferred that fires with True when this has been acquired.
+
+        Cancelling it gives up waiting.
+        """
+        raise NotImplementedError
+
+    def release(self) -> None:
+        """Release this."""
+        raise NotImplementedError
+
+    def run(
+        self,
+        f: Callable[..., Eventual[_T] | _T],
+        /,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Deferred[_T]:
+        """Acquire this, call a function with the other arguments, and release it.
+
+        If the function returns a Deferred or a coroutine, it is released when that is done.
+        Returns a Deferred for what the function comes to.
+        """
+        acquired: Any = self.acquire()
+        acquired.addCallback(self._acquired, f, args, kwargs)
+        result: Deferred[_T] = acquired
+        return result
+
+    def _acquired(
+        self, _: bool, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Deferred[Any]:
+        return maybeDeferred(f, *args, **kwargs).addBoth(self._done)
+
+    def _done(self, result: Any) -> Any:
+        self.release()
+        return result
+
+    def __aenter__(self) -> Deferred[Any]:
+        return self.acquire()
+
+    def __aexit__(self, *_: object) -> Deferred[None]:
+        self.release()
+        return succeed(None)

@@ -1,0 +1,202 @@
+"""Cancelling: with a reason, not at all, and later."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any, TypeVar
+
+from .. import _deferrous
+from .._deferrous import CancelledError, Deferred, _hand_over
+from .._waiting import several_of
+from ..failure import Failure
+from ._base import Eventual, as_deferred, is_done
+
+__all__ = ["cancel", "delay_cancellation", "shield"]
+
+_T = TypeVar("_T")
+
+#: What an attribute of a Deferred is, whatever a subclass says.
+_CALLED: Any = Deferred.__dict__["called"]
+_CANCELLER: Any = Deferred.__dict__["_canceller"]
+
+
+def cancel(deferred: Deferred[Any], reason: object = None) -> None:
+    """Cancel a Deferred for a reason, which is the argument of the CancelledError.
+
+    The reason is for those Deferreds that would fail with a CancelledError of the library's own. A
+    canceller may fire its Deferred with another failure, as ever. Without a reason this is
+    `deferred.cancel()`.
+
+    ```python
+    from deferrous import Deferred, concurrency, ensureDeferred
+
+    async def work():
+        await Deferred()
+
+    d = ensureDeferred(work())
+    concurrency.cancel(d, "the server stops")
+    d.addErrback(lambda failure: print(failure.value))
+    ```
+
+    This prints the server stops.
+    """
+    if reason is None:
+        deferred.cancel()
+        return
+    changed = []
+    for each in _to_fail(deferred):
+        canceller = _CANCELLER.__get__(each)
+        with_reason = _WithReason(canceller, reason)
+        _CANCELLER.__set__(each, with_reason)
+        changed.append((each, canceller, with_reason))
+    try:
+        deferred.cancel()
+    finally:
+        for each, canceller, with_reason in changed:
+            if _CANCELLER.__get__(each) is with_reason:
+                _CANCELLER.__set__(each, canceller)
+
+
+def _to_fail(deferred: Any) -> list[Any]:
+    """List the Deferreds whose cancellers are asked if this is cancelled, as far as can be seen."""
+    rest, seen, found = [deferred], set(), []
+    while rest:
+        each = rest.pop()
+        if not isinstance(each, Deferred) or id(each) in seen:
+            continue
+        seen.add(id(each))
+        if _CALLED.__get__(each):
+            rest.append(getattr(each, "result", None))
+            continue
+        canceller = _CANCELLER.__get__(each)
+        if type(canceller) is _deferrous._Task:
+            rest.append(canceller._waiting_on)
+            continue
+        several = several_of(each)
+        if several is None:
+            found.append(each)
+        else:
+            rest += [one for one in several if not is_done(one)]
+    return found
+
+
+class _WithReason:
+    """A canceller that gives a reason if another one, or none, leaves it at that."""
+
+    __slots__ = ("canceller", "reason")
+
+    def __init__(self, canceller: Any, reason: object) -> None:
+        self.canceller = canceller
+        self.reason = reason
+
+    def __call__(self, deferred: Any) -> None:
+        canceller = self.canceller
+        if callable(canceller):
+            if canceller:
+                canceller(deferred)
+        elif isinstance(canceller, _deferrous._ConcurrencyPrimitive):
+            canceller._cancelAcquire(deferred)
+        elif isinstance(canceller, _deferrous.DeferredQueue):
+            canceller._cancelGet(deferred)
+        else:
+            # There was nobody to be asked, so a late result is of no interest.
+            deferred._suppressAlreadyCalled = True
+        if not _CALLED.__get__(deferred):
+            deferred.errback(Failure(CancelledError(self.reason)))
+
+
+def shield(eventual: Eventual[_T]) -> Deferred[_T]:
+    """Return a Deferred for something that goes on when the Deferred is cancelled.
+
+    As `asyncio.shield`. Who waits may be cancelled, and fails at once; what is waited for is not,
+    and nothing is lost: if it fails after all, that is reported, unless it is handled there.
+
+    ```python
+    from deferrous import Deferred, concurrency
+
+    work = Deferred()
+    waiting = concurrency.shield(work)
+    waiting.addErrback(lambda failure: print(failure.type.__name__))
+    waiting.cancel()
+    work.addCallback(print)
+    work.callback("goes on")
+    ```
+
+    This prints CancelledError, and goes on.
+    """
+    inner = as_deferred(eventual)
+    outer: Deferred[_T] = Deferred()
+    inner.addBoth(_pass_on, outer)
+    return outer
+
+
+def _pass_on(result: Any, outer: Deferred[Any]) -> Any:
+    """Fire another Deferred with a result, too. A failure is that one's then."""
+    if outer.called:
+        return result
+    _hand_over(outer, result)
+    return None if isinstance(result, Failure) else result
+
+
+def delay_cancellation(eventual: Eventual[_T]) -> Deferred[_T]:
+    """Return a Deferred for something that is not cancelled with it, but waited for all the same.
+
+    If the Deferred is cancelled, it fails with a CancelledError, but not before what is waited for
+    has ended. So who waits does not go on, and nobody else is let in, while the work still goes
+    on.
+
+    ```python
+    from deferrous import Deferred, concurrency
+
+    work = Deferred()
+    waiting = concurrency.delay_cancellation(work)
+    waiting.addErrback(lambda failure: print(failure.type.__name__))
+    waiting.cancel()
+    print("waits")
+    work.callback(None)
+    ```
+
+    This prints waits, and CancelledError.
+    """
+    inner = as_deferred(eventual)
+    outer: _Delayed[_T] = _Delayed(_delay)
+    inner.addBoth(_end_delayed, outer)
+    return outer
+
+
+def _delay(outer: Deferred[Any]) -> None:
+    # It fails here and now, but nobody sees that yet.
+    outer.pause()
+    outer.errback(Failure(CancelledError()))
+
+
+def _end_delayed(result: Any, outer: _Delayed[Any]) -> Any:
+    if outer.paused:
+        outer.unpause()
+    elif not outer.called:
+        _hand_over(outer, result)
+        return None if isinstance(result, Failure) else result
+    return result
+
+
+class _Delayed(Deferred[_T]):
+    """One that ends later than it is cancelled.
+
+    A task of asyncio that is cancelled would go on at once. It is kept until then.
+    """
+
+    def __await__(self) -> Generator[Any, Any, _T]:
+        try:
+            return (yield from Deferred.__await__(self))
+        except GeneratorExit:
+            raise
+        except BaseException:
+            while not is_done(self):
+                try:
+                    yield from Deferred.__await__(self)
+                except GeneratorExit:
+                    raise
+                except BaseException:
+                    # It is cancelled once more, or this is how it has ended.
+                    pass
+            raise

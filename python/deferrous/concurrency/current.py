@@ -1,0 +1,192 @@
+"""What runs now: the task of a coroutine or generator, ours or asyncio's."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from .._deferrous import CancelledError, Deferred, _driven, _Task, _task_for
+from .._interop import _frame_of, _frames, _running
+from .._timeout import _cancel
+from .cancellation import cancel
+
+__all__ = [
+    "Block",
+    "cancel_task",
+    "checkpoint",
+    "current_deferred",
+    "current_task_name",
+    "find",
+    "give_name",
+]
+
+#: The names that a group has given to coroutines and generators.
+_NAMED: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
+
+
+def find() -> Any:
+    """Return the task that runs now: one of ours, one of asyncio's, or None.
+
+    Ours and asyncio's may stand on one stack. The nearest is meant.
+    """
+    generators = _driven()
+    _, theirs = _running()
+    if not generators:
+        return theirs
+    last_at = _frame_of(generators[-1])
+    theirs_at = None if theirs is None else _frame_of(theirs.get_coro())
+    ours_at: dict[Any, Any] | None = None
+    for frame in _frames():
+        if frame is theirs_at:
+            return theirs
+        if frame is last_at:
+            return _ours(generators[-1])
+        if ours_at is None and len(generators) > 1:
+            ours_at = {_frame_of(each): each for each in generators}
+        if ours_at is not None and frame in ours_at:
+            return _ours(ours_at[frame])
+    return theirs
+
+
+def _ours(generator: Any) -> Any:
+    found = _task_for(generator)
+    return None if found is None else found[0]
+
+
+def current_deferred() -> Deferred[Any] | None:
+    """Return the Deferred that the coroutine or generator which runs now will fire, or None.
+
+    It is the one of the outermost: of that which was given to `ensureDeferred`, or of the
+    `inlineCallbacks` function. None outside of these, and in a task of asyncio.
+
+    ```python
+    from deferrous import concurrency, ensureDeferred
+
+    async def work():
+        return concurrency.current_deferred()
+
+    d = ensureDeferred(work())
+    d.addCallback(lambda current: print(current is d))
+    ```
+
+    This prints True.
+    """
+    task = find()
+    if type(task) is not _Task:
+        return None
+    found = _task_for(task._generator)
+    return None if found is None else found[1]
+
+
+def current_task_name() -> str | None:
+    """Return the name of what runs now, or None if nothing does.
+
+    That is the name given to `TaskGroup.create_task`, or that of asyncio's task, or the qualified
+    name of the coroutine or generator function.
+    """
+    task = find()
+    if task is None:
+        return None
+    if type(task) is not _Task:
+        given: str = task.get_name()
+        return given
+    generator = task._generator
+    named = _NAMED.get(generator)
+    if named is not None:
+        return named
+    qualified: str = getattr(generator, "__qualname__", None) or repr(generator)
+    return qualified
+
+
+def cancel_task(task: Any, reason: object = None) -> None:
+    """Cancel what a task waits for, or, if it runs now, what it waits for next.
+
+    What a canceller raises is reported.
+    """
+    if type(task) is not _Task:
+        task.cancel() if reason is None else task.cancel(reason)
+    elif task._running:
+        task._cancel_next(True)
+    elif task._waiting_on is not None:
+        if reason is None:
+            _cancel(task._waiting_on)
+        else:
+            cancel(task._waiting_on, reason)
+
+
+def give_name(generator: Any, name: str) -> None:
+    """Have `current_task_name` say this in a coroutine or generator."""
+    _NAMED[generator] = name
+
+
+#: The innermost block of this context. It may be of another task, which has begun this one.
+_block: ContextVar[Block | None] = ContextVar("deferrous.concurrency.block", default=None)
+
+
+class Block:
+    """A part of a task that may cancel the task, and takes that back at its end."""
+
+    _task: Any = None
+    _outer: Block | None = None
+    #: Whether it has cancelled its task.
+    _has_cancelled = False
+    _cancelling = 0
+
+    def _enter(self, task: Any) -> None:
+        self._task = task
+        cancelling = getattr(task, "cancelling", None)
+        if cancelling is not None:
+            # A task of asyncio, which counts.
+            self._cancelling = cancelling()
+        self._outer = _block.get()
+        _block.set(self)
+
+    def _cancel_task(self) -> None:
+        self._has_cancelled = True
+        cancel_task(self._task)
+
+    def _leave(self) -> bool:
+        """Take back that it has cancelled the task. Return whether nobody else has."""
+        task, self._task = self._task, None
+        outer, self._outer = self._outer, None
+        _block.set(outer)
+        if not self._has_cancelled:
+            return False
+        uncancel = getattr(task, "uncancel", None)
+        if uncancel is not None:
+            return bool(uncancel() <= self._cancelling)
+        if type(task) is not _Task:
+            return True
+        while outer is not None and outer._task is task:
+            if outer._has_cancelled:
+                return False
+            outer = outer._outer
+        task._cancel_next(False)
+        return True
+
+
+def checkpoint() -> None:
+    """Raise CancelledError if what runs now is cancelled, but has not waited since.
+
+    A coroutine or generator is told that it is cancelled where it waits. A long computation that
+    does not wait calls this now and then: a timeout, or a group that ends, may have cancelled it
+    meanwhile. A task of asyncio is told by its loop only: await `sleep(0)` there.
+
+    ```python
+    from deferrous import concurrency, ensureDeferred, testing
+
+    async def work(clock):
+        async with concurrency.timeout(5, clock=clock):
+            clock.advance(9)
+            concurrency.checkpoint()
+
+    d = ensureDeferred(work(testing.Clock()))
+    d.addErrback(lambda failure: print(failure.type.__name__))
+    ```
+
+    This prints TimeoutError.
+    """
+    task = find()
+    if type(task) is _Task and task._cancel_next(False):
+        raise CancelledError

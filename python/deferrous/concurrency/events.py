@@ -1,0 +1,695 @@
+"""Events, conditions, barriers, and locks of other kinds than `DeferredLock`.
+
+They are made of no loop, and may be used under any. Who comes first is served first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Hashable
+from typing import Any, Generic, Literal, TypeVar
+
+from .._deferrous import CancelledError, Deferred, DeferredLock, _Fifo, _hand_over, fail, succeed
+from ..failure import Failure
+from ._base import (
+    BrokenBarrierError,
+    Lockable,
+    Place,
+    fire_all,
+    first_waiting,
+    is_cancellation,
+    is_done,
+    leave,
+)
+
+__all__ = [
+    "Barrier",
+    "BoundedSemaphore",
+    "Condition",
+    "Event",
+    "KeyedLock",
+    "ReadWriteLock",
+    "Semaphore",
+]
+
+_K = TypeVar("_K", bound=Hashable)
+_R = TypeVar("_R")
+
+
+class Event:
+    """Something that has happened, or not yet. `wait` waits until it has.
+
+    As `asyncio.Event`; those that wait are woken by `set` there and then.
+
+    ```python
+    from deferrous import concurrency
+
+    event = concurrency.Event()
+    event.wait().addCallback(print)
+    event.set()
+    ```
+
+    This prints True.
+    """
+
+    __slots__ = ("__weakref__", "_is_set", "_waiting")
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._waiting: _Fifo[Deferred[Literal[True]]] = _Fifo()
+
+    def __repr__(self) -> str:
+        return f"<Event {'set' if self._is_set else 'not set'}, {len(self._waiting)} waiting>"
+
+    def is_set(self) -> bool:
+        """Return whether it has happened."""
+        return self._is_set
+
+    def set(self) -> None:
+        """Say that it has happened. All that wait now are woken, whatever they do then."""
+        if self._is_set:
+            return
+        self._is_set = True
+        if self._waiting:
+            waiting, self._waiting = self._waiting, _Fifo()
+            fire_all(waiting, True)
+
+    def clear(self) -> None:
+        """Say that it has not happened."""
+        self._is_set = False
+
+    def wait(self) -> Deferred[Literal[True]]:
+        """Return a Deferred that fires with True when it has happened."""
+        if self._is_set:
+            return succeed(True)
+        deferred: Deferred[Literal[True]] = Deferred(self._leave)
+        self._waiting.append(deferred)
+        return deferred
+
+    def _leave(self, deferred: Deferred[Any]) -> None:
+        leave(self._waiting, deferred)
+
+
+class _Woken(Deferred[Any]):
+    """What `Condition.wait` returns. It ends when the lock is held again, however it ends.
+
+    To Deferreds it is one of theirs, whose end is late when it is cancelled. A task of asyncio
+    that is cancelled would go on at once, without the lock, and its `async with` would release what
+    it does not hold. So it is kept until then.
+    """
+
+    #: Where it stands: it waits to be notified, or for the lock.
+    notified = False
+    #: Nobody will come: the lock is to be released as soon as it is there.
+    abandoned = False
+
+    def __init__(self, condition: Condition) -> None:
+        super().__init__(condition._leave)
+        self.condition = condition
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        try:
+            return (yield from Deferred.__await__(self))
+        except GeneratorExit:
+            self.abandon()
+            raise
+        except BaseException as error:
+            if is_done(self):
+                if is_cancellation(error) and not isinstance(error, CancelledError):
+                    # Woken, and cancelled before it ran: another has to be told.
+                    self.condition._pass_on()
+                raise
+            while not is_done(self):
+                try:
+                    yield from Deferred.__await__(self)
+                except GeneratorExit:
+                    self.abandon()
+                    raise
+                except BaseException:
+                    # It is cancelled once more, or this is how it has ended.
+                    pass
+            raise
+
+    def abandon(self) -> None:
+        """The driver is gone for good."""
+        self.abandoned = True
+        if not self.called:
+            self.cancel()
+        elif is_done(self):
+            self.condition.release()
+
+
+class Condition(Lockable):
+    """Waits for a change of what a lock guards.
+
+    As `asyncio.Condition`. `lock` is a `DeferredLock`; by default it has one of its own. Whoever
+    waits holds the lock again when it goes on, also when it was cancelled. One that is notified and
+    cancelled before it runs passes the notification on.
+
+    ```python
+    from deferrous import concurrency, ensureDeferred
+
+    async def wait():
+        async with condition:
+            await condition.wait_for(lambda: ready)
+            print("ready")
+
+    async def prepare():
+        async with condition:
+            ready.append(1)
+            condition.notify_all()
+
+    ready, condition = [], concurrency.Condition()
+    ensureDeferred(wait())
+    ensureDeferred(prepare())
+    ```
+
+    This prints ready.
+    """
+
+    __slots__ = ("__weakref__", "_lock", "_waiting")
+
+    def __init__(self, lock: DeferredLock | None = None) -> None:
+        self._lock = DeferredLock() if lock is None else lock
+        self._waiting: _Fifo[Deferred[Any]] = _Fifo()
+
+    def __repr__(self) -> str:
+        state = "locked" if self.locked() else "unlocked"
+        return f"<Condition {state}, {len(self._waiting)} waiting>"
+
+    def locked(self) -> bool:
+        """Return whether the lock is held."""
+        return self._lock.locked
+
+    def acquire(self) -> Deferred[Any]:
+        """Return a Deferred that fires when the lock has been acquired."""
+        return self._lock.acquire()
+
+    def release(self) -> None:
+        """Release the lock. Raises AssertionError if it is not held."""
+        self._lock.release()
+
+    def wait(self) -> Deferred[Literal[True]]:
+        """Release the lock, wait to be notified, and acquire it again.
+
+        Returns a Deferred that fires with True then. Raises RuntimeError if the lock is not held.
+        """
+        if not self._lock.locked:
+            raise RuntimeError("cannot wait on un-acquired lock")
+        woken = _Woken(self)
+        self._waiting.append(woken)
+        self._lock.release()
+        return woken
+
+    def wait_for(self, predicate: Callable[[], _R]) -> Deferred[_R]:
+        """Wait until a function without arguments returns something true.
+
+        Returns a Deferred that fires with that. It is asked at once, and whenever this is notified.
+        The Deferred fails with what the function raises.
+        """
+        return _ensure(self._wait_for(predicate))
+
+    async def _wait_for(self, predicate: Callable[[], _R]) -> _R:
+        result = predicate()
+        while not result:
+            await self.wait()
+            result = predicate()
+        return result
+
+    def notify(self, n: int = 1) -> None:
+        """Wake up to `n` of those that wait: each goes on when it gets the lock.
+
+        Raises RuntimeError if the lock is not held.
+        """
+        if not self._lock.locked:
+            raise RuntimeError("cannot notify on un-acquired lock")
+        self._notify(n)
+
+    def notify_all(self) -> None:
+        """Wake all that wait. Raises RuntimeError if the lock is not held."""
+        self.notify(len(self._waiting))
+
+    def _notify(self, n: int) -> None:
+        for _ in range(n):
+            woken: Any = first_waiting(self._waiting)
+            if woken is None:
+                return
+            woken.notified = True
+            self._reacquire(woken)
+
+    def _reacquire(self, woken: _Woken) -> None:
+        self._lock.acquire().addCallback(self._acquired_for, woken)
+
+    def _acquired_for(self, _: Any, woken: _Woken) -> None:
+        if woken.paused:
+            # It was cancelled meanwhile.
+            if woken.notified:
+                self._notify(1)
+            woken.unpause()
+        elif not woken.called:
+            _hand_over(woken, True)
+        else:
+            # Somebody has fired it by hand.
+            self._lock.release()
+            return
+        if woken.abandoned:
+            self._lock.release()
+
+    def _leave(self, woken: Any) -> None:
+        """The canceller: it fails at once, but nobody sees that before it has the lock."""
+        woken.pause()
+        woken.errback(Failure(CancelledError()))
+        if not woken.notified:
+            leave(self._waiting, woken)
+            self._reacquire(woken)
+
+    def _pass_on(self) -> None:
+        self._notify(1)
+
+
+def _ensure(coroutine: Any) -> Deferred[Any]:
+    return Deferred.fromCoroutine(coroutine)
+
+
+class Barrier:
+    """Has so many wait for each other: when the last one comes, all go on.
+
+    As `asyncio.Barrier`. All are woken at once, so there is no time in which it drains.
+
+    ```python
+    from deferrous import concurrency
+
+    barrier = concurrency.Barrier(2)
+    barrier.wait().addCallback(print)
+    print(barrier.n_waiting)
+    barrier.wait().addCallback(print)
+    ```
+
+    This prints 1, 0 and 1: how many wait, and the numbers of both.
+    """
+
+    __slots__ = ("__weakref__", "_broken", "_parties", "_waiting")
+
+    def __init__(self, parties: int) -> None:
+        if parties < 1:
+            raise ValueError("parties must be >= 1")
+        self._parties = parties
+        self._broken = False
+        self._waiting: _Fifo[Deferred[int]] = _Fifo()
+
+    def __repr__(self) -> str:
+        state = "broken" if self._broken else f"{len(self._waiting)} of {self._parties} waiting"
+        return f"<Barrier {state}>"
+
+    @property
+    def parties(self) -> int:
+        """How many have to come."""
+        return self._parties
+
+    @property
+    def n_waiting(self) -> int:
+        """How many wait."""
+        return len(self._waiting)
+
+    @property
+    def broken(self) -> bool:
+        """Whether it was aborted, and not reset since."""
+        return self._broken
+
+    def wait(self) -> Deferred[int]:
+        """Return a Deferred that fires when all have come, for each with a number of its own.
+
+        The last one to come gets the highest. It fails with BrokenBarrierError if the barrier is
+        broken, or aborted or reset meanwhile. Cancelling it takes it out of those that have come.
+        """
+        if self._broken:
+            return fail(BrokenBarrierError("Barrier aborted"))
+        index = len(self._waiting)
+        if index + 1 == self._parties:
+            waiting, self._waiting = self._waiting, _Fifo()
+            for number, deferred in enumerate(waiting):
+                if not deferred.called:
+                    _hand_over(deferred, number)
+            return succeed(index)
+        deferred = Deferred(self._leave)
+        self._waiting.append(deferred)
+        return deferred
+
+    def __aenter__(self) -> Deferred[int]:
+        return self.wait()
+
+    def __aexit__(self, *_: object) -> Deferred[None]:
+        return succeed(None)
+
+    def reset(self) -> Deferred[None]:
+        """Have all that wait fail with BrokenBarrierError, and begin anew."""
+        self._broken = False
+        self._break()
+        return succeed(None)
+
+    def abort(self) -> Deferred[None]:
+        """Have all that wait, and all that come, fail with BrokenBarrierError."""
+        self._broken = True
+        self._break()
+        return succeed(None)
+
+    def _break(self) -> None:
+        waiting, self._waiting = self._waiting, _Fifo()
+        error = "Abort or reset of barrier"
+        for deferred in waiting:
+            if not deferred.called:
+                _hand_over(deferred, Failure(BrokenBarrierError(error)))
+
+    def _leave(self, deferred: Deferred[Any]) -> None:
+        leave(self._waiting, deferred)
+
+
+class Semaphore(Lockable):
+    """So many at a time, where one may count for several.
+
+    As `asyncio.Semaphore`, with weights. Who comes first is served first: a heavy one that waits
+    keeps the light ones behind it waiting.
+
+    ```python
+    from deferrous import concurrency
+
+    semaphore = concurrency.Semaphore(3)
+    semaphore.acquire(2)
+    semaphore.acquire(2).addCallback(print)
+    semaphore.release(2)
+    ```
+
+    This prints True.
+    """
+
+    __slots__ = ("__weakref__", "_value", "_waiting")
+
+    def __init__(self, value: int = 1) -> None:
+        if value < 0:
+            raise ValueError("Semaphore initial value must be >= 0")
+        self._value = value
+        self._waiting: _Fifo[Deferred[bool]] = _Fifo()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._value}, {len(self._waiting)} waiting>"
+
+    @property
+    def value(self) -> int:
+        """How much is free."""
+        return self._value
+
+    def locked(self) -> bool:
+        """Return whether `acquire()` would have to wait."""
+        return self._value == 0 or len(self._waiting) > 0
+
+    def acquire(self, weight: int = 1) -> Deferred[bool]:
+        """Return a Deferred that fires with True when so much has been acquired.
+
+        Raises ValueError if the weight is not positive.
+        """
+        if weight < 1:
+            raise ValueError(f"weight must be >= 1, not {weight!r}")
+        if self._value >= weight and not self._waiting:
+            self._value -= weight
+            return succeed(True)
+        deferred: Deferred[bool] = Deferred(Place(self, weight))
+        self._waiting.append(deferred)
+        return deferred
+
+    def release(self, weight: int = 1) -> None:
+        """Give so much back. Raises ValueError if the weight is not positive."""
+        if weight < 1:
+            raise ValueError(f"weight must be >= 1, not {weight!r}")
+        self._value += weight
+        if self._waiting:
+            self._wake()
+
+    def weighing(self, weight: int) -> Lockable:
+        """Return something to `run`, or for `async with`, that counts for so many."""
+        if weight < 1:
+            raise ValueError(f"weight must be >= 1, not {weight!r}")
+        return _Weighing(self, weight)
+
+    def _wake(self) -> None:
+        waiting = self._waiting
+        while waiting:
+            first = waiting[0]
+            place: Any = first._canceller
+            if not first.called:
+                if place.what > self._value:
+                    return
+                self._value -= place.what
+            waiting.pop(0)
+            if not first.called:
+                _hand_over(first, True)
+
+    def _leave(self, deferred: Deferred[Any]) -> None:
+        leave(self._waiting, deferred)
+        # It may have kept others waiting.
+        self._wake()
+
+    def _not_taken(self, place: Place, _result: Any, _number: int) -> None:
+        self.release(place.what)
+
+
+class _Weighing(Lockable):
+    __slots__ = ("_semaphore", "_weight")
+
+    def __init__(self, semaphore: Semaphore, weight: int) -> None:
+        self._semaphore = semaphore
+        self._weight = weight
+
+    def acquire(self) -> Deferred[bool]:
+        return self._semaphore.acquire(self._weight)
+
+    def release(self) -> None:
+        self._semaphore.release(self._weight)
+
+
+class BoundedSemaphore(Semaphore):
+    """A semaphore that never has more than it began with.
+
+    `release` raises ValueError if it would, and `acquire` if the weight is more than that.
+    """
+
+    __slots__ = ("_bound",)
+
+    def __init__(self, value: int = 1) -> None:
+        super().__init__(value)
+        self._bound = value
+
+    def acquire(self, weight: int = 1) -> Deferred[bool]:
+        """As `Semaphore.acquire`. Raises ValueError if there will never be so much."""
+        if weight > self._bound:
+            raise ValueError(f"weight must be <= {self._bound}, not {weight!r}")
+        return super().acquire(weight)
+
+    def release(self, weight: int = 1) -> None:
+        """As `Semaphore.release`. Raises ValueError if so much was not acquired."""
+        if self._value + weight > self._bound:
+            raise ValueError("BoundedSemaphore released too many times")
+        super().release(weight)
+
+
+class ReadWriteLock:
+    """Many that read at a time, or one that writes.
+
+    `reading` and `writing` are its two sides: acquire and release them, `run` with them, or say
+    `async with`. It is fair: who comes first is served first, so those that read and come after one
+    that waits to write wait for it.
+
+    ```python
+    from deferrous import concurrency
+
+    lock = concurrency.ReadWriteLock()
+    lock.reading.acquire()
+    lock.writing.acquire().addCallback(lambda _: print("writes"))
+    lock.reading.acquire().addCallback(lambda _: print("reads"))
+    lock.reading.release()
+    lock.writing.release()
+    ```
+
+    This prints writes and reads.
+    """
+
+    __slots__ = ("__weakref__", "_readers", "_waiting", "_writing")
+
+    def __init__(self) -> None:
+        self._readers = 0
+        self._writing = False
+        self._waiting: _Fifo[Deferred[bool]] = _Fifo()
+
+    def __repr__(self) -> str:
+        state = "written" if self._writing else f"read by {self._readers}"
+        return f"<ReadWriteLock {state}, {len(self._waiting)} waiting>"
+
+    @property
+    def reading(self) -> Lockable:
+        """What those acquire that read."""
+        return _Side(self, False)
+
+    @property
+    def writing(self) -> Lockable:
+        """What those acquire that write."""
+        return _Side(self, True)
+
+    @property
+    def readers(self) -> int:
+        """How many read."""
+        return self._readers
+
+    def locked(self) -> bool:
+        """Return whether anybody reads or writes."""
+        return self._writing or self._readers > 0
+
+    def _is_free(self, write: bool) -> bool:
+        return not (self._writing or (write and self._readers))
+
+    def _take(self, write: bool) -> None:
+        if write:
+            self._writing = True
+        else:
+            self._readers += 1
+
+    def _acquire(self, write: bool) -> Deferred[bool]:
+        if not self._waiting and self._is_free(write):
+            self._take(write)
+            return succeed(True)
+        deferred: Deferred[bool] = Deferred(Place(self, write))
+        self._waiting.append(deferred)
+        return deferred
+
+    def _release(self, write: bool) -> None:
+        if write and self._writing:
+            self._writing = False
+        elif not write and self._readers:
+            self._readers -= 1
+        else:
+            raise RuntimeError(f"nobody {'writes' if write else 'reads'}")
+        self._wake()
+
+    def _wake(self) -> None:
+        waiting = self._waiting
+        while waiting:
+            first = waiting[0]
+            place: Any = first._canceller
+            if not first.called:
+                if not self._is_free(place.what):
+                    return
+                self._take(place.what)
+            waiting.pop(0)
+            if not first.called:
+                _hand_over(first, True)
+
+    def _leave(self, deferred: Deferred[Any]) -> None:
+        leave(self._waiting, deferred)
+        self._wake()
+
+    def _not_taken(self, place: Place, _result: Any, _number: int) -> None:
+        self._release(place.what)
+
+
+class _Side(Lockable):
+    __slots__ = ("_lock", "_write")
+
+    def __init__(self, lock: ReadWriteLock, write: bool) -> None:
+        self._lock = lock
+        self._write = write
+
+    def acquire(self) -> Deferred[bool]:
+        return self._lock._acquire(self._write)
+
+    def release(self) -> None:
+        self._lock._release(self._write)
+
+
+class KeyedLock(Generic[_K]):
+    """A lock for each key, or a semaphore. What nobody uses takes no room.
+
+    ```python
+    from deferrous import concurrency
+
+    lock = concurrency.KeyedLock()
+    lock("one").acquire()
+    lock("other").acquire().addCallback(lambda _: print("not in the way"))
+    print(len(lock))
+    ```
+
+    This prints not in the way, and 2.
+    """
+
+    __slots__ = ("__weakref__", "_keys", "_limit")
+
+    def __init__(self, limit: int = 1) -> None:
+        if limit < 1:
+            raise ValueError(f"limit must be >= 1, not {limit!r}")
+        self._limit = limit
+        #: How many hold each, and who waits.
+        self._keys: dict[_K, tuple[list[int], _Fifo[Deferred[bool]]]] = {}
+
+    def __repr__(self) -> str:
+        return f"<KeyedLock of {len(self._keys)} keys>"
+
+    def __len__(self) -> int:
+        """Return how many keys are in use."""
+        return len(self._keys)
+
+    def __call__(self, key: _K) -> Lockable:
+        """Return the lock of a key: to be acquired and released, to `run`, or for `async with`."""
+        return _Key(self, key)
+
+    def locked(self, key: _K) -> bool:
+        """Return whether one that came now would have to wait."""
+        state = self._keys.get(key)
+        return state is not None and state[0][0] >= self._limit
+
+    def waiting(self, key: _K) -> int:
+        """Return how many wait for a key."""
+        state = self._keys.get(key)
+        return 0 if state is None else len(state[1])
+
+    def _acquire(self, key: _K) -> Deferred[bool]:
+        state = self._keys.get(key)
+        if state is None:
+            self._keys[key] = ([1], _Fifo())
+            return succeed(True)
+        held, waiting = state
+        if held[0] < self._limit:
+            held[0] += 1
+            return succeed(True)
+        deferred: Deferred[bool] = Deferred(Place(self, key))
+        waiting.append(deferred)
+        return deferred
+
+    def _release(self, key: _K) -> None:
+        if key not in self._keys:
+            raise RuntimeError(f"nobody holds {key!r}")
+        held, waiting = self._keys[key]
+        deferred = first_waiting(waiting)
+        if deferred is not None:
+            _hand_over(deferred, True)
+            return
+        held[0] -= 1
+        if not held[0]:
+            del self._keys[key]
+
+    def _leave(self, deferred: Any) -> None:
+        state = self._keys.get(deferred._canceller.what)
+        if state is not None:
+            leave(state[1], deferred)
+
+    def _not_taken(self, place: Place, _result: Any, _number: int) -> None:
+        self._release(place.what)
+
+
+class _Key(Lockable):
+    __slots__ = ("_key", "_lock")
+
+    def __init__(self, lock: KeyedLock[Any], key: Any) -> None:
+        self._lock = lock
+        self._key = key
+
+    def acquire(self) -> Deferred[bool]:
+        return self._lock._acquire(self._key)
+
+    def release(self) -> None:
+        self._lock._release(self._key)

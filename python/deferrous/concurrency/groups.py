@@ -1,0 +1,238 @@
+"""Groups of tasks that end together."""
+
+from __future__ import annotations
+
+import builtins
+import sys
+from collections.abc import Coroutine, Generator
+from types import TracebackType
+from typing import Any, TypeVar
+
+from .._deferrous import CancelledError, Deferred
+from .._gathering import FailureGroup
+from ..failure import Failure
+from ._base import Eventual, as_deferred, discard, is_cancellation, mark_handled, was_cancelled
+from .cancellation import _Delayed, cancel
+from .current import Block, find, give_name
+
+__all__ = ["TaskGroup"]
+
+_T = TypeVar("_T")
+
+_MESSAGE = "unhandled errors in a TaskGroup"
+
+
+class TaskGroup(Block):
+    """Tasks that end together: nothing that is begun in it is left behind.
+
+    As `asyncio.TaskGroup`. The block ends when all tasks have. If one fails, or the block does, the
+    others are cancelled, and so is what the block waits for; when they have ended, all failures
+    are raised as one: an `ExceptionGroup` from Python 3.11 on, else a `FailureGroup`. Tasks that
+    were cancelled do not count as failed.
+
+    ```python
+    from deferrous import concurrency, ensureDeferred, succeed
+
+    async def double(number):
+        return 2 * await succeed(number)
+
+    async def main():
+        async with concurrency.TaskGroup() as group:
+            one = group.create_task(double(1))
+            other = group.create_task(double(2))
+        print(await one, await other)
+
+    ensureDeferred(main())
+    ```
+
+    This prints 2 4.
+
+    Without a block, as in generators and from callbacks, create tasks and wait for what `join`
+    returns.
+    """
+
+    def __init__(self) -> None:
+        self._tasks: dict[Deferred[Any], None] = {}
+        self._errors: list[Failure] = []
+        self._failed: list[Deferred[Any]] = []
+        self._base_error: BaseException | None = None
+        self._state = "new"
+        self._aborting = False
+        self._ended: Deferred[None] | None = None
+
+    def __repr__(self) -> str:
+        state = " cancelling" if self._aborting else ""
+        return f"<TaskGroup {self._state}, {len(self._tasks)} tasks{state}>"
+
+    def create_task(
+        self, task: Eventual[_T], *, name: str | None = None, context: Any = None
+    ) -> Deferred[_T]:
+        """Run a coroutine or generator as part of this. Returns its Deferred.
+
+        It runs at once, as far as it gets. A Deferred or a future will do as well. What it fails
+        with counts as handled, if nobody else asks for it. `name` is for `current_task_name`;
+        `context` is where it runs, instead of a copy of the current one.
+
+        Raises RuntimeError if the group has not begun, is over or is ending because of a failure; a
+        coroutine is closed then, and a Deferred cancelled.
+        """
+        if self._aborting or self._state in ("new", "over"):
+            discard(task)
+            if self._aborting:
+                raise RuntimeError(f"{self!r} is shutting down")
+            has = "has not been entered" if self._state == "new" else "is finished"
+            raise RuntimeError(f"{self!r} {has}")
+        if name is not None and isinstance(task, (Coroutine, Generator)):
+            give_name(task, name)
+        deferred: Deferred[_T]
+        deferred = as_deferred(task) if context is None else context.run(as_deferred, task)
+        self._tasks[deferred] = None
+        deferred.addBoth(self._task_ended, deferred)
+        return deferred
+
+    def _task_ended(self, result: Any, deferred: Deferred[Any]) -> Any:
+        self._tasks.pop(deferred, None)
+        if isinstance(result, Failure):
+            self._failed.append(deferred)
+            if not was_cancelled(result):
+                self._add_error(result)
+        if not self._tasks:
+            self._end()
+        return result
+
+    def _add_error(self, failure: Failure) -> None:
+        self._errors.append(failure)
+        error = failure.value
+        if isinstance(error, (SystemExit, KeyboardInterrupt)) and self._base_error is None:
+            self._base_error = error
+        if not self._aborting:
+            self._abort()
+            if self._state == "entered":
+                self._cancel_task()
+
+    def cancel(self, reason: object = None) -> None:
+        """Cancel all tasks. No more can be created."""
+        self._abort(reason)
+
+    def _abort(self, reason: object = None) -> None:
+        self._aborting = True
+        for deferred in list(self._tasks):
+            cancel(deferred, reason)
+
+    async def __aenter__(self) -> TaskGroup:
+        if self._state != "new":
+            raise RuntimeError(f"{self!r} has already been entered")
+        task = find()
+        if task is None:
+            raise RuntimeError(
+                f"{self!r} cannot be entered: no coroutine that Deferreds or asyncio run is "
+                "current. Without one, use open and join"
+            )
+        self._enter(task)
+        self._state = "entered"
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        self._state = "exiting"
+        is_the_cause = self._leave()
+        cancelled: BaseException | None = None
+        if exc_val is not None:
+            if isinstance(exc_val, (SystemExit, KeyboardInterrupt)) and self._base_error is None:
+                self._base_error = exc_val
+            if is_cancellation(exc_val) and not is_the_cause:
+                cancelled = exc_val
+            if not self._aborting:
+                self._abort()
+            if exc_type is GeneratorExit:
+                # The coroutine is closed, and cannot wait.
+                self._close()
+                return
+        while self._tasks:
+            self._ended = Deferred()
+            try:
+                await self._ended
+            except BaseException as error:
+                if not is_cancellation(error):
+                    raise
+                if not self._aborting:
+                    cancelled = error
+                    self._abort()
+            self._ended = None
+        try:
+            if self._base_error is not None:
+                raise self._base_error
+            if cancelled is not None and not self._errors:
+                raise cancelled
+            if exc_val is not None and not is_cancellation(exc_val):
+                self._errors.append(Failure(exc_val))
+            if self._errors:
+                raise self._group() from None
+        finally:
+            self._close()
+            cancelled = exc_val = None
+
+    def open(self) -> TaskGroup:
+        """Begin, without a block. Raises RuntimeError if it has begun."""
+        if self._state != "new":
+            raise RuntimeError(f"{self!r} has already been entered")
+        self._state = "open"
+        return self
+
+    def join(self) -> Deferred[None]:
+        """Take no more tasks, and return a Deferred that fires when all have ended.
+
+        It fails as the block would. Cancelling it cancels them. Raises RuntimeError if the group is
+        used as a block, or was not opened.
+        """
+        if self._state != "open":
+            raise RuntimeError(f"{self!r} is not open")
+        self._state = "exiting"
+        self._ended = _Delayed(self._cancel_join)
+        ended = self._ended.addBoth(self._joined)
+        if not self._tasks:
+            self._end()
+        return ended
+
+    def _cancel_join(self, ended: Deferred[Any]) -> None:
+        # It has failed here and now, but nobody sees that before all tasks have ended.
+        ended.pause()
+        ended.errback(Failure(CancelledError()))
+        self._abort()
+
+    def _end(self) -> None:
+        ended, self._ended = self._ended, None
+        if ended is None:
+            return
+        if ended.paused:
+            ended.unpause()
+        elif not ended.called:
+            ended.callback(None)
+
+    def _joined(self, result: Any) -> Any:
+        try:
+            if self._base_error is not None:
+                raise self._base_error
+            if self._errors:
+                raise self._group()
+            return result
+        finally:
+            self._close()
+
+    def _close(self) -> None:
+        self._state = "over"
+        self._errors = []
+        self._base_error = None
+        failed, self._failed = self._failed, []
+        for deferred in failed:
+            mark_handled(deferred)
+
+    def _group(self) -> BaseException:
+        if sys.version_info >= (3, 11):
+            errors = [failure.value for failure in self._errors]
+            return builtins.BaseExceptionGroup(_MESSAGE, errors)
+        return FailureGroup(self._errors)

@@ -1,0 +1,637 @@
+"""Queues whose `put` may wait, channels, and broadcasts.
+
+They are made of no loop, and may be used under any. Who comes first is served first, and what is
+handed over to a task of asyncio that does not come for it stands in front again.
+"""
+
+from __future__ import annotations
+
+import heapq
+from bisect import insort
+from collections import deque
+from typing import Any, Generic, TypeVar
+
+from .._deferrous import Deferred, _Fifo, _hand_over, fail, succeed
+from ..failure import Failure
+from ._base import (
+    ChannelClosed,
+    Place,
+    QueueEmpty,
+    QueueFull,
+    QueueShutDown,
+    fire_all,
+    first_waiting,
+    leave,
+)
+
+__all__ = [
+    "Broadcast",
+    "Channel",
+    "LifoQueue",
+    "PriorityQueue",
+    "Queue",
+    "Subscription",
+]
+
+_T = TypeVar("_T")
+
+
+def _check(item: object) -> None:
+    """Raise TypeError for what cannot be the result of a Deferred, and so not be handed over."""
+    if isinstance(item, (Deferred, Failure)):
+        raise TypeError(f"a {type(item).__name__} cannot be an item: put it into a tuple")
+
+
+def _number_of(returned: tuple[int, Any]) -> int:
+    return returned[0]
+
+
+class _Getters(Generic[_T]):
+    """Those that wait for an item, and those that were given one and did not come for it."""
+
+    #: What is raised when there will never be anything.
+    over: type[Exception] = ChannelClosed
+
+    def __init__(self) -> None:
+        self._getting: _Fifo[Deferred[_T]] = _Fifo()
+        #: With the numbers of the times at which they were given.
+        self._returned: list[tuple[int, _T]] = []
+
+    def _wait(self, iterating: bool) -> Deferred[_T]:
+        deferred: Deferred[_T] = Deferred(Place(self, iterating))
+        self._getting.append(deferred)
+        return deferred
+
+    def _give(self, item: _T) -> bool:
+        """Give an item to the first that waits, if anybody does."""
+        getter = first_waiting(self._getting)
+        if getter is None:
+            return False
+        _hand_over(getter, item)
+        return True
+
+    def _end(self) -> None:
+        """Tell those that wait that nothing will come."""
+        getting, self._getting = self._getting, _Fifo()
+        for getter in getting:
+            if not getter.called:
+                place: Any = getter._canceller
+                _hand_over(getter, Failure(self._error(place.what)))
+
+    def _error(self, iterating: bool) -> Exception:
+        return StopAsyncIteration() if iterating else self.over()
+
+    def _leave(self, deferred: Deferred[Any]) -> None:
+        leave(self._getting, deferred)
+
+    def _not_taken(self, _place: Place, item: Any, number: int) -> None:
+        if not self._give(item):
+            self._put_back(number, item)
+
+    def _put_back(self, number: int, item: _T) -> None:
+        insort(self._returned, (number, item), key=_number_of)
+
+
+class Queue(_Getters[_T]):
+    """Items, first in, first out. `put` waits while it is full, `get` while it is empty.
+
+    As `asyncio.Queue`. `maxsize` is how much it holds; zero or less is without end. An item goes
+    at once to one that waits. `async for` takes items until it is shut down.
+
+    ```python
+    from deferrous import concurrency
+
+    queue = concurrency.Queue(maxsize=1)
+    queue.put("one")
+    queue.put("other").addCallback(lambda _: print("there is room"))
+    queue.get().addCallback(print)
+    ```
+
+    This prints there is room, and one.
+    """
+
+    over = QueueShutDown
+
+    def __init__(self, maxsize: int = 0) -> None:
+        super().__init__()
+        self._maxsize = maxsize
+        self._putting: _Fifo[Deferred[None]] = _Fifo()
+        self._joining: list[Deferred[None]] = []
+        self._unfinished = 0
+        self._is_shut_down = self._is_shut_at_once = False
+        self._init(maxsize)
+
+    def __repr__(self) -> str:
+        return (
+            f"<{type(self).__name__} of {self.qsize()}, {len(self._getting)} getting, "
+            f"{len(self._putting)} putting>"
+        )
+
+    # What subclasses have of their own, under asyncio's names.
+
+    def _init(self, maxsize: int) -> None:
+        self._queue: Any = deque()
+
+    def _get(self) -> _T:
+        if self._returned:
+            return self._returned.pop(0)[1]
+        item: _T = self._queue.popleft()
+        return item
+
+    def _put(self, item: _T) -> None:
+        self._queue.append(item)
+
+    # What all have.
+
+    @property
+    def maxsize(self) -> int:
+        """How much it holds; zero or less if that is without end."""
+        return self._maxsize
+
+    def qsize(self) -> int:
+        """Return how many items are in it."""
+        return len(self._queue) + len(self._returned)
+
+    def empty(self) -> bool:
+        """Return whether nothing is in it."""
+        return not (self._queue or self._returned)
+
+    def full(self) -> bool:
+        """Return whether `put` would have to wait."""
+        return 0 < self._maxsize <= len(self._queue) + len(self._returned)
+
+    def put(self, item: _T) -> Deferred[None]:
+        """Put an item in. Returns a Deferred that fires when there was room for it.
+
+        Cancelling it takes the item away again, as long as it is not in. It fails with
+        QueueShutDown if the queue is shut down, or is shut down meanwhile. Raises TypeError if the
+        item is a Deferred or a Failure.
+        """
+        if self._is_shut_down:
+            return fail(QueueShutDown())
+        _check(item)
+        if 0 < self._maxsize <= len(self._queue) + len(self._returned):
+            deferred: Deferred[None] = Deferred(_Putting(self, item))
+            self._putting.append(deferred)
+            return deferred
+        self._accept(item)
+        return succeed(None)
+
+    def put_nowait(self, item: _T) -> None:
+        """Put an item in. Raises QueueFull if there is no room, QueueShutDown if it is shut down.
+
+        Raises TypeError if the item is a Deferred or a Failure.
+        """
+        if self._is_shut_down:
+            raise QueueShutDown
+        _check(item)
+        if self.full():
+            raise QueueFull
+        self._accept(item)
+
+    def _accept(self, item: _T) -> None:
+        self._unfinished += 1
+        if not (self._getting and self._give(item)):
+            self._put(item)
+
+    def get(self) -> Deferred[_T]:
+        """Return a Deferred that fires with the next item.
+
+        Cancelling it gives up waiting. It fails with QueueShutDown if the queue is shut down and
+        empty, or gets so.
+        """
+        if self._queue or self._returned:
+            return succeed(self.get_nowait())
+        if self._is_shut_down:
+            return fail(QueueShutDown())
+        return self._wait(False)
+
+    def get_nowait(self) -> _T:
+        """Return the next item. Raises QueueEmpty if there is none, QueueShutDown if never."""
+        if not (self._queue or self._returned):
+            raise QueueShutDown if self._is_shut_down else QueueEmpty
+        item = self._get()
+        if self._putting:
+            self._admit()
+        return item
+
+    def _admit(self) -> None:
+        """Take in what waits, as far as there is room."""
+        while self._putting and not self.full():
+            putter = first_waiting(self._putting)
+            if putter is None:
+                return
+            place: Any = putter._canceller
+            self._accept(place.item)
+            if not putter.called:
+                _hand_over(putter, None)
+
+    def task_done(self) -> None:
+        """Say that an item that was got is done with.
+
+        Raises ValueError if there have been more of these than items.
+        """
+        if self._unfinished <= 0:
+            raise ValueError("task_done() called too many times")
+        self._done(1)
+
+    def _done(self, number: int) -> None:
+        self._unfinished -= number
+        if not self._unfinished and self._joining:
+            joining, self._joining = self._joining, []
+            fire_all(joining, None)
+
+    def join(self) -> Deferred[None]:
+        """Return a Deferred that fires when all items that were put in are done with."""
+        if not self._unfinished:
+            return succeed(None)
+        deferred: Deferred[None] = Deferred()
+        self._joining.append(deferred)
+        return deferred
+
+    def shutdown(self, immediate: bool = False) -> None:
+        """Take nothing any more. What is in it can still be got, unless this is `immediate`.
+
+        All that wait fail with QueueShutDown, and `async for` ends.
+        """
+        self._is_shut_down = True
+        if immediate:
+            self._is_shut_at_once = True
+            number = 0
+            while not self.empty():
+                self._get()
+                number += 1
+            self._done(min(number, self._unfinished))
+        self._end()
+        putting, self._putting = self._putting, _Fifo()
+        for putter in putting:
+            if not putter.called:
+                _hand_over(putter, Failure(QueueShutDown()))
+
+    def _put_back(self, number: int, item: _T) -> None:
+        if self._is_shut_at_once:
+            self._done(min(1, self._unfinished))
+        else:
+            super()._put_back(number, item)
+
+    def __aiter__(self) -> Queue[_T]:
+        return self
+
+    def __anext__(self) -> Deferred[_T]:
+        if self._queue or self._returned:
+            return succeed(self.get_nowait())
+        if self._is_shut_down:
+            return fail(StopAsyncIteration())
+        return self._wait(True)
+
+
+class _Putting:
+    """The canceller of a Deferred that waits to put something in."""
+
+    __slots__ = ("item", "queue")
+
+    def __init__(self, queue: Queue[Any] | Channel[Any], item: Any) -> None:
+        self.queue = queue
+        self.item = item
+
+    def __call__(self, deferred: Deferred[Any]) -> None:
+        leave(self.queue._putting, deferred)
+
+
+class PriorityQueue(Queue[_T]):
+    """A queue whose smallest item is next. Items are often tuples `(priority, data)`."""
+
+    def _init(self, maxsize: int) -> None:
+        self._queue = []
+
+    def _put(self, item: _T) -> None:
+        heapq.heappush(self._queue, item)
+
+    def _get(self) -> _T:
+        item: _T = heapq.heappop(self._queue)
+        return item
+
+    def _put_back(self, number: int, item: _T) -> None:
+        if self._is_shut_at_once:
+            super()._put_back(number, item)
+        else:
+            self._put(item)
+
+
+class LifoQueue(Queue[_T]):
+    """A queue whose last item is next."""
+
+    def _init(self, maxsize: int) -> None:
+        self._queue = []
+
+    def _put(self, item: _T) -> None:
+        self._queue.append(item)
+
+    def _get(self) -> _T:
+        if self._returned:
+            return self._returned.pop()[1]
+        item: _T = self._queue.pop()
+        return item
+
+
+class Channel(_Getters[_T]):
+    """Hands items from those that send to those that receive, and holds few or none.
+
+    `send` waits until the item is received, or until one of `capacity` places is free for it. So
+    who sends is never far ahead of who receives. `async for` receives until the channel is closed.
+
+    ```python
+    from deferrous import concurrency
+
+    channel = concurrency.Channel()
+    channel.send("item").addCallback(lambda _: print("is received"))
+    channel.receive().addCallback(print)
+    ```
+
+    This prints is received, and item.
+    """
+
+    def __init__(self, capacity: int = 0) -> None:
+        if capacity < 0:
+            raise ValueError(f"capacity must be >= 0, not {capacity!r}")
+        super().__init__()
+        self._capacity = capacity
+        self._buffer: deque[_T] = deque()
+        self._putting: _Fifo[Deferred[None]] = _Fifo()
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return (
+            f"<Channel of {len(self._buffer)}, {len(self._getting)} receiving, "
+            f"{len(self._putting)} sending>"
+        )
+
+    @property
+    def capacity(self) -> int:
+        """How many items it holds that nobody has received."""
+        return self._capacity
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is closed."""
+        return self._closed
+
+    def send(self, item: _T) -> Deferred[None]:
+        """Return a Deferred that fires when the item is received, or held.
+
+        Cancelling it takes the item away again, as long as it is not. It fails with ChannelClosed
+        if the channel is closed, or is closed meanwhile. Raises TypeError if the item is a Deferred
+        or a Failure.
+        """
+        if self._closed:
+            return fail(ChannelClosed())
+        _check(item)
+        if self._getting and self._give(item):
+            return succeed(None)
+        if len(self._buffer) < self._capacity:
+            self._buffer.append(item)
+            return succeed(None)
+        deferred: Deferred[None] = Deferred(_Putting(self, item))
+        self._putting.append(deferred)
+        return deferred
+
+    def receive(self) -> Deferred[_T]:
+        """Return a Deferred that fires with the next item.
+
+        Cancelling it gives up waiting. It fails with ChannelClosed if the channel is closed and has
+        nothing left, or gets so.
+        """
+        return self._receive(False)
+
+    def _receive(self, iterating: bool) -> Deferred[_T]:
+        if self._returned:
+            return succeed(self._returned.pop(0)[1])
+        if self._buffer:
+            item = self._buffer.popleft()
+            sender = first_waiting(self._putting)
+            if sender is not None:
+                place: Any = sender._canceller
+                self._buffer.append(place.item)
+                _hand_over(sender, None)
+            return succeed(item)
+        sender = first_waiting(self._putting)
+        if sender is not None:
+            place = sender._canceller
+            _hand_over(sender, None)
+            item = place.item
+            return succeed(item)
+        if self._closed:
+            return fail(self._error(iterating))
+        return self._wait(iterating)
+
+    def close(self) -> None:
+        """Take nothing any more. What it holds can still be received.
+
+        All that wait fail with ChannelClosed, and `async for` ends.
+        """
+        self._closed = True
+        self._end()
+        putting, self._putting = self._putting, _Fifo()
+        for sender in putting:
+            if not sender.called:
+                _hand_over(sender, Failure(ChannelClosed()))
+
+    def __aiter__(self) -> Channel[_T]:
+        return self
+
+    def __anext__(self) -> Deferred[_T]:
+        return self._receive(True)
+
+
+class Broadcast(Generic[_T]):
+    """Hands each item to all that have subscribed.
+
+    `maxsize` is how many items one may be behind before `send` waits for it; zero or less is
+    without end.
+
+    ```python
+    from deferrous import concurrency
+
+    news = concurrency.Broadcast()
+    one, other = news.subscribe(), news.subscribe()
+    news.send("item")
+    one.get().addCallback(print)
+    other.get().addCallback(print)
+    ```
+
+    This prints item twice.
+    """
+
+    def __init__(self, maxsize: int = 0) -> None:
+        self._maxsize = maxsize
+        #: In the order in which they have subscribed.
+        self._readers: dict[Subscription[_T], None] = {}
+        #: How many are as far behind as they may be.
+        self._full = 0
+        #: An item is on its way to all. Another that is sent meanwhile comes after it for each.
+        self._delivering = False
+        self._sending: _Fifo[Deferred[None]] = _Fifo()
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<Broadcast to {len(self._readers)}, {len(self._sending)} sending>"
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is closed."""
+        return self._closed
+
+    @property
+    def maxsize(self) -> int:
+        """How many items a subscription holds; zero or less if that is without end."""
+        return self._maxsize
+
+    def subscribe(self) -> Subscription[_T]:
+        """Return what gets all items that are sent from now on.
+
+        Raises ChannelClosed if it is closed.
+        """
+        if self._closed:
+            raise ChannelClosed
+        reader: Subscription[_T] = Subscription(self)
+        self._readers[reader] = None
+        return reader
+
+    def send(self, item: _T) -> Deferred[None]:
+        """Return a Deferred that fires when all that have subscribed hold the item.
+
+        All get it at the same time: while one has no room for it, none does. Cancelling the
+        Deferred takes it away again until then. It fails with ChannelClosed if this is closed, or
+        is closed meanwhile. Raises TypeError if the item is a Deferred or a Failure.
+        """
+        if self._closed:
+            return fail(ChannelClosed())
+        _check(item)
+        if self._full or self._sending or self._delivering:
+            deferred: Deferred[None] = Deferred(_Sending(self, item))
+            self._sending.append(deferred)
+            return deferred
+        self._deliver(item)
+        if self._sending:
+            self._admit()
+        return succeed(None)
+
+    def _deliver(self, item: _T) -> None:
+        self._delivering = True
+        try:
+            for reader in list(self._readers):
+                reader._take(item)
+        finally:
+            self._delivering = False
+
+    def _admit(self) -> None:
+        while self._sending and not (self._full or self._delivering):
+            sender = first_waiting(self._sending)
+            if sender is None:
+                return
+            place: Any = sender._canceller
+            self._deliver(place.item)
+            if not sender.called:
+                _hand_over(sender, None)
+
+    def close(self) -> None:
+        """Take nothing any more. What is held can still be got.
+
+        All that wait fail with ChannelClosed, and `async for` ends.
+        """
+        self._closed = True
+        self._full = 0
+        readers, self._readers = self._readers, {}
+        for reader in readers:
+            reader._no_more()
+        sending, self._sending = self._sending, _Fifo()
+        for sender in sending:
+            if not sender.called:
+                _hand_over(sender, Failure(ChannelClosed()))
+
+
+class _Sending:
+    """The canceller of a Deferred that waits to send something to all."""
+
+    __slots__ = ("broadcast", "item")
+
+    def __init__(self, broadcast: Broadcast[Any], item: Any) -> None:
+        self.broadcast = broadcast
+        self.item = item
+
+    def __call__(self, deferred: Deferred[Any]) -> None:
+        leave(self.broadcast._sending, deferred)
+
+
+class Subscription(_Getters[_T]):
+    """What `Broadcast.subscribe` returns. `async for` gets items until this or that is closed."""
+
+    def __init__(self, broadcast: Broadcast[_T]) -> None:
+        super().__init__()
+        self._broadcast: Broadcast[_T] | None = broadcast
+        self._maxsize = broadcast.maxsize
+        self._items: deque[_T] = deque()
+
+    def __repr__(self) -> str:
+        return f"<Subscription of {self.qsize()}, {len(self._getting)} getting>"
+
+    def qsize(self) -> int:
+        """Return how many items it holds."""
+        return len(self._items) + len(self._returned)
+
+    def get(self) -> Deferred[_T]:
+        """Return a Deferred that fires with the next item.
+
+        Cancelling it gives up waiting. It fails with ChannelClosed if this is closed, or if the
+        broadcast is closed and there is nothing left.
+        """
+        return self._next(False)
+
+    def _next(self, iterating: bool) -> Deferred[_T]:
+        if self._returned:
+            item = self._returned.pop(0)[1]
+        elif self._items:
+            item = self._items.popleft()
+        elif self._broadcast is None:
+            return fail(self._error(iterating))
+        else:
+            return self._wait(iterating)
+        if self._broadcast is not None and self.qsize() == self._maxsize - 1:
+            self._broadcast._full -= 1
+            self._broadcast._admit()
+        return succeed(item)
+
+    def _take(self, item: _T) -> None:
+        if self._broadcast is None or (self._getting and self._give(item)):
+            return
+        self._items.append(item)
+        if self.qsize() == self._maxsize:
+            self._broadcast._full += 1
+
+    def _put_back(self, number: int, item: _T) -> None:
+        super()._put_back(number, item)
+        if self._broadcast is not None and self.qsize() == self._maxsize:
+            self._broadcast._full += 1
+
+    def _no_more(self) -> None:
+        self._broadcast = None
+        self._end()
+
+    def close(self) -> None:
+        """Get nothing any more. What this holds is dropped, and nobody waits for it."""
+        broadcast = self._broadcast
+        if broadcast is not None:
+            broadcast._readers.pop(self, None)
+            if 0 < self._maxsize <= self.qsize():
+                broadcast._full -= 1
+        self._items.clear()
+        self._returned.clear()
+        self._no_more()
+        if broadcast is not None:
+            broadcast._admit()
+
+    def __aiter__(self) -> Subscription[_T]:
+        return self
+
+    def __anext__(self) -> Deferred[_T]:
+        return self._next(True)

@@ -1,0 +1,161 @@
+"""One result for many."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Generic, ParamSpec, TypeVar
+
+from .._deferrous import Deferred, _hand_over, maybeDeferred, succeed
+from ..failure import Failure
+from ._base import Eventual, as_deferred, was_cancelled
+
+__all__ = ["Observable", "once"]
+
+_T = TypeVar("_T")
+_P = ParamSpec("_P")
+
+
+class Observable(Generic[_T]):
+    """One result, and as many as want to observe it.
+
+    Each observer is a Deferred with a chain of its own: what its callbacks make of the result, and
+    whether it is cancelled, does not concern the others. The Deferred that is observed keeps its
+    result for those that come later. A failure counts as handled once it has been observed; who
+    observes it has it then.
+
+    With `cancel_unobserved` it is cancelled when all that observed it have been.
+
+    ```python
+    from deferrous import Deferred, concurrency
+
+    d = Deferred()
+    shared = concurrency.Observable(d)
+    shared.observe().addCallback(lambda result: print("one", result))
+    shared.observe().addCallback(lambda result: print("other", result))
+    d.callback(3)
+    shared.observe().addCallback(lambda result: print("late", result))
+    ```
+
+    This prints one 3, other 3 and late 3.
+    """
+
+    def __init__(self, eventual: Eventual[_T], *, cancel_unobserved: bool = False) -> None:
+        self._observers: dict[Deferred[_T], None] = {}
+        self._cancel_unobserved = cancel_unobserved
+        self._result: Any = None
+        self._has_result = self._is_abandoned = False
+        self._deferred: Deferred[_T] | None = as_deferred(eventual)
+        self._deferred.addBoth(self._fired)
+
+    def __repr__(self) -> str:
+        state = f"result {self._result!r}" if self._has_result else "no result"
+        return f"<Observable with {state}, {len(self._observers)} observing>"
+
+    def observe(self) -> Deferred[_T]:
+        """Return a Deferred for the result. Cancelling it cancels nothing else."""
+        if self._has_result:
+            observer: Deferred[_T] = succeed(None)  # type: ignore[arg-type]
+            if isinstance(self._result, Failure):
+                observer = Deferred()
+                observer.errback(self._result)
+                self._take_failure()
+                return observer
+            return succeed(self._result)
+        observer = Deferred(self._leave)
+        self._observers[observer] = None
+        return observer
+
+    def has_result(self) -> bool:
+        """Return whether there is a result, or a failure."""
+        return self._has_result
+
+    def observers(self) -> int:
+        """Return how many wait for the result."""
+        return len(self._observers)
+
+    def cancel(self) -> None:
+        """Cancel what is observed."""
+        if self._deferred is not None:
+            self._deferred.cancel()
+
+    def _leave(self, observer: Deferred[_T]) -> None:
+        self._observers.pop(observer, None)
+        if self._cancel_unobserved and not self._observers and not self._has_result:
+            self._is_abandoned = True
+            self.cancel()
+
+    def _fired(self, result: Any) -> Any:
+        self._has_result = True
+        self._result = result
+        observers, self._observers = self._observers, {}
+        for observer in observers:
+            if not observer.called:
+                _hand_over(observer, result)
+        if isinstance(result, Failure) and (
+            observers or (self._is_abandoned and was_cancelled(result))
+        ):
+            self._deferred = None
+            return None
+        return result
+
+    def _take_failure(self) -> None:
+        deferred, self._deferred = self._deferred, None
+        if deferred is not None:
+            deferred.addErrback(_ignore)
+
+
+def _ignore(_: object) -> None:
+    pass
+
+
+def once(function: Callable[_P, Eventual[_T] | _T]) -> Callable[_P, Deferred[_T]]:
+    """Have those that call a function at the same time share one call.
+
+    Returns a function that returns a Deferred. While a call is under way, others with equal
+    arguments do not make one, but get a Deferred for the same result. What comes after that makes a
+    new one. Cancelling one of these Deferreds does not concern the others; when all are cancelled,
+    so is the call.
+
+    The arguments have to be hashable.
+
+    ```python
+    from deferrous import Deferred, concurrency
+
+    calls = []
+
+    @concurrency.once
+    def fetch(page):
+        print("fetches", page)
+        calls.append(Deferred())
+        return calls[-1]
+
+    fetch("index").addCallback(print)
+    fetch("index").addCallback(print)
+    calls[0].callback("text")
+    ```
+
+    This prints fetches index, and text twice.
+    """
+    under_way: dict[Any, Observable[_T]] = {}
+
+    @wraps(function)
+    def shared(*args: _P.args, **kwargs: _P.kwargs) -> Deferred[_T]:
+        key = (args, tuple(sorted(kwargs.items()))) if kwargs else args
+        observable = under_way.get(key)
+        if observable is not None:
+            return observable.observe()
+        deferred: Deferred[Any] = maybeDeferred(function, *args, **kwargs)
+        if deferred.called and not deferred.paused:
+            return deferred
+
+        def forget(result: Any) -> Any:
+            if under_way.get(key) is observable:
+                del under_way[key]
+            return result
+
+        deferred.addBoth(forget)
+        observable = under_way[key] = Observable(deferred, cancel_unobserved=True)
+        return observable.observe()
+
+    return shared

@@ -1,0 +1,240 @@
+"""Time: sleeping, and deadlines.
+
+Each takes a `clock`: a reactor of Twisted, an asyncio loop, or anything else with `callLater`, such
+as `deferrous.testing.Clock`. By default it is the asyncio loop that runs, else the reactor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, TypeVar, overload
+
+from .._clock import AnyClock, now, resolve, start
+from .._deferrous import Deferred
+from .._timeout import add_timeout
+from ._base import Eventual, TimeoutError, as_deferred, is_cancellation, is_done, was_cancelled
+from .current import Block, find
+
+__all__ = ["Timeout", "sleep", "timeout", "timeout_at", "wait_for"]
+
+_T = TypeVar("_T")
+
+
+@overload
+def sleep(
+    delay: float, result: None = None, *, clock: AnyClock | None = None
+) -> Deferred[None]: ...
+@overload
+def sleep(delay: float, result: _T, *, clock: AnyClock | None = None) -> Deferred[_T]: ...
+def sleep(delay: float, result: Any = None, *, clock: AnyClock | None = None) -> Deferred[Any]:
+    """Return a Deferred that fires with `result` after so many seconds.
+
+    With zero or less it fires the next time that the clock comes round. Cancelling it stops the
+    clock. Raises ValueError if the delay is not a number, RuntimeError if there is no clock.
+
+    ```python
+    from deferrous import concurrency, testing
+
+    clock = testing.Clock()
+    concurrency.sleep(3, "time is up", clock=clock).addCallback(print)
+    clock.advance(3)
+    ```
+
+    This prints time is up.
+    """
+    if delay != delay:
+        raise ValueError("Invalid delay: NaN (not a number)")
+    clock = resolve(clock)
+    sleeping = _Sleeping(result)
+    deferred = sleeping.deferred = Deferred(sleeping)
+    sleeping.stop = start(clock, max(delay, 0), sleeping.wake)
+    return deferred
+
+
+class _Sleeping:
+    """The canceller of a Deferred that sleeps. It lets go of all when that is over."""
+
+    __slots__ = ("deferred", "result", "stop")
+
+    deferred: Deferred[Any] | None
+    stop: Callable[[], object] | None
+
+    def __init__(self, result: Any) -> None:
+        self.result = result
+
+    def wake(self) -> None:
+        deferred, self.deferred, self.stop = self.deferred, None, None
+        if deferred is not None and not deferred.called:
+            deferred.callback(self.result)
+
+    def __call__(self, _: Deferred[Any]) -> None:
+        stop, self.stop, self.deferred = self.stop, None, None
+        if stop is not None:
+            stop()
+
+
+def wait_for(
+    eventual: Eventual[_T], timeout: float | None, *, clock: AnyClock | None = None
+) -> Deferred[_T]:
+    """Wait for something so many seconds, and cancel it if it takes longer.
+
+    As `asyncio.wait_for`: returns a Deferred for what it comes to. If time runs out, it is
+    cancelled, and when it has ended because of that, the Deferred fails with TimeoutError. With
+    None for `timeout` there is no limit; with zero or less, it has to be there already. Cancelling
+    the Deferred cancels what is waited for.
+
+    ```python
+    from deferrous import Deferred, concurrency, testing
+
+    clock = testing.Clock()
+    d = concurrency.wait_for(Deferred(), 3, clock=clock)
+    d.addErrback(lambda failure: print(failure.type.__name__))
+    clock.advance(3)
+    ```
+
+    This prints TimeoutError.
+    """
+    # Without a clock nothing is begun.
+    clock = None if timeout is None else resolve(clock)
+    deferred: Deferred[_T] = as_deferred(eventual)
+    if timeout is None or is_done(deferred):
+        return deferred
+    if timeout <= 0:
+        deferred.cancel()
+        return deferred.addBoth(_timed_out, timeout)
+    limited: Deferred[_T] = add_timeout(deferred, timeout, clock, _timed_out)
+    return limited
+
+
+def _timed_out(result: Any, _: float) -> Any:
+    if was_cancelled(result):
+        raise TimeoutError from result.value
+    return result
+
+
+class Timeout(Block):
+    """A deadline for what a block waits for: what `timeout` and `timeout_at` return."""
+
+    def __init__(self, when: float | None, *, clock: AnyClock | None = None) -> None:
+        self._clock: Any = None if clock is None else resolve(clock)
+        self._when = when
+        self._state = "created"
+        self._stop: Callable[[], object] | None = None
+
+    def __repr__(self) -> str:
+        when = "" if self._state not in ("active", "created") else f" when={self._when}"
+        return f"<Timeout [{self._state}]{when}>"
+
+    def when(self) -> float | None:
+        """Return the deadline, in the clock's time, or None if there is none."""
+        return self._when
+
+    def expired(self) -> bool:
+        """Return whether the deadline has passed in the block."""
+        return self._state in ("expiring", "expired")
+
+    def reschedule(self, when: float | None) -> None:
+        """Have another deadline, or none. Raises RuntimeError outside of the block."""
+        if self._state != "active":
+            if self._state == "created":
+                raise RuntimeError("Timeout has not been entered")
+            raise RuntimeError(f"Cannot change state of {self._state} Timeout")
+        self._when = when
+        if self._stop is not None:
+            self._stop()
+            self._stop = None
+        if when is not None:
+            if self._clock is None:
+                self._clock = resolve(None)
+            self._stop = start(self._clock, max(when - now(self._clock), 0), self._expire)
+
+    def __enter__(self) -> Timeout:
+        if self._state != "created":
+            raise RuntimeError("Timeout has already been entered")
+        task = find()
+        if task is None:
+            raise RuntimeError(
+                "Timeout should be used in a coroutine or generator that runs: under "
+                "ensureDeferred, inlineCallbacks, or asyncio"
+            )
+        self._state = "active"
+        try:
+            self.reschedule(self._when)
+        except BaseException:
+            self._state = "created"
+            raise
+        self._enter(task)
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        if self._stop is not None:
+            self._stop()
+            self._stop = None
+        is_the_cause = self._leave()
+        if self._state != "expiring":
+            self._state = "exited"
+            return
+        self._state = "expired"
+        if is_the_cause and is_cancellation(exc_val):
+            raise TimeoutError from exc_val
+
+    async def __aenter__(self) -> Timeout:
+        return self.__enter__()
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        self.__exit__(exc_type, exc_val, exc_tb)
+
+    def _expire(self) -> None:
+        if self._state == "active":
+            self._stop = None
+            self._state = "expiring"
+            self._cancel_task()
+
+
+def timeout(delay: float | None, *, clock: AnyClock | None = None) -> Timeout:
+    """Limit the time of a block: `async with` in a coroutine, `with` in a generator.
+
+    As `asyncio.timeout`. When so many seconds have passed, what the block waits for is cancelled,
+    and the block ends with TimeoutError. With None there is no limit, until `reschedule` sets one.
+
+    ```python
+    from deferrous import Deferred, concurrency, inlineCallbacks, testing
+
+    @inlineCallbacks
+    def work(clock):
+        try:
+            with concurrency.timeout(3, clock=clock):
+                yield Deferred()
+        except TimeoutError:
+            print("too late")
+
+    clock = testing.Clock()
+    work(clock)
+    clock.advance(3)
+    ```
+
+    This prints too late.
+    """
+    if delay is None:
+        return Timeout(None, clock=clock)
+    resolved = resolve(clock)
+    return Timeout(now(resolved) + delay, clock=resolved)
+
+
+def timeout_at(when: float | None, *, clock: AnyClock | None = None) -> Timeout:
+    """As `timeout`, with the time at which the block has to end.
+
+    It is the clock's time: `loop.time()`, or `reactor.seconds()`.
+    """
+    return Timeout(when, clock=clock)
