@@ -235,3 +235,33 @@ d.callback(1)
 assert e.result == 1
 """,
     )
+
+
+def test_twisted_half_way_through_its_import():
+    """Its Deferreds are there already, what would drive them is not."""
+    run_script(
+        "deferrous",
+        """
+import sys, types
+
+assert "twisted.internet.defer" not in sys.modules
+module = types.ModuleType("twisted.internet.defer")
+module.Deferred = type("Deferred", (), {})
+sys.modules["twisted.internet.defer"] = module
+
+async def coroutine(d):
+    return await d
+
+@defer.inlineCallbacks
+def generator(d):
+    yield object()
+    return (yield coroutine(d))
+
+d = defer.Deferred()
+results = []
+for each in (defer.ensureDeferred(coroutine(d)), generator(d)):
+    each.addBoth(results.append)
+d.callback(1)
+assert results == [1, None], results
+""",
+    )

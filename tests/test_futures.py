@@ -89,6 +89,24 @@ def test_as_future_in_a_chain(defer, loop):
     assert future.result() == "late"
 
 
+@pytest.mark.parametrize("implementation", ["deferrous"], indirect=True)
+@pytest.mark.parametrize("fired", ["before", "after"])
+@pytest.mark.parametrize("cls", [StopIteration, type("Sub", (StopIteration,), {})])
+def test_as_future_of_a_stop_iteration(defer, loop, fired, cls):
+    """A future cannot be set to that. It gets a RuntimeError which that has caused."""
+    d, error = defer.Deferred(), cls(3)
+    if fired == "before":
+        d.errback(error)
+        future = d.asFuture(loop)
+    else:
+        future = d.asFuture(loop)
+        d.errback(error)
+    with pytest.raises(RuntimeError) as raised:
+        loop.run_until_complete(future)
+    assert raised.value.__cause__ is error
+    assert outcome(d) == [None]
+
+
 def test_as_future_cancelled(defer, loop):
     cancelled = Recorder()
     d = defer.Deferred(cancelled)

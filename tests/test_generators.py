@@ -1,5 +1,6 @@
 """inlineCallbacks, coroutines, await: how Deferreds drive suspended functions."""
 
+import asyncio
 import contextvars
 import gc
 import inspect
@@ -714,6 +715,27 @@ def test_return_value_after_an_exception(defer):
     assert len(caught_warnings) == 1
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_return_value_by_an_exception_of_a_class_derived_from_its_own(defer):
+    """As an `except` has it: a subclass is one, too."""
+
+    class Derived(defer._DefGen_Return):
+        pass
+
+    def end():
+        raise Derived("value")
+
+    def leave():
+        end()
+
+    @defer.inlineCallbacks
+    def function():
+        yield 1
+        leave()
+
+    assert outcome(function()) == ["value"]
+
+
 @pytest.mark.parametrize("thrown", [False, True])
 def test_return_value_from_elsewhere_warns(defer, thrown):
     """It also leaves a generator that it was not written in."""
@@ -1406,3 +1428,185 @@ def test_cancelled_while_paused_and_fired_again_by_hand(defer, end):
     else:
         [reason] = results
         assert reason.check(KeyError)
+
+
+# --- what is thrown in ----------------------------------------------------------------------
+
+
+class Odd(ValueError):
+    """Cannot be made."""
+
+    def __init__(self, *args):
+        raise OSError("no")
+
+
+THROWN = [
+    (ValueError,),
+    (ValueError, 1),
+    (ValueError, None),
+    (ValueError, ()),
+    (ValueError, (4, 5)),
+    (ValueError, ValueError(2)),
+    (KeyError, ValueError(3)),
+    (ValueError("instance"),),
+    (ValueError("instance"), None, None),
+    (ValueError("instance"), "a value"),
+    (ValueError("instance"), ValueError("another")),
+    (ValueError, 1, "no traceback"),
+    (ValueError("instance"), None, 2),
+    (StopIteration, 7),
+    (Odd, 1),
+    (1,),
+    (int,),
+    (object(), 1),
+]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("args", THROWN, ids=shown)
+@pytest.mark.parametrize("through_a_coroutine", [False, True])
+def test_throw_takes_what_that_of_a_generator_takes(defer, args, through_a_coroutine):
+    d = defer.Deferred()
+
+    async def wait():
+        try:
+            return await d
+        except ValueError as error:
+            raise KeyError(type(error), error.args) from None
+
+    def generator():
+        yield
+
+    def error_of(thing):
+        try:
+            thing.throw(*args)
+        except BaseException as error:
+            return type(error), str(error)
+
+    plain = generator()
+    next(plain)
+    waiting = wait() if through_a_coroutine else d.__await__()
+    assert (waiting.send(None) if through_a_coroutine else next(waiting)) is d
+    cls, text = error_of(waiting)
+    expected_cls, expected_text = error_of(plain)
+    if through_a_coroutine and expected_cls is ValueError:
+        made = args[0] if isinstance(args[0], ValueError) else None
+        value = args[1] if len(args) > 1 else None
+        if made is None:
+            made = value if isinstance(value, ValueError) else None
+        if made is None:
+            value = value if isinstance(value, tuple) else () if value is None else (value,)
+            made = ValueError(*value)
+        assert (cls, text) == (KeyError, str(KeyError(ValueError, made.args)))
+    else:
+        assert (cls, text) == (expected_cls, expected_text)
+
+
+def test_what_cannot_be_thrown_is_refused_before_anything_is_cancelled():
+    """A TypeError is the caller's: what waits goes on waiting."""
+    import deferrous
+
+    cancelled = Recorder()
+    d = deferrous.Deferred(cancelled)
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(wait())
+        await asyncio.sleep(0)
+        for args in ((1,), (ValueError, 1, 2), (ValueError(), 3)):
+            with pytest.raises(TypeError):
+                waiting[0].throw(*args)
+        assert cancelled.calls == []
+        loop.call_soon(d.callback, "result")
+        return await task
+
+    class Wait:
+        def __await__(self):
+            waiting.append(d.__await__())
+            return (yield from waiting[0])
+
+    async def wait():
+        return await Wait()
+
+    waiting = []
+    assert asyncio.run(main()) == "result"
+
+
+# --- failures that are awaited more than once, or are of another process ----------------------
+
+
+@pytest.mark.parametrize("implementation", ["deferrous"], indirect=True)
+@pytest.mark.parametrize("fired", ["before", "after"])
+@pytest.mark.parametrize("awaits", ["await", "yield", "yield from"])
+def test_a_failure_of_another_process_that_is_awaited(defer, failure, fired, awaits):
+    """As Perspective Broker's `CopiedFailure`: it says itself what is raised."""
+
+    class RemoteError(Exception):
+        pass
+
+    class Copied(failure.Failure):
+        def throwExceptionIntoGenerator(self, g):
+            return g.throw(RemoteError(self.value.args[0]))
+
+    async def coroutine():
+        return await d
+
+    @defer.inlineCallbacks
+    def generator():
+        return (yield d)
+
+    @defer.inlineCallbacks
+    def delegates():
+        return (yield from d)
+
+    d = defer.Deferred()
+    start = {
+        "await": lambda: defer.ensureDeferred(coroutine()),
+        "yield": generator,
+        "yield from": delegates,
+    }[awaits]
+    if fired == "before":
+        d.errback(Copied(ValueError("far away")))
+        waits = start()
+    else:
+        waits = start()
+        d.errback(Copied(ValueError("far away")))
+    (result,) = outcome(waits)
+    assert result.check(RemoteError), result
+    assert result.value.args == ("far away",)
+
+
+@pytest.mark.parametrize("implementation", ["deferrous"], indirect=True)
+@pytest.mark.parametrize("times", [2, 3])
+def test_a_failed_deferred_is_awaited_again(defer, failure, times):
+    """Each time that it is asked for its failure, it raises that."""
+    results = []
+
+    async def wait(d):
+        try:
+            await d
+        except KeyError as error:
+            return error.args
+
+    def again(reason):
+        for _ in range(times):
+            results.extend(outcome(defer.ensureDeferred(wait(d))))
+        return reason
+
+    # In its own callbacks.
+    d = defer.Deferred()
+    d.addErrback(again)
+    d.errback(KeyError("lost"))
+    d.addErrback(lambda _: None)
+    assert results == [("lost",)] * times
+    # By the failure that another has: of each that was made of it.
+    results.clear()
+    reason = failure.Failure(KeyError("lost"))
+    for _ in range(times):
+        results.extend(outcome(defer.ensureDeferred(wait(defer.fail(reason)))))
+    assert results == [("lost",)] * times
+    # By an iterator that is asked again.
+    iterator = defer.fail(reason).__await__()
+    for _ in range(times):
+        with pytest.raises((KeyError, StopIteration)):
+            next(iterator)

@@ -290,7 +290,8 @@ def endless(thing, name, args):
     """What takes all that an iterable gives has no end with a Deferred, which gives itself."""
     return (
         (name in ("__init__", "__new__", "extend", "__iadd__", "waiting", "pending",
-                  "gatherResults", "race", "__call__", "__setstate__", "_callbacks"))
+                  "gatherResults", "race", "__call__", "__setstate__", "_callbacks",
+                  "addCallbacks"))
         and any(issubclass(type(arg), ENDLESS) for arg in args)
     )
 
@@ -434,8 +435,7 @@ def test_these_are_all():
     )
 
 
-# Deferreds call what they are given, and some of that has no end: `test_bad_input.py` is for them.
-@pytest.mark.parametrize("name", [it for it in CLASSES if it not in ("Deferred", "DeferredList")])
+@pytest.mark.parametrize("name", CLASSES)
 def test_methods_and_attributes(name):
     if name == "DeferredSemaphore" and sys.version_info[:2] == (3, 13):
         pytest.xfail("open: 3.13.0 crashes in its own eval loop, nobody knows why (docs/proofs.md)")

@@ -14,7 +14,7 @@ async def wait_in_a_generator(deferred):
     return await wait(deferred)
 
 
-@pytest.mark.parametrize("subclass", [False, True])
+@pytest.mark.parametrize("subclass", ["no", "yes", "with its own addBoth", "that wraps"])
 @pytest.mark.parametrize("begun", ["before", "in the callback", "in the next"])
 @pytest.mark.parametrize("fails", [False, True])
 @pytest.mark.parametrize("wait", [wait, wait_in_a_generator])
@@ -23,7 +23,16 @@ def test_it_goes_on_when_that_goes_on(defer, subclass, begun, fails, wait, chain
     class Sub(defer.Deferred):
         pass
 
-    awaited = (Sub if subclass else defer.Deferred)()
+    class Adds(defer.Deferred):
+        def addBoth(self, callback, *args, **kwargs):
+            return super().addBoth(callback, *args, **kwargs)
+
+    class Wraps(defer.Deferred):
+        def addBoth(self, callback, *args, **kwargs):
+            return super().addBoth(lambda result: callback(result, *args, **kwargs))
+
+    classes = {"no": defer.Deferred, "yes": Sub, "with its own addBoth": Adds, "that wraps": Wraps}
+    awaited = classes[subclass]()
     log, results = [], []
 
     async def waits():

@@ -696,3 +696,39 @@ def test_texts_and_comparisons_of_what_is_deep(what, size):
         assert len(errors) >= 2
         """,
     )
+
+
+@pytest.mark.parametrize("kibibytes", [64, 72, 96])
+def test_one_after_the_other_on_a_very_small_stack(kibibytes):
+    """Where there is no room for two that release within each other, they do so in turn."""
+    run_script(
+        "deferrous",
+        f"""
+        import threading
+
+        def run():
+            lock, count = defer.DeferredLock(), [0]
+
+            async def hold():
+                async with lock:
+                    count[0] += 1
+
+            def release(_):
+                count[0] += 1
+                lock.release()
+
+            lock.acquire()
+            held = [defer.ensureDeferred(hold()) for _ in range(500)]
+            for _ in range(500):
+                lock.acquire().addCallback(release)
+            lock.release()
+            counts.append(count[0])
+
+        counts = []
+        threading.stack_size({kibibytes} << 10)
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+        assert counts == [1000], counts
+        """,
+    )

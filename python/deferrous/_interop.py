@@ -37,9 +37,14 @@ VALUE, COROUTINE, FUTURE, TWISTED = range(4)
 
 
 def _twisted_defer() -> Any:
-    """Return Twisted's module of Deferreds, if it is imported and is not ours."""
+    """Return Twisted's module of Deferreds, if it is imported and is not ours.
+
+    One that is half-way through its import has no driver yet.
+    """
     module = sys.modules.get("twisted.internet.defer")
-    return None if getattr(module, "Deferred", Deferred) is Deferred else module
+    if getattr(module, "Deferred", Deferred) is Deferred or not hasattr(module, "_inlineCallbacks"):
+        return None
+    return module
 
 
 def kind_of(yielded: object, claimed: type | None = None) -> int:

@@ -1,22 +1,24 @@
 //! What `await deferred` and `yield from deferred` iterate.
 
 use pyo3::PyTraverseError;
-use pyo3::exceptions::{PyException, PyRuntimeError, PyStopIteration, PyTypeError};
+use pyo3::exceptions::{
+    PyBaseException, PyException, PyRuntimeError, PyStopIteration, PyTypeError,
+};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
-use pyo3::types::PyType;
+use pyo3::types::{PyTraceback, PyTuple, PyType};
 
 use super::cell::Shared;
 use super::deferred::{self, Deferred};
 use super::error::{Error, Raise, Result};
 use super::failure;
-use super::ffi::{self, Held, Hold, Pool, Recycled, Sent, stack};
+use super::ffi::{self, Held, Hold, Pool, Recycled, Sent, Text, stack};
 use super::gather;
 use super::gc::Traverse;
 use super::generator;
 use super::interned::intern;
 use super::names;
-use super::outcome::{Link, Outcome, classify, into_object, share};
+use super::outcome::{Link, Outcome, Raised, classify, into_object, share};
 use super::overrides::overrides;
 use super::report;
 use super::run::{self, Answer, Waiter, Work};
@@ -263,6 +265,61 @@ fn raise<'py>(
     }
 }
 
+/// The exception that the arguments of a `throw` stand for, as those of a generator's do.
+///
+/// # Errors
+///
+/// `TypeError` for what cannot be thrown. What is raised where the exception is made is thrown
+/// instead, as a generator does.
+fn thrown<'py>(
+    typ: &Bound<'py, PyAny>,
+    val: Option<Bound<'py, PyAny>>,
+    tb: Option<Bound<'py, PyAny>>,
+) -> Result<Raised<'py>> {
+    let py = typ.py();
+    if tb.as_ref().is_some_and(|tb| tb.cast::<PyTraceback>().is_err()) {
+        return Err(PyTypeError::error(py, "throw() third argument must be a traceback object"));
+    }
+    let class = typ.cast::<PyType>().ok();
+    let class = match class {
+        Some(class) if class.is_subclass_of::<PyBaseException>()? => Some(class),
+        _ => None,
+    };
+    let exception = match (class, val) {
+        (Some(class), val) => {
+            let made = match val {
+                None => class.call0(),
+                Some(val) if val.is_instance(class)? => Ok(val),
+                Some(val) => match val.cast_into::<PyTuple>() {
+                    Ok(args) => class.call1(args),
+                    Err(val) => class.call1((val.into_inner(),)),
+                },
+            };
+            match made.map_err(Error::from).and_then(|it| Ok(it.cast_into::<PyBaseException>()?)) {
+                Ok(exception) => exception,
+                Err(error) => error.into_raised(py),
+            }
+        }
+        (None, val) => match (typ.cast::<PyBaseException>(), val) {
+            (Ok(exception), None) => exception.clone(),
+            (Ok(_), Some(_)) => {
+                let text = "instance exception may not have a separate value";
+                return Err(PyTypeError::error(py, text));
+            }
+            (Err(_), _) => {
+                let text =
+                    "exceptions must be classes or instances deriving from BaseException, not ";
+                let class = Text::Python(typ.get_type().name()?);
+                return Err(PyTypeError::error_saying(ffi::joined(py, [Text::Ours(text), class])));
+            }
+        },
+    };
+    if let Some(tb) = tb {
+        ffi::set_traceback(&exception, &tb)?;
+    }
+    Ok(exception)
+}
+
 /// An error as it leaves an iterator. A StopIteration would say that there is a result.
 fn no_result(py: Python<'_>, error: Error) -> Error {
     if !error.is_instance_of::<PyStopIteration>(py) {
@@ -482,24 +539,9 @@ impl Awaiting {
         tb: Option<Bound<'py, PyAny>>,
     ) -> Result<Bound<'py, PyAny>> {
         let py = slf.py();
+        let (val, tb) = (val.filter(|it| !it.is_none()), tb.filter(|it| !it.is_none()));
+        let exception = thrown(typ, val, tb)?;
         leave(slf)?;
-        let exception = match typ.cast::<PyType>() {
-            Ok(class) => match val {
-                Some(val) if val.is_instance(class)? => val,
-                Some(val) => class.call1((val,))?,
-                None => class.call0()?,
-            },
-            Err(_) => typ.clone(),
-        };
-        let exception: super::outcome::Raised<'py> = exception.cast_into().map_err(|_| {
-            PyTypeError::error(
-                py,
-                "exceptions must be classes or instances deriving from BaseException",
-            )
-        })?;
-        if let Some(tb) = tb {
-            ffi::set_traceback(&exception, &tb)?;
-        }
         Err(no_result(py, exception.into()))
     }
 

@@ -192,12 +192,19 @@ pub(super) struct TaskCallback {
 
 #[pymethods]
 impl TaskCallback {
-    fn __call__(slf: &Bound<'_, Self>, result: Bound<'_, PyAny>) -> Result<()> {
-        let _nested = Nested::enter(slf.py())?;
-        match begin_callback(slf, &result)? {
-            Some(work) => run::run_within(slf.py(), work),
-            None => Ok(()),
+    /// Resume the task. A result that it does not take yet comes back, for its next turn.
+    fn __call__<'py>(
+        slf: &Bound<'py, Self>,
+        result: Bound<'py, PyAny>,
+    ) -> Result<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let _nested = Nested::enter(py)?;
+        match answer_callback(slf, &result)? {
+            Answer::After(Work::Halt(_), _) => return Ok(result),
+            Answer::After(work, _) => run::run_within(py, work)?,
+            Answer::Now(_) => {}
         }
+        Ok(py.None().into_bound(py))
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -205,14 +212,13 @@ impl TaskCallback {
     }
 }
 
-/// Let the task have a result. What is to be done then, if anything.
-pub(super) fn begin_callback<'py>(
+/// Let the task have a result.
+pub(super) fn answer_callback<'py>(
     callback: &Bound<'py, TaskCallback>,
     result: &Bound<'py, PyAny>,
-) -> Result<Option<Work<'py>>> {
+) -> Result<Answer<'py>> {
     let task = callback.get().task.bind(callback.py()).clone();
-    let outcome = classify(result)?;
-    Ok(see(&task, outcome).map(|outcome| Work::Resume(task, outcome)))
+    deliver(task, RESUME, classify(result)?)
 }
 
 /// Run a generator or coroutine up to the first Deferred that has no result.
@@ -294,7 +300,7 @@ pub(super) fn start_called<'py>(
 fn without_generator(function: &Bound<'_, PyAny>, error: Error) -> Error {
     let py = function.py();
     match names::DEF_GEN_RETURN.get(py) {
-        Ok(class) if error.value(py).get_type().is(class) => {
+        Ok(class) if error.value(py).is_instance(class).unwrap_or(false) => {
             // With that as its context, as Twisted's.
             let text = Text::Ours("caught returnValue being used in a non-generator");
             let instead = no_generator(function, text, None, "");
@@ -1010,7 +1016,6 @@ pub(super) fn deliver<'py>(
         Some(stopped) => {
             if let Stopped::At(object) = &stopped
                 && let Some(deferred) = as_deferred(object)
-                && !overrides::<Deferred>(deferred, intern!(object.py(), "addBoth"))
                 && is_turned_away(&task, deferred)
             {
                 return wait_in_front(&task, deferred);
@@ -1036,7 +1041,8 @@ fn is_halted(deferred: &Bound<'_, Deferred>) -> bool {
     deferred.get().chain(py, |chain| chain.called() && chain.running() && chain.paused() != 0)
 }
 
-/// Have a task wait, before all others, until the Deferred whose run this is part of goes on.
+/// Have a task wait, before all others, until a Deferred goes on. Where this is not part of its run
+/// itself, but of a callback's, the run comes to the task next, and ends there.
 #[cold]
 fn wait_in_front<'py>(
     task: &Bound<'py, Task>,
@@ -1046,7 +1052,7 @@ fn wait_in_front<'py>(
     let waiter = Waiter::new(task);
     let added = deferred.get().chain(py, |chain| chain.add_front(Link::Deliver(waiter, RESUME)));
     deferred::or_no_memory(py, added)?;
-    Ok(Answer::After(Work::Halt, Outcome::Taken))
+    Ok(Answer::After(Work::Halt(deferred.clone()), Outcome::Taken))
 }
 
 /// A Deferred that was cancelled has an outcome for its own task.
@@ -1069,7 +1075,7 @@ fn ended_by<'py>(
     stack: &mut Stack<'py>,
 ) -> Result<Next<'py>> {
     let py = task.py();
-    if raised.get_type().is(names::DEF_GEN_RETURN.get(py)?) {
+    if raised.is_instance(names::DEF_GEN_RETURN.get(py)?)? {
         let traceback = raised.getattr(intern!(py, "__traceback__"))?;
         let warned = names::WARN_RETURN_VALUE.get(py)?.call1((traceback,));
         let value = raised.getattr(intern!(py, "value"))?;

@@ -27,6 +27,8 @@ const SECOND_LOOK: u32 = 5;
 const FRAMES_OF_TWISTED: usize = 7;
 /// How many frames are left for what is called at the deepest.
 const RESERVE: usize = 64;
+/// With less than this left of the stack, it is not known whether there is room for a second one.
+const ROOM_FOR_TWO: usize = 16 << 10;
 
 /// What one hand-over has to do at its end.
 struct Collecting {
@@ -118,7 +120,8 @@ impl HandOvers {
     fn to_put_off(&self, py: Python<'_>) -> Option<usize> {
         if self.depth.get() == 0 {
             self.enough.set(DEEPEST);
-            return None;
+            // On a very small stack, even the first collects what comes within it.
+            return if stack::room() < ROOM_FOR_TWO { current_greenlet(py) } else { None };
         }
         if self.are_many(py) { current_greenlet(py) } else { None }
     }

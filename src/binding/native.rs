@@ -98,7 +98,7 @@ fn answer_of_callable<'py>(
 ) -> Option<Result<Answer<'py>>> {
     let py = callable.py();
     if let ([], Ok(callback)) = (args, callable.cast_exact::<TaskCallback>()) {
-        return Some(generator::begin_callback(callback, outcome).map(|w| after(w, none(py))));
+        return Some(generator::answer_callback(callback, outcome));
     }
     if let ([], Ok(locked)) = (args, callable.cast_exact::<Locked>()) {
         let locked = locked.clone();

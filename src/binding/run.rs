@@ -37,9 +37,9 @@ use crate::core::{Cancel, NoMemory, On, Turn};
 pub(super) enum Work<'py> {
     /// Run the links of a Deferred that has fired.
     Run(Bound<'py, Deferred>),
-    /// End the run of the Deferred that is to be settled next: it has been paused, and its waiter
-    /// stands in front of its chain again.
-    Halt,
+    /// End the run of this Deferred, if it is the one to be settled next: it has been paused, and
+    /// its waiter stands in front of its chain again.
+    Halt(Bound<'py, Deferred>),
     /// Cancel a Deferred by its `cancel` method.
     Cancel(Bound<'py, Deferred>),
     /// Cancel a Deferred whose `cancel` method is ours.
@@ -374,8 +374,9 @@ fn drive<'py>(py: Python<'py>, mut next: Result<Next<'py>>, stack: &mut Stack<'p
 fn perform<'py>(work: Work<'py>, stack: &mut Stack<'py>) -> Result<Next<'py>> {
     match work {
         Work::Run(deferred) => Ok(begin(deferred)),
-        Work::Halt => {
-            if let Some(Later::Settle(halted, _)) = stack.pop() {
+        Work::Halt(halted) => {
+            if stack.last().is_some_and(|it| matches!(it, Later::Settle(it, _) if it.is(&halted))) {
+                stack.pop();
                 halted.get().chain(halted.py(), |chain| chain.stop_running());
             }
             Ok(Next::Done)
