@@ -152,7 +152,8 @@ class SteppingLoop(asyncio.SelectorEventLoop):
 
     def _run_once(self):
         if not self._ready and self._scheduled:
-            self.fake_time = max(self.fake_time, self._scheduled[0]._when)
+            times = [each._when for each in self._scheduled if not each._cancelled]
+            self.fake_time = max(self.fake_time, min(times, default=0))
         super()._run_once()
 
 
@@ -186,25 +187,21 @@ def in_tasks(make, victim=None, step=None):
         loop.close()
 
 
-class ReactorClock:
-    """Twisted's reactor, in steps, and with more haste."""
+class ReactorClock(SteppingClock):
+    """Twisted's reactor, which makes each call in a turn of its own, and waits for none."""
 
     def __init__(self, reactor, before_step):
+        super().__init__(before_step)
         self.reactor = reactor
-        self.before_step = before_step
-        self.calls = 0
-
-    def seconds(self):
-        return self.reactor.seconds() * 1000
 
     def callLater(self, delay, function):
-        def step():
-            self.calls -= 1
-            self.before_step()
-            function()
+        self.reactor.callLater(0, self.call_next)
+        return super().callLater(delay, function)
 
-        self.calls += 1
-        return self.reactor.callLater(delay / 1000, step)
+    def call_next(self):
+        calls = self.getDelayedCalls()
+        if calls:
+            self.advance(max(calls[0].getTime() - self.seconds(), 0))
 
 
 async def under_the_reactor(reactor, make, victim=None, step=None):
@@ -220,7 +217,7 @@ async def under_the_reactor(reactor, make, victim=None, step=None):
     for _ in range(ROUNDS):
         if len(run.ended) == len(run.actors):
             break
-        await concurrency.sleep(0.0001, clock=reactor)
+        await concurrency.sleep(0, clock=reactor)
     run.check()
     return run
 

@@ -16,7 +16,6 @@ from ._base import (
     Place,
     fire_all,
     first_waiting,
-    is_cancellation,
     is_done,
     leave,
 )
@@ -97,8 +96,10 @@ class _Woken(Deferred[Any]):
     it does not hold. So it is kept until then.
     """
 
-    #: Where it stands: it waits to be notified, or for the lock.
+    #: Whether it waits for the lock only.
     notified = False
+    #: Whether it has got that.
+    woken = False
     #: Nobody will come: the lock is to be released as soon as it is there.
     abandoned = False
 
@@ -112,11 +113,11 @@ class _Woken(Deferred[Any]):
         except GeneratorExit:
             self.abandon()
             raise
-        except BaseException as error:
+        except BaseException:
             if is_done(self):
-                if is_cancellation(error) and not isinstance(error, CancelledError):
-                    # Woken, and cancelled before it ran: another has to be told.
-                    self.condition._pass_on()
+                if self.woken:
+                    # It was woken, and is cancelled before it has run: another has to be told.
+                    self.condition._notify(1)
                 raise
             while not is_done(self):
                 try:
@@ -246,6 +247,7 @@ class Condition(Lockable):
                 self._notify(1)
             woken.unpause()
         elif not woken.called:
+            woken.woken = True
             _hand_over(woken, True)
         else:
             # Somebody has fired it by hand.
@@ -261,9 +263,6 @@ class Condition(Lockable):
         if not woken.notified:
             leave(self._waiting, woken)
             self._reacquire(woken)
-
-    def _pass_on(self) -> None:
-        self._notify(1)
 
 
 def _ensure(coroutine: Any) -> Deferred[Any]:

@@ -95,8 +95,9 @@ def wait_for(
 
     This prints TimeoutError.
     """
-    # Without a clock nothing is begun.
-    clock = None if timeout is None else resolve(clock)
+    if timeout is not None and timeout > 0:
+        # Without a clock nothing is begun.
+        clock = resolve(clock)
     deferred: Deferred[_T] = as_deferred(eventual)
     if timeout is None or is_done(deferred):
         return deferred
