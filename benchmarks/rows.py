@@ -1,4 +1,6 @@
-"""What is measured: one table of rows, each a function of an implementation.
+"""What is measured: the main rows, each a function of an implementation.
+
+`other_rows.py` has those for all else that the package offers.
 
 A row's function takes what looks like `twisted.internet.defer` (with `Failure`), and how many
 times it is to do its work. One of `size` items also takes their number, and its work is that on
@@ -26,6 +28,10 @@ class Row:
     function: Run
     #: Of how many items the work is: the time is per item. None if there are none.
     size: int | None = None
+    #: Which of Twisted's public names this is about, such as `Deferred.callback`.
+    of: tuple[str, ...] = ()
+    #: The part of the table that it is in.
+    group: str = "main"
 
     @property
     def items(self) -> int:
@@ -43,12 +49,12 @@ class Row:
 ROWS: dict[str, Row] = {}
 
 
-def row(title: str, target: float, size: int | None = None) -> Callable[[Run], Run]:
-    """Add a function to the table, once for each size."""
+def row(title: str, target: float, size: int | None = None, of: str = "") -> Callable[[Run], Run]:
+    """Add a function to the table, once for each size. `of` is names, with spaces between."""
 
     def add(function: Run) -> Run:
         key = function.__name__ if size is None else f"{function.__name__}_{size}"
-        ROWS[key] = Row(key, title, target, function, size)
+        ROWS[key] = Row(key, title, target, function, size, tuple(of.split()))
         return function
 
     return add
@@ -110,14 +116,14 @@ def create(defer: Any, n: int) -> None:
         Deferred()
 
 
-@row("create, fire", 5)
+@row("create, fire", 5, of="Deferred.callback")
 def create_fire(defer: Any, n: int) -> None:
     Deferred = defer.Deferred
     for _ in repeat(None, n):
         Deferred().callback(1)
 
 
-@row("create, one callback with an argument, fire", 5)
+@row("create, one callback with an argument, fire", 5, of="Deferred.addCallback")
 def one_callback(defer: Any, n: int) -> None:
     Deferred = defer.Deferred
     for _ in repeat(None, n):
@@ -161,7 +167,7 @@ def callbacks(defer: Any, n: int, size: int) -> None:
         d.callback(1)
 
 
-@row("errbacks: raise, trap, raise, swallow", 7)
+@row("errbacks: raise, trap, raise, swallow", 7, of="succeed Deferred.addErrback Deferred.addBoth")
 def errbacks(defer: Any, n: int) -> None:
     succeed = defer.succeed
     for _ in repeat(None, n):
@@ -198,7 +204,7 @@ def chained_pending(defer: Any, n: int) -> None:
 # Generators.
 
 
-@row("generator: one fired yield", 10)
+@row("generator: one fired yield", 10, of="inlineCallbacks")
 def yield_once(defer: Any, n: int) -> None:
     succeed = defer.succeed
 
@@ -263,7 +269,7 @@ def nested(defer: Any, n: int, size: int) -> None:
 # Coroutines.
 
 
-@row("`await` of a fired Deferred", 3.5, 1_000)
+@row("`await` of a fired Deferred", 3.5, 1_000, of="ensureDeferred Deferred.__await__")
 def await_fired(defer: Any, n: int, size: int) -> None:
     succeed = defer.succeed
 
@@ -303,7 +309,7 @@ def coroutine_10(defer: Any, n: int) -> None:
 # Many.
 
 
-@row("gatherResults of 1,000, per item", 10, 1_000)
+@row("gatherResults of 1,000, per item", 10, 1_000, of="gatherResults")
 def gather_results(defer: Any, n: int, size: int) -> None:
     Deferred = defer.Deferred
     for _ in repeat(None, n):
@@ -323,7 +329,7 @@ def deferred_list(defer: Any, n: int, size: int) -> None:
             d.callback(1)
 
 
-@row("lock, uncontended", 6)
+@row("lock, uncontended", 6, of="DeferredLock.acquire DeferredLock.release")
 def lock(defer: Any, n: int) -> None:
     lock = defer.DeferredLock()
     for _ in repeat(None, n):
@@ -331,7 +337,7 @@ def lock(defer: Any, n: int) -> None:
         lock.release()
 
 
-@row("semaphore, uncontended", 6)
+@row("semaphore, uncontended", 6, of="DeferredSemaphore.acquire DeferredSemaphore.release")
 def semaphore(defer: Any, n: int) -> None:
     semaphore = defer.DeferredSemaphore(1)
     for _ in repeat(None, n):
@@ -339,7 +345,7 @@ def semaphore(defer: Any, n: int) -> None:
         semaphore.release()
 
 
-@row("queue, put and get", 6)
+@row("queue, put and get", 6, of="DeferredQueue.put DeferredQueue.get")
 def queue(defer: Any, n: int) -> None:
     queue = defer.DeferredQueue()
     for _ in repeat(None, n):
@@ -384,7 +390,7 @@ def queue_waiting(defer: Any, n: int, size: int) -> None:
 # Failures.
 
 
-@row("cancel a pending Deferred", 8)
+@row("cancel a pending Deferred", 8, of="Deferred.cancel")
 def cancel(defer: Any, n: int) -> None:
     Deferred = defer.Deferred
     for _ in repeat(None, n):
@@ -393,7 +399,7 @@ def cancel(defer: Any, n: int) -> None:
         d.cancel()
 
 
-@row("maybeDeferred, a value", 5)
+@row("maybeDeferred, a value", 5, of="maybeDeferred")
 def maybe_value(defer: Any, n: int) -> None:
     maybeDeferred = defer.maybeDeferred
     for _ in repeat(None, n):
@@ -417,21 +423,21 @@ def failure(defer: Any, n: int) -> None:
             Failure()
 
 
-@row("Failure.check, a hit", 5)
+@row("Failure.check, a hit", 5, of="Failure.check")
 def check(defer: Any, n: int) -> None:
     failure = defer.Failure(ValueError())
     for _ in repeat(None, n):
         failure.check(ValueError)
 
 
-@row("Failure.trap, a hit", 5)
+@row("Failure.trap, a hit", 5, of="Failure.trap")
 def trap(defer: Any, n: int) -> None:
     failure = defer.Failure(ValueError())
     for _ in repeat(None, n):
         failure.trap(ValueError)
 
 
-@row("generator: a failed yield, caught", 7, 1_000)
+@row("generator: a failed yield, caught", 7, 1_000, of="fail")
 def yield_failed(defer: Any, n: int, size: int) -> None:
     fail = defer.fail
 

@@ -10,9 +10,11 @@ import gc
 import json
 import sys
 import time
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
+from .other_rows import ALL_ROWS
 from .rows import ROWS, Row
 
 PYPY = sys.implementation.name == "pypy"
@@ -21,8 +23,12 @@ PYPY = sys.implementation.name == "pypy"
 def load(name: str) -> Any:
     """The implementation of that name, as the functions of rows take it."""
     if name == "deferrous":
+        import logging
+
         import deferrous
 
+        # What is reported goes nowhere.
+        logging.getLogger().addHandler(logging.NullHandler())
         return deferrous
     if name == "floor":
         from .native import load as load_native
@@ -30,9 +36,10 @@ def load(name: str) -> Any:
         return load_native("floor")
     if name == "twisted":
         from twisted.internet import defer
-        from twisted.python.failure import Failure
+        from twisted.python import failure
 
-        return SimpleNamespace(**{**vars(defer), "Failure": Failure})
+        silence_twisted()
+        return SimpleNamespace(**{**vars(defer), "Failure": failure.Failure, "failure": failure})
     if name == "asyncio":
         import asyncio
 
@@ -40,10 +47,20 @@ def load(name: str) -> Any:
     raise ValueError(f"no implementation is called {name!r}")
 
 
+@cache
+def silence_twisted() -> None:
+    """Have what is reported go nowhere."""
+    from twisted.logger import globalLogBeginner
+
+    globalLogBeginner.beginLoggingTo([lambda event: None], redirectStandardIO=False)
+
+
 def rows_of(name: str) -> dict[str, Row]:
     """The rows that the implementation has."""
-    if name != "asyncio":
+    if name == "floor":
         return ROWS
+    if name != "asyncio":
+        return ALL_ROWS
     from . import asyncio_rows
 
     return {

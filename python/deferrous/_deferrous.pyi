@@ -611,6 +611,10 @@ class FailureBase(BaseException):
     tb: TracebackType | None
     captureVars: bool
     count: int
+    @property
+    def parents(self) -> list[Any]: ...
+    @parents.setter
+    def parents(self, parents: list[Any] | None) -> None: ...
     def __init__(
         self,
         exc_value: BaseException | None = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import traceback
 import weakref
 from typing import Any
@@ -12,6 +13,13 @@ __all__ = ["qual", "safe_repr", "safe_str"]
 def qual(cls: Any) -> str:
     """Return the name of a class with its module."""
     return f"{cls.__module__}.{cls.__name__}"
+
+
+def names_of(cls: Any) -> list[Any]:
+    """Return the names of a class of Exceptions and of its bases; of anything else, itself."""
+    if inspect.isclass(cls) and issubclass(cls, Exception):
+        return [qual(base) for base in inspect.getmro(cls)]
+    return [cls]
 
 
 def _class_name(obj: object) -> str:

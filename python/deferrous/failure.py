@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import builtins
 import copyreg
-import inspect
 import linecache
 import sys
 import threading
@@ -354,24 +353,6 @@ class Failure(FailureBase):
     @stack.setter
     def stack(self, stack: object) -> None:
         warn_property_deprecated(Failure, "stack", (24, 10, 0), stacklevel=3)
-
-    @property
-    def parents(self) -> list[Any]:
-        """The qualified names of the exception's class and its bases; kept once asked for.
-
-        If it is no subclass of Exception, `type` alone.
-        """
-        if self._parents is None:
-            cls = self.type
-            if inspect.isclass(cls) and issubclass(cls, Exception):
-                self._parents = [qual(base) for base in inspect.getmro(cls)]
-            else:
-                self._parents = [cls]
-        return self._parents
-
-    @parents.setter
-    def parents(self, parents: list[Any] | None) -> None:
-        self._parents = parents
 
     def __repr__(self) -> str:
         return f"<{qual(self.__class__)} {qual(self.type)}: {self.getErrorMessage()}>"

@@ -20,7 +20,7 @@ use super::run::Answer;
 /// wrapped. The first item says how the rest is to be read:
 ///
 /// * `None`: the callable, then the arguments;
-/// * a dict: the same, and these are the arguments by keyword;
+/// * a tuple of names: the same, and the last arguments go by these;
 /// * `...`: the callable, its arguments, its arguments by keyword, of whatever kinds those are.
 pub(super) struct Callback(Held<PyAny>);
 
@@ -40,16 +40,16 @@ impl Callback {
         Self::with_arguments(tuple.py(), tuple.as_borrowed(), &[], None)
     }
 
-    /// A callable that gets the outcome, these arguments, and these by keyword.
+    /// A callable that gets the outcome and these arguments, of which the last go by these names.
     #[inline]
     pub(super) fn with_arguments<'py>(
         py: Python<'py>,
         callable: Borrowed<'_, 'py, PyAny>,
         args: &[Borrowed<'_, 'py, PyAny>],
-        kwargs: Option<&Bound<'py, PyDict>>,
+        names: Option<&Bound<'py, PyTuple>>,
     ) -> Result<Self> {
-        let head = match kwargs {
-            Some(kwargs) => kwargs.as_any().clone(),
+        let head = match names {
+            Some(names) => names.as_any().clone(),
             None => py.None().into_bound(py),
         };
         Ok(Self(ffi::tuple_of(head, callable, args)?.into_any().hold()))
@@ -100,8 +100,11 @@ impl Callback {
         }
         let parts = callable.cast_exact::<PyTuple>().ok()?;
         match parts.as_slice() {
-            [head, callable, ..] if head.is_none() && ffi::is_of_python(callable) => {
-                Some(ffi::call_spread(parts, outcome, None))
+            [head, callable, ..] if ffi::is_of_python(callable) => {
+                if head.is_none() {
+                    return Some(ffi::call_spread(parts, outcome));
+                }
+                Some(Self::call_with_arguments(parts, outcome))
             }
             _ => None,
         }
@@ -149,14 +152,17 @@ impl Callback {
         let py = outcome.py();
         let [head, callable, rest @ ..] = parts.as_slice() else {
             // Raises what there is to raise.
-            return ffi::call_spread(parts, outcome, None);
+            return ffi::call_spread(parts, outcome);
         };
-        if head.is_none() {
-            return ffi::call_spread(parts, outcome, None);
+        let names = head.cast_exact::<PyTuple>();
+        let ([args, kwargs], false, Err(_)) = (rest, head.is_none(), names) else {
+            return ffi::call_spread(parts, outcome);
+        };
+        if let (Ok(args), Ok(kwargs)) =
+            (args.cast_exact::<PyTuple>(), kwargs.cast_exact::<PyDict>())
+        {
+            return ffi::call_with_dict(callable, outcome, args, kwargs);
         }
-        let ([args, kwargs], Err(_)) = (rest, head.cast_exact::<PyDict>()) else {
-            return ffi::call_spread(parts, outcome, head.cast_exact::<PyDict>().ok());
-        };
         // Lists, iterators, mappings: Python knows what to make of them, or what to raise.
         let spread = names::SPREAD.get(py).map_err(ffi::into_raised(py))?;
         spread.call1((callable, outcome, args, kwargs)).map_err(ffi::into_raised(py))
@@ -181,8 +187,14 @@ impl Callback {
         let (head, callable) = (parts.get_item(0)?, parts.get_item(1)?);
         let [args, kwargs] = if head.is_none() {
             [ffi::slice_from(parts, 2)?.into_any(), ffi::new_dict(py)?.into_any()]
-        } else if head.is_exact_instance_of::<PyDict>() {
-            [ffi::slice_from(parts, 2)?.into_any(), head]
+        } else if let Ok(names) = head.cast_exact::<PyTuple>() {
+            let (named, kwargs) = (names.len(), ffi::new_dict(py)?);
+            let positional = parts.len().saturating_sub(named);
+            let values = parts.iter_borrowed().skip(positional);
+            for (name, value) in names.iter_borrowed().zip(values) {
+                kwargs.set_item(name, value)?;
+            }
+            [parts.get_slice(2, positional).into_any(), kwargs.into_any()]
         } else {
             [parts.get_item(2)?, parts.get_item(3)?]
         };

@@ -405,34 +405,8 @@ impl Deferred {
         errbackArgs: Option<Bound<'py, PyAny>>,
         errbackKeywords: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, Self>> {
-        let py = slf.py();
-        let one =
-            |callable, args: Option<Bound<'py, PyAny>>, kwargs: Option<Bound<'py, PyAny>>| match (
-                args, kwargs,
-            ) {
-                (None, None) => Callback::plain(callable),
-                (args, kwargs) => {
-                    let args = args.unwrap_or_else(|| PyTuple::empty(py).into_any());
-                    Callback::with_spread_arguments(callable, args, kwargs)
-                }
-            };
-        let callback = one(callback, callbackArgs, callbackKeywords)?;
-        let errback = match errback {
-            // The pass-through is called with them, and takes none.
-            None if errbackArgs.is_some() || errbackKeywords.is_some() => {
-                let failthru = names::public(py, intern!(py, "_failthru"))?;
-                Some(failthru.map_or_else(|| names::FAILTHRU.get(py).cloned(), Ok)?)
-            }
-            errback => errback,
-        };
-        let link = match errback {
-            None => Link::OnValue(callback),
-            Some(errback) => {
-                let errback = one(errback, errbackArgs, errbackKeywords)?;
-                link_of_both(py, (callback, errback))?
-            }
-        };
-        add(&slf, link)?;
+        let arguments = [(callbackArgs, callbackKeywords), (errbackArgs, errbackKeywords)];
+        add_both(&slf, callback, errback, arguments)?;
         Ok(slf)
     }
 
@@ -531,7 +505,7 @@ impl Deferred {
 
     /// Whether `callback` or `errback` has been called.
     #[getter]
-    fn called(slf: &Bound<'_, Self>) -> bool {
+    pub(super) fn called(slf: &Bound<'_, Self>) -> bool {
         slf.get().chain(slf.py(), |chain| chain.called())
     }
 
@@ -544,7 +518,7 @@ impl Deferred {
 
     /// How many pauses are in force. One of them is for a Deferred that this one waits for.
     #[getter]
-    fn paused(slf: &Bound<'_, Self>) -> i32 {
+    pub(super) fn paused(slf: &Bound<'_, Self>) -> i32 {
         slf.get().chain(slf.py(), |chain| chain.paused())
     }
 
@@ -555,7 +529,7 @@ impl Deferred {
 
     /// What the Deferred has come to so far; no such attribute before it is fired.
     #[getter]
-    fn result<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyAny>> {
+    pub(super) fn result<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyAny>> {
         let py = slf.py();
         match slf.get().chain(py, |chain| share(py, chain.outcome())) {
             Outcome::Empty => {
@@ -768,16 +742,59 @@ impl Deferred {
     }
 }
 
+/// The arguments of a callback, as they are given to `addCallbacks`: positional ones, and those by
+/// keyword.
+type Given<'py> = (Option<Bound<'py, PyAny>>, Option<Bound<'py, PyAny>>);
+
+/// Add a callback and an errback, each with its arguments.
+pub(super) fn add_both<'py>(
+    slf: &Bound<'py, Deferred>,
+    callback: Bound<'py, PyAny>,
+    errback: Option<Bound<'py, PyAny>>,
+    [for_callback, for_errback]: [Given<'py>; 2],
+) -> Result<()> {
+    let py = slf.py();
+    let one = |callable, given: Given<'py>| match given {
+        (None, None) => Callback::plain(callable),
+        (args, kwargs) => {
+            let args = args.unwrap_or_else(|| PyTuple::empty(py).into_any());
+            Callback::with_spread_arguments(callable, args, kwargs)
+        }
+    };
+    let callback = one(callback, for_callback)?;
+    let errback = match errback {
+        // The pass-through is called with them, and takes none.
+        None if for_errback.0.is_some() || for_errback.1.is_some() => {
+            let failthru = names::public(py, intern!(py, "_failthru"))?;
+            Some(failthru.map_or_else(|| names::FAILTHRU.get(py).cloned(), Ok)?)
+        }
+        errback => errback,
+    };
+    let link = match errback {
+        None => Link::OnValue(callback),
+        Some(errback) => link_of_both(py, (callback, one(errback, for_errback)?))?,
+    };
+    add(slf, link)
+}
+
 fn callback_with<'py>(
     callable: Bound<'py, PyAny>,
     args: &Bound<'py, PyTuple>,
     kwargs: Option<&Bound<'py, PyDict>>,
 ) -> Result<Callback> {
-    if args.is_empty() && kwargs.is_none() {
-        return Callback::plain(callable);
-    }
-    ffi::with_items(args, |positional| {
-        Callback::with_arguments(args.py(), callable.as_borrowed(), positional, kwargs)
+    let Some(kwargs) = kwargs.filter(|kwargs| !kwargs.is_empty()) else {
+        if args.is_empty() {
+            return Callback::plain(callable);
+        }
+        return ffi::with_items(args, |args| {
+            Callback::with_arguments(callable.py(), callable.as_borrowed(), args, None)
+        });
+    };
+    let names = PyTuple::new(callable.py(), kwargs.keys())?;
+    let all = args.as_sequence().concat(kwargs.values().as_sequence())?;
+    let all = all.to_tuple()?;
+    ffi::with_items(&all, |all| {
+        Callback::with_arguments(callable.py(), callable.as_borrowed(), all, Some(&names))
     })
 }
 

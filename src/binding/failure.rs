@@ -6,6 +6,7 @@
 use pyo3::exceptions::{PyAttributeError, PyBaseException, PyException};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyDict, PyString, PyTuple, PyType};
 use pyo3::{Borrowed, PyTraverseError, PyTypeInfo, create_exception};
 
@@ -15,6 +16,7 @@ use super::ffi::stack::{self, Nested};
 use super::ffi::{self, Held, Hold, Text};
 use super::gc::Traverse;
 use super::interned::intern;
+use super::kinds;
 use super::names;
 use super::outcome::Raised;
 
@@ -129,6 +131,7 @@ pub(super) fn init_new<'py>(
 #[pyfunction]
 #[pyo3(signature = (class, /))]
 pub(super) fn quicken_failures(class: &Bound<'_, PyType>) -> Result<()> {
+    ffi::keep(&RAISE_EXCEPTION, class.getattr(intern!(class.py(), "raiseException"))?);
     ffi::quicken_failures(class)
 }
 
@@ -314,7 +317,8 @@ impl FailureBase {
     fn instance_dict<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyDict>> {
         let py = slf.py();
         if slf.get().here(py).is_some_and(|attributes| attributes.checked) {
-            Self::parents(slf)?;
+            // They are in it from then on.
+            slf.getattr(intern!(py, "parents"))?;
         }
         let dict = ffi::exception_dict(slf)?;
         if let Some(attributes) = slf.get().here(py) {
@@ -450,7 +454,7 @@ impl FailureBase {
 
     /// The exception.
     #[getter]
-    fn value<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyAny>> {
+    pub(super) fn value<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyAny>> {
         Self::attribute(slf, &VALUE)
     }
 
@@ -466,7 +470,7 @@ impl FailureBase {
 
     /// The exception's class.
     #[getter(r#type)]
-    fn kind<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyAny>> {
+    pub(super) fn kind<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyAny>> {
         Self::attribute(slf, &TYPE)
     }
 
@@ -482,7 +486,7 @@ impl FailureBase {
 
     /// The traceback, or None.
     #[getter]
-    fn tb<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyAny>> {
+    pub(super) fn tb<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyAny>> {
         Self::attribute(slf, &TB)
     }
 
@@ -498,7 +502,7 @@ impl FailureBase {
 
     /// Whether the local and global variables of each frame are to be kept.
     #[getter(captureVars)]
-    fn capture_vars<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyAny>> {
+    pub(super) fn capture_vars<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyAny>> {
         Self::attribute(slf, &CAPTURE_VARS)
     }
 
@@ -514,7 +518,7 @@ impl FailureBase {
 
     /// Which failure this is, counting from the start of the process.
     #[getter]
-    fn count<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyAny>> {
+    pub(super) fn count<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyAny>> {
         Self::attribute(slf, &COUNT_FIELD)
     }
 
@@ -528,8 +532,39 @@ impl FailureBase {
         Self::set_attribute(slf, &COUNT_FIELD, None)
     }
 
+    /// The qualified names of the exception's class and its bases; kept once asked for.
+    ///
+    /// If it is no subclass of Exception, `type` alone.
     #[getter]
-    fn __dict__<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyDict>> {
+    pub(super) fn parents<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        stack::check(py)?;
+        let name = intern!(py, "_parents");
+        let kept = slf.getattr(name)?;
+        if !kept.is_none() {
+            return Ok(kept);
+        }
+        let kind = slf.getattr(TYPE.name(py))?;
+        let names = match kind.cast::<PyType>() {
+            Ok(kind) => kinds::names_of(kind)?,
+            Err(_) => None,
+        };
+        let parents = match names {
+            Some(names) => ffi::list_of(&names)?.into_any(),
+            None => names::NAMES_OF.get(py)?.call1((kind,))?,
+        };
+        slf.setattr(name, &parents)?;
+        // What a subclass makes of that.
+        slf.getattr(name)
+    }
+
+    #[setter]
+    fn set_parents(slf: &Bound<'_, Self>, parents: Option<Bound<'_, PyAny>>) -> PyResult<()> {
+        slf.setattr(intern!(slf.py(), "_parents"), parents)
+    }
+
+    #[getter]
+    pub(super) fn __dict__<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyDict>> {
         Self::instance_dict(slf)
     }
 
@@ -620,8 +655,14 @@ impl FailureBase {
         slf: &Bound<'py, Self>,
         wanted: &[Borrowed<'_, 'py, PyAny>],
     ) -> Result<Option<Bound<'py, PyAny>>> {
+        let is_plain = Asked::Parents.is_plainly_asked(slf);
         for wanted in wanted {
-            if Self::is_a(slf, wanted)? {
+            let known = if is_plain { Self::is_known_as(slf, wanted)? } else { None };
+            let found = match known {
+                Some(known) => known,
+                None => Self::is_among_parents(slf, wanted)?,
+            };
+            if found {
                 return Ok(Some((**wanted).clone()));
             }
         }
@@ -634,61 +675,119 @@ impl FailureBase {
         wanted: &[Borrowed<'_, 'py, PyAny>],
     ) -> Result<Bound<'py, PyAny>> {
         let py = slf.py();
-        if slf.get_type_ptr() == names::failure_class(py)?.as_type_ptr() {
+        if Asked::Check.is_plainly_asked(slf) {
             return match Self::find(slf, wanted)? {
-                Some(found) => Ok(found),
-                None => Err(ffi::raise(to_raise(slf)?)),
+                Some(found) if stack::truth(&found)? => Ok(found),
+                _ => Err(ffi::raise(to_raise(slf)?)),
             };
         }
         // The subclass may have its own idea.
         let found = slf.call_method1(intern!(py, "check"), ffi::tuple_from(py, wanted)?)?;
-        if found.is_none() {
+        if !stack::truth(&found)? {
             slf.call_method0(intern!(py, "raiseException"))?;
         }
         Ok(found)
     }
 
-    /// Whether the exception is of this class or of the class with this name.
-    fn is_a(slf: &Bound<'_, Self>, wanted: &Bound<'_, PyAny>) -> Result<bool> {
+    /// Whether the exception is of this class or of the class with this name, if that can be said
+    /// without a list of the names: that is made when somebody wants to see it.
+    #[inline]
+    fn is_known_as(slf: &Bound<'_, Self>, wanted: &Bound<'_, PyAny>) -> Result<Option<bool>> {
         let py = slf.py();
-        let Ok(wanted_class) = wanted.cast::<PyType>() else {
-            return Ok(Self::parents(slf)?.contains(wanted)?);
-        };
-        if !ffi::is_exception_class(wanted_class)
-            && !wanted_class.is_subclass(&py.get_type::<PyException>())?
+        if !ffi::has_no_exception_dict(slf)
+            && ffi::exception_dict(slf)?.contains(intern!(py, "_parents"))?
         {
-            return Ok(Self::parents(slf)?.contains(wanted)?);
+            return Ok(None);
         }
-        let is_instance = slf.get().state.with(py, |state| match state {
+        let kind = slf.get().state.with(py, |state| match state {
             State::Here(attributes) => {
+                let kind = attributes.kind.bind(py).cast::<PyType>().ok()?;
                 attributes.checked = true;
-                let kind = attributes.kind.bind(py).cast::<PyType>();
-                kind.is_ok_and(|kind| {
-                    ffi::is_subtype(kind, wanted_class) && ffi::is_exception_class(kind)
-                })
+                Some(kind.clone())
             }
-            State::InDict => false,
+            State::InDict => None,
         });
-        if is_instance
-            && (ffi::has_no_exception_dict(slf)
-                || !ffi::exception_dict(slf)?.contains(intern!(py, "_parents"))?)
-        {
-            return Ok(true);
+        let Some(kind) = kind else { return Ok(None) };
+        if let Ok(wanted) = wanted.cast::<PyType>() {
+            if kind.is(wanted) && ffi::is_exception_class(wanted) {
+                return Ok(Some(true));
+            }
+            return kinds::is_a(&kind, wanted);
         }
-        // Another class may go by the same name: a module that was loaded twice, for one.
-        Ok(Self::parents(slf)?.contains(qualified_name(wanted_class)?)?)
+        match wanted.cast_exact::<PyString>() {
+            Ok(name) => kinds::is_called(&kind, name),
+            Err(_) => Ok(None),
+        }
     }
 
-    fn parents<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        slf.getattr(intern!(slf.py(), "parents"))
+    /// Whether the exception is of this class or of the class with this name, by the list that
+    /// programs see.
+    #[inline(never)]
+    fn is_among_parents(slf: &Bound<'_, Self>, wanted: &Bound<'_, PyAny>) -> Result<bool> {
+        let py = slf.py();
+        let mut name = None;
+        if let Ok(class) = wanted.cast::<PyType>()
+            && (ffi::is_exception_class(class)
+                || class.is_subclass(&py.get_type::<PyException>())?)
+        {
+            // Another class may go by the same name: a module that was loaded twice, for one.
+            name = Some(kinds::qualified_name(class)?);
+        }
+        let parents = slf.getattr(intern!(py, "parents"))?;
+        Ok(parents.contains(name.as_ref().unwrap_or(wanted))?)
     }
 }
 
-/// The name of a class with its module.
-fn qualified_name<'py>(class: &Bound<'py, PyType>) -> Result<Bound<'py, PyString>> {
-    let py = class.py();
-    let module = class.getattr(intern!(py, "__module__"))?;
-    let name = class.getattr(intern!(py, "__name__"))?;
-    let parts = ffi::new_tuple(py, [module, name])?;
-    Ok(intern!(py, ".").call_method1(intern!(py, "join"), (parts,))?.cast_into()?)
+/// What of a Failure a subclass may have its own idea of.
+#[derive(Clone, Copy)]
+enum Asked {
+    /// Of what its exception is.
+    Parents = 0,
+    /// And of what is to be done about that.
+    Check = 1,
 }
+
+/// For each of these, classes that have no idea of their own: where each is, and the version of it
+/// that was looked at.
+static PLAIN: Shared<[[(usize, u32); 8]; 2]> = Shared::new([[(0, 0); 8]; 2]);
+
+impl Asked {
+    /// Whether the class of a failure has what `Failure` has.
+    #[inline(always)]
+    fn is_plainly_asked(self, slf: &Bound<'_, FailureBase>) -> bool {
+        let class = slf.get_type();
+        let Some(version) = ffi::version(&class) else { return self.is_plain(&class) };
+        let this = (class.as_ptr() as usize, version);
+        let is_known = PLAIN.with(class.py(), |plain| plain[self as usize][version as usize % 8]);
+        is_known == this || self.is_plain(&class)
+    }
+
+    #[cold]
+    fn is_plain(self, class: &Bound<'_, PyType>) -> bool {
+        let py = class.py();
+        let base = py.get_type::<FailureBase>();
+        let is_ours = |name| ffi::lookup(class, name) == ffi::lookup(&base, name);
+        let is_plain = is_ours(intern!(py, "__getattribute__"))
+            && is_ours(intern!(py, "parents"))
+            && is_ours(intern!(py, "type"))
+            && ffi::lookup(class, intern!(py, "_parents")) == py.None().as_ptr() as usize
+            && match self {
+                Self::Parents => true,
+                Self::Check => {
+                    let raises = RAISE_EXCEPTION.get(py).map_or(0, |it| it.as_ptr() as usize);
+                    is_ours(intern!(py, "check"))
+                        && is_ours(intern!(py, "value"))
+                        && is_ours(intern!(py, "tb"))
+                        && ffi::lookup(class, intern!(py, "raiseException")) == raises
+                }
+            };
+        if is_plain && let Some(version) = ffi::version(class) {
+            let this = (class.as_ptr() as usize, version);
+            PLAIN.with(py, |plain| plain[self as usize][version as usize % 8] = this);
+        }
+        is_plain
+    }
+}
+
+/// `Failure.raiseException`, as it was defined.
+static RAISE_EXCEPTION: PyOnceLock<Py<PyAny>> = PyOnceLock::new();

@@ -109,6 +109,19 @@ pub(super) fn execute<'py>(
     }
 }
 
+/// The same, of arguments of which the last go by these names.
+pub(super) fn execute_quickly<'py>(
+    callable: Borrowed<'_, 'py, PyAny>,
+    args: &[Borrowed<'_, 'py, PyAny>],
+    names: Option<&Bound<'py, PyTuple>>,
+) -> Result<Bound<'py, Deferred>> {
+    let _nested = Nested::enter(callable.py())?;
+    match ffi::call_many(callable, args, names) {
+        Ok(result) => succeed(result),
+        Err(error) => failed(error, callable.py()),
+    }
+}
+
 /// Call a function with the other arguments, and return a Deferred for what it comes to: a
 /// Deferred that it returns, as it is; what a coroutine that it returns comes to; a Failure or
 /// what it raises, as a failure; anything else, as a result.
@@ -123,13 +136,14 @@ pub(super) fn maybe_deferred<'py>(
     called(f.py(), ffi::call_any_way(f, args, kwargs).map_err(Into::into))
 }
 
-/// The same, of a function with positional arguments alone.
+/// The same, of arguments of which the last go by these names.
 pub(super) fn maybe_deferred_quickly<'py>(
     f: Borrowed<'_, 'py, PyAny>,
     args: &[Borrowed<'_, 'py, PyAny>],
+    names: Option<&Bound<'py, PyTuple>>,
 ) -> Result<Bound<'py, PyAny>> {
     let _nested = Nested::enter(f.py())?;
-    called(f.py(), ffi::call_many(f, args))
+    called(f.py(), ffi::call_many(f, args, names))
 }
 
 /// The Deferred for what a call came to.

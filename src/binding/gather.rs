@@ -185,7 +185,7 @@ impl DeferredList {
 
     /// The results so far: for each Deferred a pair `(success, result)`, or None.
     #[getter]
-    fn resultList<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyList>> {
+    pub(super) fn resultList<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyList>> {
         slf.get().results(slf.py())
     }
 
@@ -198,7 +198,7 @@ impl DeferredList {
 
     /// How many of the Deferreds have fired.
     #[getter]
-    fn finishedCount(slf: &Bound<'_, Self>) -> usize {
+    pub(super) fn finishedCount(slf: &Bound<'_, Self>) -> usize {
         slf.get().with(slf.py(), |state| state.finished)
     }
 
@@ -212,7 +212,7 @@ impl DeferredList {
 
     /// Whether the first result is enough.
     #[getter]
-    fn fireOnOneCallback(slf: &Bound<'_, Self>) -> bool {
+    pub(super) fn fireOnOneCallback(slf: &Bound<'_, Self>) -> bool {
         slf.get().with(slf.py(), |state| state.fire_on_one_callback)
     }
 
@@ -225,7 +225,7 @@ impl DeferredList {
 
     /// Whether the first failure is enough.
     #[getter]
-    fn fireOnOneErrback(slf: &Bound<'_, Self>) -> bool {
+    pub(super) fn fireOnOneErrback(slf: &Bound<'_, Self>) -> bool {
         slf.get().with(slf.py(), |state| state.fire_on_one_errback)
     }
 
@@ -238,7 +238,7 @@ impl DeferredList {
 
     /// Whether failures end here.
     #[getter]
-    fn consumeErrors(slf: &Bound<'_, Self>) -> bool {
+    pub(super) fn consumeErrors(slf: &Bound<'_, Self>) -> bool {
         slf.get().with(slf.py(), |state| state.consume_errors)
     }
 

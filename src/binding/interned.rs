@@ -89,6 +89,8 @@ table! {$
     CALLBACK = "callback",
     CALLBACKS = "callbacks",
     CALLBACK_ARGS = "callbackArgs",
+    CALLBACK_KEYWORDS = "callbackKeywords",
+    ERRBACK_KEYWORDS = "errbackKeywords",
     CANCEL = "cancel",
     CANCELLED = "cancelled",
     CANCEL_ACQUIRE = "_cancelAcquire",

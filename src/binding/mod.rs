@@ -21,6 +21,7 @@ mod gc;
 mod generator;
 mod hand_over;
 mod interned;
+mod kinds;
 mod module;
 mod names;
 mod native;

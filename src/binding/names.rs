@@ -193,6 +193,10 @@ imported! {
     ADOPT: PyAny = "deferrous._interop", "adopt";
     /// Makes a Failure of ours of one of Twisted's.
     ADOPT_FAILURE: PyAny = "deferrous._interop", "adopt_failure";
+    /// The names in the MRO of a class of exceptions, or what it is if it is none.
+    NAMES_OF: PyAny = "deferrous._reflect", "names_of";
+    /// The name of a class with its module, whatever the two are.
+    QUAL: PyAny = "deferrous._reflect", "qual";
     /// The class of the objects that report unhandled failures, as we define it.
     DEBUG_INFO: PyAny = "deferrous._report", "DebugInfo";
     /// Logs a failure with a text.

@@ -355,7 +355,7 @@ impl Primitive {
     ///
     /// A sequence that is used like a list, where Twisted's is one. Can be set to any iterable.
     #[getter]
-    fn waiting<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Fifo>> {
+    pub(super) fn waiting<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Fifo>> {
         slf.get().line(slf.py())
     }
 
@@ -732,7 +732,7 @@ impl DeferredLock {
 
     /// Whether it is held.
     #[getter]
-    fn locked(slf: &Bound<'_, Self>) -> bool {
+    pub(super) fn locked(slf: &Bound<'_, Self>) -> bool {
         slf.as_super().get().with(slf.py(), |state| state.locked)
     }
 
@@ -779,7 +779,7 @@ impl DeferredSemaphore {
 
     /// How many more may acquire it.
     #[getter]
-    fn tokens(slf: &Bound<'_, Self>) -> i64 {
+    pub(super) fn tokens(slf: &Bound<'_, Self>) -> i64 {
         slf.as_super().get().with(slf.py(), |state| state.tokens)
     }
 
@@ -790,7 +790,7 @@ impl DeferredSemaphore {
 
     /// How many may hold it at a time.
     #[getter]
-    fn limit(slf: &Bound<'_, Self>) -> i64 {
+    pub(super) fn limit(slf: &Bound<'_, Self>) -> i64 {
         slf.as_super().get().with(slf.py(), |state| state.limit)
     }
 
@@ -974,7 +974,7 @@ impl DeferredQueue {
     ///
     /// A sequence that is used like a list, where Twisted's is one. Can be set to any iterable.
     #[getter]
-    fn waiting<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Fifo>> {
+    pub(super) fn waiting<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Fifo>> {
         slf.get().waiting_line(slf.py())
     }
 
@@ -990,7 +990,7 @@ impl DeferredQueue {
     ///
     /// A sequence that is used like a list, where Twisted's is one. Can be set to any iterable.
     #[getter]
-    fn pending<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Fifo>> {
+    pub(super) fn pending<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Fifo>> {
         slf.get().pending_line(slf.py())
     }
 
@@ -1004,7 +1004,7 @@ impl DeferredQueue {
 
     /// How many objects it holds at most, or None.
     #[getter]
-    fn size<'py>(slf: &Bound<'py, Self>) -> Option<Bound<'py, PyAny>> {
+    pub(super) fn size<'py>(slf: &Bound<'py, Self>) -> Option<Bound<'py, PyAny>> {
         let py = slf.py();
         slf.get().with(py, |state| state.size.as_ref().map(|size| size.bind(py).clone()))
     }
@@ -1018,7 +1018,7 @@ impl DeferredQueue {
 
     /// How many may wait for an object at most, or None.
     #[getter]
-    fn backlog<'py>(slf: &Bound<'py, Self>) -> Option<Bound<'py, PyAny>> {
+    pub(super) fn backlog<'py>(slf: &Bound<'py, Self>) -> Option<Bound<'py, PyAny>> {
         let py = slf.py();
         slf.get().with(py, |state| state.backlog.as_ref().map(|backlog| backlog.bind(py).clone()))
     }

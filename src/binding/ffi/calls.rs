@@ -79,18 +79,25 @@ unsafe fn call_stack<'py, const N: usize>(
     }
 }
 
-/// `callable(*arguments)`
+/// `callable(*arguments)`, of which the last go by these names.
 #[inline]
 pub(in crate::binding) fn call_many<'py>(
     callable: Borrowed<'_, 'py, PyAny>,
     arguments: &[Borrowed<'_, 'py, PyAny>],
+    names: Option<&Bound<'py, PyTuple>>,
 ) -> Result<Bound<'py, PyAny>> {
-    let (stack, count) = (arguments.as_ptr().cast(), arguments.len());
-    // SAFETY: a borrowed reference is one pointer, so the slice is an array of so many arguments,
-    // all alive during the call. The function does not write to it.
+    let py = callable.py();
+    let named = names.map_or(0, |names| names.len());
+    let Some(positional) = arguments.len().checked_sub(named) else {
+        return Err(PySystemError::error(py, "more names than arguments"));
+    };
+    let names = names.map_or(ptr::null_mut(), Bound::as_ptr);
+    // SAFETY: a borrowed reference is one pointer, so the slice is an array of so many arguments and
+    // then one for each name, all alive during the call. The function does not write to it.
     unsafe {
-        let result = ffi::PyObject_Vectorcall(callable.as_ptr(), stack, count, ptr::null_mut());
-        Ok(returned(callable.py(), result)?)
+        let stack = arguments.as_ptr().cast();
+        let result = ffi::PyObject_Vectorcall(callable.as_ptr(), stack, positional, names);
+        Ok(returned(py, result)?)
     }
 }
 
@@ -145,33 +152,46 @@ fn call_two<'py>(
     unsafe { call_stack(callable, [ptr::null_mut(), first.as_ptr(), second.as_ptr()]) }
 }
 
-/// `callable(first, *rest, **kwargs)`
+/// The arguments of a call, after a slot that the callee may use.
+type Arguments = SmallVec<[*mut ffi::PyObject; 6]>;
+
+fn stack_of<'py>(
+    first: &Bound<'py, PyAny>,
+    rest: impl Iterator<Item = *mut ffi::PyObject>,
+) -> Result<Arguments, Raised<'py>> {
+    let mut stack: Arguments = smallvec![ptr::null_mut(), first.as_ptr()];
+    for argument in rest {
+        if stack.try_reserve(1).is_err() {
+            return Err(no_memory(first.py()).into_raised(first.py()));
+        }
+        stack.push(argument);
+    }
+    Ok(stack)
+}
+
+/// `callable(first, *rest)`, of which the last go by these names.
 ///
 /// # Safety
 ///
-/// The rest are objects that are alive during the call, whatever it does.
+/// The rest are objects that are alive during the call, whatever it does, and at least so many as
+/// there are names.
 #[inline(never)]
 unsafe fn call_any<'py>(
     callable: &Bound<'py, PyAny>,
     first: &Bound<'py, PyAny>,
     rest: impl Iterator<Item = *mut ffi::PyObject>,
-    kwargs: Option<&Bound<'py, PyDict>>,
+    names: Option<&Bound<'py, PyTuple>>,
 ) -> Result<Bound<'py, PyAny>, Raised<'py>> {
-    let mut stack: SmallVec<[_; 6]> = smallvec![ptr::null_mut(), first.as_ptr()];
-    for argument in rest {
-        if stack.try_reserve(1).is_err() {
-            return Err(no_memory(callable.py()).into_raised(callable.py()));
-        }
-        stack.push(argument);
-    }
-    let count = (stack.len() - 1) | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
-    let kwargs = kwargs.map_or(ptr::null_mut(), Bound::as_ptr);
-    // SAFETY: so many arguments stand after the first slot, which the flag leaves to the callee.
-    // They are alive during the call: `first` by its caller, the others by the promise. Without
-    // arguments by keyword, the dict may be null.
+    let mut stack = stack_of(first, rest)?;
+    let named = names.map_or(0, |names| names.len());
+    let count = (stack.len() - 1 - named) | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
+    let names = names.map_or(ptr::null_mut(), Bound::as_ptr);
+    // SAFETY: so many arguments stand after the first slot, which the flag leaves to the callee, and
+    // then one for each name. They are alive during the call: `first` by its caller, the others by
+    // the promise. Without names, the tuple may be null.
     unsafe {
         let arguments = stack.as_mut_ptr().add(1);
-        let result = ffi::PyObject_VectorcallDict(callable.as_ptr(), arguments, count, kwargs);
+        let result = ffi::PyObject_Vectorcall(callable.as_ptr(), arguments, count, names);
         returned(callable.py(), result)
     }
 }
@@ -191,20 +211,44 @@ pub(in crate::binding) fn call_first<'py>(
     }
 }
 
-/// `callable(first, *args, **kwargs)`, where `parts` is a tuple of anything, the callable and the
-/// arguments.
+/// `callable(first, *args)`, where `parts` is a tuple of anything, the callable and the arguments.
+/// If it begins with a tuple of names, the last arguments go by these.
 pub(in crate::binding) fn call_spread<'py>(
     parts: &Bound<'py, PyTuple>,
     first: &Bound<'py, PyAny>,
-    kwargs: Option<&Bound<'py, PyDict>>,
 ) -> Result<Bound<'py, PyAny>, Raised<'py>> {
-    match (parts.as_slice(), kwargs) {
-        ([_, callable, one], None) => call_two(callable, first, one),
-        ([_, callable, rest @ ..], kwargs) => {
-            // SAFETY: the tuple holds them, and is borrowed for longer than the call.
-            unsafe { call_any(callable, first, rest.iter().map(Bound::as_ptr), kwargs) }
+    let [head, callable, rest @ ..] = parts.as_slice() else {
+        return Err(PySystemError::error(parts.py(), "no callable").into_raised(parts.py()));
+    };
+    let names = head.cast_exact::<PyTuple>().ok().filter(|names| names.len() <= rest.len());
+    match (rest, names) {
+        ([one], None) => call_two(callable, first, one),
+        _ => {
+            // SAFETY: the tuple holds them, and is borrowed for longer than the call. There are at
+            // least so many as there are names.
+            unsafe { call_any(callable, first, rest.iter().map(Bound::as_ptr), names) }
         }
-        _ => Err(PySystemError::error(parts.py(), "no callable").into_raised(parts.py())),
+    }
+}
+
+/// `callable(first, *args, **kwargs)`
+pub(in crate::binding) fn call_with_dict<'py>(
+    callable: &Bound<'py, PyAny>,
+    first: &Bound<'py, PyAny>,
+    args: &Bound<'py, PyTuple>,
+    kwargs: &Bound<'py, PyDict>,
+) -> Result<Bound<'py, PyAny>, Raised<'py>> {
+    let rest = args.as_slice().iter().map(Bound::as_ptr);
+    let mut stack = stack_of(first, rest)?;
+    let count = (stack.len() - 1) | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
+    // SAFETY: so many arguments stand after the first slot, which the flag leaves to the callee.
+    // They are held by the caller and by the tuple, which is borrowed for longer than the call, as
+    // is the dict.
+    unsafe {
+        let arguments = stack.as_mut_ptr().add(1);
+        let kwargs = kwargs.as_ptr();
+        let result = ffi::PyObject_VectorcallDict(callable.as_ptr(), arguments, count, kwargs);
+        returned(callable.py(), result)
     }
 }
 

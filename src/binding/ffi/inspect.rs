@@ -4,9 +4,11 @@ use std::ffi::CStr;
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+#[cfg(Py_3_13)]
+use pyo3::Borrowed;
 use pyo3::ffi;
 use pyo3::prelude::*;
-#[cfg(not(Py_3_11))]
+#[cfg(any(not(Py_3_11), Py_3_13))]
 use pyo3::types::PyTuple;
 use pyo3::types::{PyDict, PyString, PyType};
 
@@ -18,6 +20,10 @@ use super::super::interned::intern;
 use super::super::overrides::overrides;
 use super::dying::Native;
 use super::exceptions::{ok, take_raised};
+#[cfg(Py_3_13)]
+use super::held::{Held, Hold};
+#[cfg(Py_3_13)]
+use super::making::push;
 #[cfg(not(Py_3_11))]
 use super::making::{new_dict, new_str};
 use super::memory::is_exact;
@@ -63,6 +69,62 @@ pub(in crate::binding) fn is_known_ordinary(object: &Bound<'_, PyAny>) -> bool {
 unsafe fn version_of(kind: *mut ffi::PyTypeObject) -> u32 {
     // SAFETY: the caller's promise.
     unsafe { (*kind).tp_version_tag }
+}
+
+/// The version of a class: another after each change of it or of a base of it. None if it has none,
+/// or if it cannot be relied upon.
+#[inline(always)]
+pub(in crate::binding) fn version(class: &Bound<'_, PyType>) -> Option<u32> {
+    // SAFETY: a class, alive.
+    let version = unsafe { version_of(class.as_type_ptr()) };
+    (version != 0 && versions_hold(class.py())).then_some(version)
+}
+
+/// Whether a class's own class is `type`.
+#[inline(always)]
+pub(in crate::binding) fn has_plain_metaclass(class: &Bound<'_, PyType>) -> bool {
+    ptr::eq(class.get_type_ptr(), &raw const ffi::PyType_Type)
+}
+
+/// The names of a class and of its bases, by which changes of their `__name__` are noticed.
+///
+/// The strings are held, so that another name cannot be where one of these was.
+#[cfg(Py_3_13)]
+pub(in crate::binding) struct BareNames(Vec<(usize, Held<PyAny>)>);
+
+#[cfg(Py_3_13)]
+impl BareNames {
+    /// Those of a class.
+    pub(in crate::binding) fn of(class: &Bound<'_, PyType>) -> Result<Self> {
+        let py = class.py();
+        let mut names = Vec::new();
+        for base in class.mro().iter_borrowed() {
+            let name = base.getattr(intern!(py, "__name__"))?.hold();
+            push(py, &mut names, (text_of_name(base.cast()?), name))?;
+        }
+        Ok(Self(names))
+    }
+
+    /// Whether they are still those of the class, whose MRO is the same.
+    #[inline(always)]
+    pub(in crate::binding) fn are_those_of(&self, class: &Bound<'_, PyType>) -> bool {
+        // SAFETY: a class, alive, and ready, as it has been looked at. So it has an MRO, a tuple of
+        // classes.
+        unsafe {
+            let mro = Borrowed::from_ptr(class.py(), (*class.as_type_ptr()).tp_mro);
+            let mro = mro.cast_unchecked::<PyTuple>();
+            let text_of = |base: Borrowed<'_, '_, PyAny>| text_of_name(base.cast_unchecked());
+            mro.iter_borrowed().zip(&self.0).all(|(base, (text, _))| text_of(base) == *text)
+        }
+    }
+}
+
+/// Where the text of a class's name is: in the string that was last set as its `__name__`.
+#[cfg(Py_3_13)]
+#[inline(always)]
+fn text_of_name(class: &Bound<'_, PyType>) -> usize {
+    // SAFETY: a class, alive.
+    unsafe { (*class.as_type_ptr()).tp_name as usize }
 }
 
 /// Whether the versions of types that were written down still mean the same.

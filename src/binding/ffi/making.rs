@@ -128,6 +128,12 @@ pub(in crate::binding) fn push<T>(py: Python<'_>, items: &mut Vec<T>, item: T) -
     Ok(())
 }
 
+/// An int, which may be below zero.
+pub(super) fn new_signed_int(py: Python<'_>, number: i64) -> Result<Bound<'_, PyAny>> {
+    // SAFETY: attached; a new reference, or null with an exception in flight.
+    unsafe { made(py, ffi::PyLong_FromLongLong(number)) }
+}
+
 /// A number as Python has it.
 pub(in crate::binding) fn new_int(py: Python<'_>, number: u64) -> Result<Bound<'_, PyAny>> {
     // SAFETY: attached; a new int or null.

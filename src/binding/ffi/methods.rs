@@ -51,11 +51,11 @@ trait Quick {
     /// Call it.
     fn call<'py>(slf: &Bound<'py, Self::Of>, args: Args<'_, 'py>) -> Answer<'py>;
 
-    /// Call it with arguments by keyword, too.
+    /// Call it with arguments of which the last go by these names.
     fn call_named<'py>(
         _slf: &Bound<'py, Self::Of>,
         _args: Args<'_, 'py>,
-        _kwargs: &Bound<'py, PyDict>,
+        _names: &Bound<'py, PyTuple>,
     ) -> Answer<'py> {
         None
     }
@@ -63,7 +63,8 @@ trait Quick {
 
 macro_rules! quick {
     ($(#[$doc:meta])* $form:ident = $name:literal of $of:ty, |$slf:pat_param, $args:pat_param| $body:expr
-     $(, but $parameter:tt by keyword, |$of_named:pat_param, $some:pat_param, $named:pat_param| $call:expr)?) => {
+     $(, but $parameter:tt by keyword, |$of_named:pat_param, $some:pat_param, $named:pat_param| $call:expr)?
+     $(, named |$of_all:pat_param, $all:pat_param, $names:pat_param| $answer:expr)?) => {
         $(#[$doc])*
         struct $form;
 
@@ -88,19 +89,32 @@ macro_rules! quick {
             $(fn call_named<'py>(
                 $of_named: &Bound<'py, $of>,
                 args: Args<'_, 'py>,
-                kwargs: &Bound<'py, PyDict>,
+                names: &Bound<'py, PyTuple>,
             ) -> Answer<'py> {
-                // Given by keyword, it is left to PyO3's form, which may have to refuse it.
-                match kwargs.contains(intern!(kwargs.py(), $parameter)) {
-                    Ok(false) => {}
-                    Ok(true) => return None,
-                    Err(error) => return Some(Err(error.into())),
+                let parameter = intern!(names.py(), $parameter);
+                // Given by keyword, or not at all, it is left to PyO3's form, which may have to
+                // refuse it.
+                if args.len() <= names.len() {
+                    return None;
                 }
-                let $named = kwargs;
+                match place_of(names, parameter) {
+                    Ok(None) => {}
+                    Ok(Some(_)) => return None,
+                    Err(error) => return Some(Err(error)),
+                }
+                let $named = names;
                 match args {
                     $some => Some($call),
                     _ => None,
                 }
+            })?
+
+            $(fn call_named<'py>(
+                $of_all: &Bound<'py, $of>,
+                $all: Args<'_, 'py>,
+                $names: &Bound<'py, PyTuple>,
+            ) -> Answer<'py> {
+                $answer
             })?
         }
     };
@@ -108,18 +122,18 @@ macro_rules! quick {
 
 quick!(AddCallback = c"addCallback" of Deferred, |slf, [callback, args @ ..]| {
     add(slf, On::Value, *callback, args)
-}, but "callback" by keyword, |slf, [callback, args @ ..], kwargs| {
-    add_named(slf, On::Value, *callback, args, kwargs)
+}, but "callback" by keyword, |slf, [callback, args @ ..], names| {
+    add_named(slf, On::Value, *callback, args, names)
 });
 quick!(AddErrback = c"addErrback" of Deferred, |slf, [errback, args @ ..]| {
     add(slf, On::Failure, *errback, args)
-}, but "errback" by keyword, |slf, [errback, args @ ..], kwargs| {
-    add_named(slf, On::Failure, *errback, args, kwargs)
+}, but "errback" by keyword, |slf, [errback, args @ ..], names| {
+    add_named(slf, On::Failure, *errback, args, names)
 });
 quick!(AddBoth = c"addBoth" of Deferred, |slf, [callback, args @ ..]| {
     add(slf, On::Either, *callback, args)
-}, but "callback" by keyword, |slf, [callback, args @ ..], kwargs| {
-    add_named(slf, On::Either, *callback, args, kwargs)
+}, but "callback" by keyword, |slf, [callback, args @ ..], names| {
+    add_named(slf, On::Either, *callback, args, names)
 });
 quick!(Fire = c"callback" of Deferred, |slf, [result]| {
     deferred::fire_with(slf, (**result).clone()).map(|()| none(slf.py()))
@@ -157,25 +171,60 @@ quick!(Fail = c"fail" of PyAny, |_, [reason]| {
     functions::fail(reason.py(), given).map(Bound::into_any)
 });
 quick!(MaybeDeferred = c"maybeDeferred" of PyAny, |_, [function, args @ ..]| {
-    functions::maybe_deferred_quickly(*function, args)
-}, but "f" by keyword, |_, [function, args @ ..], kwargs| {
-    tuple_from(function.py(), args)
-        .and_then(|args| functions::maybe_deferred(function, &args, Some(kwargs)))
+    functions::maybe_deferred_quickly(*function, args, None)
+}, but "f" by keyword, |_, [function, args @ ..], names| {
+    functions::maybe_deferred_quickly(*function, args, Some(names))
 });
 quick!(Execute = c"execute" of PyAny, |_, [callable, args @ ..]| {
-    tuple_from(callable.py(), args)
-        .and_then(|args| Ok(functions::execute(callable, &args, None)?.into_any()))
-}, but "callable" by keyword, |_, [callable, args @ ..], kwargs| {
-    tuple_from(callable.py(), args)
-        .and_then(|args| Ok(functions::execute(callable, &args, Some(kwargs))?.into_any()))
+    functions::execute_quickly(*callable, args, None).map(Bound::into_any)
+}, but "callable" by keyword, |_, [callable, args @ ..], names| {
+    functions::execute_quickly(*callable, args, Some(names)).map(Bound::into_any)
 });
 quick!(Run = c"run" of Primitive, |slf, [function, args @ ..]| {
     tuple_from(slf.py(), args)
         .and_then(|args| Ok(Primitive::run(slf, (**function).clone(), args, None)?))
-}, but "f" by keyword, |slf, [function, args @ ..], kwargs| {
+}, but "f" by keyword, |slf, [function, args @ ..], names| {
+    let (args, values) = args.split_at(args.len() - names.len());
     tuple_from(slf.py(), args).and_then(|args| {
-        Ok(Primitive::run(slf, (**function).clone(), args, Some(kwargs.clone()))?)
+        let kwargs = by_name(names, values)?;
+        Ok(Primitive::run(slf, (**function).clone(), args, Some(kwargs))?)
     })
+});
+quick!(AddCallbacks = c"addCallbacks" of Deferred, |slf, [callback, rest @ ..]| {
+    if rest.len() > 5 {
+        return None;
+    }
+    let given = |i: usize| rest.get(i).filter(|it| !it.is_none()).map(|it| (**it).clone());
+    let rest = [given(0), given(1), given(2), given(3), given(4)];
+    add_callbacks(slf, (**callback).clone(), rest)
+}, named |slf, args, names| {
+    let mut given = [const { None }; 6];
+    let positional = args.len() - names.len();
+    if positional > given.len() {
+        return None;
+    }
+    for (place, argument) in given.iter_mut().zip(&args[..positional]) {
+        *place = Some((**argument).clone());
+    }
+    let mut left = names.len();
+    for (i, parameter) in names_of_both(slf.py()).into_iter().enumerate().skip(positional) {
+        if left == 0 {
+            break;
+        }
+        match place_of(names, parameter) {
+            Ok(None) => {}
+            Ok(Some(place)) => {
+                given[i] = Some((*args[positional + place]).clone());
+                left -= 1;
+            }
+            Err(error) => return Some(Err(error)),
+        }
+    }
+    let [callback, rest @ ..] = given;
+    // Of what is left, there is something to say.
+    let callback = callback.filter(|_| left == 0)?;
+    let rest = rest.map(|it| it.filter(|it| !it.is_none()));
+    Some(add_callbacks(slf, callback, rest))
 });
 quick!(RunInlineCallbacks = c"_runInlineCallbacks" of PyAny, |_, [function, args, kwargs]| {
     generator::start_called(function, args, kwargs).map(Bound::into_any)
@@ -210,11 +259,49 @@ fn add_named<'py>(
     on: On,
     callable: Borrowed<'_, 'py, PyAny>,
     args: Args<'_, 'py>,
-    kwargs: &Bound<'py, PyDict>,
+    names: &Bound<'py, PyTuple>,
 ) -> Result<Bound<'py, PyAny>> {
-    let callback = Callback::with_arguments(slf.py(), callable, args, Some(kwargs))?;
+    let callback = Callback::with_arguments(slf.py(), callable, args, Some(names))?;
     deferred::add(slf, on.link(callback))?;
     Ok(slf.as_any().clone())
+}
+
+/// Add a callback and an errback, with these arguments.
+fn add_callbacks<'py>(
+    slf: &Bound<'py, Deferred>,
+    callback: Bound<'py, PyAny>,
+    rest: [Option<Bound<'py, PyAny>>; 5],
+) -> Result<Bound<'py, PyAny>> {
+    let [errback, args, kwargs, errback_args, errback_kwargs] = rest;
+    let arguments = [(args, kwargs), (errback_args, errback_kwargs)];
+    deferred::add_both(slf, callback, errback, arguments)?;
+    Ok(slf.as_any().clone())
+}
+
+/// The parameters of `addCallbacks`.
+fn names_of_both(py: Python<'_>) -> [&Bound<'_, PyString>; 6] {
+    [
+        intern!(py, "callback"),
+        intern!(py, "errback"),
+        intern!(py, "callbackArgs"),
+        intern!(py, "callbackKeywords"),
+        intern!(py, "errbackArgs"),
+        intern!(py, "errbackKeywords"),
+    ]
+}
+
+/// Where among these names one is.
+fn place_of(names: &Bound<'_, PyTuple>, name: &Bound<'_, PyString>) -> Result<Option<usize>> {
+    // Nearly always they are the same objects where they are the same names.
+    if let Some(place) = names.iter_borrowed().position(|it| it.is(name)) {
+        return Ok(Some(place));
+    }
+    for (place, other) in names.iter_borrowed().enumerate() {
+        if other.eq(name)? {
+            return Ok(Some(place));
+        }
+    }
+    Ok(None)
 }
 
 fn none(py: Python<'_>) -> Bound<'_, PyAny> {
@@ -237,21 +324,18 @@ unsafe extern "C" fn enter<F: Quick>(
         let py = Python::assume_attached();
         let work = || {
             let of = Borrowed::from_ptr(py, slf).cast_unchecked::<F::Of>();
-            let given = |from: usize, count: usize| {
+            let given = |count: usize| {
                 if count == 0 {
                     &[]
                 } else {
-                    let args = args.cast::<Borrowed<'_, '_, PyAny>>();
-                    std::slice::from_raw_parts(args.add(from), count)
+                    std::slice::from_raw_parts(args.cast::<Borrowed<'_, '_, PyAny>>(), count)
                 }
             };
-            let positional = given(0, nargs as usize);
             let answer = match Borrowed::from_ptr_or_opt(py, kwnames) {
-                None => F::call(&of, positional),
+                None => F::call(&of, given(nargs as usize)),
                 Some(names) => {
                     let names = names.cast_unchecked::<PyTuple>();
-                    let named = by_name(&names, given(nargs as usize, names.len()))?;
-                    F::call_named(&of, positional, &named)
+                    F::call_named(&of, given(nargs as usize + names.len()), &names)
                 }
             };
             if let Some(answer) = answer {
@@ -477,6 +561,7 @@ pub(super) fn put_quick_forms(module: &Bound<'_, PyModule>) -> PyResult<()> {
     put::<AddCallback>(&class)?;
     put::<AddErrback>(&class)?;
     put::<AddBoth>(&class)?;
+    put::<AddCallbacks>(&class)?;
     put::<Fire>(&class)?;
     put::<Cancel>(&class)?;
     let class = py.get_type::<FailureBase>();

@@ -13,6 +13,7 @@ mod exceptions;
     not(Py_3_14)
 ))]
 mod exit;
+mod getters;
 mod held;
 mod inspect;
 mod making;
@@ -24,7 +25,7 @@ pub(super) mod stack;
 
 pub(super) use calls::{
     Sent, call_any_way, call_first, call_many, call_method_one, call_one, call_spread,
-    copy_context, in_context, send, tuple_of,
+    call_with_dict, copy_context, in_context, send, tuple_of,
 };
 #[cfg(Py_3_11)]
 pub(super) use exceptions::refill_group;
@@ -42,10 +43,13 @@ pub(super) use exceptions::{
 ))]
 pub(super) use exit::keep_threads;
 pub(super) use held::{Held, Hold, keep, new_interned};
+#[cfg(Py_3_13)]
+pub(super) use inspect::BareNames;
 pub(super) use inspect::{
     base_named, compares_specially, debugging, debugging_by_default, has_gil, has_instance_dict,
-    holds_or_lacks, in_main_interpreter, is_coroutine, is_exception_class, is_generator, is_key_of,
-    is_known_ordinary, is_leaf, is_of_heap_type, is_ordinary, is_plain, is_subtype, lookup,
+    has_plain_metaclass, holds_or_lacks, in_main_interpreter, is_coroutine, is_exception_class,
+    is_generator, is_key_of, is_known_ordinary, is_leaf, is_of_heap_type, is_ordinary, is_plain,
+    is_subtype, lookup, version,
 };
 pub(super) use making::{
     Text, address, joined, list_of, list_of_same, new_dict, new_int, new_list, new_str, new_tuple,

@@ -25,6 +25,7 @@ use super::dying::Native;
 #[cfg(not(Py_3_12))]
 use super::exceptions::spare_one;
 use super::exceptions::{restore, stop_iteration};
+use super::getters::put_getters;
 use super::held::Hold;
 use super::inspect::is_subtype;
 use super::making::{made, new_dict, tuple_from};
@@ -474,5 +475,6 @@ pub(in crate::binding) fn fill_slots(module: &Bound<'_, PyModule>) -> PyResult<(
         ffi::PyType_Modified(failure);
         ffi::PyType_Modified(awaiting);
     }
+    put_getters(py)?;
     put_quick_forms(module)
 }
