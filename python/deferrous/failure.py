@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from io import StringIO
 from itertools import groupby, pairwise
+from operator import itemgetter
 from types import CodeType
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
@@ -106,18 +107,19 @@ def format_frames(
 class _Code:
     """Enough of a code object for what formats tracebacks."""
 
+    co_firstlineno = 0
+    co_argcount = co_posonlyargcount = co_kwonlyargcount = 0
+    co_nlocals = co_stacksize = co_flags = 0
+    co_code = co_lnotab = b""
+    co_cellvars: tuple[str, ...] = ()
+    co_consts: tuple[object, ...] = ()
+    co_freevars: tuple[str, ...] = ()
+    co_names: tuple[str, ...] = ()
+
     def __init__(self, name: str, filename: str) -> None:
         self.co_name = self.co_qualname = name
         self.co_filename = filename
-        self.co_firstlineno = 0
-        self.co_argcount = self.co_posonlyargcount = self.co_kwonlyargcount = 0
-        self.co_nlocals = self.co_stacksize = self.co_flags = 0
-        self.co_code = self.co_lnotab = b""
         self.co_varnames: list[str] = []
-        self.co_cellvars: tuple[str, ...] = ()
-        self.co_consts: tuple[object, ...] = ()
-        self.co_freevars: tuple[str, ...] = ()
-        self.co_names: tuple[str, ...] = ()
 
     def co_positions(self) -> tuple[tuple[None, None, None, None], ...]:
         return ((None, None, None, None),)
@@ -177,7 +179,9 @@ _set_traceback: Callable[[BaseException, object], None] = BaseException.__traceb
 
 
 def _variables(variables: Mapping[str, object]) -> list[tuple[str, object]]:
-    return [item for item in variables.items() if item[0] != "__builtins__"]
+    found = dict(variables)
+    found.pop("__builtins__", None)
+    return list(found.items())
 
 
 def _twisted_in_use() -> bool:
@@ -188,8 +192,14 @@ def _twisted_in_use() -> bool:
     return ours is not None and bool(ours.installed())
 
 
-#: The failures that a thread is writing the text of, each in the one before.
-_being_shown = threading.local()
+class _BeingShown(threading.local):
+    """The failures that a thread is writing the text of, each in the one before."""
+
+    def __init__(self) -> None:
+        self.failures: list[Failure] = []
+
+
+_being_shown = _BeingShown()
 #: So many can be in each other.
 _NESTED = 10
 
@@ -239,17 +249,24 @@ class _Around(NamedTuple):
     after: str = ""
 
 
+_NOTHING = _Around()
+#: What is shown in another way for what it is.
+_WITH_MORE = (SyntaxError, *_GROUPS)
+
+
 def _around(error: Any) -> _Around:
     """Return what the module traceback shows around an exception."""
     if not isinstance(error, BaseException) or isinstance(error, FailureBase):
-        return _Around()
-    notes = getattr(error, "__notes__", None)
-    of_interest = (error.__cause__, error.__context__, notes)
-    of_itself = isinstance(error, (SyntaxError, *_GROUPS))
-    if of_interest == (None, None, None) and not of_itself:
-        return _Around()
+        return _NOTHING
+    if (
+        error.__cause__ is None
+        and error.__context__ is None
+        and getattr(error, "__notes__", None) is None
+        and not isinstance(error, _WITH_MORE)
+    ):
+        return _NOTHING
     if not has_end(error):
-        return _Around()
+        return _NOTHING
     shown: Any = traceback.TracebackException(type(error), error, None, compact=True)
     before = place = after = ""
     text = None
@@ -275,9 +292,11 @@ def _around(error: Any) -> _Around:
 _REPEATED = 3
 
 
-def _write_folded(frames: Iterable[FrameInfo], write: Callable[[str], object]) -> None:
+def _write_folded(frames: list[FrameInfo], write: Callable[[str], object]) -> None:
     """Write frames as `format_frames` does, but those that are repeated as the module traceback."""
-    for _, repeated in groupby(frames, lambda frame: frame[:3]):
+    if len(frames) <= _REPEATED:
+        return format_frames(frames, write)
+    for _, repeated in groupby(frames, itemgetter(0, 1, 2)):
         same = list(repeated)
         format_frames(same[:_REPEATED], write)
         if (more := len(same) - _REPEATED) > 0:
@@ -309,7 +328,7 @@ class Failure(FailureBase):
         Raises AttributeError if this is a Failure of something else than an exception.
         """
         # In Python, because programs expect to see this frame.
-        raise self.value.with_traceback(self.tb)
+        raise self._raised
 
     @property
     def frames(self) -> list[FrameInfo]:
@@ -330,11 +349,9 @@ class Failure(FailureBase):
             local_vars: Iterable[Any] = ()
             global_vars: Iterable[Any] = ()
             if self.captureVars:
-                local_vars = _variables(frame.f_locals)
-                if frame.f_locals is not frame.f_globals:
-                    global_vars = _variables(frame.f_globals)
-                else:
-                    global_vars = []
+                all_locals, all_globals = frame.f_locals, frame.f_globals
+                local_vars = _variables(all_locals)
+                global_vars = [] if all_locals is all_globals else _variables(all_globals)
             code = frame.f_code
             frames.append((code.co_name, code.co_filename, tb.tb_lineno, local_vars, global_vars))
             tb = tb.tb_next
@@ -390,7 +407,7 @@ class Failure(FailureBase):
     def __reduce__(self) -> tuple[Any, ...]:
         # By names that Twisted's own Failure can be unpickled by, too; and, as with Twisted, a
         # subclass's instance becomes a plain Failure.
-        return (partial(copyreg.__newobj__, Failure), (), self.__getstate__())  # type: ignore[attr-defined]
+        return (_new, (), self.__getstate__())
 
     def cleanFailure(self) -> None:
         """Let go of all objects in the traceback, and of that of the exception itself.
@@ -411,17 +428,16 @@ class Failure(FailureBase):
 
     def getTracebackObject(self) -> Any:
         """Return the traceback, a stand-in for it if only `frames` is left, or None."""
-        if self.tb is not None:
-            return self.tb
-        if len(self.frames) > 0:
-            return _Traceback(self.frames)
-        return None
+        tb = self.tb
+        if tb is not None:
+            return tb
+        frames = self.frames
+        return _Traceback(frames) if len(frames) > 0 else None
 
     def getErrorMessage(self) -> str:
         """Return the text of the exception, or of what is wrong with it. Raises nothing."""
-        if isinstance(self.value, Failure):
-            return self.value.getErrorMessage()
-        return safe_str(self.value)
+        value = self.value
+        return value.getErrorMessage() if isinstance(value, Failure) else safe_str(value)
 
     def getBriefTraceback(self) -> str:
         """Return what `printBriefTraceback` prints."""
@@ -453,7 +469,7 @@ class Failure(FailureBase):
         if file is None:
             log = sys.modules.get("twisted.python.log")
             file = sys.stderr if log is None else log.logerr
-        shown = vars(_being_shown).setdefault("failures", [])
+        shown = _being_shown.failures
         if shown and (
             any(each is self for each in shown) or len(shown) == _NESTED or not has_room_for_text()
         ):
@@ -468,45 +484,52 @@ class Failure(FailureBase):
 
     def _printTraceback(self, file: Any, elideFrameworkCode: int, detail: str) -> None:
         write = file.write
-        verbose, brief = detail == "verbose", detail == "brief"
-        around = _Around()
-        alone = not brief and not _twisted_in_use()
-        if alone:
+        value, frames = self.value, self.frames
+        if detail == "brief":
+            title = "Traceback" if frames else "Traceback (failure with no frames)"
+            write(f"{title}: {safe_str(self.type)}: {safe_str(value)}\n")
+            if frames:
+                format_frames(frames, write, detail)
+        else:
+            self._printInFull(write, value, frames, detail)
+        if isinstance(value, Failure):
+            write(" (chained Failure)\n")
+            value.printTraceback(file, elideFrameworkCode, detail)
+        if detail == "verbose":
+            write(f"*--- End of Failure #{self.count} ---\n")
+
+    def _printInFull(
+        self,
+        write: Callable[[str], object],
+        value: Any,
+        frames: list[FrameInfo],
+        detail: str,
+    ) -> None:
+        around = _NOTHING
+        if alone := not _twisted_in_use():
             try:
-                around = _around(self.value)
+                around = _around(value)
             except Exception:
                 # It cannot be asked. What is wrong with it shows in its own text, if at all.
                 pass
-
+        verbose = detail == "verbose"
         if verbose:
             mark = " (pickled) " if self.pickled else " "
             write(f"*--- Failure #{self.count}{mark}---\n")
             write(around.before)
-        elif brief:
-            title = "Traceback" if self.frames else "Traceback (failure with no frames)"
-            write(f"{title}: {safe_str(self.type)}: {safe_str(self.value)}\n")
         else:
             write(f"{around.before}Traceback (most recent call last):\n")
-
-        if self.frames and alone and not verbose:
-            _write_folded(self.frames, write)
-        elif self.frames:
-            captured = not verbose or self.captureVars
-            format_frames(
-                self.frames,
-                write,
-                detail if captured else "verbose-vars-not-captured",
-            )
-        if not brief:
-            text = safe_str(self.value) if around.text is None else around.text
-            start = "" if self.frames else "Failure: "
-            write(f"{around.place}{start}{qual(self.type)}: {text}\n{around.after}")
-
-        if isinstance(self.value, Failure):
-            write(" (chained Failure)\n")
-            self.value.printTraceback(file, elideFrameworkCode, detail)
-        if verbose:
-            write(f"*--- End of Failure #{self.count} ---\n")
+        if not frames:
+            start = "Failure: "
+        else:
+            start = ""
+            if alone and not verbose:
+                _write_folded(frames, write)
+            else:
+                captured = not verbose or self.captureVars
+                format_frames(frames, write, detail if captured else "verbose-vars-not-captured")
+        text = safe_str(value) if around.text is None else around.text
+        write(f"{around.place}{start}{qual(self.type)}: {text}\n{around.after}")
 
     def printBriefTraceback(self, file: Any = None, elideFrameworkCode: int = 0) -> None:
         """Print the traceback in as few lines as possible."""
@@ -518,6 +541,9 @@ class Failure(FailureBase):
 
 
 quicken_failures(Failure)
+
+#: Makes one that has no state yet.
+_new: Any = partial(copyreg.__newobj__, Failure)  # type: ignore[attr-defined]
 
 
 def _safeReprVars(varsDictItems: Iterable[tuple[str, object]]) -> list[tuple[str, str]]:

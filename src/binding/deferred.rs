@@ -309,7 +309,10 @@ impl Deferred {
     }
 
     #[pyo3(signature = (canceller=None))]
-    fn __init__(slf: &Bound<'_, Self>, canceller: Option<Bound<'_, PyAny>>) -> PyResult<()> {
+    pub(super) fn __init__(
+        slf: &Bound<'_, Self>,
+        canceller: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
         let py = slf.py();
         stack::check(py)?;
         let canceller = canceller.map(Hold::hold);

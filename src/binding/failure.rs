@@ -218,6 +218,8 @@ struct Field {
     text: &'static str,
     name: for<'py> fn(Python<'py>) -> &'py Bound<'py, PyString>,
     get: for<'py> fn(&Attributes, Python<'py>) -> Result<Bound<'py, PyAny>>,
+    /// Put another in its place, of any kind, and return what was there. None if it takes more.
+    set: Option<fn(&mut Attributes, Held<PyAny>) -> Option<Held<PyAny>>>,
 }
 
 impl Field {
@@ -230,11 +232,14 @@ static VALUE: Field = Field {
     text: "value",
     name: |py| intern!(py, "value"),
     get: |of, py| Ok(of.value.bind(py).clone()),
+    set: Some(|of, value| Some(std::mem::replace(&mut of.value, value))),
 };
 static TYPE: Field = Field {
     text: "type",
     name: |py| intern!(py, "type"),
     get: |of, py| Ok(of.kind.bind(py).clone()),
+    // The names of its classes may have to be kept before it changes.
+    set: None,
 };
 static TB: Field = Field {
     text: "tb",
@@ -245,16 +250,19 @@ static TB: Field = Field {
             None => py.None().into_bound(py),
         })
     },
+    set: Some(|of, traceback| of.traceback.replace(traceback)),
 };
 static CAPTURE_VARS: Field = Field {
     text: "captureVars",
     name: |py| intern!(py, "captureVars"),
     get: |of, py| Ok(PyBool::new(py, of.capture_vars).to_owned().into_any()),
+    set: None,
 };
 static COUNT_FIELD: Field = Field {
     text: "count",
     name: |py| intern!(py, "count"),
     get: |of, py| ffi::new_int(py, of.count),
+    set: None,
 };
 /// In the order in which Twisted sets them.
 static FIELDS: [&Field; 5] = [&COUNT_FIELD, &TYPE, &VALUE, &CAPTURE_VARS, &TB];
@@ -305,6 +313,17 @@ impl FailureBase {
         field: &Field,
         value: Option<&Bound<'_, PyAny>>,
     ) -> Result<()> {
+        if let (Some(value), Some(set)) = (value, field.set) {
+            let value = value.clone().hold();
+            let rest = slf.get().state.with(slf.py(), |state| match state {
+                State::Here(attributes) => Ok(set(attributes, value)),
+                State::InDict => Err(value),
+            });
+            if let Ok(before) = rest {
+                drop(before);
+                return Ok(());
+            }
+        }
         let (dict, name) = (Self::instance_dict(slf)?, field.name(slf.py()));
         match value {
             Some(value) => Ok(dict.set_item(name, value)?),
@@ -532,6 +551,29 @@ impl FailureBase {
         Self::set_attribute(slf, &COUNT_FIELD, None)
     }
 
+    /// The exception, with the traceback that it is to be raised with, for `raiseException`.
+    #[getter(_raised)]
+    pub(super) fn to_be_raised<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        stack::check(py)?;
+        let (value, traceback) = if Asked::Check.is_plainly_asked(slf) {
+            (Self::attribute(slf, &VALUE)?, Self::attribute(slf, &TB)?)
+        } else {
+            (slf.getattr(VALUE.name(py))?, slf.getattr(TB.name(py))?)
+        };
+        let name = intern!(py, "with_traceback");
+        let base = py.get_type::<PyBaseException>();
+        match value.cast::<PyBaseException>() {
+            Ok(exception)
+                if ffi::lookup(&exception.get_type(), name) == ffi::lookup(&base, name) =>
+            {
+                ffi::set_traceback(exception, &traceback)?;
+                Ok(value)
+            }
+            _ => value.call_method1(name, (traceback,)),
+        }
+    }
+
     /// The qualified names of the exception's class and its bases; kept once asked for.
     ///
     /// If it is no subclass of Exception, `type` alone.
@@ -565,6 +607,9 @@ impl FailureBase {
 
     #[getter]
     pub(super) fn __dict__<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyDict>> {
+        if slf.get().state.with(slf.py(), |state| matches!(state, State::InDict)) {
+            return ffi::exception_dict(slf);
+        }
         Self::instance_dict(slf)
     }
 

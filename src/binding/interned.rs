@@ -78,6 +78,8 @@ table! {$
     ACQUIRE = "acquire",
     ADD_BOTH = "addBoth",
     ALREADY_CALLED_NOTE = "With setDebugging(True), this says where it was fired before.",
+    NO_RESULT = "'Deferred' object has no attribute 'result'",
+    INIT = "__init__",
     NOTES = "__notes__",
     DUNDER_ITER = "__iter__",
     ADD_CALLBACK = "addCallback",

@@ -211,6 +211,24 @@ pub(in crate::binding) fn call_first<'py>(
     }
 }
 
+/// `callable(first, *rest)`, of which the last go by these names.
+pub(super) fn call_first_named<'py>(
+    callable: &Bound<'py, PyAny>,
+    first: &Bound<'py, PyAny>,
+    rest: &[Borrowed<'_, 'py, PyAny>],
+    names: Option<&Bound<'py, PyTuple>>,
+) -> Result<Bound<'py, PyAny>, Raised<'py>> {
+    match names {
+        None => call_first(callable, first, rest),
+        Some(names) if names.len() > rest.len() => {
+            let error = PySystemError::error(first.py(), "more names than arguments");
+            Err(error.into_raised(first.py()))
+        }
+        // SAFETY: they are borrowed for longer than the call, and at least so many.
+        names => unsafe { call_any(callable, first, rest.iter().map(|it| it.as_ptr()), names) },
+    }
+}
+
 /// `callable(first, *args)`, where `parts` is a tuple of anything, the callable and the arguments.
 /// If it begins with a tuple of names, the last arguments go by these.
 pub(in crate::binding) fn call_spread<'py>(

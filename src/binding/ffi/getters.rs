@@ -4,6 +4,7 @@
 //! place, with the same names and texts, and the same setters.
 
 use std::ffi::c_void;
+use std::ptr;
 
 use pyo3::PyTypeInfo;
 use pyo3::exceptions::PySystemError;
@@ -15,8 +16,11 @@ use super::super::deferred::Deferred;
 use super::super::error::Result;
 use super::super::failure::FailureBase;
 use super::super::gather::DeferredList;
+use super::super::interned::intern;
+use super::super::outcome::Outcome;
 use super::super::sync::{DeferredLock, DeferredQueue, DeferredSemaphore, Primitive};
 use super::making::{new_int, new_signed_int};
+use super::memory::is_exact;
 use super::panics;
 
 /// An attribute of `Self::Of`.
@@ -44,8 +48,40 @@ unsafe extern "C" fn get<R: Read>(
     }
 }
 
+/// `Deferred.result`, which most programs ask for by a `getattr` or `hasattr` that finds none: its
+/// error is not made before it is looked at.
+unsafe extern "C" fn get_result(
+    object: *mut ffi::PyObject,
+    closure: *mut c_void,
+) -> *mut ffi::PyObject {
+    // SAFETY: as for `get`, with a Deferred. The class of an error and its text, both alive, are put
+    // in flight.
+    unsafe {
+        let py = Python::assume_attached();
+        let deferred = pyo3::Borrowed::from_ptr(py, object).cast_unchecked::<Deferred>();
+        let is_empty = deferred.get().chain(py, |chain| matches!(chain.outcome(), Outcome::Empty));
+        if is_empty && is_exact::<Deferred>(&deferred) {
+            let text = intern!(py, "'Deferred' object has no attribute 'result'");
+            ffi::PyErr_SetObject(ffi::PyExc_AttributeError, text.as_ptr());
+            return ptr::null_mut();
+        }
+        get::<ResultOf>(object, closure)
+    }
+}
+
+struct ResultOf;
+
+impl Read for ResultOf {
+    type Of = Deferred;
+    const NAME: &'static str = "result";
+
+    fn read<'py>(of: &Bound<'py, Deferred>) -> Result<Bound<'py, PyAny>> {
+        Deferred::result(of)
+    }
+}
+
 /// Put the quick getter in the place of PyO3's, in the class's own descriptor.
-fn put<R: Read>(py: Python<'_>) -> PyResult<()> {
+fn put<R: Read>(py: Python<'_>, getter: ffi::getter) -> PyResult<()> {
     let class = py.get_type::<R::Of>();
     let slow = class.getattr("__dict__")?.get_item(R::NAME)?;
     // SAFETY: of the very type whose layout is read. Its definition is replaced by one that is leaked,
@@ -56,7 +92,7 @@ fn put<R: Read>(py: Python<'_>) -> PyResult<()> {
             return Err(PySystemError::new_err("an attribute is none"));
         }
         let descriptor = slow.as_ptr().cast::<ffi::PyGetSetDescrObject>();
-        let definition = ffi::PyGetSetDef { get: Some(get::<R>), ..*(*descriptor).d_getset };
+        let definition = ffi::PyGetSetDef { get: Some(getter), ..*(*descriptor).d_getset };
         (*descriptor).d_getset = Box::leak(Box::new(definition));
     }
     Ok(())
@@ -80,7 +116,8 @@ macro_rules! getters {
 
         /// Put all of them in the place of PyO3's.
         pub(super) fn put_getters(py: Python<'_>) -> PyResult<()> {
-            $(put::<$form>(py)?;)+
+            put::<ResultOf>(py, get_result)?;
+            $(put::<$form>(py, get::<$form>)?;)+
             Ok(())
         }
     };
@@ -97,12 +134,12 @@ fn or_none<'py>(py: Python<'py>, value: Option<Bound<'py, PyAny>>) -> Result<Bou
 getters! {
     Called = "called" of Deferred, |of| truth(of.py(), Deferred::called(of));
     Paused = "paused" of Deferred, |of| new_signed_int(of.py(), Deferred::paused(of).into());
-    ResultOf = "result" of Deferred, |of| Deferred::result(of);
     Value = "value" of FailureBase, |of| FailureBase::value(of);
     Kind = "type" of FailureBase, |of| FailureBase::kind(of);
     Traceback = "tb" of FailureBase, |of| FailureBase::tb(of);
     CaptureVars = "captureVars" of FailureBase, |of| FailureBase::capture_vars(of);
     Count = "count" of FailureBase, |of| FailureBase::count(of);
+    Raised = "_raised" of FailureBase, |of| Ok(FailureBase::to_be_raised(of)?);
     Parents = "parents" of FailureBase, |of| Ok(FailureBase::parents(of)?);
     DictOf = "__dict__" of FailureBase, |of| FailureBase::__dict__(of).map(Bound::into_any);
     Locked = "locked" of DeferredLock, |of| truth(of.py(), DeferredLock::locked(of));

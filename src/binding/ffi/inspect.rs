@@ -50,6 +50,9 @@ pub(in crate::binding) fn is_plain(object: &Bound<'_, PyAny>) -> bool {
 /// A type has another version when it or any of its bases has been changed.
 static ORDINARY: Shared<[(usize, u32); 1024]> = Shared::new([(0, 0); 1024]);
 
+/// The other types, likewise: objects of theirs are to be looked at more closely each time.
+static SPECIAL: Shared<[(usize, u32); 256]> = Shared::new([(0, 0); 256]);
+
 /// Whether an object is known to be ordinary, as [`is_ordinary`] has found of another of its type.
 #[inline(always)]
 pub(in crate::binding) fn is_known_ordinary(object: &Bound<'_, PyAny>) -> bool {
@@ -158,6 +161,7 @@ fn versions_hold(py: Python<'_>) -> bool {
 #[cold]
 fn begin_versions_anew(py: Python<'_>) -> bool {
     ORDINARY.with(py, |known| known.fill((0, 0)));
+    SPECIAL.with(py, |known| known.fill((0, 0)));
     NOT_DEBUGGING.store(0, Ordering::Relaxed);
     let kept = MARK.with(py, |(class, _)| class.as_ref().map(|class| class.bind(py).clone()));
     let class = match kept {
@@ -188,7 +192,18 @@ fn begin_versions_anew(py: Python<'_>) -> bool {
 /// having a `__class__` of its own. False means that a closer look is needed.
 #[inline(always)]
 pub(in crate::binding) fn is_ordinary(object: &Bound<'_, PyAny>) -> bool {
-    is_known_ordinary(object) || is_ordinary_anew(object)
+    is_known_ordinary(object) || !(is_known_special(object) || !is_ordinary_anew(object))
+}
+
+/// Whether an object is known not to be ordinary.
+#[inline]
+fn is_known_special(object: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: an object's type is alive as long as the object.
+    let version = unsafe { version_of(object.get_type_ptr()) };
+    let this = (object.get_type_ptr() as usize, version);
+    version != 0
+        && versions_hold(object.py())
+        && SPECIAL.with(object.py(), |known| known[version as usize % known.len()]) == this
 }
 
 #[cold]
@@ -218,6 +233,9 @@ fn is_ordinary_anew(object: &Bound<'_, PyAny>) -> bool {
                 *place = (kind.as_type_ptr() as usize, version);
             }
         });
+    } else if version != 0 && versions_hold(py) {
+        let this = (kind.as_type_ptr() as usize, version);
+        SPECIAL.with(py, |all| all[version as usize % all.len()] = this);
     }
     ordinary
 }

@@ -1,6 +1,8 @@
 //! Our own types: how their objects are made, finalized and freed.
 
+use std::ffi::{c_int, c_void};
 use std::ptr;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pyo3::exceptions::PyTypeError;
@@ -17,18 +19,19 @@ use super::super::fifo::Fifo;
 use super::super::functions;
 use super::super::gather::{DeferredList, Race};
 use super::super::generator::{Task, TaskCallback};
+use super::super::interned::intern;
 use super::super::outcome::Chain;
 use super::super::report;
 use super::super::sync::{DeferredLock, DeferredQueue, DeferredSemaphore, Locked, Primitive};
-use super::calls::Sent;
+use super::calls::{Sent, call_first_named};
 use super::dying::Native;
 #[cfg(not(Py_3_12))]
 use super::exceptions::spare_one;
 use super::exceptions::{restore, stop_iteration};
 use super::getters::put_getters;
-use super::held::Hold;
-use super::inspect::is_subtype;
-use super::making::{made, new_dict, tuple_from};
+use super::held::{Held, Hold};
+use super::inspect::{debugging, is_subtype, lookup};
+use super::making::{Text, joined, made, new_dict, tuple_from};
 use super::memory::{Class, bury, keep_dicts, new_exact, new_object, recycle, rely_on_base};
 use super::methods::put_quick_forms;
 use super::panics;
@@ -144,13 +147,143 @@ unsafe extern "C" fn deferred_vectorcall(
         if !plain || !kwnames.is_null() || nargs > 1 {
             return call_type_slowly(py, kind, args, nargs, kwnames);
         }
-        let canceller = if nargs == 1 && *args != ffi::Py_None() {
-            Some(Bound::from_borrowed_ptr(py, *args).hold())
-        } else {
-            None
-        };
+        let canceller = canceller_in(py, args, nargs);
         panics::answering(py, || functions::make(py, || Chain::new(canceller)))
     }
+}
+
+/// The only argument of a Deferred's class, if there is one, and it is not None.
+///
+/// # Safety
+///
+/// There are so many arguments, at most one.
+unsafe fn canceller_in(
+    py: Python<'_>,
+    args: *const *mut ffi::PyObject,
+    nargs: ffi::Py_ssize_t,
+) -> Option<Held<PyAny>> {
+    // SAFETY: the caller's promise.
+    unsafe { (nargs == 1 && *args != ffi::Py_None()).then(|| held_at(py, args)) }
+}
+
+/// One more reference to what is in this place.
+///
+/// # Safety
+///
+/// There is an object.
+unsafe fn held_at(py: Python<'_>, place: *const *mut ffi::PyObject) -> Held<PyAny> {
+    // SAFETY: the caller's promise.
+    unsafe { Bound::from_borrowed_ptr(py, *place).hold() }
+}
+
+/// The same for a subclass of `Deferred`: what `type.__call__` does, without a tuple of arguments.
+unsafe extern "C" fn subclass_vectorcall(
+    kind: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    nargsf: usize,
+    kwnames: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: as for `deferred_vectorcall`, with a subclass of `Deferred`. What it has for an
+    // `__init__` is held during the call, as it may change the class. A borrowed reference is one
+    // pointer, as in the array of arguments, which may be null if there are none.
+    unsafe {
+        let py = Python::assume_attached();
+        let nargs = ffi::PyVectorcall_NARGS(nargsf);
+        let class = kind.cast::<ffi::PyTypeObject>();
+        let slowly = || call_type_slowly(py, kind, args, nargs, kwnames);
+        if !(*class).tp_new.is_some_and(|new| ptr::fn_addr_eq(new, deferred_new as ffi::newfunc)) {
+            return slowly();
+        }
+        if DEFERRED_INIT.is_in(class) {
+            if !kwnames.is_null() || nargs > 1 {
+                return slowly();
+            }
+            let canceller = canceller_in(py, args, nargs);
+            return panics::answering(py, || {
+                let deferred = new_object(py, class, || Deferred::of(Chain::new(canceller)))?;
+                if debugging(&deferred)? {
+                    report::remember_creator(&deferred)?;
+                }
+                Ok(deferred)
+            });
+        }
+        let bound = Borrowed::from_ptr(py, kind).cast_unchecked::<PyType>();
+        let init = lookup(&bound, intern!(py, "__init__")) as *mut ffi::PyObject;
+        if init.is_null() || ffi::Py_TYPE(init) != &raw mut ffi::PyFunction_Type {
+            return slowly();
+        }
+        let init = Bound::from_borrowed_ptr(py, init);
+        let names = Borrowed::from_ptr_or_opt(py, kwnames)
+            .map(|names| names.cast_unchecked::<PyTuple>().to_owned());
+        let count = nargs as usize + names.as_ref().map_or(0, |names| names.len());
+        let args = if count == 0 {
+            &[]
+        } else {
+            std::slice::from_raw_parts(args.cast::<Borrowed<'_, '_, PyAny>>(), count)
+        };
+        panics::answering(py, || {
+            let deferred = new_object(py, class, || Deferred::of(Chain::new(None)))?;
+            let answer = call_first_named(&init, deferred.as_any(), args, names.as_ref())?;
+            if !answer.is_none() {
+                let kind = Text::Python(answer.get_type().name()?);
+                let text =
+                    [Text::Ours("__init__() should return None, not '"), kind, Text::Ours("'")];
+                return Err(PyTypeError::error_saying(joined(py, text)));
+            }
+            Ok(deferred)
+        })
+    }
+}
+
+/// `Deferred.__init__`, as `super().__init__()` calls it.
+unsafe extern "C" fn deferred_init(
+    object: *mut ffi::PyObject,
+    args: *mut ffi::PyObject,
+    kwargs: *mut ffi::PyObject,
+) -> c_int {
+    // SAFETY: the interpreter calls `tp_init` attached, with an instance of the type it stands in or
+    // of a subtype, a tuple, and a dict or null.
+    unsafe {
+        let py = Python::assume_attached();
+        let given = Borrowed::from_ptr(py, args).cast_unchecked::<PyTuple>();
+        if !kwargs.is_null() || given.len() > 1 {
+            return PYO3_INIT.get().map_or(-1, |init| init(object, args, kwargs));
+        }
+        let deferred = Borrowed::from_ptr(py, object).cast_unchecked::<Deferred>();
+        let canceller = given.iter().next().filter(|canceller| !canceller.is_none());
+        let work = || Ok(Deferred::__init__(&deferred, canceller)?);
+        match panics::catching(py, work) {
+            Ok(()) => 0,
+            Err(error) => {
+                restore(error.into_raised(py));
+                -1
+            }
+        }
+    }
+}
+
+/// PyO3's form of `Deferred.__init__`.
+static PYO3_INIT: OnceLock<ffi::initproc> = OnceLock::new();
+
+/// Put [`deferred_init`] in the place of PyO3's, in the slot and in what shows it in the class.
+fn put_init(py: Python<'_>) -> PyResult<()> {
+    let class = py.get_type::<Deferred>();
+    let shown = class.getattr("__dict__")?.get_item("__init__")?;
+    // SAFETY: a type of ours, complete, and not yet visible to any other code. What shows a slot is of
+    // the very type whose layout is read, and calls what it holds as it would the slot.
+    unsafe {
+        if shown.get_type_ptr() != &raw mut ffi::PyWrapperDescr_Type {
+            return Err(PyTypeError::new_err("__init__ shows no slot"));
+        }
+        if let Some(init) = (*class.as_type_ptr()).tp_init
+            && PYO3_INIT.set(init).is_ok()
+        {
+            (*class.as_type_ptr()).tp_init = Some(deferred_init);
+            let shown = shown.as_ptr().cast::<ffi::PyWrapperDescrObject>();
+            (*shown).d_wrapped = deferred_init as *mut c_void;
+        }
+    }
+    Ok(())
 }
 
 /// Call a type as if it had no vectorcall.
@@ -315,6 +448,9 @@ pub(in crate::binding) fn inherit_finalizer(class: &Bound<'_, PyType>) {
     // all classes.
     unsafe {
         let kind = class.as_type_ptr();
+        if (*kind).tp_new.is_some_and(|new| ptr::fn_addr_eq(new, deferred_new as ffi::newfunc)) {
+            (*kind).tp_vectorcall = Some(subclass_vectorcall);
+        }
         match (*kind).tp_finalize {
             None => (*kind).tp_finalize = Some(deferred_finalize),
             Some(other) if other as usize != ours && other as usize != both => {
@@ -427,6 +563,7 @@ pub(in crate::binding) fn fill_slots(module: &Bound<'_, PyModule>) -> PyResult<(
     let awaiting = Awaiting::type_object_raw(py);
     #[cfg(not(Py_3_12))]
     spare_one(py)?;
+    put_init(py)?;
     // SAFETY: the four are heap types of ours, complete, alive for good and not yet visible to
     // any other code. The functions have the signatures and keep the contracts of their slots.
     // A heap type has a place of its own for its asynchronous slots. `PyType_Modified` tells the
