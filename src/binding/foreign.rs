@@ -34,6 +34,11 @@ impl Foreign {
         if let Some(class) = self.class.get(py) {
             return ffi::is_subtype(&kind, class.bind(py));
         }
+        if ffi::is_subtype(&kind, &py.get_type::<Deferred>())
+            || ffi::is_subtype(&kind, &py.get_type::<FailureBase>())
+        {
+            return false;
+        }
         let Some(class) = ffi::base_named(&kind, self.name) else { return false };
         let is_it = ffi::ok(py, class.getattr(intern!(py, "__module__")))
             .is_some_and(|module| ffi::ok(py, module.eq(self.module)) == Some(true));

@@ -161,6 +161,7 @@ fn versions_hold(py: Python<'_>) -> bool {
 #[cold]
 fn begin_versions_anew(py: Python<'_>) -> bool {
     ORDINARY.with(py, |known| known.fill((0, 0)));
+    WITHOUT_DEBUG.with(py, |known| known.fill((0, 0)));
     SPECIAL.with(py, |known| known.fill((0, 0)));
     NOT_DEBUGGING.store(0, Ordering::Relaxed);
     let kept = MARK.with(py, |(class, _)| class.as_ref().map(|class| class.bind(py).clone()));
@@ -384,8 +385,41 @@ fn look_debug_up(object: &Bound<'_, PyAny>) -> Looked {
     look().into()
 }
 
+/// Subclasses that have no `debug` of their own, nor another way of finding it: where each is, and
+/// the version of it that was looked at.
+static WITHOUT_DEBUG: Shared<[(usize, u32); 16]> = Shared::new([(0, 0); 16]);
+
+/// Whether the `debug` of a Deferred, of which there is one by default, is its class's and no other.
+#[inline(always)]
+fn has_debug_by_default(deferred: &Bound<'_, Deferred>) -> bool {
+    let py = deferred.py();
+    let class = deferred.get_type();
+    let Some(version) = version(&class) else { return false };
+    let this = (class.as_ptr() as usize, version);
+    let place = version as usize % 16;
+    let is_known = WITHOUT_DEBUG.with(py, |known| known[place]) == this;
+    (is_known || learn_whether_has_debug_by_default(&class, place))
+        // SAFETY: a Deferred.
+        && unsafe { Deferred::class().dict_lacks(deferred.as_any(), intern!(py, "debug")) }
+}
+
 #[cold]
+fn learn_whether_has_debug_by_default(class: &Bound<'_, PyType>, place: usize) -> bool {
+    let py = class.py();
+    let base = py.get_type::<Deferred>();
+    let is_ours = |name| lookup(class, name) == lookup(&base, name);
+    let is_default = is_ours(intern!(py, "debug")) && is_ours(intern!(py, "__getattribute__"));
+    if is_default && let Some(version) = version(class) {
+        WITHOUT_DEBUG.with(py, |known| known[place] = (class.as_ptr() as usize, version));
+    }
+    is_default
+}
+
+#[inline(never)]
 fn debugging_of_another(deferred: &Bound<'_, Deferred>) -> Looked {
+    if has_debug_by_default(deferred) {
+        return debugging_by_default(deferred.py()).into();
+    }
     if overrides::<Deferred>(deferred, intern!(deferred.py(), "debug")) {
         // It may be a property, and do anything.
         match Nested::enter(deferred.py()) {

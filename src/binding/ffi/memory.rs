@@ -11,13 +11,14 @@ use std::sync::atomic::{AtomicIsize, AtomicPtr, Ordering};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::pyclass::boolean_struct::True;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyString, PyTuple};
 use pyo3::{Borrowed, PyClass};
 
 use super::super::cell::Shared;
 use super::super::error::Result;
 use super::dying::{self, Native};
 use super::exceptions::take_raised;
+use super::inspect::is_key_of;
 use super::making::made;
 use super::{panics, stack};
 
@@ -67,6 +68,27 @@ impl Class {
     pub(super) unsafe fn has_dict(&self, object: *mut ffi::PyObject) -> bool {
         // SAFETY: the caller's promise.
         unsafe { !is_unused(object, self.dict_offset.load(Ordering::Relaxed)) }
+    }
+
+    /// Whether an object of the class, or of a subclass, has no dict, or none with this key.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Class::has_dict`].
+    #[inline(always)]
+    pub(super) unsafe fn dict_lacks(
+        &self,
+        object: &Bound<'_, PyAny>,
+        key: &Bound<'_, PyString>,
+    ) -> bool {
+        let offset = self.dict_offset.load(Ordering::Relaxed);
+        // SAFETY: the caller's promise: there is a slot for a dict at this offset, which holds one or
+        // null.
+        let dict = unsafe {
+            let slot = object.as_ptr().byte_offset(offset).cast::<*mut ffi::PyObject>();
+            Borrowed::from_ptr_or_opt(object.py(), *slot)
+        };
+        dict.is_none_or(|dict| is_key_of(&dict, key) == Some(false))
     }
 
     /// Free an object of the class, or that part of an object of a subclass which is its.
