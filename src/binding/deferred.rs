@@ -25,6 +25,7 @@ use super::outcome::{
 use super::overrides::overrides;
 use super::report;
 use super::run::{self, Answer, Waiter, Work};
+use super::timeout;
 use crate::core::{AlreadyCalled, Boxed, Fired, NoMemory};
 
 create_exception!(
@@ -462,8 +463,7 @@ impl Deferred {
         clock: Option<Bound<'py, PyAny>>,
         onTimeoutCancel: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let _nested = Nested::enter(slf.py())?;
-        names::ADD_TIMEOUT.get(slf.py())?.call1((slf, timeout, clock, onTimeoutCancel))
+        timeout::add(slf, timeout, clock, onTimeoutCancel)
     }
 
     /// Fire with this result.

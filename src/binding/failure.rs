@@ -349,6 +349,19 @@ impl FailureBase {
         Ok(dict)
     }
 
+    /// Whether the exception is known to be of this very class.
+    pub(super) fn is_plainly_of<T: PyTypeInfo>(slf: &Bound<'_, Self>) -> bool {
+        let py = slf.py();
+        Asked::Check.is_plainly_asked(slf)
+            && slf.get().state.with(py, |state| match state {
+                State::Here(attributes) => {
+                    attributes.kind.as_ptr() == py.get_type::<T>().as_ptr()
+                        && attributes.value.bind(py).is_exact_instance_of::<T>()
+                }
+                State::InDict => false,
+            })
+    }
+
     /// The exception, if there is one. No code of a subclass is asked.
     pub(super) fn value_of<'py>(slf: &Bound<'py, Self>) -> Option<Bound<'py, PyAny>> {
         ffi::ok(slf.py(), Self::attribute(slf, &VALUE))

@@ -76,6 +76,9 @@ macro_rules! table {
 
 table! {$
     ACQUIRE = "acquire",
+    ACTIVE = "active",
+    CALL_LATER = "callLater",
+    CLASS_NAME = "Deferred",
     ADD_BOTH = "addBoth",
     ALREADY_CALLED_NOTE = "With setDebugging(True), this says where it was fired before.",
     NO_RESULT = "'Deferred' object has no attribute 'result'",

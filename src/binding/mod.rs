@@ -30,3 +30,4 @@ mod overrides;
 mod report;
 mod run;
 mod sync;
+mod timeout;

@@ -38,7 +38,7 @@ mod _deferrous {
 
     use super::super::error::Result;
     use super::super::failure::FailureBase;
-    use super::super::{deferred, ffi, interned, names};
+    use super::super::{deferred, ffi, interned, names, timeout};
     use super::make_ready;
 
     #[pymodule_export]
@@ -63,6 +63,8 @@ mod _deferrous {
         _hand_over, DeferredLock, DeferredQueue, DeferredSemaphore, Primitive, QueueOverflow,
         QueueUnderflow,
     };
+    #[pymodule_export]
+    use super::super::timeout::{Timeout, convert, stop};
 
     /// Say in which module's namespace `DebugInfo` is to be looked up.
     #[pyfunction]
@@ -115,6 +117,7 @@ mod _deferrous {
         module.add("FailureBase", failure_base)?;
         make_ready(py)?;
         ffi::fill_slots(module)?;
+        timeout::know_callbacks(module)?;
         module.add("_DEFERRED_SUBCLASSES", deferred::subclasses(py)?)?;
         // How it was compiled: "plain", "profile-guided", or "quick" for tests.
         module.add("_build", env!("DEFERROUS_BUILD"))?;

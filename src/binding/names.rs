@@ -149,6 +149,10 @@ pub(super) static CURRENT_GREENLET: Imported = Imported::new("greenlet", "getcur
 imported! {
     /// The body of `Deferred.addTimeout`.
     ADD_TIMEOUT: PyAny = "deferrous._timeout", "add_timeout";
+    /// Cancels a Deferred whose time has run out.
+    CANCEL_TIMED_OUT: PyAny = "deferrous._timeout", "_cancel";
+    /// What a timeout replaces a CancelledError by, if it is not told otherwise.
+    CANCELLED_TO_TIMED_OUT: PyAny = "deferrous._timeout", "_cancelled_to_timed_out";
     /// The body of `Deferred.asFuture`.
     AS_FUTURE: PyAny = "deferrous._futures", "as_future";
     /// The body of `Deferred.fromFuture`.

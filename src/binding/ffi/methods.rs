@@ -27,6 +27,7 @@ use super::super::generator;
 use super::super::interned::intern;
 use super::super::run;
 use super::super::sync::{DeferredLock, DeferredQueue, DeferredSemaphore, Primitive};
+use super::super::timeout;
 use super::exceptions::ok;
 use super::making::{made, new_dict, no_memory, tuple_from};
 use super::panics;
@@ -226,6 +227,18 @@ quick!(AddCallbacks = c"addCallbacks" of Deferred, |slf, [callback, rest @ ..]| 
     let rest = rest.map(|it| it.filter(|it| !it.is_none()));
     Some(add_callbacks(slf, callback, rest))
 });
+quick!(AddTimeout = c"addTimeout" of Deferred, |slf, [seconds, clock, rest @ ..]| {
+    if rest.len() > 1 {
+        return None;
+    }
+    let given = |it: &Borrowed<'_, 'py, PyAny>| (!it.is_none()).then(|| (**it).clone());
+    let (clock, on_cancel) = (given(clock), rest.first().and_then(given));
+    timeout::add(slf, (**seconds).clone(), clock, on_cancel).map_err(Into::into)
+});
+quick!(ConvertTimedOut = c"_convertTimedOut" of PyAny, |_, [result, timeout]| {
+    timeout::convert(result, timeout)
+});
+quick!(StopClock = c"_stopClock" of PyAny, |_, [result, timeout]| timeout::stop(result, timeout));
 quick!(RunInlineCallbacks = c"_runInlineCallbacks" of PyAny, |_, [function, args, kwargs]| {
     generator::start_called(function, args, kwargs).map(Bound::into_any)
 });
@@ -562,6 +575,7 @@ pub(super) fn put_quick_forms(module: &Bound<'_, PyModule>) -> PyResult<()> {
     put::<AddErrback>(&class)?;
     put::<AddBoth>(&class)?;
     put::<AddCallbacks>(&class)?;
+    put::<AddTimeout>(&class)?;
     put::<Fire>(&class)?;
     put::<Cancel>(&class)?;
     let class = py.get_type::<FailureBase>();
@@ -582,5 +596,7 @@ pub(super) fn put_quick_forms(module: &Bound<'_, PyModule>) -> PyResult<()> {
     put::<Execute>(module)?;
     put::<Run>(&py.get_type::<Primitive>())?;
     put::<RunInlineCallbacks>(module)?;
+    put::<ConvertTimedOut>(module)?;
+    put::<StopClock>(module)?;
     know_methods(py)
 }

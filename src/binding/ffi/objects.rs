@@ -23,6 +23,7 @@ use super::super::interned::intern;
 use super::super::outcome::Chain;
 use super::super::report;
 use super::super::sync::{DeferredLock, DeferredQueue, DeferredSemaphore, Locked, Primitive};
+use super::super::timeout::Timeout;
 use super::calls::{Sent, call_first_named};
 use super::dying::Native;
 #[cfg(not(Py_3_12))]
@@ -67,6 +68,7 @@ native!(
     Locked,
     Fifo,
     Race,
+    Timeout,
     FailureBase,
 );
 
@@ -590,6 +592,7 @@ pub(in crate::binding) fn fill_slots(module: &Bound<'_, PyModule>) -> PyResult<(
         bury::<Locked>(py);
         bury::<Fifo>(py);
         bury::<Race>(py);
+        bury::<Timeout>(py);
         bury::<FailureBase>(py);
         let locks = [DeferredLock::type_object_raw(py), DeferredSemaphore::type_object_raw(py)];
         keep_dicts::<Deferred>(py, &[list]);
