@@ -335,16 +335,15 @@ impl FailureBase {
     /// The instance dict, which from now on holds the five attributes as well.
     fn instance_dict<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyDict>> {
         let py = slf.py();
-        if slf.get().here(py).is_some_and(|attributes| attributes.checked) {
-            // They are in it from then on.
-            slf.getattr(intern!(py, "parents"))?;
-        }
         let dict = ffi::exception_dict(slf)?;
-        if let Some(attributes) = slf.get().here(py) {
-            for field in FIELDS {
-                dict.set_item(field.name(py), (field.get)(&attributes, py)?)?;
-            }
-            slf.get().put(py, State::InDict);
+        let Some(attributes) = slf.get().here(py) else { return Ok(dict) };
+        for field in FIELDS {
+            dict.set_item(field.name(py), (field.get)(&attributes, py)?)?;
+        }
+        slf.get().put(py, State::InDict);
+        if attributes.checked {
+            // The names of its classes are in it from then on.
+            slf.getattr(intern!(py, "parents"))?;
         }
         Ok(dict)
     }
@@ -736,7 +735,7 @@ impl FailureBase {
         if Asked::Check.is_plainly_asked(slf) {
             return match Self::find(slf, wanted)? {
                 Some(found) if stack::truth(&found)? => Ok(found),
-                _ => Err(ffi::raise(to_raise(slf)?)),
+                _ => Err(ffi::raise(Self::to_be_raised(slf)?.cast_into()?)),
             };
         }
         // The subclass may have its own idea.
@@ -767,7 +766,10 @@ impl FailureBase {
         });
         let Some(kind) = kind else { return Ok(None) };
         if let Ok(wanted) = wanted.cast::<PyType>() {
-            if kind.is(wanted) && ffi::is_exception_class(wanted) {
+            if kind.is(wanted)
+                && ffi::is_exception_class(wanted)
+                && ffi::has_plain_metaclass(wanted)
+            {
                 return Ok(Some(true));
             }
             return kinds::is_a(&kind, wanted);
