@@ -16,6 +16,7 @@ from dis import findlinestarts
 from types import BuiltinMethodType
 from typing import Any, ParamSpec, TypeVar
 
+from . import _deferrous
 from ._callbacks import passthru
 from ._deferrous import Deferred, _ConcurrencyPrimitive
 
@@ -79,9 +80,10 @@ def warn_about_function(offender: Any, message: str) -> None:
     Raises what Twisted raises for callables that have no code of their own: AttributeError, or
     KeyError where the module they claim to be from does not exist.
     """
-    if isinstance(getattr(offender, "__self__", None), (Deferred, _ConcurrencyPrimitive)):
+    owner = getattr(offender, "__self__", None)
+    if owner is _deferrous or isinstance(owner, (Deferred, _ConcurrencyPrimitive)):
         if isinstance(offender, BuiltinMethodType):
-            # A native method of ours, where Twisted's has code: let this stand for it.
+            # A native function of ours, where Twisted's has code: let this stand for it.
             offender = passthru
     module = sys.modules[offender.__module__]
     lines = [line for _, line in findlinestarts(offender.__code__) if line is not None]

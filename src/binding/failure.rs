@@ -712,7 +712,15 @@ impl FailureBase {
         slf: &Bound<'py, Self>,
         wanted: &[Borrowed<'_, 'py, PyAny>],
     ) -> Result<Option<Bound<'py, PyAny>>> {
-        let is_plain = Asked::Parents.is_plainly_asked(slf);
+        Self::find_in(slf, wanted, Asked::Parents.is_plainly_asked(slf))
+    }
+
+    #[inline(always)]
+    fn find_in<'py>(
+        slf: &Bound<'py, Self>,
+        wanted: &[Borrowed<'_, 'py, PyAny>],
+        is_plain: bool,
+    ) -> Result<Option<Bound<'py, PyAny>>> {
         for wanted in wanted {
             let known = if is_plain { Self::is_known_as(slf, wanted)? } else { None };
             let found = match known {
@@ -733,8 +741,8 @@ impl FailureBase {
     ) -> Result<Bound<'py, PyAny>> {
         let py = slf.py();
         if Asked::Check.is_plainly_asked(slf) {
-            return match Self::find(slf, wanted)? {
-                Some(found) if stack::truth(&found)? => Ok(found),
+            return match Self::find_in(slf, wanted, true)? {
+                Some(found) if ffi::is_plain_class(&found) || stack::truth(&found)? => Ok(found),
                 _ => Err(ffi::raise(Self::to_be_raised(slf)?.cast_into()?)),
             };
         }

@@ -48,7 +48,11 @@ impl Timeout {
     fn __call__(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
         let this = slf.get();
-        this.state.with(py, |state| state.timed_out = true);
+        // It need not be cancelled any more, and holds this.
+        let _call = this.state.with(py, |state| {
+            state.timed_out = true;
+            state.call.take()
+        });
         let deferred = this.deferred.bind(py);
         let is_plain = ffi::is_exact::<Deferred>(deferred) && !ffi::has_instance_dict(deferred);
         let asks_nobody =

@@ -235,17 +235,15 @@ pub(in crate::binding) fn call_spread<'py>(
     parts: &Bound<'py, PyTuple>,
     first: &Bound<'py, PyAny>,
 ) -> Result<Bound<'py, PyAny>, Raised<'py>> {
-    let [head, callable, rest @ ..] = parts.as_slice() else {
-        return Err(PySystemError::error(parts.py(), "no callable").into_raised(parts.py()));
-    };
-    let names = head.cast_exact::<PyTuple>().ok().filter(|names| names.len() <= rest.len());
-    match (rest, names) {
-        ([one], None) => call_two(callable, first, one),
-        _ => {
+    match parts.as_slice() {
+        [head, callable, one] if head.is_none() => call_two(callable, first, one),
+        [head, callable, rest @ ..] => {
+            let names = head.cast_exact::<PyTuple>().ok().filter(|it| it.len() <= rest.len());
             // SAFETY: the tuple holds them, and is borrowed for longer than the call. There are at
             // least so many as there are names.
             unsafe { call_any(callable, first, rest.iter().map(Bound::as_ptr), names) }
         }
+        _ => Err(PySystemError::error(parts.py(), "no callable").into_raised(parts.py())),
     }
 }
 

@@ -89,6 +89,12 @@ pub(in crate::binding) fn has_plain_metaclass(class: &Bound<'_, PyType>) -> bool
     ptr::eq(class.get_type_ptr(), &raw const ffi::PyType_Type)
 }
 
+/// Whether an object is a class whose own class is `type`.
+#[inline(always)]
+pub(in crate::binding) fn is_plain_class(object: &Bound<'_, PyAny>) -> bool {
+    ptr::eq(object.get_type_ptr(), &raw const ffi::PyType_Type)
+}
+
 /// The names of a class and of its bases, by which changes of their `__name__` are noticed.
 ///
 /// The strings are held, so that another name cannot be where one of these was.

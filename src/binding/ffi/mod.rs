@@ -49,7 +49,7 @@ pub(super) use inspect::{
     base_named, compares_specially, debugging, debugging_by_default, has_gil, has_instance_dict,
     has_plain_metaclass, holds_or_lacks, in_main_interpreter, is_coroutine, is_exception_class,
     is_generator, is_key_of, is_known_ordinary, is_leaf, is_of_heap_type, is_ordinary, is_plain,
-    is_subtype, lookup, version,
+    is_plain_class, is_subtype, lookup, version,
 };
 pub(super) use making::{
     Text, address, joined, list_of, list_of_same, new_dict, new_int, new_list, new_str, new_tuple,
