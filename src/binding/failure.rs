@@ -414,7 +414,6 @@ impl FailureBase {
         captureVars: Option<Bound<'py, PyAny>>,
     ) -> PyResult<()> {
         let py = slf.py();
-        stack::check(py)?;
         let count = count_one(py);
         let (value, kind, mut traceback) = match (exc_value, exc_type) {
             (None, _) => match ffi::handled(py) {
@@ -438,6 +437,7 @@ impl FailureBase {
                 let kind = if ffi::is_ordinary(&value) {
                     value.get_type().into_any()
                 } else if value.is_instance_of::<PyException>() {
+                    stack::check(py)?;
                     value.getattr(intern!(py, "__class__"))?
                 } else {
                     value.get_type().into_any()
@@ -454,12 +454,15 @@ impl FailureBase {
         };
         if absent(&traceback) {
             traceback = match exc_tb {
-                Some(given) if given.is_truthy()? => Some(given),
+                Some(given) if stack::truth(&given)? => Some(given),
                 _ => match value.cast::<PyBaseException>() {
                     Ok(raised) if ffi::has_plain_traceback(raised) => ffi::traceback_of(raised),
-                    _ => value
-                        .getattr_opt(intern!(py, "__traceback__"))?
-                        .filter(|traceback| ffi::ok(py, traceback.is_truthy()) == Some(true)),
+                    _ => {
+                        stack::check(py)?;
+                        value
+                            .getattr_opt(intern!(py, "__traceback__"))?
+                            .filter(|traceback| ffi::ok(py, traceback.is_truthy()) == Some(true))
+                    }
                 },
             };
         }
