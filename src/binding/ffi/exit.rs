@@ -16,7 +16,8 @@
 
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicPtr, Ordering};
-use std::{panic, ptr};
+use std::time::Duration;
+use std::{panic, ptr, thread};
 
 /// The unwinder's answers and flags, as the C++ ABI for exceptions has them.
 const UA_FORCE_UNWIND: c_int = 8;
@@ -52,10 +53,9 @@ unsafe extern "C" fn stay(
         // which would have been the end in any case.
         return URC_FATAL_PHASE1_ERROR;
     }
+    // Nothing of ours is touched. The thread holds neither the interpreter nor a lock of ours.
     loop {
-        // SAFETY: no arguments, and nothing of ours is touched. The thread holds neither the
-        // interpreter nor a lock of ours.
-        unsafe { libc::pause() };
+        thread::sleep(Duration::from_secs(u64::from(u32::MAX)));
     }
 }
 
