@@ -354,3 +354,64 @@ def test_failure_has_a_native_base(failure, ours):
     bases = [cls for cls in failure.Failure.__mro__ if cls not in (BaseException, object)]
     assert len(bases) == 1 + ours
     assert isinstance(failure.Failure.check, types.FunctionType) is not ours
+
+
+class TestClasses:
+    def test_methods_of_an_object(self, defer, ours):
+        d, called = defer.Deferred(), []
+        d.addBoth = lambda *args, **kwargs: called.append(args)
+
+        @defer.inlineCallbacks
+        def wait():
+            yield d
+
+        wait()
+        assert (called == []) is ours
+
+    def test_getattribute(self, defer, ours):
+        class Asked(defer.Deferred):
+            def __getattribute__(self, name):
+                asked.append(name)
+                return super().__getattribute__(name)
+
+        asked = []
+        d = Asked()
+        asked.clear()
+        defer.Deferred.callback(d, 1)
+        assert ("called" not in asked) is ours
+
+    def test_something_else_for_self(self, defer, ours):
+        with pytest.raises(TypeError if ours else AttributeError):
+            defer.Deferred.callback(5, 1)
+
+    def test_class_of_another_kind(self, defer, ours):
+        class Sub(defer.Deferred):
+            pass
+
+        class List(defer.DeferredList):
+            pass
+
+        d = Sub()
+        d.__class__ = type("Other", (defer.Deferred,), {})
+        if ours:
+            with pytest.raises(TypeError):
+                d.__class__ = List
+        else:
+            d.__class__ = List
+
+    def test_flags_of_a_list(self, defer, ours):
+        class Asked:
+            def __bool__(self):
+                asked.append(True)
+                return True
+
+        asked = []
+        gathered = defer.DeferredList([defer.Deferred()], consumeErrors=Asked())
+        assert (asked == [True]) is ours
+        assert (gathered.consumeErrors is True) is ours
+        for number in (-1, 2**70):
+            if ours:
+                with pytest.raises(OverflowError):
+                    gathered.finishedCount = number
+            else:
+                gathered.finishedCount = number

@@ -245,6 +245,11 @@ class Text(str):
     pass
 
 
+class Meta(type):
+    """In the place of `type`, which as a callback gives the class of a result: `list` as a
+    canceller has no end."""
+
+
 class Int(int):
     pass
 
@@ -268,7 +273,7 @@ def hostile():
         b"bytes",
         Text("callback"), (), (1,), (1, 2, 3), ((print, (), {}), (print, (), {})), [], [1], [None],
         [[]], {}, {"a": 1}, {1: 2}, set(), range(5), slice(None), slice(5, -5, -1), ..., object(),
-        object, int, type, Deferred, Failure, ValueError, StopIteration,
+        object, int, Meta, Deferred, Failure, ValueError, StopIteration,
         GeneratorExit, print, len, lambda *args, **kwargs: 1 / 0, lambda *args, **kwargs: None,
         lambda *args, **kwargs: Deferred(), lambda *args, **kwargs: args[0], Lies(), LiesWell(),
         LiesAboutFailing(), Raises(), sys, generator(), generator,

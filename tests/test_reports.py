@@ -546,3 +546,31 @@ def test_a_group_that_was_taken_apart(around):
         assert texts[0].startswith("Unhandled error in Deferred:")
         """
     )
+
+
+@pytest.mark.deferrous_only
+@pytest.mark.parametrize("link", ["__cause__", "__context__"])
+def test_an_exception_that_cannot_be_shown_is_told_in_the_message(link):
+    """A handler of `logging` would lose it, if it were the record's `exc_info`."""
+    run_script(
+        "deferrous",
+        f"""
+        import logging
+
+        class Kept(logging.Handler):
+            def emit(self, record):
+                records.append(record)
+
+        class Odd(Exception):
+            @property
+            def {link}(self):
+                raise KeyError("no")
+
+        records = []
+        logging.getLogger("deferrous").addHandler(Kept())
+        defer.fail(Odd("what went wrong"))
+        (record,) = records
+        assert record.exc_info is None
+        assert "Odd: what went wrong" in logging.Formatter().format(record)
+        """,
+    )
