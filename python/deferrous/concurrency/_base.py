@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeAlias, TypeVar, overload
 
 from .. import _deferrous
 from .._deferrous import Deferred, _Fifo, _hand_over, ensureDeferred, maybeDeferred, succeed
@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
+_P = ParamSpec("_P")
 
 #: What can be waited for: a Deferred, a coroutine, a generator that yields Deferreds, a future.
 Eventual: TypeAlias = Awaitable[_T] | Coroutine[Any, Any, _T] | Generator[Any, Any, _T]
@@ -220,21 +221,20 @@ class Lockable:
         """Release this."""
         raise NotImplementedError
 
+    @overload
     def run(
-        self,
-        f: Callable[..., Eventual[_T] | _T],
-        /,
-        *args: Any,
-        **kwargs: Any,
-    ) -> Deferred[_T]:
+        self, f: Callable[_P, Eventual[_T]], /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> Deferred[_T]: ...
+    @overload
+    def run(self, f: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Deferred[_T]: ...
+    def run(self, f: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Deferred[Any]:
         """Acquire this, call a function with the other arguments, and release it.
 
         If the function returns a Deferred or a coroutine, it is released when that is done.
         Returns a Deferred for what the function comes to.
         """
         acquired: Any = self.acquire()
-        acquired.addCallback(self._acquired, f, args, kwargs)
-        result: Deferred[_T] = acquired
+        result: Deferred[Any] = acquired.addCallback(self._acquired, f, args, kwargs)
         return result
 
     def _acquired(

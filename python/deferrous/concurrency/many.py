@@ -495,7 +495,7 @@ class _Feed(Generic[_T, _R]):
 
     def __init__(
         self,
-        function: Callable[[_T], Eventual[_R] | _R],
+        function: Callable[[_T], Any],
         items: Iterable[_T] | AsyncIterable[_T],
         limit: int,
         return_exceptions: bool,
@@ -644,13 +644,45 @@ class _Feed(Generic[_T, _R]):
         )
 
 
+@overload
 def map(
-    function: Callable[[_T], Eventual[_R] | _R],
+    function: Callable[[_T], Eventual[_R]],
+    items: Iterable[_T] | AsyncIterable[_T],
+    *,
+    limit: int,
+    return_exceptions: Literal[False] = False,
+) -> Deferred[list[_R]]: ...
+@overload
+def map(
+    function: Callable[[_T], _R],
+    items: Iterable[_T] | AsyncIterable[_T],
+    *,
+    limit: int,
+    return_exceptions: Literal[False] = False,
+) -> Deferred[list[_R]]: ...
+@overload
+def map(
+    function: Callable[[_T], Eventual[_R]],
+    items: Iterable[_T] | AsyncIterable[_T],
+    *,
+    limit: int,
+    return_exceptions: bool,
+) -> Deferred[list[_R | BaseException]]: ...
+@overload
+def map(
+    function: Callable[[_T], _R],
+    items: Iterable[_T] | AsyncIterable[_T],
+    *,
+    limit: int,
+    return_exceptions: bool,
+) -> Deferred[list[_R | BaseException]]: ...
+def map(
+    function: Callable[[_T], Any],
     items: Iterable[_T] | AsyncIterable[_T],
     *,
     limit: int,
     return_exceptions: bool = False,
-) -> Deferred[list[_R]]:
+) -> Deferred[list[Any]]:
     """Call a function for each item, with no more than `limit` under way at a time.
 
     Returns a Deferred for the list of what it comes to, in the order of the items. The function may
@@ -724,13 +756,45 @@ class _Map(_Feed[_T, _R]):
             _hand_over(deferred, results if self._failure is None else self._failure)
 
 
+@overload
 def stream(
-    function: Callable[[_T], Eventual[_R] | _R],
+    function: Callable[[_T], Eventual[_R]],
+    items: Iterable[_T] | AsyncIterable[_T],
+    *,
+    limit: int,
+    return_exceptions: Literal[False] = False,
+) -> Stream[_R]: ...
+@overload
+def stream(
+    function: Callable[[_T], _R],
+    items: Iterable[_T] | AsyncIterable[_T],
+    *,
+    limit: int,
+    return_exceptions: Literal[False] = False,
+) -> Stream[_R]: ...
+@overload
+def stream(
+    function: Callable[[_T], Eventual[_R]],
+    items: Iterable[_T] | AsyncIterable[_T],
+    *,
+    limit: int,
+    return_exceptions: bool,
+) -> Stream[_R | BaseException]: ...
+@overload
+def stream(
+    function: Callable[[_T], _R],
+    items: Iterable[_T] | AsyncIterable[_T],
+    *,
+    limit: int,
+    return_exceptions: bool,
+) -> Stream[_R | BaseException]: ...
+def stream(
+    function: Callable[[_T], Any],
     items: Iterable[_T] | AsyncIterable[_T],
     *,
     limit: int,
     return_exceptions: bool = False,
-) -> Stream[_R]:
+) -> Stream[Any]:
     """Call a function for each item, and go through what it comes to with `async for`.
 
     As `map`, but the results come one by one, in the order of the items, and there may be no end to
@@ -763,7 +827,7 @@ class Stream(_Feed[Any, _R], _Getters[_R]):
 
     def __init__(
         self,
-        function: Callable[[Any], Eventual[_R] | _R],
+        function: Callable[[Any], Any],
         items: Iterable[Any] | AsyncIterable[Any],
         limit: int,
         return_exceptions: bool,

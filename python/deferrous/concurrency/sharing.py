@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from .._deferrous import Deferred, _hand_over, maybeDeferred, succeed
 from ..failure import Failure
@@ -109,7 +109,11 @@ def _ignore(_: object) -> None:
     pass
 
 
-def once(function: Callable[_P, Eventual[_T] | _T]) -> Callable[_P, Deferred[_T]]:
+@overload
+def once(function: Callable[_P, Eventual[_T]]) -> Callable[_P, Deferred[_T]]: ...
+@overload
+def once(function: Callable[_P, _T]) -> Callable[_P, Deferred[_T]]: ...
+def once(function: Callable[_P, Any]) -> Callable[_P, Deferred[Any]]:
     """Have those that call a function at the same time share one call.
 
     Returns a function that returns a Deferred. While a call is under way, others with equal
@@ -137,10 +141,10 @@ def once(function: Callable[_P, Eventual[_T] | _T]) -> Callable[_P, Deferred[_T]
 
     This prints fetches index, and text twice.
     """
-    under_way: dict[Any, Observable[_T]] = {}
+    under_way: dict[Any, Observable[Any]] = {}
 
     @wraps(function)
-    def shared(*args: _P.args, **kwargs: _P.kwargs) -> Deferred[_T]:
+    def shared(*args: _P.args, **kwargs: _P.kwargs) -> Deferred[Any]:
         key = (args, tuple(sorted(kwargs.items()))) if kwargs else args
         observable = under_way.get(key)
         if observable is not None:
