@@ -50,7 +50,7 @@ class _Getters(Generic[_T]):
     """Those that wait for an item, and those that were given one and did not come for it."""
 
     #: What is raised when there will never be anything.
-    over: type[Exception] = ChannelClosed
+    _over: type[Exception] = ChannelClosed
 
     def __init__(self) -> None:
         self._getting: _Fifo[Deferred[_T]] = _Fifo()
@@ -79,7 +79,7 @@ class _Getters(Generic[_T]):
                 _hand_over(getter, Failure(self._error(place.what)))
 
     def _error(self, iterating: bool) -> Exception:
-        return StopAsyncIteration() if iterating else self.over()
+        return StopAsyncIteration() if iterating else self._over()
 
     def _leave(self, deferred: Deferred[Any]) -> None:
         leave(self._getting, deferred)
@@ -110,7 +110,7 @@ class Queue(_Getters[_T]):
     This prints there is room, and one.
     """
 
-    over = QueueShutDown
+    _over = QueueShutDown
 
     def __init__(self, maxsize: int = 0) -> None:
         super().__init__()
