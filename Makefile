@@ -237,7 +237,7 @@ sanitized-binding: $(TESTABLE)
 	$(WATCHED) $(PY) -m pytest $(or $(PYTEST_ARGS),$(CORE_TEST_FILES))
 
 # Where the compiler has no sanitizer. Some twenty times slower than without.
-SUPPRESSIONS ?= $(wildcard /usr/lib/valgrind/python3.supp)
+SUPPRESSIONS ?= $(wildcard /usr/lib/valgrind/python3.supp) tests/proofs/valgrind.supp
 proof-valgrind: $(TESTABLE)
 	PYTHONMALLOC=malloc valgrind --quiet --error-exitcode=9 $(addprefix --suppressions=,$(SUPPRESSIONS)) \
 	  $(PY) -m tests.proofs.programs

@@ -101,3 +101,21 @@ def run_script(implementation, script):
         )
     assert done.returncode == 0, done.stderr
     return done
+
+
+#: Puts something below the main thread's stack, so that the system lets it grow by that much at
+#: most (a MiB it leaves between the two), whatever its limit is. At a real limit of memory it
+#: grows no more either, but who gets the last page there is a matter of chance.
+LITTLE_STACK = """
+def stop_the_stack(kib):
+    import ctypes, mmap
+    with open("/proc/self/maps") as maps:
+        (start,) = (int(line.split("-")[0], 16) for line in maps if line.endswith("[stack]\\n"))
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    FIXED_NOREPLACE = 0x100000
+    at = ctypes.c_void_p(start - (1 << 20) - (kib << 10))
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | FIXED_NOREPLACE
+    made = libc.mmap(at, ctypes.c_size_t(4096), mmap.PROT_READ, flags, -1, ctypes.c_long(0))
+    assert made == at.value, ctypes.get_errno()
+"""

@@ -6,7 +6,7 @@ Each script runs in an interpreter of its own, so that one that crashes harms no
 import sys
 
 import pytest
-from helpers import run_script
+from helpers import LITTLE_STACK, run_script
 
 #: The smallest stack of a thread that is tried, in KiB. From 3.14 on CPython keeps 36 for itself,
 #: and what it has put off, long nested lists as well, it frees only with some 80 more to spare.
@@ -350,6 +350,22 @@ for name, kind in KINDS.items():
     print(name, file=sys.stderr)
     {how}(kind, 60_000 if name == "mixed" else 20_000)
 """)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere all of a stack is there at once")
+@pytest.mark.parametrize("size", [0, 500])
+@pytest.mark.parametrize("how", ["drop", "collect"])
+def test_on_a_stack_that_grows_no_more(how, size):
+    """As that of the main thread where a process may have no more memory."""
+    run(
+        LITTLE_STACK
+        + f"""
+stop_the_stack({size})
+for name, kind in KINDS.items():
+    print(name, file=sys.stderr)
+    {how}(kind, 20_000)
+"""
+    )
 
 
 @pytest.mark.parametrize("size", [512, 256, SMALLEST])

@@ -203,6 +203,18 @@ HELD = {
             first.callback(1)
             raise
     """,
+    "results of each other, in lists": """
+        last = None
+        while True:
+            last = defer.succeed([last])
+    """,
+    "queues, each in the next": """
+        last = None
+        while True:
+            queue = defer.DeferredQueue()
+            queue.put(last)
+            last = queue
+    """,
     "a chain of Deferreds, which is fired": """
         first = last = defer.Deferred()
         try:
@@ -217,30 +229,29 @@ HELD = {
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS is Linux's")
-@pytest.mark.xfail(
-    sys.version_info[:2] != (3, 11),
-    reason="a chain that dies where the system lets the stack grow no more: docs/proofs.md",
-    strict=False,
-)
 @pytest.mark.parametrize("name", HELD)
 def test_memory_errors_and_failures_that_are_kept(name):
     """Whatever dies or fails where there is no memory left, the process goes on."""
     program = f"""
-import logging, resource
+import logging, resource, sys
 import deferrous as defer
 logging.disable(50)
+sys.path.insert(0, {str(ROOT)!r})
+from tests.proofs.memory import keep_code
 
 def endless(held):
 {textwrap.indent(textwrap.dedent(HELD[name]), "    ")}
 
 most = resource.getrlimit(resource.RLIMIT_AS)[1]
 held = []
+keep_code()
 spare = bytearray(8 << 20)
 try:
     endless(held)
 except MemoryError:
     # What is kept dies where there is no memory.
     del held[:]
+    del spare
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
     defer.succeed("goes on").addCallback(print)
 """

@@ -5,7 +5,7 @@ import sys
 import textwrap
 
 import pytest
-from helpers import run_script
+from helpers import LITTLE_STACK, run_script
 
 pytest.importorskip("greenlet")
 pytestmark = pytest.mark.deferrous_only
@@ -511,6 +511,97 @@ def test_a_stack_that_is_made_smaller(size):
         generators().addErrback(lambda failure: ends.append(failure.trap(RecursionError)))
         assert ends[-1] is RecursionError
         """,
+    )
+
+
+#: What nests calls without end.
+NESTING = {
+    "callbacks": """
+        def nest(_):
+            d = defer.Deferred().addCallback(nest)
+            d.callback(1)
+            return d
+        nest(1).addErrback(ends)
+    """,
+    "added callbacks": """
+        def nest(_):
+            return defer.succeed(1).addCallback(nest)
+        nest(1).addErrback(ends)
+    """,
+    "generators": """
+        @defer.inlineCallbacks
+        def nest():
+            yield nest()
+        nest().addErrback(ends)
+    """,
+    "coroutines": """
+        async def nest():
+            await defer.ensureDeferred(nest())
+        defer.ensureDeferred(nest()).addErrback(ends)
+    """,
+    "maybeDeferred": """
+        def nest():
+            return defer.maybeDeferred(nest)
+        nest().addErrback(ends)
+    """,
+    "cancellers": """
+        def nest(d):
+            other = defer.Deferred(nest)
+            other.cancel()
+            other.addErrback(d.errback)
+        d = defer.Deferred(nest)
+        try:
+            d.cancel()
+        except RecursionError as error:
+            ends(failure.Failure(error))
+        else:
+            d.addErrback(ends)
+    """,
+    "cancellers of generators": """
+        @defer.inlineCallbacks
+        def wait():
+            yield defer.Deferred(nest)
+        def nest(_):
+            wait().addErrback(ends).cancel()
+        wait().addErrback(ends).cancel()
+    """,
+}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere all of a stack is there at once")
+@pytest.mark.parametrize("when", ["at_once", "deep_before"])
+@pytest.mark.parametrize("size", [0, 100, 500])
+@pytest.mark.parametrize("how", NESTING, ids=lambda name: name.replace(" ", "_"))
+def test_a_stack_that_grows_no_more(how, size, when):
+    """As that of the main thread where a process may have no more memory."""
+    before = "nest(50)" if when == "deep_before" else ""
+    run_script(
+        "deferrous",
+        f"""
+import sys
+{LITTLE_STACK}
+def nest(levels):
+    if levels:
+        defer.succeed(levels - 1).addCallback(nest)
+
+{before}
+stop_the_stack({size})
+sys.setrecursionlimit(100_000)
+reasons = []
+
+def ends(failure):
+    reasons.append(failure.type)
+
+def run():
+{textwrap.indent(textwrap.dedent(NESTING[how]), "    ")}
+
+run()
+assert RecursionError in reasons, reasons
+# What comes then has the stack that there is.
+run()
+defer.succeed(1).addCallback(reasons.append)
+assert reasons[-1] == 1
+""",
     )
 
 

@@ -109,6 +109,7 @@ mod _deferrous {
                  or PYTHON_GIL=0",
             ));
         }
+        ffi::stack::prepare();
         interned::make_names(py)?;
         // It is called `Failure` where it is said what its methods take: a program sees no other.
         let failure_base = py.get_type::<FailureBase>();

@@ -29,6 +29,7 @@ import sys
 import tempfile
 import time
 import traceback
+import types
 from collections import Counter
 from collections.abc import Iterator
 
@@ -211,8 +212,30 @@ def prepare(implementation: str, name: str, warm: bool) -> None:
         for _ in range(3):
             program(names, lambda d: d)
         gc.collect()
+    keep_code()
     # What is there now is not looked at again, in none of the many children.
     gc.freeze()
+
+
+#: Code objects, each several times.
+CODE: list[types.CodeType] = []
+
+
+def keep_code() -> None:
+    """Refer to all code several times.
+
+    CPython 3.12 and the first releases of 3.13 let go of a function's code twice where they cannot
+    make the function (python/cpython#122752). It is used after it was freed, then, which ends in a
+    crash sooner or later, whoever's function it is.
+    """
+    todo = [it.__code__ for it in gc.get_objects() if isinstance(it, types.FunctionType)]
+    seen = set()
+    while todo:
+        code = todo.pop()
+        if id(code) not in seen:
+            seen.add(id(code))
+            CODE.extend([code] * 10)
+            todo.extend(it for it in code.co_consts if isinstance(it, types.CodeType))
 
 
 BAD = ("panic", "wrong", "hang", "died")

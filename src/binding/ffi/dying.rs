@@ -12,6 +12,7 @@
 use std::any::TypeId;
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
+use std::hint;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
@@ -32,7 +33,7 @@ pub(in crate::binding) trait Native: PyClass {
 /// How many dead objects wait to be freed, in all threads.
 static WAITING: AtomicUsize = AtomicUsize::new(0);
 
-/// Those that threads have left which have ended.
+/// Those that threads have left which have ended, or which cannot leave a [`Will`].
 static LEFT: AtomicPtr<ffi::PyObject> = AtomicPtr::new(ptr::null_mut());
 
 thread_local! {
@@ -40,6 +41,8 @@ thread_local! {
     static DEAD: Cell<*mut ffi::PyObject> = const { Cell::new(ptr::null_mut()) };
     /// Hands them on when the thread ends.
     static WILL: Will = const { Will };
+    /// Whether it will do so: it has been asked for, and has not done so yet.
+    static HAS_WILL: Cell<bool> = const { Cell::new(false) };
 }
 
 /// `tp_dealloc` of a class whose objects have nothing special about their deaths.
@@ -116,17 +119,58 @@ fn next_waiting() -> Option<*mut ffi::PyObject> {
 /// nothing done.
 #[cold]
 pub(super) unsafe fn put_by(object: *mut ffi::PyObject) {
-    // Where the thread is past that, nobody inherits what is put by here.
-    let _ = WILL.try_with(|_| ());
     // SAFETY: a dead object of a class whose objects the collector knows, as all of ours are.
     // It is untracked, so that the words of its header are free to be used. It keeps its dict and
     // the weak references to it, which all give None now, as it keeps its count of 0.
     unsafe {
         ffi::PyObject_GC_UnTrack(object.cast());
-        link(object, DEAD.get());
+        if has_will() {
+            link(object, DEAD.get());
+            DEAD.set(object);
+        } else {
+            leave(object, object);
+        }
     }
-    DEAD.set(object);
     WAITING.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Whether what this thread puts by is handed on when it ends. Not if it is past that.
+fn has_will() -> bool {
+    /// More than it takes to remember a will, and enough that memory which is given back is there
+    /// for whoever asks next.
+    const SOME_MEMORY: usize = 4 << 10;
+    if !HAS_WILL.get() {
+        // Where there is no memory to remember it, the C library ends the process.
+        let mut memory = Vec::<u8>::new();
+        let there_is = memory.try_reserve_exact(SOME_MEMORY).is_ok();
+        // It is asked for in earnest.
+        drop(hint::black_box(memory));
+        HAS_WILL.set(there_is && WILL.try_with(|_| ()).is_ok());
+    }
+    HAS_WILL.get()
+}
+
+/// Leave dead objects, linked from the first to the last, to whoever frees some next.
+///
+/// # Safety
+///
+/// As for [`link`], for each of them.
+unsafe fn leave(first: *mut ffi::PyObject, last: *mut ffi::PyObject) {
+    let mut others = LEFT.load(Ordering::Acquire);
+    loop {
+        // SAFETY: the caller's promise.
+        unsafe { link(last, others) };
+        match LEFT.compare_exchange(others, first, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => break,
+            Err(others_now) => others = others_now,
+        }
+    }
+    // SAFETY: no thread state is needed to ask for a call, as long as there is an interpreter.
+    unsafe {
+        if ffi::Py_IsInitialized() != 0 {
+            ffi::Py_AddPendingCall(Some(free_left), ptr::null_mut());
+        }
+    }
 }
 
 /// The class of ours that is to free an object: the first among its class and its bases.
@@ -203,28 +247,18 @@ struct Will;
 
 impl Drop for Will {
     fn drop(&mut self) {
+        HAS_WILL.set(false);
         let first = DEAD.replace(ptr::null_mut());
         if first.is_null() {
             return;
         }
-        // SAFETY: the list is this thread's, and nobody sees what is in it. The pending call needs no
-        // thread state to be asked for, as long as there is an interpreter.
+        // SAFETY: the list is this thread's, and nobody sees what is in it.
         unsafe {
             let mut last = first;
             while let Some(next) = NonNull::new(linked_to(last)) {
                 last = next.as_ptr();
             }
-            let mut others = LEFT.load(Ordering::Acquire);
-            loop {
-                link(last, others);
-                match LEFT.compare_exchange(others, first, Ordering::AcqRel, Ordering::Acquire) {
-                    Ok(_) => break,
-                    Err(others_now) => others = others_now,
-                }
-            }
-            if ffi::Py_IsInitialized() != 0 {
-                ffi::Py_AddPendingCall(Some(free_left), ptr::null_mut());
-            }
+            leave(first, last);
         }
     }
 }

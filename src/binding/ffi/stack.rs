@@ -7,9 +7,7 @@
 use std::cell::Cell;
 use std::hint;
 #[cfg(target_os = "linux")]
-use std::mem::MaybeUninit;
-#[cfg(target_os = "linux")]
-use std::ptr;
+use std::{mem, ptr};
 
 use pyo3::exceptions::PyRecursionError;
 use pyo3::ffi;
@@ -30,9 +28,8 @@ const FOR_A_REPORT: usize = 192 << 10;
 /// looks at the stack: two margins of 16 KiB, and the page that guards it.
 const RESERVED: usize = if cfg!(Py_3_14) { 36 << 10 } else { 0 };
 
-/// So deep a main thread goes until it is asked again how large its stack may be: the system looks
-/// at the limit each time the stack grows, and a program can lower it.
-const UNASKED: usize = 64 << 10;
+/// So often the stack of a main thread is looked at as it grows.
+const STEP: usize = 64 << 10;
 
 thread_local! {
     static BOUNDS: Bounds = Bounds::find();
@@ -47,8 +44,20 @@ struct Bounds {
     /// So far above that there is no more room for a report: half of what there is when a thread
     /// first asks, or so much as one can take.
     for_a_report: usize,
-    /// Of a main thread, where its stack begins, and how large it could be then.
-    main: Option<(usize, usize)>,
+    /// Of a main thread, if the system tells what there is of its stack.
+    growing: Option<Growing>,
+}
+
+/// What there is of a main thread's stack. The system makes more of it when that is first used, and
+/// ends the process if it cannot: if the process may have no more memory, if the limit of its stack
+/// has been lowered, or if there is something else. So it is asked to do so before.
+struct Growing {
+    /// The stack is there down to here.
+    there: Cell<usize>,
+    /// Where there is no more room, however much of it the system makes.
+    last_floor: usize,
+    /// So much is below a floor, for what is called.
+    margin: usize,
 }
 
 impl Bounds {
@@ -57,15 +66,21 @@ impl Bounds {
     #[cold]
     fn find() -> Self {
         let here = address();
-        let floor = match remaining() {
-            Some(left) => here.saturating_sub(left - (margin(left) + RESERVED).min(left)),
-            None => 0,
+        let (floor, margin) = match remaining() {
+            Some(left) => {
+                let margin = ((left / 4).clamp(LEAST_MARGIN, MOST_MARGIN) + RESERVED).min(left);
+                (here.saturating_sub(left - margin), margin)
+            }
+            None => (0, 0),
         };
         let for_a_report =
             if floor == 0 { 0 } else { (here.saturating_sub(floor) / 2).min(FOR_A_REPORT) };
-        let main = if floor == 0 { None } else { main_stack() };
-        let look = if main.is_some() { floor.max(here.saturating_sub(UNASKED)) } else { floor };
-        Self { look: Cell::new(look), floor: Cell::new(floor), for_a_report, main }
+        let growing = (floor != 0 && is_main_thread())
+            .then(|| Growing { there: Cell::new(here), last_floor: floor, margin })
+            // Where it says no from the beginning, it does not know: under valgrind, for one.
+            .filter(|growing| growing.grow(here, for_a_report).is_some());
+        let look = if growing.is_some() { here } else { floor };
+        Self { look: Cell::new(look), floor: Cell::new(floor), for_a_report, growing }
     }
 
     /// How many bytes there are above the floor.
@@ -78,60 +93,77 @@ impl Bounds {
     /// The same, after a closer look.
     #[cold]
     fn ask(&self, here: usize) -> usize {
-        if let Some((begin, size)) = self.main
-            && here > self.floor.get()
+        if let Some(growing) = &self.growing
+            && here > growing.last_floor
         {
-            let size = size_limit().unwrap_or(size).min(size);
-            let floor = begin.saturating_sub(size) + (margin(size) + RESERVED).min(size);
-            self.floor.set(floor.max(self.floor.get()));
-            self.look.set(self.floor.get().max(here.saturating_sub(UNASKED)));
+            if let Some(look) = growing.grow(here, self.for_a_report) {
+                self.floor.set(growing.last_floor);
+                self.look.set(look);
+            } else {
+                let floor = growing.there.get() + growing.margin;
+                self.floor.set(floor.max(growing.last_floor));
+                // It is asked again each time that it matters: there may be more memory then.
+                self.look.set(self.floor.get() + self.for_a_report);
+            }
         }
         here.saturating_sub(self.floor.get())
     }
 }
 
-/// So much of a stack is kept for what is called.
-fn margin(size: usize) -> usize {
-    (size / 4).clamp(LEAST_MARGIN, MOST_MARGIN)
-}
-
-/// How large the stack of the main thread may be now.
-#[cfg(target_os = "linux")]
-fn size_limit() -> Option<usize> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: a place to write the answer to.
-    let status = unsafe { libc::getrlimit(libc::RLIMIT_STACK, &raw mut limit) };
-    if status == 0 { usize::try_from(limit.rlim_cur).ok() } else { None }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn size_limit() -> Option<usize> {
-    None
-}
-
-/// Where the stack of this thread begins and how large it can be, if it is the main thread.
-#[cfg(target_os = "linux")]
-fn main_stack() -> Option<(usize, usize)> {
-    // SAFETY: what describes the thread is made, written by the call, read and destroyed.
-    unsafe {
-        if libc::syscall(libc::SYS_gettid) != libc::c_long::from(libc::getpid()) {
-            return None;
-        }
-        let mut about = MaybeUninit::uninit();
-        if libc::pthread_getattr_np(libc::pthread_self(), about.as_mut_ptr()) != 0 {
-            return None;
-        }
-        let (mut end, mut size) = (ptr::null_mut(), 0);
-        let status = libc::pthread_attr_getstack(about.as_ptr(), &raw mut end, &raw mut size);
-        libc::pthread_attr_destroy(about.as_mut_ptr());
-        (status == 0).then(|| (end as usize + size, size))
+impl Growing {
+    /// Have the system make so much more of the stack that there is room for a report one step
+    /// further down, too. Returns where that is, if it can be done.
+    fn grow(&self, here: usize, for_a_report: usize) -> Option<usize> {
+        let next = here.saturating_sub(STEP).max(self.last_floor);
+        let enough = next.saturating_sub(for_a_report).max(self.last_floor) - self.margin;
+        // What asks is on the stack.
+        let there = self.there.get().min(here);
+        let can_be = enough >= there || grow_stack(enough);
+        self.there.set(if can_be { enough.min(there) } else { there });
+        can_be.then_some(next)
     }
 }
 
-/// On other systems the limit at the beginning stays.
+/// Have the system do what it does when an address is used for the first time: if that is below the
+/// stack of the main thread, and the stack can grow so far, it does. Returns whether there is memory
+/// at the address then, as far as the system tells.
+#[cfg(target_os = "linux")]
+fn grow_stack(address: usize) -> bool {
+    const NO_SUCH_OPERATION: libc::c_long = -1;
+    const SET_OF_SIGNALS: usize = 8;
+    // SAFETY: the kernel reads a set of signals from there, or finds that it cannot. Then it finds
+    // that it does not know what is to be done with it. So nothing is changed, whatever is there,
+    // but for the number of the last error, which is this thread's, and is put back.
+    unsafe {
+        let last_error = libc::__errno_location();
+        let before = *last_error;
+        let status = libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            NO_SUCH_OPERATION,
+            address & !(SET_OF_SIGNALS - 1),
+            ptr::null::<u8>(),
+            SET_OF_SIGNALS,
+        );
+        let error = mem::replace(&mut *last_error, before);
+        status == 0 || error != libc::EFAULT
+    }
+}
+
+/// On other systems all of a stack is there from the beginning.
 #[cfg(not(target_os = "linux"))]
-fn main_stack() -> Option<(usize, usize)> {
-    None
+fn grow_stack(_address: usize) -> bool {
+    true
+}
+
+#[cfg(target_os = "linux")]
+fn is_main_thread() -> bool {
+    // SAFETY: numbers of the thread and of the process.
+    unsafe { libc::syscall(libc::SYS_gettid) == libc::c_long::from(libc::getpid()) }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_main_thread() -> bool {
+    false
 }
 
 /// How many bytes are left of this thread's stack, if that can be known.
@@ -146,6 +178,11 @@ pub(in crate::binding) fn remaining() -> Option<usize> {
 pub(in crate::binding) fn address() -> usize {
     let here = 0u8;
     (&raw const *hint::black_box(&here)) as usize
+}
+
+/// To be called early, while the stack can grow: have as much of it as a report takes be there.
+pub(in crate::binding) fn prepare() {
+    has_room_to_report();
 }
 
 /// How many bytes there are for calls of Python, until there is no more room.
