@@ -6,7 +6,8 @@
 #   make compare                 the suites of Scrapy, treq, Klein and Synapse, likewise
 #   make compare PROGRAMS="buildbot foolscap"    and of others: python -m tests.compare --list
 #   make lint                    rustfmt, clippy, ruff
-#   make bench                   measure every row of docs/performance.md (BENCH_ARGS=--quick)
+#   make bench                   measure the main rows of docs/performance.md (BENCH_ARGS=--quick)
+#   make bench BENCH_ARGS=--all  measure every row
 #   make bench-programs          measure whole programs, for docs/twisted.md
 #   make instructions            compare instructions per operation with what is recorded
 #   make instructions RECORD=1   record them

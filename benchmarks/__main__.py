@@ -9,17 +9,21 @@ import tempfile
 from pathlib import Path
 
 from . import counting, growth, measure, report
+from .other_rows import ALL_ROWS
 from .rows import ROWS
 
 
 def rows(options: argparse.Namespace) -> None:
-    unknown = set(options.rows) - ROWS.keys()
+    groups = {row.group for row in ALL_ROWS.values()}
+    unknown = set(options.rows) - ALL_ROWS.keys() - groups
     if unknown:
-        sys.exit(f"no such rows: {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
+        there = ", ".join([*ALL_ROWS, "and the groups", *sorted(groups)])
+        sys.exit(f"no such rows: {', '.join(sorted(unknown))}; there are {there}")
+    named = [key for key, row in ALL_ROWS.items() if {key, row.group} & {*options.rows}]
     quick = options.quick
     results = measure.measure(
         pypy=options.pypy or measure.find_pypy(),
-        keys=options.rows or list(ROWS),
+        keys=named or list(ALL_ROWS if options.all else ROWS),
         rounds=options.rounds or (1 if quick else 6),
         aim=0.001 if quick else 0.03,
         repeats=1 if quick else 3,
@@ -50,7 +54,9 @@ def charts(results: object, curves: object, folder: Path) -> None:
     except ImportError as error:
         print(f"no chart: {error}", file=sys.stderr)
         return
-    for kind, what in ((chart.rows, results), (chart.growth, curves)):
+    main = isinstance(results, dict) and report.main_rows(results)
+    main = main if main and main["nanoseconds"] else None
+    for kind, what in ((chart.rows, main), (chart.growth, curves)):
         if what:
             print(*chart.draw(kind, what, folder), file=sys.stderr)
 
@@ -84,7 +90,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="only see that everything runs")
     parser.add_argument("--rounds", type=int, help="how many; 6 unless told")
     parser.add_argument("--pypy", help="a PyPy that has Twisted; looked for unless told")
-    parser.add_argument("--rows", nargs="+", default=[], metavar="ROW", help="only these")
+    parser.add_argument("--all", action="store_true", help="all rows, and not the main ones alone")
+    only = "only these; the name of a group stands for those in it"
+    parser.add_argument("--rows", nargs="+", default=[], metavar="ROW", help=only)
     more = "the least of these rounds and those before counts, if all else is the same"
     parser.add_argument("--more", action="store_true", help=more)
     commands = parser.add_subparsers(title="commands")

@@ -26,8 +26,9 @@ from typing import Any
 
 from . import native
 from .measure import ROOT, build, write
-from .rows import ROWS, Row
-from .worker import load
+from .other_rows import ALL_ROWS
+from .rows import Row
+from .worker import load, rows_of
 
 #: The record of instructions, which is part of the repository.
 RECORD = Path(__file__).with_name("instructions.json")
@@ -35,13 +36,22 @@ RECORD = Path(__file__).with_name("instructions.json")
 #: How much more than what is recorded an operation may take.
 TOLERANCE = 0.03
 
-#: The rows, those of many items with no more than this: counts do not get better with more.
+#: Rows of many items have no more than this: counts do not get better with more.
 SIZE = 1_000
-COUNTED = {
-    key: replace(row, size=row.size and min(row.size, SIZE))
-    for key, row in ROWS.items()
-    if key != "callbacks_100000"
-}
+
+#: What does not take the same each time, by the files and the clock that it looks at, or for what it
+#: leaves behind.
+UNSTEADY = {"callbacks_100000", "file_lock", "file_lock_deferred", "subclass_defined", "unhandled"}
+
+
+def counted(name: str) -> dict[str, Row]:
+    """The rows of an implementation that are counted."""
+    return {
+        key: replace(row, size=row.size and min(row.size, SIZE))
+        for key, row in rows_of(name).items()
+        if key not in UNSTEADY
+    }
+
 
 #: What tells callgrind that a part ends, and what Python calls it by.
 MARK, mark = "getppid", os.getppid
@@ -58,7 +68,7 @@ def work(name: str, count: Callable[[], int]) -> list[list[int]]:
     implementation = load(name)
     counts = []
     gc.disable()
-    for row in COUNTED.values():
+    for row in counted(name).values():
         few, many = few_and_many(row)
         # What Python keeps to use again is there from here on.
         row.run(implementation, many)
@@ -70,11 +80,10 @@ def work(name: str, count: Callable[[], int]) -> list[list[int]]:
     return counts
 
 
-def per_operation(parts: list[tuple[int, int]]) -> dict[str, float]:
+def per_operation(name: str, parts: list[tuple[int, int]]) -> dict[str, float]:
     """Of what was counted for few and for many, what one operation takes."""
     costs = {}
-    for key, (little, much) in zip(COUNTED, parts, strict=True):
-        row = COUNTED[key]
+    for (key, row), (little, much) in zip(counted(name).items(), parts, strict=True):
         few, many = few_and_many(row)
         costs[key] = round((much - little) / ((many - few) * row.items), 2)
     return costs
@@ -98,7 +107,7 @@ def allocations(name: str) -> dict[str, float]:
     """Of each row, how many allocations an operation makes."""
     library = str(native.build("allocations"))
     counts = json.loads(run(name, "allocations", [], LD_PRELOAD=library, PYTHONMALLOC="malloc"))
-    return per_operation([(middle - start, end - middle) for start, middle, end in counts])
+    return per_operation(name, [(middle - start, end - middle) for start, middle, end in counts])
 
 
 def instructions(name: str) -> dict[str, float]:
@@ -108,20 +117,23 @@ def instructions(name: str) -> dict[str, float]:
         command += [f"--callgrind-out-file={folder}/out"]
         run(name, "instructions", command)
         totals = []
-        for number in range(1, 3 * len(COUNTED) + 1):
+        for number in range(1, 3 * len(counted(name)) + 1):
             text = Path(folder, f"out.{number}").read_text()
             found = re.search(r"^summary: (\d+)", text, re.MULTILINE)
             assert found, text[:1000]
             totals.append(int(found[1]))
     # Of three, the first is what led to the row.
-    return per_operation(list(zip(totals[1::3], totals[2::3], strict=True)))
+    return per_operation(name, list(zip(totals[1::3], totals[2::3], strict=True)))
 
 
 def all_costs(cost: Callable[[str], dict[str, float]]) -> dict[str, dict[str, float]]:
     """Of each row, what an operation takes with each implementation."""
     names = ["deferrous", "twisted", *(["floor"] if native.available("floor") else [])]
     costs = {name: cost(name) for name in names}
-    return {key: {name: costs[name][key] for name in names} for key in COUNTED}
+    return {
+        key: {name: costs[name][key] for name in names if key in costs[name]}
+        for key in counted("deferrous")
+    }
 
 
 def identity() -> dict[str, str]:
@@ -163,14 +175,14 @@ def check_instructions(record: bool) -> int:
     for key, cost in costs.items():
         before = recorded["instructions"].get(key, {}).get("deferrous")
         if before is None:
-            print(f"{ROWS[key].title:48} {'none':>9} {cost:9,.0f}  new: to be recorded")
+            print(f"{ALL_ROWS[key].title:48} {'none':>9} {cost:9,.0f}  new: to be recorded")
             slower += 1
             continue
         change = cost / before - 1
         remark = f"{change:+.1%}" if abs(change) > TOLERANCE else ""
         slower += change > TOLERANCE
         faster += change < -TOLERANCE
-        print(f"{ROWS[key].title:48} {before:9,.0f} {cost:9,.0f}  {remark}")
+        print(f"{ALL_ROWS[key].title:48} {before:9,.0f} {cost:9,.0f}  {remark}")
     if faster:
         print(f"{faster} take fewer: record that, with `make instructions RECORD=1`")
     if slower:
@@ -191,7 +203,7 @@ def table(rows: dict[str, dict[str, float]]) -> str:
     for key, costs in rows.items():
         names = ("twisted", "deferrous", "floor")
         numbers = [f"{costs[name]:,.1f}" if name in costs else "" for name in names]
-        lines.append(f"| {' | '.join([ROWS[key].title, *numbers])} |")
+        lines.append(f"| {' | '.join([ALL_ROWS[key].title, *numbers])} |")
     return "\n".join(lines)
 
 
