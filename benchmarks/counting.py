@@ -39,8 +39,8 @@ TOLERANCE = 0.03
 #: Rows of many items have no more than this: counts do not get better with more.
 SIZE = 1_000
 
-#: What does not take the same each time, by the files and the clock that it looks at, or for what it
-#: leaves behind.
+#: What does not take the same each time, by the files and the clock that it looks at, or by what it
+#: leaves.
 UNSTEADY = {"callbacks_100000", "file_lock", "file_lock_deferred", "subclass_defined", "unhandled"}
 
 

@@ -3,12 +3,12 @@
 They are in groups, and `--all` measures them. `test_rows.py` sees to it that no name lacks one.
 """
 
+# What is imported within a row is so for that row: with asyncio, `await` looks for its loop.
 # Attributes are read here for what it costs.
 # ruff: noqa: B018
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import os
 import pickle
@@ -1231,6 +1231,8 @@ def return_value(defer: Any, n: int) -> None:
 
 @row("fromFuture of an asyncio future", 2, of="Deferred.fromFuture")
 def from_future(defer: Any, n: int) -> None:
+    import asyncio
+
     Deferred, loop = defer.Deferred, asyncio.new_event_loop()
 
     def work():
@@ -1248,6 +1250,8 @@ def from_future(defer: Any, n: int) -> None:
 
 @row("asFuture", 2, of="Deferred.asFuture")
 def as_future(defer: Any, n: int) -> None:
+    import asyncio
+
     Deferred, loop = defer.Deferred, asyncio.new_event_loop()
 
     def work():
@@ -1265,6 +1269,8 @@ def as_future(defer: Any, n: int) -> None:
 
 @row("asFuture of a failure", 2, of="Deferred.asFuture")
 def as_future_failed(defer: Any, n: int) -> None:
+    import asyncio
+
     fail, loop, error = defer.fail, asyncio.new_event_loop(), ValueError()
 
     def work():

@@ -59,8 +59,8 @@ def distribution(results: dict[str, Any]) -> str:
     lines = [
         f"- Geometric mean of all {len(ratios)} rows: **{mean(results):.1f} times** as fast as "
         f"Twisted (target {MEAN_OF_ALL_TARGET:g}).",
-        f"- Of these, {', '.join(f'{count} {what}' for what, count in parts.items())}. Half of them "
-        f"are at least {ratios[ordered[len(ordered) // 2]]:.1f} times as fast.",
+        f"- Of these, {', '.join(f'{count} {what}' for what, count in parts.items())}. Half of "
+        f"them are at least {ratios[ordered[len(ordered) // 2]]:.1f} times as fast.",
     ]
     slowest = (f"{ALL_ROWS[key].title} {ratios[key]:.2f}" for key in ordered[:SLOWEST])
     lines.append(f"- The slowest {SLOWEST}: {'; '.join(slowest)}.")
