@@ -109,7 +109,7 @@ impl BareNames {
         let mut names = Vec::new();
         for base in class.mro().iter_borrowed() {
             let name = base.getattr(intern!(py, "__name__"))?.hold();
-            push(py, &mut names, (text_of_name(base.cast()?), name))?;
+            push(py, &mut names, (text_of_name(&*base.cast::<PyType>()?), name))?;
         }
         Ok(Self(names))
     }
@@ -122,7 +122,7 @@ impl BareNames {
         unsafe {
             let mro = Borrowed::from_ptr(class.py(), (*class.as_type_ptr()).tp_mro);
             let mro = mro.cast_unchecked::<PyTuple>();
-            let text_of = |base: Borrowed<'_, '_, PyAny>| text_of_name(base.cast_unchecked());
+            let text_of = |base: Borrowed<'_, '_, PyAny>| text_of_name(&base.cast_unchecked());
             mro.iter_borrowed().zip(&self.0).all(|(base, (text, _))| text_of(base) == *text)
         }
     }
