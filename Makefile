@@ -69,7 +69,7 @@ SOURCES := Cargo.toml pyproject.toml README.md LICENSE \
 
 .PHONY: help demo test test-core test-python test-version compare compare-twisted build install lint bench \
   bench-programs test-bench instructions publish docs clean proofs \
-  proof-memory proof-threads proof-edges proof-checked proof-references proof-sanitized \
+  proof-memory proof-memory-short proof-threads proof-edges proof-checked proof-references proof-sanitized \
   proof-valgrind fuzz-core fuzz-python
 .DELETE_ON_ERROR:
 
@@ -204,6 +204,10 @@ proofs: proof-memory proof-threads proof-edges
 
 proof-memory: $(TESTABLE)
 	$(PY) -m tests.proofs.memory --minutes $(MINUTES)
+
+# One allocation that fails, in programs that have run before, each sweep begun within a minute.
+proof-memory-short: $(TESTABLE)
+	$(PY) -m tests.proofs.memory --warm --mode one --mode native-one --mode native-all --minutes 1
 
 proof-threads: $(TESTABLE)
 	$(PY) -m tests.proofs.threads --minutes $(MINUTES)

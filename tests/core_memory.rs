@@ -1,5 +1,8 @@
 //! The core where memory runs out: what was to be kept comes back, and all else is as before.
 
+// The extension module has an allocator of its own.
+#![cfg(not(feature = "python"))]
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::convert::Infallible;

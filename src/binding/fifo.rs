@@ -14,6 +14,7 @@ use super::error::{Raise, Result};
 use super::ffi::{self, Held, Hold};
 use super::gc::Traverse;
 use super::interned::intern;
+use crate::core::refusable;
 
 /// What is in a line, with gaps where something was taken out of the middle. The first and the last
 /// are never gaps.
@@ -52,7 +53,9 @@ impl Items {
     /// Add at the end. Given back if there is no memory for it.
     #[inline(always)]
     fn push_back(&mut self, py: Python<'_>, item: Held<PyAny>) -> Result<(), Held<PyAny>> {
-        if self.items.len() == self.items.capacity() && self.items.try_reserve(1).is_err() {
+        if self.items.len() == self.items.capacity()
+            && refusable(|| self.items.try_reserve(1)).is_err()
+        {
             return Err(item);
         }
         if self.places.is_some() {
@@ -68,7 +71,7 @@ impl Items {
         let Some(places) = &mut self.places else { return };
         let place = self.offset.wrapping_add(self.items.len());
         if !is_deferred(py, item)
-            || places.try_reserve(1).is_err()
+            || (places.len() == places.capacity() && refusable(|| places.try_reserve(1)).is_err())
             || places.insert(item.as_ptr() as usize, place).is_some()
         {
             self.places = None;
@@ -155,7 +158,7 @@ impl Items {
 
     fn all_places(&self, py: Python<'_>) -> Result<HashMap<usize, usize>, Strange> {
         let mut places = HashMap::new();
-        places.try_reserve(self.len()).map_err(|_| Strange)?;
+        refusable(|| places.try_reserve(self.len())).map_err(|_| Strange)?;
         for (index, item) in self.items.iter().enumerate() {
             let Some(item) = item else { continue };
             let place = self.offset.wrapping_add(index);
@@ -237,7 +240,8 @@ impl Marks {
         if number.is_none() && index >= self.numbers.len() {
             return;
         }
-        if self.numbers.try_reserve(index.saturating_sub(self.numbers.len()) + 1).is_err() {
+        let more = index.saturating_sub(self.numbers.len()) + 1;
+        if refusable(|| self.numbers.try_reserve(more)).is_err() {
             return self.numbers.clear();
         }
         while self.numbers.len() < index {
@@ -274,7 +278,7 @@ impl Marks {
         let starts = before[..old].iter().zip(&now[..new]).take_while(|(a, b)| same(a, b));
         let front = starts.count();
         let mut moved = VecDeque::new();
-        if moved.try_reserve(now.len()).is_err() {
+        if refusable(|| moved.try_reserve(now.len())).is_err() {
             self.numbers.clear();
             return before;
         }
@@ -614,7 +618,7 @@ impl Fifo {
 /// What is in a list. None if there is no memory for that.
 fn all_items(list: &Bound<'_, PyList>) -> Option<Vec<Held<PyAny>>> {
     let mut items = Vec::new();
-    items.try_reserve(list.len()).ok()?;
+    refusable(|| items.try_reserve(list.len())).ok()?;
     items.extend(list.iter().map(Hold::hold));
     Some(items)
 }

@@ -25,7 +25,7 @@ use super::outcome::{Chain, Link, Outcome, as_deferred, classify, into_object, s
 use super::overrides::overrides;
 use super::report;
 use super::run::{self, Answer, Later, Next, Stack, Waiter, Work, make_room};
-use crate::core::NoMemory;
+use crate::core::{NoMemory, refusable};
 
 /// The results of several Deferreds.
 ///
@@ -707,7 +707,7 @@ pub(super) fn arrive<'py>(
     let py = race.py();
     if let Outcome::Failure(failure) = outcome {
         let kept = race.get().with(py, |state| {
-            if state.failures.try_reserve(1).is_err() {
+            if refusable(|| state.failures.try_reserve(1)).is_err() {
                 return Err(NoMemory(failure));
             }
             state.failures.push((place, failure));

@@ -7,7 +7,7 @@ use pyo3::exceptions::{
 };
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyTuple, PyType};
+use pyo3::types::{PyDict, PyList, PyString, PyTuple, PyType};
 use pyo3::{PyTraverseError, create_exception};
 
 use super::aside;
@@ -26,6 +26,7 @@ use super::outcome::{self, Chain, Link, Outcome, Raised, as_deferred, classify, 
 use super::overrides::overrides;
 use super::report;
 use super::run::{self, Answer, Later, Next, Stack, Waiter, Work, make_room};
+use crate::core::refusable;
 
 create_exception!(
     deferrous,
@@ -498,7 +499,7 @@ impl<'a, 'py> Driving<'a, 'py> {
         let driven = resumed.clone().hold();
         let refused = DRIVEN.with(resumed.py(), |all| {
             // Where there is no memory to remember it, it is resumed all the same.
-            if all.len() == all.capacity() && all.try_reserve(1).is_err() {
+            if all.len() == all.capacity() && refusable(|| all.try_reserve(1)).is_err() {
                 return Some(driven);
             }
             all.push(driven);
@@ -534,9 +535,19 @@ fn take_out(all: &mut Vec<Held<PyAny>>, resumed: *mut pyo3::ffi::PyObject) -> Op
 /// The generators that we are resuming, as [`DRIVEN`] has them.
 #[pyfunction]
 #[pyo3(name = "_driven")]
-pub(super) fn driven(py: Python<'_>) -> Vec<Bound<'_, PyAny>> {
-    let all: Vec<_> = DRIVEN.with(py, |all| all.iter().map(|each| each.bind(py).clone()).collect());
-    all.into_iter().filter_map(generator_of).collect()
+pub(super) fn driven(py: Python<'_>) -> Result<Bound<'_, PyList>> {
+    let copied = DRIVEN.with(py, |all| {
+        let mut copied = Vec::new();
+        refusable(|| copied.try_reserve(all.len())).ok()?;
+        copied.extend(all.iter().map(|each| each.bind(py).clone()));
+        Some(copied)
+    });
+    let listed = ffi::new_list(py)?;
+    for generator in copied.ok_or_else(|| ffi::no_memory(py))?.into_iter().filter_map(generator_of)
+    {
+        listed.append(generator)?;
+    }
+    Ok(listed)
 }
 
 /// The generator of a task; a generator itself. None of a task that has ended.
@@ -598,7 +609,7 @@ fn early_task<'py>(
     let task = new_task_for(generator.clone(), None, &deferred)?;
     let held = task.clone().hold();
     let added = EARLY.with(py, |all| {
-        if all.try_reserve(1).is_err() {
+        if refusable(|| all.try_reserve(1)).is_err() {
             return Err(held);
         }
         all.push(held);
@@ -730,7 +741,7 @@ fn stand_in_where<'py>(
     if !in_loop && !with_twisted {
         return Ok(None);
     }
-    Ok(names::STAND_IN.get(py)?.call1((driven(py), deferred))?.extract()?)
+    Ok(names::STAND_IN.get(py)?.call1((driven(py)?, deferred))?.extract()?)
 }
 
 /// Resume the generator of a task with an outcome.
@@ -1067,9 +1078,24 @@ fn deliver_cancelled<'py>(task: &Bound<'py, Task>, outcome: Outcome) -> Result<A
     cancel(task)
 }
 
-/// The generator of a task has raised.
+/// The generator of a task has raised. Where there is no memory to make something of that, the task
+/// ends with that error: nobody would ever fire its Deferred.
 #[cold]
 fn ended_by<'py>(
+    task: &Bound<'py, Task>,
+    raised: Raised<'py>,
+    stack: &mut Stack<'py>,
+) -> Result<Next<'py>> {
+    let py = task.py();
+    match end_by(task, raised, stack) {
+        Err(error) if error.is_instance_of::<PyMemoryError>(py) => {
+            Ok(run_next(finish(task, Err(error))?))
+        }
+        ended => ended,
+    }
+}
+
+fn end_by<'py>(
     task: &Bound<'py, Task>,
     raised: Raised<'py>,
     stack: &mut Stack<'py>,

@@ -17,6 +17,7 @@ use super::ffi::{self, Held, Hold, stack};
 use super::interned::intern;
 use super::names;
 use super::run::{self, Work};
+use crate::core::refusable;
 
 /// How deep hand-overs are nested at most.
 const DEEPEST: u32 = 100;
@@ -212,7 +213,7 @@ fn postpone(greenlet: usize, what: Postponed) -> Option<Postponed> {
         let Some(it) = all.iter_mut().rfind(|it| it.greenlet == greenlet) else {
             return Some(what);
         };
-        if it.postponed.try_reserve(1).is_err() {
+        if refusable(|| it.postponed.try_reserve(1)).is_err() {
             return Some(what);
         }
         it.postponed.push_back(what);
@@ -220,7 +221,8 @@ fn postpone(greenlet: usize, what: Postponed) -> Option<Postponed> {
     })
 }
 
-/// Do this, and all that others leave to be done meanwhile.
+/// Do this, and all that others leave to be done meanwhile. Where there is no memory for that, nobody
+/// leaves anything here.
 ///
 /// # Errors
 ///
@@ -232,10 +234,16 @@ fn collect(
     work: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
     let _level = Level::begin(hand_overs);
-    COLLECTING.with(|all| {
-        all.borrow_mut().push(Collecting { greenlet, postponed: VecDeque::new() });
+    let collecting = COLLECTING.with(|all| {
+        let mut all = all.borrow_mut();
+        refusable(|| all.try_reserve(1)).ok()?;
+        all.push(Collecting { greenlet, postponed: VecDeque::new() });
+        Some(())
     });
     let mut result = work();
+    if collecting.is_none() {
+        return result;
+    }
     while let Some(postponed) = next(greenlet) {
         let done = postponed.work_off(py);
         if result.is_ok() {

@@ -22,6 +22,7 @@ use super::ffi;
 use super::interned::intern;
 use super::names;
 use super::outcome::Outcome;
+use crate::core::refusable;
 
 /// A new `DebugInfo`, of the class that goes by that name now.
 fn new_debug_info(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
@@ -197,7 +198,7 @@ fn mend(failure: &Bound<'_, PyAny>) -> Result<()> {
         if depth > NESTED || held.len() > MANY {
             continue;
         }
-        if seen.try_reserve(1).is_err() {
+        if refusable(|| seen.try_reserve(1)).is_err() {
             return Err(ffi::no_memory(py));
         }
         if !seen.insert(object.as_ptr()) {

@@ -31,7 +31,7 @@ use super::outcome::{self, Link, Outcome, Raised, classify_returned, into_object
 use super::overrides::overrides;
 use super::report;
 use super::sync::{self, Locked};
-use crate::core::{Cancel, NoMemory, On, Turn};
+use crate::core::{Cancel, NoMemory, On, Turn, refusable};
 
 /// Something to be done.
 pub(super) enum Work<'py> {
@@ -275,7 +275,7 @@ fn call_first_of_others<'py>(
     stack: &mut Stack<'py>,
 ) -> Result<Option<Next<'py>>> {
     let mut more = SmallVec::<[_; 3]>::new();
-    if more.try_reserve(args.len()).is_err() {
+    if refusable(|| more.try_reserve(args.len())).is_err() {
         return Err(ffi::no_memory(deferred.py()));
     }
     more.extend(args.iter().map(|it| (**it).clone()));
@@ -317,7 +317,7 @@ fn new_stack<'py>() -> ManuallyDrop<Stack<'py>> {
 /// `MemoryError` if there is none.
 #[inline(always)]
 pub(super) fn make_room(py: Python<'_>, stack: &mut Stack<'_>) -> Result<()> {
-    if stack.len() == stack.capacity() && stack.try_reserve(1).is_err() {
+    if stack.len() == stack.capacity() && refusable(|| stack.try_reserve(1)).is_err() {
         return Err(ffi::no_memory(py));
     }
     Ok(())
@@ -1003,7 +1003,7 @@ fn linked<'py>(deferred: &Bound<'py, Deferred>) -> Result<Vec<Linked<'py>>> {
     let py = deferred.py();
     let mut links = Vec::new();
     let kept = deferred.get().chain(py, |chain| {
-        if links.try_reserve_exact(chain.links().len()).is_err() {
+        if refusable(|| links.try_reserve_exact(chain.links().len())).is_err() {
             return Err(NoMemory(()));
         }
         links.extend(chain.links().iter().map(|link| match link {

@@ -3,6 +3,7 @@
 use std::ops::{Deref, DerefMut};
 
 use super::error::NoMemory;
+use super::refusable::refusable;
 
 /// A value in memory of its own, as in a `Box`. Making one says so where there is no memory, where
 /// `Box::new` would end the process.
@@ -17,7 +18,7 @@ impl<T> Boxed<T> {
     /// [`NoMemory`] with the value.
     pub fn new(value: T) -> Result<Self, NoMemory<T>> {
         let mut place = Vec::new();
-        if place.try_reserve_exact(1).is_err() {
+        if refusable(|| place.try_reserve_exact(1)).is_err() {
             return Err(NoMemory(value));
         }
         place.push(value);

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::boxed::Boxed;
 use super::chain::Kinds;
 use super::error::NoMemory;
+use super::refusable::refusable;
 
 /// Which outcomes a callback is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +95,7 @@ impl<K: Kinds + ?Sized> Rest<K> {
                 *place = Some(link);
                 self.end += 1;
             }
-            _ if self.far.try_reserve(1).is_err() => return Err(NoMemory(link)),
+            _ if refusable(|| self.far.try_reserve(1)).is_err() => return Err(NoMemory(link)),
             _ => self.far.push_back(link),
         }
         Ok(())
@@ -103,7 +104,7 @@ impl<K: Kinds + ?Sized> Rest<K> {
     fn push_front(&mut self, link: Link<K>) -> Result<(), NoMemory<Link<K>>> {
         if self.begin == 0 {
             // No room: all become far.
-            if self.far.try_reserve(NEAR + 1).is_err() {
+            if refusable(|| self.far.try_reserve(NEAR + 1)).is_err() {
                 return Err(NoMemory(link));
             }
             while let Some(last) = self.pop_near_back() {

@@ -65,8 +65,12 @@ mod chain;
 mod error;
 mod link;
 pub mod local;
+mod refusable;
 
 pub use boxed::Boxed;
 pub use chain::{Cancel, Chain, Fired, Kinds, Outcome, Paused, Slot, Turn};
 pub use error::{AlreadyCalled, Cancelled, NoMemory};
 pub use link::{Link, Links, On};
+#[cfg(feature = "python")]
+pub(crate) use refusable::is_refusable;
+pub use refusable::refusable;

@@ -1,30 +1,38 @@
 """Memory errors: each allocation of a program fails, one after the other.
 
     python -m tests.proofs.memory                      each program, until it has succeeded
-    python -m tests.proofs.memory --minutes 2          as many as there is time for, in any order
+    python -m tests.proofs.memory --minutes 2          as many as there is time for
     python -m tests.proofs.memory --program callbacks --mode one --at 17 --show
 
-In the mode `one`, one allocation of CPython's fails; in `all`, all from one on. Each case runs in
-a child of its own, in which the program has not been run before (`cold`) or has been (`warm`), so
-that what is looked up or made at its first use is tried, too.
+In the mode `one`, one allocation of CPython's fails; in `all`, all from one on. In `native-one` and
+`native-all` it is those of the native half, which Rust makes of the system, past CPython. Each case
+runs in a child of its own, in which the program has not been run before (`cold`) or has been
+(`warm`), so that what is looked up or made at its first use is tried, too.
 
-Right is a MemoryError, what a program makes of it, or success; then every Deferred can go on, and
-the same program succeeds. Never is there a panic, a death of the process, or a hang. Where CPython
-itself cannot go on, the same program dies on Twisted as well: `--twisted` counts that.
+Right is a MemoryError, what a program makes of it, or success; then every Deferred can go on, locks
+and queues are whole, and the same program succeeds. Never is there a panic, a death of the process,
+a hang, or an error that nobody hears of. Where CPython itself cannot go on, the same program on
+Twisted comes to the same end at the same place, if at another allocation: those are told apart by
+the machine's stack and Python's.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
+import asyncio
+import ctypes
 import faulthandler
 import functools
 import gc
 import itertools
+import json
+import logging
 import os
 import random
 import re
+import shlex
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -32,60 +40,137 @@ import traceback
 import types
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
 
-from .programs import OURS_ONLY, PROGRAMS, load, loop
+from .programs import ASYNCIO_TOO, OURS_ONLY, PROGRAMS, load, loop
 
 #: How long a child may take, in seconds: by the clock, and of a processor's time. (CPython 3.11
 #: goes round in a circle, or crashes, where it has no memory to note from where a block is left.)
-PATIENCE, WORK = 20, 1
-#: After so many hangs, the rest of a sweep takes too long.
-ENOUGH = 5
-#: How long it may take to see whether a program dies on Twisted.
-LOOK = 15
+PATIENCE, WORK = 20, 0.5
 #: No program here allocates as often.
-MANY = 5000
+MANY = 40_000
+
+MODES = ("one", "all", "native-one", "native-all")
 
 #: What a child ends with.
-FINISHED, HIT, WRONG = 0, 10, 11
+FINISHED, HIT, WRONG, LOST, NOT_SAID = 0, 10, 11, 12, 13
+
+ROOT = Path(__file__).parent
+LIBRARY = b"_deferrous"
+
+
+#: CPython 3.11 itself forgets at some places to say that it has no memory, such as where a function
+#: written in Python raises. What it, or we, make of that then:
+FORGOTTEN = re.compile(
+    r"<function \S+ at 0x\w+> returned NULL without setting an exception"
+    r"|error return without exception set|an error without an exception"
+)
+
+#: Known, and open: PyO3 panics where it has no memory for the text of an error about arguments.
+PYO3S_TEXTS = "src/instance.rs:348:60: PyObject pointer is null"
 
 
 class Stuck(Exception):
-    """A Deferred has a result, and does not call what is added to it."""
+    """A Deferred has a result, and does not call what is added to it; a lock or an item is lost."""
 
 
 def go_on(kept) -> None:
-    """See that each Deferred calls what is added to it, if it has a result."""
-    for d in kept:
-        seen = []
-        d.addBoth(seen.append)
-        if d.called and not d.paused and not seen:
-            raise Stuck(repr(d))
-        if seen and not d.called:
-            raise Stuck(f"{d!r} called back without a result")
+    """See that each Deferred calls what is added to it, if it has a result; that no lock, token
+    or item has been lost."""
+    for it in kept:
+        if hasattr(it, "addBoth"):
+            seen = []
+            it.addBoth(seen.append)
+            if it.called and not it.paused and not seen:
+                raise Stuck(repr(it))
+            if seen and not it.called:
+                raise Stuck(f"{it!r} called back without a result")
+            continue
+        nobody_waits_in_vain(it)
+        if hasattr(it, "release"):
+            while it.waiting:
+                waiting = len(it.waiting)
+                it.release()
+                nobody_waits_in_vain(it)
+                if len(it.waiting) >= waiting:
+                    raise Stuck(f"{it!r} is released, and {waiting} still wait")
 
 
-def run_with_failures(names, program, expected, at: int, mode: str) -> int:
+def nobody_waits_in_vain(it) -> None:
+    there = it.pending if hasattr(it, "pending") else getattr(it, "tokens", 0)
+    if hasattr(it, "locked"):
+        there = not it.locked
+    if it.waiting and there:
+        raise Stuck(f"{it!r} is there, and {len(it.waiting)} wait for it")
+
+
+class Heard:
+    """What is told of errors elsewhere than where they are raised: reports, and finalizers."""
+
+    def __init__(self, implementation: str) -> None:
+        self.texts: list[str] = []
+        self.reports = 0
+        sys.unraisablehook = lambda it: self.note(it.exc_type, it.exc_value)
+        loop().set_exception_handler(lambda _, it: self.note(it["message"], it.get("exception")))
+        if implementation == "twisted":
+            from twisted.logger import globalLogPublisher
+
+            globalLogPublisher.addObserver(self.twisted)
+        else:
+            handler = logging.Handler()
+            handler.handle = self.logged
+            logging.getLogger("deferrous").addHandler(handler)
+            logging.getLogger("deferrous").propagate = False
+
+    def note(self, *what) -> None:
+        self.texts.append(repr(what))
+
+    def twisted(self, event) -> None:
+        self.reports += 1
+        self.note(event.get("log_failure"))
+
+    def logged(self, record) -> None:
+        self.reports += 1
+        self.note(record.exc_info, record.msg)
+
+
+def run_with_failures(names, program, expected, at: int, mode: str, heard: Heard) -> int:
     """Run a program whose allocations fail. Returns what the process is to end with."""
     import _testcapi
 
     kept: list = []
 
-    def keep(deferred):
-        kept.append(deferred)
-        return deferred
+    def keep(it):
+        kept.append(it)
+        return it
 
-    stop = at + 1 if mode == "one" else 0
+    def no_more() -> None:
+        _testcapi.remove_mem_hooks()
+        asyncio._set_running_loop(None)
+        asked = helper().grant()
+        if mode.startswith("native"):
+            nonlocal hit
+            hit = hit or asked > at
+
+    stop = at + 1 if mode.endswith("one") else 1 << 30
     hit = False
-    _testcapi.set_nomemory(at, stop)
+    got = None
+    if mode.startswith("native"):
+        helper().refuse(LIBRARY, at, stop)
+    else:
+        _testcapi.set_nomemory(at, 0 if mode == "all" else stop)
     try:
-        program(names, keep)
+        got = program(names, keep)
     except MemoryError:
         hit = True
     except BaseException as error:
         # What a program makes of a MemoryError: it was the first.
         hit = True
-        _testcapi.remove_mem_hooks()
-        if "Panic" in type(error).__name__:
+        no_more()
+        if FORGOTTEN.search(repr(error)):
+            return NOT_SAID
+        if isinstance(error, SystemError) or "Panic" in type(error).__name__:
             traceback.print_exc()
             return WRONG
     if mode == "all":
@@ -93,44 +178,56 @@ def run_with_failures(names, program, expected, at: int, mode: str) -> int:
             bytearray(5000)
         except MemoryError:
             hit = True
-    _testcapi.remove_mem_hooks()
+    no_more()
     try:
+        lost = got is not None and mode.endswith("one") and repr(got) != expected
+        heard.note(got, [getattr(it, "result", None) for it in kept])
         go_on(kept)
         del kept[:]
         gc.collect()
-        got = program(names, keep)
+        again = program(names, keep)
         go_on(kept)
         del kept[:]
         gc.collect()
     except BaseException:
         traceback.print_exc()
         return WRONG
-    if repr(got) != expected:
-        print(f"afterwards {got!r} instead of {expected}", file=sys.stderr)
+    all_heard = "\n".join(heard.texts)
+    if "SystemError" in all_heard:
+        print(all_heard, file=sys.stderr)
+        return NOT_SAID if FORGOTTEN.search(all_heard) else WRONG
+    if repr(again) != expected:
+        print(f"afterwards {again!r} instead of {expected}", file=sys.stderr)
         return WRONG
+    if lost and "MemoryError" not in all_heard:
+        print(f"nobody heard of it, and there is {got!r} instead of {expected}", file=sys.stderr)
+        return LOST
     return HIT if hit else FINISHED
 
 
-def case(names, program, expected, at: int, mode: str, show: bool) -> tuple[str, str]:
+def case(names, program, expected, at: int, mode: str, heard, show: bool) -> tuple[str, str]:
     """Run one case in a child. Returns what became of it, and what it wrote."""
     with tempfile.TemporaryFile() as written:
         child = os.fork()
         if not child:
             code = WRONG
             try:
-                if not show:
-                    os.dup2(written.fileno(), 2)
-                faulthandler.disable()
-                signal.signal(signal.SIGALRM, signal.SIG_DFL)
+                os.dup2(written.fileno(), 2)
+                # By the helper the machine's stack is told, and before that by this, Python's.
+                helper().watch()
+                faulthandler.enable(2, all_threads=False)
+                for number in (signal.SIGALRM, signal.SIGVTALRM):
+                    faulthandler.register(number, file=2, all_threads=False, chain=True)
                 signal.alarm(PATIENCE)
-                signal.signal(signal.SIGVTALRM, signal.SIG_DFL)
                 signal.setitimer(signal.ITIMER_VIRTUAL, WORK)
-                code = run_with_failures(names, program, expected, at, mode)
+                code = run_with_failures(names, program, expected, at, mode, heard)
             finally:
                 os._exit(code)
         _, status = os.waitpid(child, 0)
         written.seek(0)
         text = written.read().decode(errors="replace")
+    if show:
+        print(text)
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         if number in (signal.SIGALRM, signal.SIGVTALRM):
@@ -139,49 +236,82 @@ def case(names, program, expected, at: int, mode: str, show: bool) -> tuple[str,
     if "panicked at" in text:
         return "panic", text
     code = os.WEXITSTATUS(status)
-    return {FINISHED: "finished", HIT: "hit"}.get(code, "wrong"), text
+    if code == NOT_SAID:
+        return "not said", ""
+    return {FINISHED: "finished", HIT: "hit", LOST: "lost", NOT_SAID: "not said"}.get(
+        code, "wrong"
+    ), text
 
 
-def summary(text: str) -> str:
+#: Frames in which nothing is decided: the helper's, the signal's, those that end a process.
+WAYS_OUT = re.compile(r"refusing|libc\.so|libpthread|raise|abort|faulthandler|_Py_FatalError|fatal")
+
+
+class Place(NamedTuple):
+    """Where a process died, or was when its time was up."""
+
+    #: What runs: the innermost frames of the machine's stack, down to one of the eval loop.
+    native: str
+    #: The innermost frame of Python's: its function and its file.
+    python: str
+    #: Whether the native half is among `native`.
+    ours: bool
+
+
+def place(text: str, died: bool) -> Place:
+    """Find in what a child wrote where it was."""
+    frames = []
+    _, _, stack = text.partition("the machine's stack:\n")
+    for library, symbol in re.findall(r"^(\S+?)\((\S*?)\) ?\[", stack, re.MULTILINE):
+        name, _, offset = symbol.partition("+")
+        if not (frames == [] and WAYS_OUT.search(library + name)):
+            frames.append(f"{Path(library).name.partition('.')[0]}:{name or offset}")
+    eval_loop = [i for i, frame in enumerate(frames) if frame.endswith("EvalFrameDefault")]
+    inner = frames[: eval_loop[0] + 1] if eval_loop else frames[:3]
+    found = re.search(r'most recent call first\):\n  File "([^"]*)", line \d+ in (\S+)', text)
+    python = f"{found[2]} in {Path(found[1]).name}" if found else ""
+    ours = any(frame.startswith("_deferrous") for frame in inner)
+    native = inner[0] if inner else ""
+    if eval_loop and not died and not ours:
+        # Somewhere in its circle.
+        native = "the eval loop"
+    return Place(native, python, ours)
+
+
+def summary(outcome: str, text: str) -> str:
     """Return the part of what a child wrote that tells cases apart."""
     found = re.search(r"panicked at ([^\n]*)\n([^\n]*)", text)
     if found:
         return re.sub(r".*/(?=pyo3-|src/)", "", found[1]) + " " + found[2][:80]
-    found = re.search(r"Fatal Python error: ([^\n]*)", text)
-    if found:
-        return found[0][:100]
+    if outcome.startswith(("died", "hang")):
+        where = place(text, outcome != "hang")
+        found = re.search(r"(memory allocation|Fatal Python error: (?!Segm|Abort))[^\n]*", text)
+        what = found[0] + ", " if found else ""
+        who = "by ours, " if where.ours else ""
+        return f"{what}{who}{where.native} for {where.python}"
     lines = text.strip().splitlines()
-    return lines[-1][:120] if lines else ""
+    return lines[-1][:200] if lines else ""
 
 
-def allocations(names, program, expected, deadline: float) -> int:
+def allocations(names, program, expected, mode: str, heard) -> int:
     """How often a program allocates: if all fail from there on, none has failed."""
+    mode = "all" if mode in ("one", "all") else "native-all"
+
+    def finished(at: int) -> bool:
+        return case(names, program, expected, at, mode, heard, False)[0] == "finished"
+
     below, above = 0, 64
-    while case(names, program, expected, above, "all", False)[0] != "finished":
+    while not finished(above):
         below, above = above, above * 2
-        if above > MANY or time.monotonic() > deadline:
-            break
-    while below + 1 < above and time.monotonic() < deadline:
+        if above > MANY:
+            raise RuntimeError(f"{program.__name__} comes to no end in {mode}")
+    while below + 1 < above:
         middle = (below + above) // 2
-        if case(names, program, expected, middle, "all", False)[0] == "finished":
+        if finished(middle):
             above = middle
         else:
             below = middle
     return above
-
-
-def sweep(
-    implementation: str, name: str, mode: str, deadline: float
-) -> Iterator[tuple[int, str, str]]:
-    """Let each allocation of a program fail; yield each case."""
-    names, program = load(implementation), PROGRAMS[name]
-    hangs = 0
-    for at in range(allocations(names, program, EXPECTED[name], deadline)):
-        if time.monotonic() > deadline or hangs == ENOUGH:
-            return
-        outcome, text = case(names, program, EXPECTED[name], at, mode, False)
-        hangs += outcome == "hang"
-        yield at, outcome, text
 
 
 #: What each program returns.
@@ -238,54 +368,135 @@ def keep_code() -> None:
             todo.extend(it for it in code.co_consts if isinstance(it, types.CodeType))
 
 
-BAD = ("panic", "wrong", "hang", "died")
+BAD = ("panic", "wrong", "hang", "died", "lost", "not said")
 
 
-def sweep_program(implementation: str, name: str, mode: str, warm: bool, deadline: float):
-    """Sweep one program in a process of its own. Yields the number, outcome and text of each."""
+class Sweep(NamedTuple):
+    mode: str
+    warm: bool
+    name: str
+
+
+class Row(NamedTuple):
+    """What became of one case."""
+
+    mode: str
+    warm: bool
+    name: str
+    at: int
+    outcome: str
+    text: str
+
+    @property
+    def end(self) -> str:
+        """How a process ended, and where."""
+        return f"{self.outcome} {self.text}"
+
+    @property
+    def is_bad(self) -> bool:
+        return self.outcome.startswith(BAD)
+
+
+def sweep_here(implementation: str, sweep: Sweep) -> Iterator[Row]:
+    """Let each allocation of a program fail, in this process, which has run nothing before."""
+    heard = Heard(implementation)
+    prepare(implementation, sweep.name, sweep.warm)
+    names, program = load(implementation), PROGRAMS[sweep.name]
+    expected = EXPECTED[sweep.name]
+    for at in range(allocations(names, program, expected, sweep.mode, heard)):
+        outcome, text = case(names, program, expected, at, sweep.mode, heard, False)
+        yield Row(*sweep, at, outcome, summary(outcome, text) if outcome.startswith(BAD) else "")
+
+
+def swept(implementation: str, sweeps: list[Sweep], jobs: int, deadline: float) -> Iterator[Row]:
+    """Make sweeps, so many at once, each in a process of its own. Yields all cases, and one whose
+    outcome is `swept` at the end of each sweep."""
+    load(implementation)
     read, write = os.pipe()
+
+    def tell(row: Row) -> None:
+        # So short a line is written in one.
+        os.write(write, (json.dumps(row) + "\n").encode())
+
+    def sweep_all(mine: list[Sweep]) -> None:
+        for sweep in mine:
+            if time.monotonic() > deadline:
+                break
+            _, status = os.waitpid(in_child(lambda sweep=sweep: sweep_one(sweep)), 0)
+            tell(Row(*sweep, -1, "wrong" if status else "swept", ""))
+
+    def sweep_one(sweep: Sweep) -> None:
+        for row in sweep_here(implementation, sweep):
+            tell(row)
+
+    workers = [in_child(lambda i=i: sweep_all(sweeps[i::jobs])) for i in range(jobs)]
+    os.close(write)
+    with open(read) as lines:
+        for line in lines:
+            yield Row(*json.loads(line))
+    for worker in workers:
+        os.waitpid(worker, 0)
+
+
+def in_child(work) -> int:
+    """Do something in a child. Returns its process id."""
     child = os.fork()
     if not child:
-        os.close(read)
+        code = 1
         try:
-            with open(write, "w", buffering=1) as lines:
-                logging_off()
-                prepare(implementation, name, warm)
-                for at, outcome, text in sweep(implementation, name, mode, deadline):
-                    print(f"{at}\t{outcome}\t{summary(text)}", file=lines)
+            work()
+            code = 0
+        except BaseException:
+            traceback.print_exc()
         finally:
-            os._exit(0)
-    os.close(write)
-    try:
-        with open(read) as lines:
-            for line in lines:
-                at, outcome, text = line.rstrip("\n").split("\t", 2)
-                yield at, outcome, text
-    finally:
-        # Whoever asked may have seen enough.
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+            os._exit(code)
+    return child
+
+
+#: What is looked for where a program runs without us. All else is never right.
+COMPARED = ("died", "hang", "lost", "not said")
 
 
 @functools.cache
-def dies_on_twisted(name: str, mode: str, warm: bool) -> bool:
-    """Whether CPython ends, or does not come back, for the same program on Twisted, too.
-
-    Which of the two, and for which allocation, is a matter of chance.
-    """
-    if name in OURS_ONLY:
-        return False
-    outcomes = sweep_program("twisted", name, mode, warm, time.monotonic() + LOOK)
-    with contextlib.closing(outcomes):
-        return any(outcome.startswith(("died", "hang")) for _, outcome, _ in outcomes)
+def ends_of(implementation: str, name: str, mode: str, jobs: int) -> frozenset[str]:
+    """What becomes of a program on another implementation, if it is bad: how, and where."""
+    sweeps = [Sweep(mode, warm, name) for warm in (True, False)]
+    rows = swept(implementation, sweeps, jobs, float("inf"))
+    return frozenset(row.end for row in rows if row.outcome.startswith(COMPARED))
 
 
-def logging_off() -> None:
-    """Have nobody see the reports of failures: only that they can be made matters."""
-    import logging
+@functools.cache
+def helper() -> ctypes.CDLL:
+    """What is preloaded."""
+    library = ctypes.CDLL(None)
+    library.grant.restype = ctypes.c_ulong
+    library.refuse.argtypes = ctypes.c_char_p, ctypes.c_ulong, ctypes.c_ulong
+    return library
 
-    logging.getLogger("deferrous").addHandler(logging.NullHandler())
-    logging.getLogger("deferrous").propagate = False
+
+def with_helper() -> None:
+    """Begin anew with the helper, unless it is there."""
+    if hasattr(ctypes.CDLL(None), "refuse"):
+        return
+    output = ROOT.parents[1] / "target" / "proofs"
+    output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output) as partial:
+        made = Path(partial) / "refusing.so"
+        compiler = shlex.split(os.environ.get("CC", "cc"))
+        source = ROOT / "native" / "refusing.c"
+        subprocess.run([*compiler, "-O1", "-fPIC", "-shared", "-o", made, source], check=True)
+        library = made.replace(output / "refusing.so")
+    os.environ["LD_PRELOAD"] = str(library)
+    # The same allocations each time.
+    os.environ["PYTHONHASHSEED"] = "0"
+    os.execv(sys.executable, [sys.executable, "-m", "tests.proofs.memory", *sys.argv[1:]])
+
+
+def control_of(name: str) -> str | None:
+    """On what else a program runs, if on anything: asyncio can do some of what Twisted cannot."""
+    if name in ASYNCIO_TOO:
+        return "asyncio"
+    return None if name in OURS_ONLY else "twisted"
 
 
 def main() -> int:
@@ -293,64 +504,89 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--minutes", type=float, default=600)
-    parser.add_argument("--seed", type=int, help="of the order of sweeps; default: the time")
+    parser.add_argument("--seed", type=int, default=0, help="of the order of sweeps")
+    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--program", action="append", choices=sorted(PROGRAMS))
-    parser.add_argument("--mode", choices=["one", "all"])
+    parser.add_argument("--mode", action="append", choices=MODES)
     parser.add_argument("--warm", action="store_true", help="after having run before only")
     parser.add_argument("--cold", action="store_true", help="at the first run only")
-    parser.add_argument("--twisted", action="store_true", help="on Twisted instead")
+    parser.add_argument("--control", action="store_true", help="on Twisted or asyncio instead")
     parser.add_argument("--at", type=int, help="this allocation alone; needs one program")
     parser.add_argument("--show", action="store_true", help="show what the child of --at writes")
+    parser.add_argument("--log", type=Path, help="write every case there")
     options = parser.parse_args()
-    implementation = "twisted" if options.twisted else "deferrous"
+    with_helper()
     names = options.program or list(PROGRAMS)
-    if options.twisted:
-        names = [name for name in names if name not in OURS_ONLY]
-    modes = [options.mode] if options.mode else ["one", "all"]
+    if options.control:
+        names = [name for name in names if control_of(name)]
+    modes = options.mode or list(MODES)
+    if options.control:
+        modes = [mode for mode in modes if not mode.startswith("native")]
     warmths = [True] if options.warm else [False] if options.cold else [True, False]
     if options.at is not None:
-        logging_off()
-        prepare(implementation, names[0], warmths[0])
-        loaded = load(implementation)
-        program, expected = PROGRAMS[names[0]], EXPECTED[names[0]]
-        outcome, text = case(loaded, program, expected, options.at, modes[0], options.show)
-        print(text, outcome)
+        sweep = Sweep(modes[0], warmths[0], names[0])
+        implementation = control_of(sweep.name) if options.control else "deferrous"
+        heard = Heard(implementation)
+        prepare(implementation, sweep.name, sweep.warm)
+        program, expected = PROGRAMS[sweep.name], EXPECTED[sweep.name]
+        outcome, text = case(
+            load(implementation), program, expected, options.at, sweep.mode, heard, options.show
+        )
+        print(outcome, summary(outcome, text))
         return outcome.startswith(BAD)
-    load(implementation)
     deadline = time.monotonic() + options.minutes * 60
+    sweeps = [Sweep(*it) for it in itertools.product(modes, warmths, names)]
+    random.Random(options.seed).shuffle(sweeps)
+    rows: list[Row] = []
+    log = options.log.open("w", buffering=1) if options.log else None
+    for implementation in ("twisted", "asyncio") if options.control else ("deferrous",):
+        mine = [it for it in sweeps if not options.control or control_of(it.name) == implementation]
+        for row in swept(implementation, mine, options.jobs, deadline):
+            rows.append(row)
+            if log:
+                print(*row, sep="\t", file=log)
+    return report(rows, len(sweeps), options)
+
+
+def report(rows: list[Row], sweeps: int, options) -> int:
+    """Print what has become of all cases. Whether anything is bad."""
     totals: Counter = Counter()
     kinds: Counter = Counter()
     examples: dict = {}
-    sweeps = list(itertools.product(modes, warmths, names))
-    seed = time.time_ns() if options.seed is None else options.seed
-    random.Random(seed).shuffle(sweeps)
-    swept = 0
-    for mode, warm, name in sweeps:
-        if time.monotonic() > deadline:
-            break
-        swept += 1
-        for at, outcome, text in sweep_program(implementation, name, mode, warm, deadline):
-            if not outcome.startswith(BAD):
-                totals[mode, outcome] += 1
-            elif (
-                outcome.startswith(("died", "hang"))
-                and "src/" not in text
-                and not options.twisted
-                and dies_on_twisted(name, mode, warm)
-            ):
-                totals[mode, f"{outcome}, as with Twisted"] += 1
-            else:
-                totals[mode, outcome] += 1
-                kinds[mode, outcome, text] += 1
-                warmth = "warm" if warm else "cold"
-                examples.setdefault((mode, outcome, text), f"{name} {warmth} {at}")
+    done = 0
+    for row in rows:
+        if row.outcome == "swept":
+            done += 1
+        elif not row.is_bad:
+            totals[row.mode, row.outcome] += 1
+        elif not options.control and is_of_cpython(row, options.jobs):
+            totals[row.mode, f"{row.outcome}, as without us"] += 1
+        elif row.text.endswith(PYO3S_TEXTS) and row.name.startswith("bad_calls"):
+            totals[row.mode, f"{row.outcome}, of PyO3, known and open"] += 1
+        else:
+            totals[row.mode, row.outcome] += 1
+            kinds[row.mode, row.outcome, row.text] += 1
+            warmth = "warm" if row.warm else "cold"
+            examples.setdefault((row.mode, row.outcome, row.text), f"{row.name} {warmth} {row.at}")
     for (mode, outcome), count in sorted(totals.items()):
-        print(f"{mode:4} {count:6} {outcome}")
+        print(f"{mode:10} {count:6} {outcome}")
     for key, count in kinds.most_common():
         print(f"{count:5} {' | '.join(key)}   e.g. {examples[key]}")
     bad = sum(kinds.values())
-    print(f"{swept} of {len(sweeps)} sweeps (seed {seed}), {sum(totals.values())} cases, {bad} bad")
+    print(
+        f"{done} of {sweeps} sweeps (seed {options.seed}), {sum(totals.values())} cases, {bad} bad"
+    )
     return bad > 0
+
+
+def is_of_cpython(row: Row, jobs: int) -> bool:
+    """Whether the same program without us comes to the same end at the same place."""
+    if row.mode.startswith("native") or not row.outcome.startswith(COMPARED):
+        return False
+    if "by ours" in row.text:
+        return False
+    control = control_of(row.name)
+    return control is not None and row.end in ends_of(control, row.name, row.mode, jobs)
 
 
 if __name__ == "__main__":

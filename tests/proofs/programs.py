@@ -13,6 +13,7 @@ import asyncio
 import copy
 import importlib
 import itertools
+import sys
 import types
 from collections.abc import Callable
 from typing import Any
@@ -28,8 +29,9 @@ IMPLEMENTATIONS = {
 
 PROGRAMS: dict[str, Program] = {}
 
-#: Programs that use what Twisted's Deferreds cannot do.
+#: Programs that use what Twisted's Deferreds cannot do, and those of them that asyncio can.
 OURS_ONLY = set()
+ASYNCIO_TOO = set()
 
 
 def program(function: Program) -> Program:
@@ -42,8 +44,15 @@ def ours(function: Program) -> Program:
     return program(function)
 
 
+def asyncio_too(function: Program) -> Program:
+    ASYNCIO_TOO.add(function.__name__)
+    return ours(function)
+
+
 def load(name: str) -> types.SimpleNamespace:
     """Return all public names of an implementation, and its Failure."""
+    if name == "asyncio":
+        return ASYNCIO
     defer, failure = map(importlib.import_module, IMPLEMENTATIONS[name])
     names = {each: getattr(defer, each) for each in dir(defer)}
     names["Failure"] = failure.Failure
@@ -94,15 +103,37 @@ def pass_on(result: Any, *_: Any, **__: Any) -> Any:
     return result
 
 
+def sort(result: Any) -> str:
+    """The name of a result's class, and what :func:`kind` has of a failure."""
+    name = type(result).__name__
+    return name if name != "Failure" or kind(result) in USUAL else f"{name} {kind(result)}"
+
+
+#: What these programs make of an error that they expect.
+USUAL = ("Oops", "KeyError", "TypeError", "ValueError", "CancelledError")
+
+
+def kind(failure: Any) -> str:
+    """The name of a failure's class; more, if it is none of what these programs raise."""
+    unexpected = failure.type in (MemoryError, SystemError)
+    return repr(failure.value) if unexpected else failure.type.__name__
+
+
 def nothing(*_: Any) -> None:
     return None
 
 
-def turns(loop: asyncio.AbstractEventLoop, count: int = 6) -> None:
-    """Let a loop make some turns. None waits for anything, so none can hang."""
+def turns(loop: Any, count: int = 6) -> None:
+    """Let a loop make some turns. None waits for anything, so none can hang.
+
+    As `run_forever` does, but for its `finally`: in it CPython 3.11 goes round in a circle where it
+    has no memory, and takes a loop to be running for ever where it had none for a moment.
+    """
+    asyncio._set_running_loop(loop)
+    loop._stopping = True
     for _ in range(count):
-        loop.call_soon(loop.stop)
-        loop.run_forever()
+        loop._run_once()
+    asyncio._set_running_loop(None)
 
 
 LOOP: list[asyncio.AbstractEventLoop] = []
@@ -115,6 +146,41 @@ def loop() -> asyncio.AbstractEventLoop:
         LOOP[0].set_exception_handler(lambda *_: None)
         turns(LOOP[0])
     return LOOP[0]
+
+
+class Future(asyncio.Future):
+    """A future of asyncio's as the programs for ours use a Deferred."""
+
+    def __init__(self) -> None:
+        super().__init__(loop=loop())
+
+    called = property(asyncio.Future.done)
+    paused = 0
+
+    def callback(self, result: Any) -> None:
+        self.set_result(result)
+
+    def errback(self, error: Exception) -> None:
+        self.set_exception(error)
+
+    def addBoth(self, function: Any) -> None:
+        if self.done():
+            function(None if self.cancelled() else self.exception() or self.result())
+
+    def addErrback(self, function: Any) -> None:
+        if self.done() and not self.cancelled() and self.exception():
+            function(self.exception())
+
+
+def task_of(coroutine: Any) -> Future:
+    """Run a coroutine in a task of asyncio's."""
+    future, task = Future(), loop().create_task(coroutine)
+    task.add_done_callback(lambda _: future.set_result(None))
+    return future
+
+
+#: What the programs for ours use, of asyncio alone.
+ASYNCIO = types.SimpleNamespace(Deferred=Future, DeferredLock=asyncio.Lock, ensureDeferred=task_of)
 
 
 # --------------------------------------------------------------------------------------------
@@ -246,7 +312,7 @@ def chained_to_fired(defer, keep):
     for inner in (defer.succeed(1), defer.fail(Oops())):
         d = keep(defer.Deferred())
         d.addCallback(lambda _, inner=inner: inner)
-        d.addBoth(lambda r: seen.append(type(r).__name__))
+        d.addBoth(lambda r: seen.append(sort(r)))
         d.callback(None)
     return seen
 
@@ -314,6 +380,132 @@ def deferred_as_callback(defer, keep):
     return seen
 
 
+def calls_that_fail(calls):
+    """How many of these calls raise an exception."""
+    failed = 0
+    for function, args, kwargs in calls:
+        try:
+            function(*args, **kwargs)
+        except MemoryError:
+            raise
+        except Exception:
+            failed += 1
+    return failed
+
+
+@program
+def bad_calls_of_deferreds(defer, keep):
+    d = keep(defer.Deferred())
+    return calls_that_fail(
+        [
+            (defer.Deferred, (1, 2, 3), {}),
+            (defer.Deferred, (), {"unknown": 1}),
+            (d.callback, (), {}),
+            (d.callback, (1, 2), {}),
+            (d.callback, (), {"unknown": 1}),
+            (d.errback, (1, 2), {}),
+            (d.errback, ("no exception",), {}),
+            (d.addCallback, (), {}),
+            (d.addErrback, (), {"unknown": 1}),
+            (d.addBoth, (), {}),
+            (d.addCallbacks, (), {}),
+            (d.addCallbacks, (1, 2, 3, 4, 5, 6, 7), {}),
+            (d.addCallbacks, (nothing,), {"unknown": 1}),
+            (d.chainDeferred, (), {}),
+            (d.pause, (1,), {}),
+            (d.cancel, (1,), {}),
+            (d.addTimeout, (), {}),
+            (d.asFuture, (), {}),
+            (defer.Deferred.fromFuture, (), {}),
+            (defer.Deferred.fromCoroutine, (1,), {}),
+            (setattr, (d, "callbacks", 1), {}),
+            (setattr, (d, "nothing", 1), {}),
+            (defer.Deferred.callback, (1, 2), {}),
+            (defer.Deferred.callback, (), {}),
+            (defer.Deferred.__init__, (1,), {}),
+        ]
+    )
+
+
+@program
+def bad_calls_of_functions(defer, keep):
+    return calls_that_fail(
+        [
+            (defer.succeed, (), {}),
+            (defer.succeed, (1, 2), {}),
+            (defer.fail, (1,), {}),
+            (defer.execute, (), {}),
+            (defer.maybeDeferred, (), {}),
+            (defer.ensureDeferred, (), {}),
+            (defer.inlineCallbacks, (), {}),
+            (defer.gatherResults, (), {}),
+            (defer.gatherResults, ([1],), {}),
+            (defer.DeferredList, (), {}),
+            (defer.DeferredList, ([1],), {}),
+            (defer.DeferredList, ([],), {"unknown": 1}),
+            (defer.race, (), {}),
+            (defer.race, ([1],), {}),
+            (defer.setDebugging, (), {}),
+            (defer.Failure, (1, 2, 3, 4, 5), {}),
+            (defer.Failure, (), {"unknown": 1}),
+            (defer.Failure(Oops()).trap, (), {}),
+            (defer.Failure(Oops()).check, (), {"unknown": 1}),
+            (defer.Failure(Oops()).throwExceptionIntoGenerator, (), {}),
+            (defer.Failure(Oops()).throwExceptionIntoGenerator, (1,), {}),
+        ]
+    )
+
+
+@program
+def bad_calls_of_locks(defer, keep):
+    lock, semaphore = keep(defer.DeferredLock()), keep(defer.DeferredSemaphore(1))
+    queue = keep(defer.DeferredQueue())
+    return calls_that_fail(
+        [
+            (defer.DeferredLock, (1, 2), {}),
+            (defer.DeferredSemaphore, (), {}),
+            (defer.DeferredSemaphore, ("one",), {}),
+            (defer.DeferredSemaphore, (0,), {}),
+            (defer.DeferredQueue, (1, 2, 3), {}),
+            (defer.DeferredQueue, (), {"unknown": 1}),
+            (lock.acquire, (1,), {}),
+            (lock.release, (1,), {}),
+            (lock.release, (), {}),
+            (lock.run, (), {}),
+            (semaphore.release, (), {"unknown": 1}),
+            (semaphore.release, (), {}),
+            (semaphore.run, (), {}),
+            (queue.put, (), {}),
+            (queue.put, (1, 2), {}),
+            (queue.get, (1,), {}),
+            (setattr, (semaphore, "nothing_else", 1), {}),
+            (queue.pending.remove, (1,), {}),
+            (queue.pending.pop, (), {}),
+            (queue.pending.insert, (), {}),
+            (queue.pending.index, (1,), {}),
+            (queue.pending.__getitem__, (7,), {}),
+            (queue.pending.__getitem__, ("x",), {}),
+            (queue.pending.extend, (1,), {}),
+            (queue.pending.sort, (1,), {}),
+        ]
+    )
+
+
+@program
+def bad_values(defer, keep):
+    d, semaphore = keep(defer.Deferred()), keep(defer.DeferredSemaphore(1))
+    awaiting = defer.Deferred().__await__()
+    return [
+        calls_that_fail([(setattr, (it, name, value), {})])
+        for it, name, value in [
+            (d, "__dict__", 1),
+            (d, "__class__", int),
+            (semaphore, "waiting", 1),
+            (defer.Failure(Oops()), "__dict__", 1),
+        ]
+    ] + [calls_that_fail([(getattr(awaiting, "throw", None), (1,), {})])]
+
+
 @program
 def shown(defer, keep):
     d, f = keep(defer.Deferred()), keep(defer.fail(Oops("x")))
@@ -351,7 +543,7 @@ def functions(defer, keep):
         defer.maybeDeferred(defer.succeed, 1),
         defer.maybeDeferred(pass_on, 1, key=2),
     ):
-        keep(d).addBoth(lambda r: seen.append(type(r).__name__))
+        keep(d).addBoth(lambda r: seen.append(sort(r)))
     return seen
 
 
@@ -359,7 +551,7 @@ def functions(defer, keep):
 def maybe_with_failure(defer, keep):
     seen = []
     d = keep(defer.maybeDeferred(lambda: defer.Failure(Oops())))
-    d.addErrback(lambda f: seen.append(f.type.__name__))
+    d.addErrback(lambda f: seen.append(kind(f)))
     return seen
 
 
@@ -496,6 +688,25 @@ def generators_nested(defer, keep):
 
 
 @program
+def generators_deep(defer, keep):
+    @defer.inlineCallbacks
+    def nest(depth, d):
+        if depth:
+            yield nest(depth - 1, d)
+        else:
+            yield d
+
+    d, seen = keep(defer.Deferred()), []
+    keep(nest(20, d)).addCallback(seen.append)
+    d.callback(0)
+    e = keep(defer.Deferred())
+    outer = keep(nest(20, e))
+    outer.addErrback(lambda f: seen.append(kind(f)))
+    outer.cancel()
+    return seen
+
+
+@program
 def generator_cancelled(defer, keep):
     @defer.inlineCallbacks
     def wait(d):
@@ -503,7 +714,7 @@ def generator_cancelled(defer, keep):
 
     d, seen = keep(defer.Deferred()), []
     outer = keep(wait(d))
-    outer.addErrback(lambda f: seen.append(f.type.__name__))
+    outer.addErrback(lambda f: seen.append(kind(f)))
     outer.cancel()
     return seen
 
@@ -591,7 +802,7 @@ def awaited_results(defer, keep):
     out = []
 
     async def one(d):
-        out.append(type(await d).__name__)
+        out.append(sort(await d))
 
     for result in (1, (1, 2), ValueError("v"), None):
         d = defer.Deferred()
@@ -624,7 +835,7 @@ def cancelled(defer, keep):
     d.addErrback(lambda f: seen.append(f.check(defer.CancelledError) is not None))
     d.cancel()
     e = keep(defer.Deferred())
-    e.addErrback(lambda f: seen.append(f.type.__name__))
+    e.addErrback(lambda f: seen.append(kind(f)))
     e.cancel()
     e.callback(1)
     return len(asked), seen
@@ -634,7 +845,7 @@ def cancelled(defer, keep):
 def cancelled_through_chain(defer, keep):
     a, b, seen = keep(defer.Deferred()), keep(defer.Deferred()), []
     a.addCallback(lambda _: b)
-    a.addErrback(lambda f: seen.append(f.type.__name__))
+    a.addErrback(lambda f: seen.append(kind(f)))
     a.callback(1)
     a.cancel()
     return seen
@@ -688,7 +899,7 @@ def gathered(defer, keep):
 def gathered_failure(defer, keep):
     ds, seen = [keep(defer.Deferred()) for _ in range(3)], []
     g = keep(defer.gatherResults(ds, consumeErrors=True))
-    g.addErrback(lambda f: seen.append((f.type.__name__, f.value.index, repr(f.value))))
+    g.addErrback(lambda f: seen.append((kind(f), f.value.index, repr(f.value))))
     ds[1].errback(Oops("o"))
     return seen
 
@@ -697,7 +908,7 @@ def gathered_failure(defer, keep):
 def gathered_cancelled(defer, keep):
     ds, seen = [keep(defer.Deferred()) for _ in range(3)], []
     for d in ds:
-        d.addErrback(lambda f: seen.append(f.type.__name__))
+        d.addErrback(lambda f: seen.append(kind(f)))
     g = keep(defer.gatherResults(ds))
     g.addErrback(nothing)
     g.cancel()
@@ -713,9 +924,21 @@ def raced(defer, keep):
 
 
 @program
+def many_gathered(defer, keep):
+    ds, seen = [keep(defer.Deferred()) for _ in range(12)], []
+    keep(defer.gatherResults(ds, consumeErrors=True)).addCallback(lambda r: seen.append(len(r)))
+    fs = [keep(defer.Deferred()) for _ in range(12)]
+    keep(defer.race(fs)).addErrback(lambda f: seen.append(len(f.value.failures)))
+    for d, f in zip(ds, fs, strict=True):
+        d.callback(None)
+        f.errback(Oops())
+    return seen
+
+
+@program
 def raced_failures(defer, keep):
     ds, seen = [keep(defer.Deferred()) for _ in range(3)], []
-    keep(defer.race(ds)).addErrback(lambda f: seen.append((f.type.__name__, len(f.value.failures))))
+    keep(defer.race(ds)).addErrback(lambda f: seen.append((kind(f), len(f.value.failures))))
     for d in ds:
         d.errback(Oops())
     return seen
@@ -725,7 +948,7 @@ def raced_failures(defer, keep):
 def raced_cancelled(defer, keep):
     ds, seen = [keep(defer.Deferred()) for _ in range(3)], []
     for d in ds:
-        d.addErrback(lambda f: seen.append(f.type.__name__))
+        d.addErrback(lambda f: seen.append(kind(f)))
     r = keep(defer.race(ds))
     r.addErrback(nothing)
     r.cancel()
@@ -738,7 +961,7 @@ def raced_cancelled(defer, keep):
 
 @program
 def locks(defer, keep):
-    lock, seen = defer.DeferredLock(), []
+    lock, seen = keep(defer.DeferredLock()), []
     for i in range(4):
         keep(lock.acquire()).addCallback(lambda _, i=i: seen.append(i))
     for _ in range(4):
@@ -748,20 +971,20 @@ def locks(defer, keep):
 
 @program
 def lock_runs(defer, keep):
-    lock, seen, inner = defer.DeferredLock(), [], keep(defer.Deferred())
+    lock, seen, inner = keep(defer.DeferredLock()), [], keep(defer.Deferred())
     keep(lock.run(lambda: inner)).addCallback(seen.append)
     keep(lock.run(pass_on, 2, key=3)).addCallback(seen.append)
-    keep(lock.run(oops)).addErrback(lambda f: seen.append(f.type.__name__))
+    keep(lock.run(oops)).addErrback(lambda f: seen.append(kind(f)))
     inner.callback(1)
     return seen, lock.locked
 
 
 @program
 def lock_cancelled(defer, keep):
-    lock, seen = defer.DeferredLock(), []
+    lock, seen = keep(defer.DeferredLock()), []
     keep(lock.acquire())
     d = keep(lock.acquire())
-    d.addErrback(lambda f: seen.append(f.type.__name__))
+    d.addErrback(lambda f: seen.append(kind(f)))
     d.cancel()
     lock.release()
     return seen, lock.locked
@@ -769,7 +992,7 @@ def lock_cancelled(defer, keep):
 
 @program
 def lock_entered(defer, keep):
-    lock, seen = defer.DeferredLock(), []
+    lock, seen = keep(defer.DeferredLock()), []
 
     async def use(i):
         async with lock:
@@ -778,6 +1001,34 @@ def lock_entered(defer, keep):
     for i in range(3):
         keep(defer.ensureDeferred(use(i)))
     return seen
+
+
+@ours
+def hand_overs_deep(defer, keep):
+    lock, seen = keep(defer.DeferredLock()), []
+
+    def use(_, i):
+        seen.append(i)
+        lock.release()
+
+    held = keep(lock.acquire())
+    for i in range(12):
+        keep(lock.acquire()).addCallback(use, i)
+    # So few frames are left that not all of them can be nested.
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(frames() + 130)
+    try:
+        held.addCallback(lambda _: lock.release())
+    finally:
+        sys.setrecursionlimit(limit)
+    return seen, lock.locked
+
+
+def frames() -> int:
+    frame, count = sys._getframe(), 0
+    while frame:
+        frame, count = frame.f_back, count + 1
+    return count
 
 
 @program
@@ -791,7 +1042,7 @@ def lock_not_held(defer, keep):
 
 @program
 def semaphores(defer, keep):
-    semaphore, seen = defer.DeferredSemaphore(2), []
+    semaphore, seen = keep(defer.DeferredSemaphore(2)), []
     for i in range(4):
         keep(semaphore.acquire()).addCallback(lambda _, i=i: seen.append(i))
     for _ in range(4):
@@ -802,7 +1053,7 @@ def semaphores(defer, keep):
 
 @program
 def queues(defer, keep):
-    queue, seen = defer.DeferredQueue(), []
+    queue, seen = keep(defer.DeferredQueue()), []
     for _ in range(3):
         keep(queue.get()).addCallback(seen.append)
     for i in range(6):
@@ -813,8 +1064,21 @@ def queues(defer, keep):
 
 
 @program
+def queues_long(defer, keep):
+    queue, seen = keep(defer.DeferredQueue()), []
+    waiting = [keep(queue.get()) for _ in range(12)]
+    for d in waiting:
+        d.addErrback(lambda f: seen.append(kind(f)))
+    for d in waiting[3:9]:
+        d.cancel()
+    for i in range(20):
+        queue.put(i)
+    return seen, list(queue.pending), len(queue.waiting), [d.result for d in waiting]
+
+
+@program
 def queue_limits(defer, keep):
-    queue, out = defer.DeferredQueue(size=1, backlog=1), []
+    queue, out = keep(defer.DeferredQueue(size=1, backlog=1)), []
     queue.put(1)
     try:
         queue.put(2)
@@ -862,7 +1126,7 @@ def timeouts(defer, keep):
     clock, seen = Clock(), []
     d = keep(defer.Deferred())
     d.addTimeout(1, clock)
-    d.addErrback(lambda f: seen.append(f.type.__name__))
+    d.addErrback(lambda f: seen.append(kind(f)))
     e = keep(defer.Deferred())
     e.addTimeout(1, clock, lambda result, timeout: (type(result).__name__, timeout))
     e.addCallback(seen.append)
@@ -1000,7 +1264,7 @@ def dies_waiting(defer, keep):
 # asyncio
 
 
-@ours
+@asyncio_too
 def awaited_by_task(defer, keep):
     a, b, seen = keep(defer.Deferred()), keep(defer.Deferred()), []
 
@@ -1023,7 +1287,7 @@ def awaited_by_task(defer, keep):
     return seen
 
 
-@ours
+@asyncio_too
 def task_cancelled(defer, keep):
     d = keep(defer.Deferred())
 
@@ -1035,7 +1299,7 @@ def task_cancelled(defer, keep):
     task.cancel()
     turns(loop(), 3)
     d.addErrback(nothing)
-    return task.cancelled()
+    return task.cancelled() or repr(task.done() and task.exception())
 
 
 @program
@@ -1056,13 +1320,13 @@ def futures_fail(defer, keep):
     future = d.asFuture(loop())
     d.errback(Oops())
     other = loop().create_future()
-    keep(defer.Deferred.fromFuture(other)).addErrback(lambda f: seen.append(f.type.__name__))
+    keep(defer.Deferred.fromFuture(other)).addErrback(lambda f: seen.append(kind(f)))
     other.set_exception(Oops())
     turns(loop(), 4)
     return type(future.exception()).__name__, seen
 
 
-@ours
+@asyncio_too
 def coroutine_awaits_future(defer, keep):
     future, seen = loop().create_future(), []
 
@@ -1080,8 +1344,32 @@ def coroutine_awaits_future(defer, keep):
 
 
 @ours
+def coroutine_awaits_in_loop(defer, keep):
+    a, b, seen = keep(defer.Deferred()), keep(defer.Deferred()), []
+
+    async def wait(d):
+        seen.append(await d)
+
+    @defer.inlineCallbacks
+    def within():
+        keep(defer.ensureDeferred(wait(a)))
+        a.callback(1)
+        keep(defer.ensureDeferred(wait(b)))
+        yield defer.succeed(None)
+
+    async def start():
+        keep(within())
+
+    task = loop().create_task(start())
+    turns(loop(), 2)
+    b.callback(2)
+    turns(loop(), 2)
+    return task.done(), seen
+
+
+@asyncio_too
 def task_enters_lock(defer, keep):
-    lock, seen = defer.DeferredLock(), []
+    lock, seen = keep(defer.DeferredLock()), []
 
     async def use(i):
         async with lock:
@@ -1090,7 +1378,9 @@ def task_enters_lock(defer, keep):
     tasks = [loop().create_task(use(i)) for i in range(3)]
     turns(loop(), 8)
     for task in tasks:
-        task.cancel()
+        # One that is done would never tell of its error.
+        if not task.done():
+            task.cancel()
     turns(loop(), 3)
     return seen
 

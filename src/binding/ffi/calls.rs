@@ -13,6 +13,7 @@ use super::super::error::{Raise, Result};
 use super::super::outcome::Raised;
 use super::exceptions::{restore, take_raised};
 use super::making::no_memory;
+use crate::core::refusable;
 
 /// Make a result of what a C function returned.
 ///
@@ -161,7 +162,7 @@ fn stack_of<'py>(
 ) -> Result<Arguments, Raised<'py>> {
     let mut stack: Arguments = smallvec![ptr::null_mut(), first.as_ptr()];
     for argument in rest {
-        if stack.try_reserve(1).is_err() {
+        if stack.len() == stack.capacity() && refusable(|| stack.try_reserve(1)).is_err() {
             return Err(no_memory(first.py()).into_raised(first.py()));
         }
         stack.push(argument);

@@ -7,6 +7,7 @@ use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
 use super::super::error::{Error, Result};
 use super::exceptions::take_raised;
+use crate::core::refusable;
 
 /// What there is to raise where memory has run out. Python keeps one for that.
 #[cold]
@@ -120,7 +121,7 @@ pub(in crate::binding) fn with_items<'py, R>(
 
 /// Add something at the end.
 pub(in crate::binding) fn push<T>(py: Python<'_>, items: &mut Vec<T>, item: T) -> Result<()> {
-    if items.try_reserve(1).is_err() {
+    if items.len() == items.capacity() && refusable(|| items.try_reserve(1)).is_err() {
         drop(item);
         return Err(no_memory(py));
     }

@@ -29,9 +29,9 @@ use super::super::run;
 use super::super::sync::{DeferredLock, DeferredQueue, DeferredSemaphore, Primitive};
 use super::super::timeout;
 use super::exceptions::ok;
-use super::making::{made, new_dict, no_memory, tuple_from};
+use super::making::{made, new_dict, new_str, new_tuple, no_memory, tuple_from};
 use super::panics;
-use crate::core::On;
+use crate::core::{On, refusable};
 
 /// The positional arguments of a call.
 type Args<'a, 'py> = &'a [Borrowed<'a, 'py, PyAny>];
@@ -393,7 +393,7 @@ unsafe fn call_slowly<F: Quick>(
         let named = Bound::from_borrowed_ptr_or_opt(py, kwnames)
             .map_or(0, |names| names.cast_into_unchecked::<PyTuple>().len());
         let given = usize::try_from(nargs)? + named;
-        if stack.try_reserve(given + 1).is_err() {
+        if refusable(|| stack.try_reserve(given + 1)).is_err() {
             return Err(no_memory(py));
         }
         stack.extend(is_method.then_some(slf));
@@ -420,8 +420,10 @@ fn in_the_singular<F: Quick>(py: Python<'_>, error: Error) -> Error {
         if !is_this {
             return Ok(None);
         }
-        let words = (" 1 positional arguments ", " 1 positional argument ");
-        Ok(Some(text.call_method1("replace", words)?.cast_into()?))
+        let words = [" 1 positional arguments ", " 1 positional argument "];
+        let [several, one] = [new_str(py, words[0])?, new_str(py, words[1])?].map(Bound::into_any);
+        let reworded = text.call_method1(new_str(py, "replace")?, new_tuple(py, [several, one])?);
+        Ok(Some(reworded?.cast_into()?))
     };
     match ok(py, reworded()) {
         Some(Some(text)) => PyTypeError::error_saying(Ok(text)),

@@ -21,6 +21,7 @@ mod memory;
 mod methods;
 mod objects;
 mod panics;
+mod reserve;
 pub(super) mod stack;
 
 pub(super) use calls::{

@@ -14,6 +14,7 @@ use pyo3::prelude::*;
 use super::super::error::{Error, Raise, Result};
 use super::calls::{Sent, returning};
 use super::exceptions::{restore, with_error_saved};
+use super::making::{Text, joined};
 
 /// Do something that Python waits for. A panic is an error.
 #[inline(always)]
@@ -68,5 +69,5 @@ fn bug(py: Python<'_>, panic: Box<dyn Any + Send>) -> Error {
         (_, Some(text)) => text.as_str(),
         _ => "a panic",
     };
-    PySystemError::error(py, &format!("deferrous has a bug: {text}"))
+    PySystemError::error_saying(joined(py, [Text::Ours("deferrous has a bug: "), Text::Ours(text)]))
 }
