@@ -193,7 +193,7 @@ def run_with_failures(names, program, expected, at: int, mode: str, heard: Heard
         traceback.print_exc()
         return WRONG
     all_heard = "\n".join(heard.texts)
-    if "SystemError" in all_heard:
+    if "SystemError" in all_heard or FORGOTTEN.search(all_heard):
         print(all_heard, file=sys.stderr)
         return NOT_SAID if FORGOTTEN.search(all_heard) else WRONG
     if repr(again) != expected:
