@@ -35,7 +35,7 @@ SWEPT = [
 
 swept_here = pytest.mark.skipif(
     sys.version_info[:2] != (3, 11),
-    reason="swept on 3.11: other CPythons crash by themselves, 3.13.0 where it cannot make a cell",
+    reason="swept on 3.11: other CPythons crash by themselves (docs/proofs.md)",
 )
 
 
