@@ -1,15 +1,31 @@
-//! Deferreds with a Rust core.
+//! Deferreds: outcomes that are not there yet, with callbacks in the order in which they shall see
+//! them.
 //!
-//! A Deferred encodes an order of execution apart from the order of lines in the source. This
-//! crate holds one in two layers:
+//! A Deferred encodes an order of execution apart from the order of lines in the source. It knows
+//! no event loop and no thread: whoever waits for something fires it.
 //!
-//! * [`core`]: the Deferred itself, a state machine in safe Rust that knows no Python, no event
-//!   loop and no thread. It never calls a callback: it says what to do next and is told how that
-//!   went.
-//! * `binding` (feature `python`): the same Deferred as Python sees it, a drop-in replacement for
-//!   Twisted's. It is built as the extension module `deferrous._deferrous`.
+//! ```
+//! use deferrous::core::local::Deferred;
 //!
-//! `cargo test --no-default-features` builds and proves the core alone.
+//! let page: Deferred<String, String> = Deferred::new();
+//! page.on_value(|text| text.parse::<u32>().map(|n| (n + 1).to_string()).map_err(|_| text))
+//!     .on_failure(|text| Ok(format!("no number in {text:?}")));
+//!
+//! page.fire(Ok("41".to_owned()))?;
+//! assert_eq!(page.outcome(), Some(Ok("42".to_owned())));
+//! # Ok::<(), deferrous::core::AlreadyCalled<Result<String, String>>>(())
+//! ```
+//!
+//! There are three layers:
+//!
+//! * [`core`]: a Deferred as a state machine in safe Rust. It never calls a callback: it says what
+//!   to do next and is told how that went. Drivers of any kind can be built on it.
+//! * [`core::local`]: one such driver, for Rust programs: Deferreds of closures, for one thread.
+//!   Begin here.
+//! * `binding` (feature `python`): the other one, a drop-in replacement for Twisted's Deferreds in
+//!   Python. It is built as the extension module `deferrous._deferrous`.
+//!
+//! `cargo test --no-default-features` builds and proves the core and its Rust driver alone.
 
 pub mod core;
 

@@ -293,6 +293,68 @@ mod chain {
     }
 
     #[test]
+    fn an_outcome_is_taken_from_a_chain_at_rest_only() {
+        let taken = |change: fn(&mut Chain<Names>)| {
+            let mut chain = fired(FAILURE);
+            change(&mut chain);
+            chain.take_at_rest().is_some()
+        };
+        assert!(taken(|_| {}));
+        assert!(!taken(|chain| chain.set_called(false)));
+        assert!(!taken(Chain::pause));
+        assert!(!taken(|chain| chain.add(Link::OnValue("before")).unwrap()));
+
+        let mut chain = fired(FAILURE);
+        assert_eq!(chain.replace_chained_to(Some('b')), None);
+        assert!(chain.unhandled());
+        assert_eq!(chain.take_at_rest(), Some((FAILURE, Some('b'))));
+        assert_eq!((chain.outcome(), chain.chained_to()), (&Slot::Taken, None));
+        assert!(!chain.unhandled());
+        assert_eq!(chain.take_at_rest(), Some((Slot::Taken, None)), "as a None");
+    }
+
+    #[test]
+    fn an_outcome_that_is_looked_at_stays_and_counts_as_handled() {
+        let mut chain = Chain::<Names>::default();
+        assert_eq!(chain.look_at_outcome(), None, "not there yet");
+        let mut chain = fired(FAILURE);
+        chain.pause();
+        assert_eq!(chain.look_at_outcome(), None, "held back");
+        assert!(chain.unhandled());
+        assert!(chain.unpause());
+        chain.add(Link::OnValue("next")).unwrap();
+        assert_eq!(chain.look_at_outcome(), Some(&FAILURE));
+        assert!(!chain.unhandled());
+        assert_eq!(chain.outcome(), &FAILURE);
+    }
+
+    #[test]
+    fn a_failure_is_taken_over_once() {
+        let mut chain = fired(FAILURE);
+        assert_eq!(chain.take_over_failure(), Some(&"bad"));
+        assert!(!chain.unhandled());
+        assert_eq!(chain.take_over_failure(), None);
+        assert_eq!(fired(Slot::Value(1)).take_over_failure(), None);
+    }
+
+    #[test]
+    fn what_is_set_as_fired_is_not_watched_over() {
+        let mut chain = Chain::<Names>::default();
+        assert_eq!(chain.set_fired(FAILURE), Slot::Empty);
+        assert!(chain.called() && !chain.unhandled());
+        assert_eq!(chain.outcome(), &FAILURE);
+    }
+
+    #[test]
+    fn one_that_gives_up_waiting_has_another_outcome_and_one_pause_less() {
+        let mut chain = fired(Slot::Deferred('b'));
+        assert_eq!(chain.wait('b'), None);
+        assert_eq!(chain.wait_no_more(FAILURE), (Slot::Deferred('b'), Some('b')));
+        assert_eq!((chain.outcome(), chain.paused()), (&FAILURE, 0));
+        assert_eq!(chain.chained_to(), None);
+    }
+
+    #[test]
     fn an_outcome_is_stolen_once_it_is_there() {
         let mut chain = Chain::<Names>::default();
         assert_eq!(chain.steal(), None, "not there yet");

@@ -457,7 +457,7 @@ def test_functions():
         + """
 random.seed(1)
 for name, function in vars(_deferrous).items():
-    if not callable(function) or name in ("set_namespace", "quicken_failures", "look_all_up"):
+    if not callable(function) or name in ("set_namespace", "register_failure_class", "look_all_up"):
         continue
     print(name, file=sys.stderr)
     columns = [hostile() for _ in range(4)]
@@ -546,7 +546,7 @@ for instead in (int, object, Deferred, 1, None, type("F", (Exception,), {}), lam
     assert made is None or isinstance(made, Failure), made
     if instead is not Failure:
         try:
-            _deferrous.quicken_failures(instead)
+            _deferrous.register_failure_class(instead)
         except TypeError:
             pass
         else:

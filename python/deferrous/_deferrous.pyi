@@ -71,7 +71,7 @@ __all__ = [
     "has_room_for_text",
     "look_all_up",
     "maybeDeferred",
-    "quicken_failures",
+    "register_failure_class",
     "race",
     "setDebugging",
     "set_namespace",
@@ -601,7 +601,7 @@ class _Fifo(MutableSequence[_T]):
 # Failure
 
 def failure_count() -> int: ...
-def quicken_failures(class_: type[FailureBase], /) -> None: ...
+def register_failure_class(class_: type[FailureBase], /) -> None: ...
 
 @disjoint_base
 class FailureBase(BaseException):

@@ -26,7 +26,7 @@ from ._deferrous import (
     NoCurrentExceptionError,
     failure_count,
     has_room_for_text,
-    quicken_failures,
+    register_failure_class,
 )
 from ._deprecation import warn_property_deprecated
 from ._reflect import qual, safe_repr, safe_str
@@ -540,7 +540,7 @@ class Failure(FailureBase):
         self.printTraceback(file, elideFrameworkCode, detail="verbose")
 
 
-quicken_failures(Failure)
+register_failure_class(Failure)
 
 #: Makes one that has no state yet.
 _new: Any = partial(copyreg.__newobj__, Failure)  # type: ignore[attr-defined]

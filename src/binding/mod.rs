@@ -1,33 +1,24 @@
-//! The core's Deferred as Python sees it: the hands that call what the core says is to be called.
+//! Python bindings: carry out the core's instructions.
 //!
-//! A value's way: `callback(x)` ([`deferred`]) → `fire` (core) → the trampoline ([`run`]) → `turn`
-//! (core) → the call ([`callback`]) → `settle` (core) → … → rest. A yielded Deferred's way:
-//! [`generator`] takes its outcome if it is there, else leaves its task as a waiter, to which the
-//! trampoline delivers. Nobody else touches the state.
+//! The rooms, from the top to the bottom. A file uses its own room and those below it, never one
+//! above: `tests/test_layers.py` checks that.
+//!
+//! * [`face`]: what Python sees. Classes, methods, functions, the module.
+//! * [`run`]: the engine. It does what the core and the waiters ask for, without recursion.
+//! * [`waits`]: everything that waits for a Deferred, or hands something over to one. It says what
+//!   is to be done next, and never calls the engine.
+//! * [`judge`]: what a result is. Failures, Twisted's own objects, reports, debug mode.
+//! * [`model`]: what the objects are made of.
+//! * [`capi`]: CPython's C interface, made safe. It knows nothing of Deferreds.
+//!
+//! The way of a value: `callback(x)` ([`face`]) fires the chain (core); the engine ([`run`]) asks the
+//! chain for its next turn (core), calls the callback and settles the link with what it returned.
+//! The way of a yielded Deferred: its outcome is taken if it is there; else the task ([`waits`])
+//! stands in its chain as a waiter, and the engine delivers the outcome to it later.
 
-mod aside;
-mod awaiting;
-mod callback;
-mod cell;
-mod deferred;
-mod error;
-mod failure;
-mod ffi;
-mod fifo;
-mod foreign;
-mod functions;
-mod gather;
-mod gc;
-mod generator;
-mod hand_over;
-mod interned;
-mod kinds;
-mod module;
-mod names;
-mod native;
-mod outcome;
-mod overrides;
-mod report;
+mod capi;
+mod face;
+mod judge;
+mod model;
 mod run;
-mod sync;
-mod timeout;
+mod waits;

@@ -42,14 +42,14 @@ pub enum Slot<V, F, D> {
 ///
 /// What it holds is let go of in the order of the fields, which is that of Twisted's attributes.
 pub struct Chain<K: Kinds + ?Sized> {
-    links: Links<K>,
+    pub(super) links: Links<K>,
     canceller: Option<K::Canceller>,
     outcome: Outcome<K>,
-    chained_to: Option<K::Deferred>,
-    paused: i32,
-    called: bool,
+    pub(super) chained_to: Option<K::Deferred>,
+    pub(super) paused: i32,
+    pub(super) called: bool,
     running: bool,
-    swallow: bool,
+    pub(super) swallow: bool,
     watch: Watch,
 }
 
@@ -167,6 +167,14 @@ impl<K: Kinds + ?Sized> Chain<K> {
         self.called = true;
         let replaced = std::mem::replace(&mut self.outcome, outcome);
         Ok(Fired::Accepted(self.canceller.take(), replaced))
+    }
+
+    /// Have fired with this outcome, without more ado: nobody watches over a failure. Returns the
+    /// outcome before.
+    #[must_use]
+    pub fn set_fired(&mut self, outcome: Outcome<K>) -> Outcome<K> {
+        self.called = true;
+        self.replace_outcome(outcome)
     }
 
     /// Add a link at the end of the chain.
@@ -306,6 +314,40 @@ impl<K: Kinds + ?Sized> Chain<K> {
         Some(self.take_outcome())
     }
 
+    /// Take the outcome, for a waiter that need not stand in the chain: there is one, and nothing
+    /// else to do with it. What the chain had been chained to comes with it.
+    #[inline(always)]
+    pub fn take_at_rest(&mut self) -> Option<(Outcome<K>, Option<K::Deferred>)> {
+        if !self.is_at_rest() {
+            return None;
+        }
+        Some((self.take_outcome(), self.chained_to.take()))
+    }
+
+    /// The outcome, for somebody who looks at it from outside, if it is there and nothing holds it
+    /// back. A failure counts as taken care of.
+    #[inline(always)]
+    pub fn look_at_outcome(&mut self) -> Option<&Outcome<K>> {
+        if !self.called || self.paused != 0 {
+            return None;
+        }
+        self.mark_handled();
+        Some(&self.outcome)
+    }
+
+    /// The failure that the chain rests on and that nobody has taken care of. From now on the
+    /// caller does.
+    pub fn take_over_failure(&mut self) -> Option<&K::Failure> {
+        if !self.unhandled() {
+            return None;
+        }
+        self.mark_handled();
+        match &self.outcome {
+            Slot::Failure(failure) => Some(failure),
+            _ => None,
+        }
+    }
+
     /// Be chained to another Deferred, which will find this one by a [`Link::Continue`]. Returns
     /// what the chain had been chained to.
     #[must_use]
@@ -315,19 +357,19 @@ impl<K: Kinds + ?Sized> Chain<K> {
         self.chained_to.replace(other)
     }
 
-    /// Be chained no longer to what [`Chain::wait`] chained this to, where that cannot be told so.
-    /// Returns what it was.
-    #[must_use]
-    pub fn wait_no_more(&mut self) -> Option<K::Deferred> {
-        self.paused = self.paused.saturating_sub(1);
-        self.chained_to.take()
-    }
-
     /// The outcome of the Deferred that this one is chained to. Returns the one before.
     #[must_use]
     pub fn receive(&mut self, outcome: Outcome<K>) -> Outcome<K> {
         self.paused = self.paused.saturating_sub(1);
         self.replace_outcome(outcome)
+    }
+
+    /// Give up waiting for what [`Chain::wait`] chained this to, where that cannot be told so, and
+    /// have this outcome. Returns the one before, and what this was chained to.
+    #[must_use]
+    pub fn wait_no_more(&mut self, outcome: Outcome<K>) -> (Outcome<K>, Option<K::Deferred>) {
+        self.paused = self.paused.saturating_sub(1);
+        (self.replace_outcome(outcome), self.chained_to.take())
     }
 
     /// Hold back the links until as many calls of [`Chain::unpause`].
@@ -359,16 +401,6 @@ impl<K: Kinds + ?Sized> Chain<K> {
         self.swallow = true;
     }
 
-    /// Whether the next outcome is discarded.
-    pub fn swallows_next_fire(&self) -> bool {
-        self.swallow
-    }
-
-    /// Set by hand whether the next outcome is discarded.
-    pub fn set_swallows_next_fire(&mut self, swallow: bool) {
-        self.swallow = swallow;
-    }
-
     /// The failure at the end was taken care of outside the chain.
     pub fn mark_handled(&mut self) {
         if self.watch == Watch::On {
@@ -376,44 +408,16 @@ impl<K: Kinds + ?Sized> Chain<K> {
         }
     }
 
-    /// Put an outcome in by hand, whatever the state. Returns the one before.
+    /// Put an outcome in, whatever the state. Returns the one before.
     #[must_use]
     pub fn replace_outcome(&mut self, outcome: Outcome<K>) -> Outcome<K> {
         std::mem::replace(&mut self.outcome, outcome)
     }
 
-    /// Set by hand whether the chain has fired.
-    pub fn set_called(&mut self, called: bool) {
-        self.called = called;
-    }
-
-    /// Set the count of pauses by hand.
-    pub fn set_paused(&mut self, paused: i32) {
-        self.paused = paused;
-    }
-
-    /// Set the canceller by hand. Returns the one before.
+    /// Set what can cut the operation short. Returns the canceller before.
     #[must_use]
     pub fn replace_canceller(&mut self, canceller: Option<K::Canceller>) -> Option<K::Canceller> {
         std::mem::replace(&mut self.canceller, canceller)
-    }
-
-    /// Say by hand what the chain is chained to. Returns what it was.
-    #[must_use]
-    pub fn replace_chained_to(&mut self, other: Option<K::Deferred>) -> Option<K::Deferred> {
-        std::mem::replace(&mut self.chained_to, other)
-    }
-
-    /// Take all links out.
-    #[must_use]
-    pub fn take_links(&mut self) -> Links<K> {
-        self.replace_links(Links::default())
-    }
-
-    /// Put these links in the place of all others, which are returned.
-    #[must_use]
-    pub fn replace_links(&mut self, links: Links<K>) -> Links<K> {
-        std::mem::replace(&mut self.links, links)
     }
 
     /// The outcome as it stands.

@@ -62,6 +62,7 @@
 
 mod boxed;
 mod chain;
+mod compat;
 mod error;
 mod link;
 pub mod local;

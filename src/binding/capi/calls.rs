@@ -1,0 +1,247 @@
+//! Calls of callables, generators and coroutines.
+
+use crate::core::refusable;
+use std::ptr;
+
+use pyo3::Borrowed;
+use pyo3::exceptions::PySystemError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString, PyTuple};
+use smallvec::{SmallVec, smallvec};
+
+use super::error::Raised;
+use super::error::{Raise, Result};
+use super::exceptions::{restore, take_raised};
+use super::making::no_memory;
+use super::safe::{self, Called, FromC};
+
+/// Make of a result what a C function returns: a new reference, or null with an exception in
+/// flight.
+#[inline]
+pub(super) fn returning<T>(py: Python<'_>, result: Result<Bound<'_, T>>) -> *mut ffi::PyObject {
+    match result {
+        Ok(object) => object.into_ptr(),
+        Err(error) => {
+            restore(error.into_raised(py));
+            ptr::null_mut()
+        }
+    }
+}
+
+/// Arguments as they stand on a stack, with a place in front that a callee may use for the time of
+/// the call: a bound method puts its `self` there.
+#[repr(C)]
+struct Stack<'a, 'py, const N: usize> {
+    for_the_callee: Option<Borrowed<'a, 'py, PyAny>>,
+    arguments: [Borrowed<'a, 'py, PyAny>; N],
+}
+
+/// `callable(*arguments)`
+#[inline(always)]
+fn call_with<'py, const N: usize>(
+    callable: &Bound<'py, PyAny>,
+    arguments: [Borrowed<'_, 'py, PyAny>; N],
+) -> Called<'py> {
+    let mut stack = Stack { for_the_callee: None, arguments };
+    // SAFETY: attached. A borrowed reference is one pointer, so that after the first place, which
+    // the flag leaves to the callee, so many arguments stand. All are alive during the call,
+    // whatever it does. A new reference comes, or null with an exception in flight.
+    unsafe {
+        let arguments = (&raw mut stack).cast::<*mut ffi::PyObject>().add(1);
+        let count = N | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
+        let result = ffi::PyObject_Vectorcall(callable.as_ptr(), arguments, count, ptr::null_mut());
+        FromC::from_c(callable.py(), result)
+    }
+}
+
+/// `callable(argument)`
+#[inline]
+pub(crate) fn call_one<'py>(
+    callable: &Bound<'py, PyAny>,
+    argument: &Bound<'py, PyAny>,
+) -> Called<'py> {
+    call_with(callable, [argument.as_borrowed()])
+}
+
+/// `callable(first, second)`
+#[inline]
+fn call_two<'py>(
+    callable: &Bound<'py, PyAny>,
+    first: &Bound<'py, PyAny>,
+    second: &Bound<'py, PyAny>,
+) -> Called<'py> {
+    call_with(callable, [first.as_borrowed(), second.as_borrowed()])
+}
+
+/// `object.method(argument)`
+#[inline]
+pub(crate) fn call_method_one<'py>(
+    object: &Bound<'py, PyAny>,
+    method: &Bound<'py, PyString>,
+    argument: &Bound<'py, PyAny>,
+) -> Called<'py> {
+    safe::call_method(object.py(), method, &[object.as_borrowed(), argument.as_borrowed()])
+}
+
+/// Arguments as in a [`Stack`], of any number.
+type Arguments<'a, 'py> = SmallVec<[Option<Borrowed<'a, 'py, PyAny>>; 6]>;
+
+fn stack_of<'a, 'py>(
+    first: &'a Bound<'py, PyAny>,
+    rest: &'a [Bound<'py, PyAny>],
+) -> Result<Arguments<'a, 'py>, Raised<'py>> {
+    let mut stack: Arguments<'_, '_> = smallvec![None, Some(first.as_borrowed())];
+    if rest.len() > stack.capacity() - stack.len()
+        && refusable(|| stack.try_reserve(rest.len())).is_err()
+    {
+        return Err(no_memory(first.py()).into_raised(first.py()));
+    }
+    stack.extend(rest.iter().map(|argument| Some(argument.as_borrowed())));
+    Ok(stack)
+}
+
+/// `callable(first, *rest)`, of which the last go by these names.
+#[inline(never)]
+fn call_any<'py>(
+    callable: &Bound<'py, PyAny>,
+    first: &Bound<'py, PyAny>,
+    rest: &[Bound<'py, PyAny>],
+    names: Option<&Bound<'py, PyTuple>>,
+) -> Called<'py> {
+    let named = names.map_or(0, |names| names.len());
+    if named > rest.len() {
+        return Err(more_names_than_arguments(first.py()));
+    }
+    let mut stack = stack_of(first, rest)?;
+    let count = (stack.len() - 1 - named) | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
+    let names = names.map_or(ptr::null_mut(), Bound::as_ptr);
+    // SAFETY: as for `call_with`; each of these is one pointer, too, and there are as many as said,
+    // and then one for each name. Without names, the tuple may be null.
+    unsafe {
+        let arguments = stack.as_mut_ptr().cast::<*mut ffi::PyObject>().add(1);
+        let result = ffi::PyObject_Vectorcall(callable.as_ptr(), arguments, count, names);
+        FromC::from_c(callable.py(), result)
+    }
+}
+
+#[cold]
+fn more_names_than_arguments(py: Python<'_>) -> Raised<'_> {
+    PySystemError::error(py, "more names than arguments").into_raised(py)
+}
+
+/// `callable(*arguments)`, of which the last go by these names.
+#[inline]
+pub(crate) fn call_many<'py>(
+    callable: &Bound<'py, PyAny>,
+    arguments: &[Bound<'py, PyAny>],
+    names: Option<&Bound<'py, PyTuple>>,
+) -> Called<'py> {
+    match super::arguments::Arguments::new(arguments, names) {
+        Some(arguments) => arguments.give(callable),
+        None => Err(more_names_than_arguments(callable.py())),
+    }
+}
+
+/// `callable(first, *rest)`, of which the last go by these names.
+#[inline(always)]
+pub(super) fn call_first_named<'py>(
+    callable: &Bound<'py, PyAny>,
+    first: &Bound<'py, PyAny>,
+    rest: &[Bound<'py, PyAny>],
+    names: Option<&Bound<'py, PyTuple>>,
+) -> Called<'py> {
+    match names {
+        None => call_first(callable, first, rest),
+        names => call_any(callable, first, rest, names),
+    }
+}
+
+/// `callable(first, *args, **kwargs)`
+pub(crate) fn call_with_dict<'py>(
+    callable: &Bound<'py, PyAny>,
+    first: &Bound<'py, PyAny>,
+    args: &Bound<'py, PyTuple>,
+    kwargs: &Bound<'py, PyDict>,
+) -> Called<'py> {
+    let mut stack = stack_of(first, args.as_slice())?;
+    let count = (stack.len() - 1) | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
+    // SAFETY: as for `call_with`; each of these is one pointer, too, and there are as many as said.
+    unsafe {
+        let arguments = stack.as_mut_ptr().cast::<*mut ffi::PyObject>().add(1);
+        let kwargs = kwargs.as_ptr();
+        let result = ffi::PyObject_VectorcallDict(callable.as_ptr(), arguments, count, kwargs);
+        FromC::from_c(callable.py(), result)
+    }
+}
+
+/// `callable(first, *rest)`
+#[inline(always)]
+pub(crate) fn call_first<'py>(
+    callable: &Bound<'py, PyAny>,
+    first: &Bound<'py, PyAny>,
+    rest: &[Bound<'py, PyAny>],
+) -> Called<'py> {
+    match rest {
+        [] => call_one(callable, first),
+        [one] => call_two(callable, first, one),
+        rest => call_any(callable, first, rest, None),
+    }
+}
+
+/// `callable(first, *args)`, where `parts` is a tuple of anything, the callable and the arguments.
+/// If it begins with a tuple of names, the last arguments go by these.
+#[inline(always)]
+pub(crate) fn call_spread<'py>(
+    parts: &Bound<'py, PyTuple>,
+    first: &Bound<'py, PyAny>,
+) -> Called<'py> {
+    match parts.as_slice() {
+        [head, callable, one] if head.is_none() => call_two(callable, first, one),
+        [head, callable, rest @ ..] => {
+            let names = head.cast_exact::<PyTuple>().ok().filter(|it| it.len() <= rest.len());
+            call_any(callable, first, rest, names)
+        }
+        _ => Err(PySystemError::error(parts.py(), "no callable").into_raised(parts.py())),
+    }
+}
+
+/// How a generator came back.
+pub(crate) enum Sent<'py> {
+    /// It yielded this.
+    Yielded(Bound<'py, PyAny>),
+    /// It returned this.
+    Returned(Bound<'py, PyAny>),
+    /// It raised this.
+    Raised(Raised<'py>),
+}
+
+/// `generator.send(value)`, without a `StopIteration` where it returns.
+#[inline]
+pub(crate) fn send<'py>(generator: &Bound<'py, PyAny>, value: &Bound<'py, PyAny>) -> Sent<'py> {
+    let py = generator.py();
+    let mut result = None;
+    match (safe::send_to(py, generator, value, &mut result), result) {
+        (ffi::PySendResult::PYGEN_NEXT, Some(yielded)) => Sent::Yielded(yielded),
+        (ffi::PySendResult::PYGEN_RETURN, Some(returned)) => Sent::Returned(returned),
+        _ => Sent::Raised(take_raised(py)),
+    }
+}
+
+/// Run something in a context that [`copy_context`](safe::copy_context) made.
+///
+/// # Errors
+///
+/// `RuntimeError` if the context is in use further up.
+#[inline]
+pub(crate) fn in_context<'py, R>(
+    context: &Bound<'py, PyAny>,
+    work: impl FnOnce() -> R,
+) -> Result<R, Raised<'py>> {
+    let py = context.py();
+    safe::enter_context(py, context)?;
+    let result = work();
+    // What `work` entered it has left again.
+    safe::exit_context(py, context)?;
+    Ok(result)
+}

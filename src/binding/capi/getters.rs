@@ -1,0 +1,74 @@
+//! Attributes that are read quickly.
+//!
+//! PyO3's getters make sure of what the interpreter has made sure of already. These stand in their
+//! place, with the same names and texts, and the same setters.
+
+use std::ffi::c_void;
+use std::ptr;
+
+use pyo3::exceptions::{PyAttributeError, PySystemError};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+use pyo3::{Borrowed, PyTypeInfo};
+
+use super::error::Result;
+use super::panics;
+use super::safe::{self, Kind};
+
+/// An attribute of `Self::Of`.
+pub(crate) trait Read {
+    /// The class.
+    type Of: PyTypeInfo;
+    /// The name in Python.
+    const NAME: &'static str;
+
+    /// Read it.
+    fn read<'py>(of: &Bound<'py, Self::Of>) -> Result<Bound<'py, PyAny>>;
+
+    /// The text of the AttributeError that it is instead, if it is known without looking further.
+    /// That error is not made before somebody looks at it: most programs that ask for what is not
+    /// there use a `getattr` or `hasattr`.
+    #[inline(always)]
+    fn missing<'a, 'py>(_of: &'a Bound<'py, Self::Of>) -> Option<&'a Bound<'py, PyString>> {
+        None
+    }
+}
+
+/// What the interpreter calls, with an object that its descriptor has checked.
+extern "C" fn get<R: Read>(
+    of: Borrowed<'_, '_, R::Of>,
+    _closure: *mut c_void,
+) -> *mut ffi::PyObject {
+    let py = of.py();
+    if let Some(text) = R::missing(&of) {
+        safe::raise_of(py, Kind::of::<PyAttributeError>(py), Some(text.as_any()));
+        return ptr::null_mut();
+    }
+    panics::answering(py, || R::read(&of))
+}
+
+/// Put the quick getter in the place of PyO3's, in the class's own descriptor.
+///
+/// # Errors
+///
+/// `SystemError` if there is no such attribute.
+pub(crate) fn put<R: Read>(py: Python<'_>) -> PyResult<()> {
+    type Get<'a, 'py, T> = extern "C" fn(Borrowed<'a, 'py, T>, *mut c_void) -> *mut ffi::PyObject;
+    let class = py.get_type::<R::Of>();
+    let slow = class.getattr("__dict__")?.get_item(R::NAME)?;
+    // SAFETY: of the very type whose layout is read. Its definition is replaced by one that is leaked,
+    // and so is alive for good: the same with another getter, which gets an object of the class: a
+    // borrowed reference is one pointer. The interpreter looks at the definition whenever the
+    // attribute is read or set.
+    unsafe {
+        if slow.get_type_ptr() != &raw mut ffi::PyGetSetDescr_Type {
+            return Err(PySystemError::new_err("an attribute is none"));
+        }
+        let getter = std::mem::transmute::<Get<'_, '_, R::Of>, ffi::getter>(get::<R>);
+        let descriptor = slow.as_ptr().cast::<ffi::PyGetSetDescrObject>();
+        let definition = ffi::PyGetSetDef { get: Some(getter), ..*(*descriptor).d_getset };
+        (*descriptor).d_getset = Box::leak(Box::new(definition));
+    }
+    Ok(())
+}

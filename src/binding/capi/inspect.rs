@@ -1,0 +1,243 @@
+//! Questions about objects, classes and the interpreter.
+
+use std::ffi::CStr;
+use std::ptr;
+
+#[cfg(Py_3_13)]
+use pyo3::Borrowed;
+use pyo3::exceptions::PyException;
+use pyo3::ffi;
+use pyo3::prelude::*;
+#[cfg(Py_3_13)]
+use pyo3::types::PyTuple;
+use pyo3::types::{PyDict, PyString, PyType};
+
+use super::dying::Native;
+#[cfg(Py_3_13)]
+use super::error::Result;
+use super::exceptions::{ok, take_raised};
+#[cfg(Py_3_13)]
+use super::held::{Held, Hold};
+use super::interned::intern;
+#[cfg(Py_3_13)]
+use super::making::push;
+use super::memory::has_dict;
+use super::safe::{self, Kind};
+
+/// Whether an object is of one of the types that most results are of, and so is nothing special.
+#[inline(never)]
+pub(crate) fn is_plain(object: &Bound<'_, PyAny>) -> bool {
+    let kind = object.get_type_ptr().cast_const();
+    object.is_none()
+        || ptr::eq(kind, &raw const ffi::PyLong_Type)
+        || ptr::eq(kind, &raw const ffi::PyUnicode_Type)
+        || ptr::eq(kind, &raw const ffi::PyBool_Type)
+        || ptr::eq(kind, &raw const ffi::PyTuple_Type)
+        || ptr::eq(kind, &raw const ffi::PyList_Type)
+        || ptr::eq(kind, &raw const ffi::PyDict_Type)
+        || ptr::eq(kind, &raw const ffi::PyBytes_Type)
+        || ptr::eq(kind, &raw const ffi::PyFloat_Type)
+}
+
+/// What is to be known of an object's type.
+pub(super) struct TypeOf {
+    /// Another after each change of the type or one of its bases, and 0 for none.
+    pub(super) version: u32,
+    /// Whether it was made by a `class` statement, or like one.
+    is_of_heap: bool,
+    /// Whether its objects can hold others, as far as the collector knows.
+    is_collected: bool,
+}
+
+/// Look at an object's type.
+#[inline(always)]
+pub(super) fn type_of(object: &Bound<'_, PyAny>) -> TypeOf {
+    let kind = object.get_type_ptr();
+    // SAFETY: an object's type is alive as long as it is the object's, and no code runs here that
+    // could give it another.
+    unsafe {
+        TypeOf {
+            version: (*kind).tp_version_tag,
+            is_of_heap: ffi::PyType_HasFeature(kind, ffi::Py_TPFLAGS_HEAPTYPE) != 0,
+            is_collected: ffi::PyType_HasFeature(kind, ffi::Py_TPFLAGS_HAVE_GC) != 0,
+        }
+    }
+}
+
+/// Whether attributes of a class's objects are looked up in the usual way.
+pub(crate) fn has_generic_getattr(kind: &Bound<'_, PyType>) -> bool {
+    Kind::from(kind).slots(kind.py()).getattro.is_some_and(|getattro| {
+        getattro as usize == ffi::PyObject_GenericGetAttr as *const () as usize
+    })
+}
+
+/// What a class or its bases have under a name, to be compared and not to be used.
+pub(crate) fn lookup(kind: &Bound<'_, PyType>, name: &Bound<'_, PyString>) -> usize {
+    safe::address_in_class(kind.py(), Kind::from(kind), name)
+}
+
+/// What a class or its bases have under a name, if it is a function that was written in Python.
+pub(super) fn python_function_of<'py>(
+    kind: &Bound<'py, PyType>,
+    name: &Bound<'py, PyString>,
+) -> Option<Bound<'py, PyAny>> {
+    let found = lookup(kind, name) as *mut ffi::PyObject;
+    // SAFETY: borrowed from the class or one of its bases, which no code has changed since, or null.
+    unsafe {
+        if found.is_null() || ffi::Py_TYPE(found) != &raw mut ffi::PyFunction_Type {
+            return None;
+        }
+        Some(Bound::from_borrowed_ptr(kind.py(), found))
+    }
+}
+
+/// Whether the objects of a class are equal to others than themselves, as far as the class says.
+pub(crate) fn compares_specially(kind: &Bound<'_, PyType>) -> bool {
+    let py = kind.py();
+    let eq = intern!(py, "__eq__");
+    lookup(kind, eq) != lookup(&py.get_type::<PyAny>(), eq)
+}
+
+/// Whether an object is of a type that holds no others, as far as the collector knows.
+#[inline]
+pub(crate) fn is_leaf(object: &Bound<'_, PyAny>) -> bool {
+    !type_of(object).is_collected
+}
+
+/// Whether an object's type was made by a `class` statement, or like one.
+#[inline]
+pub(crate) fn is_of_heap_type(object: &Bound<'_, PyAny>) -> bool {
+    type_of(object).is_of_heap
+}
+
+/// The first class with this name among a class and its bases.
+pub(crate) fn base_named<'py>(kind: &Bound<'py, PyType>, name: &str) -> Option<Bound<'py, PyType>> {
+    let mro = kind.mro();
+    let found = mro.iter_borrowed().find(|base| {
+        // SAFETY: what stands in an MRO is a type object; its name is a C string.
+        let base_name = unsafe {
+            let base = base.as_ptr().cast::<ffi::PyTypeObject>();
+            CStr::from_ptr((*base).tp_name)
+        };
+        base_name.to_bytes() == name.as_bytes()
+    })?;
+    found.cast::<PyType>().ok().map(|base| base.to_owned())
+}
+
+/// Whether this is the interpreter that the process began with.
+pub(crate) fn in_main_interpreter(_py: Python<'_>) -> bool {
+    // SAFETY: attached, so there is a current interpreter.
+    unsafe { ffi::PyInterpreterState_GetID(ffi::PyInterpreterState_Get()) == 0 }
+}
+
+/// Whether one thread at a time runs Python in this process.
+pub(crate) fn has_gil(py: Python<'_>) -> bool {
+    let on = || py.import("sys")?.call_method0("_is_gil_enabled")?.is_truthy();
+    // Interpreters that do not know the question have one.
+    !cfg!(Py_GIL_DISABLED) || ok(py, on()) == Some(true)
+}
+
+/// Whether an attribute has ever been set on this very object, where that makes its instance dict.
+#[inline(always)]
+pub(crate) fn has_instance_dict<T: Native>(object: &Bound<'_, T>) -> bool {
+    has_dict(object)
+}
+
+/// Whether a class is another or comes after it in its MRO, whatever their metaclasses say.
+#[inline]
+pub(crate) fn is_subtype(class: &Bound<'_, PyType>, of: &Bound<'_, PyType>) -> bool {
+    class.is(of) || safe::comes_after(class.py(), Kind::from(class), Kind::from(of))
+}
+
+/// Whether a class is one of exceptions that are `Exception`s, as far as its MRO says.
+#[inline]
+pub(crate) fn is_exception_class(class: &Bound<'_, PyType>) -> bool {
+    let py = class.py();
+    safe::comes_after(py, Kind::from(class), Kind::of::<PyException>(py))
+}
+
+/// Whether a dict has this very object under a key, or has no such key.
+pub(crate) fn holds_or_lacks(
+    dict: &Bound<'_, PyDict>,
+    key: &Bound<'_, PyString>,
+    object: &Bound<'_, PyAny>,
+) -> bool {
+    let found = safe::address_in_dict(dict.py(), dict, key);
+    if found == 0 {
+        // An exception, or none.
+        drop(take_raised(dict.py()));
+    }
+    found == 0 || found == object.as_ptr() as usize
+}
+
+/// Whether a dict has this key. None if it is no dict, or the answer is an exception.
+#[inline(always)]
+pub(crate) fn is_key_of(dict: &Bound<'_, PyAny>, key: &Bound<'_, PyString>) -> Option<bool> {
+    let dict = dict.cast_exact::<PyDict>().ok()?;
+    safe::has_key(dict.py(), dict, key).ok().map(|found| found == 1)
+}
+
+/// Whether an object is what a function with `async def` makes.
+#[inline(always)]
+pub(crate) fn is_coroutine(object: &Bound<'_, PyAny>) -> bool {
+    safe::is_exact_coroutine(object.py(), object)
+}
+
+/// Whether an object is a generator.
+#[inline(always)]
+pub(crate) fn is_generator(object: &Bound<'_, PyAny>) -> bool {
+    safe::is_exact_generator(object.py(), object)
+}
+
+/// Whether a class's own class is `type`.
+#[inline(always)]
+pub(crate) fn has_plain_metaclass(class: &Bound<'_, PyType>) -> bool {
+    is_plain_class(class)
+}
+
+/// Whether an object is a class whose own class is `type`.
+#[inline(always)]
+pub(crate) fn is_plain_class(object: &Bound<'_, PyAny>) -> bool {
+    ptr::eq(object.get_type_ptr(), &raw const ffi::PyType_Type)
+}
+
+/// The names of a class and of its bases, by which changes of their `__name__` are noticed.
+///
+/// The strings are held, so that another name cannot be where one of these was.
+#[cfg(Py_3_13)]
+pub(crate) struct BareNames(Vec<(usize, Held<PyAny>)>);
+
+#[cfg(Py_3_13)]
+impl BareNames {
+    /// Those of a class.
+    pub(crate) fn of(class: &Bound<'_, PyType>) -> Result<Self> {
+        let py = class.py();
+        let mut names = Vec::new();
+        for base in class.mro().iter_borrowed() {
+            let name = base.getattr(intern!(py, "__name__"))?.hold();
+            push(py, &mut names, (text_of_name(&*base.cast::<PyType>()?), name))?;
+        }
+        Ok(Self(names))
+    }
+
+    /// Whether they are still those of the class, whose MRO is the same.
+    #[inline(always)]
+    pub(crate) fn are_those_of(&self, class: &Bound<'_, PyType>) -> bool {
+        // SAFETY: a class, alive, and ready, as it has been looked at. So it has an MRO, a tuple of
+        // classes.
+        unsafe {
+            let mro = Borrowed::from_ptr(class.py(), (*class.as_type_ptr()).tp_mro);
+            let mro = mro.cast_unchecked::<PyTuple>();
+            let text_of = |base: Borrowed<'_, '_, PyAny>| text_of_name(&base.cast_unchecked());
+            mro.iter_borrowed().zip(&self.0).all(|(base, (text, _))| text_of(base) == *text)
+        }
+    }
+}
+
+/// Where the text of a class's name is: in the string that was last set as its `__name__`.
+#[cfg(Py_3_13)]
+#[inline(always)]
+fn text_of_name(class: &Bound<'_, PyType>) -> usize {
+    // SAFETY: a class, alive.
+    unsafe { (*class.as_type_ptr()).tp_name as usize }
+}

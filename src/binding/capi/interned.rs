@@ -1,0 +1,166 @@
+//! The names of attributes and methods that Rust asks for, as Python strings.
+//!
+//! PyO3 has a macro for that, which makes each when it is first needed. It lets go of the
+//! interpreter meanwhile, and holds a lock: a process that another thread forks then has that lock
+//! for good. These are made with the module.
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyString;
+
+use super::error::Result;
+use crate::binding::capi;
+
+/// A string that is made with the module.
+pub(crate) struct Name {
+    text: &'static str,
+    /// Written once, and never locked while anything else happens.
+    made: PyOnceLock<Py<PyString>>,
+}
+
+impl Name {
+    pub(crate) const fn new(text: &'static str) -> Self {
+        Self { text, made: PyOnceLock::new() }
+    }
+
+    /// The string.
+    #[inline(always)]
+    pub(crate) fn get<'py>(&self, py: Python<'py>) -> &Bound<'py, PyString> {
+        match self.made.get(py) {
+            Some(made) => made.bind(py),
+            None => self.make_early(py),
+        }
+    }
+
+    /// The string, where it is needed before the module is complete.
+    #[cold]
+    fn make_early<'py>(&self, py: Python<'py>) -> &Bound<'py, PyString> {
+        loop {
+            match self.made.get(py) {
+                Some(made) => return made.bind(py),
+                None => capi::keep(&self.made, PyString::intern(py, self.text)),
+            }
+        }
+    }
+
+    /// Make it.
+    pub(crate) fn make(&self, py: Python<'_>) -> Result<()> {
+        if self.made.get(py).is_none() {
+            capi::keep(&self.made, capi::new_interned(py, self.text)?);
+        }
+        Ok(())
+    }
+}
+
+macro_rules! table {
+    ($dollar:tt $($name:ident = $text:tt,)+) => {
+        $(
+            #[doc = concat!("`", $text, "`")]
+            pub(crate) static $name: Name = Name::new($text);
+        )+
+
+        /// Make all of them.
+        pub(crate) fn make_names(py: Python<'_>) -> Result<()> {
+            $($name.make(py)?;)+
+            Ok(())
+        }
+
+        /// One of the names, as a Python string that lives as long as the process.
+        macro_rules! interned {
+            $(($dollar py:expr, $text) => {
+                $crate::binding::capi::interned::$name.get($dollar py)
+            };)+
+        }
+    };
+}
+
+table! {$
+    ACQUIRE = "acquire",
+    ACTIVE = "active",
+    CALL_LATER = "callLater",
+    CLASS_NAME = "Deferred",
+    ADD_BOTH = "addBoth",
+    ALREADY_CALLED_NOTE = "With setDebugging(True), this says where it was fired before.",
+    NO_RESULT = "'Deferred' object has no attribute 'result'",
+    INIT = "__init__",
+    NOTES = "__notes__",
+    DUNDER_ITER = "__iter__",
+    ADD_CALLBACK = "addCallback",
+    ADD_CALLBACKS = "addCallbacks",
+    ARGS = "args",
+    ARRIVE = "_arrive",
+    ASYNCIO_FUTURE_BLOCKING = "_asyncio_future_blocking",
+    CALLABLE = "callable",
+    CALLBACK = "callback",
+    CALLBACKS = "callbacks",
+    CALLBACK_ARGS = "callbackArgs",
+    CALLBACK_KEYWORDS = "callbackKeywords",
+    ERRBACK_KEYWORDS = "errbackKeywords",
+    CANCEL = "cancel",
+    CANCELLED = "cancelled",
+    CANCEL_ACQUIRE = "_cancelAcquire",
+    TAKE_BACK = "_take_back",
+    CANCEL_GET = "_cancelGet",
+    CAPTURE_VARS = "captureVars",
+    CAUSE = "__cause__",
+    CB_DEFERRED = "_cbDeferred",
+    CHAINED_TO = "_chainedTo",
+    CHECK = "check",
+    CLASS = "__class__",
+    CLEAR = "clear",
+    CONSUME_ERRORS = "consumeErrors",
+    CONTEXT = "__context__",
+    COPY = "copy",
+    COUNT = "count",
+    CREATOR = "creator",
+    DEBUG = "debug",
+    DEBUG_INFO = "DebugInfo",
+    DEBUG_INFO_OF_DEFERRED = "_debugInfo",
+    DICT = "__dict__",
+    DOT = ".",
+    EQ = "__eq__",
+    EXCEPTIONS = "exceptions",
+    ERRBACK = "errback",
+    ERRBACK_ARGS = "errbackArgs",
+    EXTEND = "extend",
+    F = "f",
+    FAILTHRU = "_failthru",
+    FAIL_RESULT = "failResult",
+    FIRE_ON_ONE_ERRBACK = "fireOnOneErrback",
+    FROM_CANCELLER = "Exception raised from user supplied canceller",
+    GET = "__get__",
+    GETATTRIBUTE = "__getattribute__",
+    GET_DEBUG_TRACEBACKS = "_getDebugTracebacks",
+    IMUL = "__imul__",
+    INDEX = "index",
+    INSERT = "insert",
+    INVOKER = "invoker",
+    JOIN = "join",
+    MESSAGE = "message",
+    MODULE = "__module__",
+    NAME = "__name__",
+    OWN_PARENTS = "_parents",
+    PARENTS = "parents",
+    PASSTHRU = "passthru",
+    PAUSE = "pause",
+    POP = "pop",
+    RAISE_EXCEPTION = "raiseException",
+    RELEASE = "release",
+    RELEASE_AND_RETURN = "_releaseAndReturn",
+    REMOVE = "remove",
+    REVERSED = "__reversed__",
+    SELF = "__self__",
+    SET = "__set__",
+    SORT = "sort",
+    SUB_FAILURE = "subFailure",
+    TB = "tb",
+    THROW = "throw",
+    THROW_INTO_GENERATOR = "throwExceptionIntoGenerator",
+    TRACEBACK = "__traceback__",
+    TRAP = "trap",
+    TYPE = "type",
+    VALUE = "value",
+    WITH_TRACEBACK = "with_traceback",
+}
+
+pub(crate) use interned as intern;

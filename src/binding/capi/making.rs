@@ -1,0 +1,120 @@
+//! Python's own objects, made where memory may have run out. PyO3's functions for that panic then.
+
+use crate::core::refusable;
+use std::io::Write;
+use std::mem::ManuallyDrop;
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyList, PyString, PyTuple};
+
+use super::error::{Error, Result};
+use super::exceptions::take_raised;
+use super::safe::{self, FromC};
+
+/// What there is to raise where memory has run out. Python keeps one for that.
+#[cold]
+pub(crate) fn no_memory(py: Python<'_>) -> Error {
+    safe::raise_no_memory(py);
+    take_raised(py).into()
+}
+
+/// `[item] * count`
+pub(crate) fn list_of_same<'py>(
+    item: &Bound<'py, PyAny>,
+    count: usize,
+) -> Result<Bound<'py, PyList>> {
+    let py = item.py();
+    let one = safe::new_list(py)?;
+    one.append(item)?;
+    Ok(safe::repeated(py, &one, isize::try_from(count)?)?.cast_into()?)
+}
+
+/// A tuple of these, and these.
+#[inline(always)]
+pub(crate) fn tuple_of<'py, const N: usize>(
+    py: Python<'py>,
+    first: [Bound<'py, PyAny>; N],
+    rest: &[Bound<'py, PyAny>],
+) -> Result<Bound<'py, PyTuple>> {
+    // SAFETY: attached; a slice is never so long that this overflows. The new tuple has so many
+    // places, and each is filled, with a reference that the tuple takes over, before anyone else
+    // sees it.
+    unsafe {
+        let tuple = ffi::PyTuple_New((N + rest.len()) as ffi::Py_ssize_t);
+        let tuple: Bound<'py, PyTuple> = Result::<_, Error>::from_c(py, tuple)?;
+        for (place, item) in (0..).zip(&*ManuallyDrop::new(first)) {
+            ffi::PyTuple_SET_ITEM(tuple.as_ptr(), place, item.as_ptr());
+        }
+        for (place, item) in (N as ffi::Py_ssize_t..).zip(rest) {
+            ffi::PyTuple_SET_ITEM(tuple.as_ptr(), place, item.clone().into_ptr());
+        }
+        Ok(tuple)
+    }
+}
+
+/// A tuple of these.
+#[inline(always)]
+pub(crate) fn new_tuple<'py, const N: usize>(
+    py: Python<'py>,
+    items: [Bound<'py, PyAny>; N],
+) -> Result<Bound<'py, PyTuple>> {
+    tuple_of(py, items, &[])
+}
+
+/// `items[start:]`
+pub(crate) fn slice_from<'py>(
+    items: &Bound<'py, PyTuple>,
+    start: usize,
+) -> Result<Bound<'py, PyTuple>> {
+    safe::slice_of(items.py(), items, isize::try_from(start)?, isize::MAX)
+}
+
+/// Add something at the end.
+pub(crate) fn push<T>(py: Python<'_>, items: &mut Vec<T>, item: T) -> Result<()> {
+    if items.len() == items.capacity() && refusable(|| items.try_reserve(1)).is_err() {
+        drop(item);
+        return Err(no_memory(py));
+    }
+    items.push(item);
+    Ok(())
+}
+
+/// Several texts in one.
+pub(crate) fn joined<'py, const N: usize>(
+    py: Python<'py>,
+    parts: [Text<'_, 'py>; N],
+) -> Result<Bound<'py, PyString>> {
+    let mut whole = new_str(py, "")?.into_any();
+    for part in parts {
+        whole = match part {
+            Text::Ours(text) => whole.add(new_str(py, text)?)?,
+            Text::Python(text) => whole.add(text)?,
+        };
+    }
+    Ok(whole.cast_into()?)
+}
+
+/// A part of a text.
+pub(crate) enum Text<'a, 'py> {
+    /// Of our own.
+    Ours(&'a str),
+    /// That Python has.
+    Python(Bound<'py, PyString>),
+}
+
+/// Where an object is, as texts show it.
+pub(crate) fn shown_address<'py>(object: &Bound<'py, PyAny>) -> Result<Bound<'py, PyString>> {
+    // "0x", and two digits for each byte at most.
+    const MOST: usize = 2 + 2 * size_of::<usize>();
+    let mut text = [0; MOST];
+    let mut rest = text.as_mut_slice();
+    let written = write!(rest, "{:p}", object.as_ptr());
+    let length = if written.is_ok() { MOST - rest.len() } else { 0 };
+    Ok(PyString::from_bytes(object.py(), &text[..length])?)
+}
+
+/// A text as Python has it.
+pub(crate) fn new_str<'py>(py: Python<'py>, text: &str) -> Result<Bound<'py, PyString>> {
+    Ok(PyString::from_bytes(py, text.as_bytes())?)
+}

@@ -1,0 +1,365 @@
+//! Methods and functions without PyO3's handling of arguments.
+//!
+//! The hottest ones have a second form, for calls with positional arguments alone. It stands in
+//! the place of PyO3's, with the same signature and text, and leaves all other calls to that.
+
+use std::ffi::CStr;
+use std::iter;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use pyo3::exceptions::{PySystemError, PyTypeError};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyString, PyTuple, PyType};
+use pyo3::{Borrowed, PyTypeInfo};
+use smallvec::SmallVec;
+
+use super::arguments::Arguments;
+use super::cell::Shared;
+use super::error::{Error, Raise, Result};
+use super::exceptions::ok;
+use super::making::{new_str, new_tuple};
+use super::panics;
+use super::safe::{self, FromC, Kind};
+
+/// The positional arguments of a call.
+pub(crate) type Args<'a, 'py> = &'a [Bound<'py, PyAny>];
+
+/// What comes of a call: None if PyO3's form is to have it.
+pub(crate) type Answer<'py> = Option<Result<Bound<'py, PyAny>>>;
+
+/// The quick form of a method of `Self::Of`, or of a function of the module.
+pub(crate) trait Quick {
+    /// The class, or anything for a function.
+    type Of: PyTypeInfo;
+    /// The name in Python.
+    const NAME: &'static CStr;
+
+    /// PyO3's form.
+    fn slow() -> &'static PyOnceLock<Py<PyAny>>;
+
+    /// Call it.
+    fn call<'py>(slf: &Bound<'py, Self::Of>, args: Args<'_, 'py>) -> Answer<'py>;
+
+    /// Call it with arguments of which the last go by these names.
+    fn call_named<'py>(
+        _slf: &Bound<'py, Self::Of>,
+        _args: Args<'_, 'py>,
+        _names: &Bound<'py, PyTuple>,
+    ) -> Answer<'py> {
+        None
+    }
+}
+
+/// Define the quick form of a method or function.
+macro_rules! quick {
+    ($(#[$doc:meta])* $form:ident = $name:literal of $of:ty, |$slf:pat_param, $args:pat_param| $body:expr
+     $(, but $parameter:tt by keyword, |$of_named:pat_param, $some:pat_param, $named:pat_param| $call:expr)?
+     $(, named |$of_all:pat_param, $all:pat_param, $names:pat_param| $answer:expr)?) => {
+        $(#[$doc])*
+        struct $form;
+
+        impl $crate::binding::capi::methods::Quick for $form {
+            type Of = $of;
+            const NAME: &'static std::ffi::CStr = $name;
+
+            fn slow() -> &'static pyo3::sync::PyOnceLock<pyo3::Py<pyo3::PyAny>> {
+                static SLOW: pyo3::sync::PyOnceLock<pyo3::Py<pyo3::PyAny>> =
+                    pyo3::sync::PyOnceLock::new();
+                &SLOW
+            }
+
+            #[inline(always)]
+            fn call<'py>(
+                $slf: &pyo3::Bound<'py, $of>,
+                args: $crate::binding::capi::methods::Args<'_, 'py>,
+            ) -> $crate::binding::capi::methods::Answer<'py> {
+                match args {
+                    $args => Some($body),
+                    #[allow(unreachable_patterns, reason = "some forms take any arguments")]
+                    _ => None,
+                }
+            }
+
+            $(fn call_named<'py>(
+                $of_named: &pyo3::Bound<'py, $of>,
+                args: $crate::binding::capi::methods::Args<'_, 'py>,
+                names: &pyo3::Bound<'py, pyo3::types::PyTuple>,
+            ) -> $crate::binding::capi::methods::Answer<'py> {
+                use $crate::binding::capi::methods::place_of;
+                let parameter = $crate::binding::capi::interned::intern!(names.py(), $parameter);
+                // Given by keyword, or not at all, it is left to PyO3's form, which may have to
+                // refuse it.
+                if args.len() <= names.len() {
+                    return None;
+                }
+                match place_of(names, parameter) {
+                    Ok(None) => {}
+                    Ok(Some(_)) => return None,
+                    Err(error) => return Some(Err(error)),
+                }
+                let $named = names;
+                match args {
+                    $some => Some($call),
+                    _ => None,
+                }
+            })?
+
+            $(fn call_named<'py>(
+                $of_all: &pyo3::Bound<'py, $of>,
+                $all: $crate::binding::capi::methods::Args<'_, 'py>,
+                $names: &pyo3::Bound<'py, pyo3::types::PyTuple>,
+            ) -> $crate::binding::capi::methods::Answer<'py> {
+                $answer
+            })?
+        }
+    };
+}
+pub(crate) use quick;
+
+/// Where among these names one is.
+pub(crate) fn place_of(
+    names: &Bound<'_, PyTuple>,
+    name: &Bound<'_, PyString>,
+) -> Result<Option<usize>> {
+    // Nearly always they are the same objects where they are the same names.
+    if let Some(place) = names.iter_borrowed().position(|it| it.is(name)) {
+        return Ok(Some(place));
+    }
+    for (place, other) in names.iter_borrowed().enumerate() {
+        if other.eq(name)? {
+            return Ok(Some(place));
+        }
+    }
+    Ok(None)
+}
+
+/// What the interpreter calls, as the method or function that [`put`] makes of it: a method with an
+/// object that its descriptor has checked, a function with its module, where any object will do.
+///
+/// # Safety
+///
+/// The arguments are as [`Arguments::from_c`] says.
+unsafe extern "C" fn enter<'py, F: Quick>(
+    slf: Borrowed<'_, 'py, F::Of>,
+    args: *const *mut ffi::PyObject,
+    nargs: ffi::Py_ssize_t,
+    names: Option<Borrowed<'_, 'py, PyTuple>>,
+) -> *mut ffi::PyObject {
+    let py = slf.py();
+    // SAFETY: the caller's promise.
+    let arguments = unsafe { Arguments::from_c(args, nargs as usize, names) };
+    panics::answering(py, || {
+        let answer = match arguments.names() {
+            None => F::call(&slf, arguments.all()),
+            Some(names) => F::call_named(&slf, arguments.all(), &names),
+        };
+        match answer {
+            Some(answer) => answer,
+            None => call_slowly::<F>(&slf, arguments),
+        }
+    })
+}
+
+/// Call PyO3's form.
+#[cold]
+fn call_slowly<'py, F: Quick>(
+    slf: &Bound<'py, F::Of>,
+    arguments: Arguments<'_, 'py>,
+) -> Result<Bound<'py, PyAny>> {
+    let py = slf.py();
+    let Some(slow) = F::slow().get(py) else {
+        return Err(PySystemError::error(py, "the module is not complete"));
+    };
+    let slow = slow.bind(py);
+    let result = if native(slow).is_some_and(|slow| slow.class.is_none()) {
+        arguments.give(slow).map_err(Error::from)
+    } else {
+        arguments.give_after(slow, slf.as_any())
+    };
+    result.map_err(|error| in_the_singular::<F>(py, error))
+}
+
+/// PyO3 says "takes 1 positional arguments".
+#[cold]
+fn in_the_singular<F: Quick>(py: Python<'_>, error: Error) -> Error {
+    let value = error.value(py);
+    if !value.is_exact_instance_of::<PyTypeError>() {
+        return error;
+    }
+    let reworded = || -> PyResult<Option<Bound<'_, PyString>>> {
+        let text = value.str()?;
+        let name = text.to_str()?.split_once("() takes 1 positional arguments but ");
+        let is_this = name.is_some_and(|(name, _)| {
+            name.rsplit('.').next().map(str::as_bytes) == Some(F::NAME.to_bytes())
+        });
+        if !is_this {
+            return Ok(None);
+        }
+        let words = [" 1 positional arguments ", " 1 positional argument "];
+        let [several, one] = [new_str(py, words[0])?, new_str(py, words[1])?].map(Bound::into_any);
+        let reworded = text.call_method1(new_str(py, "replace")?, new_tuple(py, [several, one])?);
+        Ok(Some(reworded?.cast_into()?))
+    };
+    match ok(py, reworded()) {
+        Some(Some(text)) => PyTypeError::error_saying(Ok(text)),
+        _ => error,
+    }
+}
+
+/// Put the quick form in the place of PyO3's: an attribute of the class, or of the module.
+pub(crate) fn put<F: Quick>(owner: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = owner.py();
+    let name = PyString::from_bytes(py, F::NAME.to_bytes())?;
+    let slow = owner.getattr(&name)?;
+    let of = Kind::of::<F::Of>(py);
+    let class = owner.cast::<PyType>().ok();
+    let definition = match (native(&slow), class) {
+        (Some(method), Some(class)) if safe::comes_after(py, Kind::from(class), of) => {
+            method.definition
+        }
+        (Some(function), None) if safe::is_of(py, owner, of) => function.definition,
+        _ => return Err(PySystemError::new_err("a method is none")),
+    };
+    type Enter<'py, T> = unsafe extern "C" fn(
+        Borrowed<'_, 'py, T>,
+        *const *mut ffi::PyObject,
+        ffi::Py_ssize_t,
+        Option<Borrowed<'_, 'py, PyTuple>>,
+    ) -> *mut ffi::PyObject;
+    let module = if class.is_none() { Some(slow.getattr("__module__")?) } else { None };
+    // SAFETY: the definition that PyO3 has made is alive for good. The new one is leaked, so it is,
+    // too. Its function has the form that its flags say: a borrowed reference is one pointer, and
+    // null is none. It gets what it is to get: objects of the class, which is `F::Of` or a
+    // subclass, or the owner, which is an `F::Of`. A new reference comes, or null with an exception
+    // in flight.
+    let quick: Bound<'_, PyAny> = unsafe {
+        let function =
+            std::mem::transmute::<Enter<'_, F::Of>, ffi::PyCFunctionFastWithKeywords>(enter::<F>);
+        let definition = Box::leak(Box::new(ffi::PyMethodDef {
+            ml_name: F::NAME.as_ptr(),
+            ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: function },
+            ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
+            ml_doc: (*definition).ml_doc,
+        }));
+        let quick = match (class, &module) {
+            (Some(class), _) => ffi::PyDescr_NewMethod(class.as_type_ptr(), definition),
+            (None, module) => {
+                let module = module.as_ref().map_or(ptr::null_mut(), Bound::as_ptr);
+                ffi::PyCFunction_NewEx(definition, owner.as_ptr(), module)
+            }
+        };
+        Result::<_, Error>::from_c(py, quick)?
+    };
+    let _ = F::slow().set(py, slow.unbind());
+    owner.setattr(name, quick)
+}
+
+/// A function or method that was not written in Python.
+struct Native<'a, 'py> {
+    definition: *mut ffi::PyMethodDef,
+    /// What a function is bound to.
+    bound_to: Option<Bound<'py, PyAny>>,
+    /// Of a method that is not bound, the class of the objects that it is for.
+    class: Option<Kind<'a>>,
+}
+
+/// Look into a function or method that was not written in Python.
+#[inline(always)]
+fn native<'a, 'py>(callable: &'a Bound<'py, PyAny>) -> Option<Native<'a, 'py>> {
+    let kind = callable.get_type_ptr().cast_const();
+    // SAFETY: the object is of the very type whose layout is read. What a function is bound to, if
+    // anything, it holds for as long as it lives, and a descriptor its class.
+    unsafe {
+        if ptr::eq(kind, &raw const ffi::PyCFunction_Type) {
+            let function = callable.as_ptr().cast::<ffi::PyCFunctionObject>();
+            let bound_to = Bound::from_borrowed_ptr_or_opt(callable.py(), (*function).m_self);
+            Some(Native { definition: (*function).m_ml, bound_to, class: None })
+        } else if ptr::eq(kind, &raw const ffi::PyMethodDescr_Type) {
+            let descriptor = callable.as_ptr().cast::<ffi::PyMethodDescrObject>();
+            let class = Some(Kind::at((*descriptor).d_common.d_type));
+            Some(Native { definition: (*descriptor).d_method, bound_to: None, class })
+        } else {
+            None
+        }
+    }
+}
+
+/// The type of bound methods that were written in Python, which PyO3 does not name.
+static PYTHON_METHOD: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(ptr::null_mut());
+
+/// Whether this is a function or method that was written in Python, and so none of ours.
+#[inline(always)]
+pub(crate) fn is_of_python(callable: &Bound<'_, PyAny>) -> bool {
+    let kind = callable.get_type_ptr().cast_const();
+    ptr::eq(kind, &raw const ffi::PyFunction_Type)
+        || ptr::eq(kind, PYTHON_METHOD.load(Ordering::Relaxed))
+}
+
+/// Native methods that are known by their definitions, and what each is called here.
+pub(crate) struct KnownMethods<M: 'static, const N: usize>(Shared<[Option<(usize, M)>; N]>);
+
+/// A method, its object, its arguments.
+pub(crate) type MethodCall<'py, M> = (M, Bound<'py, PyAny>, SmallVec<[Bound<'py, PyAny>; 3]>);
+
+impl<M: Copy, const N: usize> KnownMethods<M, N> {
+    /// None so far.
+    pub(crate) const fn new() -> Self {
+        Self(Shared::new([None; N]))
+    }
+
+    /// Remember the definition of a method of a class.
+    ///
+    /// # Errors
+    ///
+    /// `SystemError` if it is none, or there is no place for it.
+    pub(crate) fn know(&self, class: &Bound<'_, PyAny>, name: &str, method: M) -> PyResult<()> {
+        let descriptor = class.getattr(name)?;
+        let Some(Native { definition, class: Some(_), .. }) = native(&descriptor) else {
+            return Err(PySystemError::new_err("a method is none"));
+        };
+        let known = (definition as usize, method);
+        self.0.with(class.py(), |all| match all.iter_mut().find(|it| it.is_none()) {
+            Some(place) => {
+                *place = Some(known);
+                Ok(())
+            }
+            None => Err(PySystemError::new_err("more methods than places")),
+        })
+    }
+
+    /// What a call of this with an object and other arguments comes to, if it is one of these
+    /// methods, bound or not.
+    pub(crate) fn call_of<'py>(
+        &self,
+        callable: &Bound<'py, PyAny>,
+        first: &Bound<'py, PyAny>,
+        args: &[Bound<'py, PyAny>],
+    ) -> Option<MethodCall<'py, M>> {
+        let py = callable.py();
+        let Native { definition, bound_to: slf, class } = native(callable)?;
+        if class.is_some_and(|class| !safe::is_of(py, first, class)) {
+            return None;
+        }
+        let (_, method) = self.0.with(py, |all| {
+            all.iter().flatten().find(|(known, _)| *known == definition as usize).copied()
+        })?;
+        // None of them takes more, and so many need no memory.
+        if args.len() + usize::from(slf.is_some()) > 3 {
+            return None;
+        }
+        Some(match slf {
+            Some(slf) => (method, slf, iter::once(first).chain(args).cloned().collect()),
+            None => (method, first.clone(), args.iter().cloned().collect()),
+        })
+    }
+}
+
+/// Find the type of bound methods that were written in Python.
+pub(crate) fn find_python_methods(py: Python<'_>) -> PyResult<()> {
+    let method = py.import("types")?.getattr("MethodType")?.cast_into::<PyType>()?;
+    PYTHON_METHOD.store(method.as_type_ptr(), Ordering::Relaxed);
+    Ok(())
+}

@@ -1,0 +1,77 @@
+//! CPython's C interface, made safe. It knows nothing of Deferreds.
+//!
+//! The only room with `unsafe` blocks. What is here is a call that PyO3 has no safe form of, or a
+//! much slower one, or a slot of a type that its macros do not fill. All rooms above use it; it uses
+//! none of them.
+
+mod arguments;
+mod calls;
+pub(crate) mod cell;
+mod dying;
+pub(crate) mod error;
+mod exceptions;
+#[cfg(all(
+    target_os = "linux",
+    target_env = "gnu",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    not(Py_3_14)
+))]
+mod exit;
+pub(crate) mod getters;
+mod held;
+mod inspect;
+pub(crate) mod interned;
+mod making;
+mod memory;
+pub(crate) mod methods;
+pub(crate) mod overrides;
+mod panics;
+mod reserve;
+mod safe;
+pub(crate) mod slots;
+pub(crate) mod stack;
+pub(crate) mod versions;
+
+pub(crate) use calls::{
+    Sent, call_first, call_many, call_method_one, call_one, call_spread, call_with_dict,
+    in_context, send,
+};
+pub(crate) use dying::{Native, know_classes};
+#[cfg(Py_3_11)]
+pub(crate) use exceptions::refill_group;
+#[cfg(not(Py_3_12))]
+pub(crate) use exceptions::spare_one;
+pub(crate) use exceptions::{
+    as_pyo3_has_it, begin_handling, end_handling, exception_dict, exception_of, handled,
+    has_no_exception_dict, into_raised, new_raised, new_raised_with, ok, raise, set_cause,
+    set_context, set_exception_dict, set_traceback, stopped_with, traceback_of, while_handling,
+    with_error_saved,
+};
+#[cfg(all(
+    target_os = "linux",
+    target_env = "gnu",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    not(Py_3_14)
+))]
+pub(crate) use exit::keep_threads;
+pub(crate) use held::{Held, Hold, keep, new_interned};
+#[cfg(Py_3_13)]
+pub(crate) use inspect::BareNames;
+pub(crate) use inspect::{
+    base_named, compares_specially, has_generic_getattr, has_gil, has_instance_dict,
+    has_plain_metaclass, holds_or_lacks, in_main_interpreter, is_coroutine, is_exception_class,
+    is_generator, is_key_of, is_leaf, is_of_heap_type, is_plain, is_plain_class, is_subtype,
+    lookup,
+};
+pub(crate) use making::{
+    Text, joined, list_of_same, new_str, new_tuple, no_memory, push, shown_address, slice_from,
+    tuple_of,
+};
+pub(crate) use memory::{
+    Class, Pool, Recycled, as_exact, bury, dict_lacks, dropping, into_exact, is_exact, keep_dicts,
+    new_exact, recycle, rely_on_base,
+};
+pub(crate) use methods::is_of_python;
+pub(crate) use safe::{
+    call_any_way, copy_context, list_of, new_dict, new_int, new_list, new_signed_int,
+};

@@ -1,0 +1,473 @@
+//! `await deferred` and `yield from deferred`, as their driver sees it.
+
+use pyo3::PyTraverseError;
+use pyo3::exceptions::{
+    PyBaseException, PyException, PyRuntimeError, PyStopIteration, PyTypeError,
+};
+use pyo3::gc::PyVisit;
+use pyo3::prelude::*;
+use pyo3::types::{PyTraceback, PyTuple, PyType};
+
+use crate::binding::capi::{
+    self, Hold, Pool, Recycled, Sent, Text,
+    error::{Error, Raise, Raised, Result},
+    interned::intern,
+    overrides::overrides,
+    stack,
+};
+use crate::binding::judge::{classify::classify, failure, report};
+use crate::binding::model::{
+    awaiting::{Awaiting, Left, StandIn, State},
+    deferred::Deferred,
+    names,
+    outcome::{self, Link, Outcome, into_object, share},
+    traverse::Traverse,
+    waiter::Waiter,
+};
+use crate::binding::run::engine;
+use crate::binding::waits::{
+    driving, handing_over, ring,
+    work::{Answer, Waits},
+};
+use crate::core::Boxed;
+
+impl Awaiting {
+    fn replace(&self, py: Python<'_>, state: State) -> State {
+        self.state.with(py, |current| std::mem::replace(current, state))
+    }
+
+    /// What the driver of a coroutine gets next.
+    pub(crate) fn go_on<'py>(slf: &Bound<'py, Self>) -> Sent<'py> {
+        let py = slf.py();
+        enum Seen<'py> {
+            For(Bound<'py, Deferred>),
+            Through(Bound<'py, PyAny>),
+            Arrived,
+            Done,
+        }
+        let seen = slf.get().state.with(py, |state| match state {
+            State::For(deferred) => Seen::For(deferred.bind(py).clone()),
+            State::Through(it) if it.arrived.is_some() => Seen::Arrived,
+            State::Through(it) => Seen::Through(it.object.bind(py).clone()),
+            State::Left(_) | State::Done => Seen::Done,
+        });
+        match seen {
+            Seen::For(deferred) => slf.get().wait(slf, deferred),
+            Seen::Through(stand_in) => yield_stand_in(stand_in),
+            Seen::Arrived => match slf.get().replace(py, State::Done) {
+                State::Through(it) => {
+                    returned(slf, it.into_inner().arrived.unwrap_or(Outcome::Taken))
+                }
+                _ => Sent::Returned(py.None().into_bound(py)),
+            },
+            Seen::Done => Sent::Returned(py.None().into_bound(py)),
+        }
+    }
+
+    #[inline]
+    fn wait<'py>(&self, slf: &Bound<'py, Self>, deferred: Bound<'py, Deferred>) -> Sent<'py> {
+        let py = deferred.py();
+        let outcome = deferred
+            .get()
+            .chain(py, |chain| chain.look_at_outcome().map(|outcome| share(py, outcome)));
+        match outcome {
+            None => pending(slf, deferred).unwrap_or_else(|error| raised(py, error)),
+            Some(outcome) => {
+                drop(self.replace(py, State::Done));
+                if matches!(outcome, Outcome::Failure(_))
+                    && let Err(error) = report::forget(&deferred)
+                {
+                    return raised(py, error);
+                }
+                returned(slf, outcome)
+            }
+        }
+    }
+
+    fn answer(sent: Sent<'_>) -> Result<Bound<'_, PyAny>> {
+        match sent {
+            Sent::Yielded(object) => Ok(object),
+            Sent::Returned(object) if object.is_none() => {
+                Err(PyStopIteration::bare_error(object.py()))
+            }
+            Sent::Returned(object) => Err(capi::stopped_with(object)),
+            Sent::Raised(raised) => Err(raised.into()),
+        }
+    }
+}
+
+impl Recycled for Awaiting {
+    fn pool() -> &'static Pool {
+        static POOL: Pool = Pool::new();
+        &POOL
+    }
+
+    #[inline]
+    fn dies_quietly(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| matches!(state, State::For(_) | State::Done))
+    }
+
+    #[inline]
+    fn is_light(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| match state {
+            State::For(deferred) => deferred.is_shared(py),
+            State::Through(_) | State::Left(_) => false,
+            State::Done => true,
+        })
+    }
+
+    #[inline(always)]
+    fn dispose_of_light(&self, py: Python<'_>) {
+        match self.replace(py, State::Done) {
+            State::For(deferred) => drop(deferred),
+            State::Done => {}
+            // Not light, in fact.
+            other => drop_another(other),
+        }
+    }
+
+    #[inline(always)]
+    fn dispose(&self, py: Python<'_>) {
+        self.replace(py, State::Done).give_up(py);
+    }
+}
+
+impl Drop for Awaiting {
+    fn drop(&mut self) {
+        capi::dropping(self);
+    }
+}
+
+impl State {
+    /// Nobody will resume this. A failure that has arrived, nobody has handled; what was handed
+    /// over goes to the next.
+    #[inline(always)]
+    fn give_up(self, py: Python<'_>) {
+        if let State::Through(it) = self {
+            it.into_inner().give_up(py);
+        }
+    }
+}
+
+impl StandIn {
+    #[cold]
+    fn give_up(self, py: Python<'_>) {
+        match (self.arrived, self.source) {
+            (Some(Outcome::Failure(failure)), _) => report::unhandled(failure.into_bound(py)),
+            (Some(outcome @ Outcome::Value(_)), Some(source)) => {
+                let source = source.into_bound(py);
+                // This may be part of an object's end, where an exception may be in flight.
+                capi::with_error_saved(py, || {
+                    let taken_back =
+                        handing_over::take_back(&source, into_object(py, outcome), self.number)
+                            .and_then(|work| work.map_or(Ok(()), |work| engine::run(py, work)));
+                    if let Err(error) = taken_back {
+                        PyErr::from(error).write_unraisable(py, Some(&source));
+                    }
+                });
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cold]
+fn drop_another(state: State) {
+    drop(state);
+}
+
+fn raised(py: Python<'_>, error: Error) -> Sent<'_> {
+    Sent::Raised(error.into_raised(py))
+}
+
+/// Return an outcome, or raise it.
+fn returned<'py>(awaiting: &Bound<'py, Awaiting>, outcome: Outcome) -> Sent<'py> {
+    let py = awaiting.py();
+    match outcome {
+        Outcome::Failure(reason) => match raise(awaiting, reason.into_bound(py)) {
+            Ok(object) => Sent::Returned(object),
+            Err(error) => raised(py, error),
+        },
+        outcome => Sent::Returned(into_object(py, outcome)),
+    }
+}
+
+/// Raise a failure. Returns only if a subclass of Failure declines to.
+#[inline(never)]
+fn raise<'py>(
+    awaiting: &Bound<'py, Awaiting>,
+    reason: Bound<'py, PyAny>,
+) -> Result<Bound<'py, PyAny>> {
+    let py = reason.py();
+    stack::check(py)?;
+    let class = names::failure_class(py)?;
+    if reason.get_type_ptr() == class.as_type_ptr() {
+        return Err(no_result(py, capi::raise(failure::to_raise(&reason)?)));
+    }
+    let has_its_own = |name| capi::lookup(&reason.get_type(), name) != capi::lookup(class, name);
+    let [throw, raise] =
+        [intern!(py, "throwExceptionIntoGenerator"), intern!(py, "raiseException")];
+    let answer = if has_its_own(throw) && !has_its_own(raise) {
+        // It says what is raised in a generator only, as Perspective Broker's do. This has a
+        // `throw` that will raise it.
+        reason.call_method1(throw, (awaiting,))
+    } else {
+        reason.call_method0(raise)
+    };
+    match answer {
+        Ok(_) => Ok(reason),
+        Err(error) => Err(no_result(py, error.into())),
+    }
+}
+
+/// The exception that the arguments of a `throw` stand for, as those of a generator's do.
+///
+/// # Errors
+///
+/// `TypeError` for what cannot be thrown. What is raised where the exception is made is thrown
+/// instead, as a generator does.
+fn thrown<'py>(
+    typ: &Bound<'py, PyAny>,
+    val: Option<Bound<'py, PyAny>>,
+    tb: Option<Bound<'py, PyAny>>,
+) -> Result<Raised<'py>> {
+    let py = typ.py();
+    if tb.as_ref().is_some_and(|tb| tb.cast::<PyTraceback>().is_err()) {
+        return Err(PyTypeError::error(py, "throw() third argument must be a traceback object"));
+    }
+    let class = typ.cast::<PyType>().ok();
+    let class = match class {
+        Some(class) if class.is_subclass_of::<PyBaseException>()? => Some(class),
+        _ => None,
+    };
+    let exception = match (class, val) {
+        (Some(class), val) => {
+            let made = match val {
+                None => class.call0(),
+                Some(val) if val.is_instance(class)? => Ok(val),
+                Some(val) => match val.cast_into::<PyTuple>() {
+                    Ok(args) => class.call1(args),
+                    Err(val) => class.call1((val.into_inner(),)),
+                },
+            };
+            match made.map_err(Error::from).and_then(|it| Ok(it.cast_into::<PyBaseException>()?)) {
+                Ok(exception) => exception,
+                Err(error) => error.into_raised(py),
+            }
+        }
+        (None, val) => match (typ.cast::<PyBaseException>(), val) {
+            (Ok(exception), None) => exception.clone(),
+            (Ok(_), Some(_)) => {
+                let text = "instance exception may not have a separate value";
+                return Err(PyTypeError::error(py, text));
+            }
+            (Err(_), _) => {
+                let text =
+                    "exceptions must be classes or instances deriving from BaseException, not ";
+                let class = Text::Python(typ.get_type().name()?);
+                return Err(PyTypeError::error_saying(capi::joined(py, [Text::Ours(text), class])));
+            }
+        },
+    };
+    if let Some(tb) = tb {
+        capi::set_traceback(&exception, &tb)?;
+    }
+    Ok(exception)
+}
+
+/// An error as it leaves an iterator. A StopIteration would say that there is a result.
+fn no_result(py: Python<'_>, error: Error) -> Error {
+    if !error.is_instance_of::<PyStopIteration>(py) {
+        return error;
+    }
+    let instead = PyRuntimeError::error(py, "generator raised StopIteration");
+    let error = error.into_raised(py);
+    capi::set_context(&instead, error.clone());
+    capi::set_cause(&instead, error);
+    instead
+}
+
+/// The Deferred has no result yet: yield what the driver can wait for.
+fn pending<'py>(
+    awaiting: &Bound<'py, Awaiting>,
+    deferred: Bound<'py, Deferred>,
+) -> Result<Sent<'py>> {
+    match driving::stand_in(&deferred)? {
+        None => Ok(Sent::Yielded(deferred.into_any())),
+        Some((stand_in, wake)) => pending_through(awaiting, deferred, stand_in, wake),
+    }
+}
+
+/// As [`pending`], where the driver waits for something else, and is woken by this.
+#[inline(never)]
+fn pending_through<'py>(
+    awaiting: &Bound<'py, Awaiting>,
+    deferred: Bound<'py, Deferred>,
+    stand_in: Bound<'py, PyAny>,
+    wake: Bound<'py, PyAny>,
+) -> Result<Sent<'py>> {
+    let py = deferred.py();
+    let stand_in = StandIn {
+        deferred: deferred.clone().hold(),
+        object: stand_in.hold(),
+        wake: wake.hold(),
+        arrived: None,
+        source: handing_over::source_of(&deferred).map(Hold::hold),
+        number: 0,
+    };
+    let stand_in = outcome::or_no_memory(py, Boxed::new(stand_in))?;
+    drop(awaiting.get().replace(py, State::Through(stand_in)));
+    let add_both = intern!(py, "addBoth");
+    if overrides::<Deferred>(&deferred, add_both) {
+        deferred.call_method1(add_both, (awaiting.getattr(intern!(py, "_arrive"))?,))?;
+    } else {
+        engine::add(&deferred, Link::Deliver(Waiter::new(awaiting), 0))?;
+    }
+    Ok(Awaiting::go_on(awaiting))
+}
+
+/// Yield a stand-in as its own `await` does: a future says then that it is awaited.
+fn yield_stand_in(stand_in: Bound<'_, PyAny>) -> Sent<'_> {
+    let py = stand_in.py();
+    let blocking = intern!(py, "_asyncio_future_blocking");
+    let marked = stand_in
+        .hasattr(blocking)
+        .and_then(|is_future| if is_future { stand_in.setattr(blocking, true) } else { Ok(()) });
+    match marked {
+        Ok(()) => Sent::Yielded(stand_in),
+        Err(error) => raised(py, error.into()),
+    }
+}
+
+/// The driver stops waiting. What cancelling the Deferred raises is reported, and does not take the
+/// place of what the driver throws in.
+///
+/// # Errors
+///
+/// What is no `Exception`, as KeyboardInterrupt.
+fn leave<'py>(awaiting: &Bound<'py, Awaiting>) -> Result<()> {
+    let py = awaiting.py();
+    match begin_leave(awaiting) {
+        Err(error) if error.is_instance_of::<PyException>(py) => ring::report_canceller(py, error),
+        left => left,
+    }
+}
+
+/// Stop waiting, before anything has arrived or after.
+fn begin_leave<'py>(awaiting: &Bound<'py, Awaiting>) -> Result<()> {
+    let py = awaiting.py();
+    let it = match awaiting.get().replace(py, State::Done) {
+        State::Through(it) if it.arrived.is_none() => it.into_inner(),
+        other => {
+            other.give_up(py);
+            return Ok(());
+        }
+    };
+    let deferred = it.deferred.bind(py);
+    let left = |cancelled| -> Result<()> {
+        let source = match &it.source {
+            Some(source) => {
+                let pair = (deferred.clone().hold(), source.clone_ref(py));
+                Some(outcome::or_no_memory(py, Boxed::new(pair))?)
+            }
+            None => None,
+        };
+        drop(awaiting.get().replace(py, State::Left(Left { cancelled, source })));
+        Ok(())
+    };
+    if it.source.is_some() {
+        left(false)?;
+    }
+    let cancelled = match it.object.bind(py).getattr_opt(intern!(py, "cancelled"))? {
+        Some(cancelled) => cancelled.call0()?.is_truthy()?,
+        None => false,
+    };
+    // One that waits in a line for nobody else leaves it, however the driver ends.
+    let alone = || {
+        let ours = |link: &Link| matches!(link, Link::Deliver(waiter, _) if waiter.object(py).is(awaiting));
+        deferred.get().chain(py, |chain| !chain.called() && chain.links().iter().all(ours))
+    };
+    if cancelled || (it.source.is_some() && alone()) {
+        left(true)?;
+        deferred.call_method0(intern!(py, "cancel"))?;
+    }
+    Ok(())
+}
+
+#[pymethods]
+impl Awaiting {
+    fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    fn __next__<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyAny>> {
+        Self::answer(Self::go_on(slf))
+    }
+
+    /// Resume. The value is of no interest: the result is read from the Deferred.
+    fn send<'py>(slf: &Bound<'py, Self>, value: &Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>> {
+        let _ = value;
+        Self::answer(Self::go_on(slf))
+    }
+
+    /// Raise an exception where this waits.
+    #[pyo3(signature = (typ, val=None, tb=None))]
+    fn throw<'py>(
+        slf: &Bound<'py, Self>,
+        typ: &Bound<'py, PyAny>,
+        val: Option<Bound<'py, PyAny>>,
+        tb: Option<Bound<'py, PyAny>>,
+    ) -> Result<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let (val, tb) = (val.filter(|it| !it.is_none()), tb.filter(|it| !it.is_none()));
+        let exception = thrown(typ, val, tb)?;
+        leave(slf)?;
+        Err(no_result(py, exception.into()))
+    }
+
+    /// Stop waiting.
+    fn close(slf: &Bound<'_, Self>) -> Result<()> {
+        leave(slf)
+    }
+
+    /// As a callback, for Deferreds that insist on being given one.
+    fn _arrive<'py>(
+        slf: &Bound<'py, Self>,
+        result: Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let outcome = match Self::deliver(slf.clone(), 0, classify(&result)?)? {
+            Answer::Now(outcome) => outcome,
+            Answer::After(work, outcome) => {
+                engine::run(py, work)?;
+                outcome
+            }
+        };
+        Ok(into_object(py, outcome))
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        match self.state.during_gc() {
+            State::For(deferred) => deferred.traverse(visit),
+            State::Through(it) => {
+                it.deferred.traverse(visit)?;
+                it.object.traverse(visit)?;
+                it.wake.traverse(visit)?;
+                it.source.traverse(visit)?;
+                it.arrived.as_ref().map_or(Ok(()), |outcome| outcome.traverse(visit))
+            }
+            State::Left(Left { source, .. }) => match source {
+                Some(source) => {
+                    source.0.traverse(visit)?;
+                    source.1.traverse(visit)
+                }
+                None => Ok(()),
+            },
+            State::Done => Ok(()),
+        }
+    }
+
+    fn __clear__(slf: &Bound<'_, Self>) {
+        slf.get().replace(slf.py(), State::Done).give_up(slf.py());
+    }
+}

@@ -1,0 +1,273 @@
+//! `inlineCallbacks` and `ensureDeferred`.
+
+use pyo3::PyTraverseError;
+use pyo3::exceptions::PyTypeError;
+use pyo3::gc::PyVisit;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyString, PyTuple};
+
+use crate::binding::capi::{
+    self, Text,
+    error::{Error, Raise, Result},
+    stack::{self, Nested},
+};
+use crate::binding::judge::{classify::as_deferred, foreign};
+use crate::binding::model::{
+    deferred::Deferred,
+    names,
+    task::{Task, TaskCallback},
+    traverse::Traverse,
+};
+use crate::binding::run::engine;
+use crate::binding::waits::{
+    driving, early,
+    starting::{self, NotACoroutineError},
+    task::{answer_callback, begin_cancel},
+    work::{Answer, Work},
+};
+
+#[pymethods]
+impl Task {
+    /// As the canceller of its Deferred.
+    fn __call__<'py>(slf: &Bound<'py, Self>, deferred: Bound<'py, Deferred>) -> Result<()> {
+        let _nested = Nested::enter(slf.py())?;
+        if begin_cancel(slf, &deferred)? {
+            engine::run_within(slf.py(), Work::Run(deferred))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// What it waited for last.
+    #[getter]
+    fn _waiting_on<'py>(&self, py: Python<'py>) -> Option<Bound<'py, Deferred>> {
+        self.with(py, |state| state.waiting_on.as_ref().map(|it| it.bind(py).clone()))
+    }
+
+    /// The generator or coroutine. None when it has ended.
+    #[getter]
+    fn _generator<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        self.with(py, |state| state.generator.as_ref().map(|it| it.bind(py).clone()))
+    }
+
+    /// Whether its generator is being resumed.
+    #[getter]
+    fn _running(slf: &Bound<'_, Self>) -> Result<bool> {
+        let py = slf.py();
+        let generator = slf.get().with(py, |state| state.generator.as_ref().map(|it| it.as_ptr()));
+        let is_it = |each: &Bound<'_, PyAny>| {
+            each.as_ptr() == slf.as_ptr() || Some(each.as_ptr()) == generator
+        };
+        Ok(driving::all_driven(py)?.iter().any(is_it))
+    }
+
+    /// Say whether what it waits for next is to be cancelled. Returns what was said before.
+    fn _cancel_next(&self, py: Python<'_>, cancel: bool) -> bool {
+        self.set_cancel_next(py, cancel)
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.state.during_gc().traverse(visit)
+    }
+
+    fn __clear__(slf: &Bound<'_, Self>) {
+        let state = slf.get().with(slf.py(), std::mem::take);
+        drop(state);
+    }
+}
+
+#[pymethods]
+impl TaskCallback {
+    /// Resume the task. A result that it does not take yet comes back, for its next turn.
+    fn __call__<'py>(
+        slf: &Bound<'py, Self>,
+        result: Bound<'py, PyAny>,
+    ) -> Result<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let _nested = Nested::enter(py)?;
+        match answer_callback(slf, &result)? {
+            Answer::After(Work::Halt(_), _) => return Ok(result),
+            Answer::After(work, _) => engine::run_within(py, work)?,
+            Answer::Now(_) => {}
+        }
+        Ok(py.None().into_bound(py))
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.task.traverse(visit)
+    }
+}
+
+/// Run a generator or coroutine up to the first Deferred that has no result.
+///
+/// Returns the Deferred for what it will return or raise. That and the task are made only when
+/// they are needed: of a generator that ends at once nobody can see them before.
+#[pyfunction]
+#[pyo3(name = "_cancellableInlineCallbacks")]
+pub(crate) fn start<'py>(generator: Bound<'py, PyAny>) -> Result<Bound<'py, Deferred>> {
+    let _nested = Nested::enter(generator.py())?;
+    start_within(generator)
+}
+
+/// As [`start`], within a call that is known to nest.
+pub(crate) fn start_within<'py>(generator: Bound<'py, PyAny>) -> Result<Bound<'py, Deferred>> {
+    let py = generator.py();
+    let (deferred, work) = starting::begin(generator)?;
+    if let Some(work) = work {
+        engine::run_within(py, work)?;
+    }
+    Ok(deferred)
+}
+
+/// Run something that is to be a coroutine or generator.
+///
+/// # Errors
+///
+/// `NotACoroutineError`
+pub(crate) fn from_coroutine(coro: Bound<'_, PyAny>) -> Result<Bound<'_, Deferred>> {
+    starting::need_coroutine(&coro)?;
+    start(coro)
+}
+
+/// Call the function that `inlineCallbacks` decorates, with a tuple and a dict of arguments, and
+/// run the generator that it returns.
+#[pyfunction]
+#[pyo3(name = "_runInlineCallbacks")]
+pub(crate) fn start_called<'py>(
+    function: &Bound<'py, PyAny>,
+    args: &Bound<'py, PyAny>,
+    kwargs: &Bound<'py, PyAny>,
+) -> Result<Bound<'py, Deferred>> {
+    let py = function.py();
+    // What is called, and the generator that it makes, CPython counts itself.
+    stack::check(py)?;
+    let kwargs = kwargs.cast::<PyDict>()?;
+    let kwargs = if kwargs.is_empty() { None } else { Some(kwargs) };
+    let generator = match capi::call_any_way(py, function, args.cast::<PyTuple>()?, kwargs) {
+        Ok(generator) => generator,
+        Err(raised) => return Err(without_generator(function, raised.into())),
+    };
+    if !capi::is_generator(&generator) {
+        look_for_generator(function, &generator)?;
+    }
+    start_within(generator)
+}
+
+/// What the function that `inlineCallbacks` decorates has raised.
+#[cold]
+fn without_generator(function: &Bound<'_, PyAny>, error: Error) -> Error {
+    let py = function.py();
+    match names::DEF_GEN_RETURN.get(py) {
+        Ok(class) if error.value(py).is_instance(class).unwrap_or(false) => {
+            // With that as its context, as Twisted's.
+            let text = Text::Ours("caught returnValue being used in a non-generator");
+            let instead = no_generator(function, text, None, "");
+            capi::set_context(&instead, error.into_raised(py));
+            instead
+        }
+        Ok(_) => error,
+        Err(error) => error,
+    }
+}
+
+/// See whether this is a generator of another kind.
+///
+/// # Errors
+///
+/// `TypeError` if it is none.
+#[cold]
+fn look_for_generator(function: &Bound<'_, PyAny>, generator: &Bound<'_, PyAny>) -> Result<()> {
+    let py = function.py();
+    if generator.is_instance(names::GENERATOR_TYPE.get(py)?)?
+        || generator.is_instance(names::GENERATOR_ABC.get(py)?)?
+    {
+        return Ok(());
+    }
+    let hint = if capi::is_coroutine(generator) {
+        "; use ensureDeferred on what a function with `async def` returns"
+    } else {
+        ""
+    };
+    Err(no_generator(function, Text::Ours(" got "), Some(generator.repr()?), hint))
+}
+
+/// That a function gives no generator.
+#[cold]
+fn no_generator<'py>(
+    function: &Bound<'py, PyAny>,
+    instead: Text<'_, 'py>,
+    what: Option<Bound<'py, PyString>>,
+    hint: &'static str,
+) -> Error {
+    let text = || {
+        let what = what.map_or(Text::Ours(""), Text::Python);
+        capi::joined(
+            function.py(),
+            [
+                Text::Ours("inlineCallbacks requires "),
+                Text::Python(function.repr()?),
+                Text::Ours(" to produce a generator; instead"),
+                instead,
+                what,
+                Text::Ours(hint),
+            ],
+        )
+    };
+    PyTypeError::error_saying(text())
+}
+
+/// Run a coroutine that awaits Deferreds, and return a Deferred for what it returns or raises.
+///
+/// A generator that yields Deferreds will do as well, and a Deferred is returned as it is. Raises
+/// NotACoroutineError for anything else. Cancelling the Deferred cancels what is awaited.
+///
+/// Beyond Twisted's, the coroutine may also await futures and coroutines of asyncio, while a loop
+/// is running.
+#[pyfunction]
+#[pyo3(name = "ensureDeferred")]
+pub(crate) fn ensure_deferred<'py>(coro: Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>> {
+    if as_deferred(&coro).is_some() {
+        return Ok(coro);
+    }
+    if let Some(deferred) = foreign::adopt(&coro)? {
+        return Ok(deferred.into_any());
+    }
+    let py = coro.py();
+    match from_coroutine(coro.clone()) {
+        Err(before) if before.is_instance_of::<NotACoroutineError>(py) => {
+            Err(neither(&coro, before))
+        }
+        started => Ok(started?.into_any()),
+    }
+}
+
+/// The error of [`ensure_deferred`], with that of [`from_coroutine`] for its context.
+#[cold]
+fn neither(coro: &Bound<'_, PyAny>, before: Error) -> Error {
+    let repr = match coro.repr() {
+        Ok(repr) => repr,
+        Err(error) => return error.into(),
+    };
+    let text = [Text::Python(repr), Text::Ours(" is not a coroutine or a Deferred")];
+    let error = NotACoroutineError::error_saying(capi::joined(coro.py(), text));
+    capi::set_context(&error, before.into_raised(coro.py()));
+    error
+}
+
+/// The generators that we are resuming.
+#[pyfunction]
+#[pyo3(name = "_driven")]
+pub(crate) fn driven(py: Python<'_>) -> Result<Bound<'_, PyList>> {
+    driving::driven(py)
+}
+
+/// Return the task of a generator that is being resumed, and the Deferred that it is to fire. Where
+/// it has none yet, because it has not waited for anything, it gets one. None if it is not being
+/// resumed.
+#[pyfunction]
+#[pyo3(name = "_task_for")]
+pub(crate) fn task_of_driven<'py>(
+    generator: &Bound<'py, PyAny>,
+) -> Result<Option<(Bound<'py, Task>, Bound<'py, Deferred>)>> {
+    early::task_of_driven(generator)
+}

@@ -1,0 +1,322 @@
+//! `DeferredList` and `gatherResults`.
+//!
+//! Each Deferred that is waited for has the list as a waiter in its chain, with a place. No Python
+//! code runs and nothing is allocated for it but its entry in the result.
+
+use pyo3::PyTraverseError;
+use pyo3::exceptions::{PyAttributeError, PyOverflowError, PyTypeError};
+use pyo3::gc::PyVisit;
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyDict, PyList, PyTuple};
+
+use crate::binding::capi::{
+    self, Hold, Text,
+    error::{Raise, Result},
+    interned::intern,
+    overrides::overrides,
+    stack::{self, Nested},
+};
+use crate::binding::judge::{classify::as_deferred, debug::debugging, foreign, report};
+use crate::binding::model::{
+    callback::Callback,
+    cancels::Cancels,
+    deferred::Deferred,
+    list::{DeferredList, ListState},
+    names,
+    outcome::{Chain, Link},
+    traverse::Traverse,
+    waiter::{self, Waiter},
+};
+use crate::binding::run::engine;
+use crate::binding::waits::{list::begin_collect, work::Work};
+
+#[pymethods]
+#[allow(non_snake_case)]
+impl DeferredList {
+    #[new]
+    #[pyo3(
+        signature = (*_args, **_kwargs),
+        text_signature = "(deferredList, fireOnOneCallback=False, fireOnOneErrback=False, consumeErrors=False)"
+    )]
+    fn new(
+        _args: &Bound<'_, PyTuple>,
+        _kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyClassInitializer<Self> {
+        PyClassInitializer::from(Deferred::of(Chain::new(None))).add_subclass(Self::empty())
+    }
+
+    #[pyo3(signature = (deferredList, fireOnOneCallback=false, fireOnOneErrback=false, consumeErrors=false))]
+    fn __init__<'py>(
+        slf: &Bound<'py, Self>,
+        deferredList: &Bound<'py, PyAny>,
+        #[pyo3(from_py_with = stack::truth)] fireOnOneCallback: bool,
+        #[pyo3(from_py_with = stack::truth)] fireOnOneErrback: bool,
+        #[pyo3(from_py_with = stack::truth)] consumeErrors: bool,
+    ) -> PyResult<()> {
+        let py = slf.py();
+        let _nested = Nested::enter(py)?;
+        let deferreds = all_of(deferredList)?;
+        let count = deferreds.len();
+        if !places_fit(count) {
+            return Err(PyOverflowError::error(py, "too many Deferreds in one DeferredList").into());
+        }
+        let results = capi::list_of_same(py.None().bind(py), count)?;
+        let state = ListState {
+            deferreds: Some(deferreds.clone().hold()),
+            results: Some(results.hold()),
+            finished: 0,
+            fire_on_one_callback: fireOnOneCallback,
+            fire_on_one_errback: fireOnOneErrback,
+            consume_errors: consumeErrors,
+            cancels: Cancels::default(),
+        };
+        let before = slf.get().with(py, |current| std::mem::replace(current, state));
+        drop(before);
+        if debugging(slf.as_super())? {
+            report::remember_creator(slf.as_super())?;
+        }
+        if count == 0 && !fireOnOneCallback {
+            slf.call_method1(intern!(py, "callback"), (capi::new_list(py)?,))?;
+        }
+        let collects_plainly = !overrides::<DeferredList>(slf, intern!(py, "_cbDeferred"));
+        for (place, deferred) in deferreds.iter().enumerate() {
+            let add_callbacks = intern!(py, "addCallbacks");
+            match as_deferred(&deferred) {
+                Some(deferred)
+                    if collects_plainly && !overrides::<Deferred>(deferred, add_callbacks) =>
+                {
+                    // It was seen above that the place fits.
+                    let link = Link::Deliver(Waiter::new(slf), place as u32);
+                    engine::add(deferred, link)?;
+                }
+                _ => {
+                    let collect = slf.getattr(intern!(py, "_cbDeferred"))?;
+                    let named = capi::new_dict(py)?;
+                    let half = |success| {
+                        let success = PyBool::new(py, success).to_owned().into_any();
+                        capi::new_tuple(py, [capi::new_int(py, place as u64)?, success])
+                    };
+                    named.set_item(intern!(py, "callbackArgs"), half(true)?)?;
+                    named.set_item(intern!(py, "errbackArgs"), half(false)?)?;
+                    deferred.call_method(add_callbacks, (&collect, &collect), Some(&named))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Take in what the Deferred at a place came to. Returns what its next callback gets.
+    fn _cbDeferred<'py>(
+        slf: &Bound<'py, Self>,
+        result: Bound<'py, PyAny>,
+        #[pyo3(from_py_with = stack::number)] index: usize,
+        succeeded: Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let (fired, consumed) = begin_collect(slf, &result, index, &succeeded)?;
+        if let Some(fired) = fired {
+            engine::run(py, fired)?;
+        }
+        Ok(if consumed { py.None().into_bound(py) } else { result })
+    }
+
+    /// Cancel all the Deferreds that are waited for. If this one has fired and waits for a Deferred
+    /// that a callback returned, that one is cancelled.
+    ///
+    /// What the cancellers of the former raise is logged.
+    fn cancel(slf: &Bound<'_, Self>) -> Result<()> {
+        engine::run(slf.py(), Work::CancelList(slf.clone()))
+    }
+
+    /// The Deferreds that are waited for.
+    #[getter]
+    fn _deferredList<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyList>> {
+        slf.get().deferreds(slf.py())
+    }
+
+    #[setter]
+    fn set__deferredList(slf: &Bound<'_, Self>, deferreds: Bound<'_, PyList>) {
+        let deferreds = deferreds.hold();
+        let before = slf.get().with(slf.py(), |state| state.deferreds.replace(deferreds));
+        drop(before);
+    }
+
+    /// The results so far: for each Deferred a pair `(success, result)`, or None.
+    #[getter]
+    pub(crate) fn resultList<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyList>> {
+        slf.get().results(slf.py())
+    }
+
+    #[setter]
+    fn set_resultList(slf: &Bound<'_, Self>, results: Bound<'_, PyList>) {
+        let results = results.hold();
+        let before = slf.get().with(slf.py(), |state| state.results.replace(results));
+        drop(before);
+    }
+
+    /// How many of the Deferreds have fired.
+    #[getter]
+    pub(crate) fn finishedCount(slf: &Bound<'_, Self>) -> usize {
+        slf.get().with(slf.py(), |state| state.finished)
+    }
+
+    #[setter]
+    fn set_finishedCount(
+        slf: &Bound<'_, Self>,
+        #[pyo3(from_py_with = stack::number)] count: usize,
+    ) {
+        slf.get().with(slf.py(), |state| state.finished = count);
+    }
+
+    /// Whether the first result is enough.
+    #[getter]
+    pub(crate) fn fireOnOneCallback(slf: &Bound<'_, Self>) -> bool {
+        slf.get().with(slf.py(), |state| state.fire_on_one_callback)
+    }
+
+    #[setter]
+    fn set_fireOnOneCallback(slf: &Bound<'_, Self>, flag: &Bound<'_, PyAny>) -> PyResult<()> {
+        let flag = stack::truth(flag)?;
+        slf.get().with(slf.py(), |state| state.fire_on_one_callback = flag);
+        Ok(())
+    }
+
+    /// Whether the first failure is enough.
+    #[getter]
+    pub(crate) fn fireOnOneErrback(slf: &Bound<'_, Self>) -> bool {
+        slf.get().with(slf.py(), |state| state.fire_on_one_errback)
+    }
+
+    #[setter]
+    fn set_fireOnOneErrback(slf: &Bound<'_, Self>, flag: &Bound<'_, PyAny>) -> PyResult<()> {
+        let flag = stack::truth(flag)?;
+        slf.get().with(slf.py(), |state| state.fire_on_one_errback = flag);
+        Ok(())
+    }
+
+    /// Whether failures end here.
+    #[getter]
+    pub(crate) fn consumeErrors(slf: &Bound<'_, Self>) -> bool {
+        slf.get().with(slf.py(), |state| state.consume_errors)
+    }
+
+    #[setter]
+    fn set_consumeErrors(slf: &Bound<'_, Self>, flag: &Bound<'_, PyAny>) -> PyResult<()> {
+        let flag = stack::truth(flag)?;
+        slf.get().with(slf.py(), |state| state.consume_errors = flag);
+        Ok(())
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        let state = self.state.during_gc();
+        state.deferreds.traverse(visit)?;
+        state.results.traverse(visit)
+    }
+
+    fn __clear__(slf: &Bound<'_, Self>) {
+        let state = slf.get().with(slf.py(), std::mem::take);
+        drop(state);
+    }
+}
+
+/// All that are to be gathered.
+///
+/// # Errors
+///
+/// `TypeError` for a single Deferred, which iterates itself without end. `AttributeError`, as with
+/// Twisted, where something is none; before any is waited for, so that nothing is half done.
+pub(crate) fn all_of<'py>(deferreds: &Bound<'py, PyAny>) -> Result<Bound<'py, PyList>> {
+    let py = deferreds.py();
+    let is_one = match deferreds.cast::<Deferred>() {
+        Ok(deferred) => !overrides::<Deferred>(deferred, intern!(py, "__iter__")),
+        Err(_) => foreign::is_deferred(deferreds),
+    };
+    if is_one {
+        return Err(PyTypeError::error(
+            py,
+            "an iterable of Deferreds is needed, not a single Deferred",
+        ));
+    }
+    let all = capi::list_of(deferreds.py(), deferreds)?;
+    for (place, deferred) in all.iter().enumerate() {
+        if as_deferred(&deferred).is_none() && !deferred.hasattr(intern!(py, "addCallbacks"))? {
+            let hint =
+                if capi::is_coroutine(&deferred) { " (use ensureDeferred on it)" } else { "" };
+            let text = [
+                Text::Ours("'"),
+                Text::Python(deferred.get_type().name()?),
+                Text::Ours(
+                    "' object has no attribute 'addCallbacks': an iterable of Deferreds is \
+                     needed, and item ",
+                ),
+                Text::Python(capi::new_int(py, place as u64)?.str()?),
+                Text::Ours(" is none"),
+                Text::Ours(hint),
+            ];
+            return Err(PyAttributeError::error_saying(capi::joined(py, text)));
+        }
+    }
+    Ok(all)
+}
+
+/// Whether each of so many can be given a place.
+pub(crate) fn places_fit(count: usize) -> bool {
+    u32::try_from(count).is_ok_and(|count| count < waiter::FIRE)
+}
+
+/// Return a Deferred for the list of the results of these Deferreds.
+///
+/// It fails with the first failure of any of them, as a FirstError. With `consumeErrors`, a
+/// failure is None to the callbacks that are added to its own Deferred later, and is not reported
+/// as unhandled. Cancelling it cancels all of them. Without Deferreds, it fires at once with an
+/// empty list.
+#[pyfunction]
+#[pyo3(name = "gatherResults", signature = (deferredList, consumeErrors=None), text_signature = "(deferredList, consumeErrors=False)")]
+#[allow(non_snake_case)]
+pub(crate) fn gather_results<'py>(
+    deferredList: &Bound<'py, PyAny>,
+    consumeErrors: Option<Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = deferredList.py();
+    let _nested = Nested::enter(py)?;
+    let flags = capi::new_dict(py)?;
+    flags.set_item(intern!(py, "fireOnOneErrback"), true)?;
+    if let Some(flag) = consumeErrors {
+        flags.set_item(intern!(py, "consumeErrors"), flag)?;
+    }
+    let arguments = capi::new_tuple(py, [deferredList.clone()])?;
+    let list = capi::call_any_way(py, &py.get_type::<DeferredList>(), &arguments, Some(&flags))?;
+    let parse = pyo3::wrap_pyfunction!(parse_results, py)?;
+    let deferred = list.cast_into::<Deferred>()?;
+    engine::add(&deferred, Link::OnValue(Callback::plain(parse.into_any())?))?;
+    Ok(deferred.into_any())
+}
+
+/// The results alone of a list of pairs `(success, result)`.
+#[pyfunction]
+#[pyo3(name = "_parseDeferredListResult", signature = (results, _fire_on_one_errback=false, /))]
+pub(crate) fn parse_results<'py>(
+    results: &Bound<'py, PyAny>,
+    #[pyo3(from_py_with = stack::truth)] _fire_on_one_errback: bool,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = results.py();
+    let pairs = || -> Result<Option<Bound<'py, PyList>>> {
+        let Ok(pairs) = results.cast_exact::<PyList>() else { return Ok(None) };
+        let parsed = capi::new_list(py)?;
+        for pair in pairs.iter() {
+            let Ok(pair) = pair.cast_exact::<PyTuple>() else { return Ok(None) };
+            match pair.as_slice() {
+                [success, result] if success.is(&*PyBool::new(py, true)) => {
+                    parsed.append(result)?;
+                }
+                _ => return Ok(None),
+            }
+        }
+        Ok(Some(parsed))
+    };
+    match pairs()? {
+        Some(parsed) => Ok(parsed.into_any()),
+        // Somebody else has fired it: Python knows what to raise.
+        None => names::PARSE_RESULTS.get(py)?.call1((results,)),
+    }
+}

@@ -1,0 +1,32 @@
+//! `DeferredLock`.
+
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use crate::binding::capi::stack;
+use crate::binding::model::primitive::{DeferredLock, Primitive};
+
+#[pymethods]
+impl DeferredLock {
+    #[new]
+    #[pyo3(signature = (*_args, **_kwargs), text_signature = "()")]
+    fn new(
+        _args: &Bound<'_, PyTuple>,
+        _kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyClassInitializer<Self> {
+        PyClassInitializer::from(Primitive::new_state()).add_subclass(Self)
+    }
+
+    /// Whether it is held.
+    #[getter]
+    pub(crate) fn locked(slf: &Bound<'_, Self>) -> bool {
+        slf.as_super().get().with(slf.py(), |state| state.locked)
+    }
+
+    #[setter]
+    fn set_locked(slf: &Bound<'_, Self>, locked: &Bound<'_, PyAny>) -> PyResult<()> {
+        let locked = stack::truth(locked)?;
+        slf.as_super().get().with(slf.py(), |state| state.locked = locked);
+        Ok(())
+    }
+}

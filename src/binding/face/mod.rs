@@ -1,0 +1,22 @@
+//! What Python sees: the classes' methods, the functions and the module.
+//!
+//! May use everything below. Nothing uses it.
+
+pub(crate) mod awaiting;
+pub(crate) mod debugging;
+pub(crate) mod deferred;
+pub(crate) mod described;
+pub(crate) mod fifo;
+pub(crate) mod functions;
+pub(crate) mod generators;
+pub(crate) mod getters;
+pub(crate) mod list;
+pub(crate) mod lock;
+pub(crate) mod module;
+pub(crate) mod primitive;
+pub(crate) mod queue;
+pub(crate) mod quick;
+pub(crate) mod race;
+pub(crate) mod semaphore;
+pub(crate) mod slots;
+pub(crate) mod timeout;

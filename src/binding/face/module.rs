@@ -1,0 +1,154 @@
+//! The extension module `deferrous._deferrous`.
+
+use pyo3::panic::PanicException;
+use pyo3::prelude::*;
+
+use crate::binding::capi::error::Result;
+use crate::binding::model::awaiting::Awaiting;
+use crate::binding::model::primitive::Locked;
+use crate::binding::model::race::Race;
+use crate::binding::model::task::{Task, TaskCallback};
+
+/// Have PyO3 make now what it makes when that is first needed, under a lock and without the
+/// interpreter: classes that the module does not show, and the names by which it describes
+/// classes.
+fn make_ready(py: Python<'_>) -> Result<()> {
+    py.get_type::<Awaiting>();
+    py.get_type::<Task>();
+    py.get_type::<TaskCallback>();
+    py.get_type::<Race>();
+    py.get_type::<Locked>();
+    py.get_type::<PanicException>();
+    let class = py.get_type::<PyAny>();
+    class.name()?;
+    class.qualname()?;
+    class.module()?;
+    class.fully_qualified_name()?;
+    Ok(())
+}
+
+/// The native half of deferrous. Import `deferrous` instead.
+// The state of Deferreds is guarded by the GIL. A free-threaded interpreter turns it on for us, if
+// it was not told not to.
+#[pymodule(gil_used = true)]
+mod _deferrous {
+    use pyo3::exceptions::PyImportError;
+    use pyo3::prelude::*;
+    use pyo3::types::{PyDict, PyModule};
+
+    use super::make_ready;
+    use crate::binding::capi::error::Result;
+    use crate::binding::capi::methods::find_python_methods;
+    use crate::binding::capi::{self, interned};
+    use crate::binding::face::getters::put_getters;
+    use crate::binding::face::quick::put_quick_forms;
+    use crate::binding::face::slots::fill_slots;
+    use crate::binding::face::timeout::know_callbacks;
+    use crate::binding::model::failure::FailureBase;
+    use crate::binding::model::{deferred, names};
+
+    #[pymodule_export]
+    use crate::binding::face::debugging::{get_debugging, set_debugging};
+    #[pymodule_export]
+    use crate::binding::face::functions::{execute, fail, maybe_deferred, succeed};
+    #[pymodule_export]
+    use crate::binding::face::generators::{
+        driven, ensure_deferred, start, start_called, task_of_driven,
+    };
+    #[pymodule_export]
+    use crate::binding::face::list::{gather_results, parse_results};
+    #[pymodule_export]
+    use crate::binding::face::primitive::_hand_over;
+    #[pymodule_export]
+    use crate::binding::face::race::race;
+    #[pymodule_export]
+    use crate::binding::face::timeout::{convert, stop};
+    #[pymodule_export]
+    use crate::binding::judge::failure::{
+        NoCurrentExceptionError, failure_count, register_failure_class,
+    };
+    #[pymodule_export]
+    use crate::binding::model::deferred::{
+        AlreadyCalledError, CancelledError, Deferred, TimeoutError,
+    };
+    #[pymodule_export]
+    use crate::binding::model::fifo::Fifo;
+    #[pymodule_export]
+    use crate::binding::model::list::DeferredList;
+    #[pymodule_export]
+    use crate::binding::model::primitive::{DeferredLock, DeferredSemaphore, Primitive};
+    #[pymodule_export]
+    use crate::binding::model::queue::{DeferredQueue, QueueOverflow, QueueUnderflow};
+    #[pymodule_export]
+    use crate::binding::model::race::Race;
+    #[pymodule_export]
+    use crate::binding::model::task::Task;
+    #[pymodule_export]
+    use crate::binding::model::timeout::Timeout;
+    #[pymodule_export]
+    use crate::binding::waits::starting::NotACoroutineError;
+    #[pymodule_export]
+    use crate::binding::waits::task::_InternalInlineCallbacksCancelledError;
+
+    /// Say in which module's namespace `DebugInfo` is to be looked up.
+    #[pyfunction]
+    fn set_namespace(namespace: Bound<'_, PyDict>) {
+        names::set_namespace(namespace);
+    }
+
+    /// Whether there is enough left of the machine's stack to make the text of a failure.
+    #[pyfunction]
+    fn has_room_for_text() -> bool {
+        capi::stack::has_room_to_report()
+    }
+
+    /// Look up all of the Python half that the native half needs.
+    #[pyfunction]
+    fn look_all_up(py: Python<'_>) -> Result<()> {
+        names::look_all_up(py)
+    }
+
+    /// Have threads that the interpreter ends from now on wait, if they come from code of ours.
+    #[cfg(all(
+        target_os = "linux",
+        target_env = "gnu",
+        any(target_arch = "x86_64", target_arch = "aarch64"),
+        not(Py_3_14)
+    ))]
+    #[pyfunction]
+    fn keep_threads() {
+        capi::keep_threads();
+    }
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        let py = module.py();
+        if !capi::in_main_interpreter(py) {
+            // Its classes, and what it remembers of Python, are one for the whole process.
+            return Err(PyImportError::new_err("deferrous does not work in subinterpreters"));
+        }
+        if !capi::has_gil(py) {
+            return Err(PyImportError::new_err(
+                "deferrous needs the GIL, which this process was told to leave off: by -X gil=0 \
+                 or PYTHON_GIL=0",
+            ));
+        }
+        capi::stack::prepare();
+        interned::make_names(py)?;
+        // It is called `Failure` where it is said what its methods take: a program sees no other.
+        let failure_base = py.get_type::<FailureBase>();
+        failure_base.setattr("__name__", "FailureBase")?;
+        failure_base.setattr("__qualname__", "FailureBase")?;
+        module.add("FailureBase", failure_base)?;
+        make_ready(py)?;
+        fill_slots(py)?;
+        find_python_methods(py)?;
+        put_getters(py)?;
+        put_quick_forms(module)?;
+        know_callbacks(module)?;
+        module.add("_DEFERRED_SUBCLASSES", deferred::subclasses(py)?)?;
+        // How it was compiled: "plain", "profile-guided", or "quick" for tests.
+        module.add("_build", env!("DEFERROUS_BUILD"))?;
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+}

@@ -1,0 +1,213 @@
+//! `DeferredQueue`.
+
+use pyo3::PyTraverseError;
+use pyo3::gc::PyVisit;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use crate::binding::capi::{
+    Hold,
+    cell::Shared,
+    error::{Raise, Result},
+    interned::intern,
+    overrides::overrides,
+    stack::Nested,
+};
+use crate::binding::face::functions::succeed;
+use crate::binding::model::{
+    deferred::Deferred,
+    fifo::Fifo,
+    line::{as_line, if_busy},
+    names,
+    outcome::Chain,
+    queue::{DeferredQueue, QueueState, QueueUnderflow},
+    traverse::Traverse,
+};
+use crate::binding::run::engine;
+use crate::binding::waits::{
+    firing::make,
+    handing_over::{begin_put, has_room},
+    nesting::hand_over,
+};
+
+#[pymethods]
+#[allow(non_snake_case)]
+impl DeferredQueue {
+    #[new]
+    #[pyo3(signature = (*_args, **_kwargs), text_signature = "(size=None, backlog=None)")]
+    fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
+        Self { state: Shared::new(QueueState::default()) }
+    }
+
+    #[pyo3(signature = (size=None, backlog=None))]
+    fn __init__(
+        slf: &Bound<'_, Self>,
+        size: Option<Bound<'_, PyAny>>,
+        backlog: Option<Bound<'_, PyAny>>,
+    ) {
+        let (size, backlog) = (size.map(Hold::hold), backlog.map(Hold::hold));
+        let state = QueueState { size, backlog, ..QueueState::default() };
+        let before = slf.get().with(slf.py(), |current| std::mem::replace(current, state));
+        drop(before);
+    }
+
+    /// Add an object. If somebody waits, the one that came first gets it.
+    ///
+    /// Raises QueueOverflow if there is no room.
+    pub(crate) fn put<'py>(slf: &Bound<'py, Self>, obj: Bound<'py, PyAny>) -> Result<()> {
+        match slf.get().free_line(slf.py()) {
+            Some(pending) => Ok(pending.get().push_back(obj)?),
+            None => put_where_asked(slf, obj),
+        }
+    }
+
+    /// Return a Deferred for the next object. Cancelling it gives up waiting.
+    ///
+    /// Raises QueueUnderflow if too many wait already.
+    pub(crate) fn get<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, Deferred>> {
+        let py = slf.py();
+        if let Some(deferred) = take_pending(slf)? {
+            return Ok(deferred);
+        }
+        let waiting = slf.get().waiting_line(py)?;
+        if let Some(backlog) = Self::backlog(slf)
+            && !has_room(&waiting, &backlog)?
+        {
+            return Err(QueueUnderflow::bare_error(py));
+        }
+        let cancel = intern!(py, "_cancelGet");
+        let canceller = if overrides::<Self>(slf, cancel) || slf.is_callable() {
+            slf.getattr(cancel)?
+        } else {
+            slf.as_any().clone()
+        };
+        let deferred = make(py, || Chain::new(Some(canceller.hold())))?;
+        // All of that may have run other code, after which something may be there.
+        if let Some(deferred) = take_pending(slf)? {
+            return Ok(deferred);
+        }
+        slf.get().waiting_line(py)?.get().push_back(deferred.as_any().clone())?;
+        Ok(deferred)
+    }
+
+    /// Take a Deferred that was cancelled out of those that wait.
+    fn _cancelGet<'py>(slf: &Bound<'py, Self>, d: &Bound<'py, PyAny>) -> Result<()> {
+        Fifo::remove(&slf.get().waiting_line(slf.py())?, d)
+    }
+
+    /// The Deferreds of those that wait for an object, first come, first served.
+    ///
+    /// A sequence that is used like a list, where Twisted's is one. Can be set to any iterable.
+    #[getter]
+    pub(crate) fn waiting<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Fifo>> {
+        slf.get().waiting_line(slf.py())
+    }
+
+    #[setter]
+    fn set_waiting<'py>(slf: &Bound<'py, Self>, waiting: &Bound<'py, PyAny>) -> PyResult<()> {
+        let line = as_line(waiting)?.hold();
+        let before = slf.get().with(slf.py(), |state| state.waiting.replace(line));
+        drop(before);
+        Ok(())
+    }
+
+    /// The objects that nobody has got yet.
+    ///
+    /// A sequence that is used like a list, where Twisted's is one. Can be set to any iterable.
+    #[getter]
+    pub(crate) fn pending<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Fifo>> {
+        slf.get().pending_line(slf.py())
+    }
+
+    #[setter]
+    fn set_pending<'py>(slf: &Bound<'py, Self>, pending: &Bound<'py, PyAny>) -> PyResult<()> {
+        let line = as_line(pending)?.hold();
+        let before = slf.get().with(slf.py(), |state| state.pending.replace(line));
+        drop(before);
+        Ok(())
+    }
+
+    /// How many objects it holds at most, or None.
+    #[getter]
+    pub(crate) fn size<'py>(slf: &Bound<'py, Self>) -> Option<Bound<'py, PyAny>> {
+        slf.get().capacity(slf.py())
+    }
+
+    #[setter]
+    fn set_size(slf: &Bound<'_, Self>, size: Option<Bound<'_, PyAny>>) {
+        let size = size.map(Hold::hold);
+        let before = slf.get().with(slf.py(), |state| std::mem::replace(&mut state.size, size));
+        drop(before);
+    }
+
+    /// How many may wait for an object at most, or None.
+    #[getter]
+    pub(crate) fn backlog<'py>(slf: &Bound<'py, Self>) -> Option<Bound<'py, PyAny>> {
+        let py = slf.py();
+        slf.get().with(py, |state| state.backlog.as_ref().map(|backlog| backlog.bind(py).clone()))
+    }
+
+    #[setter]
+    fn set_backlog(slf: &Bound<'_, Self>, backlog: Option<Bound<'_, PyAny>>) {
+        let backlog = backlog.map(Hold::hold);
+        let before =
+            slf.get().with(slf.py(), |state| std::mem::replace(&mut state.backlog, backlog));
+        drop(before);
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        names::REDUCE.get(slf.py())?.call1((slf,))
+    }
+
+    /// Return all of the state, for `copy` and `pickle`.
+    fn __getstate__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        names::GET_STATE.get(slf.py())?.call1((slf,))
+    }
+
+    fn __setstate__(slf: &Bound<'_, Self>, state: &Bound<'_, PyAny>) -> PyResult<()> {
+        names::SET_STATE.get(slf.py())?.call1((slf, state)).map(drop)
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        let state = self.state.during_gc();
+        state.waiting.traverse(visit)?;
+        state.pending.traverse(visit)?;
+        state.size.traverse(visit)?;
+        state.backlog.traverse(visit)
+    }
+
+    fn __clear__(slf: &Bound<'_, Self>) {
+        let state = slf.get().with(slf.py(), std::mem::take);
+        drop(state);
+    }
+}
+
+/// What `put` does where somebody waits, or it has to be asked whether there is room.
+#[inline(never)]
+fn put_where_asked<'py>(
+    queue: &Bound<'py, DeferredQueue>,
+    object: Bound<'py, PyAny>,
+) -> Result<()> {
+    let _nested = Nested::enter(queue.py())?;
+    match begin_put(queue, object)? {
+        Some(work) => hand_over(queue.py(), work, engine::run_within),
+        None => Ok(()),
+    }
+}
+
+/// A Deferred for what a queue has at its front, if it has anything.
+#[inline(always)]
+fn take_pending<'py>(queue: &Bound<'py, DeferredQueue>) -> Result<Option<Bound<'py, Deferred>>> {
+    let py = queue.py();
+    let pending = queue.get().with(py, |state| if_busy(py, &state.pending).cloned());
+    let Some(pending) = pending else { return Ok(None) };
+    let Some(object) = pending.get().pop_front(py)? else { return Ok(None) };
+    match succeed(object.clone()) {
+        Ok(deferred) => Ok(Some(deferred)),
+        Err(error) => {
+            // There was no memory for a Deferred.
+            Fifo::insert_at(&pending, 0, object)?;
+            Err(error)
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! Quick forms of methods and functions: calls with positional arguments that need not go through
+//! PyO3's handling of arguments.
+
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString, PyTuple};
+
+use crate::binding::capi::{
+    self,
+    error::Result,
+    interned::intern,
+    methods::{Args, place_of, put, quick},
+    tuple_of,
+};
+use crate::binding::face::{deferred::add_both, functions, generators, timeout};
+use crate::binding::model::{
+    callback::Callback,
+    deferred::Deferred,
+    failure::FailureBase,
+    list::DeferredList,
+    primitive::{DeferredLock, DeferredSemaphore, Primitive},
+    queue::DeferredQueue,
+};
+use crate::binding::run::engine;
+use crate::binding::waits::native::{METHODS, Method};
+use crate::core::On;
+
+quick!(AddCallback = c"addCallback" of Deferred, |slf, [callback, args @ ..]| {
+    add(slf, On::Value, callback, args)
+}, but "callback" by keyword, |slf, [callback, args @ ..], names| {
+    add_named(slf, On::Value, callback, args, names)
+});
+quick!(AddErrback = c"addErrback" of Deferred, |slf, [errback, args @ ..]| {
+    add(slf, On::Failure, errback, args)
+}, but "errback" by keyword, |slf, [errback, args @ ..], names| {
+    add_named(slf, On::Failure, errback, args, names)
+});
+quick!(AddBoth = c"addBoth" of Deferred, |slf, [callback, args @ ..]| {
+    add(slf, On::Either, callback, args)
+}, but "callback" by keyword, |slf, [callback, args @ ..], names| {
+    add_named(slf, On::Either, callback, args, names)
+});
+quick!(Fire = c"callback" of Deferred, |slf, [result]| {
+    engine::fire_with(slf, result.clone()).map(|()| none(slf.py()))
+});
+quick!(Cancel = c"cancel" of Deferred, |slf, []| Deferred::cancel(slf).map(|()| none(slf.py())));
+quick!(Check = c"check" of FailureBase, |slf, types| {
+    let found = FailureBase::find(slf, types);
+    found.map(|found| found.unwrap_or_else(|| none(slf.py())))
+});
+quick!(Trap = c"trap" of FailureBase, |slf, types| FailureBase::find_or_raise(slf, types));
+// CPython's short cuts are for methods of an object's very class. So each of these has its own.
+quick!(AcquireLock = c"acquire" of DeferredLock, |slf, []| {
+    Primitive::acquire(slf.as_super()).map(Bound::into_any)
+});
+quick!(ReleaseLock = c"release" of DeferredLock, |slf, []| {
+    Primitive::release(slf.as_super()).map(|()| none(slf.py()))
+});
+quick!(AcquireSemaphore = c"acquire" of DeferredSemaphore, |slf, []| {
+    Primitive::acquire(slf.as_super()).map(Bound::into_any)
+});
+quick!(ReleaseSemaphore = c"release" of DeferredSemaphore, |slf, []| {
+    Primitive::release(slf.as_super()).map(|()| none(slf.py()))
+});
+quick!(Put = c"put" of DeferredQueue, |slf, [object]| {
+    DeferredQueue::put(slf, object.clone()).map(|()| none(slf.py()))
+});
+quick!(Get = c"get" of DeferredQueue, |slf, []| {
+    DeferredQueue::get(slf).map(Bound::into_any)
+});
+quick!(Succeed = c"succeed" of PyAny, |_, [result]| {
+    functions::succeed(result.clone()).map(Bound::into_any)
+});
+quick!(Fail = c"fail" of PyAny, |_, [reason]| {
+    let given = (!reason.is_none()).then(|| reason.clone());
+    functions::fail(reason.py(), given).map(Bound::into_any)
+});
+quick!(MaybeDeferred = c"maybeDeferred" of PyAny, |_, [function, args @ ..]| {
+    functions::maybe_deferred_quickly(function, args, None)
+}, but "f" by keyword, |_, [function, args @ ..], names| {
+    functions::maybe_deferred_quickly(function, args, Some(names))
+});
+quick!(Execute = c"execute" of PyAny, |_, [callable, args @ ..]| {
+    functions::execute_quickly(callable, args, None).map(Bound::into_any)
+}, but "callable" by keyword, |_, [callable, args @ ..], names| {
+    functions::execute_quickly(callable, args, Some(names)).map(Bound::into_any)
+});
+quick!(Run = c"run" of Primitive, |slf, [function, args @ ..]| {
+    tuple_of(slf.py(), [], args)
+        .and_then(|args| Ok(Primitive::run(slf, function.clone(), args, None)?))
+}, but "f" by keyword, |slf, [function, args @ ..], names| {
+    let (args, values) = args.split_at(args.len() - names.len());
+    tuple_of(slf.py(), [], args).and_then(|args| {
+        let kwargs = by_name(names, values)?;
+        Ok(Primitive::run(slf, function.clone(), args, Some(kwargs))?)
+    })
+});
+quick!(AddCallbacks = c"addCallbacks" of Deferred, |slf, [callback, rest @ ..]| {
+    if rest.len() > 5 {
+        return None;
+    }
+    let given = |i: usize| rest.get(i).filter(|it| !it.is_none()).cloned();
+    let rest = [given(0), given(1), given(2), given(3), given(4)];
+    add_callbacks(slf, callback.clone(), rest)
+}, named |slf, args, names| {
+    let mut given = [const { None }; 6];
+    let positional = args.len() - names.len();
+    if positional > given.len() {
+        return None;
+    }
+    for (place, argument) in given.iter_mut().zip(&args[..positional]) {
+        *place = Some(argument.clone());
+    }
+    let mut left = names.len();
+    for (i, parameter) in names_of_both(slf.py()).into_iter().enumerate().skip(positional) {
+        if left == 0 {
+            break;
+        }
+        match place_of(names, parameter) {
+            Ok(None) => {}
+            Ok(Some(place)) => {
+                given[i] = Some(args[positional + place].clone());
+                left -= 1;
+            }
+            Err(error) => return Some(Err(error)),
+        }
+    }
+    let [callback, rest @ ..] = given;
+    // Of what is left, there is something to say.
+    let callback = callback.filter(|_| left == 0)?;
+    let rest = rest.map(|it| it.filter(|it| !it.is_none()));
+    Some(add_callbacks(slf, callback, rest))
+});
+quick!(AddTimeout = c"addTimeout" of Deferred, |slf, [seconds, clock, rest @ ..]| {
+    if rest.len() > 1 {
+        return None;
+    }
+    let given = |it: &Bound<'py, PyAny>| (!it.is_none()).then(|| it.clone());
+    let (clock, on_cancel) = (given(clock), rest.first().and_then(given));
+    timeout::add(slf, seconds.clone(), clock, on_cancel).map_err(Into::into)
+});
+quick!(ConvertTimedOut = c"_convertTimedOut" of PyAny, |_, [result, timeout]| {
+    timeout::convert(result, timeout)
+});
+quick!(StopClock = c"_stopClock" of PyAny, |_, [result, timeout]| timeout::stop(result, timeout));
+quick!(RunInlineCallbacks = c"_runInlineCallbacks" of PyAny, |_, [function, args, kwargs]| {
+    generators::start_called(function, args, kwargs).map(Bound::into_any)
+});
+
+/// Add a callback, with these arguments.
+#[inline(always)]
+fn add<'py>(
+    slf: &Bound<'py, Deferred>,
+    on: On,
+    callable: &Bound<'py, PyAny>,
+    args: Args<'_, 'py>,
+) -> Result<Bound<'py, PyAny>> {
+    // The core asks that again; here it spares those that wait a call.
+    if slf.get().chain(slf.py(), |chain| chain.is_at_rest())
+        && engine::call_at_once(slf, on, callable, args)?
+    {
+        return Ok(slf.as_any().clone());
+    }
+    let callback = if args.is_empty() {
+        Callback::plain(callable.clone())?
+    } else {
+        Callback::with_arguments(slf.py(), callable, args, None)?
+    };
+    engine::add(slf, on.link(callback))?;
+    Ok(slf.as_any().clone())
+}
+
+/// Add a callback, with these arguments, some of them by keyword.
+fn add_named<'py>(
+    slf: &Bound<'py, Deferred>,
+    on: On,
+    callable: &Bound<'py, PyAny>,
+    args: Args<'_, 'py>,
+    names: &Bound<'py, PyTuple>,
+) -> Result<Bound<'py, PyAny>> {
+    let callback = Callback::with_arguments(slf.py(), callable, args, Some(names))?;
+    engine::add(slf, on.link(callback))?;
+    Ok(slf.as_any().clone())
+}
+
+/// Add a callback and an errback, with these arguments.
+fn add_callbacks<'py>(
+    slf: &Bound<'py, Deferred>,
+    callback: Bound<'py, PyAny>,
+    rest: [Option<Bound<'py, PyAny>>; 5],
+) -> Result<Bound<'py, PyAny>> {
+    let [errback, args, kwargs, errback_args, errback_kwargs] = rest;
+    let arguments = [(args, kwargs), (errback_args, errback_kwargs)];
+    add_both(slf, callback, errback, arguments)?;
+    Ok(slf.as_any().clone())
+}
+
+/// The parameters of `addCallbacks`.
+fn names_of_both(py: Python<'_>) -> [&Bound<'_, PyString>; 6] {
+    [
+        intern!(py, "callback"),
+        intern!(py, "errback"),
+        intern!(py, "callbackArgs"),
+        intern!(py, "callbackKeywords"),
+        intern!(py, "errbackArgs"),
+        intern!(py, "errbackKeywords"),
+    ]
+}
+
+/// The arguments by keyword, in a dict of their own.
+#[cold]
+fn by_name<'py>(names: &Bound<'py, PyTuple>, values: Args<'_, 'py>) -> Result<Bound<'py, PyDict>> {
+    let named = capi::new_dict(names.py())?;
+    for (name, value) in names.iter_borrowed().zip(values) {
+        named.set_item(name, value)?;
+    }
+    Ok(named)
+}
+
+fn none(py: Python<'_>) -> Bound<'_, PyAny> {
+    py.None().into_bound(py)
+}
+
+/// Remember the definitions of all of these methods, in their quick forms where there are any.
+fn know_methods(py: Python<'_>) -> PyResult<()> {
+    let class = py.get_type::<Deferred>();
+    METHODS.know(&class, "callback", Method::Callback)?;
+    METHODS.know(&class, "errback", Method::Errback)?;
+    METHODS.know(&class, "unpause", Method::Unpause)?;
+    METHODS.know(&py.get_type::<DeferredQueue>(), "put", Method::Put)?;
+    METHODS.know(&py.get_type::<DeferredLock>(), "release", Method::Release)?;
+    METHODS.know(&py.get_type::<DeferredSemaphore>(), "release", Method::Release)?;
+    let class = py.get_type::<Primitive>();
+    METHODS.know(&class, "release", Method::Release)?;
+    METHODS.know(&class, "_releaseAndReturn", Method::ReleaseAndReturn)?;
+    METHODS.know(&py.get_type::<DeferredList>(), "_cbDeferred", Method::Collect)
+}
+
+/// Put the quick forms in the place of PyO3's.
+pub(crate) fn put_quick_forms(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = module.py();
+    let class = py.get_type::<Deferred>();
+    put::<AddCallback>(&class)?;
+    put::<AddErrback>(&class)?;
+    put::<AddBoth>(&class)?;
+    put::<AddCallbacks>(&class)?;
+    put::<AddTimeout>(&class)?;
+    put::<Fire>(&class)?;
+    put::<Cancel>(&class)?;
+    let class = py.get_type::<FailureBase>();
+    put::<Check>(&class)?;
+    put::<Trap>(&class)?;
+    let class = py.get_type::<DeferredLock>();
+    put::<AcquireLock>(&class)?;
+    put::<ReleaseLock>(&class)?;
+    let class = py.get_type::<DeferredSemaphore>();
+    put::<AcquireSemaphore>(&class)?;
+    put::<ReleaseSemaphore>(&class)?;
+    let class = py.get_type::<DeferredQueue>();
+    put::<Put>(&class)?;
+    put::<Get>(&class)?;
+    put::<Succeed>(module)?;
+    put::<Fail>(module)?;
+    put::<MaybeDeferred>(module)?;
+    put::<Execute>(module)?;
+    put::<Run>(&py.get_type::<Primitive>())?;
+    put::<RunInlineCallbacks>(module)?;
+    put::<ConvertTimedOut>(module)?;
+    put::<StopClock>(module)?;
+    know_methods(py)
+}

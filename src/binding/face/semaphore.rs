@@ -1,0 +1,61 @@
+//! `DeferredSemaphore`.
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use crate::binding::capi::{
+    error::{Raise, Result},
+    stack,
+};
+use crate::binding::face::primitive::forget_waiting;
+use crate::binding::model::primitive::{DeferredSemaphore, Primitive};
+
+#[pymethods]
+impl DeferredSemaphore {
+    #[new]
+    #[pyo3(signature = (*_args, **_kwargs), text_signature = "(tokens)")]
+    fn new(
+        _args: &Bound<'_, PyTuple>,
+        _kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyClassInitializer<Self> {
+        PyClassInitializer::from(Primitive::new_state()).add_subclass(Self)
+    }
+
+    fn __init__(
+        slf: &Bound<'_, Self>,
+        #[pyo3(from_py_with = stack::number)] tokens: i64,
+    ) -> Result<()> {
+        forget_waiting(slf.as_super());
+        if tokens < 1 {
+            return Err(PyValueError::error(slf.py(), "DeferredSemaphore requires tokens >= 1"));
+        }
+        slf.as_super().get().with(slf.py(), |state| {
+            state.tokens = tokens;
+            state.limit = tokens;
+        });
+        Ok(())
+    }
+
+    /// How many more may acquire it.
+    #[getter]
+    pub(crate) fn tokens(slf: &Bound<'_, Self>) -> i64 {
+        slf.as_super().get().with(slf.py(), |state| state.tokens)
+    }
+
+    #[setter]
+    fn set_tokens(slf: &Bound<'_, Self>, #[pyo3(from_py_with = stack::number)] tokens: i64) {
+        slf.as_super().get().with(slf.py(), |state| state.tokens = tokens);
+    }
+
+    /// How many may hold it at a time.
+    #[getter]
+    pub(crate) fn limit(slf: &Bound<'_, Self>) -> i64 {
+        slf.as_super().get().with(slf.py(), |state| state.limit)
+    }
+
+    #[setter]
+    fn set_limit(slf: &Bound<'_, Self>, #[pyo3(from_py_with = stack::number)] limit: i64) {
+        slf.as_super().get().with(slf.py(), |state| state.limit = limit);
+    }
+}

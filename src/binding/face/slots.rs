@@ -1,0 +1,197 @@
+//! Our classes, in the slots of their types: how their objects are made, iterated, finalized, freed.
+
+use crate::binding::capi::Held;
+use crate::binding::capi::slots::{ConstructSub, Initialize};
+use crate::binding::judge::debug::debugging;
+use crate::binding::model::timeout::Timeout;
+use pyo3::ffi::initproc;
+use pyo3::prelude::*;
+use std::sync::OnceLock;
+
+use crate::binding::capi::error::Result;
+use crate::binding::capi::slots::{
+    self, Construct, Finalize, Fresh, InitSlot, Iterate, Plain, Step,
+};
+#[cfg(not(Py_3_12))]
+use crate::binding::capi::spare_one;
+use crate::binding::capi::{
+    Class, Hold, Native, Sent, bury, keep_dicts, know_classes, recycle, rely_on_base,
+};
+use crate::binding::judge::report;
+use crate::binding::model::awaiting::{Awaiting, new_awaiting};
+use crate::binding::model::deferred::Deferred;
+use crate::binding::model::failure::FailureBase;
+use crate::binding::model::fifo::Fifo;
+use crate::binding::model::list::DeferredList;
+use crate::binding::model::outcome::Chain;
+use crate::binding::model::primitive::{DeferredLock, DeferredSemaphore, Locked, Primitive};
+use crate::binding::model::queue::DeferredQueue;
+use crate::binding::model::race::Race;
+use crate::binding::model::task::{Task, TaskCallback};
+use crate::binding::waits::firing;
+use pyo3::types::{PyTuple, PyType};
+
+/// Name all classes of ours, whose objects must not free each other without end, with how that is
+/// seen to, and which of them may have failures to report.
+macro_rules! native {
+    ($($bury:ident: $($class:ty $(= $reports:literal)?),*;)*) => {
+        $($(
+            impl Native for $class {
+                $(const REPORTS: bool = $reports;)?
+
+                #[inline(always)]
+                fn class() -> &'static Class {
+                    static CLASS: Class = Class::new();
+                    &CLASS
+                }
+            }
+        )*)*
+
+        /// See to the deaths of the objects of all classes.
+        fn bury_all(py: Python<'_>) {
+            know_classes(&[$($(<$class>::class),*),*]);
+            $($($bury::<$class>(py);)*)*
+        }
+    };
+}
+
+native! {
+    recycle: Deferred, Awaiting, Task;
+    bury: DeferredList = true, TaskCallback, Primitive, DeferredLock, DeferredSemaphore,
+        DeferredQueue, Locked, Fifo, Race, Timeout, FailureBase;
+}
+
+/// One that has not fired.
+impl Fresh for Deferred {
+    fn fresh() -> Self {
+        Self::of(Chain::new(None))
+    }
+}
+
+/// A list of nothing.
+impl Fresh for DeferredList {
+    fn fresh() -> Self {
+        Self::empty()
+    }
+}
+
+impl Plain for Deferred {
+    fn init() -> &'static InitSlot {
+        static INIT: InitSlot = InitSlot::new();
+        &INIT
+    }
+}
+
+/// What stands for no arguments, or for one: a canceller, if it is not None.
+fn canceller_in(arguments: &[Bound<'_, PyAny>]) -> Option<Option<Held<PyAny>>> {
+    match arguments {
+        [canceller] if !canceller.is_none() => Some(Some(canceller.clone().hold())),
+        [] | [_] => Some(None),
+        _ => None,
+    }
+}
+
+/// `Deferred(canceller=None)`
+impl Construct for Deferred {
+    #[inline(always)]
+    fn construct<'py>(
+        class: &Bound<'py, PyType>,
+        arguments: &[Bound<'py, PyAny>],
+    ) -> Option<Result<Bound<'py, PyAny>>> {
+        if !Self::is_plain(class) {
+            return None;
+        }
+        let canceller = canceller_in(arguments)?;
+        Some(firing::make(class.py(), || Chain::new(canceller)).map(Bound::into_any))
+    }
+}
+
+impl ConstructSub for Deferred {
+    #[inline(always)]
+    fn of_arguments(arguments: &[Bound<'_, PyAny>]) -> Option<Self> {
+        Some(Self::of(Chain::new(canceller_in(arguments)?)))
+    }
+
+    #[inline(always)]
+    fn made(deferred: &Bound<'_, Self>) -> Result<()> {
+        if debugging(deferred)? {
+            report::remember_creator(deferred)?;
+        }
+        Ok(())
+    }
+}
+
+/// `super().__init__(canceller)`
+impl Initialize for Deferred {
+    fn slow() -> &'static OnceLock<initproc> {
+        static SLOW: OnceLock<initproc> = OnceLock::new();
+        &SLOW
+    }
+
+    #[inline(always)]
+    fn initialize<'py>(
+        deferred: &Bound<'py, Self>,
+        arguments: &Bound<'py, PyTuple>,
+    ) -> Option<Result<()>> {
+        let canceller = match arguments.as_slice() {
+            [canceller] if !canceller.is_none() => Some(canceller.clone()),
+            [] | [_] => None,
+            _ => return None,
+        };
+        Some(Self::__init__(deferred, canceller).map_err(Into::into))
+    }
+}
+
+/// A Deferred that dies by its last reference reports from `Drop`.
+impl Finalize for Deferred {
+    fn finalize(deferred: &Bound<'_, Self>) {
+        report::finalize(deferred);
+    }
+}
+
+impl Finalize for DeferredList {
+    fn finalize(list: &Bound<'_, Self>) {
+        report::finalize(list.as_super());
+    }
+}
+
+impl Iterate for Deferred {
+    #[inline(always)]
+    fn iterate<'py>(deferred: &Bound<'py, Self>) -> Result<Bound<'py, PyAny>> {
+        Ok(new_awaiting(deferred.py(), deferred.clone())?.into_any())
+    }
+}
+
+impl Step for Awaiting {
+    #[inline(always)]
+    fn step<'py>(awaiting: &Bound<'py, Self>) -> Sent<'py> {
+        Self::go_on(awaiting)
+    }
+}
+
+/// Fill the slots. Called once, when the module is made, before anyone can have subclassed.
+pub(crate) fn fill_slots(py: Python<'_>) -> PyResult<()> {
+    #[cfg(not(Py_3_12))]
+    spare_one(py)?;
+    slots::fill_init::<Deferred>(py)?;
+    Deferred::init().remember::<Deferred>(py);
+    FailureBase::init().remember::<FailureBase>(py);
+    bury_all(py);
+    keep_dicts::<Deferred>(py, &[py.get_type::<DeferredList>()]);
+    let locks = [py.get_type::<DeferredLock>(), py.get_type::<DeferredSemaphore>()];
+    keep_dicts::<Primitive>(py, &locks);
+    keep_dicts::<DeferredQueue>(py, &[]);
+    rely_on_base::<DeferredList, Deferred>(py);
+    rely_on_base::<DeferredLock, Primitive>(py);
+    rely_on_base::<DeferredSemaphore, Primitive>(py);
+    slots::find_call_of_del(py)?;
+    slots::fill_new::<Deferred>(py);
+    slots::construct_quickly::<Deferred>(&py.get_type::<Deferred>());
+    slots::fill_finalizer::<Deferred>(py);
+    slots::fill_iterate::<Deferred>(py);
+    slots::fill_new_derived::<DeferredList>(py);
+    slots::fill_finalizer::<DeferredList>(py);
+    slots::inherit_new_of_exceptions::<FailureBase>(py);
+    slots::fill_step::<Awaiting>(py);
+    Ok(())
+}

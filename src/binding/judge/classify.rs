@@ -1,0 +1,162 @@
+//! Decides whether an object is a value, a failure or a Deferred.
+
+use pyo3::exceptions::{PyAttributeError, PyException, PyMemoryError, PyRecursionError};
+use pyo3::prelude::*;
+use pyo3::types::PyType;
+
+use crate::binding::capi::{
+    self, Hold,
+    error::{Error, Raised, Result},
+    interned::intern,
+    stack::Nested,
+};
+use crate::binding::judge::{
+    failure, foreign,
+    ordinary::{is_known_ordinary, is_ordinary},
+};
+use crate::binding::model::{
+    deferred::{self, Deferred},
+    names,
+    outcome::Outcome,
+};
+
+/// Decide what an object is as an outcome. One whose `__class__` raises an exception when it is
+/// asked is a value: it is not lost for that.
+///
+/// # Errors
+///
+/// What it raises, if that is no `Exception`, as when the program is being interrupted.
+pub(crate) fn classify(object: &Bound<'_, PyAny>) -> Result<Outcome> {
+    look_at(object).or_else(|error| {
+        unless_interrupted(object.py(), error, || Outcome::Value(object.clone().hold()))
+    })
+}
+
+/// What to go on with where an object has raised an exception when it was asked what it is. Not
+/// where that is no `Exception`, as when the program is being interrupted, nor where there is no
+/// more stack or memory: it may be what uses them up, and would do so again for whoever asks next.
+pub(crate) fn unless_interrupted<T>(
+    py: Python<'_>,
+    error: Error,
+    instead: impl FnOnce() -> T,
+) -> Result<T> {
+    let goes_up = !error.is_instance_of::<PyException>(py)
+        || error.is_instance_of::<PyRecursionError>(py)
+        || error.is_instance_of::<PyMemoryError>(py);
+    if goes_up { Err(error) } else { Ok(instead()) }
+}
+
+/// Decide what an object is as an outcome that somebody is fired with. It comes with what its own
+/// `__class__` raises when it is asked, and is a value then.
+pub(crate) fn classify_asking(object: Bound<'_, PyAny>) -> (Outcome, Option<Error>) {
+    match look_at(&object) {
+        Ok(outcome) => (outcome, None),
+        Err(error) => (Outcome::Value(object.hold()), Some(error)),
+    }
+}
+
+#[inline]
+fn look_at(object: &Bound<'_, PyAny>) -> Result<Outcome> {
+    if is_known_ordinary(object) {
+        return Ok(Outcome::Value(object.clone().hold()));
+    }
+    if let Some(deferred) = capi::as_exact::<Deferred>(object) {
+        return Ok(Outcome::Deferred(deferred.clone().hold()));
+    }
+    if is_ordinary(object) {
+        Ok(Outcome::Value(object.clone().hold()))
+    } else if let Some(deferred) = as_deferred(object) {
+        Ok(Outcome::Deferred(deferred.clone().hold()))
+    } else if failure::is_failure(object)? {
+        Ok(Outcome::Failure(object.clone().hold()))
+    } else if let Some(failure) = foreign::adopt_failure(object)? {
+        Ok(Outcome::Failure(failure.hold()))
+    } else {
+        Ok(Outcome::Value(object.clone().hold()))
+    }
+}
+
+/// The class that an object says it is of, where that can be another than its type.
+///
+/// # Errors
+///
+/// What its own `__class__` raises, if that is for [`unless_interrupted`].
+pub(crate) fn claimed_class<'py>(object: &Bound<'py, PyAny>) -> Result<Option<Bound<'py, PyType>>> {
+    if is_ordinary(object) {
+        return Ok(None);
+    }
+    let py = object.py();
+    let _nested = Nested::enter(py)?;
+    match object.getattr(intern!(py, "__class__")) {
+        Ok(class) => Ok(class.cast_into().ok()),
+        Err(error) => {
+            let error = Error::from(error);
+            if error.is_instance_of::<PyAttributeError>(py) { Ok(None) } else { Err(error) }
+        }
+    }
+}
+
+/// Decide what an object that is no Deferred is as an outcome. It has been asked for its class.
+///
+/// # Errors
+///
+/// Only where `Failure` cannot be looked up, or one of Twisted's cannot be made one of ours.
+pub(crate) fn classify_as(
+    object: &Bound<'_, PyAny>,
+    claimed: Option<&Bound<'_, PyType>>,
+) -> Result<Outcome> {
+    let class = names::failure_class(object.py())?;
+    if capi::is_subtype(&object.get_type(), class)
+        || claimed.is_some_and(|claimed| capi::is_subtype(claimed, class))
+    {
+        return Ok(Outcome::Failure(object.clone().hold()));
+    }
+    Ok(match foreign::adopt_failure(object)? {
+        Some(failure) => Outcome::Failure(failure.hold()),
+        None => Outcome::Value(object.clone().hold()),
+    })
+}
+
+/// Decide what an object is as an outcome, where a Deferred is waited for and is no mere value:
+/// one of Twisted's is, too.
+///
+/// # Errors
+///
+/// As [`classify`].
+#[inline]
+pub(crate) fn classify_returned(object: &Bound<'_, PyAny>) -> Result<Outcome> {
+    if !capi::is_exact::<Deferred>(object)
+        && !is_ordinary(object)
+        && let Some(deferred) = foreign::adopt(object)?
+    {
+        return Ok(Outcome::Deferred(deferred.hold()));
+    }
+    classify(object)
+}
+
+/// The object as a Deferred, if it is one: of that class, or of one of the subclasses that are
+/// listed as `_DEFERRED_SUBCLASSES` at this moment.
+#[inline]
+pub(crate) fn as_deferred<'a, 'py>(
+    object: &'a Bound<'py, PyAny>,
+) -> Option<&'a Bound<'py, Deferred>> {
+    match capi::as_exact::<Deferred>(object) {
+        Some(deferred) => Some(deferred),
+        None => object.cast::<Deferred>().ok().filter(|deferred| {
+            let py = deferred.py();
+            let listed =
+                deferred::subclasses(py).and_then(|list| list.contains(deferred.get_type()));
+            capi::ok(py, listed) == Some(true)
+        }),
+    }
+}
+
+/// A failure made of an exception that was raised.
+///
+/// # Errors
+///
+/// Only where memory has run out, or where a program has replaced `Failure.__init__` by something
+/// that raises.
+pub(crate) fn failed(raised: Raised<'_>, capture_vars: bool) -> Result<Outcome> {
+    Ok(Outcome::Failure(failure::from_raised(raised, capture_vars)?.hold()))
+}

@@ -1,0 +1,180 @@
+//! What classes are called: the names in a class's MRO, put together once for each class.
+//!
+//! `Failure.check` compares classes by their names, as Twisted's does. Those of a class are kept for
+//! as long as the class is not changed.
+
+use pyo3::prelude::*;
+use pyo3::types::{PyFrozenSet, PyString, PyTuple, PyType};
+
+use crate::binding::capi::{
+    self, Held, Hold, Text,
+    cell::Shared,
+    error::Result,
+    interned::intern,
+    versions::{Epoch, version},
+};
+use crate::binding::model::names;
+
+/// What is known of a class whose metaclass is `type`.
+struct Kind {
+    /// Where the class is, and the version of it that was looked at.
+    class: usize,
+    version: u32,
+    /// The names of it and of its bases, with their modules, in the order of its MRO.
+    names: Held<PyTuple>,
+    /// The same, to be looked up in.
+    set: Held<PyFrozenSet>,
+    /// The first of them.
+    own: Held<PyString>,
+    /// Whether it is a class of `Exception`s.
+    is_exception: bool,
+    /// From CPython 3.13 on, a new `__name__` is no change of a class.
+    #[cfg(Py_3_13)]
+    bare: capi::BareNames,
+}
+
+impl Kind {
+    #[inline(always)]
+    fn is_of(&self, class: &Bound<'_, PyType>, version: u32) -> bool {
+        let is_same = self.class == class.as_ptr() as usize && self.version == version;
+        #[cfg(Py_3_13)]
+        let is_same = is_same && self.bare.are_those_of(class);
+        is_same
+    }
+}
+
+/// So many classes are remembered.
+const KEPT: usize = 256;
+
+/// The classes, each in the place that the lowest bits of its version say.
+static KINDS: Shared<[Option<Kind>; KEPT]> = Shared::new([const { None }; KEPT]);
+static EPOCH: Epoch = Epoch::new();
+
+/// Whether what is known of classes is still true.
+#[inline(always)]
+fn they_hold(py: Python<'_>) -> bool {
+    EPOCH.holds(py, || {
+        let before = KINDS.with(py, |kinds| std::mem::replace(kinds, [const { None }; KEPT]));
+        drop(before);
+    })
+}
+
+/// What is known of a class, if it has been looked at and is unchanged.
+#[inline(always)]
+fn find<'a>(kinds: &'a [Option<Kind>; KEPT], class: &Bound<'_, PyType>) -> Option<&'a Kind> {
+    let version = version(class)?;
+    kinds[version as usize % KEPT].as_ref().filter(|kind| kind.is_of(class, version))
+}
+
+/// Look at a class. False if it has to be asked each time.
+#[cold]
+fn learn(class: &Bound<'_, PyType>) -> Result<bool> {
+    let py = class.py();
+    if !capi::has_plain_metaclass(class) {
+        return Ok(false);
+    }
+    let (module, name) = (intern!(py, "__module__"), intern!(py, "__name__"));
+    // That gives it a version, if there are any left.
+    capi::lookup(class, module);
+    let Some(found) = version(class) else { return Ok(false) };
+    let mro = class.mro();
+    let mut all = Vec::new();
+    for base in mro.iter_borrowed() {
+        let (module, name) = (base.getattr(module)?, base.getattr(name)?);
+        let (Ok(module), Ok(name)) =
+            (module.cast_into_exact::<PyString>(), name.cast_into_exact::<PyString>())
+        else {
+            return Ok(false);
+        };
+        let parts = [Text::Python(module), Text::Ours("."), Text::Python(name)];
+        capi::push(py, &mut all, capi::joined(py, parts)?)?;
+    }
+    let Some(own) = all.first() else { return Ok(false) };
+    let kind = Kind {
+        class: class.as_ptr() as usize,
+        version: found,
+        own: own.clone().hold(),
+        set: PyFrozenSet::new(py, &all)?.hold(),
+        names: PyTuple::new(py, &all)?.hold(),
+        is_exception: capi::is_exception_class(class),
+        #[cfg(Py_3_13)]
+        bare: capi::BareNames::of(class)?,
+    };
+    if version(class) != Some(found) {
+        return Ok(false);
+    }
+    let before = KINDS.with(py, |kinds| kinds[found as usize % KEPT].replace(kind));
+    drop(before);
+    Ok(true)
+}
+
+/// Whether `Failure.check` says of an exception of the class `kind` that it is a `wanted`. None if
+/// the two have to be asked for their names.
+#[inline]
+pub(crate) fn is_a(kind: &Bound<'_, PyType>, wanted: &Bound<'_, PyType>) -> Result<Option<bool>> {
+    let py = kind.py();
+    if !they_hold(py) {
+        return Ok(None);
+    }
+    // The second time, both are known, unless they share a place.
+    for _ in 0..2 {
+        let known = KINDS.with(py, |kinds| {
+            let (kind_known, wanted_known) = (find(kinds, kind)?, find(kinds, wanted)?);
+            Some(match (kind_known.is_exception, wanted_known.is_exception) {
+                (true, true) => {
+                    kind_known.set.bind(py).contains(wanted_known.own.bind(py)).unwrap_or(false)
+                }
+                // Then classes themselves are compared.
+                (false, false) => kind.is(wanted),
+                _ => false,
+            })
+        });
+        if known.is_some() {
+            return Ok(known);
+        }
+        if !learn(kind)? || !learn(wanted)? {
+            break;
+        }
+    }
+    Ok(None)
+}
+
+/// Whether `Failure.check` says of an exception of this class that it goes by this name.
+#[inline]
+pub(crate) fn is_called(
+    kind: &Bound<'_, PyType>,
+    name: &Bound<'_, PyString>,
+) -> Result<Option<bool>> {
+    let look =
+        |kind: &Kind| kind.is_exception && kind.set.bind(name.py()).contains(name).unwrap_or(false);
+    known(kind, look)
+}
+
+/// The names in the MRO of a class of `Exception`s.
+pub(crate) fn names_of<'py>(kind: &Bound<'py, PyType>) -> Result<Option<Bound<'py, PyTuple>>> {
+    let names =
+        known(kind, |known| known.is_exception.then(|| known.names.bind(kind.py()).clone()));
+    Ok(names?.flatten())
+}
+
+/// What is known of a class, if anything can be.
+fn known<R>(class: &Bound<'_, PyType>, look: impl Fn(&Kind) -> R) -> Result<Option<R>> {
+    let py = class.py();
+    if !they_hold(py) {
+        return Ok(None);
+    }
+    let found = KINDS.with(py, |kinds| find(kinds, class).map(&look));
+    if found.is_some() || !learn(class)? {
+        return Ok(found);
+    }
+    Ok(KINDS.with(py, |kinds| find(kinds, class).map(&look)))
+}
+
+/// The name of a class with its module.
+pub(crate) fn qualified_name<'py>(class: &Bound<'py, PyType>) -> Result<Bound<'py, PyAny>> {
+    let py = class.py();
+    if let Some(name) = known(class, |known| known.own.bind(py).clone())? {
+        return Ok(name.into_any());
+    }
+    Ok(names::QUAL.get(py)?.call1((class,))?)
+}

@@ -1,0 +1,59 @@
+//! The death of a Deferred: an unhandled failure is reported.
+
+use pyo3::prelude::*;
+
+use crate::binding::capi::{self, Pool, Recycled};
+use crate::binding::judge::report;
+use crate::binding::model::{deferred::Deferred, outcome::Outcome};
+
+impl Recycled for Deferred {
+    fn pool() -> &'static Pool {
+        static POOL: Pool = Pool::new();
+        &POOL
+    }
+
+    #[inline]
+    fn dies_quietly(&self, py: Python<'_>) -> bool {
+        self.chain(py, |chain| !chain.unhandled())
+    }
+
+    #[inline(always)]
+    fn is_light(&self, py: Python<'_>) -> bool {
+        self.chain(py, |chain| {
+            chain.is_bare()
+                && match chain.outcome() {
+                    Outcome::Empty | Outcome::Taken => true,
+                    Outcome::Value(object) => {
+                        capi::is_leaf(object.bind(py)) || object.is_shared(py)
+                    }
+                    Outcome::Failure(failure) => failure.is_shared(py),
+                    Outcome::Deferred(other) => other.is_shared(py),
+                }
+        })
+    }
+
+    #[inline(always)]
+    fn dispose_of_light(&self, py: Python<'_>) {
+        drop(self.chain(py, |chain| chain.replace_outcome(Outcome::Empty)));
+    }
+
+    /// Let go of what this holds, and report a failure that nobody handled.
+    fn dispose(&self, py: Python<'_>) {
+        let chain = self.chain(py, std::mem::take);
+        let failure = match chain.outcome() {
+            Outcome::Failure(failure) if chain.unhandled() => Some(failure.bind(py).clone()),
+            _ => None,
+        };
+        // What it holds goes first, and is reported first.
+        drop(chain);
+        if let Some(failure) = failure {
+            report::unhandled(failure);
+        }
+    }
+}
+
+impl Drop for Deferred {
+    fn drop(&mut self) {
+        capi::dropping(self);
+    }
+}

@@ -1,0 +1,211 @@
+//! A callable in a chain, with its extra arguments.
+
+use pyo3::PyTraverseError;
+use pyo3::gc::PyVisit;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use crate::binding::capi::{
+    self, Held, Hold,
+    error::{Raised, Result},
+};
+use crate::binding::model::{
+    names,
+    outcome::{Link, or_no_memory},
+    traverse::Traverse,
+};
+use crate::core::Boxed;
+
+/// A callable and what to pass it after the outcome.
+///
+/// One word: the callable itself, or, where there are extra arguments, a tuple. A tuple is not
+/// callable, so there is no doubt which it is; a tuple that somebody adds as a callback is itself
+/// wrapped. The first item says how the rest is to be read:
+///
+/// * `None`: the callable, then the arguments;
+/// * a tuple of names: the same, and the last arguments go by these;
+/// * `...`: the callable, its arguments, its arguments by keyword, of whatever kinds those are.
+pub(crate) struct Callback(Held<PyAny>);
+
+impl Callback {
+    /// A callable that gets the outcome and nothing else.
+    #[inline(always)]
+    pub(crate) fn plain(callable: Bound<'_, PyAny>) -> Result<Self> {
+        if callable.is_exact_instance_of::<PyTuple>() {
+            return Self::wrapped(callable);
+        }
+        Ok(Self(callable.hold()))
+    }
+
+    /// A tuple as a callable, which it is not.
+    #[cold]
+    fn wrapped(tuple: Bound<'_, PyAny>) -> Result<Self> {
+        Self::with_arguments(tuple.py(), &tuple, &[], None)
+    }
+
+    /// A callable that gets the outcome and these arguments, of which the last go by these names.
+    #[inline(always)]
+    pub(crate) fn with_arguments<'py>(
+        py: Python<'py>,
+        callable: &Bound<'py, PyAny>,
+        args: &[Bound<'py, PyAny>],
+        names: Option<&Bound<'py, PyTuple>>,
+    ) -> Result<Self> {
+        let head = match names {
+            Some(names) => names.as_any().clone(),
+            None => py.None().into_bound(py),
+        };
+        Ok(Self(capi::tuple_of(py, [head, callable.clone()], args)?.into_any().hold()))
+    }
+
+    /// A callable that gets the outcome and what `args` and `kwargs` hold when it is called.
+    ///
+    /// They are usually a tuple and a dict, but may be whatever a call can spread, and what they
+    /// hold may change until then.
+    pub(crate) fn with_spread_arguments(
+        callable: Bound<'_, PyAny>,
+        args: Bound<'_, PyAny>,
+        kwargs: Option<Bound<'_, PyAny>>,
+    ) -> Result<Self> {
+        let py = callable.py();
+        let args = match (args.cast_into_exact::<PyTuple>(), &kwargs) {
+            (Ok(args), None) => {
+                return Self::with_arguments(py, &callable, args.as_slice(), None);
+            }
+            (Ok(args), Some(_)) => args.into_any(),
+            (Err(other), _) => other.into_inner(),
+        };
+        let kwargs = match kwargs {
+            Some(kwargs) => kwargs,
+            None => capi::new_dict(py)?.into_any(),
+        };
+        let dots = py.Ellipsis().into_bound(py);
+        let parts = capi::new_tuple(py, [dots, callable, args, kwargs])?;
+        Ok(Self(parts.into_any().hold()))
+    }
+
+    /// Another hold on the same callable.
+    pub(crate) fn share(&self, py: Python<'_>) -> Self {
+        Self(self.0.clone_ref(py))
+    }
+
+    /// Call it, if it was written in Python, as most are, and nothing is passed by keyword.
+    #[inline(always)]
+    pub(crate) fn call_if_of_python<'py>(
+        &self,
+        outcome: &Bound<'py, PyAny>,
+    ) -> Option<Result<Bound<'py, PyAny>, Raised<'py>>> {
+        let callable = self.0.bind(outcome.py());
+        if capi::is_of_python(callable) {
+            return Some(capi::call_one(callable, outcome));
+        }
+        let parts = callable.cast_exact::<PyTuple>().ok()?;
+        match parts.as_slice() {
+            [head, callable, ..] if capi::is_of_python(callable) => {
+                if head.is_none() {
+                    return Some(capi::call_spread(parts, outcome));
+                }
+                Some(Self::call_with_arguments(parts, outcome))
+            }
+            _ => None,
+        }
+    }
+
+    /// The callable and its arguments after the outcome, if none of them is passed by keyword.
+    pub(crate) fn without_keywords<'a, 'py>(
+        &'a self,
+        py: Python<'py>,
+    ) -> Option<(&'a Bound<'py, PyAny>, &'a [Bound<'py, PyAny>])> {
+        let callable = self.0.bind(py);
+        let Ok(parts) = callable.cast_exact::<PyTuple>() else { return Some((callable, &[])) };
+        match parts.as_slice() {
+            [head, callable, args @ ..] if head.is_none() => Some((callable, args)),
+            _ => None,
+        }
+    }
+
+    /// Call it.
+    ///
+    /// # Errors
+    ///
+    /// What it raises.
+    #[inline]
+    pub(crate) fn call<'py>(
+        &self,
+        outcome: &Bound<'py, PyAny>,
+    ) -> Result<Bound<'py, PyAny>, Raised<'py>> {
+        let callable = self.0.bind(outcome.py());
+        match callable.cast_exact::<PyTuple>() {
+            Err(_) => capi::call_one(callable, outcome),
+            Ok(parts) => Self::call_with_arguments(parts, outcome),
+        }
+    }
+
+    #[inline]
+    fn call_with_arguments<'py>(
+        parts: &Bound<'py, PyTuple>,
+        outcome: &Bound<'py, PyAny>,
+    ) -> Result<Bound<'py, PyAny>, Raised<'py>> {
+        let py = outcome.py();
+        let [head, callable, rest @ ..] = parts.as_slice() else {
+            // Raises what there is to raise.
+            return capi::call_spread(parts, outcome);
+        };
+        let names = head.cast_exact::<PyTuple>();
+        let ([args, kwargs], false, Err(_)) = (rest, head.is_none(), names) else {
+            return capi::call_spread(parts, outcome);
+        };
+        if let (Ok(args), Ok(kwargs)) =
+            (args.cast_exact::<PyTuple>(), kwargs.cast_exact::<PyDict>())
+        {
+            return capi::call_with_dict(callable, outcome, args, kwargs);
+        }
+        // Lists, iterators, mappings: Python knows what to make of them, or what to raise.
+        let spread = names::SPREAD.get(py).map_err(capi::into_raised(py))?;
+        spread.call1((callable, outcome, args, kwargs)).map_err(capi::into_raised(py))
+    }
+
+    /// The callable alone.
+    pub(crate) fn callable<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyAny>> {
+        let callable = self.0.bind(py);
+        match callable.cast_exact::<PyTuple>() {
+            Err(_) => Ok(callable.clone()),
+            Ok(parts) => Ok(parts.get_item(1)?),
+        }
+    }
+
+    /// As a tuple of callable, positional arguments and arguments by keyword.
+    pub(crate) fn describe<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyTuple>> {
+        let callable = self.0.bind(py);
+        let Ok(parts) = callable.cast_exact::<PyTuple>() else {
+            let [args, kwargs] = [PyTuple::empty(py).into_any(), capi::new_dict(py)?.into_any()];
+            return capi::new_tuple(py, [callable.clone(), args, kwargs]);
+        };
+        let (head, callable) = (parts.get_item(0)?, parts.get_item(1)?);
+        let [args, kwargs] = if head.is_none() {
+            [capi::slice_from(parts, 2)?.into_any(), capi::new_dict(py)?.into_any()]
+        } else if let Ok(names) = head.cast_exact::<PyTuple>() {
+            let (named, kwargs) = (names.len(), capi::new_dict(py)?);
+            let positional = parts.len().saturating_sub(named);
+            let values = parts.iter_borrowed().skip(positional);
+            for (name, value) in names.iter_borrowed().zip(values) {
+                kwargs.set_item(name, value)?;
+            }
+            [parts.get_slice(2, positional).into_any(), kwargs.into_any()]
+        } else {
+            [parts.get_item(2)?, parts.get_item(3)?]
+        };
+        capi::new_tuple(py, [callable, args, kwargs])
+    }
+}
+
+impl Traverse for Callback {
+    fn traverse(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.0.traverse(visit)
+    }
+}
+
+/// A link with a callback and an errback.
+pub(crate) fn link_of_both(py: Python<'_>, pair: (Callback, Callback)) -> Result<Link> {
+    Ok(Link::Both(or_no_memory(py, Boxed::new(pair))?))
+}

@@ -1,0 +1,57 @@
+//! The native part of `Failure`.
+
+use pyo3::exceptions::PyBaseException;
+use pyo3::prelude::*;
+
+use crate::binding::capi::{
+    Held,
+    cell::Shared,
+    slots::{InitSlot, Plain, ZeroIsEmpty},
+};
+
+/// Where the five attributes that every failure has are kept.
+///
+/// `BaseException.__new__` leaves this as zeroed memory. So zero must be a state, and the right
+/// one: the representation says that the first variant is 0.
+#[repr(u8)]
+pub(crate) enum State {
+    /// In the instance dict, like all other attributes.
+    InDict = 0,
+    /// Here, as long as nobody asks for `__dict__`.
+    Here(Attributes) = 1,
+}
+
+/// What every failure has.
+pub(crate) struct Attributes {
+    pub(crate) value: Held<PyAny>,
+    pub(crate) kind: Held<PyAny>,
+    pub(crate) traceback: Option<Held<PyAny>>,
+    pub(crate) capture_vars: bool,
+    pub(crate) count: u64,
+    /// Whether `check` has been asked. Twisted's keeps the names of the classes from then on.
+    pub(crate) checked: bool,
+}
+
+/// The part of a Failure that is written in Rust. Use `deferrous.failure.Failure`.
+#[pyclass(name = "Failure", module = "deferrous._deferrous", extends = PyBaseException, subclass, frozen)]
+pub(crate) struct FailureBase {
+    pub(crate) state: Shared<State>,
+}
+
+impl FailureBase {
+    /// With this state.
+    pub(crate) fn of(state: State) -> Self {
+        Self { state: Shared::new(state) }
+    }
+}
+
+impl Plain for FailureBase {
+    fn init() -> &'static InitSlot {
+        static INIT: InitSlot = InitSlot::new();
+        &INIT
+    }
+}
+
+// SAFETY: zeroed memory is `State::InDict`, as its representation says, and owns nothing. (A debug
+// build's mark beside it is false.)
+unsafe impl ZeroIsEmpty for FailureBase {}

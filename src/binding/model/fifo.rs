@@ -1,0 +1,371 @@
+//! A list that is cheap at both ends: what waits for a lock, and what a queue holds.
+
+use pyo3::exceptions::PyMemoryError;
+use pyo3::prelude::*;
+use pyo3::types::{PyInt, PyList};
+
+use crate::binding::capi::{
+    self, Held, Hold,
+    cell::Shared,
+    error::{Raise, Result},
+};
+use crate::binding::model::{
+    deferred::Deferred,
+    items::{Items, Taken},
+    marks::Marks,
+};
+use crate::core::refusable;
+
+/// How a [`Fifo`] keeps its items.
+pub(crate) enum State {
+    /// As those need it that wait.
+    Line(Items),
+    /// In a list, because a program uses it as one, and what a list does is best done by a list.
+    List {
+        list: Held<PyList>,
+        /// How often it has been used as a line since.
+        uses: usize,
+        marks: Marks,
+    },
+}
+
+/// A mutable sequence, used like a list. Taking from its front, and taking out a Deferred that was
+/// cancelled, cost the same however long it is.
+///
+/// All else is done by a list, into which the items are put for that; so it does what a list does,
+/// whatever happens meanwhile.
+#[pyclass(name = "_Fifo", module = "deferrous", frozen, sequence, weakref, generic)]
+pub(crate) struct Fifo {
+    pub(crate) state: Shared<State>,
+}
+
+impl Fifo {
+    /// An empty one.
+    pub(crate) fn empty(py: Python<'_>) -> PyResult<Bound<'_, Self>> {
+        Bound::new(py, Self { state: Shared::new(State::Line(Items::default())) })
+    }
+
+    pub(crate) fn with<R>(&self, py: Python<'_>, transition: impl FnOnce(&mut State) -> R) -> R {
+        self.state.with(py, transition)
+    }
+
+    /// Add at the end. No code of Python's runs.
+    ///
+    /// # Errors
+    ///
+    /// `MemoryError`
+    #[inline(always)]
+    pub(crate) fn push_back(&self, item: Bound<'_, PyAny>) -> Result<()> {
+        let py = item.py();
+        let item = item.hold();
+        let left = self.with(py, |state| match state {
+            State::Line(items) => items.push_back(py, item),
+            State::List { .. } => Err(item),
+        });
+        match left {
+            Ok(()) => Ok(()),
+            Err(item) => self.push_to_list(item.into_bound(py)),
+        }
+    }
+
+    #[cold]
+    pub(crate) fn push_to_list(&self, item: Bound<'_, PyAny>) -> Result<()> {
+        match self.kept_list(item.py()) {
+            Some(list) => {
+                self.follow_in(&list);
+                list.append(item)?;
+                self.note_items(&list);
+                Ok(())
+            }
+            None => Err(PyMemoryError::bare_error(item.py())),
+        }
+    }
+
+    /// Take from the front. No code of Python's runs.
+    #[inline(always)]
+    pub(crate) fn pop_front<'py>(&self, py: Python<'py>) -> Result<Option<Bound<'py, PyAny>>> {
+        let taken = self.with(py, |state| match state {
+            State::Line(items) => Some(items.pop_front()),
+            State::List { .. } => None,
+        });
+        match taken {
+            Some(item) => Ok(item.map(|item| item.into_bound(py))),
+            None => self.pop_front_of_list(py),
+        }
+    }
+
+    #[cold]
+    pub(crate) fn pop_front_of_list<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> Result<Option<Bound<'py, PyAny>>> {
+        self.be_a_line_again(py);
+        let Some(list) = self.kept_list(py) else { return self.pop_front(py) };
+        if list.is_empty() {
+            return Ok(None);
+        }
+        self.follow_in(&list);
+        let first = list.get_item(0)?;
+        list.del_item(0)?;
+        self.with_marks(py, |marks| marks.remove(0));
+        self.note_items(&list);
+        Ok(Some(first))
+    }
+
+    /// Put in before the one at an index, or at the end. No code of Python's runs.
+    ///
+    /// # Errors
+    ///
+    /// `MemoryError`
+    pub(crate) fn insert_at(
+        slf: &Bound<'_, Self>,
+        index: usize,
+        item: Bound<'_, PyAny>,
+    ) -> Result<()> {
+        let py = slf.py();
+        if index == 0 && slf.get().len(py) == 0 {
+            return slf.get().push_back(item);
+        }
+        Self::insert_marked(slf, |_| index, None, item)
+    }
+
+    /// Put in what was taken back: in front of all, but behind what was handed over before it and
+    /// has been taken back, too. No code of Python's runs.
+    ///
+    /// # Errors
+    ///
+    /// `MemoryError`
+    pub(crate) fn put_back(
+        slf: &Bound<'_, Self>,
+        number: u64,
+        item: Bound<'_, PyAny>,
+    ) -> Result<()> {
+        Self::insert_marked(slf, |marks| marks.place_for(number), Some(number), item)
+    }
+
+    pub(crate) fn insert_marked(
+        slf: &Bound<'_, Self>,
+        place: impl Fn(&Marks) -> usize,
+        number: Option<u64>,
+        item: Bound<'_, PyAny>,
+    ) -> Result<()> {
+        let (this, py) = (slf.get(), slf.py());
+        let list = Self::list(slf)?;
+        this.follow_in(&list);
+        let index = this.with_marks(py, |marks| place(marks)).unwrap_or(0).min(list.len());
+        list.insert(index, item)?;
+        this.with_marks(py, |marks| marks.insert(index, number));
+        this.note_items(&list);
+        Ok(())
+    }
+
+    pub(crate) fn with_marks<R>(
+        &self,
+        py: Python<'_>,
+        transition: impl FnOnce(&mut Marks) -> R,
+    ) -> Option<R> {
+        self.with(py, |state| match state {
+            State::Line(_) => None,
+            State::List { marks, .. } => Some(transition(marks)),
+        })
+    }
+
+    /// Have a method of the list change it, which may run any code. The marks follow.
+    pub(crate) fn change<'py, R>(
+        slf: &Bound<'py, Self>,
+        method: impl FnOnce(&Bound<'py, PyAny>) -> PyResult<R>,
+    ) -> PyResult<R> {
+        let (this, py) = (slf.get(), slf.py());
+        let list = Self::list(slf)?;
+        this.follow_in(&list);
+        this.with_marks(py, |marks| marks.under_way += 1);
+        this.note_items(&list);
+        let result = method(list.as_any());
+        this.follow_in(&list);
+        let items = this.with_marks(py, |marks| {
+            marks.under_way = marks.under_way.saturating_sub(1);
+            if marks.under_way == 0 { std::mem::take(&mut marks.items) } else { Vec::new() }
+        });
+        drop(items);
+        result
+    }
+
+    /// Take out the one at an index that is an int, if it can be told which that is. No code of
+    /// Python's runs.
+    pub(crate) fn take_at<'py>(
+        slf: &Bound<'py, Self>,
+        index: &Bound<'py, PyAny>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let (this, py) = (slf.get(), slf.py());
+        let list = Self::list(slf)?;
+        let index = exact_index(index).and_then(|index| {
+            let index =
+                if index < 0 { list.len().checked_add_signed(index)? } else { index as usize };
+            (index < list.len()).then_some(index)
+        });
+        let Some(index) = index else { return Ok(None) };
+        this.follow_in(&list);
+        let item = list.get_item(index)?;
+        list.del_item(index)?;
+        this.with_marks(py, |marks| marks.remove(index));
+        this.note_items(&list);
+        Ok(Some(item))
+    }
+
+    pub(crate) fn follow_in(&self, list: &Bound<'_, PyList>) {
+        let py = list.py();
+        let before = self.with_marks(py, |marks| {
+            if marks.under_way == 0 || marks.numbers.is_empty() {
+                return Vec::new();
+            }
+            match all_items(list) {
+                Some(now) => marks.follow(now),
+                None => {
+                    marks.numbers.clear();
+                    std::mem::take(&mut marks.items)
+                }
+            }
+        });
+        drop(before);
+    }
+
+    /// The numbers are true of what is in the list now.
+    pub(crate) fn note_items(&self, list: &Bound<'_, PyList>) {
+        let before = self.with_marks(list.py(), |marks| {
+            if marks.under_way == 0 || marks.numbers.is_empty() {
+                return Vec::new();
+            }
+            let now = all_items(list).unwrap_or_else(|| {
+                marks.numbers.clear();
+                Vec::new()
+            });
+            std::mem::replace(&mut marks.items, now)
+        });
+        drop(before);
+    }
+
+    /// The item at an index, if there is one.
+    pub(crate) fn get<'py>(slf: &Bound<'py, Self>, index: usize) -> Option<Bound<'py, PyAny>> {
+        let py = slf.py();
+        if let Some(list) = slf.get().kept_list(py) {
+            return list.get_item(index).ok();
+        }
+        slf.get().with(py, |state| match state {
+            State::Line(items) => {
+                let mut present = items.items.iter().flatten();
+                present.nth(index).map(|item| item.bind(py).clone())
+            }
+            State::List { .. } => None,
+        })
+    }
+
+    /// How many there are.
+    #[inline(always)]
+    pub(crate) fn len(&self, py: Python<'_>) -> usize {
+        self.with(py, |state| match state {
+            State::Line(items) => items.len(),
+            State::List { list, .. } => list.bind(py).len(),
+        })
+    }
+
+    pub(crate) fn kept_list<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyList>> {
+        self.with(py, |state| match state {
+            State::Line(_) => None,
+            State::List { list, .. } => Some(list.bind(py).clone()),
+        })
+    }
+
+    /// The list that the items are in from now on.
+    pub(crate) fn list<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
+        let (this, py) = (slf.get(), slf.py());
+        // What a list does may call Python, and that this again.
+        capi::stack::check(py)?;
+        if let Some(list) = this.kept_list(py) {
+            return Ok(list);
+        }
+        // That may begin a collection, and so run any code.
+        let list = py.get_type::<PyList>().call0()?.cast_into::<PyList>()?;
+        if let Some(list) = this.kept_list(py) {
+            return Ok(list);
+        }
+        // From here on, no code of Python's runs: the objects have holders.
+        let item_at = |index| {
+            this.with(py, |state| match state {
+                State::Line(items) => {
+                    let item = items.items.get(index)?;
+                    Some(item.as_ref().map(|item| item.bind(py).clone()))
+                }
+                State::List { .. } => None,
+            })
+        };
+        for index in 0.. {
+            match item_at(index) {
+                Some(Some(item)) => list.append(item)?,
+                Some(None) => {}
+                None => break,
+            }
+        }
+        let state = State::List { list: list.clone().hold(), uses: 0, marks: Marks::default() };
+        let before = this.with(py, |current| std::mem::replace(current, state));
+        drop(before);
+        Ok(list)
+    }
+
+    /// Take the items out of the list again, if it has been used as a line for a while, and nobody
+    /// else uses it: no iterator, and no method that has called Python.
+    pub(crate) fn be_a_line_again(&self, py: Python<'_>) {
+        /// So often the front may be taken from a list, which moves all others.
+        const PATIENCE: usize = 16;
+        let list = self.with(py, |state| match state {
+            State::List { list, uses, marks } => {
+                *uses += 1;
+                let plain = marks.numbers.is_empty() && marks.under_way == 0;
+                (*uses >= PATIENCE && plain && !list.is_shared(py)).then(|| list.bind(py).clone())
+            }
+            State::Line(_) => None,
+        });
+        let Some(list) = list else { return };
+        let mut items = Items::default();
+        for item in &list {
+            if items.push_back(py, item.hold()).is_err() {
+                return;
+            }
+        }
+        let before = self.with(py, |current| std::mem::replace(current, State::Line(items)));
+        drop((before, list));
+    }
+
+    /// Take out a Deferred, if it is certain which is the first that is equal to it.
+    pub(crate) fn take_deferred(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> bool {
+        let py = slf.py();
+        if !capi::is_exact::<Deferred>(value) || capi::compares_specially(&value.get_type()) {
+            return false;
+        }
+        let taken = slf.get().with(py, |state| match state {
+            State::Line(items) => items.take(py, value.as_ptr()),
+            State::List { .. } => Taken::Unclear,
+        });
+        matches!(taken, Taken::This(_))
+    }
+}
+
+/// What is in a list. None if there is no memory for that.
+pub(crate) fn all_items(list: &Bound<'_, PyList>) -> Option<Vec<Held<PyAny>>> {
+    let mut items = Vec::new();
+    refusable(|| items.try_reserve(list.len())).ok()?;
+    items.extend(list.iter().map(Hold::hold));
+    Some(items)
+}
+
+/// An index that is an int, and nothing that has to be asked for one.
+pub(crate) fn exact_index(index: &Bound<'_, PyAny>) -> Option<isize> {
+    index.cast_exact::<PyInt>().ok()?.extract().ok()
+}
+
+/// The other operand as a list, if it is one of us.
+pub(crate) fn listed<'py>(other: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    match other.cast_exact::<Fifo>() {
+        Ok(other) => Ok(Fifo::list(other)?.into_any()),
+        Err(_) => Ok(other.clone()),
+    }
+}

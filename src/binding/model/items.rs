@@ -1,0 +1,195 @@
+//! What waits for a lock, or is held by a queue: quick at both ends, and where a Deferred is taken
+//! out of the middle.
+
+use std::collections::{HashMap, VecDeque};
+
+use pyo3::prelude::*;
+
+use crate::binding::capi::{self, Held, error::Result};
+use crate::binding::model::deferred::Deferred;
+use crate::core::refusable;
+
+/// What is in a line, with gaps where something was taken out of the middle. The first and the last
+/// are never gaps.
+#[derive(Default)]
+pub(crate) struct Items {
+    pub(crate) items: VecDeque<Option<Held<PyAny>>>,
+    /// How many places have left at the front, ever.
+    pub(crate) offset: usize,
+    /// How many of the items are gaps.
+    pub(crate) gaps: usize,
+    /// Where each Deferred is, counted from the very first place: made when there are many and one
+    /// is taken out, kept until the line is empty. There only while all items are Deferreds, and no
+    /// two the same.
+    pub(crate) places: Option<HashMap<usize, usize>>,
+}
+
+/// What came of taking out a Deferred.
+pub(crate) enum Taken {
+    /// It was the first that is equal to itself.
+    #[allow(dead_code, reason = "held to be dropped")]
+    This(Held<PyAny>),
+    /// It is not there.
+    Missing,
+    /// Something that is no Deferred stands there as well, and may call itself equal to it.
+    Unclear,
+}
+
+/// Up to this many are looked through, one after the other.
+const NEAR: usize = 32;
+
+impl Items {
+    pub(crate) fn len(&self) -> usize {
+        self.items.len() - self.gaps
+    }
+
+    /// Add at the end. Given back if there is no memory for it.
+    #[inline(always)]
+    pub(crate) fn push_back(
+        &mut self,
+        py: Python<'_>,
+        item: Held<PyAny>,
+    ) -> Result<(), Held<PyAny>> {
+        if self.items.len() == self.items.capacity()
+            && refusable(|| self.items.try_reserve(1)).is_err()
+        {
+            return Err(item);
+        }
+        if self.places.is_some() {
+            self.note(py, &item);
+        }
+        self.items.push_back(Some(item));
+        Ok(())
+    }
+
+    /// Remember where an item will be that is about to be added at the end.
+    #[cold]
+    pub(crate) fn note(&mut self, py: Python<'_>, item: &Held<PyAny>) {
+        let Some(places) = &mut self.places else { return };
+        let place = self.offset.wrapping_add(self.items.len());
+        if !is_deferred(py, item)
+            || (places.len() == places.capacity() && refusable(|| places.try_reserve(1)).is_err())
+            || places.insert(item.as_ptr() as usize, place).is_some()
+        {
+            self.places = None;
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn pop_front(&mut self) -> Option<Held<PyAny>> {
+        let item = self.items.pop_front()?;
+        self.offset = self.offset.wrapping_add(1);
+        if self.gaps > 0 || self.places.is_some() {
+            self.after_pop(item.as_ref());
+        }
+        item
+    }
+
+    #[cold]
+    pub(crate) fn after_pop(&mut self, item: Option<&Held<PyAny>>) {
+        if let (Some(places), Some(item)) = (&mut self.places, item) {
+            places.remove(&(item.as_ptr() as usize));
+        }
+        self.trim();
+    }
+
+    /// Have no gaps at the ends, and no places where there is nothing.
+    pub(crate) fn trim(&mut self) {
+        while let Some(None) = self.items.front() {
+            self.items.pop_front();
+            self.offset = self.offset.wrapping_add(1);
+            self.gaps -= 1;
+        }
+        while let Some(None) = self.items.back() {
+            self.items.pop_back();
+            self.gaps -= 1;
+        }
+        if self.items.is_empty() {
+            self.places = None;
+        }
+    }
+
+    /// Take out this very Deferred, in constant time on the average.
+    pub(crate) fn take(&mut self, py: Python<'_>, item: *mut pyo3::ffi::PyObject) -> Taken {
+        let place = match self.place_of(py, item) {
+            Ok(Some(place)) => place,
+            Ok(None) => return Taken::Missing,
+            Err(Strange) => return Taken::Unclear,
+        };
+        let Some(taken) = self.items.get_mut(place).and_then(Option::take) else {
+            return Taken::Missing;
+        };
+        if let Some(places) = &mut self.places {
+            places.remove(&(item as usize));
+        }
+        self.gaps += 1;
+        self.trim();
+        if self.gaps * 2 > self.items.len() + 16 {
+            self.close_gaps();
+        }
+        Taken::This(taken)
+    }
+
+    /// The index of a Deferred among the items.
+    pub(crate) fn place_of(
+        &mut self,
+        py: Python<'_>,
+        item: *mut pyo3::ffi::PyObject,
+    ) -> Result<Option<usize>, Strange> {
+        if self.places.is_none() {
+            for (index, each) in self.items.iter().enumerate().take(NEAR) {
+                match each {
+                    Some(each) if each.as_ptr() == item => return Ok(Some(index)),
+                    Some(each) if !is_deferred(py, each) => return Err(Strange),
+                    _ => {}
+                }
+            }
+            if self.items.len() <= NEAR {
+                return Ok(None);
+            }
+            self.places = Some(self.all_places(py)?);
+        }
+        let place = self.places.as_ref().and_then(|places| places.get(&(item as usize)));
+        Ok(place.map(|place| place.wrapping_sub(self.offset)))
+    }
+
+    pub(crate) fn all_places(&self, py: Python<'_>) -> Result<HashMap<usize, usize>, Strange> {
+        let mut places = HashMap::new();
+        refusable(|| places.try_reserve(self.len())).map_err(|_| Strange)?;
+        for (index, item) in self.items.iter().enumerate() {
+            let Some(item) = item else { continue };
+            let place = self.offset.wrapping_add(index);
+            if !is_deferred(py, item) || places.insert(item.as_ptr() as usize, place).is_some() {
+                return Err(Strange);
+            }
+        }
+        Ok(places)
+    }
+
+    pub(crate) fn close_gaps(&mut self) {
+        if self.gaps > 0 {
+            self.items.retain(Option::is_some);
+            self.gaps = 0;
+            // The places have moved.
+            self.places = None;
+        }
+    }
+
+    /// The item at an index, if it can be told without looking through all.
+    pub(crate) fn get(&self, index: isize) -> Option<&Held<PyAny>> {
+        match index {
+            0 => self.items.front()?.as_ref(),
+            -1 => self.items.back()?.as_ref(),
+            _ if self.gaps > 0 => None,
+            1.. => self.items.get(index.unsigned_abs())?.as_ref(),
+            _ => self.items.get(self.items.len().checked_sub(index.unsigned_abs())?)?.as_ref(),
+        }
+    }
+}
+
+/// Not all items are different Deferreds.
+pub(crate) struct Strange;
+
+pub(crate) fn is_deferred(py: Python<'_>, item: &Held<PyAny>) -> bool {
+    capi::is_exact::<Deferred>(item.bind(py))
+}

@@ -1,0 +1,100 @@
+//! Which items in front of a queue have been taken back, and in which order.
+
+use std::collections::VecDeque;
+
+use pyo3::prelude::*;
+
+use crate::binding::capi::Held;
+use crate::core::refusable;
+
+/// Which of the items in front have been taken back from those to whom they had been handed over.
+///
+/// Each has the number of its hand-over. It is the place that is marked, not the object: the same
+/// object may stand there twice.
+#[derive(Default)]
+pub(crate) struct Marks {
+    /// Those of the first items. The last is never None.
+    pub(crate) numbers: VecDeque<Option<u64>>,
+    /// How many methods of the list are under way. Most call Python, and so change it at any time.
+    pub(crate) under_way: usize,
+    /// While one is, the items as they were when the numbers were true of them.
+    pub(crate) items: Vec<Held<PyAny>>,
+}
+
+impl Marks {
+    /// Where something with this number belongs.
+    pub(crate) fn place_for(&self, number: u64) -> usize {
+        let is = |order: fn(&u64, &u64) -> bool| {
+            move |other: &Option<u64>| other.as_ref().is_some_and(|other| order(other, &number))
+        };
+        self.numbers.iter().position(is(u64::gt)).unwrap_or_else(|| {
+            self.numbers.iter().rposition(is(u64::lt)).map_or(0, |place| place + 1)
+        })
+    }
+
+    /// Something has been put in at this index. Where there is no memory to tell, all are forgotten.
+    pub(crate) fn insert(&mut self, index: usize, number: Option<u64>) {
+        if number.is_none() && index >= self.numbers.len() {
+            return;
+        }
+        let more = index.saturating_sub(self.numbers.len()) + 1;
+        if refusable(|| self.numbers.try_reserve(more)).is_err() {
+            return self.numbers.clear();
+        }
+        while self.numbers.len() < index {
+            self.numbers.push_back(None);
+        }
+        self.numbers.insert(index, number);
+    }
+
+    /// What was at this index has been taken out.
+    pub(crate) fn remove(&mut self, index: usize) {
+        self.numbers.remove(index);
+        self.trim();
+    }
+
+    pub(crate) fn trim(&mut self) {
+        while let Some(None) = self.numbers.back() {
+            self.numbers.pop_back();
+        }
+    }
+
+    /// Move the numbers to where their items are now. What the items were is returned, to be
+    /// dropped.
+    pub(crate) fn follow(&mut self, now: Vec<Held<PyAny>>) -> Vec<Held<PyAny>> {
+        let before = std::mem::replace(&mut self.items, now);
+        let now = &self.items;
+        if self.numbers.is_empty() {
+            return before;
+        }
+        let same = |a: &Held<PyAny>, b: &Held<PyAny>| a.as_ptr() == b.as_ptr();
+        // What was taken out of several that are the same was the first of them.
+        let ends = before.iter().rev().zip(now.iter().rev()).take_while(|(a, b)| same(a, b));
+        let behind = ends.count();
+        let (old, new) = (before.len() - behind, now.len() - behind);
+        let starts = before[..old].iter().zip(&now[..new]).take_while(|(a, b)| same(a, b));
+        let front = starts.count();
+        let mut moved = VecDeque::new();
+        if refusable(|| moved.try_reserve(now.len())).is_err() {
+            self.numbers.clear();
+            return before;
+        }
+        moved.resize(now.len(), None);
+        for (index, number) in self.numbers.iter().enumerate().filter(|(_, it)| it.is_some()) {
+            let place = if index < front {
+                Some(index)
+            } else if index >= old {
+                Some(index - old + new).filter(|place| *place < now.len())
+            } else {
+                (front..new)
+                    .find(|place| moved[*place].is_none() && same(&before[index], &now[*place]))
+            };
+            if let Some(place) = place {
+                moved[place] = *number;
+            }
+        }
+        self.numbers = moved;
+        self.trim();
+        before
+    }
+}

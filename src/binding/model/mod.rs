@@ -1,0 +1,23 @@
+//! What the objects are made of: their fields, and short steps that change those.
+//!
+//! Uses `capi` and the core. No function here runs a callback.
+
+pub(crate) mod awaiting;
+pub(crate) mod callback;
+pub(crate) mod cancels;
+pub(crate) mod deferred;
+pub(crate) mod failure;
+pub(crate) mod fifo;
+pub(crate) mod items;
+pub(crate) mod line;
+pub(crate) mod list;
+pub(crate) mod marks;
+pub(crate) mod names;
+pub(crate) mod outcome;
+pub(crate) mod primitive;
+pub(crate) mod queue;
+pub(crate) mod race;
+pub(crate) mod task;
+pub(crate) mod timeout;
+pub(crate) mod traverse;
+pub(crate) mod waiter;

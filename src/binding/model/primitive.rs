@@ -1,0 +1,79 @@
+//! The classes of locks and semaphores.
+
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use crate::binding::capi::{Held, cell::Shared};
+use crate::binding::model::{
+    fifo::Fifo,
+    line::{if_busy, kept, line},
+};
+
+/// Something to be acquired and released.
+#[pyclass(
+    name = "_ConcurrencyPrimitive",
+    module = "deferrous",
+    subclass,
+    frozen,
+    weakref,
+    dict,
+    generic
+)]
+pub(crate) struct Primitive {
+    pub(crate) state: Shared<PrimitiveState>,
+}
+
+#[derive(Default)]
+pub(crate) struct PrimitiveState {
+    /// Those that wait to acquire it. Made when first needed.
+    pub(crate) waiting: Option<Held<Fifo>>,
+    pub(crate) locked: bool,
+    pub(crate) tokens: i64,
+    pub(crate) limit: i64,
+}
+
+impl Primitive {
+    pub(crate) fn new_state() -> Self {
+        Self { state: Shared::new(PrimitiveState::default()) }
+    }
+
+    pub(crate) fn with<R>(
+        &self,
+        py: Python<'_>,
+        transition: impl FnOnce(&mut PrimitiveState) -> R,
+    ) -> R {
+        self.state.with(py, transition)
+    }
+
+    pub(crate) fn line<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Fifo>> {
+        line(py, |made| self.with(py, |state| kept(py, &mut state.waiting, made)))
+    }
+
+    /// The line, if anybody waits in it.
+    #[inline(always)]
+    pub(crate) fn busy_line<'py>(&self, py: Python<'py>) -> Option<Bound<'py, Fifo>> {
+        self.with(py, |state| if_busy(py, &state.waiting).cloned())
+    }
+}
+
+/// A lock: held by one at a time, acquired in the order of asking.
+///
+/// Waiting for it, and giving up waiting, cost the same however many wait.
+#[pyclass(module = "deferrous", extends = Primitive, subclass, frozen)]
+pub(crate) struct DeferredLock;
+
+/// A semaphore: held by so many at a time, acquired in the order of asking.
+///
+/// Takes the number of tokens, at least 1; raises ValueError for less. Waiting for one, and giving
+/// up waiting, cost the same however many wait.
+#[pyclass(module = "deferrous", extends = Primitive, subclass, frozen)]
+pub(crate) struct DeferredSemaphore;
+
+/// A call that needs something to be acquired.
+#[pyclass(name = "_Locked", module = "deferrous", frozen)]
+pub(crate) struct Locked {
+    pub(crate) primitive: Held<Primitive>,
+    pub(crate) function: Held<PyAny>,
+    pub(crate) args: Held<PyTuple>,
+    pub(crate) kwargs: Option<Held<PyDict>>,
+}

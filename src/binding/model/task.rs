@@ -1,0 +1,120 @@
+//! The object that runs a generator or a coroutine.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use pyo3::PyTraverseError;
+use pyo3::gc::PyVisit;
+use pyo3::prelude::*;
+
+use crate::binding::capi::{Held, Pool, Recycled, cell::Shared, error::Result, new_exact};
+use crate::binding::model::{deferred::Deferred, outcome::Outcome, traverse::Traverse};
+
+/// A generator or coroutine that is being run.
+///
+/// Stands as a waiter in the chain of the Deferred that it waits for, and as the canceller of the
+/// Deferred that it will fire.
+#[pyclass(name = "_Task", module = "deferrous", frozen)]
+pub(crate) struct Task {
+    pub(crate) state: Shared<State>,
+}
+
+#[derive(Default)]
+pub(crate) struct State {
+    /// None when it has ended.
+    pub(crate) generator: Option<Held<PyAny>>,
+    /// The context that it runs in.
+    pub(crate) context: Option<Held<PyAny>>,
+    /// What to fire when it ends. None only in a task that is being taken apart.
+    pub(crate) deferred: Option<Held<Deferred>>,
+    /// What it waited for last.
+    pub(crate) waiting_on: Option<Held<Deferred>>,
+    /// Whether it looks on while the Deferred that it has yielded is run.
+    pub(crate) looking: bool,
+    /// What that Deferred came to.
+    pub(crate) seen: Option<Outcome>,
+    /// Whether what it waits for next is to be cancelled.
+    pub(crate) cancel_next: bool,
+}
+
+impl State {
+    /// Whether nothing dies with it: it has ended, and others hold the two Deferreds, too.
+    pub(crate) fn is_light(&self, py: Python<'_>) -> bool {
+        let (Some(deferred), Some(waiting_on)) = (&self.deferred, &self.waiting_on) else {
+            return false;
+        };
+        self.generator.is_none()
+            && self.context.is_none()
+            && self.seen.is_none()
+            && deferred.as_ptr() != waiting_on.as_ptr()
+            && deferred.is_shared(py)
+            && waiting_on.is_shared(py)
+    }
+
+    pub(crate) fn traverse(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.generator.traverse(visit)?;
+        self.context.traverse(visit)?;
+        self.deferred.traverse(visit)?;
+        self.waiting_on.traverse(visit)?;
+        self.seen.as_ref().map_or(Ok(()), |seen| seen.traverse(visit))
+    }
+}
+
+/// Whether any task has ever been told to cancel what it waits for next. Until then nothing has to
+/// look at that.
+static ANY_CANCEL_NEXT: AtomicBool = AtomicBool::new(false);
+
+impl Task {
+    /// Whether what it waits for next is to be cancelled.
+    #[inline(always)]
+    pub(crate) fn is_to_cancel_next(&self, py: Python<'_>) -> bool {
+        ANY_CANCEL_NEXT.load(Ordering::Relaxed) && self.with(py, |state| state.cancel_next)
+    }
+
+    /// Say whether what it waits for next is to be cancelled. Returns what was said before.
+    pub(crate) fn set_cancel_next(&self, py: Python<'_>, cancel: bool) -> bool {
+        ANY_CANCEL_NEXT.fetch_or(cancel, Ordering::Relaxed);
+        self.with(py, |state| std::mem::replace(&mut state.cancel_next, cancel))
+    }
+
+    pub(crate) fn with<R>(&self, py: Python<'_>, transition: impl FnOnce(&mut State) -> R) -> R {
+        self.state.with(py, transition)
+    }
+}
+
+impl Recycled for Task {
+    fn pool() -> &'static Pool {
+        static POOL: Pool = Pool::new();
+        &POOL
+    }
+
+    fn dies_quietly(&self, _py: Python<'_>) -> bool {
+        true
+    }
+
+    fn is_light(&self, py: Python<'_>) -> bool {
+        self.with(py, |state| state.is_light(py))
+    }
+
+    fn dispose_of_light(&self, py: Python<'_>) {
+        self.dispose(py);
+    }
+
+    fn dispose(&self, py: Python<'_>) {
+        drop(self.with(py, std::mem::take));
+    }
+}
+
+/// A task as a callback, for Deferreds that insist on being given one.
+#[pyclass(name = "_TaskCallback", module = "deferrous", frozen)]
+pub(crate) struct TaskCallback {
+    pub(crate) task: Held<Task>,
+}
+
+/// Make one.
+#[inline(always)]
+pub(crate) fn new_task<'py>(
+    py: Python<'py>,
+    state: impl FnOnce() -> State,
+) -> Result<Bound<'py, Task>> {
+    new_exact(py, || Task { state: Shared::new(state()) })
+}

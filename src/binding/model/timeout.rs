@@ -1,0 +1,27 @@
+//! The object that a timeout's clock calls.
+
+use pyo3::prelude::*;
+
+use crate::binding::capi::{Held, cell::Shared};
+use crate::binding::model::deferred::Deferred;
+
+/// One timeout: what its clock calls when the time has run out.
+#[pyclass(name = "_Timeout", module = "deferrous", frozen, weakref)]
+pub(crate) struct Timeout {
+    pub(crate) deferred: Held<Deferred>,
+    pub(crate) seconds: Held<PyAny>,
+    pub(crate) on_cancel: Option<Held<PyAny>>,
+    pub(crate) state: Shared<State>,
+}
+
+pub(crate) struct State {
+    /// What the clock gave for the call to come.
+    pub(crate) call: Option<Held<PyAny>>,
+    pub(crate) timed_out: bool,
+}
+
+impl Timeout {
+    pub(crate) fn has_timed_out(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| state.timed_out)
+    }
+}

@@ -1,0 +1,42 @@
+//! What stands in a chain without being a callback.
+
+use pyo3::PyTraverseError;
+use pyo3::gc::PyVisit;
+use pyo3::prelude::*;
+
+use crate::binding::capi::{Held, Hold, error::Result};
+use crate::binding::model::traverse::Traverse;
+
+/// Something that waits in a chain without being a callback.
+///
+/// One of a few classes of ours, each of which implements `Waits`; in one word, to keep links small.
+pub(crate) struct Waiter(Held<PyAny>);
+
+/// The place of a Deferred that is to be fired with the outcome.
+pub(crate) const FIRE: u32 = u32::MAX;
+
+impl Waiter {
+    /// Let this wait.
+    #[inline]
+    pub(crate) fn new<T>(waiter: &Bound<'_, T>) -> Self {
+        Self(waiter.as_any().clone().hold())
+    }
+
+    /// The object that waits.
+    #[inline(always)]
+    pub(crate) fn object<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
+        self.0.bind(py)
+    }
+
+    /// The object that waits, which waits no more.
+    #[inline(always)]
+    pub(crate) fn into_object(self, py: Python<'_>) -> Bound<'_, PyAny> {
+        self.0.into_bound(py)
+    }
+}
+
+impl Traverse for Waiter {
+    fn traverse(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.0.traverse(visit)
+    }
+}

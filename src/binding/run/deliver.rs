@@ -1,0 +1,76 @@
+//! To whom an outcome is delivered that waits in a chain without being a callback.
+
+use pyo3::PyTypeInfo;
+use pyo3::prelude::*;
+
+use crate::binding::capi::{Native, error::Result, into_exact, is_exact};
+use crate::binding::model::{
+    awaiting::Awaiting,
+    deferred::Deferred,
+    list::DeferredList,
+    outcome::Outcome,
+    primitive::Locked,
+    race::Race,
+    task::Task,
+    waiter::{FIRE, Waiter},
+};
+use crate::binding::waits::work::{Answer, Waits};
+
+/// Let a waiter have an outcome. What it does with it is part of the run of the Deferred whose it
+/// is.
+#[inline(always)]
+pub(super) fn deliver<'py>(
+    py: Python<'py>,
+    waiter: Waiter,
+    place: u32,
+    outcome: Outcome,
+) -> Result<Answer<'py>> {
+    match into_exact::<Task>(waiter.into_object(py)) {
+        Ok(task) => Task::deliver(task, place, outcome),
+        Err(other) => deliver_to_other(other, place, outcome),
+    }
+}
+
+/// Let one that is no task have an outcome.
+#[inline(never)]
+fn deliver_to_other(waiter: Bound<'_, PyAny>, place: u32, outcome: Outcome) -> Result<Answer<'_>> {
+    if place == FIRE {
+        return deliver_to::<Deferred>(waiter, place, outcome);
+    }
+    // Lists get one for each of their items.
+    match into_exact::<DeferredList>(waiter) {
+        Ok(list) => DeferredList::deliver(list, place, outcome),
+        Err(other) => deliver_by_class(other, place, outcome),
+    }
+}
+
+/// Let one that is neither a task nor a list have an outcome.
+#[inline(never)]
+fn deliver_by_class(waiter: Bound<'_, PyAny>, place: u32, outcome: Outcome) -> Result<Answer<'_>> {
+    let deliver = OTHERS.iter().find(|(is_exact, _)| is_exact(&waiter));
+    // Of those that can be subclassed, lists alone are told without being fired.
+    deliver.map_or(deliver_to::<DeferredList> as Deliver, |(_, deliver)| *deliver)(
+        waiter, place, outcome,
+    )
+}
+
+/// How an outcome is delivered to the objects of a class.
+type Deliver = for<'py> fn(Bound<'py, PyAny>, u32, Outcome) -> Result<Answer<'py>>;
+
+/// The classes of all other waiters.
+static OTHERS: [(fn(&Bound<'_, PyAny>) -> bool, Deliver); 3] = [
+    (is_exact::<Awaiting>, deliver_to::<Awaiting>),
+    (is_exact::<Race>, deliver_to::<Race>),
+    (is_exact::<Locked>, deliver_to::<Locked>),
+];
+
+fn deliver_to<'py, T: Waits + Native + PyTypeInfo>(
+    waiter: Bound<'py, PyAny>,
+    place: u32,
+    outcome: Outcome,
+) -> Result<Answer<'py>> {
+    match into_exact::<T>(waiter) {
+        Ok(waiter) => T::deliver(waiter, place, outcome),
+        Err(other) => T::deliver(other.cast_into::<T>()?, place, outcome),
+    }
+}

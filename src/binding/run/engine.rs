@@ -1,0 +1,332 @@
+//! The engine's loop and its stack of work.
+
+use std::mem::ManuallyDrop;
+
+use pyo3::prelude::*;
+
+use crate::binding::capi::{
+    self, Hold,
+    error::{Error, Result},
+    interned::intern,
+    overrides::overrides,
+    stack::Nested,
+};
+use crate::binding::judge::ordinary::is_known_ordinary;
+use crate::binding::model::{
+    deferred::Deferred,
+    list::DeferredList,
+    outcome::{Link, Outcome, into_object, or_no_memory, share},
+};
+use crate::binding::run::links::{
+    answer_of, begin, enter, failed, links, put_off, settle, take_up,
+};
+use crate::binding::waits::{
+    cancel_list, cancelling,
+    firing::{begin_fire, begin_fire_with},
+    native, nesting, race, task,
+    work::{Answer, Later, Next, Stack, Work, make_room},
+};
+use crate::core::On;
+
+/// Do something, and all that follows from it.
+///
+/// # Errors
+///
+/// What the outermost piece of work raises: the canceller of a Deferred to be cancelled, the
+/// Deferred of a generator that was fired by somebody else. Whatever callbacks raise stays in
+/// their chains.
+pub(crate) fn run<'py>(py: Python<'py>, work: Work<'py>) -> Result<()> {
+    let _nested = Nested::enter(py)?;
+    run_within(py, work)
+}
+
+/// As [`run`], within a call that is known to nest.
+///
+/// # Errors
+///
+/// As [`run`].
+pub(crate) fn run_within<'py>(py: Python<'py>, work: Work<'py>) -> Result<()> {
+    match work {
+        Work::Run(deferred) => run_deferred_within(deferred),
+        work => drive(py, Ok(Next::Do(work)), &mut new_stack()),
+    }
+}
+
+/// Run the links of a Deferred, and do all that follows from it.
+///
+/// # Errors
+///
+/// As [`run`].
+pub(crate) fn run_deferred(deferred: &Bound<'_, Deferred>) -> Result<()> {
+    let _nested = Nested::enter(deferred.py())?;
+    run_deferred_within(deferred.clone())
+}
+
+/// As [`run_deferred`], within a call that is known to nest.
+#[inline(always)]
+fn run_deferred_within(deferred: Bound<'_, Deferred>) -> Result<()> {
+    let py = deferred.py();
+    let mut stack = new_stack();
+    let next = match begin(deferred) {
+        Next::Links(deferred) => links(deferred, &mut stack),
+        next => Ok(next),
+    };
+    end(py, next, &mut stack)
+}
+
+/// Call a callback with the outcome of a Deferred to which it is to be added, if that is what would
+/// come of it at once, and do all that follows. False if it has to be added.
+///
+/// # Errors
+///
+/// As [`run`].
+#[inline(never)]
+pub(crate) fn call_at_once<'py>(
+    deferred: &Bound<'py, Deferred>,
+    on: On,
+    callable: &Bound<'py, PyAny>,
+    args: &[Bound<'py, PyAny>],
+) -> Result<bool> {
+    let py = deferred.py();
+    // Where that is refused, it is added all the same, as with Twisted.
+    let Ok(_nested) = Nested::enter(py) else { return Ok(false) };
+    let argument = deferred.get().chain(py, |chain| {
+        chain.call_at_once(on).map(|outcome| into_object(py, share(py, outcome)))
+    });
+    let Some(argument) = argument else { return Ok(false) };
+    let mut stack = new_stack();
+    let next = if capi::is_of_python(callable) {
+        call_first(deferred, callable, argument, args)
+    } else {
+        call_first_of_others(deferred, callable, argument, args, &mut stack)
+    };
+    let next = match next? {
+        Some(next) => Ok(next),
+        None => links(deferred.clone(), &mut stack),
+    };
+    end(py, next, &mut stack)?;
+    Ok(true)
+}
+
+/// Call a callback with an outcome and other arguments. What follows, but for the links.
+#[inline(always)]
+fn call_first<'py>(
+    deferred: &Bound<'py, Deferred>,
+    callable: &Bound<'py, PyAny>,
+    argument: Bound<'py, PyAny>,
+    args: &[Bound<'py, PyAny>],
+) -> Result<Option<Next<'py>>> {
+    let called = capi::call_first(callable, &argument, args);
+    drop(argument);
+    let outcome = answer_of(deferred, called, || Ok(callable.clone()))?;
+    take_up(deferred, outcome)
+}
+
+/// The same for one that was not written in Python, and so may be one of ours.
+#[inline(never)]
+fn call_first_of_others<'py>(
+    deferred: &Bound<'py, Deferred>,
+    callable: &Bound<'py, PyAny>,
+    argument: Bound<'py, PyAny>,
+    args: &[Bound<'py, PyAny>],
+    stack: &mut Stack<'py>,
+) -> Result<Option<Next<'py>>> {
+    let Some(answer) = native::answer(callable, &argument, args) else {
+        return call_first(deferred, callable, argument, args);
+    };
+    drop(argument);
+    let outcome = match answer {
+        Ok(Answer::Now(outcome)) => outcome,
+        Ok(Answer::After(work, outcome)) => match put_off(deferred, work, outcome, stack) {
+            Ok(work) => return Ok(Some(Next::Do(work))),
+            Err(outcome) => outcome?,
+        },
+        Err(error) => failed(deferred, error)?,
+    };
+    take_up(deferred, outcome)
+}
+
+/// Come to the end of a run that may have ended already, as most have.
+#[inline(always)]
+fn end<'py>(py: Python<'py>, next: Result<Next<'py>>, stack: &mut Stack<'py>) -> Result<()> {
+    match next {
+        Ok(Next::Done) if stack.is_empty() && !stack.spilled() => Ok(()),
+        next => drive(py, next, stack),
+    }
+}
+
+/// A stack that is looked after by [`drive`] or [`end`]: at their end there is nothing in it, nor
+/// any memory of its own, so that it need not be dropped.
+#[inline(always)]
+fn new_stack<'py>() -> ManuallyDrop<Stack<'py>> {
+    ManuallyDrop::new(Stack::new())
+}
+
+/// Go on from here until nothing is left on the stack.
+#[inline(never)]
+fn drive<'py>(py: Python<'py>, mut next: Result<Next<'py>>, stack: &mut Stack<'py>) -> Result<()> {
+    let result = loop {
+        next = match next {
+            Ok(Next::Do(work)) => perform(work, stack),
+            Ok(Next::Links(deferred)) => links(deferred, stack),
+            Ok(Next::Done) => match stack.pop() {
+                None => break Ok(()),
+                Some(later) => resume(py, later, stack),
+            },
+            Ok(Next::Abandoned) => {
+                // Those that came before in the same run are left as they are.
+                while let Some(Later::GoOn(_)) = stack.last() {
+                    stack.pop();
+                }
+                Ok(Next::Done)
+            }
+            Err(error) => match stack.pop() {
+                None => break Err(error),
+                Some(later) => interrupt(py, later, error, stack),
+            },
+        };
+    };
+    if stack.spilled() {
+        *stack = Stack::new();
+    }
+    result
+}
+
+fn perform<'py>(work: Work<'py>, stack: &mut Stack<'py>) -> Result<Next<'py>> {
+    match work {
+        Work::Run(deferred) => Ok(begin(deferred)),
+        Work::RunAndRaise(None, error) => Err(error),
+        Work::RunAndRaise(Some(deferred), error) => {
+            make_room(deferred.py(), stack)?;
+            stack.push(Later::Raise(error));
+            Ok(begin(deferred))
+        }
+        Work::HandOver(waiter, object) => {
+            nesting::fire(waiter, object, run_within).map(|()| Next::Done)
+        }
+        Work::Halt(halted) => {
+            if stack.last().is_some_and(|it| matches!(it, Later::Settle(it, _) if it.is(&halted))) {
+                stack.pop();
+                halted.get().chain(halted.py(), |chain| chain.stop_running());
+            }
+            Ok(Next::Done)
+        }
+        Work::Cancel(deferred) => {
+            let cancel = intern!(deferred.py(), "cancel");
+            if !overrides::<Deferred>(&deferred, cancel) {
+                return cancelling::cancel_here(deferred, stack);
+            }
+            match deferred.cast_into::<DeferredList>() {
+                Ok(list) if cancelling::cancels_plainly(&list) => {
+                    return cancel_list::cancel_list(list, 0, stack);
+                }
+                Ok(list) => list.call_method0(cancel)?,
+                Err(other) => other.into_inner().call_method0(cancel)?,
+            };
+            Ok(Next::Done)
+        }
+        Work::CancelList(list) => cancel_list::cancel_list(list, 0, stack),
+        Work::CancelRace(race) => race::cancel_race(race, 0, stack),
+        Work::Race(race, place, outcome) => race::arrive(race, place, outcome, stack),
+        Work::CancelHere(deferred) => cancelling::cancel_here(deferred, stack),
+        Work::Resume(task, outcome) => task::resume(task, outcome, stack),
+        Work::TakeUp(task, stopped) => task::take_up(task, stopped, stack),
+    }
+}
+
+#[inline(always)]
+fn resume<'py>(py: Python<'py>, later: Later<'py>, stack: &mut Stack<'py>) -> Result<Next<'py>> {
+    match later {
+        Later::GoOn(deferred) => Ok(enter(deferred)),
+        Later::Settle(deferred, outcome) => settle(deferred, outcome),
+        Later::Look(task, deferred) => task::look(task, deferred),
+        Later::Wait(task, deferred) => task::wait(task, deferred, stack),
+        Later::Handled(before) => {
+            capi::end_handling(py, before);
+            Ok(Next::Done)
+        }
+        Later::CancelList(list, place) => cancel_list::cancel_list(list, place, stack),
+        Later::CancelRace(race, place) => race::cancel_race(race, place, stack),
+        Later::CancelLosers(race, place) => race::cancel_losers(race, place, stack),
+        Later::Asked(deferred) => cancelling::asked(deferred),
+        Later::Raise(error) => Err(error),
+    }
+}
+
+/// Go on with something that had been put off, where what came first has raised.
+#[cold]
+fn interrupt<'py>(
+    py: Python<'py>,
+    later: Later<'py>,
+    error: Error,
+    stack: &mut Stack<'py>,
+) -> Result<Next<'py>> {
+    match later {
+        Later::Settle(deferred, _) => {
+            let outcome = failed(&deferred, error)?;
+            settle(deferred, outcome)
+        }
+        Later::Handled(before) => {
+            capi::end_handling(py, before);
+            Err(error)
+        }
+        Later::CancelList(list, place) => {
+            match cancel_list::canceller_raised(&list, place - 1, error) {
+                Ok(()) => cancel_list::cancel_list(list, place, stack),
+                Err(error) => {
+                    cancel_list::stop_cancelling_list(&list);
+                    Err(error)
+                }
+            }
+        }
+        Later::Look(task, deferred) => {
+            task::stop_looking(&task, deferred);
+            Err(error)
+        }
+        Later::CancelRace(race, _) => {
+            race::stop_cancelling(&race);
+            Err(error)
+        }
+        _ => Err(error),
+    }
+}
+
+/// Add a link, and run the chain if it can be run.
+#[inline(always)]
+pub(crate) fn add<'py>(deferred: &Bound<'py, Deferred>, link: Link) -> Result<()> {
+    let py = deferred.py();
+    let added = deferred.get().chain(py, |chain| chain.add(link).map(|()| chain.is_runnable()));
+    if or_no_memory(py, added)? { run_deferred(deferred) } else { Ok(()) }
+}
+
+/// Fire a Deferred with what becomes of `outcome`, and run it.
+#[inline(always)]
+pub(crate) fn fire(deferred: &Bound<'_, Deferred>, outcome: Outcome) -> Result<()> {
+    if begin_fire(deferred, outcome)? {
+        return run_deferred(deferred);
+    }
+    Ok(())
+}
+
+/// Fire a Deferred with an object, and run it.
+#[inline(always)]
+pub(crate) fn fire_with<'py>(
+    deferred: &Bound<'py, Deferred>,
+    result: Bound<'py, PyAny>,
+) -> Result<()> {
+    if is_known_ordinary(&result) {
+        return fire(deferred, Outcome::Value(result.hold()));
+    }
+    fire_with_another(deferred, result)
+}
+
+/// Fire a Deferred with an object that has to be looked at, and run it.
+fn fire_with_another<'py>(
+    deferred: &Bound<'py, Deferred>,
+    result: Bound<'py, PyAny>,
+) -> Result<()> {
+    match begin_fire_with(deferred, result)? {
+        Some(work) => run(deferred.py(), work),
+        None => Ok(()),
+    }
+}

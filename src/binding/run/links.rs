@@ -1,0 +1,418 @@
+//! Running the links of a Deferred, one after the other.
+
+use pyo3::prelude::*;
+
+use crate::binding::capi::{
+    self, Held, Hold,
+    error::{Error, Raised, Result},
+    interned::intern,
+    overrides::overrides,
+};
+use crate::binding::judge::{
+    classify::{self, classify_returned},
+    debug::debugging,
+    ordinary::is_known_ordinary,
+    report,
+};
+use crate::binding::model::{
+    callback::Callback,
+    deferred::Deferred,
+    names,
+    outcome::{self, Link, Outcome, into_object, share},
+    waiter::Waiter,
+};
+use crate::binding::run::deliver::deliver;
+use crate::binding::waits::{
+    native,
+    work::{Answer, Later, Next, Stack, Work, make_room},
+};
+use crate::core::Turn;
+
+/// Begin a run, unless one is under way.
+#[inline(always)]
+pub(super) fn begin(deferred: Bound<'_, Deferred>) -> Next<'_> {
+    if deferred.get().chain(deferred.py(), |chain| chain.running()) {
+        return Next::Done;
+    }
+    enter(deferred)
+}
+
+/// Begin a run, or come back to one.
+#[inline(always)]
+pub(super) fn enter(deferred: Bound<'_, Deferred>) -> Next<'_> {
+    match deferred.get().chain(deferred.py(), |chain| chain.enter()) {
+        Err(_paused) => Next::Abandoned,
+        Ok(chained_to) => {
+            drop(chained_to);
+            Next::Links(deferred)
+        }
+    }
+}
+
+/// The next turn of a Deferred, with a hold on what it needs.
+enum Step<'py> {
+    Call(Callback, Option<Callback>, Bound<'py, PyAny>),
+    Deliver(Waiter, u32, Outcome),
+    Continue(Held<Deferred>, Outcome),
+    Skip(Link),
+    Pass(Link, Outcome),
+    /// No link is left, and the outcome is a failure or not.
+    Rest(bool),
+}
+
+#[inline(always)]
+fn step<'py>(deferred: &Bound<'py, Deferred>) -> Step<'py> {
+    let py = deferred.py();
+    deferred.get().chain(py, |chain| {
+        match chain.turn() {
+            Turn::Call { callback, spare, outcome } => {
+                return Step::Call(callback, spare, into_object(py, share(py, outcome)));
+            }
+            Turn::Deliver(waiter, place, outcome) => {
+                return Step::Deliver(waiter, place, share(py, outcome));
+            }
+            Turn::Continue(other, outcome) => return Step::Continue(other, outcome),
+            Turn::Skip(link) => return Step::Skip(link),
+            Turn::Pass(link, outcome) => return Step::Pass(link, outcome),
+            Turn::Rest => {}
+        }
+        Step::Rest(chain.unhandled())
+    })
+}
+
+/// Run the links of a Deferred, and of those that this settles, until none is left or something
+/// else has to be done first.
+pub(super) fn links<'py>(
+    mut deferred: Bound<'py, Deferred>,
+    stack: &mut Stack<'py>,
+) -> Result<Next<'py>> {
+    let py = deferred.py();
+    loop {
+        let outcome = match step(&deferred) {
+            Step::Call(callback, spare, argument) => {
+                drop(spare);
+                match callback.call_if_of_python(&argument) {
+                    Some(called) => {
+                        drop(argument);
+                        answer_of(&deferred, called, || callback.callable(py))?
+                    }
+                    None => match call_another(&deferred, &callback, argument)? {
+                        Answer::Now(outcome) => outcome,
+                        Answer::After(work, outcome) => {
+                            match put_off(&deferred, work, outcome, stack) {
+                                Ok(work) => return Ok(Next::Do(work)),
+                                Err(outcome) => outcome?,
+                            }
+                        }
+                    },
+                }
+            }
+            Step::Skip(link) => {
+                drop(link);
+                continue;
+            }
+            Step::Pass(link, outcome) => {
+                drop(link);
+                pass(&deferred, outcome)?
+            }
+            Step::Continue(other, outcome) => {
+                match hand_on(deferred, other.into_bound(py), outcome, stack)? {
+                    Next::Links(other) => deferred = other,
+                    next => return Ok(next),
+                }
+                continue;
+            }
+            Step::Deliver(waiter, place, outcome) => match deliver(py, waiter, place, outcome) {
+                Ok(Answer::Now(outcome)) => pass(&deferred, outcome)?,
+                Ok(Answer::After(work, outcome)) => {
+                    match put_off(&deferred, work, outcome, stack) {
+                        Ok(Work::Run(first)) => match begin(first) {
+                            Next::Links(first) => {
+                                deferred = first;
+                                continue;
+                            }
+                            next => return Ok(next),
+                        },
+                        Ok(work) => return Ok(Next::Do(work)),
+                        Err(outcome) => outcome?,
+                    }
+                }
+                Err(error) => failed(&deferred, error)?,
+            },
+            Step::Rest(on_failure) => {
+                if on_failure {
+                    report::rests_on_failure(&deferred)?;
+                } else {
+                    report::forget(&deferred)?;
+                }
+                match stack.pop() {
+                    Some(Later::Settle(giver, outcome)) => {
+                        deferred = giver;
+                        pass(&deferred, outcome)?
+                    }
+                    Some(Later::GoOn(waited)) => {
+                        match enter(waited) {
+                            Next::Links(waited) => deferred = waited,
+                            next => return Ok(next),
+                        }
+                        continue;
+                    }
+                    Some(later) => {
+                        stack.push(later);
+                        return Ok(Next::Done);
+                    }
+                    None => return Ok(Next::Done),
+                }
+            }
+        };
+        if let Some(next) = take_up(&deferred, outcome)? {
+            return Ok(next);
+        }
+    }
+}
+
+/// Hand the outcome of a Deferred on to the one that is chained to it. What follows.
+#[inline(never)]
+fn hand_on<'py>(
+    deferred: Bound<'py, Deferred>,
+    other: Bound<'py, Deferred>,
+    outcome: Outcome,
+    stack: &mut Stack<'py>,
+) -> Result<Next<'py>> {
+    let py = deferred.py();
+    // One that waits for itself gets its own outcome and has it taken, at once.
+    let outcome = if other.is(&deferred) { Outcome::Taken } else { outcome };
+    if let Err(error) = make_room(py, stack).and_then(|()| report::forget(&deferred)) {
+        // As with Twisted, the other has the outcome, but is not let go.
+        let before = other.get().chain(py, |chain| chain.replace_outcome(outcome));
+        drop(before);
+        return Err(error);
+    }
+    let before = other.get().chain(py, |chain| chain.receive(outcome));
+    stack.push(Later::GoOn(deferred));
+    match other.get().chain(py, |chain| chain.enter()) {
+        Err(_paused) => {
+            if let Outcome::Failure(failure) = &before {
+                report::keep_replaced(&other, failure.bind(py))?;
+            }
+            Ok(Next::Abandoned)
+        }
+        Ok(chained_to) => {
+            drop((before, chained_to));
+            Ok(Next::Links(other))
+        }
+    }
+}
+
+/// Call a callback that was not written in Python, and so may be one of ours, or gets arguments by
+/// keyword. Whatever it raises is an outcome.
+#[inline(never)]
+fn call_another<'py>(
+    deferred: &Bound<'py, Deferred>,
+    callback: &Callback,
+    argument: Bound<'py, PyAny>,
+) -> Result<Answer<'py>> {
+    match native::answer_callback(callback, &argument) {
+        None => call(deferred, callback, argument).map(Answer::Now),
+        Some(answer) => {
+            drop(argument);
+            answer.or_else(|error| failed(deferred, error).map(Answer::Now))
+        }
+    }
+}
+
+/// Call a callback. Whatever it raises is an outcome.
+#[inline(never)]
+fn call<'py>(
+    deferred: &Bound<'py, Deferred>,
+    callback: &Callback,
+    argument: Bound<'py, PyAny>,
+) -> Result<Outcome> {
+    let called = callback.call(&argument);
+    drop(argument);
+    answer_of(deferred, called, || callback.callable(deferred.py()))
+}
+
+/// The outcome of a call of a callback.
+#[inline(always)]
+pub(super) fn answer_of<'py>(
+    deferred: &Bound<'py, Deferred>,
+    called: Result<Bound<'py, PyAny>, Raised<'py>>,
+    callable: impl FnOnce() -> Result<Bound<'py, PyAny>>,
+) -> Result<Outcome> {
+    let result = match called {
+        Ok(result) if is_known_ordinary(&result) => return Ok(Outcome::Value(result.hold())),
+        Ok(result) => result,
+        Err(raised) => return failure_of(deferred, raised),
+    };
+    if result.as_ptr() == deferred.as_ptr()
+        && let Err(error) = callable().and_then(|it| warn_of_self_return(&it))
+    {
+        return failed_by_itself(deferred, error);
+    }
+    match capi::into_exact::<Deferred>(result) {
+        Ok(other) => Ok(Outcome::Deferred(other.hold())),
+        Err(result) => outcome_of_another(deferred, result),
+    }
+}
+
+/// What a callback has returned that has to be looked at more closely.
+#[inline(never)]
+fn outcome_of_another<'py>(
+    deferred: &Bound<'py, Deferred>,
+    result: Bound<'py, PyAny>,
+) -> Result<Outcome> {
+    classify_returned(&result).or_else(|error| failed(deferred, error))
+}
+
+#[cold]
+pub(super) fn failed(deferred: &Bound<'_, Deferred>, error: Error) -> Result<Outcome> {
+    failure_of(deferred, error.into_raised(deferred.py()))
+}
+
+/// The failure that an exception in a link of a Deferred makes.
+///
+/// # Errors
+///
+/// Where no failure can be made. The link is over all the same, as with Twisted: the outcome
+/// before it stays, and the chain goes on from there when it is run again.
+#[inline(never)]
+fn failure_of<'py>(deferred: &Bound<'py, Deferred>, raised: Raised<'py>) -> Result<Outcome> {
+    let debugging = if capi::is_exact::<Deferred>(deferred) {
+        debugging(deferred)
+    } else {
+        // A subclass may have a `debug` that raises. That has the exception for its context.
+        capi::while_handling(&raised, || debugging(deferred))
+    };
+    let failed = debugging.and_then(|debugging| classify::failed(raised, debugging));
+    if failed.is_err() {
+        deferred.get().chain(deferred.py(), |chain| chain.stop_running());
+    }
+    failed
+}
+
+/// As [`failed`], where the Deferred itself was about to become its outcome. That is what it is
+/// left with if no failure can be made.
+#[cold]
+fn failed_by_itself(deferred: &Bound<'_, Deferred>, error: Error) -> Result<Outcome> {
+    failed(deferred, error).inspect_err(|_| {
+        let itself = Outcome::Deferred(deferred.clone().hold());
+        let before = deferred.get().chain(deferred.py(), |chain| chain.replace_outcome(itself));
+        drop(before);
+    })
+}
+
+/// Let an outcome pass a link, as if by a callback that returns it: warn if it is the Deferred
+/// itself.
+#[inline(always)]
+fn pass(deferred: &Bound<'_, Deferred>, outcome: Outcome) -> Result<Outcome> {
+    let py = deferred.py();
+    if let Outcome::Deferred(other) = &outcome
+        && other.as_ptr() == deferred.as_ptr()
+        && let Err(error) = names::PASSTHRU.get(py).and_then(warn_of_self_return)
+    {
+        return failed_by_itself(deferred, error);
+    }
+    Ok(outcome)
+}
+
+#[cold]
+fn warn_of_self_return(callback: &Bound<'_, PyAny>) -> Result<()> {
+    let text = capi::new_str(
+        callback.py(),
+        "Callback returned the Deferred it was attached to; this breaks the callback chain and \
+         will raise an exception in the future.",
+    )?;
+    names::WARN_ABOUT_FUNCTION.get(callback.py())?.call1((callback, text))?;
+    Ok(())
+}
+
+/// Settle a link that something on the stack has answered.
+#[inline(always)]
+pub(super) fn settle<'py>(deferred: Bound<'py, Deferred>, outcome: Outcome) -> Result<Next<'py>> {
+    let outcome = pass(&deferred, outcome)?;
+    match take_up(&deferred, outcome)? {
+        Some(next) => Ok(next),
+        None => Ok(Next::Links(deferred)),
+    }
+}
+
+/// Take up how a link ended. None if the links can go on.
+#[inline(always)]
+pub(super) fn take_up<'py>(
+    deferred: &Bound<'py, Deferred>,
+    outcome: Outcome,
+) -> Result<Option<Next<'py>>> {
+    let py = deferred.py();
+    let other = match &outcome {
+        Outcome::Deferred(other) => Some(other.bind(py).clone()),
+        _ => None,
+    };
+    // The old outcome may run code when it dies. The chain still counts as running then.
+    let before = deferred.get().chain(py, |chain| chain.replace_outcome(outcome));
+    drop(before);
+    deferred.get().chain(py, |chain| chain.stop_running());
+    match other {
+        None => Ok(None),
+        Some(other) => chain_to(deferred, other),
+    }
+}
+
+/// Chain a Deferred to the one that a callback returned: take that one's outcome, or wait for it.
+#[inline(never)]
+fn chain_to<'py>(
+    deferred: &Bound<'py, Deferred>,
+    other: Bound<'py, Deferred>,
+) -> Result<Option<Next<'py>>> {
+    let py = deferred.py();
+    if let Some(outcome) = other.get().chain(py, |chain| chain.steal()) {
+        report::forget(&other)?;
+        let before = deferred.get().chain(py, |chain| chain.replace_outcome(outcome));
+        drop(before);
+        return Ok(None);
+    }
+    let pause = intern!(py, "pause");
+    let pauses_itself = overrides::<Deferred>(deferred, pause);
+    if pauses_itself {
+        deferred.call_method0(pause)?;
+    }
+    let waits_for = other.clone().hold();
+    let before = deferred.get().chain(py, |chain| {
+        if pauses_itself {
+            chain.mark_handled();
+            chain.replace_chained_to(Some(waits_for))
+        } else {
+            chain.wait(waits_for)
+        }
+    });
+    drop(before);
+    let waiting = deferred.clone().hold();
+    let added = other.get().chain(py, |chain| chain.add(Link::Continue(waiting)));
+    if let Err(error) = outcome::or_no_memory(py, added) {
+        // Nobody would ever tell it that the other is done: it goes on with this instead.
+        let outcome = failed(deferred, error)?;
+        let before = deferred.get().chain(py, |chain| chain.wait_no_more(outcome));
+        drop(before);
+        return Ok(None);
+    }
+    report::forget(deferred)?;
+    Ok(Some(Next::Done))
+}
+
+/// Put the settling of a link off until something else has been done. Where there is no memory for
+/// that, it is not done, and the link is settled with that error.
+#[inline(always)]
+pub(super) fn put_off<'py>(
+    deferred: &Bound<'py, Deferred>,
+    work: Work<'py>,
+    outcome: Outcome,
+    stack: &mut Stack<'py>,
+) -> Result<Work<'py>, Result<Outcome>> {
+    match make_room(deferred.py(), stack) {
+        Ok(()) => {
+            stack.push(Later::Settle(deferred.clone(), outcome));
+            Ok(work)
+        }
+        Err(error) => Err(failed(deferred, error)),
+    }
+}

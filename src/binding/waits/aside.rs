@@ -1,0 +1,57 @@
+//! asyncio's current task, which is not what we drive.
+//!
+//! A task may call what resumes a generator of ours, there and then. To asyncio it is still the one
+//! that runs: `asyncio.timeout` in our generator would cancel it, and so would a `TaskGroup`. So it
+//! stands aside meanwhile, and what needs a current task says that there is none.
+
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+use crate::binding::capi;
+use crate::binding::model::names;
+
+/// Has the task that stood aside be current again when it is dropped.
+pub(crate) struct Aside<'py>(Bound<'py, PyTuple>);
+
+impl Drop for Aside<'_> {
+    fn drop(&mut self) {
+        let py = self.0.py();
+        if let Some(enter) = capi::ok(py, names::ENTER_TASK.get(py)) {
+            drop(capi::ok(py, enter.call1(&self.0)));
+        }
+    }
+}
+
+/// Have the current task, if there is one, stand aside.
+#[inline(always)]
+pub(crate) fn step_aside(py: Python<'_>) -> Option<Aside<'_>> {
+    if may_have_a_task(py) { have_it_step_aside(py) } else { None }
+}
+
+/// Whether any task may be current. Each resumed generator asks that, so it has to cost nearly
+/// nothing where no loop runs.
+#[cfg(not(Py_3_14))]
+#[inline(always)]
+fn may_have_a_task(py: Python<'_>) -> bool {
+    // Of each loop the one that is current, in all threads.
+    match names::CURRENT_TASKS.get_once_imported(py) {
+        Some(tasks) => tasks.cast_exact::<pyo3::types::PyDict>().is_ok_and(|it| !it.is_empty()),
+        None => false,
+    }
+}
+
+/// Whether any task may be current: whether a loop runs in this thread.
+#[cfg(Py_3_14)]
+#[inline(always)]
+fn may_have_a_task(py: Python<'_>) -> bool {
+    match names::RUNNING_LOOP.get_once_imported(py) {
+        Some(running) => capi::ok(py, running.call0()).is_some_and(|running| !running.is_none()),
+        None => false,
+    }
+}
+
+#[cold]
+fn have_it_step_aside(py: Python<'_>) -> Option<Aside<'_>> {
+    let left = capi::ok(py, capi::ok(py, names::LEAVE_TASK.get(py))?.call0())?;
+    left.cast_into::<PyTuple>().ok().map(Aside)
+}

@@ -1,0 +1,95 @@
+//! A coroutine of another driver, such as an asyncio task, gets an outcome.
+
+use pyo3::prelude::*;
+
+use crate::binding::capi::{self, error::Result};
+use crate::binding::judge::classify::failed;
+use crate::binding::model::{
+    awaiting::{Awaiting, Left, State},
+    outcome::{Outcome, into_object},
+};
+use crate::binding::waits::{
+    handing_over,
+    work::{Answer, Waits, Work},
+};
+
+impl Waits for Awaiting {
+    #[inline(always)]
+    fn deliver<'py>(waiter: Bound<'py, Self>, _: u32, outcome: Outcome) -> Result<Answer<'py>> {
+        deliver(&waiter, outcome)
+    }
+}
+
+/// A Deferred has an outcome for another driver than ours: take it in, and wake the driver. What
+/// is left of the outcome is for the Deferred's own chain.
+pub(crate) fn deliver<'py>(
+    awaiting: &Bound<'py, Awaiting>,
+    outcome: Outcome,
+) -> Result<Answer<'py>> {
+    let py = awaiting.py();
+    let mut outcome = Some(outcome);
+    let (wake, left) = awaiting.get().state.with(py, |state| match state {
+        State::Through(it) if it.arrived.is_none() => {
+            it.arrived = outcome.take();
+            if it.source.is_some() {
+                it.number = handing_over::number_of_hand_over();
+            }
+            (Some(it.wake.bind(py).clone()), None)
+        }
+        State::Left(Left { cancelled, source }) => (None, Some((*cancelled, source.take()))),
+        _ => (None, None),
+    });
+    if let Some(wake) = wake {
+        let woken = wake.call0();
+        if woken.as_ref().is_ok_and(|woken| !woken.is(pyo3::types::PyBool::new(py, false))) {
+            return Ok(Answer::Now(Outcome::Taken));
+        }
+        // The driver has been cancelled by now, or its loop is closed.
+        let back = take_arrived(awaiting)?;
+        return match (woken, back) {
+            (Ok(_), None) => Ok(Answer::Now(Outcome::Taken)),
+            (Ok(_), Some(work)) => Ok(Answer::After(work, Outcome::Taken)),
+            (Err(error), None) => Err(error.into()),
+            (Err(error), Some(work)) => {
+                let raised = failed(capi::into_raised(py)(error), false)?;
+                Ok(Answer::After(work, raised))
+            }
+        };
+    }
+    Ok(match (outcome, left) {
+        (None, _) => Answer::Now(Outcome::Taken),
+        (Some(Outcome::Failure(_)), Some((true, _))) => Answer::Now(Outcome::Taken),
+        (Some(outcome @ Outcome::Value(_)), Some((_, Some(source)))) => {
+            let (deferred, source) = source.into_inner();
+            // Whoever waits for the same Deferred, too, gets it.
+            if !deferred.bind(py).get().chain(py, |chain| chain.links().is_empty()) {
+                return Ok(Answer::Now(outcome));
+            }
+            let number = handing_over::number_of_hand_over();
+            let source = source.into_bound(py);
+            match handing_over::take_back(&source, into_object(py, outcome), number)? {
+                Some(work) => Answer::After(work, Outcome::Taken),
+                None => Answer::Now(Outcome::Taken),
+            }
+        }
+        (Some(outcome), _) => Answer::Now(outcome),
+    })
+}
+
+/// Take back what was handed over to a driver that could not be woken.
+fn take_arrived<'py>(awaiting: &Bound<'py, Awaiting>) -> Result<Option<Work<'py>>> {
+    let py = awaiting.py();
+    let handed_over = awaiting.get().state.with(py, |state| match state {
+        State::Through(it) if matches!(it.arrived, Some(Outcome::Value(_))) => {
+            let source = it.source.as_ref()?.bind(py).clone();
+            Some((source, it.arrived.take()?, it.number))
+        }
+        _ => None,
+    });
+    match handed_over {
+        None => Ok(None),
+        Some((source, outcome, number)) => {
+            handing_over::take_back(&source, into_object(py, outcome), number)
+        }
+    }
+}

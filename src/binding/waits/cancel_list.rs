@@ -1,0 +1,85 @@
+//! Cancelling what a `DeferredList` waits for.
+
+use pyo3::prelude::*;
+use pyo3::types::PyList;
+
+use crate::binding::capi::error::{Error, Result};
+use crate::binding::judge::{classify::as_deferred, failure};
+use crate::binding::model::{list::DeferredList, names};
+use crate::binding::waits::{
+    cancelling,
+    ring::{cancel_one, is_of_ring, waits_for_itself},
+    work::{Later, Next, Stack, make_room},
+};
+
+/// Cancel what a list waits for, from a place on.
+pub(crate) fn cancel_list<'py>(
+    list: Bound<'py, DeferredList>,
+    place: usize,
+    stack: &mut Stack<'py>,
+) -> Result<Next<'py>> {
+    let py = list.py();
+    make_room(py, stack)?;
+    if place == 0 {
+        if list.as_super().get().chain(py, |chain| chain.called()) {
+            // Unlike Twisted's, one that has fired passes it on, as any other Deferred does.
+            return cancelling::cancel_waited_for(list.as_super());
+        }
+        if !list.get().with(py, |state| state.cancels.begin()) {
+            return Err(waits_for_itself(py));
+        }
+    }
+    let deferreds = list.get().deferreds(py)?;
+    let (in_ring, outermost) =
+        list.get().with(py, |state| (state.cancels.in_ring, state.cancels.depth <= 1));
+    let mut place = place;
+    if in_ring {
+        // What can be cancelled without going round again is, once.
+        place = if outermost { next_unfired(&deferreds, place) } else { deferreds.len() };
+    }
+    if place >= deferreds.len() {
+        list.get().with(py, |state| state.cancels.end());
+        return Ok(Next::Done);
+    }
+    let deferred = deferreds.get_item(place)?;
+    stack.push(Later::CancelList(list, place + 1));
+    cancel_one(deferred)
+}
+
+/// The next place of something that does not wait for another Deferred.
+#[cold]
+fn next_unfired(deferreds: &Bound<'_, PyList>, place: usize) -> usize {
+    let py = deferreds.py();
+    let is_unfired = |place: &usize| match deferreds.get_item(*place) {
+        Ok(it) => as_deferred(&it).is_none_or(|it| !it.get().chain(py, |chain| chain.called())),
+        Err(_) => true,
+    };
+    (place..deferreds.len()).find(is_unfired).unwrap_or(deferreds.len())
+}
+
+/// The `cancel` of the Deferred at a place in a list has raised. The others are cancelled all the
+/// same; a timeout fails it then.
+#[cold]
+pub(crate) fn canceller_raised<'py>(
+    list: &Bound<'py, DeferredList>,
+    place: usize,
+    error: Error,
+) -> Result<()> {
+    let py = list.py();
+    if is_of_ring(py, &error) {
+        list.get().with(py, |state| state.cancels.in_ring = true);
+    }
+    let reason = failure::from_raised(error.into_raised(py), false)?;
+    let raised = match list.get().deferreds(py)?.get_item(place) {
+        Ok(deferred) => deferred,
+        // A program has shortened the list meanwhile.
+        Err(_) => py.None().into_bound(py),
+    };
+    names::CANCELLER_RAISED.get(py)?.call1((reason, raised))?;
+    Ok(())
+}
+
+/// That could not be told, which ends the cancelling.
+pub(crate) fn stop_cancelling_list(list: &Bound<'_, DeferredList>) {
+    list.get().with(list.py(), |state| state.cancels.end());
+}

@@ -1,0 +1,223 @@
+//! Resuming generators and coroutines, and remembering which are being resumed.
+
+use pyo3::exceptions::PyStopIteration;
+use pyo3::prelude::*;
+use pyo3::types::PyList;
+
+use crate::binding::capi::{
+    self, Held, Hold, Sent,
+    cell::Shared,
+    error::{Raised, Result},
+    interned::intern,
+};
+use crate::binding::judge::{failure, report};
+use crate::binding::model::{
+    deferred::Deferred,
+    names,
+    outcome::{Outcome, into_object},
+    task::Task,
+};
+use crate::binding::waits::{aside, work::Stopped};
+use crate::core::refusable;
+
+/// What we are resuming, in all threads and greenlets, in the order in which we began to: tasks, and
+/// generators that have none yet. They need not be nested: each may stand on another stack than the
+/// one before.
+///
+/// A thread may end while greenlets of it still stand in such a call. What stands here for them
+/// stays, as nobody can let go of it then.
+static DRIVEN: Shared<Vec<Held<PyAny>>> = Shared::new(Vec::new());
+
+/// A task, or a generator without one, that is being resumed.
+struct Driving<'a, 'py>(&'a Bound<'py, PyAny>);
+
+impl<'a, 'py> Driving<'a, 'py> {
+    #[inline(always)]
+    fn begin(resumed: &'a Bound<'py, PyAny>) -> Self {
+        let driven = resumed.clone().hold();
+        let refused = DRIVEN.with(resumed.py(), |all| {
+            // Where there is no memory to remember it, it is resumed all the same.
+            if all.len() == all.capacity() && refusable(|| all.try_reserve(1)).is_err() {
+                return Some(driven);
+            }
+            all.push(driven);
+            None
+        });
+        drop(refused);
+        Self(resumed)
+    }
+}
+
+impl Drop for Driving<'_, '_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        let this = self.0.as_ptr();
+        let driven = DRIVEN.with(self.0.py(), |all| {
+            // Most often it is the last that we have begun with.
+            match all.last() {
+                Some(last) if last.as_ptr() == this => all.pop(),
+                _ => take_out(all, this),
+            }
+        });
+        drop(driven);
+    }
+}
+
+/// Take out of what is being resumed what is not the last.
+#[cold]
+fn take_out(all: &mut Vec<Held<PyAny>>, resumed: *mut pyo3::ffi::PyObject) -> Option<Held<PyAny>> {
+    let place = all.iter().rposition(|each| each.as_ptr() == resumed)?;
+    Some(all.remove(place))
+}
+
+/// All that is being resumed: tasks, and generators that have none yet.
+///
+/// # Errors
+///
+/// `MemoryError`
+pub(crate) fn all_driven(py: Python<'_>) -> Result<Vec<Bound<'_, PyAny>>> {
+    let copied = DRIVEN.with(py, |all| {
+        let mut copied = Vec::new();
+        refusable(|| copied.try_reserve(all.len())).ok()?;
+        copied.extend(all.iter().map(|each| each.bind(py).clone()));
+        Some(copied)
+    });
+    copied.ok_or_else(|| capi::no_memory(py))
+}
+
+/// The generators that are being resumed.
+///
+/// # Errors
+///
+/// `MemoryError`
+pub(crate) fn driven(py: Python<'_>) -> Result<Bound<'_, PyList>> {
+    let listed = capi::new_list(py)?;
+    for generator in all_driven(py)?.into_iter().filter_map(generator_of) {
+        listed.append(generator)?;
+    }
+    Ok(listed)
+}
+
+/// The generator of a task; a generator itself. None of a task that has ended.
+fn generator_of(driven: Bound<'_, PyAny>) -> Option<Bound<'_, PyAny>> {
+    let py = driven.py();
+    match driven.cast::<Task>() {
+        Ok(task) => task.get().with(py, |state| Some(state.generator.as_ref()?.bind(py).clone())),
+        Err(_) => Some(driven),
+    }
+}
+
+/// Resume a generator in its context, as often as what it yields is there at once. `driven` is its
+/// task, or the generator itself if it has none.
+pub(crate) fn advance<'py>(
+    driven: &Bound<'py, PyAny>,
+    generator: &Bound<'py, PyAny>,
+    context: &Bound<'py, PyAny>,
+    outcome: Outcome,
+) -> Result<Stopped<'py>> {
+    let py = generator.py();
+    let mut outcome = outcome;
+    let aside = aside::step_aside(py);
+    let driving = Driving::begin(driven);
+    let stopped = capi::in_context(context, || {
+        loop {
+            let sent = match outcome {
+                Outcome::Failure(reason) => throw(generator, reason.into_bound(py)),
+                outcome => capi::send(generator, &into_object(py, outcome)),
+            };
+            let object = match sent {
+                Sent::Yielded(object) => object,
+                Sent::Returned(object) => return Ok(Stopped::Returned(object)),
+                Sent::Raised(raised) => return Ok(Stopped::Raised(raised)),
+            };
+            outcome = match capi::into_exact::<Deferred>(object) {
+                Ok(deferred) => match take_if_there(&deferred)? {
+                    Some(outcome) => outcome,
+                    None => return Ok(Stopped::Before(deferred)),
+                },
+                Err(object) => {
+                    if !capi::is_plain(&object) {
+                        return Ok(Stopped::At(object));
+                    }
+                    Outcome::Value(object.hold())
+                }
+            };
+        }
+    });
+    drop((driving, aside));
+    stopped.unwrap_or_else(|raised| Ok(Stopped::Raised(raised)))
+}
+
+/// Throw a failure into a generator.
+#[inline(never)]
+fn throw<'py>(generator: &Bound<'py, PyAny>, reason: Bound<'py, PyAny>) -> Sent<'py> {
+    let py = generator.py();
+    let thrown = || -> Result<Bound<'py, PyAny>, Raised<'py>> {
+        let class = names::failure_class(py).map_err(capi::into_raised(py))?;
+        if reason.get_type_ptr() != class.as_type_ptr() {
+            let throw = intern!(py, "throwExceptionIntoGenerator");
+            return capi::call_method_one(&reason, throw, generator);
+        }
+        let exception = failure::to_raise(&reason).map_err(capi::into_raised(py))?;
+        capi::call_method_one(generator, intern!(py, "throw"), &exception)
+    };
+    match thrown() {
+        Ok(object) => Sent::Yielded(object),
+        Err(raised) if raised.is_instance_of::<PyStopIteration>() => {
+            match raised.getattr(intern!(py, "value")) {
+                Ok(value) => Sent::Returned(value),
+                Err(error) => Sent::Raised(capi::into_raised(py)(error)),
+            }
+        }
+        Err(raised) => Sent::Raised(raised),
+    }
+}
+
+/// The outcome of a Deferred that has one and nothing to do with it. The Deferred's is None then,
+/// as after a callback that returned None.
+#[inline(always)]
+pub(crate) fn take_if_there(deferred: &Bound<'_, Deferred>) -> Result<Option<Outcome>> {
+    let py = deferred.py();
+    if !capi::is_exact::<Deferred>(deferred) {
+        return Ok(None);
+    }
+    match deferred.get().chain(py, |chain| chain.take_at_rest()) {
+        None => Ok(None),
+        Some((outcome, chained_to)) => {
+            drop(chained_to);
+            report::forget(deferred)?;
+            Ok(Some(outcome))
+        }
+    }
+}
+
+/// What the driver of a coroutine that has come to await a Deferred can wait for, and what wakes
+/// it then, if the driver is somebody else than us.
+#[inline(always)]
+pub(crate) fn stand_in<'py>(deferred: &Bound<'py, Deferred>) -> Result<Option<StandIn<'py>>> {
+    // Twisted imports asyncio, too: without that there is neither.
+    match names::RUNNING_LOOP.get_once_imported(deferred.py()) {
+        None => Ok(None),
+        Some(running) => stand_in_where(running, deferred),
+    }
+}
+
+/// What is waited for, and what wakes the driver.
+type StandIn<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>);
+
+#[inline(never)]
+fn stand_in_where<'py>(
+    running: &Bound<'py, PyAny>,
+    deferred: &Bound<'py, Deferred>,
+) -> Result<Option<StandIn<'py>>> {
+    let py = deferred.py();
+    let in_loop = !running.call0()?.is_none();
+    let with_twisted = match names::TWISTED.get_if_imported(py) {
+        Some(class) => !class.is(py.get_type::<Deferred>()),
+        None => false,
+    };
+    if !in_loop && !with_twisted {
+        return Ok(None);
+    }
+    Ok(names::STAND_IN.get(py)?.call1((driven(py)?, deferred))?.extract()?)
+}

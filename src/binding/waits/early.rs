@@ -1,0 +1,125 @@
+//! Tasks of generators that run for the first time, made because somebody asks for them.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use pyo3::exceptions::PyMemoryError;
+use pyo3::prelude::*;
+
+use crate::binding::capi::{
+    Held, Hold,
+    cell::Shared,
+    error::{Raise, Result},
+};
+use crate::binding::model::{
+    deferred::Deferred,
+    outcome::Chain,
+    task::{State, Task},
+};
+use crate::binding::waits::{driving::all_driven, firing::make, task::new_task_for};
+use crate::core::refusable;
+
+/// The tasks that somebody has asked for while their generators, in all threads, ran for the first
+/// time. Most often there are none, and looking at that costs next to nothing.
+static EARLY: Shared<Vec<Held<Task>>> = Shared::new(Vec::new());
+static ANY_EARLY: AtomicBool = AtomicBool::new(false);
+
+/// Return the task of a generator that is being resumed, and the Deferred that it is to fire. Where
+/// it has none yet, because it has not waited for anything, it gets one. None if it is not being
+/// resumed.
+pub(crate) fn task_of_driven<'py>(
+    generator: &Bound<'py, PyAny>,
+) -> Result<Option<(Bound<'py, Task>, Bound<'py, Deferred>)>> {
+    let py = generator.py();
+    for driven in all_driven(py)?.into_iter().rev() {
+        if let Ok(task) = driven.cast::<Task>() {
+            let found = task.get().with(py, |state| {
+                let it = state.generator.as_ref()?;
+                if it.as_ptr() != generator.as_ptr() {
+                    return None;
+                }
+                Some(state.deferred.as_ref()?.bind(py).clone())
+            });
+            if let Some(deferred) = found {
+                return Ok(Some((task.clone(), deferred)));
+            }
+        } else if driven.is(generator) {
+            return early_task(generator).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+/// The task of a generator that runs for the first time.
+fn early_task<'py>(
+    generator: &Bound<'py, PyAny>,
+) -> Result<(Bound<'py, Task>, Bound<'py, Deferred>)> {
+    let py = generator.py();
+    if let Some(task) = early(generator, |all, place| all[place].bind(py).clone()) {
+        let deferred =
+            task.get().with(py, |state| state.deferred.as_ref().map(|it| it.clone_ref(py)));
+        if let Some(deferred) = deferred {
+            return Ok((task, deferred.into_bound(py)));
+        }
+    }
+    let deferred = make(py, Chain::default)?;
+    let task = new_task_for(generator.clone(), None, &deferred)?;
+    let held = task.clone().hold();
+    let added = EARLY.with(py, |all| {
+        if refusable(|| all.try_reserve(1)).is_err() {
+            return Err(held);
+        }
+        all.push(held);
+        ANY_EARLY.store(true, Ordering::Relaxed);
+        Ok(())
+    });
+    match added {
+        Ok(()) => Ok((task, deferred)),
+        Err(_unused) => Err(PyMemoryError::bare_error(py)),
+    }
+}
+
+/// What a function makes of the place among the early tasks of that of a generator.
+fn early<R>(
+    generator: &Bound<'_, PyAny>,
+    then: impl FnOnce(&mut Vec<Held<Task>>, usize) -> R,
+) -> Option<R> {
+    let py = generator.py();
+    EARLY.with(py, |all| {
+        let is_it = |task: &Held<Task>| {
+            let generator_of = |state: &mut State| state.generator.as_ref().map(Held::as_ptr);
+            task.bind(py).get().with(py, generator_of) == Some(generator.as_ptr())
+        };
+        let place = all.iter().rposition(is_it)?;
+        Some(then(all, place))
+    })
+}
+
+/// The task that a generator has got while it ran for the first time, if any, and its Deferred. It
+/// is to run in this context from now on.
+#[inline(always)]
+pub(crate) fn take<'py>(
+    generator: &Bound<'py, PyAny>,
+    context: &Bound<'py, PyAny>,
+) -> Option<(Bound<'py, Task>, Bound<'py, Deferred>)> {
+    if ANY_EARLY.load(Ordering::Relaxed) { take_early(generator, context) } else { None }
+}
+
+#[cold]
+fn take_early<'py>(
+    generator: &Bound<'py, PyAny>,
+    context: &Bound<'py, PyAny>,
+) -> Option<(Bound<'py, Task>, Bound<'py, Deferred>)> {
+    let py = generator.py();
+    let task = early(generator, |all, place| {
+        let task = all.remove(place);
+        ANY_EARLY.store(!all.is_empty(), Ordering::Relaxed);
+        task
+    })?;
+    let task = task.into_bound(py);
+    let context = context.clone().hold();
+    let deferred = task.get().with(py, |state| {
+        state.context = Some(context);
+        state.deferred.as_ref().map(|it| it.bind(py).clone())
+    })?;
+    Some((task, deferred))
+}

@@ -1,0 +1,180 @@
+//! Making Deferreds and firing them, short of running what has been added.
+
+use pyo3::prelude::*;
+
+use crate::binding::capi::{
+    self, Hold, Text,
+    error::{Error, Raise, Result},
+    interned::intern,
+    overrides::overrides,
+};
+use crate::binding::judge::{
+    classify::classify_asking,
+    debug::{debugging, debugging_by_default},
+    failure, foreign,
+    ordinary::{is_known_ordinary, is_ordinary},
+    report,
+};
+use crate::binding::model::{
+    deferred::{AlreadyCalledError, CancelledError, Deferred, new_deferred},
+    outcome::{Chain, Outcome},
+};
+use crate::binding::waits::work::{Answer, Waits, Work};
+use crate::core::{AlreadyCalled, Fired};
+
+/// Fire a Deferred with an object. What is to be done then, if anything: an object that raises when
+/// it is asked what it is, is the result all the same.
+#[inline(always)]
+pub(crate) fn begin_fire_with<'py>(
+    deferred: &Bound<'py, Deferred>,
+    result: Bound<'py, PyAny>,
+) -> Result<Option<Work<'py>>> {
+    if is_known_ordinary(&result) {
+        let fired = begin_fire(deferred, Outcome::Value(result.hold()))?;
+        return Ok(fired.then(|| Work::Run(deferred.clone())));
+    }
+    begin_fire_with_another(deferred, result)
+}
+
+/// The same, with an object that has to be looked at.
+#[inline(never)]
+fn begin_fire_with_another<'py>(
+    deferred: &Bound<'py, Deferred>,
+    result: Bound<'py, PyAny>,
+) -> Result<Option<Work<'py>>> {
+    let (outcome, error) = classify_asking(result);
+    let fired = begin_fire(deferred, outcome)?.then(|| deferred.clone());
+    Ok(match error {
+        None => fired.map(Work::Run),
+        Some(error) => Some(Work::RunAndRaise(fired, error)),
+    })
+}
+
+/// Fire a Deferred. True if it has to be run then.
+///
+/// # Errors
+///
+/// `AlreadyCalledError`
+#[inline(always)]
+pub(crate) fn begin_fire(deferred: &Bound<'_, Deferred>, outcome: Outcome) -> Result<bool> {
+    let py = deferred.py();
+    let debugging = debugging(deferred)?;
+    if debugging && !deferred.get().chain(py, |chain| chain.called()) {
+        report::remember_invoker(deferred)?;
+    }
+    match deferred.get().chain(py, |chain| chain.fire(outcome)) {
+        Ok(Fired::Accepted(canceller, replaced)) => {
+            if let Outcome::Failure(failure) = &replaced {
+                // Somebody has set `called` back by hand.
+                report::keep_replaced(deferred, failure.bind(py))?;
+            }
+            drop((canceller, replaced));
+            Ok(deferred.get().chain(py, |chain| chain.has_something_to_do())
+                || capi::has_instance_dict(deferred))
+        }
+        Ok(Fired::Swallowed(outcome)) => {
+            drop(outcome);
+            Ok(false)
+        }
+        Err(AlreadyCalled(outcome)) => {
+            drop(outcome);
+            Err(already_called(deferred, debugging)?)
+        }
+    }
+}
+
+#[cold]
+fn already_called(deferred: &Bound<'_, Deferred>, debugging: bool) -> Result<Error> {
+    let py = deferred.py();
+    if debugging {
+        let text = report::debug_tracebacks(deferred)?;
+        let text = [Text::Ours("\n"), Text::Python(text.str()?)];
+        return Ok(AlreadyCalledError::error_saying(capi::joined(py, text)));
+    }
+    // A note, because programs know the error by having no text and no arguments.
+    let error = AlreadyCalledError::bare_error(py);
+    let notes = capi::new_list(py)?;
+    notes.append(intern!(py, "With setDebugging(True), this says where it was fired before."))?;
+    error.value(py).setattr(intern!(py, "__notes__"), notes)?;
+    Ok(error)
+}
+
+impl Waits for Deferred {
+    /// It is to be fired with the outcome of the other, which has none itself then.
+    fn deliver<'py>(deferred: Bound<'py, Self>, _: u32, outcome: Outcome) -> Result<Answer<'py>> {
+        Ok(if begin_fire(&deferred, outcome)? {
+            Answer::After(Work::Run(deferred), Outcome::Taken)
+        } else {
+            Answer::Now(Outcome::Taken)
+        })
+    }
+}
+
+/// Fail a Deferred as cancelled, by its `errback`. True if it has to be run then.
+pub(crate) fn fail_cancelled(deferred: &Bound<'_, Deferred>) -> Result<bool> {
+    let py = deferred.py();
+    let reason = failure::of_new::<CancelledError>(py)?;
+    let errback = intern!(py, "errback");
+    if overrides::<Deferred>(deferred, errback) {
+        deferred.call_method1(errback, (reason,))?;
+        return Ok(false);
+    }
+    begin_fire(deferred, Outcome::Failure(reason.hold()))
+}
+
+/// What the argument of `errback` and `fail` stands for.
+pub(crate) fn reason_of<'py>(
+    py: Python<'py>,
+    fail: Option<Bound<'py, PyAny>>,
+    capture_vars: impl FnOnce() -> Result<bool>,
+) -> Result<Outcome> {
+    let reason = match fail {
+        Some(fail) if is_ordinary(&fail) => failure::from_exception(fail)?,
+        Some(fail) if failure::is_failure(&fail)? => fail,
+        Some(fail) => match foreign::adopt_failure(&fail)? {
+            Some(failure) => failure,
+            None => failure::from_exception(fail)?,
+        },
+        None => match capi::handled(py) {
+            Some(handled) => failure::from_raised(handled, capture_vars()?)?,
+            None => return Err(failure::NoCurrentExceptionError::bare_error(py)),
+        },
+    };
+    Ok(Outcome::Failure(reason.hold()))
+}
+
+/// Make a Deferred. In debug mode it remembers by whom it was made.
+#[inline(always)]
+pub(crate) fn make(py: Python<'_>, chain: impl FnOnce() -> Chain) -> Result<Bound<'_, Deferred>> {
+    let deferred = new_deferred(py, chain)?;
+    if debugging_by_default(py)? {
+        report::remember_creator(&deferred)?;
+    }
+    Ok(deferred)
+}
+
+/// A Deferred that has been made and then fired, with a value or a failure and nothing else.
+#[inline]
+pub(crate) fn fired(py: Python<'_>, outcome: Outcome) -> Result<Bound<'_, Deferred>> {
+    if debugging_by_default(py)? {
+        let deferred = make(py, Chain::default)?;
+        begin_fire(&deferred, outcome)?;
+        come_to_rest(&deferred)?;
+        return Ok(deferred);
+    }
+    let failed = matches!(outcome, Outcome::Failure(_));
+    let deferred = new_deferred(py, || Chain::fired(outcome))?;
+    if failed {
+        report::rests_on_failure(&deferred)?;
+    }
+    Ok(deferred)
+}
+
+/// What a run comes to where nothing has been added.
+fn come_to_rest(deferred: &Bound<'_, Deferred>) -> Result<()> {
+    let on_failure = deferred.get().chain(deferred.py(), |chain| {
+        chain.turn();
+        chain.unhandled()
+    });
+    if on_failure { report::rests_on_failure(deferred) } else { report::forget(deferred) }
+}

@@ -1,0 +1,294 @@
+//! Locks, semaphores and queues: to whom they hand over, and what comes back.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use pyo3::exceptions::{PyAssertionError, PyNotImplementedError};
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+use crate::binding::capi::{
+    self,
+    error::{Raise, Result},
+    interned::intern,
+    overrides::overrides,
+    stack,
+};
+use crate::binding::judge::classify::as_deferred;
+use crate::binding::model::{
+    awaiting::Awaiting,
+    deferred::Deferred,
+    fifo::Fifo,
+    outcome::Link,
+    primitive::{DeferredLock, DeferredSemaphore, Primitive},
+    queue::{DeferredQueue, QueueOverflow},
+};
+use crate::binding::waits::{firing, work::Work};
+
+/// Fire the one that has waited longest, with this. What is to be run then, if anything.
+pub(crate) fn fire_first<'py>(
+    line: &Bound<'py, Fifo>,
+    result: Bound<'py, PyAny>,
+) -> Result<Option<Work<'py>>> {
+    match line.get().pop_front(line.py())? {
+        Some(first) => fire_one(first, result),
+        None => Ok(None),
+    }
+}
+
+/// Fire a Deferred with this. What is to be run then, if anything.
+pub(crate) fn fire_one<'py>(
+    first: Bound<'py, PyAny>,
+    result: Bound<'py, PyAny>,
+) -> Result<Option<Work<'py>>> {
+    let py = first.py();
+    let callback = intern!(py, "callback");
+    let deferred = match capi::as_exact::<Deferred>(&first) {
+        None => as_deferred(&first),
+        exact => exact,
+    };
+    match deferred {
+        Some(deferred) if !overrides::<Deferred>(deferred, callback) => {
+            firing::begin_fire_with(deferred, result)
+        }
+        _ => Ok(Some(Work::HandOver(first, result))),
+    }
+}
+
+/// Whether an object that is the canceller of a Deferred is so because that waits for it, and not
+/// because it can be called.
+fn is_waited_for(canceller: &Bound<'_, PyAny>) -> bool {
+    (canceller.is_instance_of::<Primitive>() || canceller.is_instance_of::<DeferredQueue>())
+        && !canceller.is_callable()
+}
+
+/// The canceller of a Deferred that waits for one of ours: have it leave the line. False if the
+/// canceller is something else.
+pub(crate) fn give_up<'py>(
+    canceller: &Bound<'py, PyAny>,
+    deferred: &Bound<'py, Deferred>,
+) -> PyResult<bool> {
+    let py = canceller.py();
+    if !is_waited_for(canceller) {
+        return Ok(false);
+    }
+    let line = if let Ok(primitive) = canceller.cast::<Primitive>() {
+        primitive.get().line(py)?
+    } else if let Ok(queue) = canceller.cast::<DeferredQueue>() {
+        queue.get().waiting_line(py)?
+    } else {
+        return Ok(false);
+    };
+    Fifo::remove(&line, deferred.as_any())?;
+    Ok(true)
+}
+
+/// The lock, semaphore or queue for which a Deferred waits and nothing else: what it comes to is
+/// what that hands over. None if a callback stands between, as what that makes of it is its own
+/// affair.
+pub(crate) fn source_of<'py>(deferred: &Bound<'py, Deferred>) -> Option<Bound<'py, PyAny>> {
+    /// Through so many Deferreds that wait for each other.
+    const DEPTH: usize = 100;
+    let py = deferred.py();
+    let mut current = deferred.clone();
+    for _ in 0..DEPTH {
+        let plain = |link: &Link| match link {
+            Link::OnFailure(_) => true,
+            Link::Continue(_) => !current.is(deferred),
+            Link::Deliver(waiter, _) => capi::is_exact::<Awaiting>(waiter.object(py)),
+            _ => false,
+        };
+        let (is_plain, called, canceller, next) = current.get().chain(py, |chain| {
+            (
+                chain.links().iter().all(plain),
+                chain.called(),
+                chain.canceller().map(|it| it.bind(py).clone()),
+                chain.chained_to().map(|it| it.bind(py).clone()),
+            )
+        });
+        if !is_plain {
+            return None;
+        }
+        if !called {
+            return source_behind(canceller?);
+        }
+        current = next?;
+    }
+    None
+}
+
+/// What a Deferred with this canceller waits for.
+fn source_behind(canceller: Bound<'_, PyAny>) -> Option<Bound<'_, PyAny>> {
+    if is_waited_for(&canceller) {
+        return Some(canceller);
+    }
+    if takes_back(&canceller) {
+        return Some(canceller);
+    }
+    // One that is a method: of a class with a `_cancelAcquire` of its own, or that can be called.
+    let py = canceller.py();
+    let kind = capi::ok(py, canceller.get_type().name())?;
+    let is_method = kind == "method" || kind == "builtin_function_or_method";
+    if !is_method || capi::is_of_heap_type(&canceller) {
+        return None;
+    }
+    let name = capi::ok(py, canceller.getattr(intern!(py, "__name__")))?;
+    let owner = capi::ok(py, canceller.getattr(intern!(py, "__self__")))?;
+    let name = name.cast::<PyString>().ok()?;
+    let waits = (name == "_cancelAcquire" && owner.is_instance_of::<Primitive>())
+        || (name == "_cancelGet" && owner.is_instance_of::<DeferredQueue>());
+    waits.then_some(owner)
+}
+
+/// Whether an object says itself what is to be done with what was handed over for it.
+fn takes_back(object: &Bound<'_, PyAny>) -> bool {
+    capi::lookup(&object.get_type(), intern!(object.py(), "_take_back")) != 0
+}
+
+/// A number for each time that something is handed over to somebody who may not come for it.
+pub(crate) fn number_of_hand_over() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed)
+}
+
+/// Take back what was handed over by a lock, a semaphore or a queue: the next gets it. What is to
+/// be run then, if anything.
+///
+/// An object of a queue that nobody waits for stands in front again; of several, in the order in
+/// which they were handed over.
+pub(crate) fn take_back<'py>(
+    source: &Bound<'py, PyAny>,
+    object: Bound<'py, PyAny>,
+    number: u64,
+) -> Result<Option<Work<'py>>> {
+    let py = source.py();
+    if let Ok(primitive) = source.cast::<Primitive>() {
+        // Somebody has fired the Deferred by hand.
+        if !object.is(primitive) {
+            return Ok(None);
+        }
+        skip_fired(&primitive.get().line(py)?)?;
+        if overrides_ours(primitive, intern!(py, "release")) {
+            primitive.call_method0(intern!(py, "release"))?;
+            return Ok(None);
+        }
+        return begin_release(primitive);
+    }
+    let Ok(queue) = source.cast::<DeferredQueue>() else {
+        if takes_back(source) {
+            source.call_method1(intern!(py, "_take_back"), (object, number))?;
+        }
+        return Ok(None);
+    };
+    let (waiting, pending) = (queue.get().waiting_line(py)?, queue.get().pending_line(py)?);
+    skip_fired(&waiting)?;
+    if waiting.get().len(py) > 0 {
+        return fire_first(&waiting, object);
+    }
+    Fifo::put_back(&pending, number, object)?;
+    Ok(None)
+}
+
+/// Take those out of the front of a line that somebody has fired by hand: they cannot be given
+/// anything.
+fn skip_fired(line: &Bound<'_, Fifo>) -> Result<()> {
+    let py = line.py();
+    while let Some(first) = Fifo::get(line, 0)
+        && let Ok(deferred) = first.cast::<Deferred>()
+        && deferred.get().chain(py, |chain| chain.called())
+    {
+        line.get().pop_front(py)?;
+    }
+    Ok(())
+}
+
+/// What `release` does, but for running the one that has acquired it then.
+pub(crate) fn begin_release<'py>(primitive: &Bound<'py, Primitive>) -> Result<Option<Work<'py>>> {
+    begin_release_of(primitive, primitive.get().busy_line(primitive.py()))
+}
+
+/// The same, of what this line waits for, if anybody does.
+#[inline(always)]
+pub(crate) fn begin_release_of<'py>(
+    primitive: &Bound<'py, Primitive>,
+    line: Option<Bound<'py, Fifo>>,
+) -> Result<Option<Work<'py>>> {
+    let py = primitive.py();
+    let waits = line.is_some();
+    if primitive.is_instance_of::<DeferredLock>() {
+        let was_locked = primitive.get().with(py, |state| {
+            let was_locked = state.locked;
+            state.locked = was_locked && waits;
+            was_locked
+        });
+        if !was_locked {
+            return Err(PyAssertionError::error(py, "Tried to release an unlocked lock"));
+        }
+    } else if primitive.is_instance_of::<DeferredSemaphore>() {
+        let acquired = primitive.get().with(py, |state| {
+            let acquired = state.tokens < state.limit;
+            if acquired && !waits {
+                state.tokens += 1;
+            }
+            acquired
+        });
+        if !acquired {
+            return Err(PyAssertionError::error(
+                py,
+                "Someone released me too many times: too many tokens!",
+            ));
+        }
+    } else {
+        return Err(PyNotImplementedError::error(py, "release"));
+    }
+    match line {
+        Some(line) => fire_first(&line, primitive.as_any().clone()),
+        None => Ok(None),
+    }
+}
+
+/// Whether a lock's or semaphore's `release` is ours.
+pub(crate) fn releases_plainly(primitive: &Bound<'_, Primitive>) -> bool {
+    !overrides_ours(primitive, intern!(primitive.py(), "release"))
+}
+
+/// Whether a lock or semaphore has another method under this name than ours have.
+pub(crate) fn overrides_ours(
+    primitive: &Bound<'_, Primitive>,
+    method: &Bound<'_, PyString>,
+) -> bool {
+    if primitive.is_instance_of::<DeferredLock>() {
+        overrides::<DeferredLock>(primitive, method)
+    } else if primitive.is_instance_of::<DeferredSemaphore>() {
+        overrides::<DeferredSemaphore>(primitive, method)
+    } else {
+        overrides::<Primitive>(primitive, method)
+    }
+}
+
+/// What `put` does, but for running the one that has got the object.
+#[inline(always)]
+pub(crate) fn begin_put<'py>(
+    queue: &Bound<'py, DeferredQueue>,
+    object: Bound<'py, PyAny>,
+) -> Result<Option<Work<'py>>> {
+    let py = queue.py();
+    // To ask whether there is room may run other code, after which somebody may wait.
+    for asked in [false, true] {
+        if let Some(waiting) = queue.get().busy_line(py) {
+            return fire_first(&waiting, object);
+        }
+        let Some(size) = queue.get().capacity(py) else { break };
+        if !asked && !has_room(&queue.get().pending_line(py)?, &size)? {
+            return Err(QueueOverflow::bare_error(py));
+        }
+    }
+    queue.get().pending_line(py)?.get().push_back(object)?;
+    Ok(None)
+}
+
+/// Whether a line may become longer.
+pub(crate) fn has_room(line: &Bound<'_, Fifo>, limit: &Bound<'_, PyAny>) -> Result<bool> {
+    let py = line.py();
+    stack::check(py)?;
+    Ok(capi::new_int(py, line.get().len(py) as u64)?.lt(limit)?)
+}

@@ -1,0 +1,95 @@
+//! Collecting the results of a `DeferredList`.
+
+use pyo3::prelude::*;
+use pyo3::types::PyBool;
+
+use crate::binding::capi::{
+    self, Hold, error::Result, interned::intern, overrides::overrides, stack,
+};
+use crate::binding::judge::{failure, foreign};
+use crate::binding::model::{
+    deferred::Deferred,
+    list::DeferredList,
+    names,
+    outcome::{Outcome, into_object, share},
+};
+use crate::binding::waits::{
+    firing,
+    work::{Answer, Waits, Work},
+};
+
+/// What `_cbDeferred` does, but for running the list. What is to be run, if anything, and whether
+/// this is the end of a failure.
+pub(crate) fn begin_collect<'py>(
+    list: &Bound<'py, DeferredList>,
+    result: &Bound<'py, PyAny>,
+    place: usize,
+    succeeded: &Bound<'py, PyAny>,
+) -> Result<(Option<Work<'py>>, bool)> {
+    let success = stack::truth(succeeded)?;
+    let ours = if success { None } else { foreign::adopt_failure(result)? };
+    let fired = collect(list, place, success, ours.as_ref().unwrap_or(result))?;
+    let consumed = !success && list.get().with(list.py(), |state| state.consume_errors);
+    Ok((fired, consumed))
+}
+
+/// Take in what the Deferred at a place came to. What is to be run then, if anything.
+fn collect<'py>(
+    list: &Bound<'py, DeferredList>,
+    place: usize,
+    success: bool,
+    result: &Bound<'py, PyAny>,
+) -> PyResult<Option<Work<'py>>> {
+    let py = list.py();
+    let results = list.get().results(py)?;
+    let succeeded = PyBool::new(py, success).to_owned().into_any();
+    results.set_item(place, capi::new_tuple(py, [succeeded, result.clone()])?)?;
+    let (finished, on_callback, on_errback) = list.get().with(py, |state| {
+        state.finished = state.finished.saturating_add(1);
+        (state.finished, state.fire_on_one_callback, state.fire_on_one_errback)
+    });
+    let deferred = list.as_super();
+    if deferred.get().chain(py, |chain| chain.called()) {
+        return Ok(None);
+    }
+    let (method, outcome) = if success && on_callback {
+        let pair = capi::new_tuple(py, [result.clone(), capi::new_int(py, place as u64)?])?;
+        (intern!(py, "callback"), Outcome::Value(pair.into_any().hold()))
+    } else if !success && on_errback {
+        let place = capi::new_int(py, place as u64)?;
+        let first = names::FIRST_ERROR.get(py)?.call1((result, place))?;
+        let reason = failure::from_exception(first)?;
+        (intern!(py, "errback"), Outcome::Failure(reason.hold()))
+    } else if finished == results.len() {
+        (intern!(py, "callback"), Outcome::Value(results.into_any().hold()))
+    } else {
+        return Ok(None);
+    };
+    if overrides::<Deferred>(deferred, method) {
+        deferred.call_method1(method, (into_object(py, outcome),))?;
+        return Ok(None);
+    }
+    Ok(firing::begin_fire(deferred, outcome)?.then(|| Work::Run(deferred.clone())))
+}
+
+impl Waits for DeferredList {
+    /// A Deferred has an outcome for a list, as part of its run.
+    fn deliver<'py>(
+        list: Bound<'py, DeferredList>,
+        place: u32,
+        outcome: Outcome,
+    ) -> Result<Answer<'py>> {
+        let py = list.py();
+        let success = !matches!(outcome, Outcome::Failure(_));
+        let passed_on = if !success && list.get().with(py, |state| state.consume_errors) {
+            Outcome::Taken
+        } else {
+            share(py, &outcome)
+        };
+        let result = into_object(py, outcome);
+        Ok(match collect(&list, place as usize, success, &result)? {
+            Some(fired) => Answer::After(fired, passed_on),
+            None => Answer::Now(passed_on),
+        })
+    }
+}

@@ -1,0 +1,90 @@
+//! `lock.run` and `semaphore.run`.
+
+use pyo3::prelude::*;
+
+use crate::binding::capi::{
+    self, Hold, error::Result, interned::intern, overrides::overrides, stack::Nested,
+};
+use crate::binding::judge::classify::{as_deferred, classify};
+use crate::binding::model::{
+    deferred::Deferred,
+    outcome::{self, Link, Outcome},
+    primitive::Locked,
+    waiter::Waiter,
+};
+use crate::binding::waits::{
+    handing_over::{begin_release, overrides_ours},
+    made, starting,
+    work::{Answer, Waits, Work},
+};
+
+/// The place of a call in the chain of the Deferred that fires when it may run.
+pub(crate) const RUN: u32 = 0;
+
+/// Its place in the chain of the Deferred for what it comes to.
+const RELEASE: u32 = 1;
+
+/// Call it. The Deferred for what that comes to, and what is to be done then, if anything.
+pub(crate) fn call<'py>(
+    locked: &Bound<'py, Locked>,
+) -> Result<(Bound<'py, PyAny>, Option<Work<'py>>)> {
+    let (this, py) = (locked.get(), locked.py());
+    let _nested = Nested::enter(py)?;
+    let kwargs = this.kwargs.as_ref().map(|kwargs| kwargs.bind(py));
+    match capi::call_any_way(py, this.function.bind(py), this.args.bind(py), kwargs) {
+        Err(raised) => Ok((made::of_error(py, raised.into())?.into_any(), None)),
+        Ok(result) if capi::is_coroutine(&result) => {
+            let (deferred, work) = starting::begin(result)?;
+            Ok((deferred.into_any(), work))
+        }
+        Ok(result) => Ok((made::of_returned(result)?, None)),
+    }
+}
+
+impl Waits for Locked {
+    /// A Deferred has an outcome for a call that needed something to be acquired, or for the releasing
+    /// of it, as part of its run.
+    fn deliver<'py>(
+        locked: Bound<'py, Locked>,
+        place: u32,
+        outcome: Outcome,
+    ) -> Result<Answer<'py>> {
+        let py = locked.py();
+        let primitive = locked.get().primitive.bind(py);
+        if place == RELEASE {
+            if overrides_ours(primitive, intern!(py, "release")) {
+                primitive.call_method0(intern!(py, "release"))?;
+                return Ok(Answer::Now(outcome));
+            }
+            return Ok(match begin_release(primitive)? {
+                Some(work) => Answer::After(work, outcome),
+                None => Answer::Now(outcome),
+            });
+        }
+        if matches!(outcome, Outcome::Failure(_)) {
+            return Ok(Answer::Now(outcome));
+        }
+        drop(outcome);
+        let (result, work) = call(&locked)?;
+        let deferred = match as_deferred(&result) {
+            Some(deferred) if !overrides::<Deferred>(deferred, intern!(py, "addBoth")) => {
+                deferred.clone()
+            }
+            _ => {
+                let release = primitive.getattr(intern!(py, "_releaseAndReturn"))?;
+                let chained = result.call_method1(intern!(py, "addBoth"), (release,))?;
+                return Ok(Answer::Now(classify(&chained)?));
+            }
+        };
+        let waiter = Waiter::new(&locked);
+        let added = deferred.get().chain(py, |chain| {
+            chain.add(Link::Deliver(waiter, RELEASE)).map(|()| chain.is_runnable())
+        });
+        let runnable = outcome::or_no_memory(py, added)?;
+        let outcome = Outcome::Deferred(deferred.clone().hold());
+        Ok(match work.or_else(|| runnable.then(|| Work::Run(deferred))) {
+            Some(work) => Answer::After(work, outcome),
+            None => Answer::Now(outcome),
+        })
+    }
+}

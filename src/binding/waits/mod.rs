@@ -1,0 +1,24 @@
+//! What waits for Deferreds, and what is handed over to them.
+//!
+//! Nothing here calls the engine: each function returns what is to be done next, as the plain data
+//! of [`work`]. Uses `judge` and what is below; `run` and `face` use it.
+
+pub(crate) mod aside;
+pub(crate) mod awaiting;
+pub(crate) mod cancel_list;
+pub(crate) mod cancelling;
+pub(crate) mod driving;
+pub(crate) mod early;
+pub(crate) mod firing;
+pub(crate) mod handing_over;
+pub(crate) mod list;
+pub(crate) mod locked;
+pub(crate) mod made;
+pub(crate) mod native;
+pub(crate) mod nesting;
+pub(crate) mod race;
+pub(crate) mod ring;
+pub(crate) mod starting;
+pub(crate) mod task;
+pub(crate) mod work;
+pub(crate) mod yielded;

@@ -1,0 +1,46 @@
+//! What the cancelling of lists and races has in common, and how it ends in a ring.
+
+use pyo3::exceptions::PyRecursionError;
+use pyo3::prelude::*;
+
+use crate::binding::capi::{
+    error::{Error, Raise, Result},
+    interned::intern,
+};
+use crate::binding::judge::{classify::as_deferred, failure};
+use crate::binding::model::names;
+use crate::binding::waits::work::{Next, Work};
+
+const WAITS_FOR_ITSELF: &str = "the Deferred waits for itself";
+
+/// What Twisted raises there, too.
+#[cold]
+pub(crate) fn waits_for_itself(py: Python<'_>) -> Error {
+    PyRecursionError::error(py, WAITS_FOR_ITSELF)
+}
+
+/// Whether an error is that, and not one of a program's own.
+pub(crate) fn is_of_ring(py: Python<'_>, error: &Error) -> bool {
+    error.is_instance_of::<PyRecursionError>(py)
+        && error.value(py).str().is_ok_and(|text| text == WAITS_FOR_ITSELF)
+}
+/// Cancel something by its `cancel` method.
+pub(crate) fn cancel_one(object: Bound<'_, PyAny>) -> Result<Next<'_>> {
+    match as_deferred(&object) {
+        Some(deferred) => Ok(Next::Do(Work::Cancel(deferred.clone()))),
+        None => {
+            object.call_method0(intern!(object.py(), "cancel"))?;
+            Ok(Next::Done)
+        }
+    }
+}
+
+/// A canceller has raised, and nobody can be told.
+#[cold]
+pub(crate) fn report_canceller(py: Python<'_>, error: Error) -> Result<()> {
+    let reason = failure::from_raised(error.into_raised(py), false)?;
+    names::LOG_FAILURE
+        .get(py)?
+        .call1((reason, intern!(py, "Exception raised from user supplied canceller")))?;
+    Ok(())
+}

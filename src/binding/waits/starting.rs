@@ -1,0 +1,84 @@
+//! Starting a generator or coroutine.
+
+use pyo3::create_exception;
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+
+use crate::binding::capi::{
+    self, Hold, Text,
+    error::{Raise, Result},
+};
+use crate::binding::judge::{debug::debugging_by_default, ordinary::is_ordinary};
+use crate::binding::model::{
+    deferred::{Deferred, new_deferred},
+    outcome::{Chain, Outcome},
+};
+use crate::binding::waits::{
+    driving::advance,
+    early,
+    task::{attach, prepare, task_for},
+    work::{Stopped, Work},
+    yielded::is_coroutine_or_generator,
+};
+
+create_exception!(
+    deferrous,
+    NotACoroutineError,
+    PyTypeError,
+    "Something that is no coroutine was given where one is needed."
+);
+
+/// The Deferred for what a generator will come to, and what is to be done then, if anything.
+pub(crate) type Started<'py> = (Bound<'py, Deferred>, Option<Work<'py>>);
+
+/// Run a generator or coroutine up to the first Deferred that has no result, or to where it has to
+/// be looked at more closely.
+///
+/// The Deferred and the task are made only when they are needed: of a generator that ends at once
+/// nobody can see them before.
+#[inline(always)]
+pub(crate) fn begin<'py>(generator: Bound<'py, PyAny>) -> Result<Started<'py>> {
+    let py = generator.py();
+    if debugging_by_default(py)? {
+        return begin_prepared(generator);
+    }
+    let context = capi::copy_context(py)?;
+    let stopped = advance(&generator, &generator, &context, Outcome::Taken);
+    if let Some((task, deferred)) = early::take(&generator, &context) {
+        return Ok((deferred, Some(Work::TakeUp(task, stopped?))));
+    }
+    let stopped = stopped?;
+    if let Stopped::Returned(result) = &stopped
+        && is_ordinary(result)
+        && !debugging_by_default(py)?
+    {
+        let fired = || Chain::fired(Outcome::Value(result.clone().hold()));
+        return Ok((new_deferred(py, fired)?, None));
+    }
+    let deferred = new_deferred(py, Chain::default)?;
+    let task = task_for(generator, context, &deferred)?;
+    match stopped {
+        Stopped::Before(other) if matches!(attach(&task, &other), Ok(true)) => Ok((deferred, None)),
+        stopped => Ok((deferred, Some(Work::TakeUp(task, stopped)))),
+    }
+}
+
+/// As [`begin`], with the task and the Deferred made first.
+#[cold]
+fn begin_prepared<'py>(generator: Bound<'py, PyAny>) -> Result<Started<'py>> {
+    let (task, deferred) = prepare(generator)?;
+    Ok((deferred, Some(Work::Resume(task, Outcome::Taken))))
+}
+
+/// Check that something is a coroutine or a generator.
+///
+/// # Errors
+///
+/// `NotACoroutineError`
+pub(crate) fn need_coroutine(coro: &Bound<'_, PyAny>) -> Result<()> {
+    if is_coroutine_or_generator(coro)? {
+        return Ok(());
+    }
+    let text = [Text::Python(coro.repr()?), Text::Ours(" is not a coroutine")];
+    Err(NotACoroutineError::error_saying(capi::joined(coro.py(), text)))
+}

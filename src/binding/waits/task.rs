@@ -1,0 +1,493 @@
+//! A generator or coroutine, from one Deferred to the next.
+
+use pyo3::create_exception;
+use pyo3::exceptions::{PyAssertionError, PyException, PyMemoryError};
+use pyo3::prelude::*;
+
+use crate::binding::capi::{
+    self, Held, Hold,
+    error::{Raise, Raised, Result},
+    interned::intern,
+    overrides::overrides,
+};
+use crate::binding::judge::{
+    classify::{self, as_deferred, classify},
+    debug::debugging,
+    failure,
+};
+use crate::binding::model::{
+    deferred::Deferred,
+    names,
+    outcome::{self, Chain, Link, Outcome},
+    task::{State, Task, TaskCallback, new_task},
+    waiter::Waiter,
+};
+use crate::binding::waits::{
+    driving::{advance, take_if_there},
+    firing::{self, make},
+    work::{Answer, Later, Next, Stack, Stopped, Waits, Work, make_room},
+    yielded::{Yielded, kind_of},
+};
+
+create_exception!(
+    deferrous,
+    _InternalInlineCallbacksCancelledError,
+    PyException,
+    "What the Deferred of a generator comes to while the generator is being cancelled."
+);
+
+/// A task's place in the chain of the Deferred that it waits for.
+const RESUME: u32 = 0;
+
+/// A task's place in the chain of its own Deferred, where that is being cancelled.
+const CANCEL: u32 = 1;
+
+/// Let the task have a result.
+pub(crate) fn answer_callback<'py>(
+    callback: &Bound<'py, TaskCallback>,
+    result: &Bound<'py, PyAny>,
+) -> Result<Answer<'py>> {
+    let task = callback.get().task.bind(callback.py()).clone();
+    Task::deliver(task, RESUME, classify(result)?)
+}
+
+/// Make the task and the Deferred for a generator that has not begun.
+pub(crate) fn prepare<'py>(
+    generator: Bound<'py, PyAny>,
+) -> Result<(Bound<'py, Task>, Bound<'py, Deferred>)> {
+    let py = generator.py();
+    let context = capi::copy_context(py)?;
+    let deferred = make(py, Chain::default)?;
+    Ok((task_for(generator, context, &deferred)?, deferred))
+}
+
+/// Make the task that runs a generator for a Deferred, and can be cancelled by it.
+pub(crate) fn task_for<'py>(
+    generator: Bound<'py, PyAny>,
+    context: Bound<'py, PyAny>,
+    deferred: &Bound<'py, Deferred>,
+) -> Result<Bound<'py, Task>> {
+    new_task_for(generator, Some(context), deferred)
+}
+
+/// As [`task_for`], where the context may not be known yet.
+#[inline(always)]
+pub(crate) fn new_task_for<'py>(
+    generator: Bound<'py, PyAny>,
+    context: Option<Bound<'py, PyAny>>,
+    deferred: &Bound<'py, Deferred>,
+) -> Result<Bound<'py, Task>> {
+    let py = generator.py();
+    let state = || State {
+        generator: Some(generator.hold()),
+        context: context.map(Hold::hold),
+        deferred: Some(deferred.clone().hold()),
+        ..State::default()
+    };
+    let task = new_task(py, state)?;
+    let canceller = task.as_any().clone().hold();
+    let before = deferred.get().chain(py, |chain| chain.replace_canceller(Some(canceller)));
+    drop(before);
+    Ok(task)
+}
+
+/// Resume the generator of a task with an outcome.
+pub(crate) fn resume<'py>(
+    task: Bound<'py, Task>,
+    outcome: Outcome,
+    stack: &mut Stack<'py>,
+) -> Result<Next<'py>> {
+    match go_on(&task, outcome)? {
+        Some(stopped) => take_up(task, stopped, stack),
+        None => Ok(Next::Done),
+    }
+}
+
+/// Resume the generator of a task with an outcome. None if there is nothing to be resumed: it has
+/// ended, or the collector has taken the task apart.
+#[inline(always)]
+fn go_on<'py>(task: &Bound<'py, Task>, outcome: Outcome) -> Result<Option<Stopped<'py>>> {
+    let py = task.py();
+    let (generator, context) = task.get().with(py, |state| {
+        (
+            state.generator.as_ref().map(|it| it.bind(py).clone()),
+            state.context.as_ref().map(|it| it.bind(py).clone()),
+        )
+    });
+    match (generator, context) {
+        (Some(generator), Some(context)) => {
+            advance(task.as_any(), &generator, &context, outcome).map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// See to it that the task is resumed, or its Deferred fired.
+#[inline(always)]
+pub(crate) fn take_up<'py>(
+    task: Bound<'py, Task>,
+    stopped: Stopped<'py>,
+    stack: &mut Stack<'py>,
+) -> Result<Next<'py>> {
+    let py = task.py();
+    let object = match stopped {
+        Stopped::Before(deferred) => return wait_for(task, deferred, stack),
+        Stopped::At(object) => object,
+        Stopped::Returned(object) => return Ok(run_next(finish(&task, classify(&object))?)),
+        Stopped::Raised(raised) => return ended_by(&task, raised, stack),
+    };
+    if let Some(deferred) = as_deferred(&object) {
+        return wait(task, deferred.clone(), stack);
+    }
+    // Asked once: what asks it again and again, each time within what it does to answer, takes for
+    // ever.
+    let asked = classify::claimed_class(&object)
+        .and_then(|claimed| Ok((kind_of(&object, claimed.as_ref())?, claimed)))
+        .map(Some)
+        .or_else(|error| classify::unless_interrupted(py, error, || None));
+    let (kind, claimed) = match asked {
+        Ok(Some(asked)) => asked,
+        Ok(None) => return Ok(Next::Do(Work::Resume(task, Outcome::Value(object.hold())))),
+        Err(error) => {
+            let outcome = classify::failed(capi::into_raised(py)(error), false)?;
+            return Ok(Next::Do(Work::Resume(task, outcome)));
+        }
+    };
+    let outcome = match kind {
+        Yielded::Coroutine => {
+            let (inner, deferred) = prepare(object)?;
+            if let Err(error) = make_room(py, stack) {
+                let outcome = classify::failed(error.into_raised(py), false)?;
+                return Ok(Next::Do(Work::Resume(task, outcome)));
+            }
+            stack.push(Later::Wait(task, deferred));
+            return Ok(Next::Do(Work::Resume(inner, Outcome::Taken)));
+        }
+        Yielded::Future => {
+            let done = names::WAIT_FOR_FUTURE.get(py)?.call1((object,))?;
+            return wait(task, done.cast_into()?, stack);
+        }
+        Yielded::Twisted => {
+            let adopted = names::ADOPT.get(py)?.call1((object,))?;
+            return wait(task, adopted.cast_into()?, stack);
+        }
+        Yielded::Value => match classify::classify_as(&object, claimed.as_ref()) {
+            Ok(outcome) => outcome,
+            Err(error) => classify::failed(capi::into_raised(py)(error), false)?,
+        },
+    };
+    Ok(Next::Do(Work::Resume(task, outcome)))
+}
+
+/// Have a task wait for a Deferred.
+pub(crate) fn wait<'py>(
+    task: Bound<'py, Task>,
+    deferred: Bound<'py, Deferred>,
+    stack: &mut Stack<'py>,
+) -> Result<Next<'py>> {
+    if let Some(outcome) = take_if_there(&deferred)? {
+        return Ok(Next::Do(Work::Resume(task, outcome)));
+    }
+    wait_for(task, deferred, stack)
+}
+
+/// Have a task wait for a Deferred that has no outcome to be taken.
+#[inline(always)]
+fn wait_for<'py>(
+    task: Bound<'py, Task>,
+    deferred: Bound<'py, Deferred>,
+    stack: &mut Stack<'py>,
+) -> Result<Next<'py>> {
+    let py = task.py();
+    let add_both = intern!(py, "addBoth");
+    if overrides::<Deferred>(&deferred, add_both) {
+        task.get().with(py, |state| state.looking = true);
+        let callback = TaskCallback { task: task.clone().hold() };
+        let added = deferred.call_method1(add_both, (callback,));
+        if let Err(error) = added {
+            task.get().with(py, |state| state.looking = false);
+            return Err(error.into());
+        }
+        return look(task, deferred);
+    }
+    let joined = match attach(&task, &deferred) {
+        Ok(true) => return Ok(Next::Done),
+        Ok(false) => make_room(py, stack).and_then(|()| join_chain(&task, &deferred)),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = joined {
+        // Nobody would ever resume the generator: it gets this instead of a result.
+        let outcome = classify::failed(error.into_raised(py), false)?;
+        return Ok(Next::Do(Work::Resume(task, outcome)));
+    }
+    let pending = !deferred.get().chain(py, |chain| chain.is_runnable());
+    let cancel = task.get().with(py, |state| {
+        state.looking = true;
+        pending && std::mem::take(&mut state.cancel_next)
+    });
+    stack.push(Later::Look(task, deferred.clone()));
+    Ok(Next::Do(if cancel { Work::Cancel(deferred) } else { Work::Run(deferred) }))
+}
+
+/// Put a task into the chain of a Deferred that it is to wait for. False if that would have to be
+/// run or cancelled then.
+///
+/// # Errors
+///
+/// `MemoryError`
+#[inline(always)]
+pub(crate) fn attach<'py>(
+    task: &Bound<'py, Task>,
+    deferred: &Bound<'py, Deferred>,
+) -> Result<bool> {
+    if deferred.get().chain(task.py(), |chain| chain.is_runnable())
+        || task.get().is_to_cancel_next(task.py())
+    {
+        return Ok(false);
+    }
+    join_chain(task, deferred)?;
+    set_waiting_on(task, deferred.clone());
+    Ok(true)
+}
+
+/// Resumes the task with the Deferred's result, when its turn in the chain comes.
+#[inline(always)]
+fn join_chain<'py>(task: &Bound<'py, Task>, deferred: &Bound<'py, Deferred>) -> Result<()> {
+    let waiter = Waiter::new(task);
+    let added = deferred.get().chain(task.py(), |chain| chain.add(Link::Deliver(waiter, RESUME)));
+    outcome::or_no_memory(task.py(), added)
+}
+
+#[inline(always)]
+fn set_waiting_on(task: &Bound<'_, Task>, deferred: Bound<'_, Deferred>) {
+    let deferred = deferred.hold();
+    let before = task.get().with(task.py(), |state| state.waiting_on.replace(deferred));
+    drop(before);
+}
+
+/// The Deferred that a task has yielded was run. Go on if that gave it what it waits for.
+pub(crate) fn look<'py>(
+    task: Bound<'py, Task>,
+    deferred: Bound<'py, Deferred>,
+) -> Result<Next<'py>> {
+    let seen = task.get().with(task.py(), |state| {
+        state.looking = false;
+        state.seen.take()
+    });
+    match seen {
+        Some(outcome) => Ok(Next::Do(Work::Resume(task, outcome))),
+        None => {
+            set_waiting_on(&task, deferred);
+            Ok(Next::Done)
+        }
+    }
+}
+
+/// The Deferred that a task has yielded could not be run to its end, and may be later. The task
+/// waits for it as for one that had no outcome.
+pub(crate) fn stop_looking<'py>(task: &Bound<'py, Task>, deferred: Bound<'py, Deferred>) {
+    task.get().with(task.py(), |state| state.looking = false);
+    set_waiting_on(task, deferred);
+}
+
+/// Let a task have an outcome if it looks on, or return it.
+#[inline(always)]
+fn see(task: &Bound<'_, Task>, outcome: Outcome) -> Option<Outcome> {
+    let (outcome, before) = task.get().with(task.py(), |state| {
+        if state.looking { (None, state.seen.replace(outcome)) } else { (Some(outcome), None) }
+    });
+    drop(before);
+    outcome
+}
+
+impl Waits for Task {
+    /// A Deferred has an outcome for a task, as part of its run.
+    #[inline(always)]
+    fn deliver<'py>(task: Bound<'py, Task>, place: u32, outcome: Outcome) -> Result<Answer<'py>> {
+        if place == CANCEL {
+            return deliver_cancelled(&task, outcome);
+        }
+        let Some(outcome) = see(&task, outcome) else { return Ok(Answer::Now(Outcome::Taken)) };
+        match go_on(&task, outcome)? {
+            Some(Stopped::Before(deferred)) if is_turned_away(&task, &deferred) => {
+                wait_in_front(&task, &deferred)
+            }
+            // Most often it waits for the next.
+            Some(Stopped::Before(deferred)) if matches!(attach(&task, &deferred), Ok(true)) => {
+                Ok(Answer::Now(Outcome::Taken))
+            }
+            Some(Stopped::Returned(object)) => Ok(match finish(&task, classify(&object))? {
+                Some(deferred) => Answer::After(Work::Run(deferred), Outcome::Taken),
+                None => Answer::Now(Outcome::Taken),
+            }),
+            Some(stopped) => {
+                if let Stopped::At(object) = &stopped
+                    && let Some(deferred) = as_deferred(object)
+                    && is_turned_away(&task, deferred)
+                {
+                    return wait_in_front(&task, deferred);
+                }
+                Ok(Answer::After(Work::TakeUp(task, stopped), Outcome::Taken))
+            }
+            None => Ok(Answer::Now(Outcome::Taken)),
+        }
+    }
+}
+
+/// Whether a task that was given the outcome of a Deferred waits for the same one again, because
+/// a callback of that has paused it: a coroutine does not take its result then.
+#[inline(always)]
+fn is_turned_away<'py>(task: &Bound<'py, Task>, deferred: &Bound<'py, Deferred>) -> bool {
+    let is_same = |it: &Held<Deferred>| it.as_ptr() == deferred.as_ptr();
+    task.get().with(task.py(), |state| state.waiting_on.as_ref().is_some_and(is_same))
+        && is_halted(deferred)
+}
+
+#[cold]
+fn is_halted(deferred: &Bound<'_, Deferred>) -> bool {
+    let py = deferred.py();
+    deferred.get().chain(py, |chain| chain.called() && chain.running() && chain.paused() != 0)
+}
+
+/// Have a task wait, before all others, until a Deferred goes on. Where this is not part of its run
+/// itself, but of a callback's, the run comes to the task next, and ends there.
+#[cold]
+fn wait_in_front<'py>(
+    task: &Bound<'py, Task>,
+    deferred: &Bound<'py, Deferred>,
+) -> Result<Answer<'py>> {
+    let py = task.py();
+    let waiter = Waiter::new(task);
+    let added = deferred.get().chain(py, |chain| chain.add_front(Link::Deliver(waiter, RESUME)));
+    outcome::or_no_memory(py, added)?;
+    Ok(Answer::After(Work::Halt(deferred.clone()), Outcome::Taken))
+}
+
+/// A Deferred that was cancelled has an outcome for its own task.
+#[cold]
+fn deliver_cancelled<'py>(task: &Bound<'py, Task>, outcome: Outcome) -> Result<Answer<'py>> {
+    let Outcome::Failure(reason) = outcome else { return Ok(Answer::Now(outcome)) };
+    // Something else has come here if somebody has set `called` back by hand. That is raised
+    // again then.
+    let py = task.py();
+    let ours = py.get_type::<_InternalInlineCallbacksCancelledError>();
+    reason.bind(py).call_method1(intern!(py, "trap"), (ours,))?;
+    cancel(task)
+}
+
+/// The generator of a task has raised. Where there is no memory to make something of that, the task
+/// ends with that error: nobody would ever fire its Deferred.
+#[cold]
+fn ended_by<'py>(
+    task: &Bound<'py, Task>,
+    raised: Raised<'py>,
+    stack: &mut Stack<'py>,
+) -> Result<Next<'py>> {
+    let py = task.py();
+    match end_by(task, raised, stack) {
+        Err(error) if error.is_instance_of::<PyMemoryError>(py) => {
+            Ok(run_next(finish(task, Err(error))?))
+        }
+        ended => ended,
+    }
+}
+
+fn end_by<'py>(
+    task: &Bound<'py, Task>,
+    raised: Raised<'py>,
+    stack: &mut Stack<'py>,
+) -> Result<Next<'py>> {
+    let py = task.py();
+    if raised.is_instance(names::DEF_GEN_RETURN.get(py)?)? {
+        let traceback = raised.getattr(intern!(py, "__traceback__"))?;
+        let warned = names::WARN_RETURN_VALUE.get(py)?.call1((traceback,));
+        let value = raised.getattr(intern!(py, "value"))?;
+        drop(raised);
+        warned?;
+        return Ok(run_next(finish(task, classify(&value))?));
+    }
+    let deferred = task.get().with(py, |state| state.deferred.as_ref().map(|it| it.clone_ref(py)));
+    let capture_vars = match deferred {
+        Some(deferred) => debugging(deferred.bind(py))?,
+        None => false,
+    };
+    // As with Twisted, the exception is being handled while it is handed on: callbacks see it in
+    // `sys.exc_info()`, and what they raise has it for its context.
+    // Where there is no memory for that, they do not.
+    if make_room(py, stack).is_ok() {
+        stack.push(Later::Handled(capi::begin_handling(&raised)));
+    }
+    let reason = classify::failed(raised, capture_vars)?;
+    Ok(run_next(finish(task, Ok(reason))?))
+}
+
+/// Fire the Deferred of a task that has ended. It is returned if it has to be run then.
+fn finish<'py>(
+    task: &Bound<'py, Task>,
+    outcome: Result<Outcome>,
+) -> Result<Option<Bound<'py, Deferred>>> {
+    let py = task.py();
+    let outcome = match outcome {
+        Ok(outcome) => outcome,
+        Err(error) => classify::failed(capi::into_raised(py)(error), false)?,
+    };
+    // The rest stays: if it has been cancelled, but for a pause, that is still to come.
+    let (generator, context, deferred) = task.get().with(py, |state| {
+        let deferred = state.deferred.as_ref().map(|it| it.bind(py).clone());
+        (state.generator.take(), state.context.take(), deferred)
+    });
+    drop((generator, context));
+    match deferred {
+        Some(deferred) if firing::begin_fire(&deferred, outcome)? => Ok(Some(deferred)),
+        _ => Ok(None),
+    }
+}
+
+fn run_next(deferred: Option<Bound<'_, Deferred>>) -> Next<'_> {
+    deferred.map_or(Next::Done, |deferred| Next::Do(Work::Run(deferred)))
+}
+
+/// Fire a task's Deferred as cancelled, with the cancelling of the task in front of its chain.
+/// True if the Deferred has to be run then.
+pub(crate) fn begin_cancel<'py>(
+    task: &Bound<'py, Task>,
+    deferred: &Bound<'py, Deferred>,
+) -> Result<bool> {
+    let py = task.py();
+    let reason = failure::of_new::<_InternalInlineCallbacksCancelledError>(py)?;
+    let waiter = Waiter::new(task);
+    let added = deferred.get().chain(py, |chain| chain.add_front(Link::Deliver(waiter, CANCEL)));
+    outcome::or_no_memory(py, added)?;
+    firing::begin_fire(deferred, Outcome::Failure(reason.hold()))
+}
+
+/// Ask a task to end, as the canceller of its Deferred.
+pub(crate) fn ask_to_cancel<'py>(
+    task: &Bound<'py, Task>,
+    deferred: Bound<'py, Deferred>,
+) -> Result<Next<'py>> {
+    if begin_cancel(task, &deferred)? {
+        return Ok(Next::Do(Work::Run(deferred)));
+    }
+    Ok(Next::Done)
+}
+
+/// Cancel what a task waits for, as part of the run of the Deferred that was cancelled. What the
+/// generator makes of that goes to a new Deferred, for which the old one then waits.
+fn cancel<'py>(task: &Bound<'py, Task>) -> Result<Answer<'py>> {
+    let py = task.py();
+    let deferred = make(py, || Chain::new(Some(task.as_any().clone().hold())))?;
+    let next = deferred.clone().hold();
+    let (before, waiting_on) = task.get().with(py, |state| {
+        let waiting_on = state.waiting_on.as_ref().map(|it| it.bind(py).clone());
+        (state.deferred.replace(next), waiting_on)
+    });
+    drop(before);
+    match waiting_on {
+        Some(waiting_on) => {
+            Ok(Answer::After(Work::Cancel(waiting_on), Outcome::Deferred(deferred.hold())))
+        }
+        // A generator that cancels itself before it has waited for anything.
+        None => Err(PyAssertionError::bare_error(py)),
+    }
+}

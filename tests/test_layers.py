@@ -1,0 +1,183 @@
+"""The rooms of the source: a file uses its own room and those below it, never one above.
+
+Read from the `use` lines of Rust and the imports of Python. Types, and functions of ours that
+Python calls by way of the interpreter, are the only other ways between files.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+RUST = ROOT / "src"
+PYTHON = ROOT / "python" / "deferrous"
+
+#: From the bottom to the top.
+ROOMS = ("core", "capi", "model", "judge", "waits", "run", "face")
+
+#: The files of these rooms may refer to each other: what a Deferred is made of refers to Deferreds,
+#: and CPython's exceptions to its objects.
+WITH_CIRCLES = ("core", "capi", "model")
+
+#: The modules of the Python half, from the bottom to the top. Each uses those before it.
+MODULES = (
+    "_deferrous",
+    "_reflect",
+    "_clock",
+    "_callbacks",
+    "_deprecation",
+    "failure",
+    "_waiting",
+    "_report",
+    "_timeout",
+    "_copying",
+    "_futures",
+    "_gathering",
+    "_generators",
+    "_interop",
+    "_lockfile",
+    "__init__",
+    "testing",
+    "pytest_plugin",
+    "twisted",
+    "twisted_plugin",
+    "__main__",
+)
+
+
+def branches(tree: str) -> Iterator[str]:
+    """The paths of a tree such as `a::{b, c::{self, d}}`."""
+    before, brace, rest = tree.strip().partition("{")
+    if not brace:
+        yield before
+        return
+    depth, start, body = 0, 0, rest[: rest.rindex("}")] + ","
+    for place, character in enumerate(body):
+        depth += (character == "{") - (character == "}")
+        if character == "," and not depth:
+            if body[start:place].strip():
+                for branch in branches(body[start:place]):
+                    yield before.rstrip() + branch
+            start = place + 1
+
+
+def paths(text: str) -> Iterator[str]:
+    """The paths to parts of the crate that a Rust file names."""
+    text = re.sub(r"//.*", "", text)
+    for tree in re.findall(r"\buse ((?:crate|super)\b[^;]*);", text):
+        yield from branches(re.sub(r"\s+", " ", tree))
+    yield from re.findall(r"(?<![\w$])crate(?:::\w+)+", text)
+
+
+def room_and_file(path: Path) -> tuple[str, str]:
+    parts = path.relative_to(RUST).with_suffix("").parts
+    return (next((part for part in parts if part in ROOMS), ""), parts[-1])
+
+
+def used(path: Path) -> Iterator[tuple[str, str]]:
+    """The rooms and files that a file of Rust uses."""
+    here = path.relative_to(RUST).with_suffix("").parts
+    for name in paths(path.read_text(encoding="utf-8")):
+        parts = name.replace("crate::", "").split("::")
+        if parts[0] == "super":
+            above = list(here[:-1])
+            while parts[:2] == ["super", "super"]:
+                above.pop()
+                parts.pop(0)
+            parts = above + parts[1:]
+        parts = [part for part in parts if part != "binding"]
+        if parts and parts[0] in ROOMS:
+            yield (parts[0], parts[1].strip() if len(parts) > 1 else "mod")
+
+
+FILES = sorted(RUST.rglob("*.rs"))
+
+
+def test_every_file_is_in_a_room() -> None:
+    outside = [str(path.relative_to(RUST)) for path in FILES if room_and_file(path)[0] not in ROOMS]
+    assert outside == ["binding/mod.rs", "lib.rs"]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_no_file_uses_a_room_above_its_own(room: str) -> None:
+    upwards = [
+        f"{path.relative_to(RUST)} uses {other}/{name}"
+        for path in FILES
+        if room_and_file(path)[0] == room
+        for other, name in used(path)
+        if ROOMS.index(other) > ROOMS.index(room)
+    ]
+    assert upwards == []
+
+
+@pytest.mark.parametrize("room", [room for room in ROOMS if room not in WITH_CIRCLES])
+def test_the_files_of_a_room_form_no_circle(room: str) -> None:
+    files = [path for path in FILES if room_and_file(path)[0] == room and path.stem != "mod"]
+    graph = {
+        path.stem: {name for other, name in used(path) if other == room and name != path.stem}
+        for path in files
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"a circle: {' -> '.join(error.args[1])}")
+
+
+def imports(path: Path) -> Iterator[str]:
+    """The modules of the package that one of them imports, when it is imported or later, but for
+    what type checkers alone see.
+    """
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and getattr(node.test, "id", None) == "TYPE_CHECKING":
+            node.body = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "") == "deferrous"):
+            within = "" if node.module == "deferrous" else (node.module or "")
+            if within:
+                yield within
+            else:
+                names = [alias.name for alias in node.names]
+                modules = [name for name in names if name in MODULES]
+                yield from modules
+                if len(modules) < len(names):
+                    yield "__init__"
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("deferrous."):
+            yield (node.module or "").removeprefix("deferrous.")
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name != "_deferrous"])
+def test_no_module_uses_one_above(module: str) -> None:
+    tree = PYTHON / f"{module}.py"
+    above = [name for name in imports(tree) if MODULES.index(name) >= MODULES.index(module)]
+    allowed = {"__init__": ["twisted"]}.get(module, [])
+    assert [name for name in above if name not in allowed] == []
+
+
+def test_the_modules_of_concurrency_form_no_circle() -> None:
+    graph = {
+        path.stem: {name for name in siblings(path) if name != path.stem}
+        for path in (PYTHON / "concurrency").glob("*.py")
+        if path.stem != "__init__"
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"a circle: {' -> '.join(error.args[1])}")
+
+
+def siblings(path: Path) -> Iterator[str]:
+    """The modules of its own package that one of them imports."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level == 1:
+            yield from [node.module] if node.module else [alias.name for alias in node.names]
+
+
+def test_every_module_has_a_place() -> None:
+    assert {path.stem for path in PYTHON.glob("*.py")} == set(MODULES) - {"_deferrous"}
