@@ -87,16 +87,16 @@ def start(clock: Any, seconds: float, function: Callable[[], object]) -> Callabl
 
     Returns what has to be called if that is not to happen after all. It may be called late.
     """
-    call_later = getattr(clock, "callLater", None)
-    if call_later is None:
-        stop: Callable[[], object] = clock.call_later(seconds, function).cancel
-        return stop
-    return partial(_stop, call_later(seconds, function))
+    call_later = getattr(clock, "callLater", None) or clock.call_later
+    call = call_later(seconds, function)
+    if hasattr(call, "active"):
+        return partial(_stop, call)
+    stop: Callable[[], object] = call.cancel
+    return stop
 
 
 def _stop(call: Any) -> None:
-    active = getattr(call, "active", None)
-    if active is None or active():
+    if call.active():
         call.cancel()
 
 
