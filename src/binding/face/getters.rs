@@ -73,7 +73,7 @@ fn or_none<'py>(py: Python<'py>, value: Option<Bound<'py, PyAny>>) -> Result<Bou
 
 getters! {
     Called = "called" of Deferred, |of| truth(of.py(), Deferred::called(of));
-    Paused = "paused" of Deferred, |of| Ok(new_signed_int(of.py(), Deferred::paused(of).into())?);
+    Paused = "paused" of Deferred, |of| new_signed_int(of.py(), Deferred::paused(of).into());
     Value = "value" of FailureBase, |of| FailureBase::value(of);
     Kind = "type" of FailureBase, |of| FailureBase::kind(of);
     Traceback = "tb" of FailureBase, |of| FailureBase::tb(of);
@@ -84,9 +84,9 @@ getters! {
     DictOf = "__dict__" of FailureBase, |of| FailureBase::__dict__(of).map(Bound::into_any);
     Locked = "locked" of DeferredLock, |of| truth(of.py(), DeferredLock::locked(of));
     Tokens = "tokens" of DeferredSemaphore, |of| {
-        Ok(new_signed_int(of.py(), DeferredSemaphore::tokens(of))?)
+        new_signed_int(of.py(), DeferredSemaphore::tokens(of))
     };
-    Limit = "limit" of DeferredSemaphore, |of| Ok(new_signed_int(of.py(), DeferredSemaphore::limit(of))?);
+    Limit = "limit" of DeferredSemaphore, |of| new_signed_int(of.py(), DeferredSemaphore::limit(of));
     WaitingForLock = "waiting" of Primitive, |of| Ok(Primitive::waiting(of)?.into_any());
     WaitingForQueue = "waiting" of DeferredQueue, |of| Ok(DeferredQueue::waiting(of)?.into_any());
     Pending = "pending" of DeferredQueue, |of| Ok(DeferredQueue::pending(of)?.into_any());

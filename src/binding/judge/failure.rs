@@ -224,13 +224,16 @@ pub(crate) fn to_raise<'py>(failure: &Bound<'py, PyAny>) -> Result<Raised<'py>> 
     }
 }
 
+/// Puts another value in the place of one that is returned, if there was one.
+type Set = fn(&mut Attributes, Held<PyAny>) -> Option<Held<PyAny>>;
+
 /// One of the five attributes.
 struct Field {
     text: &'static str,
     name: for<'py> fn(Python<'py>) -> &'py Bound<'py, PyString>,
     get: for<'py> fn(&Attributes, Python<'py>) -> Result<Bound<'py, PyAny>>,
     /// Put another in its place, of any kind, and return what was there. None if it takes more.
-    set: Option<fn(&mut Attributes, Held<PyAny>) -> Option<Held<PyAny>>>,
+    set: Option<Set>,
 }
 
 impl Field {

@@ -25,7 +25,7 @@ pub(crate) fn is_known_ordinary(object: &Bound<'_, PyAny>) -> bool {
 /// having a `__class__` of its own. False means that a closer look is needed.
 #[inline(always)]
 pub(crate) fn is_ordinary(object: &Bound<'_, PyAny>) -> bool {
-    is_known_ordinary(object) || !(is_known_special(object) || !is_ordinary_anew(object))
+    is_known_ordinary(object) || (!is_known_special(object) && is_ordinary_anew(object))
 }
 
 /// Whether an object is known not to be ordinary.

@@ -57,8 +57,10 @@ fn deliver_by_class(waiter: Bound<'_, PyAny>, place: u32, outcome: Outcome) -> R
 /// How an outcome is delivered to the objects of a class.
 type Deliver = for<'py> fn(Bound<'py, PyAny>, u32, Outcome) -> Result<Answer<'py>>;
 
+type IsExact = fn(&Bound<'_, PyAny>) -> bool;
+
 /// The classes of all other waiters.
-static OTHERS: [(fn(&Bound<'_, PyAny>) -> bool, Deliver); 3] = [
+static OTHERS: [(IsExact, Deliver); 3] = [
     (is_exact::<Awaiting>, deliver_to::<Awaiting>),
     (is_exact::<Race>, deliver_to::<Race>),
     (is_exact::<Locked>, deliver_to::<Locked>),
