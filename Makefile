@@ -44,11 +44,12 @@ COMPARE_ARGS ?=
 # was done in, and gone with it. The first has the Python in its name.
 PY := $(VENV)/bin/python
 IDENTIFY := 'import sys; print(sys.implementation.cache_tag)'
-PYTHON_ID := $(shell $(PYTHON) -c $(IDENTIFY))
+PYTHON_ID := $(shell $(PYTHON) -c $(IDENTIFY) 2>/dev/null)
 MADE := $(VENV)/.made-with-$(PYTHON_ID)
 # There can be a wheel of each kind; installed is one of them.
 KIND := $(or $(if $(PGO),profile-guided),$(if $(CHECKED),checked),$(if $(SANITIZED),sanitized),\
   $(if $(QUICK),quick),plain)
+LOOK_FIRST := sh tools/look_first.sh
 WHEELS := $(VENV)/$(KIND)-wheel
 WHEEL := $(VENV)/.$(KIND)-wheel-is-built
 INSTALLED := $(VENV)/.$(KIND)-package-is-installed
@@ -79,9 +80,11 @@ help:
 demo: $(INSTALLED)
 	$(PY) examples/introduction.py
 
-test: test-core test-python
+# Python is looked for before Rust's tests are run, too.
+test: $(MADE) test-core test-python
 
 test-core:
+	@$(LOOK_FIRST) "" "" "$(CARGO)"
 	$(CARGO) test --no-default-features
 
 # In a process for each processor, within reason: some tests take a gigabyte or two.
@@ -107,7 +110,7 @@ install: $(INSTALLED)
 # What this Makefile made with another Python, or did not get to the end of, it makes
 # anew. An environment that somebody else made with another Python it leaves alone.
 $(MADE):
-	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("Python 3.10 or newer is needed: make PYTHON=python3.xx")'
+	@$(LOOK_FIRST) "$(PYTHON)" "$(PIP_OF)" "$(CARGO)"
 	@rm -f $(VENV)/.*-is-built $(VENV)/.*-is-installed
 	@there=$$($(PY) -c $(IDENTIFY) 2>/dev/null); clear=--clear; \
 	if [ "$$there" = "$(PYTHON_ID)" ]; then clear=; \
@@ -115,9 +118,6 @@ $(MADE):
 	  echo "$(VENV) was made by hand with $$there: remove it, or say make VENV=folder" >&2; \
 	  exit 1; fi; \
 	pip=; $(PYTHON) -c 'import ensurepip' 2>/dev/null || pip=--without-pip; \
-	if [ -n "$$pip" ] && ! $(PIP_OF) -c 'import ensurepip, venv' 2>/dev/null; then \
-	  echo "neither $(PYTHON) nor $(PIP_OF) has ensurepip: say make PIP_OF=python3.xx" >&2; \
-	  exit 1; fi; \
 	set -ex; $(PYTHON) -m venv $$pip $$clear "$(VENV)"; \
 	if [ -n "$$pip" ]; then \
 	  $(PIP_OF) -m venv "$(VENV)/pip"; \
@@ -136,6 +136,7 @@ SANITIZING = RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address
 # pip has maturin build it; cargo keeps what it compiled in target/ for the next time.
 # With a profile it does so twice, and runs what benchmarks/training.py has in between.
 $(WHEEL): $(MADE) $(SOURCES) $(if $(PGO),benchmarks/training.py benchmarks/rows.py)
+	@$(LOOK_FIRST) "" "" "$(CARGO)"
 	rm -rf $(WHEELS)
 	$(if $(PGO),MATURIN_PGO=1) $(if $(SANITIZED),$(SANITIZING)) \
 	  $(if $(CHECKED)$(SANITIZED)$(QUICK),MATURIN_PEP517_ARGS='--profile $(KIND) $(if $(SANITIZED),--target $(HOST))') \

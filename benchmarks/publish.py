@@ -35,6 +35,14 @@ def fill(path: Path, name: str, text: str) -> None:
     path.write_text(page, encoding="utf-8")
 
 
+def address() -> str:
+    """Return where the project is: the package index shows the README, too."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    found = re.search(r'^Repository = "([^"]+)"$', text, re.MULTILINE)
+    assert found
+    return found[1]
+
+
 def headline(results: dict[str, object]) -> str:
     found = results["environment"]
     assert isinstance(found, dict)
@@ -47,7 +55,7 @@ def headline(results: dict[str, object]) -> str:
         f"**{report.mean(main):.1f} times as fast as Twisted** {found['Twisted']}, in the "
         f"geometric mean of the {len(report.speedups(main))} operations below{of_all}, on "
         f"{' '.join(found['interpreter'].split()[:2])}, {found['CPU'].split(' (')[0]}. "
-        "[Performance](docs/performance.md) says what was measured, and how."
+        f"[Performance]({address()}/blob/main/docs/performance.md) says what was measured, and how."
     )
 
 

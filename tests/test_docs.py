@@ -308,3 +308,23 @@ def test_nothing_is_fetched(site):
     _, pages = site
     for name, page in pages.items():
         assert not [each for each in page.resources if "//" in each], name
+
+
+# --------------------------------------------------------------------------------------
+# The README, which the package index shows as well, where no relative link works.
+
+
+def test_links_of_the_readme_are_absolute_and_lead_to_files():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    address = re.search(r'^Repository = "([^"]+)"$', project, re.MULTILINE)[1]
+    links = re.findall(r"\]\(([^)\s]+)\)|(?:src|srcset|href)=\"([^\"]+)\"", text)
+    assert len(links) > 20
+    for link in ("".join(each) for each in links):
+        assert link.startswith(("https://", "#")), link
+        if link.startswith("#"):
+            headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+            assert link[1:] in [heading.lower().replace(" ", "-") for heading in headings]
+        elif link.startswith(address + "/"):
+            path = re.sub(r"^/(blob|raw)/main/", "", link[len(address) :])
+            assert (ROOT / path).is_file(), link

@@ -20,6 +20,11 @@ from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
 
+#: Where the project is, as pyproject.toml has it.
+ADDRESS = re.search(
+    r'^Repository = "([^"]+)"$', (ROOT / "pyproject.toml").read_text("utf-8"), re.MULTILINE
+)[1]  # type: ignore[index]
+
 #: From how many columns on a table is wide.
 WIDE = 5
 
@@ -69,7 +74,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
-    """Have charts in the colours of the page, which its reader chooses, not those of the system."""
+    """Have charts in the colours of the page, which its reader chooses, not those of the system.
+
+    And have the README's links, which are absolute for the package index, lead to the site's pages.
+    """
+    markdown = re.sub(rf"{re.escape(ADDRESS)}/(blob|raw)/main/", "", markdown)
     # As HTML it would be looked at by the browser only.
     markdown = re.sub(
         r'<picture>.*?<img alt="([^"]+)" src="([^"]+)">\s*</picture>',

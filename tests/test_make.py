@@ -1,0 +1,138 @@
+"""What `make` says where something is missing that a build needs, before it does anything."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = [
+    pytest.mark.deferrous_only,
+    pytest.mark.same_everywhere,
+    pytest.mark.skipif(sys.platform == "win32", reason="make is for Unix"),
+]
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+#: What the Makefile itself uses, besides what is looked for.
+TOOLS = ("sh", "env", "find", "mkdir", "mktemp", "rm", "sed", "touch", "uname")
+
+CARGO = 'echo "cargo 1.85.0 (d73d2caf9 2024-12-31)"'
+COMPILER = "exit 0"
+PYTHON = f'exec "{sys.executable}" "$@"'
+
+
+class Machine:
+    """A path with the tools that are asked for, and none other."""
+
+    def __init__(self, folder, system="ID=debian"):
+        self.folder = folder
+        self.bin = folder / "bin"
+        self.bin.mkdir()
+        for tool in TOOLS:
+            self.bin.joinpath(tool).symlink_to(shutil.which(tool))
+        self.release = folder / "os-release"
+        self.release.write_text(system + "\n")
+
+    def has(self, name, script):
+        tool = self.bin / name
+        tool.write_text(f"#!/bin/sh\n{script}\n")
+        tool.chmod(0o755)
+
+    def make(self, *arguments):
+        """Run make. What it makes would be in `made`."""
+        return subprocess.run(
+            [shutil.which("make"), *arguments, f"VENV={self.folder / 'made'}"],
+            cwd=ROOT,
+            env={"PATH": str(self.bin), "DEFERROUS_OS_RELEASE": str(self.release)},
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=120,
+        )
+
+
+@pytest.fixture
+def machine(tmp_path):
+    if shutil.which("make") is None:
+        pytest.skip("there is no make")
+    return Machine(tmp_path)
+
+
+def said(done, machine):
+    """Return what was said to be missing, of which nothing has been made yet."""
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert not (machine.folder / "made").exists()
+    # It has not begun with anything: a step that is begun is shown.
+    assert "pip" not in done.stdout and "cargo test" not in done.stdout, done.stdout
+    lines = done.stderr.splitlines()
+    # Make's own last word.
+    assert lines[-1].startswith("make: ***") or lines[-1].startswith("gmake: ***")
+    return lines[:-1]
+
+
+WITHOUT_VENV = f"""\
+case "$*" in *ensurepip*) exit 1 ;; esac
+{PYTHON}"""
+
+
+@pytest.mark.parametrize("target", ["demo", "test"])
+@pytest.mark.parametrize(
+    "lacking, script, words, command",
+    [
+        ("cargo", None, "there is no Rust", "apt install rustup && rustup default stable"),
+        ("cargo", 'echo "cargo 1.63.0"', "this is cargo 1.63.0", "apt install rustup"),
+        ("cc", None, "there is no C compiler", "apt install gcc libc6-dev"),
+        ("cc", "exit 1", "there is no C compiler that works", "apt install gcc libc6-dev"),
+        ("python3", None, "there is no Python", "apt install python3 python3-venv"),
+        ("python3", WITHOUT_VENV, "cannot make environments", "apt install python3-venv"),
+    ],
+)
+def test_one_line_says_what_is_missing(machine, target, lacking, script, words, command):
+    for name, usual in (("cargo", CARGO), ("cc", COMPILER), ("python3", PYTHON)):
+        if name != lacking:
+            machine.has(name, usual)
+        elif script is not None:
+            machine.has(name, script)
+    [line] = said(machine.make(target), machine)
+    assert words in line
+    assert command in line
+
+
+def test_old_python(machine):
+    for name, script in (("cargo", CARGO), ("cc", COMPILER)):
+        machine.has(name, script)
+    machine.has("python3", 'case "$*" in *version_info*) exit 1 ;; -V) echo Python 3.9.1 ;; esac')
+    [line] = said(machine.make("demo"), machine)
+    assert "Python 3.10 or newer is needed, this is Python 3.9.1" in line
+
+
+def test_all_that_is_missing_is_said_at_once(machine):
+    lines = said(machine.make("demo"), machine)
+    assert [line.split()[4] for line in lines] == ["Rust", "C", "Python"]
+
+
+@pytest.mark.parametrize(
+    "system, command",
+    [
+        ("ID=ubuntu\nID_LIKE=debian", "apt install"),
+        ("ID=fedora", "dnf install"),
+        ('ID="rocky"\nID_LIKE="rhel centos fedora"', "dnf install"),
+        ("ID=arch", "install rustup, and:"),
+    ],
+)
+def test_in_the_words_of_the_system(machine, system, command):
+    if sys.platform == "darwin":
+        command = "brew install"
+    machine.release.write_text(system + "\n")
+    assert command in said(machine.make("demo"), machine)[0]
+
+
+def test_rust_is_not_needed_to_be_asked_for_python(machine):
+    """Rust's own tests need no Python."""
+    machine.has("cargo", CARGO)
+    machine.has("cc", COMPILER)
+    done = machine.make("test-core")
+    assert done.returncode == 0, done.stderr

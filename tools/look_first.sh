@@ -1,0 +1,67 @@
+#!/bin/sh
+# usage: look_first.sh PYTHON PIP_OF CARGO
+#
+# Looks for what a build needs, before anything is made or downloaded. Says what is missing, a line
+# for each, with the command that brings it on this system. Without Cargo, the build's backend would
+# fetch a toolchain of its own, into a folder that is not this project's.
+# Where PYTHON is "", only Rust and the linker are looked for.
+set -u
+python=$1 pip_of=$2 cargo=$3
+missing=0
+
+# What this system's packages are called: in $1 Debian's words, in $2 Fedora's, in $3 those of macOS,
+# in $4 of all others.
+words() {
+  family=
+  [ ! -r "${DEFERROUS_OS_RELEASE:-/etc/os-release}" ] ||
+    family=$(. "${DEFERROUS_OS_RELEASE:-/etc/os-release}" && echo " ${ID:-} ${ID_LIKE:-} ")
+  case "$(uname -s 2>/dev/null)$family" in
+    Darwin*) echo "$3" ;;
+    *" debian "* | *" ubuntu "*) echo "$1" ;;
+    *" fedora "* | *" rhel "*) echo "$2" ;;
+    *) echo "$4" ;;
+  esac
+}
+
+lacks() {
+  echo "make: $1" >&2
+  missing=1
+}
+
+rust=$(words "apt install rustup && rustup default stable" "dnf install rustup && rustup-init" \
+  "brew install rustup && rustup default stable" "install rustup, and: rustup default stable")
+if ! found=$($cargo --version 2>/dev/null); then
+  lacks "there is no Rust ($cargo does not run): $rust   (or see https://rustup.rs)"
+else
+  # "cargo 1.85.0 (…)": the oldest that Cargo.toml allows.
+  minor=${found#cargo 1.}
+  minor=${minor%%.*}
+  case $minor in
+    '' | *[!0-9]*) ;;
+    *) [ "$minor" -ge 85 ] || lacks "Rust 1.85 or newer is needed, this is $found: $rust" ;;
+  esac
+fi
+
+# Rust links with `cc`. A compiler without the C library's own files cannot.
+scratch=$(mktemp -d) || exit 1
+trap 'rm -rf "$scratch"' EXIT
+echo 'int main(void) { return 0; }' >"$scratch/main.c"
+if ! ${CC:-cc} -o "$scratch/main" "$scratch/main.c" 2>/dev/null; then
+  lacks "there is no C compiler that works (${CC:-cc}): $(words "apt install gcc libc6-dev" \
+    "dnf install gcc" "xcode-select --install" "install gcc or clang, and the C library's headers")"
+fi
+
+if [ -n "$python" ]; then
+  if ! $python -c '' 2>/dev/null; then
+    lacks "there is no Python ($python does not run): $(words "apt install python3 python3-venv" \
+      "dnf install python3" "brew install python" "install Python 3.10 or newer"), or say make PYTHON=python3.xx"
+  elif ! $python -c 'import sys; sys.exit(sys.version_info < (3, 10))'; then
+    lacks "Python 3.10 or newer is needed, this is $($python -V): say make PYTHON=python3.xx"
+  elif ! $python -c 'import venv' 2>/dev/null || {
+    ! $python -c 'import ensurepip' 2>/dev/null && ! $pip_of -c 'import ensurepip, venv' 2>/dev/null
+  }; then
+    lacks "$python cannot make environments (venv, ensurepip): $(words "apt install python3-venv" \
+      "dnf install python3" "brew install python" "install Python's venv"), or say make PIP_OF=python3.xx with one that can"
+  fi
+fi
+exit $missing
