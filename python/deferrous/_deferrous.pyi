@@ -54,13 +54,16 @@ __all__ = [
     "_InternalInlineCallbacksCancelledError",
     "_Race",
     "_Task",
+    "_Timeout",
     "__version__",
     "_build",
     "_cancellableInlineCallbacks",
+    "_convertTimedOut",
     "_driven",
     "_hand_over",
     "_parseDeferredListResult",
     "_runInlineCallbacks",
+    "_stopClock",
     "_task_for",
     "ensureDeferred",
     "execute",
@@ -132,22 +135,73 @@ __version__: str
 _build: Literal["plain", "profile-guided", "quick"]
 _DEFERRED_SUBCLASSES: list[type[Deferred[Any]]]
 
-class AlreadyCalledError(Exception): ...
-class CancelledError(Exception): ...
-class TimeoutError(Exception): ...
-class NotACoroutineError(TypeError): ...
-class QueueOverflow(Exception): ...
-class QueueUnderflow(Exception): ...
-class NoCurrentExceptionError(Exception): ...
-class _InternalInlineCallbacksCancelledError(Exception): ...
+class AlreadyCalledError(Exception):
+    """A Deferred was fired that had been fired already."""
+
+class CancelledError(Exception):
+    """The operation behind a Deferred was cancelled."""
+
+class TimeoutError(Exception):
+    """The operation behind a Deferred took too long."""
+
+class NotACoroutineError(TypeError):
+    """A coroutine was expected, and something else was given."""
+
+class QueueOverflow(Exception):
+    """An object was put into a DeferredQueue that is full."""
+
+class QueueUnderflow(Exception):
+    """An object was asked of a DeferredQueue that has no room for another waiter."""
+
+class NoCurrentExceptionError(Exception):
+    """`Failure()` was called while no exception was being handled."""
+
+class _InternalInlineCallbacksCancelledError(Exception):
+    """What the Deferred of a generator comes to while the generator is being cancelled."""
 
 @disjoint_base
 class Deferred(Generic[_T]):
+    """A result that will arrive later.
+
+    Add functions to it with `addCallback` (for a result), `addErrback` (for a failure),
+    `addBoth` or `addCallbacks`. They form a chain. `callback` or `errback` fires the Deferred
+    and runs the chain in the order of adding; each function gets what the one before returned.
+    An exception becomes a Failure and goes to the next errback. If a function returns another
+    Deferred, the chain waits for its result. In coroutines and `inlineCallbacks` functions, use
+    `await` or `yield` instead.
+
+    Arguments:
+
+    - `canceller`: a function that `cancel()` calls with this Deferred, to stop the operation
+      behind it. Optional.
+
+    Cancelling: `cancel()` calls the canceller. If that does not fire the Deferred, `cancel()`
+    fails it with CancelledError. Without a canceller, the first `callback` or `errback` after
+    that is ignored.
+
+    Differs from Twisted: `await` also works in asyncio tasks. Deferreds may wait for each other
+    to any depth; Twisted raises RecursionError at some depth.
+
+    ```python
+    from deferrous import Deferred
+
+    d = Deferred()
+    d.addCallback(lambda number: number * 2)
+    d.addCallback(print)
+    d.callback(21)
+    ```
+
+    This prints 42.
+    """
+
     debug: bool
     called: bool
+    """Whether this Deferred has been fired, by `callback`, `errback` or `cancel`."""
     paused: int
+    """How many times this Deferred is paused. Waiting for another Deferred counts as one."""
     # While this waits for another Deferred, that one; None once that one's waiter has taken it.
     result: _T | Failure
+    """The current result or Failure. There is no such attribute before the Deferred has fired."""
     _debugInfo: DebugInfo | None
     _canceller: Callable[[Deferred[Any]], object] | None
     _chainedTo: Deferred[Any] | None
@@ -156,7 +210,12 @@ class Deferred(Generic[_T]):
     def __init_subclass__(cls, **_kwargs: Any) -> None: ...
     @property
     @deprecated("Twisted has deprecated it in version 25.5.0")
-    def callbacks(self) -> list[Any]: ...
+    def callbacks(self) -> list[Any]:
+        """The callbacks that have not been called yet, as pairs of `(callable, args, kwargs)`.
+        Deprecated.
+
+        Differs from Twisted: each time this is a new list; changing it changes nothing.
+        """
 
     # In each group of overloads, the function returns: a Deferred, a Failure or either; these or a
     # plain result of the same type; these or a plain result of another type.
@@ -166,7 +225,30 @@ class Deferred(Generic[_T]):
         callback: Callable[Concatenate[_T, _P], _DeferredOf[_N] | Failure],
         *args: _P.args,
         **kwargs: _P.kwargs,
-    ) -> Deferred[_N]: ...
+    ) -> Deferred[_N]:
+        """Add a callback: a function for the result.
+
+        Arguments:
+
+        - `callback`: it is called with the result, then `args` and `kwargs`. A Failure skips
+          it.
+
+        Returns this Deferred, so that calls can be chained. If the Deferred has fired already,
+        the callback runs before this returns.
+
+        Errors: what the callback raises is not raised here; it becomes a Failure for the next
+        errback.
+
+        ```python
+        from deferrous import succeed
+
+        d = succeed(20)
+        d.addCallback(lambda number, more: number + more, 22)
+        d.addCallback(print)
+        ```
+
+        This prints 42.
+        """
     @overload
     def addCallback(
         self,
@@ -187,7 +269,30 @@ class Deferred(Generic[_T]):
         errback: Callable[Concatenate[Failure, _P], _DeferredOf[_N] | Failure],
         *args: _P.args,
         **kwargs: _P.kwargs,
-    ) -> Deferred[_T | _N]: ...
+    ) -> Deferred[_T | _N]:
+        """Add an errback: a function for the failure.
+
+        Arguments:
+
+        - `errback`: it is called with the Failure, then `args` and `kwargs`. A result skips it.
+          What it returns is the result for the next callback; to stay failed, it returns the
+          Failure or raises an exception.
+
+        Returns this Deferred.
+
+        Errors: what the errback raises is not raised here; it becomes a Failure for the next
+        errback.
+
+        ```python
+        from deferrous import fail
+
+        d = fail(KeyError("name"))
+        d.addErrback(lambda failure: f"handled {failure.type.__name__}")
+        d.addCallback(print)
+        ```
+
+        This prints `handled KeyError`.
+        """
     @overload
     def addErrback(
         self,
@@ -208,7 +313,33 @@ class Deferred(Generic[_T]):
         callback: Callable[Concatenate[_T | Failure, _P], _DeferredOf[_N] | Failure],
         *args: _P.args,
         **kwargs: _P.kwargs,
-    ) -> Deferred[_N]: ...
+    ) -> Deferred[_N]:
+        """Add one function for both the result and the failure.
+
+        Arguments:
+
+        - `callback`: it is called with the result or the Failure, then `args` and `kwargs`.
+          Return what it was given to leave the outcome as it is.
+
+        Returns this Deferred.
+
+        Errors: what the function raises is not raised here; it becomes a Failure for the next
+        errback.
+
+        ```python
+        from deferrous import succeed
+
+
+        def clean_up(outcome):
+            print("closed")
+            return outcome
+
+
+        succeed("page").addBoth(clean_up).addCallback(print)
+        ```
+
+        This prints `closed` and `page`.
+        """
     @overload
     def addBoth(
         self,
@@ -236,7 +367,31 @@ class Deferred(Generic[_T]):
         self,
         callback: Callable[[_T], _DeferredOf[_N] | Failure],
         errback: None = None,
-    ) -> Deferred[_N]: ...
+    ) -> Deferred[_N]:
+        """Add a callback and an errback as one step: exactly one of them is called.
+
+        Arguments:
+
+        - `callback`: it is called with a result.
+        - `errback`: it is called with a Failure. Without one, a Failure is passed on.
+        - `callbackArgs`, `callbackKeywords`: more arguments for the callback.
+        - `errbackArgs`, `errbackKeywords`: more arguments for the errback.
+
+        Returns this Deferred.
+
+        Errors: what either raises is not raised here. It goes to the next errback, never to the
+        errback of the same call.
+
+        ```python
+        from deferrous import fail
+
+        d = fail(ValueError("no number"))
+        d.addCallbacks(lambda number: number + 1, lambda failure: 0)
+        d.addCallback(print)
+        ```
+
+        This prints 0.
+        """
     @overload
     def addCallbacks(
         self,
@@ -323,11 +478,72 @@ class Deferred(Generic[_T]):
         *,
         errbackKeywords: Mapping[str, Any] | None,
     ) -> Deferred[Any]: ...
-    def chainDeferred(self, d: Deferred[_T]) -> Deferred[None]: ...
+    def chainDeferred(self, d: Deferred[_T]) -> Deferred[None]:
+        """Fire another Deferred with the outcome of this one.
+
+        Arguments:
+
+        - `d`: the Deferred to fire. Nobody else should fire it.
+
+        Returns this Deferred. Its later callbacks get None.
+
+        Errors: if `d` has been fired already, the next errback of this Deferred gets an
+        AlreadyCalledError.
+
+        Cancelling `d` does not cancel this Deferred. To have both, return this Deferred from a
+        callback of `d` instead.
+
+        ```python
+        from deferrous import Deferred
+
+        first, second = Deferred(), Deferred()
+        first.chainDeferred(second)
+        second.addCallback(print)
+        first.callback("done")
+        ```
+
+        This prints `done`.
+        """
     @overload
     def addTimeout(
         self, timeout: float, clock: _Clock | None = None, onTimeoutCancel: None = None
-    ) -> Deferred[_T]: ...
+    ) -> Deferred[_T]:
+        """Cancel this Deferred if it has no result in time.
+
+        Arguments:
+
+        - `timeout`: the time in seconds.
+        - `clock`: a reactor, an asyncio loop, a `deferrous.testing.Clock`, or anything else
+          with a `callLater`. By default, the running asyncio loop, or else Twisted's reactor.
+        - `onTimeoutCancel`: a function that is called with the outcome after the time has run
+          out, and with `timeout`. What it returns replaces that outcome. By default, a
+          CancelledError is replaced by a TimeoutError.
+
+        Returns this Deferred. The limit covers callbacks that were added before this call, not
+        later ones.
+
+        Errors:
+
+        - RuntimeError: there is no clock, neither given nor by default.
+        - AttributeError: `clock` is not a clock.
+
+        Cancelling the Deferred before the time is up stops the clock.
+
+        Differs from Twisted: `clock` is optional and may be an asyncio loop. A canceller that
+        raises is reported, and the Deferred fails with TimeoutError nevertheless.
+
+        ```python
+        from deferrous import Deferred
+        from deferrous.testing import Clock
+
+        clock = Clock()
+        d = Deferred().addTimeout(5, clock)
+        d.addErrback(lambda failure: print(failure.type.__name__))
+        clock.advance(5)
+        ```
+
+        This prints `TimeoutError`.
+        """
     @overload
     def addTimeout(
         self,
@@ -349,36 +565,298 @@ class Deferred(Generic[_T]):
         clock: _Clock | None,
         onTimeoutCancel: Callable[[_T | Failure, float], _DeferredOf[_N] | Failure | _Plain],
     ) -> Deferred[_T | _N | _Plain]: ...
-    def callback(self, result: _T | Failure) -> None: ...
-    def errback(self, fail: Failure | BaseException | None = None) -> None: ...
-    def pause(self) -> None: ...
-    def unpause(self) -> None: ...
-    def cancel(self) -> None: ...
+    def callback(self, result: _T | Failure) -> None:
+        """Fire this Deferred with a result, and run its callbacks.
+
+        Arguments:
+
+        - `result`: what the first callback gets. A Failure is taken as a failure, as by
+          `errback`.
+
+        Errors:
+
+        - AlreadyCalledError: the Deferred has been fired already.
+
+        After `cancel()` of a Deferred without a canceller, the first call is ignored.
+
+        ```python
+        from deferrous import Deferred
+
+        d = Deferred()
+        d.addCallback(print)
+        d.callback("hello")
+        ```
+
+        This prints `hello`.
+        """
+    def errback(self, fail: Failure | BaseException | None = None) -> None:
+        """Fire this Deferred with a failure, and run its errbacks.
+
+        Arguments:
+
+        - `fail`: a Failure or an exception. By default, the exception that is being handled.
+
+        Errors:
+
+        - AlreadyCalledError: the Deferred has been fired already.
+        - NoCurrentExceptionError: nothing is given, and no exception is being handled.
+
+        After `cancel()` of a Deferred without a canceller, the first call is ignored.
+
+        ```python
+        from deferrous import Deferred
+
+        d = Deferred()
+        d.addErrback(lambda failure: print(failure.value))
+        d.errback(ValueError("no such page"))
+        ```
+
+        This prints `no such page`.
+        """
+    def pause(self) -> None:
+        """Hold back callbacks until `unpause()` has been called as often as this.
+
+        ```python
+        from deferrous import succeed
+
+        d = succeed("late")
+        d.pause()
+        d.addCallback(print)
+        print("early")
+        d.unpause()
+        ```
+
+        This prints `early` and `late`.
+        """
+    def unpause(self) -> None:
+        """Undo one `pause()`. The last one runs the callbacks that were held back.
+
+        ```python
+        from deferrous import succeed
+
+        d = succeed("result")
+        d.pause()
+        d.addCallback(print)
+        d.unpause()
+        ```
+
+        This prints `result`.
+        """
+    def cancel(self) -> None:
+        """Ask for the operation behind this Deferred to stop.
+
+        If the Deferred has not fired, its canceller is called; if that does not fire it, it
+        fails with CancelledError. If it waits for another Deferred, that one is cancelled
+        instead. If it has its result, nothing happens.
+
+        Errors:
+
+        - What the canceller raises.
+        - RecursionError: the Deferred waits for itself, by way of others.
+
+        Differs from Twisted: Deferreds that wait for each other are cancelled to any depth.
+
+        ```python
+        from deferrous import Deferred
+
+        d = Deferred(canceller=lambda d: print("stopping"))
+        d.addErrback(lambda failure: print(failure.type.__name__))
+        d.cancel()
+        ```
+
+        This prints `stopping` and `CancelledError`.
+        """
     def __iter__(self) -> Generator[Deferred[_T], Any, _T]: ...
     def __await__(self) -> Generator[Deferred[_T], Any, _T]: ...
     @classmethod
-    def fromCoroutine(
-        cls, coro: Coroutine[Any, Any, _R] | Generator[Any, Any, _R]
-    ) -> Deferred[_R]: ...
-    def asFuture(self, loop: AbstractEventLoop) -> asyncio.Future[_T]: ...
+    def fromCoroutine(cls, coro: Coroutine[Any, Any, _R] | Generator[Any, Any, _R]) -> Deferred[_R]:
+        """Run a coroutine, and return a Deferred for its result.
+
+        Arguments:
+
+        - `coro`: a coroutine that awaits Deferreds, or a generator that yields them.
+
+        Returns a Deferred that fires with what the coroutine returns, or fails with what it
+        raises.
+
+        Errors:
+
+        - NotACoroutineError: `coro` is neither.
+
+        Cancelling the Deferred cancels the Deferred that the coroutine waits for. Unless that
+        fires otherwise, CancelledError is raised at the `await`.
+
+        ```python
+        from deferrous import Deferred, succeed
+
+
+        async def double(number):
+            return 2 * await number
+
+
+        Deferred.fromCoroutine(double(succeed(21))).addCallback(print)
+        ```
+
+        This prints 42.
+        """
+    def asFuture(self, loop: AbstractEventLoop) -> asyncio.Future[_T]:
+        """Return an asyncio future for the outcome of this Deferred.
+
+        Arguments:
+
+        - `loop`: the event loop of the future.
+
+        Returns a future that gets the result, or the exception of the Failure. This Deferred's
+        later callbacks get None.
+
+        Cancelling the future cancels this Deferred.
+
+        Differs from Twisted: a StopIteration becomes the cause of a RuntimeError. If the loop
+        runs in another thread, the future is set there.
+
+        ```python
+        import asyncio
+        from deferrous import succeed
+
+
+        async def main():
+            print(await succeed(42).asFuture(asyncio.get_running_loop()))
+
+
+        asyncio.run(main())
+        ```
+
+        This prints 42.
+        """
     @classmethod
     def fromFuture(
         cls,
         future: asyncio.Future[_R] | concurrent.futures.Future[_R],
         scheduler: (_Clock | _Threaded | Callable[[Callable[[], None]], object] | None) = None,
-    ) -> Deferred[_R]: ...
+    ) -> Deferred[_R]:
+        """Return a Deferred for the outcome of a future.
+
+        Arguments:
+
+        - `future`: a future of asyncio or `concurrent.futures`, or another that calls back in
+          any thread.
+        - `scheduler`: where callbacks run, if the future is not asyncio's: an asyncio loop, a
+          Twisted reactor, or a function that calls its argument in the right thread. By
+          default, the asyncio loop that runs in this thread, or else Twisted's reactor.
+
+        Errors:
+
+        - RuntimeError: a scheduler is needed, and there is none.
+        - AttributeError: `future` is not a future.
+        - TypeError: `scheduler` cannot be one.
+
+        Cancelling the Deferred cancels the future.
+
+        Differs from Twisted: takes futures other than asyncio's, and a scheduler.
+
+        ```python
+        import asyncio
+        from deferrous import Deferred
+
+
+        async def main():
+            future = asyncio.get_running_loop().create_future()
+            d = Deferred.fromFuture(future)
+            future.set_result(42)
+            print(await d)
+
+
+        asyncio.run(main())
+        ```
+
+        This prints 42.
+        """
     @classmethod
     def __class_getitem__(cls, key: Any) -> GenericAlias: ...
 
-def succeed(result: _T) -> Deferred[_T]: ...
-def fail(result: Failure | BaseException | None = None) -> Deferred[Any]: ...
-def execute(callable: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> Deferred[_T]: ...
+def succeed(result: _T) -> Deferred[_T]:
+    """Return a Deferred that has been fired with a result.
+
+    Arguments:
+
+    - `result`: the result. A Failure makes a failed Deferred.
+
+    ```python
+    from deferrous import succeed
+
+    succeed(42).addCallback(print)
+    ```
+
+    This prints 42.
+    """
+
+def fail(result: Failure | BaseException | None = None) -> Deferred[Any]:
+    """Return a Deferred that has been fired with a failure.
+
+    Arguments:
+
+    - `result`: a Failure or an exception. By default, the exception that is being handled.
+
+    Errors:
+
+    - NoCurrentExceptionError: nothing is given, and no exception is being handled.
+
+    ```python
+    from deferrous import fail
+
+    fail(KeyError("name")).addErrback(lambda failure: print(failure.type.__name__))
+    ```
+
+    This prints `KeyError`.
+    """
+
+def execute(callable: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> Deferred[_T]:
+    """Call a function, and return a Deferred that has been fired with its result.
+
+    Arguments:
+
+    - `callable`: the function. It is called with `args` and `kwargs`.
+
+    Returns a Deferred for what the function returned or raised. A Deferred that it returns is
+    not waited for: use `maybeDeferred` for that.
+
+    ```python
+    from deferrous import execute
+
+    execute(int, "42").addCallback(print)
+    ```
+
+    This prints 42.
+    """
+
 @overload
 def maybeDeferred(
     f: Callable[_P, _DeferredOf[_N] | Coroutine[Any, Any, _N] | Failure],
     *args: _P.args,
     **kwargs: _P.kwargs,
-) -> Deferred[_N]: ...
+) -> Deferred[_N]:
+    """Call a function that may or may not return a Deferred, and return a Deferred in any case.
+
+    Arguments:
+
+    - `f`: the function. It is called with `args` and `kwargs`.
+
+    Returns a Deferred that `f` returned, as it is. If `f` returns a coroutine, that is run. A
+    Failure, or an exception that `f` raises, makes a failed Deferred; anything else is a
+    result.
+
+    Cancelling the Deferred cancels what `f` waits for.
+
+    ```python
+    from deferrous import maybeDeferred
+
+    maybeDeferred(int, "42").addCallback(print)
+    maybeDeferred(int, "x").addErrback(lambda failure: print(failure.type.__name__))
+    ```
+
+    This prints 42 and `ValueError`.
+    """
+
 @overload
 def maybeDeferred(
     f: Callable[_P, _DeferredOf[_N] | Coroutine[Any, Any, _N] | Failure | _N],
@@ -393,7 +871,40 @@ def maybeDeferred(
 ) -> Deferred[_N | _Plain]: ...
 def ensureDeferred(
     coro: Coroutine[Any, Any, _T] | Generator[Any, Any, _T] | Deferred[_T],
-) -> Deferred[_T]: ...
+) -> Deferred[_T]:
+    """Run a coroutine, and return a Deferred for its result.
+
+    Arguments:
+
+    - `coro`: a coroutine that awaits Deferreds, or a generator that yields them. A Deferred is
+      returned as it is.
+
+    Returns a Deferred that fires with what the coroutine returns, or fails with what it raises.
+
+    Errors:
+
+    - NotACoroutineError: `coro` is none of these.
+
+    Cancelling the Deferred cancels the Deferred that the coroutine waits for. Unless that fires
+    otherwise, CancelledError is raised at the `await`.
+
+    Differs from Twisted: the coroutine may also await futures and coroutines of asyncio, while
+    a loop is running.
+
+    ```python
+    from deferrous import ensureDeferred, succeed
+
+
+    async def double(number):
+        return 2 * await number
+
+
+    ensureDeferred(double(succeed(21))).addCallback(print)
+    ```
+
+    This prints 42.
+    """
+
 def _cancellableInlineCallbacks(
     generator: Coroutine[Any, Any, _T] | Generator[Any, Any, _T],
 ) -> Deferred[_T]: ...
@@ -405,26 +916,101 @@ def _runInlineCallbacks(
 def _driven() -> list[Any]: ...
 def _task_for(generator: Any) -> tuple[_Task, Deferred[Any]] | None: ...
 def _hand_over(deferred: Deferred[_T], result: _T | Failure) -> None: ...
-def setDebugging(on: bool) -> None: ...
-def getDebugging() -> bool: ...
-def set_namespace(namespace: dict[str, Any]) -> None: ...
-def has_room_for_text() -> bool: ...
-def look_all_up() -> None: ...
+def setDebugging(on: bool) -> None:
+    """Turn debug mode on or off.
+
+    In debug mode, Deferreds remember the stacks in which they are made and fired. The text of
+    an AlreadyCalledError and reports of unhandled failures show them.
+
+    Arguments:
+
+    - `on`: whether debug mode is to be on.
+
+    ```python
+    from deferrous import getDebugging, setDebugging
+
+    setDebugging(True)
+    print(getDebugging())
+    setDebugging(False)
+    ```
+
+    This prints `True`.
+    """
+
+def getDebugging() -> bool:
+    """Return whether debug mode is on: see `setDebugging`.
+
+    ```python
+    from deferrous import getDebugging
+
+    print(getDebugging())
+    ```
+
+    This prints `False`.
+    """
+
+def set_namespace(namespace: dict[str, Any]) -> None:
+    """Say in which module's namespace `DebugInfo` is to be looked up."""
+
+def has_room_for_text() -> bool:
+    """Whether there is enough left of the machine's stack to make the text of a failure."""
+
+def look_all_up() -> None:
+    """Look up all of the Python half that the native half needs."""
 
 # Where it has something to do: on the processors and with the C library that it knows.
 if sys.platform == "linux" and sys.version_info < (3, 14):
-    def keep_threads() -> None: ...
+    def keep_threads() -> None:
+        """Make threads that the interpreter ends from now on wait, if they run native code."""
 
 # ---------------------------------------------------------------------------------------------
 # Gathering
 
 @disjoint_base
 class DeferredList(Deferred[_ListResult]):
+    """A Deferred for the outcomes of several Deferreds.
+
+    By default it fires when all of them have fired, with a list of pairs `(success, result)` in
+    their order. If there are none, it fires at once with an empty list, but never with
+    `fireOnOneCallback`.
+
+    Arguments:
+
+    - `deferredList`: an iterable of Deferreds.
+    - `fireOnOneCallback`: whether to fire with the first result, as a pair `(result, index)`.
+    - `fireOnOneErrback`: whether to fail with the first failure, as a FirstError.
+    - `consumeErrors`: whether failures are taken from the given Deferreds: their later
+      callbacks then get None, and the failures are not reported as unhandled.
+
+    Errors:
+
+    - TypeError: `deferredList` is not iterable, or is a single Deferred.
+    - AttributeError: an item is not a Deferred.
+
+    Cancelling it cancels all the given Deferreds. What their cancellers raise is logged.
+
+    Differs from Twisted: if an item is not a Deferred, no callback is added to the others.
+
+    ```python
+    from deferrous import DeferredList, fail, succeed
+
+    outcomes = DeferredList([succeed(1), fail(KeyError())], consumeErrors=True)
+    outcomes.addCallback(lambda pairs: print([success for success, _ in pairs]))
+    ```
+
+    This prints `[True, False]`.
+    """
+
     fireOnOneCallback: bool
+    """Whether the list fires with the first result."""
     fireOnOneErrback: bool
+    """Whether the list fails with the first failure."""
     consumeErrors: bool
+    """Whether failures are taken from the given Deferreds."""
     finishedCount: int
+    """How many of the Deferreds have fired."""
     resultList: list[Any]
+    """The outcomes so far: for each Deferred a pair `(success, result)`, or None."""
     @property
     def _deferredList(self) -> list[Any]: ...
     @overload
@@ -458,21 +1044,122 @@ def _parseDeferredListResult(
 ) -> list[_T]: ...
 def gatherResults(
     deferredList: Iterable[_DeferredOf[_T]], consumeErrors: bool = False
-) -> Deferred[list[_T]]: ...
-def race(ds: Iterable[_DeferredOf[_T]]) -> Deferred[tuple[int, _T]]: ...
+) -> Deferred[list[_T]]:
+    """Wait for several Deferreds, and return a Deferred for the list of their results.
+
+    Arguments:
+
+    - `deferredList`: an iterable of Deferreds.
+    - `consumeErrors`: whether failures are taken from the given Deferreds: their later
+      callbacks then get None, and the failures are not reported as unhandled.
+
+    Returns a Deferred for the results, in the order of `deferredList`. It fails with a
+    FirstError as soon as one of them fails. If there are none, it fires at once with an empty
+    list.
+
+    Errors:
+
+    - TypeError: `deferredList` is not iterable, or is a single Deferred.
+    - AttributeError: an item is not a Deferred.
+
+    Cancelling the Deferred cancels all the given ones.
+
+    Differs from Twisted: if an item is not a Deferred, no callback is added to the others.
+
+    ```python
+    from deferrous import Deferred, gatherResults
+
+    pages = [Deferred(), Deferred()]
+    gatherResults(pages).addCallback(print)
+    pages[1].callback("two")
+    pages[0].callback("one")
+    ```
+
+    This prints `['one', 'two']`.
+    """
+
+def race(ds: Iterable[_DeferredOf[_T]]) -> Deferred[tuple[int, _T]]:
+    """Wait for the first of several Deferreds to succeed, and cancel the others.
+
+    Arguments:
+
+    - `ds`: an iterable of Deferreds.
+
+    Returns a Deferred for the first result, as a pair `(index, result)`. If all fail, it fails
+    with a FailureGroup. If there are none, it never fires.
+
+    Errors:
+
+    - TypeError: `ds` is not iterable, or is a single Deferred.
+    - AttributeError: an item is not a Deferred.
+
+    Cancelling the Deferred cancels all the given ones.
+
+    Differs from Twisted: takes any iterable, not only sequences.
+
+    ```python
+    from deferrous import Deferred, race
+
+    slow, fast = Deferred(), Deferred()
+    race([slow, fast]).addCallback(print)
+    fast.callback("here")
+    ```
+
+    This prints `(1, 'here')`.
+    """
 
 # ---------------------------------------------------------------------------------------------
 # Locks, semaphores and queues
 
 @disjoint_base
 class _ConcurrencyPrimitive:
+    """Something to be acquired and released."""
+
     def __init__(self) -> None: ...
     @property
-    def waiting(self) -> _Fifo[Deferred[Self]]: ...
+    def waiting(self) -> _Fifo[Deferred[Self]]:
+        """The Deferreds that wait to acquire this, in the order of asking. Can be set to any
+        iterable.
+
+        Differs from Twisted: it behaves like a list, but is not one.
+        """
     @waiting.setter
     def waiting(self, waiting: Iterable[Deferred[Any]]) -> None: ...
-    def acquire(self) -> Deferred[Self]: ...
-    def release(self) -> None: ...
+    def acquire(self) -> Deferred[Self]:
+        """Return a Deferred that fires with this object when it has been acquired.
+
+        Cancelling the Deferred while it waits gives up the place in the line.
+
+        ```python
+        from deferrous import DeferredLock
+
+        lock = DeferredLock()
+        lock.acquire().addCallback(lambda lock: print(lock.locked))
+        ```
+
+        This prints `True`.
+        """
+    def release(self) -> None:
+        """Release this. The first that waits acquires it at once.
+
+        Errors:
+
+        - AssertionError: it is not held.
+
+        Differs from Twisted: callbacks that acquire and release it in turn may be as many as you
+        like; Twisted raises RecursionError at some depth.
+
+        ```python
+        from deferrous import DeferredLock
+
+        lock = DeferredLock()
+        lock.acquire()
+        lock.acquire().addCallback(lambda lock: print("the second has it"))
+        lock.release()
+        ```
+
+        This prints `the second has it`.
+        """
     @overload
     def run(
         self,
@@ -480,7 +1167,28 @@ class _ConcurrencyPrimitive:
         f: Callable[_P, _DeferredOf[_N] | Coroutine[Any, Any, _N] | Failure],
         *args: _P.args,
         **kwargs: _P.kwargs,
-    ) -> Deferred[_N]: ...
+    ) -> Deferred[_N]:
+        """Acquire this, call a function, and release it when the function is done.
+
+        Arguments:
+
+        - `f`: the function. It is called with `args` and `kwargs`. If it returns a Deferred or
+          a coroutine, this is released when that has its outcome.
+
+        Returns a Deferred for the outcome of the function.
+
+        Cancelling the Deferred while it waits gives up the place in the line; afterwards, it
+        cancels what the function waits for.
+
+        ```python
+        from deferrous import DeferredSemaphore
+
+        semaphore = DeferredSemaphore(2)
+        semaphore.run(sum, [40, 2]).addCallback(print)
+        ```
+
+        This prints 42.
+        """
     @overload
     def run(
         self,
@@ -511,28 +1219,160 @@ class _ConcurrencyPrimitive:
     def __class_getitem__(cls, key: Any) -> GenericAlias: ...
 
 class DeferredLock(_ConcurrencyPrimitive):
+    """A lock that is acquired with a Deferred and held by one at a time.
+
+    Those who wait get it in the order in which they asked. In coroutines, use `async with
+    lock:`.
+
+    Cancelling the Deferred of `acquire()` gives up the place in the line, or does nothing if
+    the lock has been acquired.
+
+    Differs from Twisted: to wait and to give up waiting take constant time, however many wait.
+
+    ```python
+    from deferrous import DeferredLock
+
+    lock = DeferredLock()
+    lock.run(print, "one at a time")
+    ```
+
+    This prints `one at a time`.
+    """
+
     locked: bool
+    """Whether the lock is held."""
 
 class DeferredSemaphore(_ConcurrencyPrimitive):
+    """A semaphore that is acquired with a Deferred and held by a limited number at a time.
+
+    Those who wait get it in the order in which they asked. In coroutines, use `async with
+    semaphore:`.
+
+    Arguments:
+
+    - `tokens`: how many may hold it at a time.
+
+    Errors:
+
+    - ValueError: `tokens` is less than 1.
+
+    Cancelling the Deferred of `acquire()` gives up the place in the line, or does nothing if a
+    token has been acquired.
+
+    Differs from Twisted: to wait and to give up waiting take constant time, however many wait.
+
+    ```python
+    from deferrous import DeferredSemaphore
+
+    semaphore = DeferredSemaphore(2)
+    semaphore.acquire()
+    print(semaphore.tokens)
+    ```
+
+    This prints 1.
+    """
+
     tokens: int
+    """How many tokens are left: how many more can acquire this."""
     limit: int
+    """How many can hold this at a time."""
     def __init__(self, tokens: int) -> None: ...
 
 @disjoint_base
 class DeferredQueue(Generic[_T]):
+    """A queue whose `get` returns a Deferred.
+
+    Objects come out in the order in which they were put in. Those who wait for one are served
+    in the order in which they asked.
+
+    Arguments:
+
+    - `size`: how many objects the queue holds at most. By default, there is no limit.
+    - `backlog`: how many may wait for an object at most. By default, there is no limit.
+
+    Cancelling the Deferred of `get()` gives up the place in the line.
+
+    Differs from Twisted: `put`, `get` and giving up take constant time, however much the queue
+    holds.
+
+    ```python
+    from deferrous import DeferredQueue
+
+    queue = DeferredQueue()
+    queue.get().addCallback(print)
+    queue.put("item")
+    ```
+
+    This prints `item`.
+    """
+
     size: int | None
+    """How many objects the queue holds at most, or None for no limit."""
     backlog: int | None
+    """How many can wait for an object at most, or None for no limit."""
     def __init__(self, size: int | None = None, backlog: int | None = None) -> None: ...
     @property
-    def waiting(self) -> _Fifo[Deferred[_T]]: ...
+    def waiting(self) -> _Fifo[Deferred[_T]]:
+        """The Deferreds that wait for an object, in the order of asking. Can be set to any
+        iterable.
+
+        Differs from Twisted: it behaves like a list, but is not one.
+        """
     @waiting.setter
     def waiting(self, waiting: Iterable[Deferred[_T]]) -> None: ...
     @property
-    def pending(self) -> _Fifo[_T]: ...
+    def pending(self) -> _Fifo[_T]:
+        """The objects in the queue, the next one first. Can be set to any iterable.
+
+        Differs from Twisted: it behaves like a list, but is not one.
+        """
     @pending.setter
     def pending(self, pending: Iterable[_T]) -> None: ...
-    def put(self, obj: _T) -> None: ...
-    def get(self) -> Deferred[_T]: ...
+    def put(self, obj: _T) -> None:
+        """Put an object into the queue. If somebody waits, the first of them gets it at once.
+
+        Arguments:
+
+        - `obj`: the object.
+
+        Errors:
+
+        - QueueOverflow: the queue is full.
+
+        ```python
+        from deferrous import DeferredQueue, QueueOverflow
+
+        queue = DeferredQueue(size=1)
+        queue.put("one")
+        try:
+            queue.put("two")
+        except QueueOverflow:
+            print("full")
+        ```
+
+        This prints `full`.
+        """
+    def get(self) -> Deferred[_T]:
+        """Return a Deferred for the next object.
+
+        It has fired already if the queue has an object.
+
+        Errors:
+
+        - QueueUnderflow: as many as `backlog` wait already.
+
+        Cancelling the Deferred while it waits gives up the place in the line.
+
+        ```python
+        from deferrous import DeferredQueue
+
+        queue = DeferredQueue()
+        queue.put("item")
+        queue.get().addCallback(print)
+        ```
+
+        This prints `item`.
+        """
     def _cancelGet(self, d: Deferred[_T]) -> None: ...
     @classmethod
     def __class_getitem__(cls, key: Any) -> GenericAlias: ...
@@ -540,6 +1380,12 @@ class DeferredQueue(Generic[_T]):
 # The canceller of the Deferred of a generator or coroutine.
 @final
 class _Task:
+    """A generator or coroutine that is being run.
+
+    Stands as a waiter in the chain of the Deferred that it waits for, and as the canceller of the
+    Deferred that it will fire.
+    """
+
     @property
     def _waiting_on(self) -> Deferred[Any] | None: ...
     @property
@@ -549,14 +1395,32 @@ class _Task:
     def _cancel_next(self, /, cancel: bool) -> bool: ...
     def __call__(self, deferred: Deferred[Any]) -> None: ...
 
+# What the clock of a timeout calls, and the two callbacks of a timeout.
+@final
+class _Timeout:
+    """One timeout: what its clock calls when the time has run out."""
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> None: ...
+
+def _convertTimedOut(result: Any, timeout: _Timeout) -> Any: ...
+def _stopClock(result: _T, timeout: _Timeout) -> _T: ...
+
 # The canceller of the Deferred of a race.
 @final
 class _Race:
+    """What `race` waits with."""
+
     def __call__(self, result: Any, place: int | None = None) -> None: ...
 
 # A list from whose front things are taken in constant time.
 @final
 class _Fifo(MutableSequence[_T]):
+    """A mutable sequence that is used like a list, for those who wait.
+
+    Taking from the front, and taking out a Deferred that was cancelled, take constant time. For
+    everything else the items are put into a list, so that it works exactly as with a list.
+    """
+
     def __new__(cls, iterable: Iterable[_T] | None = None, /) -> Self: ...
     def __len__(self) -> int: ...
     @overload
@@ -583,38 +1447,77 @@ class _Fifo(MutableSequence[_T]):
     def __rmul__(self, value: SupportsIndex, /) -> list[_T]: ...
     def __imul__(self, value: SupportsIndex, /) -> Self: ...
     __hash__: ClassVar[None]  # type: ignore[assignment]
-    def append(self, object: _T) -> None: ...
-    def extend(self, iterable: Iterable[_T]) -> None: ...
-    def insert(self, index: SupportsIndex, object: _T) -> None: ...
-    def pop(self, index: SupportsIndex | None = None, /) -> _T: ...
-    def remove(self, value: _T) -> None: ...
-    def clear(self) -> None: ...
-    def index(self, *args: Any) -> int: ...
-    def count(self, value: _T) -> int: ...
-    def reverse(self) -> None: ...
-    def sort(self, **kwargs: Any) -> None: ...
-    def copy(self) -> list[_T]: ...
+    def append(self, object: _T) -> None:
+        """Add at the end."""
+    def extend(self, iterable: Iterable[_T]) -> None:
+        """Add several at the end."""
+    def insert(self, index: SupportsIndex, object: _T) -> None:
+        """Add before the one at this index."""
+    def pop(self, index: SupportsIndex | None = None, /) -> _T:
+        """Take out the one at this index, by default the last, and return it.
+
+        Raises IndexError if there is none.
+        """
+    def remove(self, value: _T) -> None:
+        """Take out the first that is equal to this.
+
+        Raises ValueError if there is none.
+        """
+    def clear(self) -> None:
+        """Take out all."""
+    def index(self, *args: Any) -> int:
+        """The index of the first that is equal to this.
+
+        Raises ValueError if there is none.
+        """
+    def count(self, value: _T) -> int:
+        """How many are equal to this."""
+    def reverse(self) -> None:
+        """Reverse the order."""
+    def sort(self, **kwargs: Any) -> None:
+        """Sort, as `list.sort` does."""
+    def copy(self) -> list[_T]:
+        """A list of the same."""
     @classmethod
     def __class_getitem__(cls, key: Any) -> GenericAlias: ...
 
 # ---------------------------------------------------------------------------------------------
 # Failure
 
-def failure_count() -> int: ...
-def register_failure_class(class_: type[FailureBase], /) -> None: ...
+def failure_count() -> int:
+    """How many failures have been made in this process."""
+
+def register_failure_class(class_: type[FailureBase], /) -> None:
+    """Say which class `Failure` is: calling it then takes no detour.
+
+    # Errors
+
+    `TypeError` if it is no class of failures.
+    """
 
 @disjoint_base
 class FailureBase(BaseException):
+    """The part of a Failure that is written in Rust. Use `deferrous.failure.Failure`."""
+
     # Twisted says nothing of its type, and programs rely on that after `trap` or `check`.
     value: Any
+    """The exception."""
     type: builtins.type[BaseException]
+    """The class of the exception."""
     tb: TracebackType | None
+    """The traceback, or None."""
     captureVars: bool
+    """Whether `frames` keeps the variables of each frame."""
     count: int
+    """The number of this Failure, counted from the start of the process."""
     @property
     def _raised(self) -> BaseException: ...
     @property
-    def parents(self) -> list[Any]: ...
+    def parents(self) -> list[Any]:
+        """The full names of the exception's class and of its bases.
+
+        If `type` is no exception class, the list has only that.
+        """
     @parents.setter
     def parents(self, parents: list[Any] | None) -> None: ...
     def __init__(
@@ -625,18 +1528,92 @@ class FailureBase(BaseException):
         captureVars: bool = False,
     ) -> None: ...
     @overload
-    def check(self, *errorTypes: builtins.type[_E]) -> builtins.type[_E] | None: ...
+    def check(self, *errorTypes: builtins.type[_E]) -> builtins.type[_E] | None:
+        """Return the first of the given exception classes that the exception belongs to, or None.
+
+        Arguments:
+
+        - `errorTypes`: exception classes, or their full names as strings, such as
+          `"builtins.KeyError"`.
+
+        As in Twisted, classes are compared by their full names.
+
+        ```python
+        from deferrous import Failure
+
+        failure = Failure(KeyError("name"))
+        print(failure.check(ValueError, LookupError))
+        ```
+
+        This prints `<class 'LookupError'>`.
+        """
     @overload
     def check(self, *errorTypes: str) -> str | None: ...
     @overload
     def check(self, *errorTypes: builtins.type[_E] | str) -> builtins.type[_E] | str | None: ...
     @overload
-    def trap(self, *errorTypes: builtins.type[_E]) -> builtins.type[_E]: ...
+    def trap(self, *errorTypes: builtins.type[_E]) -> builtins.type[_E]:
+        """Return the class that the exception belongs to, as `check` does, or raise the exception.
+
+        Use it at the start of an errback, to handle some exceptions and pass on all others.
+
+        Arguments:
+
+        - `errorTypes`: exception classes, or their full names as strings.
+
+        Errors:
+
+        - The exception itself, if it belongs to none of them.
+
+        ```python
+        from deferrous import fail
+
+
+        def missing(failure):
+            failure.trap(LookupError)
+            return "missing"
+
+
+        fail(KeyError("name")).addErrback(missing).addCallback(print)
+        ```
+
+        This prints `missing`.
+        """
     @overload
     def trap(self, *errorTypes: str) -> str: ...
     @overload
     def trap(self, *errorTypes: builtins.type[_E] | str) -> builtins.type[_E] | str: ...
-    def throwExceptionIntoGenerator(self, g: Generator[_Y, Any, Any]) -> _Y: ...
+    def throwExceptionIntoGenerator(self, g: Generator[_Y, Any, Any]) -> _Y:
+        """Raise the exception inside a generator, where it is suspended.
+
+        Arguments:
+
+        - `g`: the generator.
+
+        Returns what the generator yields next.
+
+        Errors:
+
+        - What the generator raises. StopIteration if it ends.
+
+        ```python
+        from deferrous import Failure
+
+
+        def numbers():
+            try:
+                yield 1
+            except KeyError:
+                yield 2
+
+
+        generator = numbers()
+        next(generator)
+        print(Failure(KeyError()).throwExceptionIntoGenerator(generator))
+        ```
+
+        This prints 2.
+        """
     def _extrapolate(self, otherFailure: FailureBase) -> None: ...
     @staticmethod
     def _withoutTraceback(value: BaseException) -> Failure: ...

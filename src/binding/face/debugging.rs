@@ -6,10 +6,24 @@ use pyo3::types::PyBool;
 use crate::binding::capi::{interned::intern, stack};
 use crate::binding::model::deferred::Deferred;
 
-/// Say whether Deferreds are to remember the stacks in which they are made and fired.
+/// Turn debug mode on or off.
 ///
-/// These are then in the texts of AlreadyCalledErrors, and in reports of errors that nobody
-/// handled.
+/// In debug mode, Deferreds remember the stacks in which they are made and fired. The text of
+/// an AlreadyCalledError and reports of unhandled failures show them.
+///
+/// Arguments:
+///
+/// - `on`: whether debug mode is to be on.
+///
+/// ```python
+/// from deferrous import getDebugging, setDebugging
+///
+/// setDebugging(True)
+/// print(getDebugging())
+/// setDebugging(False)
+/// ```
+///
+/// This prints `True`.
 #[pyfunction]
 #[pyo3(name = "setDebugging")]
 pub(crate) fn set_debugging(on: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -17,7 +31,15 @@ pub(crate) fn set_debugging(on: &Bound<'_, PyAny>) -> PyResult<()> {
     py.get_type::<Deferred>().setattr(intern!(py, "debug"), PyBool::new(py, stack::truth(on)?))
 }
 
-/// Return whether Deferreds remember the stacks in which they are made and fired.
+/// Return whether debug mode is on: see `setDebugging`.
+///
+/// ```python
+/// from deferrous import getDebugging
+///
+/// print(getDebugging())
+/// ```
+///
+/// This prints `False`.
 #[pyfunction]
 #[pyo3(name = "getDebugging")]
 pub(crate) fn get_debugging(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {

@@ -81,9 +81,28 @@ impl Deferred {
         subclasses(cls.py())?.append(cls)
     }
 
-    /// Add a callback: a function to be called with the result, followed by the other arguments.
+    /// Add a callback: a function for the result.
     ///
-    /// A failure passes it by. Returns this Deferred.
+    /// Arguments:
+    ///
+    /// - `callback`: it is called with the result, then `args` and `kwargs`. A Failure skips
+    ///   it.
+    ///
+    /// Returns this Deferred, so that calls can be chained. If the Deferred has fired already,
+    /// the callback runs before this returns.
+    ///
+    /// Errors: what the callback raises is not raised here; it becomes a Failure for the next
+    /// errback.
+    ///
+    /// ```python
+    /// from deferrous import succeed
+    ///
+    /// d = succeed(20)
+    /// d.addCallback(lambda number, more: number + more, 22)
+    /// d.addCallback(print)
+    /// ```
+    ///
+    /// This prints 42.
     #[pyo3(signature = (callback, *args, **kwargs))]
     fn addCallback<'py>(
         slf: Bound<'py, Self>,
@@ -95,9 +114,28 @@ impl Deferred {
         Ok(slf)
     }
 
-    /// Add an errback: a function to be called with a Failure, followed by the other arguments.
+    /// Add an errback: a function for the failure.
     ///
-    /// A result passes it by. Returns this Deferred.
+    /// Arguments:
+    ///
+    /// - `errback`: it is called with the Failure, then `args` and `kwargs`. A result skips it.
+    ///   What it returns is the result for the next callback; to stay failed, it returns the
+    ///   Failure or raises an exception.
+    ///
+    /// Returns this Deferred.
+    ///
+    /// Errors: what the errback raises is not raised here; it becomes a Failure for the next
+    /// errback.
+    ///
+    /// ```python
+    /// from deferrous import fail
+    ///
+    /// d = fail(KeyError("name"))
+    /// d.addErrback(lambda failure: f"handled {failure.type.__name__}")
+    /// d.addCallback(print)
+    /// ```
+    ///
+    /// This prints `handled KeyError`.
     #[pyo3(signature = (errback, *args, **kwargs))]
     fn addErrback<'py>(
         slf: Bound<'py, Self>,
@@ -109,10 +147,31 @@ impl Deferred {
         Ok(slf)
     }
 
-    /// Add a function to be called with the result or the Failure, followed by the other
-    /// arguments.
+    /// Add one function for both the result and the failure.
+    ///
+    /// Arguments:
+    ///
+    /// - `callback`: it is called with the result or the Failure, then `args` and `kwargs`.
+    ///   Return what it was given to leave the outcome as it is.
     ///
     /// Returns this Deferred.
+    ///
+    /// Errors: what the function raises is not raised here; it becomes a Failure for the next
+    /// errback.
+    ///
+    /// ```python
+    /// from deferrous import succeed
+    ///
+    ///
+    /// def clean_up(outcome):
+    ///     print("closed")
+    ///     return outcome
+    ///
+    ///
+    /// succeed("page").addBoth(clean_up).addCallback(print)
+    /// ```
+    ///
+    /// This prints `closed` and `page`.
     #[pyo3(signature = (callback, *args, **kwargs))]
     fn addBoth<'py>(
         slf: Bound<'py, Self>,
@@ -124,11 +183,29 @@ impl Deferred {
         Ok(slf)
     }
 
-    /// Add a callback and an errback, of which one is called.
+    /// Add a callback and an errback as one step: exactly one of them is called.
     ///
-    /// An exception that the callback raises is not for this errback, but for the next. Without
-    /// an errback, a failure passes by. Each gets its own arguments after the result or Failure;
-    /// None stands for no arguments. Returns this Deferred.
+    /// Arguments:
+    ///
+    /// - `callback`: it is called with a result.
+    /// - `errback`: it is called with a Failure. Without one, a Failure is passed on.
+    /// - `callbackArgs`, `callbackKeywords`: more arguments for the callback.
+    /// - `errbackArgs`, `errbackKeywords`: more arguments for the errback.
+    ///
+    /// Returns this Deferred.
+    ///
+    /// Errors: what either raises is not raised here. It goes to the next errback, never to the
+    /// errback of the same call.
+    ///
+    /// ```python
+    /// from deferrous import fail
+    ///
+    /// d = fail(ValueError("no number"))
+    /// d.addCallbacks(lambda number: number + 1, lambda failure: 0)
+    /// d.addCallback(print)
+    /// ```
+    ///
+    /// This prints 0.
     #[pyo3(
         signature = (callback, errback=None, callbackArgs=None, callbackKeywords=None, errbackArgs=None, errbackKeywords=None),
         text_signature = "($self, callback, errback=None, callbackArgs=(), callbackKeywords={}, errbackArgs=(), errbackKeywords={})"
@@ -147,10 +224,30 @@ impl Deferred {
         Ok(slf)
     }
 
-    /// Fire another Deferred, `d`, with what becomes of this one. Returns this Deferred.
+    /// Fire another Deferred with the outcome of this one.
     ///
-    /// This one's callbacks after that get None. If `d` was fired before, they get a failure with
+    /// Arguments:
+    ///
+    /// - `d`: the Deferred to fire. Nobody else should fire it.
+    ///
+    /// Returns this Deferred. Its later callbacks get None.
+    ///
+    /// Errors: if `d` has been fired already, the next errback of this Deferred gets an
     /// AlreadyCalledError.
+    ///
+    /// Cancelling `d` does not cancel this Deferred. To have both, return this Deferred from a
+    /// callback of `d` instead.
+    ///
+    /// ```python
+    /// from deferrous import Deferred
+    ///
+    /// first, second = Deferred(), Deferred()
+    /// first.chainDeferred(second)
+    /// second.addCallback(print)
+    /// first.callback("done")
+    /// ```
+    ///
+    /// This prints `done`.
     fn chainDeferred<'py>(
         slf: Bound<'py, Self>,
         d: Bound<'py, PyAny>,
@@ -178,17 +275,41 @@ impl Deferred {
         slf.call_method1(add_callbacks, (d.getattr(callback)?, d.getattr(errback)?))
     }
 
-    /// Cancel this Deferred if it has no result `timeout` seconds from now.
+    /// Cancel this Deferred if it has no result in time.
     ///
-    /// `clock` is an asyncio loop, or anything with a `callLater`: a reactor, a
-    /// `deferrous.testing.Clock`. By default it is the asyncio loop that runs, else the reactor of
-    /// Twisted, if one is installed. If the time runs out, what the Deferred comes to then is
-    /// passed to `onTimeoutCancel` together with `timeout`, and replaced by what that returns; by
-    /// default, a CancelledError is replaced by a TimeoutError. The time covers the callbacks that
-    /// were added before, and none added later. Returns this Deferred.
+    /// Arguments:
     ///
-    /// Raises RuntimeError if no clock is given and there is none by default, AttributeError if
-    /// what is given is none.
+    /// - `timeout`: the time in seconds.
+    /// - `clock`: a reactor, an asyncio loop, a `deferrous.testing.Clock`, or anything else
+    ///   with a `callLater`. By default, the running asyncio loop, or else Twisted's reactor.
+    /// - `onTimeoutCancel`: a function that is called with the outcome after the time has run
+    ///   out, and with `timeout`. What it returns replaces that outcome. By default, a
+    ///   CancelledError is replaced by a TimeoutError.
+    ///
+    /// Returns this Deferred. The limit covers callbacks that were added before this call, not
+    /// later ones.
+    ///
+    /// Errors:
+    ///
+    /// - RuntimeError: there is no clock, neither given nor by default.
+    /// - AttributeError: `clock` is not a clock.
+    ///
+    /// Cancelling the Deferred before the time is up stops the clock.
+    ///
+    /// Differs from Twisted: `clock` is optional and may be an asyncio loop. A canceller that
+    /// raises is reported, and the Deferred fails with TimeoutError nevertheless.
+    ///
+    /// ```python
+    /// from deferrous import Deferred
+    /// from deferrous.testing import Clock
+    ///
+    /// clock = Clock()
+    /// d = Deferred().addTimeout(5, clock)
+    /// d.addErrback(lambda failure: print(failure.type.__name__))
+    /// clock.advance(5)
+    /// ```
+    ///
+    /// This prints `TimeoutError`.
     #[pyo3(signature = (timeout, clock=None, onTimeoutCancel=None))]
     fn addTimeout<'py>(
         slf: &Bound<'py, Self>,
@@ -199,31 +320,88 @@ impl Deferred {
         timeout::add(slf, timeout, clock, onTimeoutCancel)
     }
 
-    /// Fire with this result.
+    /// Fire this Deferred with a result, and run its callbacks.
     ///
-    /// With a Failure, it does what `errback` does.
+    /// Arguments:
     ///
-    /// Raises AlreadyCalledError if the Deferred was fired before.
+    /// - `result`: what the first callback gets. A Failure is taken as a failure, as by
+    ///   `errback`.
+    ///
+    /// Errors:
+    ///
+    /// - AlreadyCalledError: the Deferred has been fired already.
+    ///
+    /// After `cancel()` of a Deferred without a canceller, the first call is ignored.
+    ///
+    /// ```python
+    /// from deferrous import Deferred
+    ///
+    /// d = Deferred()
+    /// d.addCallback(print)
+    /// d.callback("hello")
+    /// ```
+    ///
+    /// This prints `hello`.
     fn callback(slf: &Bound<'_, Self>, result: Bound<'_, PyAny>) -> Result<()> {
         fire_with(slf, result)
     }
 
-    /// Fire with this failure: a Failure, an exception to make one of, or, if left out, the
-    /// exception that is being handled.
+    /// Fire this Deferred with a failure, and run its errbacks.
     ///
-    /// Raises AlreadyCalledError if the Deferred was fired before, NoCurrentExceptionError if
-    /// nothing is given and no exception is being handled.
+    /// Arguments:
+    ///
+    /// - `fail`: a Failure or an exception. By default, the exception that is being handled.
+    ///
+    /// Errors:
+    ///
+    /// - AlreadyCalledError: the Deferred has been fired already.
+    /// - NoCurrentExceptionError: nothing is given, and no exception is being handled.
+    ///
+    /// After `cancel()` of a Deferred without a canceller, the first call is ignored.
+    ///
+    /// ```python
+    /// from deferrous import Deferred
+    ///
+    /// d = Deferred()
+    /// d.addErrback(lambda failure: print(failure.value))
+    /// d.errback(ValueError("no such page"))
+    /// ```
+    ///
+    /// This prints `no such page`.
     #[pyo3(signature = (fail=None))]
     fn errback<'py>(slf: &Bound<'py, Self>, fail: Option<Bound<'py, PyAny>>) -> Result<()> {
         fire(slf, reason_of(slf.py(), fail, || debugging(slf))?)
     }
 
-    /// Hold back callbacks until `unpause()` has been called as often.
+    /// Hold back callbacks until `unpause()` has been called as often as this.
+    ///
+    /// ```python
+    /// from deferrous import succeed
+    ///
+    /// d = succeed("late")
+    /// d.pause()
+    /// d.addCallback(print)
+    /// print("early")
+    /// d.unpause()
+    /// ```
+    ///
+    /// This prints `early` and `late`.
     fn pause(slf: &Bound<'_, Self>) {
         slf.get().chain(slf.py(), Chain::pause);
     }
 
-    /// Take back one `pause()`. The last one runs the callbacks that were held back.
+    /// Undo one `pause()`. The last one runs the callbacks that were held back.
+    ///
+    /// ```python
+    /// from deferrous import succeed
+    ///
+    /// d = succeed("result")
+    /// d.pause()
+    /// d.addCallback(print)
+    /// d.unpause()
+    /// ```
+    ///
+    /// This prints `result`.
     fn unpause(slf: &Bound<'_, Self>) -> Result<()> {
         if slf.get().chain(slf.py(), Chain::unpause) {
             return engine::run_deferred(slf);
@@ -231,15 +409,33 @@ impl Deferred {
         Ok(())
     }
 
-    /// Cut short what this Deferred waits for.
+    /// Ask for the operation behind this Deferred to stop.
     ///
-    /// If it waits for another Deferred, that one is cancelled. If it has a result, nothing
-    /// happens. What its canceller raises is raised here.
+    /// If the Deferred has not fired, its canceller is called; if that does not fire it, it
+    /// fails with CancelledError. If it waits for another Deferred, that one is cancelled
+    /// instead. If it has its result, nothing happens.
+    ///
+    /// Errors:
+    ///
+    /// - What the canceller raises.
+    /// - RecursionError: the Deferred waits for itself, by way of others.
+    ///
+    /// Differs from Twisted: Deferreds that wait for each other are cancelled to any depth.
+    ///
+    /// ```python
+    /// from deferrous import Deferred
+    ///
+    /// d = Deferred(canceller=lambda d: print("stopping"))
+    /// d.addErrback(lambda failure: print(failure.type.__name__))
+    /// d.cancel()
+    /// ```
+    ///
+    /// This prints `stopping` and `CancelledError`.
     pub(crate) fn cancel(slf: &Bound<'_, Self>) -> Result<()> {
         engine::run(slf.py(), Work::CancelHere(slf.clone()))
     }
 
-    /// Whether `callback` or `errback` has been called.
+    /// Whether this Deferred has been fired, by `callback`, `errback` or `cancel`.
     #[getter]
     pub(crate) fn called(slf: &Bound<'_, Self>) -> bool {
         slf.get().chain(slf.py(), |chain| chain.called())
@@ -252,7 +448,7 @@ impl Deferred {
         Ok(())
     }
 
-    /// How many pauses are in force. One of them is for a Deferred that this one waits for.
+    /// How many times this Deferred is paused. Waiting for another Deferred counts as one.
     #[getter]
     pub(crate) fn paused(slf: &Bound<'_, Self>) -> i32 {
         slf.get().chain(slf.py(), |chain| chain.paused())
@@ -263,7 +459,7 @@ impl Deferred {
         slf.get().chain(slf.py(), |chain| chain.set_paused(paused));
     }
 
-    /// What the Deferred has come to so far; no such attribute before it is fired.
+    /// The current result or Failure. There is no such attribute before the Deferred has fired.
     #[getter]
     pub(crate) fn result<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyAny>> {
         let py = slf.py();
@@ -298,9 +494,10 @@ impl Deferred {
         Ok(())
     }
 
-    /// The callbacks that have not been called yet, as pairs of (callable, args, kwargs).
+    /// The callbacks that have not been called yet, as pairs of `(callable, args, kwargs)`.
+    /// Deprecated.
     ///
-    /// Deprecated. A list of its own: to change it changes nothing, unlike Twisted's.
+    /// Differs from Twisted: each time this is a new list; changing it changes nothing.
     #[getter]
     fn callbacks<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyList>> {
         let py = slf.py();
@@ -421,10 +618,34 @@ impl Deferred {
         new_awaiting(slf.py(), slf)
     }
 
-    /// Run a coroutine that awaits Deferreds, and return a Deferred for what it returns or raises.
+    /// Run a coroutine, and return a Deferred for its result.
     ///
-    /// A generator that yields Deferreds will do as well. Raises NotACoroutineError for anything
-    /// else.
+    /// Arguments:
+    ///
+    /// - `coro`: a coroutine that awaits Deferreds, or a generator that yields them.
+    ///
+    /// Returns a Deferred that fires with what the coroutine returns, or fails with what it
+    /// raises.
+    ///
+    /// Errors:
+    ///
+    /// - NotACoroutineError: `coro` is neither.
+    ///
+    /// Cancelling the Deferred cancels the Deferred that the coroutine waits for. Unless that
+    /// fires otherwise, CancelledError is raised at the `await`.
+    ///
+    /// ```python
+    /// from deferrous import Deferred, succeed
+    ///
+    ///
+    /// async def double(number):
+    ///     return 2 * await number
+    ///
+    ///
+    /// Deferred.fromCoroutine(double(succeed(21))).addCallback(print)
+    /// ```
+    ///
+    /// This prints 42.
     #[classmethod]
     fn fromCoroutine<'py>(
         _cls: &Bound<'py, PyType>,
@@ -433,10 +654,33 @@ impl Deferred {
         generators::from_coroutine(coro)
     }
 
-    /// Return an asyncio future of this loop that gets what this Deferred comes to: its result, or
-    /// the exception of its failure.
+    /// Return an asyncio future for the outcome of this Deferred.
     ///
-    /// This Deferred then has None for its result. Cancelling the future cancels it.
+    /// Arguments:
+    ///
+    /// - `loop`: the event loop of the future.
+    ///
+    /// Returns a future that gets the result, or the exception of the Failure. This Deferred's
+    /// later callbacks get None.
+    ///
+    /// Cancelling the future cancels this Deferred.
+    ///
+    /// Differs from Twisted: a StopIteration becomes the cause of a RuntimeError. If the loop
+    /// runs in another thread, the future is set there.
+    ///
+    /// ```python
+    /// import asyncio
+    /// from deferrous import succeed
+    ///
+    ///
+    /// async def main():
+    ///     print(await succeed(42).asFuture(asyncio.get_running_loop()))
+    ///
+    ///
+    /// asyncio.run(main())
+    /// ```
+    ///
+    /// This prints 42.
     fn asFuture<'py>(
         slf: &Bound<'py, Self>,
         r#loop: Bound<'py, PyAny>,
@@ -445,13 +689,42 @@ impl Deferred {
         names::AS_FUTURE.get(slf.py())?.call1((slf, r#loop))
     }
 
-    /// Return a Deferred for what a future comes to.
+    /// Return a Deferred for the outcome of a future.
     ///
-    /// Beyond Twisted's, takes futures of `concurrent.futures` as well, and others that call back
-    /// in any thread. Those are delivered in the thread of `scheduler`: an asyncio event loop, a
-    /// Twisted reactor, or a function that calls its argument there. By default it is the asyncio
-    /// loop that runs in this thread, or else Twisted's reactor if there is one; raises
-    /// RuntimeError if there is none. Cancelling the Deferred cancels the future.
+    /// Arguments:
+    ///
+    /// - `future`: a future of asyncio or `concurrent.futures`, or another that calls back in
+    ///   any thread.
+    /// - `scheduler`: where callbacks run, if the future is not asyncio's: an asyncio loop, a
+    ///   Twisted reactor, or a function that calls its argument in the right thread. By
+    ///   default, the asyncio loop that runs in this thread, or else Twisted's reactor.
+    ///
+    /// Errors:
+    ///
+    /// - RuntimeError: a scheduler is needed, and there is none.
+    /// - AttributeError: `future` is not a future.
+    /// - TypeError: `scheduler` cannot be one.
+    ///
+    /// Cancelling the Deferred cancels the future.
+    ///
+    /// Differs from Twisted: takes futures other than asyncio's, and a scheduler.
+    ///
+    /// ```python
+    /// import asyncio
+    /// from deferrous import Deferred
+    ///
+    ///
+    /// async def main():
+    ///     future = asyncio.get_running_loop().create_future()
+    ///     d = Deferred.fromFuture(future)
+    ///     future.set_result(42)
+    ///     print(await d)
+    ///
+    ///
+    /// asyncio.run(main())
+    /// ```
+    ///
+    /// This prints 42.
     #[classmethod]
     #[pyo3(signature = (future, scheduler=None))]
     fn fromFuture<'py>(

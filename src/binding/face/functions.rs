@@ -8,18 +8,41 @@ use crate::binding::face::generators::start_within;
 use crate::binding::model::deferred::Deferred;
 use crate::binding::waits::made;
 
-/// Return a Deferred that has been fired with this result.
+/// Return a Deferred that has been fired with a result.
 ///
-/// With a Failure, it has failed.
+/// Arguments:
+///
+/// - `result`: the result. A Failure makes a failed Deferred.
+///
+/// ```python
+/// from deferrous import succeed
+///
+/// succeed(42).addCallback(print)
+/// ```
+///
+/// This prints 42.
 #[pyfunction]
 pub(crate) fn succeed<'py>(result: Bound<'py, PyAny>) -> Result<Bound<'py, Deferred>> {
     made::of_result(result)
 }
 
-/// Return a Deferred that has been fired with this failure: a Failure, an exception, or, if left
-/// out, the exception that is being handled.
+/// Return a Deferred that has been fired with a failure.
 ///
-/// Raises NoCurrentExceptionError if nothing is given and no exception is being handled.
+/// Arguments:
+///
+/// - `result`: a Failure or an exception. By default, the exception that is being handled.
+///
+/// Errors:
+///
+/// - NoCurrentExceptionError: nothing is given, and no exception is being handled.
+///
+/// ```python
+/// from deferrous import fail
+///
+/// fail(KeyError("name")).addErrback(lambda failure: print(failure.type.__name__))
+/// ```
+///
+/// This prints `KeyError`.
 #[pyfunction]
 #[pyo3(signature = (result=None))]
 pub(crate) fn fail<'py>(
@@ -29,10 +52,22 @@ pub(crate) fn fail<'py>(
     made::of_failure(py, result)
 }
 
-/// Call a function with the other arguments, and return a Deferred that has been fired with what
-/// it returned or raised.
+/// Call a function, and return a Deferred that has been fired with its result.
 ///
-/// A Deferred that it returns is a result like any other: `maybeDeferred` is for that.
+/// Arguments:
+///
+/// - `callable`: the function. It is called with `args` and `kwargs`.
+///
+/// Returns a Deferred for what the function returned or raised. A Deferred that it returns is
+/// not waited for: use `maybeDeferred` for that.
+///
+/// ```python
+/// from deferrous import execute
+///
+/// execute(int, "42").addCallback(print)
+/// ```
+///
+/// This prints 42.
 #[pyfunction]
 #[pyo3(signature = (callable, *args, **kwargs))]
 pub(crate) fn execute<'py>(
@@ -60,9 +95,26 @@ pub(crate) fn execute_quickly<'py>(
     }
 }
 
-/// Call a function with the other arguments, and return a Deferred for what it comes to: a
-/// Deferred that it returns, as it is; what a coroutine that it returns comes to; a Failure or
-/// what it raises, as a failure; anything else, as a result.
+/// Call a function that may or may not return a Deferred, and return a Deferred in any case.
+///
+/// Arguments:
+///
+/// - `f`: the function. It is called with `args` and `kwargs`.
+///
+/// Returns a Deferred that `f` returned, as it is. If `f` returns a coroutine, that is run. A
+/// Failure, or an exception that `f` raises, makes a failed Deferred; anything else is a
+/// result.
+///
+/// Cancelling the Deferred cancels what `f` waits for.
+///
+/// ```python
+/// from deferrous import maybeDeferred
+///
+/// maybeDeferred(int, "42").addCallback(print)
+/// maybeDeferred(int, "x").addErrback(lambda failure: print(failure.type.__name__))
+/// ```
+///
+/// This prints 42 and `ValueError`.
 #[pyfunction]
 #[pyo3(name = "maybeDeferred", signature = (f, *args, **kwargs))]
 pub(crate) fn maybe_deferred<'py>(

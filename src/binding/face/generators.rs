@@ -216,13 +216,37 @@ fn no_generator<'py>(
     PyTypeError::error_saying(text())
 }
 
-/// Run a coroutine that awaits Deferreds, and return a Deferred for what it returns or raises.
+/// Run a coroutine, and return a Deferred for its result.
 ///
-/// A generator that yields Deferreds will do as well, and a Deferred is returned as it is. Raises
-/// NotACoroutineError for anything else. Cancelling the Deferred cancels what is awaited.
+/// Arguments:
 ///
-/// Beyond Twisted's, the coroutine may also await futures and coroutines of asyncio, while a loop
-/// is running.
+/// - `coro`: a coroutine that awaits Deferreds, or a generator that yields them. A Deferred is
+///   returned as it is.
+///
+/// Returns a Deferred that fires with what the coroutine returns, or fails with what it raises.
+///
+/// Errors:
+///
+/// - NotACoroutineError: `coro` is none of these.
+///
+/// Cancelling the Deferred cancels the Deferred that the coroutine waits for. Unless that fires
+/// otherwise, CancelledError is raised at the `await`.
+///
+/// Differs from Twisted: the coroutine may also await futures and coroutines of asyncio, while
+/// a loop is running.
+///
+/// ```python
+/// from deferrous import ensureDeferred, succeed
+///
+///
+/// async def double(number):
+///     return 2 * await number
+///
+///
+/// ensureDeferred(double(succeed(21))).addCallback(print)
+/// ```
+///
+/// This prints 42.
 #[pyfunction]
 #[pyo3(name = "ensureDeferred")]
 pub(crate) fn ensure_deferred<'py>(coro: Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>> {

@@ -120,10 +120,23 @@ impl DeferredList {
         Ok(if consumed { py.None().into_bound(py) } else { result })
     }
 
-    /// Cancel all the Deferreds that are waited for. If this one has fired and waits for a Deferred
-    /// that a callback returned, that one is cancelled.
+    /// Cancel all the Deferreds that are waited for.
     ///
-    /// What the cancellers of the former raise is logged.
+    /// If the list has fired and waits for a Deferred that a callback returned, that one is
+    /// cancelled instead.
+    ///
+    /// Errors: none. What the cancellers raise is logged.
+    ///
+    /// ```python
+    /// from deferrous import Deferred, DeferredList
+    ///
+    /// one, other = Deferred(), Deferred()
+    /// outcomes = DeferredList([one, other], consumeErrors=True)
+    /// outcomes.addCallback(lambda pairs: print([success for success, _ in pairs]))
+    /// outcomes.cancel()
+    /// ```
+    ///
+    /// This prints `[False, False]`.
     fn cancel(slf: &Bound<'_, Self>) -> Result<()> {
         engine::run(slf.py(), Work::CancelList(slf.clone()))
     }
@@ -141,7 +154,7 @@ impl DeferredList {
         drop(before);
     }
 
-    /// The results so far: for each Deferred a pair `(success, result)`, or None.
+    /// The outcomes so far: for each Deferred a pair `(success, result)`, or None.
     #[getter]
     pub(crate) fn resultList<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyList>> {
         slf.get().results(slf.py())
@@ -168,7 +181,7 @@ impl DeferredList {
         slf.get().with(slf.py(), |state| state.finished = count);
     }
 
-    /// Whether the first result is enough.
+    /// Whether the list fires with the first result.
     #[getter]
     pub(crate) fn fireOnOneCallback(slf: &Bound<'_, Self>) -> bool {
         slf.get().with(slf.py(), |state| state.fire_on_one_callback)
@@ -181,7 +194,7 @@ impl DeferredList {
         Ok(())
     }
 
-    /// Whether the first failure is enough.
+    /// Whether the list fails with the first failure.
     #[getter]
     pub(crate) fn fireOnOneErrback(slf: &Bound<'_, Self>) -> bool {
         slf.get().with(slf.py(), |state| state.fire_on_one_errback)
@@ -194,7 +207,7 @@ impl DeferredList {
         Ok(())
     }
 
-    /// Whether failures end here.
+    /// Whether failures are taken from the given Deferreds.
     #[getter]
     pub(crate) fn consumeErrors(slf: &Bound<'_, Self>) -> bool {
         slf.get().with(slf.py(), |state| state.consume_errors)
@@ -264,12 +277,37 @@ pub(crate) fn places_fit(count: usize) -> bool {
     u32::try_from(count).is_ok_and(|count| count < waiter::FIRE)
 }
 
-/// Return a Deferred for the list of the results of these Deferreds.
+/// Wait for several Deferreds, and return a Deferred for the list of their results.
 ///
-/// It fails with the first failure of any of them, as a FirstError. With `consumeErrors`, a
-/// failure is None to the callbacks that are added to its own Deferred later, and is not reported
-/// as unhandled. Cancelling it cancels all of them. Without Deferreds, it fires at once with an
-/// empty list.
+/// Arguments:
+///
+/// - `deferredList`: an iterable of Deferreds.
+/// - `consumeErrors`: whether failures are taken from the given Deferreds: their later
+///   callbacks then get None, and the failures are not reported as unhandled.
+///
+/// Returns a Deferred for the results, in the order of `deferredList`. It fails with a
+/// FirstError as soon as one of them fails. If there are none, it fires at once with an empty
+/// list.
+///
+/// Errors:
+///
+/// - TypeError: `deferredList` is not iterable, or is a single Deferred.
+/// - AttributeError: an item is not a Deferred.
+///
+/// Cancelling the Deferred cancels all the given ones.
+///
+/// Differs from Twisted: if an item is not a Deferred, no callback is added to the others.
+///
+/// ```python
+/// from deferrous import Deferred, gatherResults
+///
+/// pages = [Deferred(), Deferred()]
+/// gatherResults(pages).addCallback(print)
+/// pages[1].callback("two")
+/// pages[0].callback("one")
+/// ```
+///
+/// This prints `['one', 'two']`.
 #[pyfunction]
 #[pyo3(name = "gatherResults", signature = (deferredList, consumeErrors=None), text_signature = "(deferredList, consumeErrors=False)")]
 #[allow(non_snake_case)]

@@ -17,7 +17,7 @@ impl DeferredLock {
         PyClassInitializer::from(Primitive::new_state()).add_subclass(Self)
     }
 
-    /// Whether it is held.
+    /// Whether the lock is held.
     #[getter]
     pub(crate) fn locked(slf: &Bound<'_, Self>) -> bool {
         slf.as_super().get().with(slf.py(), |state| state.locked)

@@ -108,7 +108,7 @@ mod _deferrous {
         names::look_all_up(py)
     }
 
-    /// Have threads that the interpreter ends from now on wait, if they come from code of ours.
+    /// Make threads that the interpreter ends from now on wait, if they run native code.
     #[cfg(all(
         target_os = "linux",
         target_env = "gnu",

@@ -46,9 +46,10 @@ impl Primitive {
         forget_waiting(slf);
     }
 
-    /// The Deferreds of those that wait to acquire this, first come, first served.
+    /// The Deferreds that wait to acquire this, in the order of asking. Can be set to any
+    /// iterable.
     ///
-    /// A sequence that is used like a list, where Twisted's is one. Can be set to any iterable.
+    /// Differs from Twisted: it behaves like a list, but is not one.
     #[getter]
     pub(crate) fn waiting<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Fifo>> {
         slf.get().line(slf.py())
@@ -62,16 +63,41 @@ impl Primitive {
         Ok(())
     }
 
-    /// Return a Deferred that fires with this when it has been acquired.
+    /// Return a Deferred that fires with this object when it has been acquired.
     ///
-    /// Cancelling it gives up waiting.
+    /// Cancelling the Deferred while it waits gives up the place in the line.
+    ///
+    /// ```python
+    /// from deferrous import DeferredLock
+    ///
+    /// lock = DeferredLock()
+    /// lock.acquire().addCallback(lambda lock: print(lock.locked))
+    /// ```
+    ///
+    /// This prints `True`.
     pub(crate) fn acquire<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, Deferred>> {
         acquire(slf)
     }
 
-    /// Release this. If somebody waits, the one that came first acquires it.
+    /// Release this. The first that waits acquires it at once.
     ///
-    /// Raises AssertionError if it is not held.
+    /// Errors:
+    ///
+    /// - AssertionError: it is not held.
+    ///
+    /// Differs from Twisted: callbacks that acquire and release it in turn may be as many as you
+    /// like; Twisted raises RecursionError at some depth.
+    ///
+    /// ```python
+    /// from deferrous import DeferredLock
+    ///
+    /// lock = DeferredLock()
+    /// lock.acquire()
+    /// lock.acquire().addCallback(lambda lock: print("the second has it"))
+    /// lock.release()
+    /// ```
+    ///
+    /// This prints `the second has it`.
     pub(crate) fn release(slf: &Bound<'_, Self>) -> Result<()> {
         match slf.get().busy_line(slf.py()) {
             // Nothing else is run.
@@ -80,10 +106,26 @@ impl Primitive {
         }
     }
 
-    /// Acquire this, call a function with the other arguments, and release it.
+    /// Acquire this, call a function, and release it when the function is done.
     ///
-    /// If the function returns a Deferred or a coroutine, it is released when that is done.
-    /// Returns a Deferred for what the function comes to.
+    /// Arguments:
+    ///
+    /// - `f`: the function. It is called with `args` and `kwargs`. If it returns a Deferred or
+    ///   a coroutine, this is released when that has its outcome.
+    ///
+    /// Returns a Deferred for the outcome of the function.
+    ///
+    /// Cancelling the Deferred while it waits gives up the place in the line; afterwards, it
+    /// cancels what the function waits for.
+    ///
+    /// ```python
+    /// from deferrous import DeferredSemaphore
+    ///
+    /// semaphore = DeferredSemaphore(2)
+    /// semaphore.run(sum, [40, 2]).addCallback(print)
+    /// ```
+    ///
+    /// This prints 42.
     #[pyo3(signature = (f, *args, **kwargs))]
     pub(crate) fn run<'py>(
         slf: &Bound<'py, Self>,

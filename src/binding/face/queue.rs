@@ -51,9 +51,28 @@ impl DeferredQueue {
         drop(before);
     }
 
-    /// Add an object. If somebody waits, the one that came first gets it.
+    /// Put an object into the queue. If somebody waits, the first of them gets it at once.
     ///
-    /// Raises QueueOverflow if there is no room.
+    /// Arguments:
+    ///
+    /// - `obj`: the object.
+    ///
+    /// Errors:
+    ///
+    /// - QueueOverflow: the queue is full.
+    ///
+    /// ```python
+    /// from deferrous import DeferredQueue, QueueOverflow
+    ///
+    /// queue = DeferredQueue(size=1)
+    /// queue.put("one")
+    /// try:
+    ///     queue.put("two")
+    /// except QueueOverflow:
+    ///     print("full")
+    /// ```
+    ///
+    /// This prints `full`.
     pub(crate) fn put<'py>(slf: &Bound<'py, Self>, obj: Bound<'py, PyAny>) -> Result<()> {
         match slf.get().free_line(slf.py()) {
             Some(pending) => Ok(pending.get().push_back(obj)?),
@@ -61,9 +80,25 @@ impl DeferredQueue {
         }
     }
 
-    /// Return a Deferred for the next object. Cancelling it gives up waiting.
+    /// Return a Deferred for the next object.
     ///
-    /// Raises QueueUnderflow if too many wait already.
+    /// It has fired already if the queue has an object.
+    ///
+    /// Errors:
+    ///
+    /// - QueueUnderflow: as many as `backlog` wait already.
+    ///
+    /// Cancelling the Deferred while it waits gives up the place in the line.
+    ///
+    /// ```python
+    /// from deferrous import DeferredQueue
+    ///
+    /// queue = DeferredQueue()
+    /// queue.put("item")
+    /// queue.get().addCallback(print)
+    /// ```
+    ///
+    /// This prints `item`.
     pub(crate) fn get<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, Deferred>> {
         let py = slf.py();
         if let Some(deferred) = take_pending(slf)? {
@@ -95,9 +130,10 @@ impl DeferredQueue {
         Fifo::remove(&slf.get().waiting_line(slf.py())?, d)
     }
 
-    /// The Deferreds of those that wait for an object, first come, first served.
+    /// The Deferreds that wait for an object, in the order of asking. Can be set to any
+    /// iterable.
     ///
-    /// A sequence that is used like a list, where Twisted's is one. Can be set to any iterable.
+    /// Differs from Twisted: it behaves like a list, but is not one.
     #[getter]
     pub(crate) fn waiting<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Fifo>> {
         slf.get().waiting_line(slf.py())
@@ -111,9 +147,9 @@ impl DeferredQueue {
         Ok(())
     }
 
-    /// The objects that nobody has got yet.
+    /// The objects in the queue, the next one first. Can be set to any iterable.
     ///
-    /// A sequence that is used like a list, where Twisted's is one. Can be set to any iterable.
+    /// Differs from Twisted: it behaves like a list, but is not one.
     #[getter]
     pub(crate) fn pending<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Fifo>> {
         slf.get().pending_line(slf.py())
@@ -127,7 +163,7 @@ impl DeferredQueue {
         Ok(())
     }
 
-    /// How many objects it holds at most, or None.
+    /// How many objects the queue holds at most, or None for no limit.
     #[getter]
     pub(crate) fn size<'py>(slf: &Bound<'py, Self>) -> Option<Bound<'py, PyAny>> {
         slf.get().capacity(slf.py())
@@ -140,7 +176,7 @@ impl DeferredQueue {
         drop(before);
     }
 
-    /// How many may wait for an object at most, or None.
+    /// How many can wait for an object at most, or None for no limit.
     #[getter]
     pub(crate) fn backlog<'py>(slf: &Bound<'py, Self>) -> Option<Bound<'py, PyAny>> {
         let py = slf.py();

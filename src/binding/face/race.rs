@@ -61,13 +61,33 @@ impl Race {
     }
 }
 
-/// Return a Deferred for the first result that any of these Deferreds comes to, as a pair
-/// `(index, result)`. The others are cancelled then.
+/// Wait for the first of several Deferreds to succeed, and cancel the others.
 ///
-/// If all of them fail, it fails with a FailureGroup. Cancelling it cancels all of them. Without
-/// Deferreds, it never fires.
+/// Arguments:
 ///
-/// Takes any iterable; Twisted's takes sequences only.
+/// - `ds`: an iterable of Deferreds.
+///
+/// Returns a Deferred for the first result, as a pair `(index, result)`. If all fail, it fails
+/// with a FailureGroup. If there are none, it never fires.
+///
+/// Errors:
+///
+/// - TypeError: `ds` is not iterable, or is a single Deferred.
+/// - AttributeError: an item is not a Deferred.
+///
+/// Cancelling the Deferred cancels all the given ones.
+///
+/// Differs from Twisted: takes any iterable, not only sequences.
+///
+/// ```python
+/// from deferrous import Deferred, race
+///
+/// slow, fast = Deferred(), Deferred()
+/// race([slow, fast]).addCallback(print)
+/// fast.callback("here")
+/// ```
+///
+/// This prints `(1, 'here')`.
 #[pyfunction]
 pub(crate) fn race<'py>(ds: &Bound<'py, PyAny>) -> Result<Bound<'py, Deferred>> {
     let py = ds.py();

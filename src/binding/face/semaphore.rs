@@ -37,7 +37,7 @@ impl DeferredSemaphore {
         Ok(())
     }
 
-    /// How many more may acquire it.
+    /// How many tokens are left: how many more can acquire this.
     #[getter]
     pub(crate) fn tokens(slf: &Bound<'_, Self>) -> i64 {
         slf.as_super().get().with(slf.py(), |state| state.tokens)
@@ -48,7 +48,7 @@ impl DeferredSemaphore {
         slf.as_super().get().with(slf.py(), |state| state.tokens = tokens);
     }
 
-    /// How many may hold it at a time.
+    /// How many can hold this at a time.
     #[getter]
     pub(crate) fn limit(slf: &Bound<'_, Self>) -> i64 {
         slf.as_super().get().with(slf.py(), |state| state.limit)

@@ -33,7 +33,7 @@ create_exception!(
     deferrous.failure,
     NoCurrentExceptionError,
     PyException,
-    "A Failure was to be made of the current exception, and there is none."
+    "`Failure()` was called while no exception was being handled."
 );
 
 /// How many failures there have been.
@@ -516,7 +516,7 @@ impl FailureBase {
         Self::set_attribute(slf, &VALUE, None)
     }
 
-    /// The exception's class.
+    /// The class of the exception.
     #[getter(r#type)]
     pub(crate) fn kind<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyAny>> {
         Self::attribute(slf, &TYPE)
@@ -548,7 +548,7 @@ impl FailureBase {
         Self::set_attribute(slf, &TB, None)
     }
 
-    /// Whether the local and global variables of each frame are to be kept.
+    /// Whether `frames` keeps the variables of each frame.
     #[getter(captureVars)]
     pub(crate) fn capture_vars<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyAny>> {
         Self::attribute(slf, &CAPTURE_VARS)
@@ -564,7 +564,7 @@ impl FailureBase {
         Self::set_attribute(slf, &CAPTURE_VARS, None)
     }
 
-    /// Which failure this is, counting from the start of the process.
+    /// The number of this Failure, counted from the start of the process.
     #[getter]
     pub(crate) fn count<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyAny>> {
         Self::attribute(slf, &COUNT_FIELD)
@@ -603,9 +603,9 @@ impl FailureBase {
         }
     }
 
-    /// The qualified names of the exception's class and its bases; kept once asked for.
+    /// The full names of the exception's class and of its bases.
     ///
-    /// If it is no subclass of Exception, `type` alone.
+    /// If `type` is no exception class, the list has only that.
     #[getter]
     pub(crate) fn parents<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
@@ -673,10 +673,23 @@ impl FailureBase {
         new_failure(names::failure_class(py)?, &PyTuple::empty(py), state)
     }
 
-    /// Return which of these the exception is an instance of.
+    /// Return the first of the given exception classes that the exception belongs to, or None.
     ///
-    /// Takes exception classes, and strings that name one with its module. Returns the first that
-    /// matches, or None. As with Twisted, classes are compared by their qualified names.
+    /// Arguments:
+    ///
+    /// - `errorTypes`: exception classes, or their full names as strings, such as
+    ///   `"builtins.KeyError"`.
+    ///
+    /// As in Twisted, classes are compared by their full names.
+    ///
+    /// ```python
+    /// from deferrous import Failure
+    ///
+    /// failure = Failure(KeyError("name"))
+    /// print(failure.check(ValueError, LookupError))
+    /// ```
+    ///
+    /// This prints `<class 'LookupError'>`.
     #[pyo3(name = "check", signature = (*errorTypes))]
     #[allow(non_snake_case)]
     fn check<'py>(
@@ -686,9 +699,31 @@ impl FailureBase {
         Self::find(slf, errorTypes.as_slice())
     }
 
-    /// Return which of these the exception is an instance of, as `check` does.
+    /// Return the class that the exception belongs to, as `check` does, or raise the exception.
     ///
-    /// If it is of none, the exception is raised again.
+    /// Use it at the start of an errback, to handle some exceptions and pass on all others.
+    ///
+    /// Arguments:
+    ///
+    /// - `errorTypes`: exception classes, or their full names as strings.
+    ///
+    /// Errors:
+    ///
+    /// - The exception itself, if it belongs to none of them.
+    ///
+    /// ```python
+    /// from deferrous import fail
+    ///
+    ///
+    /// def missing(failure):
+    ///     failure.trap(LookupError)
+    ///     return "missing"
+    ///
+    ///
+    /// fail(KeyError("name")).addErrback(missing).addCallback(print)
+    /// ```
+    ///
+    /// This prints `missing`.
     #[pyo3(name = "trap", signature = (*errorTypes))]
     #[allow(non_snake_case)]
     fn trap<'py>(
@@ -698,9 +733,35 @@ impl FailureBase {
         Self::find_or_raise(slf, errorTypes.as_slice())
     }
 
-    /// Raise the exception in a generator, where it is suspended, with its traceback.
+    /// Raise the exception inside a generator, where it is suspended.
     ///
-    /// Returns what the generator yields next, and raises what it raises.
+    /// Arguments:
+    ///
+    /// - `g`: the generator.
+    ///
+    /// Returns what the generator yields next.
+    ///
+    /// Errors:
+    ///
+    /// - What the generator raises. StopIteration if it ends.
+    ///
+    /// ```python
+    /// from deferrous import Failure
+    ///
+    ///
+    /// def numbers():
+    ///     try:
+    ///         yield 1
+    ///     except KeyError:
+    ///         yield 2
+    ///
+    ///
+    /// generator = numbers()
+    /// next(generator)
+    /// print(Failure(KeyError()).throwExceptionIntoGenerator(generator))
+    /// ```
+    ///
+    /// This prints 2.
     #[pyo3(name = "throwExceptionIntoGenerator")]
     fn throw_exception_into_generator<'py>(
         slf: &Bound<'py, Self>,

@@ -13,41 +13,54 @@ create_exception!(
     deferrous,
     AlreadyCalledError,
     PyException,
-    "A Deferred that had been fired before was fired again."
+    "A Deferred was fired that had been fired already."
 );
 
 create_exception!(
     deferrous,
     CancelledError,
     PyException,
-    "The operation that a Deferred stood for was cancelled."
+    "The operation behind a Deferred was cancelled."
 );
 
 create_exception!(
     deferrous,
     TimeoutError,
     PyException,
-    "The operation that a Deferred stood for took too long."
+    "The operation behind a Deferred took too long."
 );
 
-/// A result that is not there yet.
+/// A result that will arrive later.
 ///
-/// Callbacks and errbacks that are added to a Deferred are called in the order in which they were
-/// added, once it is fired: the first with the result, each other with what the one before
-/// returned. A callback gets results; an errback gets a Failure, made of the exception that was
-/// raised before it. Where one returns another Deferred, the next gets that one's result, when it
-/// is there.
+/// Add functions to it with `addCallback` (for a result), `addErrback` (for a failure),
+/// `addBoth` or `addCallbacks`. They form a chain. `callback` or `errback` fires the Deferred
+/// and runs the chain in the order of adding; each function gets what the one before returned.
+/// An exception becomes a Failure and goes to the next errback. If a function returns another
+/// Deferred, the chain waits for its result. In coroutines and `inlineCallbacks` functions, use
+/// `await` or `yield` instead.
 ///
-/// Takes a canceller: a function that `cancel()` calls with the Deferred, to cut short what the
-/// Deferred waits for. It may fire the Deferred; if it does not, `cancel()` fails it with
-/// CancelledError. Without a canceller, one call of `callback` or `errback` after `cancel()` is
-/// ignored.
+/// Arguments:
 ///
-/// `await` gives its result, in coroutines that Deferreds or asyncio's tasks drive; with Twisted's,
-/// it does so in the former only.
+/// - `canceller`: a function that `cancel()` calls with this Deferred, to stop the operation
+///   behind it. Optional.
 ///
-/// Deferreds that wait for each other, to any depth, run without recursion. Twisted's do where
-/// callbacks return them, and end in a RecursionError elsewhere.
+/// Cancelling: `cancel()` calls the canceller. If that does not fire the Deferred, `cancel()`
+/// fails it with CancelledError. Without a canceller, the first `callback` or `errback` after
+/// that is ignored.
+///
+/// Differs from Twisted: `await` also works in asyncio tasks. Deferreds may wait for each other
+/// to any depth; Twisted raises RecursionError at some depth.
+///
+/// ```python
+/// from deferrous import Deferred
+///
+/// d = Deferred()
+/// d.addCallback(lambda number: number * 2)
+/// d.addCallback(print)
+/// d.callback(21)
+/// ```
+///
+/// This prints 42.
 #[pyclass(module = "deferrous", subclass, frozen, weakref, dict, generic)]
 pub(crate) struct Deferred {
     pub(crate) chain: Shared<Chain>,

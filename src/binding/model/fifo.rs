@@ -29,11 +29,10 @@ pub(crate) enum State {
     },
 }
 
-/// A mutable sequence, used like a list. Taking from its front, and taking out a Deferred that was
-/// cancelled, cost the same however long it is.
+/// A mutable sequence that is used like a list, for those who wait.
 ///
-/// All else is done by a list, into which the items are put for that; so it does what a list does,
-/// whatever happens meanwhile.
+/// Taking from the front, and taking out a Deferred that was cancelled, take constant time. For
+/// everything else the items are put into a list, so that it works exactly as with a list.
 #[pyclass(name = "_Fifo", module = "deferrous", frozen, sequence, weakref, generic)]
 pub(crate) struct Fifo {
     pub(crate) state: Shared<State>,

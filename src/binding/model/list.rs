@@ -6,14 +6,37 @@ use pyo3::types::PyList;
 use crate::binding::capi::{self, Held, cell::Shared, error::Result};
 use crate::binding::model::{cancels::Cancels, deferred::Deferred};
 
-/// The results of several Deferreds.
+/// A Deferred for the outcomes of several Deferreds.
 ///
-/// Takes the Deferreds, and flags. By default, it fires when all have fired, with a list of pairs
-/// `(success, result)` in the order of the Deferreds. With `fireOnOneCallback`, it fires with the
-/// first result and its place, `(result, index)`. With `fireOnOneErrback`, it fails with the first
-/// failure, as a FirstError. Without Deferreds, it fires at once with an empty list, but never with
-/// `fireOnOneCallback`. With `consumeErrors`, a failure is None to the callbacks that are
-/// added to its own Deferred later, and is not reported as unhandled.
+/// By default it fires when all of them have fired, with a list of pairs `(success, result)` in
+/// their order. If there are none, it fires at once with an empty list, but never with
+/// `fireOnOneCallback`.
+///
+/// Arguments:
+///
+/// - `deferredList`: an iterable of Deferreds.
+/// - `fireOnOneCallback`: whether to fire with the first result, as a pair `(result, index)`.
+/// - `fireOnOneErrback`: whether to fail with the first failure, as a FirstError.
+/// - `consumeErrors`: whether failures are taken from the given Deferreds: their later
+///   callbacks then get None, and the failures are not reported as unhandled.
+///
+/// Errors:
+///
+/// - TypeError: `deferredList` is not iterable, or is a single Deferred.
+/// - AttributeError: an item is not a Deferred.
+///
+/// Cancelling it cancels all the given Deferreds. What their cancellers raise is logged.
+///
+/// Differs from Twisted: if an item is not a Deferred, no callback is added to the others.
+///
+/// ```python
+/// from deferrous import DeferredList, fail, succeed
+///
+/// outcomes = DeferredList([succeed(1), fail(KeyError())], consumeErrors=True)
+/// outcomes.addCallback(lambda pairs: print([success for success, _ in pairs]))
+/// ```
+///
+/// This prints `[True, False]`.
 #[pyclass(module = "deferrous", extends = Deferred, subclass, frozen)]
 pub(crate) struct DeferredList {
     pub(crate) state: Shared<ListState>,

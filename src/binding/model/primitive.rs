@@ -56,16 +56,54 @@ impl Primitive {
     }
 }
 
-/// A lock: held by one at a time, acquired in the order of asking.
+/// A lock that is acquired with a Deferred and held by one at a time.
 ///
-/// Waiting for it, and giving up waiting, cost the same however many wait.
+/// Those who wait get it in the order in which they asked. In coroutines, use `async with
+/// lock:`.
+///
+/// Cancelling the Deferred of `acquire()` gives up the place in the line, or does nothing if
+/// the lock has been acquired.
+///
+/// Differs from Twisted: to wait and to give up waiting take constant time, however many wait.
+///
+/// ```python
+/// from deferrous import DeferredLock
+///
+/// lock = DeferredLock()
+/// lock.run(print, "one at a time")
+/// ```
+///
+/// This prints `one at a time`.
 #[pyclass(module = "deferrous", extends = Primitive, subclass, frozen)]
 pub(crate) struct DeferredLock;
 
-/// A semaphore: held by so many at a time, acquired in the order of asking.
+/// A semaphore that is acquired with a Deferred and held by a limited number at a time.
 ///
-/// Takes the number of tokens, at least 1; raises ValueError for less. Waiting for one, and giving
-/// up waiting, cost the same however many wait.
+/// Those who wait get it in the order in which they asked. In coroutines, use `async with
+/// semaphore:`.
+///
+/// Arguments:
+///
+/// - `tokens`: how many may hold it at a time.
+///
+/// Errors:
+///
+/// - ValueError: `tokens` is less than 1.
+///
+/// Cancelling the Deferred of `acquire()` gives up the place in the line, or does nothing if a
+/// token has been acquired.
+///
+/// Differs from Twisted: to wait and to give up waiting take constant time, however many wait.
+///
+/// ```python
+/// from deferrous import DeferredSemaphore
+///
+/// semaphore = DeferredSemaphore(2)
+/// semaphore.acquire()
+/// print(semaphore.tokens)
+/// ```
+///
+/// This prints 1.
 #[pyclass(module = "deferrous", extends = Primitive, subclass, frozen)]
 pub(crate) struct DeferredSemaphore;
 

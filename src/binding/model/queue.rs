@@ -14,20 +14,40 @@ create_exception!(
     deferrous,
     QueueOverflow,
     PyException,
-    "Something was put into a DeferredQueue that has as much as it may."
+    "An object was put into a DeferredQueue that is full."
 );
 
 create_exception!(
     deferrous,
     QueueUnderflow,
     PyException,
-    "Something was asked of a DeferredQueue that has as many waiting as it may."
+    "An object was asked of a DeferredQueue that has no room for another waiter."
 );
 
 /// A queue whose `get` returns a Deferred.
 ///
-/// `size` is how many objects it holds at most, and `backlog` how many may wait for one at most;
-/// None for any number. To put, to get and to give up waiting cost the same however much it holds.
+/// Objects come out in the order in which they were put in. Those who wait for one are served
+/// in the order in which they asked.
+///
+/// Arguments:
+///
+/// - `size`: how many objects the queue holds at most. By default, there is no limit.
+/// - `backlog`: how many may wait for an object at most. By default, there is no limit.
+///
+/// Cancelling the Deferred of `get()` gives up the place in the line.
+///
+/// Differs from Twisted: `put`, `get` and giving up take constant time, however much the queue
+/// holds.
+///
+/// ```python
+/// from deferrous import DeferredQueue
+///
+/// queue = DeferredQueue()
+/// queue.get().addCallback(print)
+/// queue.put("item")
+/// ```
+///
+/// This prints `item`.
 #[pyclass(module = "deferrous", subclass, frozen, weakref, dict, generic)]
 pub(crate) struct DeferredQueue {
     pub(crate) state: Shared<QueueState>,

@@ -25,7 +25,7 @@ create_exception!(
     deferrous,
     NotACoroutineError,
     PyTypeError,
-    "Something that is no coroutine was given where one is needed."
+    "A coroutine was expected, and something else was given."
 );
 
 /// The Deferred for what a generator will come to, and what is to be done then, if anything.
