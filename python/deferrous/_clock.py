@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol, TypeAlias
 
-__all__ = ["AnyClock", "Clock", "DelayedCall", "Loop", "now", "resolve", "start"]
+__all__ = ["AnyClock", "Clock", "DelayedCall", "Loop", "now", "resolve", "start", "start_at"]
 
 
 class DelayedCall(Protocol):
@@ -62,7 +62,7 @@ def resolve(clock: AnyClock | None = None) -> Any:
     given is none.
     """
     if clock is not None:
-        if hasattr(clock, "callLater") or hasattr(clock, "call_later"):
+        if _calls_later(clock) or hasattr(clock, "call_later"):
             return clock
         raise AttributeError(
             f"{clock!r} is no clock: it has neither callLater, as reactors have, nor call_later, "
@@ -82,14 +82,45 @@ def resolve(clock: AnyClock | None = None) -> Any:
     return default
 
 
+#: Of classes of clocks, whether they have `callLater`; of classes of calls, whether `active`.
+_with_call_later: dict[type, bool] = {}
+_with_active: dict[type, bool] = {}
+
+
+def _has(obj: Any, name: str, known: dict[type, bool]) -> bool:
+    """Return whether an object has an attribute. Its class is asked once, if that says so."""
+    has = hasattr(obj, name)
+    if has == hasattr(type(obj), name) and len(known) < 100:
+        known[type(obj)] = has
+    return has
+
+
+def _calls_later(clock: Any) -> bool:
+    has = _with_call_later.get(type(clock))
+    return _has(clock, "callLater", _with_call_later) if has is None else has
+
+
 def start(clock: Any, seconds: float, function: Callable[[], object]) -> Callable[[], object]:
     """Have a clock that `resolve` returned call a function.
 
     Returns what has to be called if that is not to happen after all. It may be called late.
     """
-    call_later = getattr(clock, "callLater", None) or clock.call_later
-    call = call_later(seconds, function)
-    if hasattr(call, "active"):
+    if _calls_later(clock):
+        return _stopper(clock.callLater(seconds, function))
+    return _stopper(clock.call_later(seconds, function))
+
+
+def start_at(clock: Any, when: float, function: Callable[[], object]) -> Callable[[], object]:
+    """As `start`, at a time of the clock's, or now if that is past."""
+    if _calls_later(clock):
+        left = when - clock.seconds()
+        return _stopper(clock.callLater(left if left > 0 else 0, function))
+    return _stopper(clock.call_at(when, function))
+
+
+def _stopper(call: Any) -> Callable[[], object]:
+    has = _with_active.get(type(call))
+    if has or (has is None and _has(call, "active", _with_active)):
         return partial(_stop, call)
     stop: Callable[[], object] = call.cancel
     return stop
@@ -105,9 +136,5 @@ def now(clock: Any) -> float:
 
     Raises AttributeError if it does not know.
     """
-    time: float
-    if hasattr(clock, "callLater"):
-        time = clock.seconds()
-    else:
-        time = clock.time()
+    time: float = clock.seconds() if _calls_later(clock) else clock.time()
     return time

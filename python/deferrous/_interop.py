@@ -87,11 +87,8 @@ def adopt_failure(theirs: Any) -> Failure:
 
 
 def _frame_of(generator: Any) -> FrameType | None:
-    for name in ("cr_frame", "gi_frame"):
-        frame: FrameType | None = getattr(generator, name, None)
-        if frame is not None:
-            return frame
-    return None
+    frame: FrameType | None = getattr(generator, "cr_frame", None)
+    return getattr(generator, "gi_frame", None) if frame is None else frame
 
 
 def _running() -> tuple[AbstractEventLoop | None, Any]:
@@ -147,6 +144,10 @@ def stand_in(driven: list[Any], deferred: Deferred[Any]) -> tuple[Any, Callable[
     """
     loop, task = _running()
     twisted = _twisted_defer()
+    if not driven and twisted is None and task is not None and "greenlet" not in sys.modules:
+        # Nobody else drives anything.
+        assert loop is not None
+        return _future_in(loop)
     # All three drive by calling, so they, or what they drive, stand on the stack.
     theirs_at = None if task is None else _frame_of(task.get_coro())
     twisted_code = None if twisted is None else twisted._inlineCallbacks.__code__

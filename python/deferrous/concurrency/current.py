@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from contextvars import ContextVar
+from types import FrameType
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from .._deferrous import CancelledError, Deferred, _driven, _Task, _task_for
-from .._interop import _frame_of, _frames, _running
+from .._interop import _frame_of
 from .._timeout import _cancel
 from .cancellation import cancel
 
@@ -30,22 +32,33 @@ def find() -> Any:
 
     Ours and asyncio's may stand on one stack. The nearest is meant.
     """
+    asyncio: Any = sys.modules.get("asyncio")
+    theirs = None
+    if asyncio is not None:
+        loop = asyncio._get_running_loop()
+        if loop is not None:
+            theirs = asyncio.current_task(loop)
     generators = _driven()
-    _, theirs = _running()
     if not generators:
         return theirs
-    last_at = _frame_of(generators[-1])
+    frame: FrameType | None
+    if theirs is None:
+        generator = generators[-1]
+        last_at = _frame_of(generator)
+        frame = sys._getframe(1)
+        while frame is not None:
+            if frame is last_at:
+                return _ours(generator)
+            frame = frame.f_back
+    frame = sys._getframe(1)
     theirs_at = None if theirs is None else _frame_of(theirs.get_coro())
-    ours_at: dict[Any, Any] | None = None
-    for frame in _frames():
+    ours_at = {_frame_of(each): each for each in generators}
+    while frame is not None:
         if frame is theirs_at:
             return theirs
-        if frame is last_at:
-            return _ours(generators[-1])
-        if ours_at is None and len(generators) > 1:
-            ours_at = {_frame_of(each): each for each in generators}
-        if ours_at is not None and frame in ours_at:
+        if frame in ours_at:
             return _ours(ours_at[frame])
+        frame = frame.f_back
     return theirs
 
 
@@ -110,7 +123,12 @@ def cancel_task(task: Any, reason: object = None) -> None:
         task._cancel_next(True)
     elif task._waiting_on is not None:
         if reason is None:
-            _cancel(task._waiting_on)
+            waiting_on = task._waiting_on
+            if type(waiting_on) is Deferred and not waiting_on.called and not waiting_on._canceller:
+                # There is nobody who could raise anything.
+                waiting_on.cancel()
+            else:
+                _cancel(waiting_on)
         else:
             cancel(task._waiting_on, reason)
 
@@ -135,12 +153,12 @@ class Block:
 
     def _enter(self, task: Any) -> None:
         self._task = task
-        cancelling = getattr(task, "cancelling", None)
-        if cancelling is not None:
+        if type(task) is _Task:
+            self._outer = _block.get()
+            _block.set(self)
+        elif hasattr(task, "cancelling"):
             # A task of asyncio, which counts.
-            self._cancelling = cancelling()
-        self._outer = _block.get()
-        _block.set(self)
+            self._cancelling = task.cancelling()
 
     def _cancel_task(self) -> None:
         self._has_cancelled = True
@@ -149,15 +167,14 @@ class Block:
     def _leave(self) -> bool:
         """Take back that it has cancelled the task. Return whether nobody else has."""
         task, self._task = self._task, None
+        if type(task) is not _Task:
+            if not self._has_cancelled:
+                return False
+            return not hasattr(task, "uncancel") or task.uncancel() <= self._cancelling
         outer, self._outer = self._outer, None
         _block.set(outer)
         if not self._has_cancelled:
             return False
-        uncancel = getattr(task, "uncancel", None)
-        if uncancel is not None:
-            return bool(uncancel() <= self._cancelling)
-        if type(task) is not _Task:
-            return True
         while outer is not None and outer._task is task:
             if outer._has_cancelled:
                 return False

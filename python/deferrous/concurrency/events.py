@@ -189,6 +189,9 @@ class Condition(Lockable):
         """Release the lock. Raises AssertionError if it is not held."""
         self._lock.release()
 
+    def __aenter__(self) -> Deferred[Any]:
+        return self._lock.acquire()
+
     def wait(self) -> Deferred[Literal[True]]:
         """Release the lock, wait to be notified, and acquire it again.
 

@@ -7,7 +7,7 @@ handed over to a task of asyncio that does not come for it stands in front again
 from __future__ import annotations
 
 import heapq
-from bisect import insort
+from bisect import bisect, insort
 from collections import deque
 from typing import Any, Generic, TypeVar
 
@@ -36,10 +36,12 @@ __all__ = [
 _T = TypeVar("_T")
 
 
-def _check(item: object) -> None:
-    """Raise TypeError for what cannot be the result of a Deferred, and so not be handed over."""
-    if isinstance(item, (Deferred, Failure)):
-        raise TypeError(f"a {type(item).__name__} cannot be an item: put it into a tuple")
+#: What cannot be the result of a Deferred, and so not be handed over.
+_NO_ITEMS = (Deferred, Failure)
+
+
+def _no_item(item: object) -> TypeError:
+    return TypeError(f"a {type(item).__name__} cannot be an item: put it into a tuple")
 
 
 def _number_of(returned: tuple[int, Any]) -> int:
@@ -119,6 +121,8 @@ class Queue(_Getters[_T]):
         self._joining: list[Deferred[None]] = []
         self._unfinished = 0
         self._is_shut_down = self._is_shut_at_once = False
+        #: Of those in front that nobody came for: the numbers of when they were given.
+        self._numbers: list[int] = []
         self._init(maxsize)
 
     def __repr__(self) -> str:
@@ -133,13 +137,17 @@ class Queue(_Getters[_T]):
         self._queue: Any = deque()
 
     def _get(self) -> _T:
-        if self._returned:
-            return self._returned.pop(0)[1]
+        if self._numbers:
+            del self._numbers[0]
         item: _T = self._queue.popleft()
         return item
 
     def _put(self, item: _T) -> None:
         self._queue.append(item)
+
+    def _insert(self, place: int, item: _T) -> None:
+        """Put an item that nobody came for in front again, behind so many others of these."""
+        self._queue.insert(place, item)
 
     # What all have.
 
@@ -150,15 +158,15 @@ class Queue(_Getters[_T]):
 
     def qsize(self) -> int:
         """Return how many items are in it."""
-        return len(self._queue) + len(self._returned)
+        return len(self._queue)
 
     def empty(self) -> bool:
         """Return whether nothing is in it."""
-        return not (self._queue or self._returned)
+        return not self._queue
 
     def full(self) -> bool:
         """Return whether `put` would have to wait."""
-        return 0 < self._maxsize <= len(self._queue) + len(self._returned)
+        return 0 < self._maxsize <= len(self._queue)
 
     def put(self, item: _T) -> Deferred[None]:
         """Put an item in. Returns a Deferred that fires when there was room for it.
@@ -169,12 +177,15 @@ class Queue(_Getters[_T]):
         """
         if self._is_shut_down:
             return fail(QueueShutDown())
-        _check(item)
-        if 0 < self._maxsize <= len(self._queue) + len(self._returned):
+        if isinstance(item, _NO_ITEMS):
+            raise _no_item(item)
+        if 0 < self._maxsize <= len(self._queue):
             deferred: Deferred[None] = Deferred(_Putting(self, item))
             self._putting.append(deferred)
             return deferred
-        self._accept(item)
+        self._unfinished += 1
+        if not (self._getting and self._give(item)):
+            self._put(item)
         return succeed(None)
 
     def put_nowait(self, item: _T) -> None:
@@ -184,7 +195,8 @@ class Queue(_Getters[_T]):
         """
         if self._is_shut_down:
             raise QueueShutDown
-        _check(item)
+        if isinstance(item, _NO_ITEMS):
+            raise _no_item(item)
         if self.full():
             raise QueueFull
         self._accept(item)
@@ -200,15 +212,18 @@ class Queue(_Getters[_T]):
         Cancelling it gives up waiting. It fails with QueueShutDown if the queue is shut down and
         empty, or gets so.
         """
-        if self._queue or self._returned:
-            return succeed(self.get_nowait())
+        if self._queue:
+            item = self._get()
+            if self._putting:
+                self._admit()
+            return succeed(item)
         if self._is_shut_down:
             return fail(QueueShutDown())
         return self._wait(False)
 
     def get_nowait(self) -> _T:
         """Return the next item. Raises QueueEmpty if there is none, QueueShutDown if never."""
-        if not (self._queue or self._returned):
+        if not self._queue:
             raise QueueShutDown if self._is_shut_down else QueueEmpty
         item = self._get()
         if self._putting:
@@ -272,13 +287,15 @@ class Queue(_Getters[_T]):
         if self._is_shut_at_once:
             self._done(min(1, self._unfinished))
         else:
-            super()._put_back(number, item)
+            place = bisect(self._numbers, number)
+            self._numbers.insert(place, number)
+            self._insert(place, item)
 
     def __aiter__(self) -> Queue[_T]:
         return self
 
     def __anext__(self) -> Deferred[_T]:
-        if self._queue or self._returned:
+        if self._queue:
             return succeed(self.get_nowait())
         if self._is_shut_down:
             return fail(StopAsyncIteration())
@@ -311,11 +328,10 @@ class PriorityQueue(Queue[_T]):
         item: _T = heapq.heappop(self._queue)
         return item
 
-    def _put_back(self, number: int, item: _T) -> None:
-        if self._is_shut_at_once:
-            super()._put_back(number, item)
-        else:
-            self._put(item)
+    def _insert(self, place: int, item: _T) -> None:
+        # It has a place of its own.
+        self._numbers.clear()
+        self._put(item)
 
 
 class LifoQueue(Queue[_T]):
@@ -328,10 +344,13 @@ class LifoQueue(Queue[_T]):
         self._queue.append(item)
 
     def _get(self) -> _T:
-        if self._returned:
-            return self._returned.pop()[1]
+        if self._numbers:
+            del self._numbers[0]
         item: _T = self._queue.pop()
         return item
+
+    def _insert(self, place: int, item: _T) -> None:
+        self._queue.insert(len(self._queue) - place, item)
 
 
 class Channel(_Getters[_T]):
@@ -385,7 +404,8 @@ class Channel(_Getters[_T]):
         """
         if self._closed:
             return fail(ChannelClosed())
-        _check(item)
+        if isinstance(item, _NO_ITEMS):
+            raise _no_item(item)
         if self._getting and self._give(item):
             return succeed(None)
         if len(self._buffer) < self._capacity:
@@ -506,7 +526,8 @@ class Broadcast(Generic[_T]):
         """
         if self._closed:
             return fail(ChannelClosed())
-        _check(item)
+        if isinstance(item, _NO_ITEMS):
+            raise _no_item(item)
         if self._full or self._sending or self._delivering:
             deferred: Deferred[None] = Deferred(_Sending(self, item))
             self._sending.append(deferred)

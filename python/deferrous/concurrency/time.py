@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, TypeVar, overload
 
-from .._clock import AnyClock, now, resolve, start
+from .._clock import AnyClock, now, resolve, start, start_at
 from .._deferrous import Deferred
 from .._timeout import add_timeout
 from ._base import Eventual, TimeoutError, as_deferred, is_cancellation, is_done, was_cancelled
@@ -146,9 +146,13 @@ class Timeout(Block):
             self._stop()
             self._stop = None
         if when is not None:
-            if self._clock is None:
-                self._clock = resolve(None)
-            self._stop = start(self._clock, max(when - now(self._clock), 0), self._expire)
+            self._start()
+
+    def _start(self) -> None:
+        if self._clock is None:
+            self._clock = resolve(None)
+        when: Any = self._when
+        self._stop = start_at(self._clock, when, self._expire)
 
     def __enter__(self) -> Timeout:
         if self._state != "created":
@@ -159,12 +163,9 @@ class Timeout(Block):
                 "Timeout should be used in a coroutine or generator that runs: under "
                 "ensureDeferred, inlineCallbacks, or asyncio"
             )
+        if self._when is not None:
+            self._start()
         self._state = "active"
-        try:
-            self.reschedule(self._when)
-        except BaseException:
-            self._state = "created"
-            raise
         self._enter(task)
         return self
 
@@ -227,10 +228,12 @@ def timeout(delay: float | None, *, clock: AnyClock | None = None) -> Timeout:
 
     This prints too late.
     """
-    if delay is None:
-        return Timeout(None, clock=clock)
-    resolved = resolve(clock)
-    return Timeout(now(resolved) + delay, clock=resolved)
+    it = Timeout(None, clock=clock)
+    if delay is not None:
+        if it._clock is None:
+            it._clock = resolve(None)
+        it._when = now(it._clock) + delay
+    return it
 
 
 def timeout_at(when: float | None, *, clock: AnyClock | None = None) -> Timeout:
