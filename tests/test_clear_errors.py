@@ -1,7 +1,9 @@
 """Errors that say what is wrong, at once; kinds of classes, generators and exceptions."""
 
 import abc
+import asyncio
 import collections.abc
+import concurrent.futures
 import dataclasses
 import typing
 import weakref
@@ -329,3 +331,27 @@ def test_wrong_arguments(defer, failure, call, expected):
         call(defer, failure)
     assert str(error.value).startswith(expected)
     assert "1 positional arguments" not in str(error.value)
+
+
+# --- exceptions that share a name with Python's own --------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["TimeoutError", "CancelledError"])
+def test_what_shares_a_name_with_pythons_is_caught_as_with_twisted(defer, failure, name):
+    """Programs that wait for the disk or the network to fail do not take it, others do."""
+    cls = getattr(defer, name)
+    assert cls.__bases__ == (Exception,)
+    with pytest.raises(cls):
+        try:
+            raise cls(5, "Deferred")
+        except (OSError, asyncio.CancelledError, concurrent.futures.CancelledError):
+            pytest.fail("taken for Python's own")
+    with pytest.raises(cls):
+        try:
+            raise cls(5, "Deferred")
+        except (TimeoutError, asyncio.TimeoutError):
+            pytest.fail("taken for Python's own")
+    f = failure.Failure(cls(5, "Deferred"))
+    assert f.check(OSError, asyncio.CancelledError) is None
+    assert f.check(Exception) is Exception
+    assert str(f.value) == "(5, 'Deferred')"

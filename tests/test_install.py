@@ -4,6 +4,7 @@ Each test is about whole processes, so each has processes of its own.
 """
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -596,8 +597,11 @@ def test_it_is_installed(tmp_path):
 def test_check():
     done = python("-m", "deferrous", "--check")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("installed: yes\n")
-    assert "Twisted 2" in done.stdout
+    verdict, installed, *_ = done.stdout.splitlines()
+    assert re.fullmatch(r"Yes: Twisted 2\S+ runs on deferrous \S+\.", verdict)
+    assert installed == "installed: yes"
+    # What a newcomer might take for a half-done installation.
+    assert re.search(r"^    Twisted's own, which is fine, .*: \w+", done.stdout, re.MULTILINE)
     assert "twisted.internet.defer: " in done.stdout
     assert "child processes: " in done.stdout
     assert "at the start of this process: not yet installed" in done.stdout
@@ -607,7 +611,55 @@ def test_check_where_it_does_not_work(tmp_path):
     (tmp_path / "twisted.py").write_text("raise ImportError('broken')\n")
     done = python("-m", "deferrous", "--check", cwd=tmp_path)
     assert done.returncode == 1
-    assert "Twisted cannot be imported: broken" in done.stderr
+    assert done.stdout.startswith("No: Twisted cannot be imported: broken\n")
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "error, verdict",
+    [
+        ("ModuleNotFoundError('no twisted', name='twisted')", "No: there is no Twisted in this"),
+        ("ModuleNotFoundError('no zope', name='zope')", "No: Twisted cannot be imported: no zope"),
+        ("ZeroDivisionError('odd')", "No: Twisted cannot be imported: odd"),
+    ],
+)
+def test_check_begins_with_a_verdict_also_without_twisted(tmp_path, error, verdict):
+    # As the import fails where there is none, or half of one.
+    (tmp_path / "twisted.py").write_text(f"raise {error}\n")
+    done = python("-m", "deferrous", "--check", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.startswith(verdict), done.stdout
+    assert "Python 3" in done.stdout
+
+
+def test_check_where_something_imported_twisted_before(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import twisted.internet.defer\n")
+    done = python("-m", "deferrous", "--check", PYTHONPATH=str(tmp_path))
+    assert done.returncode == 1
+    assert done.stdout.startswith("No: twisted."), done.stdout + done.stderr
+    assert "was imported before" in done.stdout.splitlines()[0]
+
+
+def test_says_that_it_is_installed_at_debug_level():
+    program = """
+import logging
+logging.basicConfig(level=logging.DEBUG, format="%(name)s %(levelname)s %(message)s")
+import deferrous
+deferrous.install()
+print("between", flush=True)
+deferrous.install()
+import twisted.internet.defer
+"""
+    done = python("-c", program)
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("deferrous ")]
+    assert re.fullmatch(r"deferrous DEBUG deferrous \S+ is installed: .*", lines[0])
+    assert [line.split()[2] for line in lines[1:]] == [
+        "twisted.python.failure",
+        "twisted.internet.defer",
+    ]
+    # Nothing is said to those who did not ask.
+    assert python("-c", program.replace("=logging.DEBUG", "=logging.INFO")).stderr == ""
 
 
 def test_options():
@@ -735,6 +787,24 @@ def heeds_the_variable():
 
 @pytest.mark.skipif(not heeds_the_variable(), reason="installed without its startup file")
 class TestChildren:
+    @pytest.mark.parametrize("value", ["", "0", "no", "false", "off", "No", "FALSE", " off "])
+    def test_off(self, value):
+        done = python(
+            "-c", "import sys; print('deferrous' in sys.modules)", DEFERROUS_INSTALL=value
+        )
+        assert (done.stdout, done.stderr) == ("False\n", "")
+
+    @pytest.mark.parametrize("value", ["1", "yes", "true", "on"])
+    def test_on(self, value):
+        script = "import deferrous; print(deferrous.installed())"
+        done = python("-c", script, DEFERROUS_INSTALL=value)
+        assert (done.stdout, done.stderr) == ("True\n", "")
+
+    def test_check_says_that_it_is_off(self):
+        done = python("-m", "deferrous", "--check", DEFERROUS_INSTALL="off")
+        assert "DEFERROUS_INSTALL is off (off)" in done.stdout
+        assert "at the start of this process: not yet installed" in done.stdout
+
     def test_of_any_kind(self, tmp_path):
         child = "import deferrous; print(deferrous.installed())"
         script = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"

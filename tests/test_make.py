@@ -1,6 +1,5 @@
 """What `make` says where something is missing that a build needs, before it does anything."""
 
-import os
 import pathlib
 import shutil
 import subprocess

@@ -14,7 +14,7 @@ from types import CodeType, ModuleType, TracebackType
 from typing import Any
 
 from deferrous import __version__
-from deferrous.twisted import ENVIRONMENT_VARIABLE, describe, install, installed
+from deferrous.twisted import ENVIRONMENT_VARIABLE, InstallError, describe, install, installed
 
 USAGE = f"""\
 usage: python -m deferrous script.py [argument ...]
@@ -30,8 +30,8 @@ come from standard input (-).
 Python processes that the program starts run on deferrous, too: they inherit
 {ENVIRONMENT_VARIABLE}=1.
 
-  --check    tell whether that works here, with which versions, and what comes from where;
-             the exit status is 0 if it works
+  --check    say whether that works here, yes or no; then with which versions, and what comes from
+             where; the exit status is 0 if it works
   --version  print the version of deferrous
   --help     print this
 """
@@ -72,16 +72,36 @@ def _fail(message: str) -> None:
 
 def _check() -> None:
     before = installed()
-    install()
     try:
+        install()
         import twisted.internet.defer
-        import twisted.python.failure  # noqa: F401
-    except ImportError as error:
-        print(describe())
-        sys.exit(f"Twisted cannot be imported: {error}")
+        import twisted.python.failure
+    except ModuleNotFoundError as error:
+        if error.name != "twisted":
+            works, verdict = False, f"No: Twisted cannot be imported: {error}"
+        else:
+            works, verdict = (
+                False,
+                (
+                    "No: there is no Twisted in this environment. deferrous itself works without: "
+                    "import deferrous."
+                ),
+            )
+    except InstallError as error:
+        works, verdict = False, f"No: {error}"
+    except Exception as error:
+        works, verdict = False, f"No: Twisted cannot be imported: {error}"
+    else:
+        works = installed()
+        verdict = (
+            f"Yes: Twisted {twisted.__version__} runs on deferrous {__version__}."
+            if works
+            else "No: other modules are in the place of Twisted's."
+        )
+    print(verdict)
     print(describe())
     print(f"at the start of this process: {'installed' if before else 'not yet installed'}")
-    sys.exit(0 if installed() else 1)
+    sys.exit(0 if works else 1)
 
 
 def _run(program: str, arguments: list[str], run: Any) -> None:

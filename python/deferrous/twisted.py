@@ -30,6 +30,7 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import logging
 import os
 import sys
 import warnings
@@ -55,7 +56,8 @@ OLDEST_TWISTED = (24, 10)
 #: The newest version of Twisted that this deferrous is tested with.
 NEWEST_TWISTED = (26, 10)
 
-#: Set to 1, it has each Python that is started install deferrous. See `deferrous_install.pth`.
+#: Set to 1, it has each Python that is started install deferrous; 0, no, false and off are as if it
+#: were not set. See `deferrous_install.pth`.
 ENVIRONMENT_VARIABLE = "DEFERROUS_INSTALL"
 
 _DEFER = "twisted.internet.defer"
@@ -124,6 +126,7 @@ class _Loader:
         self._theirs.exec_module(module)
         if name in _HOMES:
             _put_ours_over(module)
+            _logger.debug("%s has the names of deferrous %s now", name, __version__)
         else:
             _adapt_reporter(module)
 
@@ -148,6 +151,8 @@ class _Finder:
 
 _finder = _Finder()
 
+_logger = logging.getLogger("deferrous")
+
 
 def installed() -> bool:
     """Return whether Twisted runs on deferrous in this process, or will once it is imported."""
@@ -168,6 +173,7 @@ def install() -> None:
         raise InstallError(_too_late(early[0]))
     if _finder not in sys.meta_path:
         sys.meta_path.insert(0, _finder)
+        _logger.debug("deferrous %s is installed: Twisted will run on it", __version__)
 
 
 def _imported_without_us() -> list[str]:
@@ -373,6 +379,8 @@ def describe() -> str:
         lines.append(f"child processes: no deferrous_install.pth reads {ENVIRONMENT_VARIABLE}")
     else:
         now = f"is {setting}" if setting else "is not set"
+        if setting and setting.strip().lower() in ("0", "no", "false", "off"):
+            now += " (off)"
         lines.append(f"child processes: {ENVIRONMENT_VARIABLE} {now}; {hook} reads it")
     return "\n".join(lines)
 
@@ -391,9 +399,12 @@ def _described(name: str) -> list[str]:
         if each not in ours and getattr(value, "__module__", None) == name and callable(value)
     )
     return [
-        f"{name}: {len(ours)} names from deferrous; {len(theirs)} classes and functions from "
-        f"{_file(module)}",
-        *(f"    {each}" for each in [", ".join(theirs)] if each),
+        f"{name}: {len(ours)} names from deferrous, in {_file(module)}",
+        *(
+            f"    Twisted's own, which is fine, as they run on deferrous: {each}"
+            for each in [", ".join(theirs)]
+            if each
+        ),
     ]
 
 
