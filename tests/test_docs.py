@@ -164,7 +164,7 @@ def test_all_code_is_marked_as_what_it_is(name, text):
     # What is not run says why. The other comments are where `make publish` puts its tables.
     for comment in re.findall(r"^<!--.*?-->", outside, re.MULTILINE):
         if not re.fullmatch(
-            r"<!-- ([\w. -]+: written by `make publish`|end of [\w.-]+) -->", comment
+            r"<!-- ([\w. -]+: written by `make publish`|end of [\w. -]+) -->", comment
         ):
             assert re.fullmatch(r'<!-- skip: next "[^"]{10,}" -->', comment)
 

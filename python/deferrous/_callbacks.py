@@ -17,7 +17,16 @@ _T = TypeVar("_T")
 
 
 def passthru(arg: _T) -> _T:
-    """Return what is given: a callback that lets results pass."""
+    """Return the argument: a callback that changes nothing.
+
+    ```python
+    from deferrous import passthru, succeed
+
+    succeed(42).addCallback(passthru).addCallback(print)
+    ```
+
+    This prints 42.
+    """
     return arg
 
 

@@ -11,11 +11,20 @@ __all__ = ["FailureGroup", "FirstError"]
 
 
 class FirstError(Exception):
-    """The first failure among several Deferreds.
+    """Several Deferreds were waited for, and one has failed.
 
-    `subFailure` is the Failure, `index` the place of its Deferred. Two are compared by index,
-    then by Failure; Failures have no order, so two of one index and different Failures raise
-    TypeError. Anything else is unequal to, and greater than, a FirstError.
+    `subFailure` is its Failure, and `index` its place among them. Two FirstErrors are compared
+    by index, then by Failure. Failures have no order, so to order two with the same index
+    raises TypeError.
+
+    ```python
+    from deferrous import fail, gatherResults, succeed
+
+    d = gatherResults([succeed(1), fail(KeyError())], consumeErrors=True)
+    d.addErrback(lambda failure: print(failure.value.index, failure.value.subFailure.type))
+    ```
+
+    This prints `1 <class 'KeyError'>`.
     """
 
     subFailure: Failure
@@ -74,7 +83,17 @@ class FirstError(Exception):
 
 
 class FailureGroup(Exception):
-    """All of several Deferreds have failed. `failures` are their Failures, in their order."""
+    """All of several Deferreds have failed. `failures` are their Failures, in their order.
+
+    ```python
+    from deferrous import fail, race
+
+    d = race([fail(KeyError()), fail(ValueError())])
+    d.addErrback(lambda failure: print(len(failure.value.failures)))
+    ```
+
+    This prints 2.
+    """
 
     failures: Sequence[Failure]
 

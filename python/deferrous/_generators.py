@@ -31,28 +31,35 @@ class _DefGen_Return(BaseException):
 def inlineCallbacks(
     f: Callable[_P, Generator[object, Any, _T]],
 ) -> Callable[_P, Deferred[_T]]:
-    """Make a function that returns a Deferred of a generator function that yields Deferreds.
+    """Decorate a generator function, so that it waits for each Deferred that it yields.
 
-    Where the generator yields a Deferred, it is resumed with the Deferred's result, or has the
-    Deferred's failure raised at the `yield`. A coroutine or generator that it yields is run in
-    the same way; anything else comes straight back. What it returns or raises is what the
-    Deferred that its caller has got is fired with. A Deferred that it returns is a value like
-    any other: yield it first if its result is meant.
+    Arguments:
 
-    Cancelling the Deferred cancels what the generator waits for. The CancelledError is raised at
-    the `yield`.
+    - `f`: a generator function. `yield` gives it the Deferred's result, or raises the exception
+      of its Failure. A coroutine or generator that it yields is run in the same way; any other
+      value comes straight back.
 
-    The generator runs in a copy of the context of its caller. Generators may wait for each other
-    to any depth.
+    Returns a function that starts the generator and returns a Deferred for what the generator
+    returns or raises. The generator runs in a copy of the caller's context. A Deferred that it
+    returns is not waited for; yield it first.
 
-    The decorated function raises TypeError if `f` returns anything but a generator.
+    Errors, of the function that it returns:
+
+    - TypeError: `f` does not return a generator.
+
+    Cancelling the Deferred cancels the Deferred that the generator waits for. Unless that fires
+    otherwise, CancelledError is raised at the `yield`.
+
+    Differs from Twisted: generators may wait for each other to any depth.
 
     ```python
     from deferrous import Deferred, inlineCallbacks
 
+
     @inlineCallbacks
     def add(one, other):
         return (yield one) + (yield other)
+
 
     late = Deferred()
     add(late, 2).addCallback(print)
@@ -71,10 +78,14 @@ def inlineCallbacks(
 
 @deprecated((24, 7, 0), "standard return statement")
 def returnValue(val: object) -> NoReturn:
-    """End the generator of an `inlineCallbacks` function with this value.
+    """End the generator of an `inlineCallbacks` function with a value. Use `return` instead.
 
-    It does so by raising a BaseException, so it works from a function that the generator calls,
-    too; there it warns. A plain `return` does the same.
+    Arguments:
+
+    - `val`: the result of the generator's Deferred.
+
+    It raises a BaseException. If a function that the generator calls calls this, there is a
+    warning.
     """
     raise _DefGen_Return(val)
 

@@ -319,10 +319,12 @@ class FilesystemLock:
         self.name = name
 
     def lock(self) -> bool:
-        """Lock it if nobody has it locked, and return whether that was so. Never waits.
+        """Try to acquire the lock, without waiting. Return whether it was free.
 
-        Raises OSError if the lock cannot be made or read, and ValueError if what is there is
-        not a lock.
+        Errors:
+
+        - OSError: the lock cannot be made or read.
+        - ValueError: the path names something else than a lock.
         """
         name = os.fsdecode(self.name)
         clean = True
@@ -356,9 +358,12 @@ class FilesystemLock:
         return True
 
     def unlock(self) -> None:
-        """Unlock it.
+        """Release the lock.
 
-        Raises ValueError if another process has it locked, and OSError if nobody has.
+        Errors:
+
+        - ValueError: another process holds it.
+        - OSError: nobody holds it.
         """
         name = os.fsdecode(self.name)
         warrant = _Warrant.of_holder(name)
@@ -409,18 +414,38 @@ class AlreadyTryingToLockError(Exception):
 
 
 class DeferredFilesystemLock(FilesystemLock):
-    """A lock between processes that can be waited for with a Deferred.
+    """A lock between processes that is acquired with a Deferred.
 
-    Waiting is trying again, every second, by means of `scheduler`: anything with Twisted's
-    `callLater`. By default it is Twisted's reactor; raises RuntimeError if there is no Twisted.
+    Arguments:
 
-    `name` is its path. `locked` says whether this object has locked it and not unlocked it;
-    `clean`, after locking it, whether the holder before unlocked it, rather than died.
+    - `name`: the path of the lock.
+    - `scheduler`: something with Twisted's `callLater`. Waiting means trying again every
+      second. By default, Twisted's reactor.
 
-    It keeps out Twisted's, and is kept out by it. Unlike Twisted's, it is held by one only also
-    where several find that the holder has died, and is not taken for locked where the number of
-    a process that has died belongs to another. For that, there is a second file, `.warrant`
-    after its name, as long as it is held.
+    `locked` says whether this object holds the lock. After locking, `clean` says whether the
+    last holder unlocked it, rather than died.
+
+    Errors:
+
+    - RuntimeError: no scheduler is given, and Twisted is not installed.
+
+    Differs from Twisted: both respect each other's locks. If several processes find that the
+    holder has died, only one gets the lock here. A new process with the number of a dead holder
+    does not keep the lock. For that, there is a second file with the ending `.warrant` while
+    the lock is held.
+
+    ```python
+    import tempfile
+    from deferrous import DeferredFilesystemLock
+    from deferrous.testing import Clock
+
+    with tempfile.TemporaryDirectory() as folder:
+        lock = DeferredFilesystemLock(f"{folder}/lock", Clock())
+        lock.deferUntilLocked().addCallback(lambda _: print(lock.locked))
+        lock.unlock()
+    ```
+
+    This prints `True`.
     """
 
     _interval: float = 1
@@ -440,15 +465,21 @@ class DeferredFilesystemLock(FilesystemLock):
         self._scheduler = scheduler
 
     def deferUntilLocked(self, timeout: float | None = None) -> _deferrous.Deferred[None]:
-        """Lock it as soon as that is possible, and return a Deferred that then fires.
+        """Return a Deferred that fires when the lock has been acquired.
 
-        The Deferred fails with a TimeoutError if that takes longer than `timeout`, in seconds;
-        with an AlreadyTryingToLockError if another Deferred of this object waits for the lock;
-        and with an OSError if the lock cannot be made or read. If the first attempt finds this
-        out, the OSError is raised instead.
+        Arguments:
 
-        There is one more attempt when the time is over, and when the Deferred is cancelled. If
-        that succeeds, so does the Deferred.
+        - `timeout`: the time in seconds after which to give up. By default, there is no limit.
+
+        The Deferred fails with:
+
+        - TimeoutError: the time is over.
+        - AlreadyTryingToLockError: another Deferred of this object waits for the lock.
+        - OSError: the lock cannot be made or read. If the first attempt shows it, it is raised
+          here.
+
+        Cancelling the Deferred gives up, after one more attempt, as when the time is over. If
+        that attempt succeeds, so does the Deferred.
         """
         if self._tryLockCall is not None:
             return _deferrous.fail(

@@ -183,18 +183,39 @@ def log_failure(failure: Failure, message: str = "") -> None:
 def logError(err: Failure) -> Failure:
     """Log a Failure and return it: an errback that lets failures pass.
 
-    It is logged with `twisted.logger` where the program has imported that, else with `logging`. A
-    failure that ends with it is logged once more when its Deferred dies.
+    Arguments:
+
+    - `err`: the Failure.
+
+    It is logged with `twisted.logger` if the program has imported that, or else with `logging`.
+    If nobody handles the failure afterwards, it is logged once more.
+
+    ```python
+    from deferrous import fail, logError
+
+    d = fail(KeyError("name")).addErrback(logError)
+    d.addErrback(lambda failure: print("handled"))
+    ```
+
+    This prints `handled`, after the log's own text.
     """
     log_failure(err)
     return err
 
 
 class DebugInfo:
-    """What a Deferred leaves behind: the failure it rests on, which is reported when this dies.
+    """Reports the failure of a Deferred that nobody handled, when the Deferred dies.
 
-    `creator` and `invoker` are the stacks in which the Deferred was made and first fired, in
-    debug mode; otherwise None.
+    In debug mode, `creator` and `invoker` are the stacks in which the Deferred was made and
+    first fired. Otherwise they are None.
+
+    ```python
+    from deferrous import DebugInfo
+
+    print(DebugInfo().failResult)
+    ```
+
+    This prints `None`: there is nothing to report.
     """
 
     failResult: Failure | None = None

@@ -197,8 +197,14 @@ def add_timeout(
 
 @deprecated((17, 1, 0), lambda: f"{_deferrous.Deferred.__module__}.Deferred.addTimeout")
 def timeout(deferred: Any) -> None:
-    """Fail a Deferred with a TimeoutError.
+    """Fail a Deferred with a TimeoutError. Use `Deferred.addTimeout` instead.
 
-    Raises AlreadyCalledError if the Deferred was fired before.
+    Arguments:
+
+    - `deferred`: the Deferred to fail.
+
+    Errors:
+
+    - AlreadyCalledError: the Deferred has been fired already.
     """
     deferred.errback(Failure(_deferrous.TimeoutError("Callback timed out")))

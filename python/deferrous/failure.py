@@ -306,15 +306,34 @@ def _write_folded(frames: list[FrameInfo], write: Callable[[str], object]) -> No
 class Failure(FailureBase):
     """An exception and its traceback, as a value.
 
-    `Failure()` takes the exception that is being handled, and raises NoCurrentExceptionError if
-    there is none. `Failure(exc_value)` takes an exception, or anything else; a traceback is taken
-    from the exception, or from `exc_tb`. With `captureVars`, `frames` has the variables of each
-    frame. A Failure of a Failure is a copy of it.
+    Arguments:
 
-    `value` is the exception, `type` its class, `tb` its traceback or None. Any attribute can be
-    set, and all state is in `__dict__`.
+    - `exc_value`: the exception, or any other object. A Failure is copied. By default, the
+      exception that is being handled.
+    - `exc_type`: its class. By default, that of `exc_value`.
+    - `exc_tb`: the traceback. By default, that of the exception.
+    - `captureVars`: whether `frames` keeps the variables of each frame.
 
-    Unlike Twisted's, a Failure's traceback has no frames of the library's own in it.
+    `value` is the exception, `type` its class, and `tb` its traceback or None. All state is in
+    `__dict__`, and any attribute can be set.
+
+    Errors:
+
+    - NoCurrentExceptionError: nothing is given, and no exception is being handled.
+
+    Differs from Twisted: a traceback has no frames of the library itself.
+
+    ```python
+    from deferrous import Failure
+
+    try:
+        int("x")
+    except ValueError:
+        failure = Failure()
+    print(failure.type.__name__)
+    ```
+
+    This prints `ValueError`.
     """
 
     #: 1 if this was cleaned or unpickled, and has no traceback for that reason.
@@ -325,7 +344,20 @@ class Failure(FailureBase):
     def raiseException(self) -> NoReturn:
         """Raise the exception again, with its traceback.
 
-        Raises AttributeError if this is a Failure of something else than an exception.
+        Errors:
+
+        - AttributeError: this is a Failure of something else than an exception.
+
+        ```python
+        from deferrous import Failure
+
+        try:
+            Failure(KeyError("name")).raiseException()
+        except KeyError:
+            print("raised")
+        ```
+
+        This prints `raised`.
         """
         # In Python, because programs expect to see this frame.
         raise self._raised
