@@ -24,6 +24,9 @@ pytestmark = pytest.mark.deferrous_only
 
 PROGRAMS = 100
 
+#: Until 3.10, asyncio's is another than Python's own.
+TIMEOUTS = (builtins.TimeoutError, asyncio.TimeoutError)
+
 new_in_3_11 = pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio has none")
 new_in_3_13 = pytest.mark.skipif(sys.version_info < (3, 13), reason="asyncio has none")
 
@@ -112,7 +115,7 @@ async def kept(number, task, running, log, now):
 
 
 def name_of(error):
-    if isinstance(error, builtins.TimeoutError):
+    if isinstance(error, TIMEOUTS):
         return "TimeoutError"
     if hasattr(error, "exceptions"):
         return [name_of(each) for each in error.exceptions]
@@ -353,12 +356,12 @@ def timeouts(world, rng, log):
                     if isinstance(inside, tuple):
                         try:
                             seen.append(await act(inside))
-                        except builtins.TimeoutError:
+                        except TIMEOUTS:
                             seen.append("inner")
                     else:
                         await world.sleep(inside)
                         seen.append("slept")
-            except builtins.TimeoutError:
+            except TIMEOUTS:
                 seen.append("timed out")
             seen.append(it.expired())
             await world.sleep(after)
@@ -444,7 +447,7 @@ def works(world, rng):
 async def outcome_of(waited):
     try:
         return await waited
-    except (KeyError, builtins.TimeoutError) as error:
+    except (KeyError, *TIMEOUTS) as error:
         return name_of(error)
 
 
@@ -488,7 +491,7 @@ def completions(asynchronous):
                     try:
                         async for each in it:
                             seen.append((tasks.index(each), await outcome_of(each)))
-                    except builtins.TimeoutError:
+                    except TIMEOUTS:
                         seen.append("TimeoutError")
                 else:
                     for each in it:
