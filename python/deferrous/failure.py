@@ -1,8 +1,8 @@
 """Failures: exceptions that can be handed on.
 
-`Failure` holds an exception with its traceback, as the result of something that will not return
-to whoever should handle it. What callbacks do with it all the time (make one, ask what it is,
-raise it again) is in Rust; what people read is here.
+`Failure` holds an exception and its traceback, so that it can be passed on like a result. Making
+one, checking its class and raising it again are in Rust. Formatting, pickling and printing are
+here.
 """
 
 from __future__ import annotations

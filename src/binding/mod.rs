@@ -11,10 +11,27 @@
 //! * [`model`]: what the objects are made of.
 //! * [`capi`]: CPython's C interface, made safe. It knows nothing of Deferreds.
 //!
-//! The way of a value: `callback(x)` ([`face`]) fires the chain (core); the engine ([`run`]) asks the
-//! chain for its next turn (core), calls the callback and settles the link with what it returned.
-//! The way of a yielded Deferred: its outcome is taken if it is there; else the task ([`waits`])
-//! stands in its chain as a waiter, and the engine delivers the outcome to it later.
+//! How a value travels: `callback(x)` ([`face`]) fires the chain (core). The engine ([`run`]) asks
+//! the chain for its next turn (core), calls the callback, and settles the link with the result.
+//!
+//! How a yielded Deferred is waited for: if its outcome is there, the generator takes it at once.
+//! Otherwise the generator's task ([`waits`]) becomes a waiter in the Deferred's chain, and the
+//! engine delivers the outcome to it later.
+//!
+//! # Terms
+//!
+//! * *Outcome*: a value, a failure, or another Deferred to wait for.
+//! * *Link*: one entry of a chain: a callback, an errback, both, or a waiter.
+//! * *Waiter*: an object in a chain that takes the outcome without being a Python callable, such as
+//!   a task, a `DeferredList` or a chained Deferred.
+//! * *Task*: the object that runs one generator or coroutine.
+//! * *Turn*: what a chain wants done next. *Settle*: tell the chain the result of a turn.
+//! * *Run*: taking the turns of one chain, until no link is left.
+//! * *At rest*: fired, not running, not paused, and without links.
+//! * *Hand over*: to fire the Deferred of whoever waits for a lock, a token or an item.
+//! * *Plain*: of exactly our class, or with none of our methods overridden, so that native code
+//!   need not call Python.
+//! * *Ordinary*: a value that is certainly neither a Deferred nor a failure.
 
 mod capi;
 mod face;

@@ -1,13 +1,13 @@
-//! The state machine of one Deferred.
+//! The state machine of one Deferred. It performs no calls: a driver does, and reports back.
 
 use super::error::{AlreadyCalled, NoMemory};
 use super::link::{Link, Links, On};
 
-/// What a chain is made of: the types that a driver chooses.
+/// The types that a driver chooses for its chains.
 pub trait Kinds {
     /// A result.
     type Value;
-    /// The reason why there is none.
+    /// The reason for having no result.
     type Failure;
     /// Something the driver can call with an outcome.
     type Callback;
@@ -15,32 +15,32 @@ pub trait Kinds {
     type Deferred;
     /// Something that waits for an outcome and is not a callback.
     type Waiter;
-    /// What can cut short the operation that a Deferred stands for.
+    /// What can stop the operation behind a Deferred.
     type Canceller;
 }
 
-/// How something ended, decided once: with a value, with a failure, or with another Deferred whose
-/// outcome is to be waited for.
+/// How an operation or a callback ended: with a value, a failure, or another Deferred to wait for.
+/// This is decided once, when the result arrives.
 pub type Outcome<K> = Slot<<K as Kinds>::Value, <K as Kinds>::Failure, <K as Kinds>::Deferred>;
 
 /// Where a chain keeps its outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Slot<V, F, D> {
-    /// There has been no outcome yet.
+    /// No outcome yet.
     Empty,
-    /// There was one, and a Deferred chained to this one took it.
+    /// The outcome has been taken, by a chained Deferred or a waiter.
     Taken,
     /// A result.
     Value(V),
     /// A failure.
     Failure(F),
-    /// Another Deferred: the one this chain waits for, or one that was passed as a plain value.
+    /// Another Deferred, which this chain waits for or was fired with.
     Deferred(D),
 }
 
 /// The state of one Deferred.
 ///
-/// What it holds is let go of in the order of the fields, which is that of Twisted's attributes.
+/// The fields are dropped in this order, which is that of Twisted's attributes.
 pub struct Chain<K: Kinds + ?Sized> {
     pub(super) links: Links<K>,
     canceller: Option<K::Canceller>,
@@ -53,14 +53,14 @@ pub struct Chain<K: Kinds + ?Sized> {
     watch: Watch,
 }
 
-/// Whether a chain has come to rest on a failure.
+/// Whether a chain has ended with a failure that has to be reported.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Watch {
     /// Not yet.
     Never,
-    /// It has, but the failure has been taken care of.
+    /// It has, but the failure has been handled.
     Over,
-    /// It has, and nobody has taken care of the failure.
+    /// It has, and nobody has handled the failure.
     On,
 }
 
@@ -71,42 +71,42 @@ pub enum Turn<'a, K: Kinds + ?Sized> {
     Call {
         /// What to call.
         callback: K::Callback,
-        /// The other half of a [`Link::Both`], of no more use.
+        /// The other half of a [`Link::Both`], to be dropped.
         spare: Option<K::Callback>,
         /// What to call it with.
         outcome: &'a Outcome<K>,
     },
-    /// Let this waiter have the outcome, which stays visible until the waiter's answer is settled.
+    /// Deliver the outcome to this waiter. It stays visible until the waiter's answer is settled.
     Deliver(K::Waiter, u32, &'a Outcome<K>),
     /// Give the outcome to this chained Deferred by [`Chain::receive`], then run that one.
     Continue(K::Deferred, Outcome<K>),
-    /// This link lets the outcome pass. Take the next turn.
+    /// This link does not apply to the outcome. Take the next turn.
     Skip(Link<K>),
-    /// The outcome is itself a Deferred and met this link, which lets it pass: settle with it.
+    /// This link does not apply, and the outcome is a Deferred: settle with it, to wait for it.
     Pass(Link<K>, Outcome<K>),
     /// Nothing is left to do.
     Rest,
 }
 
-/// How a fire was taken. Whatever the chain let go of is here for the driver to drop.
+/// The result of [`Chain::fire`], with everything that the driver should drop.
 #[must_use]
 pub enum Fired<K: Kinds + ?Sized> {
-    /// The Deferred has its outcome. Its canceller is of no more use, nor is an outcome that
-    /// somebody put in by hand before.
+    /// The outcome is accepted. The canceller is no longer needed, nor is an outcome that was set
+    /// by hand before.
     Accepted(Option<K::Canceller>, Outcome<K>),
     /// The Deferred was cancelled without a canceller, so its late outcome is discarded, once.
     Swallowed(Outcome<K>),
 }
 
-/// What cancelling a Deferred comes to.
+/// What to do to cancel a Deferred.
 pub enum Cancel<'a, K: Kinds + ?Sized> {
-    /// Ask its canceller; if the Deferred has not fired after that, fail it.
+    /// Call this canceller. If the Deferred has not fired after that, fail it.
     Ask(&'a K::Canceller),
-    /// Nobody can be asked: [`Chain::swallow_next_fire`] and fail it.
+    /// There is no canceller: call [`Chain::swallow_next_fire`] and fail the Deferred.
     Fail,
-    /// It waits for this one: cancel that instead.
+    /// It waits for this Deferred: cancel that one instead.
     Forward(&'a K::Deferred),
-    /// It has its outcome.
+    /// It has its outcome already.
     Nothing,
 }
 
@@ -121,9 +121,8 @@ impl<K: Kinds + ?Sized> Default for Chain<K> {
     }
 }
 
-/// No method drops anything that came from outside: what a transition replaces or lets go of is
-/// returned, so that the driver can drop it when the transition is complete. (Dropping a Python
-/// object can run any code.)
+/// No method drops a value of the driver's types. Whatever a transition removes is returned, and
+/// the driver drops it after the transition: dropping a Python object can run any code.
 impl<K: Kinds + ?Sized> Chain<K> {
     /// A chain that has not fired.
     #[inline(always)]
@@ -151,11 +150,11 @@ impl<K: Kinds + ?Sized> Chain<K> {
         }
     }
 
-    /// Take the outcome that this Deferred was made for.
+    /// Fire the chain: set its outcome, once.
     ///
     /// # Errors
     ///
-    /// [`AlreadyCalled`] with the refused outcome, if it had fired before.
+    /// [`AlreadyCalled`] with the refused outcome, if the chain has fired already.
     pub fn fire(&mut self, outcome: Outcome<K>) -> Result<Fired<K>, AlreadyCalled<Outcome<K>>> {
         if self.called {
             if self.swallow {
@@ -169,8 +168,8 @@ impl<K: Kinds + ?Sized> Chain<K> {
         Ok(Fired::Accepted(self.canceller.take(), replaced))
     }
 
-    /// Have fired with this outcome, without more ado: nobody watches over a failure. Returns the
-    /// outcome before.
+    /// Mark the chain as fired with this outcome, without watching for an unhandled failure.
+    /// Returns the previous outcome.
     #[must_use]
     pub fn set_fired(&mut self, outcome: Outcome<K>) -> Outcome<K> {
         self.called = true;
@@ -196,24 +195,24 @@ impl<K: Kinds + ?Sized> Chain<K> {
         self.links.push_front(link)
     }
 
-    /// Whether a run has to be begun: the chain has fired and no run is under way.
+    /// Whether to start a run: the chain has fired and is not running.
     ///
     /// It may still be paused, as [`Chain::enter`] then says.
     pub fn is_runnable(&self) -> bool {
         self.called && !self.running
     }
 
-    /// Whether the outcome could be handed out at once, with no link or pause in the way.
+    /// Whether the chain is at rest: fired, not running, not paused, and without links.
     pub fn is_at_rest(&self) -> bool {
         self.called && !self.running && self.paused == 0 && self.links.is_empty()
     }
 
-    /// Whether it holds nothing but its outcome, if that.
+    /// Whether the chain holds nothing but, perhaps, its outcome.
     pub fn is_bare(&self) -> bool {
         self.links.is_empty() && self.canceller.is_none() && self.chained_to.is_none()
     }
 
-    /// Whether a run would come to more than finding a value and no links.
+    /// Whether a run would have any effect.
     pub fn has_something_to_do(&self) -> bool {
         !self.links.is_empty()
             || !matches!(self.outcome, Slot::Value(_))
@@ -221,11 +220,10 @@ impl<K: Kinds + ?Sized> Chain<K> {
             || self.watch != Watch::Never
     }
 
-    /// Begin a run, or come back to it after a chained Deferred had its turn.
+    /// Start a run, or resume it after a chained Deferred has run.
     ///
     /// This is the only moment at which a pause takes effect: a callback that pauses its own
-    /// Deferred does not stop the run it is part of. What the chain had been chained to is
-    /// returned.
+    /// Deferred does not stop the current run. Returns what the chain was chained to.
     ///
     /// # Errors
     ///
@@ -272,9 +270,8 @@ impl<K: Kinds + ?Sized> Chain<K> {
         Turn::Call { callback, spare, outcome: &self.outcome }
     }
 
-    /// The outcome, for a callback that is to be called with it at once. That is so where its link
-    /// would be the only one and nothing holds the run back. The chain counts as running then, as
-    /// after [`Turn::Call`]; the callback needs no link.
+    /// Fast path: the outcome, if a callback that is added now would be called at once. The chain
+    /// then counts as running, as after [`Turn::Call`], and the callback needs no link.
     #[inline(always)]
     pub fn call_at_once(&mut self, on: On) -> Option<&Outcome<K>> {
         let fits = match &self.outcome {
@@ -289,24 +286,24 @@ impl<K: Kinds + ?Sized> Chain<K> {
         Some(&self.outcome)
     }
 
-    /// How a call or a delivery ended. Returns the outcome before it.
+    /// Report how a call or delivery ended. Returns the previous outcome.
     ///
-    /// Where that is another Deferred, the driver goes on with [`Chain::steal`] on that one and
-    /// [`Chain::replace_outcome`] or [`Chain::wait`] on this one.
+    /// If the new outcome is another Deferred, the driver continues with [`Chain::steal`] on that
+    /// one, and with [`Chain::replace_outcome`] or [`Chain::wait`] on this one.
     #[must_use]
     pub fn settle(&mut self, outcome: Outcome<K>) -> Outcome<K> {
         self.stop_running();
         self.replace_outcome(outcome)
     }
 
-    /// The second half of [`Chain::settle`], for a driver that first calls
-    /// [`Chain::replace_outcome`] and lets the old outcome go while the chain counts as running.
+    /// The second half of [`Chain::settle`], for a driver that calls [`Chain::replace_outcome`]
+    /// first and drops the old outcome while the chain still counts as running.
     pub fn stop_running(&mut self) {
         self.running = false;
     }
 
-    /// Take the outcome, for a Deferred that is to be chained to this one, if it is there. From
-    /// then on this one has none.
+    /// Take the outcome for a Deferred that would otherwise wait for this one. None if there is no
+    /// outcome yet.
     pub fn steal(&mut self) -> Option<Outcome<K>> {
         if self.paused != 0 || matches!(self.outcome, Slot::Empty | Slot::Deferred(_)) {
             return None;
@@ -314,8 +311,8 @@ impl<K: Kinds + ?Sized> Chain<K> {
         Some(self.take_outcome())
     }
 
-    /// Take the outcome, for a waiter that need not stand in the chain: there is one, and nothing
-    /// else to do with it. What the chain had been chained to comes with it.
+    /// Fast path: take the outcome if the chain is at rest, so that a waiter needs no link. Returns
+    /// what the chain was chained to, as well.
     #[inline(always)]
     pub fn take_at_rest(&mut self) -> Option<(Outcome<K>, Option<K::Deferred>)> {
         if !self.is_at_rest() {
@@ -324,8 +321,8 @@ impl<K: Kinds + ?Sized> Chain<K> {
         Some((self.take_outcome(), self.chained_to.take()))
     }
 
-    /// The outcome, for somebody who looks at it from outside, if it is there and nothing holds it
-    /// back. A failure counts as taken care of.
+    /// The outcome for an observer, if the chain has fired and is not paused. A failure counts as
+    /// handled afterwards.
     #[inline(always)]
     pub fn look_at_outcome(&mut self) -> Option<&Outcome<K>> {
         if !self.called || self.paused != 0 {
@@ -335,8 +332,8 @@ impl<K: Kinds + ?Sized> Chain<K> {
         Some(&self.outcome)
     }
 
-    /// The failure that the chain rests on and that nobody has taken care of. From now on the
-    /// caller does.
+    /// The unhandled failure at the end of the chain, if any. The caller becomes responsible for
+    /// it.
     pub fn take_over_failure(&mut self) -> Option<&K::Failure> {
         if !self.unhandled() {
             return None;
@@ -348,8 +345,8 @@ impl<K: Kinds + ?Sized> Chain<K> {
         }
     }
 
-    /// Be chained to another Deferred, which will find this one by a [`Link::Continue`]. Returns
-    /// what the chain had been chained to.
+    /// Wait for another Deferred. The driver adds a [`Link::Continue`] for this one to the other's
+    /// chain. Returns what this chain was chained to before.
     #[must_use]
     pub fn wait(&mut self, other: K::Deferred) -> Option<K::Deferred> {
         self.pause();
@@ -357,27 +354,27 @@ impl<K: Kinds + ?Sized> Chain<K> {
         self.chained_to.replace(other)
     }
 
-    /// The outcome of the Deferred that this one is chained to. Returns the one before.
+    /// Accept the outcome of the Deferred that this one waits for. Returns the previous outcome.
     #[must_use]
     pub fn receive(&mut self, outcome: Outcome<K>) -> Outcome<K> {
         self.paused = self.paused.saturating_sub(1);
         self.replace_outcome(outcome)
     }
 
-    /// Give up waiting for what [`Chain::wait`] chained this to, where that cannot be told so, and
-    /// have this outcome. Returns the one before, and what this was chained to.
+    /// Undo [`Chain::wait`], because the other chain could not take the link, and set this outcome.
+    /// Returns the previous outcome, and what this was chained to.
     #[must_use]
     pub fn wait_no_more(&mut self, outcome: Outcome<K>) -> (Outcome<K>, Option<K::Deferred>) {
         self.paused = self.paused.saturating_sub(1);
         (self.replace_outcome(outcome), self.chained_to.take())
     }
 
-    /// Hold back the links until as many calls of [`Chain::unpause`].
+    /// Pause the chain until [`Chain::unpause`] has been called as often.
     pub fn pause(&mut self) {
         self.paused = self.paused.saturating_add(1);
     }
 
-    /// Take back one [`Chain::pause`]. True if the chain has to be run now.
+    /// Undo one [`Chain::pause`]. True if the chain has to be run now.
     ///
     /// As with Twisted, one call too many makes the count negative, which is a pause as well.
     pub fn unpause(&mut self) -> bool {
@@ -385,7 +382,7 @@ impl<K: Kinds + ?Sized> Chain<K> {
         self.paused == 0 && self.is_runnable()
     }
 
-    /// What cancelling comes to at this moment.
+    /// What to do to cancel the chain now.
     pub fn cancel(&self) -> Cancel<'_, K> {
         match (&self.canceller, &self.outcome) {
             (Some(canceller), _) if !self.called => Cancel::Ask(canceller),
@@ -395,26 +392,26 @@ impl<K: Kinds + ?Sized> Chain<K> {
         }
     }
 
-    /// Discard the next outcome instead of refusing it: the one that an operation which could not
-    /// be told of its cancelling will come with.
+    /// Discard the next outcome instead of refusing it. An operation without a canceller cannot be
+    /// stopped, and will still deliver its result.
     pub fn swallow_next_fire(&mut self) {
         self.swallow = true;
     }
 
-    /// The failure at the end was taken care of outside the chain.
+    /// Mark the failure at the end as handled outside the chain.
     pub fn mark_handled(&mut self) {
         if self.watch == Watch::On {
             self.watch = Watch::Over;
         }
     }
 
-    /// Put an outcome in, whatever the state. Returns the one before.
+    /// Set the outcome, in any state. Returns the previous one.
     #[must_use]
     pub fn replace_outcome(&mut self, outcome: Outcome<K>) -> Outcome<K> {
         std::mem::replace(&mut self.outcome, outcome)
     }
 
-    /// Set what can cut the operation short. Returns the canceller before.
+    /// Set the canceller. Returns the previous one.
     #[must_use]
     pub fn replace_canceller(&mut self, canceller: Option<K::Canceller>) -> Option<K::Canceller> {
         std::mem::replace(&mut self.canceller, canceller)
@@ -450,12 +447,12 @@ impl<K: Kinds + ?Sized> Chain<K> {
         self.called
     }
 
-    /// Whether a callback or waiter has the outcome now.
+    /// Whether a callback or waiter is working on the outcome now.
     pub fn running(&self) -> bool {
         self.running
     }
 
-    /// Whether the chain rests on a failure that nobody has taken.
+    /// Whether the chain has ended with a failure that nobody has handled.
     pub fn unhandled(&self) -> bool {
         self.watch == Watch::On
     }

@@ -493,8 +493,8 @@ unsafe fn free_plain<T: Recycled>(
     unsafe {
         ffi::PyObject_GC_UnTrack(object.cast());
         dispose(&*object_value::<T>(object));
-        // One that the collector has asked for its last words carries a mark that would keep the
-        // next one from being asked.
+        // If its finalizer has run, the object carries a mark that would keep the finalizer of the
+        // next one from running.
         if ffi::PyObject_GC_IsFinalized(object) != 0 || !T::pool().keep(py, object) {
             ffi::PyObject_GC_Del(object.cast());
         }

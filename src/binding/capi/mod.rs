@@ -1,8 +1,8 @@
 //! CPython's C interface, made safe. It knows nothing of Deferreds.
 //!
-//! The only room with `unsafe` blocks. What is here is a call that PyO3 has no safe form of, or a
-//! much slower one, or a slot of a type that its macros do not fill. All rooms above use it; it uses
-//! none of them.
+//! The only room with `unsafe` blocks. It wraps calls for which PyO3 has no safe form, or a much
+//! slower one, and fills type slots that PyO3's macros do not. It uses no other room; all rooms
+//! above use it.
 
 mod arguments;
 mod calls;

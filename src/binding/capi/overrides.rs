@@ -1,4 +1,4 @@
-//! Subclasses with their own idea of a method: what would call it natively calls theirs.
+//! Detects overridden methods, which native code then calls through Python.
 
 use pyo3::prelude::*;
 use pyo3::types::PyString;
@@ -6,8 +6,7 @@ use pyo3::{PyTypeInfo, Python};
 
 use crate::binding::capi;
 
-/// Whether the class of an object has another method under this name than `T`, of which it is an
-/// instance.
+/// Whether an object, an instance of a subclass of `T`, overrides this method.
 #[inline(always)]
 pub(crate) fn overrides<T: PyTypeInfo>(
     object: &Bound<'_, PyAny>,

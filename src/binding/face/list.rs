@@ -85,7 +85,7 @@ impl DeferredList {
                 Some(deferred)
                     if collects_plainly && !overrides::<Deferred>(deferred, add_callbacks) =>
                 {
-                    // It was seen above that the place fits.
+                    // `places_fit` has checked the count.
                     let link = Link::Deliver(Waiter::new(slf), place as u32);
                     engine::add(deferred, link)?;
                 }
@@ -232,7 +232,7 @@ impl DeferredList {
     }
 }
 
-/// All that are to be gathered.
+/// List the Deferreds to be gathered.
 ///
 /// # Errors
 ///
@@ -272,7 +272,7 @@ pub(crate) fn all_of<'py>(deferreds: &Bound<'py, PyAny>) -> Result<Bound<'py, Py
     Ok(all)
 }
 
-/// Whether each of so many can be given a place.
+/// Whether `count` fits a u32 index, which is how links number the items of a list.
 pub(crate) fn places_fit(count: usize) -> bool {
     u32::try_from(count).is_ok_and(|count| count < waiter::FIRE)
 }

@@ -1,6 +1,6 @@
-//! What Python sees: the classes' methods, the functions and the module.
+//! The public interface: methods, functions and the module.
 //!
-//! May use everything below. Nothing uses it.
+//! May use all rooms below. No room uses it.
 
 pub(crate) mod awaiting;
 pub(crate) mod debugging;

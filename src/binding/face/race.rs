@@ -114,7 +114,7 @@ pub(crate) fn race<'py>(ds: &Bound<'py, PyAny>) -> Result<Bound<'py, Deferred>> 
         let add_callbacks = intern!(py, "addCallbacks");
         match as_deferred(&deferred) {
             Some(deferred) if !overrides::<Deferred>(deferred, add_callbacks) => {
-                // It was seen above that the place fits.
+                // `places_fit` has checked the count.
                 engine::add(deferred, Link::Deliver(Waiter::new(&race), place as u32))?;
             }
             _ => {

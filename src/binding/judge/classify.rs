@@ -157,6 +157,6 @@ pub(crate) fn as_deferred<'a, 'py>(
 ///
 /// Only where memory has run out, or where a program has replaced `Failure.__init__` by something
 /// that raises.
-pub(crate) fn failed(raised: Raised<'_>, capture_vars: bool) -> Result<Outcome> {
+pub(crate) fn failure_of(raised: Raised<'_>, capture_vars: bool) -> Result<Outcome> {
     Ok(Outcome::Failure(failure::from_raised(raised, capture_vars)?.hold()))
 }

@@ -824,7 +824,7 @@ impl FailureBase {
                 _ => Err(capi::raise(Self::to_be_raised(slf)?.cast_into()?)),
             };
         }
-        // The subclass may have its own idea.
+        // The subclass may override it.
         let found = slf.call_method1(intern!(py, "check"), capi::tuple_of(py, [], wanted)?)?;
         if !stack::truth(&found)? {
             slf.call_method0(intern!(py, "raiseException"))?;
@@ -884,7 +884,7 @@ impl FailureBase {
     }
 }
 
-/// What of a Failure a subclass may have its own idea of.
+/// Methods of Failure that a subclass may override.
 #[derive(Clone, Copy)]
 enum Asked {
     /// Of what its exception is.

@@ -1,6 +1,6 @@
-//! What a result is: a value, a failure or a Deferred; and what is said of failures.
+//! Classifies results as value, failure or Deferred; makes, inspects and reports failures.
 //!
-//! Uses `model` and what is below.
+//! May use `model` and the rooms below. `waits` and all rooms above use it.
 
 pub(crate) mod classify;
 pub(crate) mod debug;

@@ -1,6 +1,6 @@
-//! What the objects are made of: their fields, and short steps that change those.
+//! The Python classes: their fields, and short steps that change them.
 //!
-//! Uses `capi` and the core. No function here runs a callback.
+//! No function here runs a callback. May use `capi` and the core; all rooms above use it.
 
 pub(crate) mod awaiting;
 pub(crate) mod callback;

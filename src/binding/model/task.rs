@@ -11,8 +11,8 @@ use crate::binding::model::{deferred::Deferred, outcome::Outcome, traverse::Trav
 
 /// A generator or coroutine that is being run.
 ///
-/// Stands as a waiter in the chain of the Deferred that it waits for, and as the canceller of the
-/// Deferred that it will fire.
+/// It is a waiter in the chain of the Deferred that it waits for, and the canceller of the Deferred
+/// that it will fire.
 #[pyclass(name = "_Task", module = "deferrous", frozen)]
 pub(crate) struct Task {
     pub(crate) state: Shared<State>,
@@ -20,31 +20,31 @@ pub(crate) struct Task {
 
 #[derive(Default)]
 pub(crate) struct State {
-    /// None when it has ended.
+    /// None after it has ended.
     pub(crate) generator: Option<Held<PyAny>>,
     /// The context that it runs in.
     pub(crate) context: Option<Held<PyAny>>,
-    /// What to fire when it ends. None only in a task that is being taken apart.
+    /// The Deferred to fire at the end. None only in a task that is being cleared.
     pub(crate) deferred: Option<Held<Deferred>>,
-    /// What it waited for last.
+    /// The Deferred that it waits for, or waited for last.
     pub(crate) waiting_on: Option<Held<Deferred>>,
-    /// Whether it looks on while the Deferred that it has yielded is run.
-    pub(crate) looking: bool,
-    /// What that Deferred came to.
-    pub(crate) seen: Option<Outcome>,
-    /// Whether what it waits for next is to be cancelled.
+    /// Whether the Deferred that it has yielded is being run at this moment.
+    pub(crate) runs_inline: bool,
+    /// The outcome that this run has delivered, if any.
+    pub(crate) inline_result: Option<Outcome>,
+    /// Whether to cancel the Deferred that it waits for next.
     pub(crate) cancel_next: bool,
 }
 
 impl State {
-    /// Whether nothing dies with it: it has ended, and others hold the two Deferreds, too.
+    /// Whether freeing it drops no other object: it has ended, and its Deferreds have other owners.
     pub(crate) fn is_light(&self, py: Python<'_>) -> bool {
         let (Some(deferred), Some(waiting_on)) = (&self.deferred, &self.waiting_on) else {
             return false;
         };
         self.generator.is_none()
             && self.context.is_none()
-            && self.seen.is_none()
+            && self.inline_result.is_none()
             && deferred.as_ptr() != waiting_on.as_ptr()
             && deferred.is_shared(py)
             && waiting_on.is_shared(py)
@@ -55,12 +55,11 @@ impl State {
         self.context.traverse(visit)?;
         self.deferred.traverse(visit)?;
         self.waiting_on.traverse(visit)?;
-        self.seen.as_ref().map_or(Ok(()), |seen| seen.traverse(visit))
+        self.inline_result.as_ref().map_or(Ok(()), |result| result.traverse(visit))
     }
 }
 
-/// Whether any task has ever been told to cancel what it waits for next. Until then nothing has to
-/// look at that.
+/// Whether `cancel_next` of any task has ever been set. Until then there is no need to read it.
 static ANY_CANCEL_NEXT: AtomicBool = AtomicBool::new(false);
 
 impl Task {
@@ -104,7 +103,7 @@ impl Recycled for Task {
     }
 }
 
-/// A task as a callback, for Deferreds that insist on being given one.
+/// A task as a callback, for subclasses of Deferred that override `addBoth`.
 #[pyclass(name = "_TaskCallback", module = "deferrous", frozen)]
 pub(crate) struct TaskCallback {
     pub(crate) task: Held<Task>,

@@ -1,4 +1,4 @@
-//! To whom an outcome is delivered that waits in a chain without being a callback.
+//! Delivers outcomes to waiters, by their class.
 
 use pyo3::PyTypeInfo;
 use pyo3::prelude::*;
@@ -16,8 +16,7 @@ use crate::binding::model::{
 };
 use crate::binding::waits::work::{Answer, Waits};
 
-/// Let a waiter have an outcome. What it does with it is part of the run of the Deferred whose it
-/// is.
+/// Deliver an outcome to a waiter, within the run of the Deferred that it waits for.
 #[inline(always)]
 pub(super) fn deliver<'py>(
     py: Python<'py>,
@@ -31,24 +30,24 @@ pub(super) fn deliver<'py>(
     }
 }
 
-/// Let one that is no task have an outcome.
+/// As [`deliver`], for a waiter that is not a task.
 #[inline(never)]
 fn deliver_to_other(waiter: Bound<'_, PyAny>, place: u32, outcome: Outcome) -> Result<Answer<'_>> {
     if place == FIRE {
         return deliver_to::<Deferred>(waiter, place, outcome);
     }
-    // Lists get one for each of their items.
+    // Lists come first: they get an outcome for each of their items.
     match into_exact::<DeferredList>(waiter) {
         Ok(list) => DeferredList::deliver(list, place, outcome),
         Err(other) => deliver_by_class(other, place, outcome),
     }
 }
 
-/// Let one that is neither a task nor a list have an outcome.
+/// As [`deliver`], for a waiter that is neither a task nor exactly a list.
 #[inline(never)]
 fn deliver_by_class(waiter: Bound<'_, PyAny>, place: u32, outcome: Outcome) -> Result<Answer<'_>> {
     let deliver = OTHERS.iter().find(|(is_exact, _)| is_exact(&waiter));
-    // Of those that can be subclassed, lists alone are told without being fired.
+    // What is left is a subclass of `DeferredList`.
     deliver.map_or(deliver_to::<DeferredList> as Deliver, |(_, deliver)| *deliver)(
         waiter, place, outcome,
     )

@@ -1,4 +1,4 @@
-//! The engine's loop and its stack of work.
+//! The main loop, and the stack of pending work.
 
 use std::mem::ManuallyDrop;
 
@@ -18,7 +18,7 @@ use crate::binding::model::{
     outcome::{Link, Outcome, into_object, or_no_memory, share},
 };
 use crate::binding::run::links::{
-    answer_of, begin, enter, failed, links, put_off, settle, take_up,
+    answer_of, begin, complete_link, enter, failure_of_error, links, put_off, settle,
 };
 use crate::binding::waits::{
     cancel_list, cancelling,
@@ -28,19 +28,19 @@ use crate::binding::waits::{
 };
 use crate::core::On;
 
-/// Do something, and all that follows from it.
+/// Perform a piece of work, and everything that follows from it.
 ///
 /// # Errors
 ///
-/// What the outermost piece of work raises: the canceller of a Deferred to be cancelled, the
-/// Deferred of a generator that was fired by somebody else. Whatever callbacks raise stays in
-/// their chains.
+/// What the outermost piece of work raises, such as an exception in a canceller, or
+/// `AlreadyCalledError` if somebody else has fired the Deferred of a generator. Exceptions in
+/// callbacks stay in their chains.
 pub(crate) fn run<'py>(py: Python<'py>, work: Work<'py>) -> Result<()> {
     let _nested = Nested::enter(py)?;
     run_within(py, work)
 }
 
-/// As [`run`], within a call that is known to nest.
+/// As [`run`], for callers that have checked the stack already.
 ///
 /// # Errors
 ///
@@ -52,7 +52,7 @@ pub(crate) fn run_within<'py>(py: Python<'py>, work: Work<'py>) -> Result<()> {
     }
 }
 
-/// Run the links of a Deferred, and do all that follows from it.
+/// Run the links of a Deferred, and everything that follows from it.
 ///
 /// # Errors
 ///
@@ -62,7 +62,7 @@ pub(crate) fn run_deferred(deferred: &Bound<'_, Deferred>) -> Result<()> {
     run_deferred_within(deferred.clone())
 }
 
-/// As [`run_deferred`], within a call that is known to nest.
+/// As [`run_deferred`], for callers that have checked the stack already.
 #[inline(always)]
 fn run_deferred_within(deferred: Bound<'_, Deferred>) -> Result<()> {
     let py = deferred.py();
@@ -74,8 +74,8 @@ fn run_deferred_within(deferred: Bound<'_, Deferred>) -> Result<()> {
     end(py, next, &mut stack)
 }
 
-/// Call a callback with the outcome of a Deferred to which it is to be added, if that is what would
-/// come of it at once, and do all that follows. False if it has to be added.
+/// Fast path of `addCallback` and the like: call the callback now if the Deferred has fired and is
+/// idle. Returns false if the callback has to be added to the chain instead.
 ///
 /// # Errors
 ///
@@ -88,7 +88,7 @@ pub(crate) fn call_at_once<'py>(
     args: &[Bound<'py, PyAny>],
 ) -> Result<bool> {
     let py = deferred.py();
-    // Where that is refused, it is added all the same, as with Twisted.
+    // If the stack is too deep, the callback is added all the same, as with Twisted.
     let Ok(_nested) = Nested::enter(py) else { return Ok(false) };
     let argument = deferred.get().chain(py, |chain| {
         chain.call_at_once(on).map(|outcome| into_object(py, share(py, outcome)))
@@ -108,7 +108,8 @@ pub(crate) fn call_at_once<'py>(
     Ok(true)
 }
 
-/// Call a callback with an outcome and other arguments. What follows, but for the links.
+/// Call a callback with an outcome and more arguments. Returns the next step, if there is one
+/// before the remaining links.
 #[inline(always)]
 fn call_first<'py>(
     deferred: &Bound<'py, Deferred>,
@@ -119,10 +120,10 @@ fn call_first<'py>(
     let called = capi::call_first(callable, &argument, args);
     drop(argument);
     let outcome = answer_of(deferred, called, || Ok(callable.clone()))?;
-    take_up(deferred, outcome)
+    complete_link(deferred, outcome)
 }
 
-/// The same for one that was not written in Python, and so may be one of ours.
+/// As [`call_first`], for a callable that is not a Python function and may be a method of ours.
 #[inline(never)]
 fn call_first_of_others<'py>(
     deferred: &Bound<'py, Deferred>,
@@ -141,12 +142,12 @@ fn call_first_of_others<'py>(
             Ok(work) => return Ok(Some(Next::Do(work))),
             Err(outcome) => outcome?,
         },
-        Err(error) => failed(deferred, error)?,
+        Err(error) => failure_of_error(deferred, error)?,
     };
-    take_up(deferred, outcome)
+    complete_link(deferred, outcome)
 }
 
-/// Come to the end of a run that may have ended already, as most have.
+/// Finish a run. Most have finished already, so this is checked first.
 #[inline(always)]
 fn end<'py>(py: Python<'py>, next: Result<Next<'py>>, stack: &mut Stack<'py>) -> Result<()> {
     match next {
@@ -155,14 +156,14 @@ fn end<'py>(py: Python<'py>, next: Result<Next<'py>>, stack: &mut Stack<'py>) ->
     }
 }
 
-/// A stack that is looked after by [`drive`] or [`end`]: at their end there is nothing in it, nor
-/// any memory of its own, so that it need not be dropped.
+/// A new stack, for [`drive`] or [`end`]. Both leave it empty and without heap memory, so it need
+/// not be dropped.
 #[inline(always)]
 fn new_stack<'py>() -> ManuallyDrop<Stack<'py>> {
     ManuallyDrop::new(Stack::new())
 }
 
-/// Go on from here until nothing is left on the stack.
+/// The main loop: continue until the stack is empty.
 #[inline(never)]
 fn drive<'py>(py: Python<'py>, mut next: Result<Next<'py>>, stack: &mut Stack<'py>) -> Result<()> {
     let result = loop {
@@ -174,7 +175,7 @@ fn drive<'py>(py: Python<'py>, mut next: Result<Next<'py>>, stack: &mut Stack<'p
                 Some(later) => resume(py, later, stack),
             },
             Ok(Next::Abandoned) => {
-                // Those that came before in the same run are left as they are.
+                // A paused Deferred also ends the runs of those that are chained to it.
                 while let Some(Later::GoOn(_)) = stack.last() {
                     stack.pop();
                 }
@@ -230,7 +231,7 @@ fn perform<'py>(work: Work<'py>, stack: &mut Stack<'py>) -> Result<Next<'py>> {
         Work::Race(race, place, outcome) => race::arrive(race, place, outcome, stack),
         Work::CancelHere(deferred) => cancelling::cancel_here(deferred, stack),
         Work::Resume(task, outcome) => task::resume(task, outcome, stack),
-        Work::TakeUp(task, stopped) => task::take_up(task, stopped, stack),
+        Work::HandleStop(task, stopped) => task::handle_stop(task, stopped, stack),
     }
 }
 
@@ -239,7 +240,7 @@ fn resume<'py>(py: Python<'py>, later: Later<'py>, stack: &mut Stack<'py>) -> Re
     match later {
         Later::GoOn(deferred) => Ok(enter(deferred)),
         Later::Settle(deferred, outcome) => settle(deferred, outcome),
-        Later::Look(task, deferred) => task::look(task, deferred),
+        Later::TakeInlineResult(task, deferred) => task::take_inline_result(task, deferred),
         Later::Wait(task, deferred) => task::wait(task, deferred, stack),
         Later::Handled(before) => {
             capi::end_handling(py, before);
@@ -253,7 +254,7 @@ fn resume<'py>(py: Python<'py>, later: Later<'py>, stack: &mut Stack<'py>) -> Re
     }
 }
 
-/// Go on with something that had been put off, where what came first has raised.
+/// Continue with pending work after the work before it has failed.
 #[cold]
 fn interrupt<'py>(
     py: Python<'py>,
@@ -263,7 +264,7 @@ fn interrupt<'py>(
 ) -> Result<Next<'py>> {
     match later {
         Later::Settle(deferred, _) => {
-            let outcome = failed(&deferred, error)?;
+            let outcome = failure_of_error(&deferred, error)?;
             settle(deferred, outcome)
         }
         Later::Handled(before) => {
@@ -279,8 +280,8 @@ fn interrupt<'py>(
                 }
             }
         }
-        Later::Look(task, deferred) => {
-            task::stop_looking(&task, deferred);
+        Later::TakeInlineResult(task, deferred) => {
+            task::give_up_inline_result(&task, deferred);
             Err(error)
         }
         Later::CancelRace(race, _) => {
@@ -299,7 +300,7 @@ pub(crate) fn add<'py>(deferred: &Bound<'py, Deferred>, link: Link) -> Result<()
     if or_no_memory(py, added)? { run_deferred(deferred) } else { Ok(()) }
 }
 
-/// Fire a Deferred with what becomes of `outcome`, and run it.
+/// Fire a Deferred with an outcome, and run its callbacks.
 #[inline(always)]
 pub(crate) fn fire(deferred: &Bound<'_, Deferred>, outcome: Outcome) -> Result<()> {
     if begin_fire(deferred, outcome)? {
@@ -308,7 +309,7 @@ pub(crate) fn fire(deferred: &Bound<'_, Deferred>, outcome: Outcome) -> Result<(
     Ok(())
 }
 
-/// Fire a Deferred with an object, and run it.
+/// Fire a Deferred with any object, and run its callbacks.
 #[inline(always)]
 pub(crate) fn fire_with<'py>(
     deferred: &Bound<'py, Deferred>,
@@ -320,7 +321,7 @@ pub(crate) fn fire_with<'py>(
     fire_with_another(deferred, result)
 }
 
-/// Fire a Deferred with an object that has to be looked at, and run it.
+/// As [`fire_with`], for an object that may be a Deferred or a failure.
 fn fire_with_another<'py>(
     deferred: &Bound<'py, Deferred>,
     result: Bound<'py, PyAny>,

@@ -1,4 +1,4 @@
-//! Running the links of a Deferred, one after the other.
+//! Runs the links of a chain, one after the other.
 
 use pyo3::prelude::*;
 
@@ -28,7 +28,7 @@ use crate::binding::waits::{
 };
 use crate::core::Turn;
 
-/// Begin a run, unless one is under way.
+/// Start a run, unless the chain is running already.
 #[inline(always)]
 pub(super) fn begin(deferred: Bound<'_, Deferred>) -> Next<'_> {
     if deferred.get().chain(deferred.py(), |chain| chain.running()) {
@@ -37,7 +37,7 @@ pub(super) fn begin(deferred: Bound<'_, Deferred>) -> Next<'_> {
     enter(deferred)
 }
 
-/// Begin a run, or come back to one.
+/// Start or resume a run.
 #[inline(always)]
 pub(super) fn enter(deferred: Bound<'_, Deferred>) -> Next<'_> {
     match deferred.get().chain(deferred.py(), |chain| chain.enter()) {
@@ -49,14 +49,14 @@ pub(super) fn enter(deferred: Bound<'_, Deferred>) -> Next<'_> {
     }
 }
 
-/// The next turn of a Deferred, with a hold on what it needs.
+/// The next turn of a chain, with references of its own.
 enum Step<'py> {
     Call(Callback, Option<Callback>, Bound<'py, PyAny>),
     Deliver(Waiter, u32, Outcome),
     Continue(Held<Deferred>, Outcome),
     Skip(Link),
     Pass(Link, Outcome),
-    /// No link is left, and the outcome is a failure or not.
+    /// No link is left. True if the outcome is a failure that nobody has handled.
     Rest(bool),
 }
 
@@ -80,8 +80,8 @@ fn step<'py>(deferred: &Bound<'py, Deferred>) -> Step<'py> {
     })
 }
 
-/// Run the links of a Deferred, and of those that this settles, until none is left or something
-/// else has to be done first.
+/// Run the links of a Deferred, and of the Deferreds that follow from them, until none is left or
+/// other work has to come first.
 pub(super) fn links<'py>(
     mut deferred: Bound<'py, Deferred>,
     stack: &mut Stack<'py>,
@@ -137,7 +137,7 @@ pub(super) fn links<'py>(
                         Err(outcome) => outcome?,
                     }
                 }
-                Err(error) => failed(&deferred, error)?,
+                Err(error) => failure_of_error(&deferred, error)?,
             },
             Step::Rest(on_failure) => {
                 if on_failure {
@@ -165,13 +165,13 @@ pub(super) fn links<'py>(
                 }
             }
         };
-        if let Some(next) = take_up(&deferred, outcome)? {
+        if let Some(next) = complete_link(&deferred, outcome)? {
             return Ok(next);
         }
     }
 }
 
-/// Hand the outcome of a Deferred on to the one that is chained to it. What follows.
+/// Pass the outcome of a Deferred to the one that is chained to it, and continue with that one.
 #[inline(never)]
 fn hand_on<'py>(
     deferred: Bound<'py, Deferred>,
@@ -180,10 +180,10 @@ fn hand_on<'py>(
     stack: &mut Stack<'py>,
 ) -> Result<Next<'py>> {
     let py = deferred.py();
-    // One that waits for itself gets its own outcome and has it taken, at once.
+    // A Deferred that waits for itself receives its own outcome, and loses it at once.
     let outcome = if other.is(&deferred) { Outcome::Taken } else { outcome };
     if let Err(error) = make_room(py, stack).and_then(|()| report::forget(&deferred)) {
-        // As with Twisted, the other has the outcome, but is not let go.
+        // As with Twisted, the other has the outcome, but stays paused.
         let before = other.get().chain(py, |chain| chain.replace_outcome(outcome));
         drop(before);
         return Err(error);
@@ -204,8 +204,8 @@ fn hand_on<'py>(
     }
 }
 
-/// Call a callback that was not written in Python, and so may be one of ours, or gets arguments by
-/// keyword. Whatever it raises is an outcome.
+/// Call a callback that is not a Python function (it may be a method of ours) or that has keyword
+/// arguments. An exception becomes the outcome.
 #[inline(never)]
 fn call_another<'py>(
     deferred: &Bound<'py, Deferred>,
@@ -216,12 +216,12 @@ fn call_another<'py>(
         None => call(deferred, callback, argument).map(Answer::Now),
         Some(answer) => {
             drop(argument);
-            answer.or_else(|error| failed(deferred, error).map(Answer::Now))
+            answer.or_else(|error| failure_of_error(deferred, error).map(Answer::Now))
         }
     }
 }
 
-/// Call a callback. Whatever it raises is an outcome.
+/// Call a callback. An exception becomes the outcome.
 #[inline(never)]
 fn call<'py>(
     deferred: &Bound<'py, Deferred>,
@@ -233,7 +233,7 @@ fn call<'py>(
     answer_of(deferred, called, || callback.callable(deferred.py()))
 }
 
-/// The outcome of a call of a callback.
+/// Convert the result of a callback into an outcome.
 #[inline(always)]
 pub(super) fn answer_of<'py>(
     deferred: &Bound<'py, Deferred>,
@@ -256,54 +256,53 @@ pub(super) fn answer_of<'py>(
     }
 }
 
-/// What a callback has returned that has to be looked at more closely.
+/// As [`answer_of`], for a result that may be a failure, or a Deferred of a subclass.
 #[inline(never)]
 fn outcome_of_another<'py>(
     deferred: &Bound<'py, Deferred>,
     result: Bound<'py, PyAny>,
 ) -> Result<Outcome> {
-    classify_returned(&result).or_else(|error| failed(deferred, error))
+    classify_returned(&result).or_else(|error| failure_of_error(deferred, error))
 }
 
 #[cold]
-pub(super) fn failed(deferred: &Bound<'_, Deferred>, error: Error) -> Result<Outcome> {
+pub(super) fn failure_of_error(deferred: &Bound<'_, Deferred>, error: Error) -> Result<Outcome> {
     failure_of(deferred, error.into_raised(deferred.py()))
 }
 
-/// The failure that an exception in a link of a Deferred makes.
+/// Convert an exception in a link into a failure.
 ///
 /// # Errors
 ///
-/// Where no failure can be made. The link is over all the same, as with Twisted: the outcome
-/// before it stays, and the chain goes on from there when it is run again.
+/// If no `Failure` can be made. As with Twisted, the link is done all the same: the chain keeps
+/// the outcome before it, and continues with the next link when it is run again.
 #[inline(never)]
 fn failure_of<'py>(deferred: &Bound<'py, Deferred>, raised: Raised<'py>) -> Result<Outcome> {
     let debugging = if capi::is_exact::<Deferred>(deferred) {
         debugging(deferred)
     } else {
-        // A subclass may have a `debug` that raises. That has the exception for its context.
+        // The `debug` of a subclass may raise. The exception is then the context of that error.
         capi::while_handling(&raised, || debugging(deferred))
     };
-    let failed = debugging.and_then(|debugging| classify::failed(raised, debugging));
+    let failed = debugging.and_then(|debugging| classify::failure_of(raised, debugging));
     if failed.is_err() {
         deferred.get().chain(deferred.py(), |chain| chain.stop_running());
     }
     failed
 }
 
-/// As [`failed`], where the Deferred itself was about to become its outcome. That is what it is
-/// left with if no failure can be made.
+/// As [`failure_of_error`], for a callback that returned its own Deferred. If no failure can be
+/// made, the Deferred keeps itself as its outcome.
 #[cold]
 fn failed_by_itself(deferred: &Bound<'_, Deferred>, error: Error) -> Result<Outcome> {
-    failed(deferred, error).inspect_err(|_| {
+    failure_of_error(deferred, error).inspect_err(|_| {
         let itself = Outcome::Deferred(deferred.clone().hold());
         let before = deferred.get().chain(deferred.py(), |chain| chain.replace_outcome(itself));
         drop(before);
     })
 }
 
-/// Let an outcome pass a link, as if by a callback that returns it: warn if it is the Deferred
-/// itself.
+/// Pass an outcome through a link unchanged. Warns if the outcome is the Deferred itself.
 #[inline(always)]
 fn pass(deferred: &Bound<'_, Deferred>, outcome: Outcome) -> Result<Outcome> {
     let py = deferred.py();
@@ -327,19 +326,19 @@ fn warn_of_self_return(callback: &Bound<'_, PyAny>) -> Result<()> {
     Ok(())
 }
 
-/// Settle a link that something on the stack has answered.
+/// Settle a link whose answer comes from pending work on the stack.
 #[inline(always)]
 pub(super) fn settle<'py>(deferred: Bound<'py, Deferred>, outcome: Outcome) -> Result<Next<'py>> {
     let outcome = pass(&deferred, outcome)?;
-    match take_up(&deferred, outcome)? {
+    match complete_link(&deferred, outcome)? {
         Some(next) => Ok(next),
         None => Ok(Next::Links(deferred)),
     }
 }
 
-/// Take up how a link ended. None if the links can go on.
+/// Store the outcome of a link. Returns None if the next link can run at once.
 #[inline(always)]
-pub(super) fn take_up<'py>(
+pub(super) fn complete_link<'py>(
     deferred: &Bound<'py, Deferred>,
     outcome: Outcome,
 ) -> Result<Option<Next<'py>>> {
@@ -348,7 +347,7 @@ pub(super) fn take_up<'py>(
         Outcome::Deferred(other) => Some(other.bind(py).clone()),
         _ => None,
     };
-    // The old outcome may run code when it dies. The chain still counts as running then.
+    // Dropping the old outcome may run any code, so the chain still counts as running.
     let before = deferred.get().chain(py, |chain| chain.replace_outcome(outcome));
     drop(before);
     deferred.get().chain(py, |chain| chain.stop_running());
@@ -358,7 +357,7 @@ pub(super) fn take_up<'py>(
     }
 }
 
-/// Chain a Deferred to the one that a callback returned: take that one's outcome, or wait for it.
+/// Take the outcome of the Deferred that a callback returned, or wait for it.
 #[inline(never)]
 fn chain_to<'py>(
     deferred: &Bound<'py, Deferred>,
@@ -389,8 +388,8 @@ fn chain_to<'py>(
     let waiting = deferred.clone().hold();
     let added = other.get().chain(py, |chain| chain.add(Link::Continue(waiting)));
     if let Err(error) = outcome::or_no_memory(py, added) {
-        // Nobody would ever tell it that the other is done: it goes on with this instead.
-        let outcome = failed(deferred, error)?;
+        // It would wait forever, so it continues with the MemoryError.
+        let outcome = failure_of_error(deferred, error)?;
         let before = deferred.get().chain(py, |chain| chain.wait_no_more(outcome));
         drop(before);
         return Ok(None);
@@ -399,8 +398,8 @@ fn chain_to<'py>(
     Ok(Some(Next::Done))
 }
 
-/// Put the settling of a link off until something else has been done. Where there is no memory for
-/// that, it is not done, and the link is settled with that error.
+/// Settle a link later, after other work. If there is no memory for that, the work is not done,
+/// and the link gets the MemoryError.
 #[inline(always)]
 pub(super) fn put_off<'py>(
     deferred: &Bound<'py, Deferred>,
@@ -413,6 +412,6 @@ pub(super) fn put_off<'py>(
             stack.push(Later::Settle(deferred.clone(), outcome));
             Ok(work)
         }
-        Err(error) => Err(failed(deferred, error)),
+        Err(error) => Err(failure_of_error(deferred, error)),
     }
 }

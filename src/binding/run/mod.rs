@@ -1,12 +1,10 @@
-//! The engine: does what the core and the waiters say is to be done next.
+//! The engine: a loop that performs what the core and the waiters ask for.
 //!
-//! All that can follow from firing, cancelling or resuming is work on one stack, so that nothing
-//! recurses: not a Deferred chained to a Deferred, not a generator that ends and so resumes the
-//! one that waits for it, not the cancelling of one that waits for one that waits. Only a
-//! callback that itself fires a Deferred gets an engine of its own, as it must: to Python, what
-//! it calls is done when the call returns.
+//! Firing, cancelling and resuming all become work on one explicit stack, so no length of chains
+//! and no depth of generators makes it recurse. One case needs a nested loop: a callback that
+//! itself fires a Deferred, because that call must be complete when it returns to Python.
 //!
-//! Uses `waits` and what is below. [`engine`] is the way in.
+//! May use `waits` and the rooms below. `face` uses it, through [`engine`].
 
 mod deliver;
 pub(crate) mod engine;

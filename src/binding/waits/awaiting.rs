@@ -3,7 +3,7 @@
 use pyo3::prelude::*;
 
 use crate::binding::capi::{self, error::Result};
-use crate::binding::judge::classify::failed;
+use crate::binding::judge::classify::failure_of;
 use crate::binding::model::{
     awaiting::{Awaiting, Left, State},
     outcome::{Outcome, into_object},
@@ -51,7 +51,7 @@ pub(crate) fn deliver<'py>(
             (Ok(_), Some(work)) => Ok(Answer::After(work, Outcome::Taken)),
             (Err(error), None) => Err(error.into()),
             (Err(error), Some(work)) => {
-                let raised = failed(capi::into_raised(py)(error), false)?;
+                let raised = failure_of(capi::into_raised(py)(error), false)?;
                 Ok(Answer::After(work, raised))
             }
         };

@@ -1,4 +1,4 @@
-//! Cancelling a Deferred: its canceller, or the Deferred that it waits for.
+//! Cancels a Deferred: calls its canceller, or cancels the Deferred that it waits for.
 
 use pyo3::prelude::*;
 
@@ -10,7 +10,7 @@ use crate::binding::waits::{
 };
 use crate::core::Cancel;
 
-/// Do what cancelling a Deferred comes to.
+/// Cancel a Deferred.
 pub(crate) fn cancel_here<'py>(
     deferred: Bound<'py, Deferred>,
     stack: &mut Stack<'py>,
@@ -67,7 +67,7 @@ pub(crate) fn cancel_here<'py>(
     }
 }
 
-/// The canceller of a Deferred has been asked: if that has not fired it, it fails.
+/// Fail a Deferred as cancelled, if its canceller has not fired it.
 pub(crate) fn asked(deferred: Bound<'_, Deferred>) -> Result<Next<'_>> {
     if deferred.get().chain(deferred.py(), |chain| chain.called()) {
         return Ok(Next::Done);
@@ -75,7 +75,7 @@ pub(crate) fn asked(deferred: Bound<'_, Deferred>) -> Result<Next<'_>> {
     fail_cancelled(deferred)
 }
 
-/// Cancel what a Deferred that has fired waits for, if it waits.
+/// Cancel the Deferred that a fired one waits for, if any.
 pub(crate) fn cancel_waited_for<'py>(deferred: &Bound<'py, Deferred>) -> Result<Next<'py>> {
     let waits_for = deferred.get().chain(deferred.py(), |chain| match chain.cancel() {
         Cancel::Forward(other) => Some(other.bind(deferred.py()).clone()),
@@ -87,19 +87,19 @@ pub(crate) fn cancel_waited_for<'py>(deferred: &Bound<'py, Deferred>) -> Result<
     })
 }
 
-/// Of the Deferreds that wait for each other, the first that has something to be cancelled, or a
-/// `cancel` of its own.
+/// Follow Deferreds that wait for each other to the last one, or to the first with an overridden
+/// `cancel`.
 ///
 /// # Errors
 ///
-/// `RecursionError`, as with Twisted, if they wait for each other in a ring.
+/// `RecursionError`, as with Twisted, if they form a cycle.
 #[cold]
 fn last_of_those<'py>(
     first: Bound<'py, Deferred>,
     second: Bound<'py, Deferred>,
 ) -> Result<Bound<'py, Deferred>> {
     let py = first.py();
-    // To find a ring, compare with one left behind at each power of two of the way (Brent).
+    // Brent's cycle detection.
     let (mut behind, mut steps, mut power) = (first, 0usize, 1usize);
     let mut current = second;
     loop {
@@ -137,12 +137,12 @@ fn fail_cancelled(deferred: Bound<'_, Deferred>) -> Result<Next<'_>> {
     Ok(Next::Done)
 }
 
-/// Whether a list's `cancel` is ours.
+/// Whether a list's `cancel` is not overridden.
 pub(crate) fn cancels_plainly(list: &Bound<'_, DeferredList>) -> bool {
     !overrides::<DeferredList>(list, intern!(list.py(), "cancel"))
 }
 
-/// Whether cancelling this does what it does to a Deferred that has fired.
+/// Whether this is a fired list, which is cancelled like any fired Deferred.
 pub(crate) fn has_fired_plainly(deferred: &Bound<'_, Deferred>) -> bool {
     deferred.get().chain(deferred.py(), |chain| chain.called())
         && deferred.cast::<DeferredList>().is_ok_and(cancels_plainly)

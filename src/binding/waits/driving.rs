@@ -1,4 +1,4 @@
-//! Resuming generators and coroutines, and remembering which are being resumed.
+//! Resumes generators and coroutines, and records which ones are running.
 
 use pyo3::exceptions::PyStopIteration;
 use pyo3::prelude::*;
@@ -20,15 +20,14 @@ use crate::binding::model::{
 use crate::binding::waits::{aside, work::Stopped};
 use crate::core::refusable;
 
-/// What we are resuming, in all threads and greenlets, in the order in which we began to: tasks, and
-/// generators that have none yet. They need not be nested: each may stand on another stack than the
-/// one before.
+/// What is being resumed, in all threads and greenlets, oldest first: tasks, and generators without
+/// one. They need not be nested, because greenlets switch between stacks.
 ///
-/// A thread may end while greenlets of it still stand in such a call. What stands here for them
-/// stays, as nobody can let go of it then.
+/// If a thread ends while one of its greenlets is inside such a call, its entry stays forever:
+/// nothing can tell that the call will not return.
 static DRIVEN: Shared<Vec<Held<PyAny>>> = Shared::new(Vec::new());
 
-/// A task, or a generator without one, that is being resumed.
+/// Keeps an entry in [`DRIVEN`] while it lives.
 struct Driving<'a, 'py>(&'a Bound<'py, PyAny>);
 
 impl<'a, 'py> Driving<'a, 'py> {
@@ -36,7 +35,7 @@ impl<'a, 'py> Driving<'a, 'py> {
     fn begin(resumed: &'a Bound<'py, PyAny>) -> Self {
         let driven = resumed.clone().hold();
         let refused = DRIVEN.with(resumed.py(), |all| {
-            // Where there is no memory to remember it, it is resumed all the same.
+            // Without memory for the entry, the generator is resumed all the same.
             if all.len() == all.capacity() && refusable(|| all.try_reserve(1)).is_err() {
                 return Some(driven);
             }
@@ -53,7 +52,7 @@ impl Drop for Driving<'_, '_> {
     fn drop(&mut self) {
         let this = self.0.as_ptr();
         let driven = DRIVEN.with(self.0.py(), |all| {
-            // Most often it is the last that we have begun with.
+            // Usually it is the last.
             match all.last() {
                 Some(last) if last.as_ptr() == this => all.pop(),
                 _ => take_out(all, this),
@@ -63,14 +62,14 @@ impl Drop for Driving<'_, '_> {
     }
 }
 
-/// Take out of what is being resumed what is not the last.
+/// Remove an entry that is not the last.
 #[cold]
 fn take_out(all: &mut Vec<Held<PyAny>>, resumed: *mut pyo3::ffi::PyObject) -> Option<Held<PyAny>> {
     let place = all.iter().rposition(|each| each.as_ptr() == resumed)?;
     Some(all.remove(place))
 }
 
-/// All that is being resumed: tasks, and generators that have none yet.
+/// Everything that is being resumed: tasks, and generators without one.
 ///
 /// # Errors
 ///
@@ -98,7 +97,7 @@ pub(crate) fn driven(py: Python<'_>) -> Result<Bound<'_, PyList>> {
     Ok(listed)
 }
 
-/// The generator of a task; a generator itself. None of a task that has ended.
+/// The generator of an entry. None for a task that has ended.
 fn generator_of(driven: Bound<'_, PyAny>) -> Option<Bound<'_, PyAny>> {
     let py = driven.py();
     match driven.cast::<Task>() {
@@ -107,8 +106,8 @@ fn generator_of(driven: Bound<'_, PyAny>) -> Option<Bound<'_, PyAny>> {
     }
 }
 
-/// Resume a generator in its context, as often as what it yields is there at once. `driven` is its
-/// task, or the generator itself if it has none.
+/// Resume a generator in its context, and again as long as what it yields has an outcome already.
+/// `driven` is its task, or the generator itself if it has none.
 pub(crate) fn advance<'py>(
     driven: &Bound<'py, PyAny>,
     generator: &Bound<'py, PyAny>,
@@ -173,8 +172,8 @@ fn throw<'py>(generator: &Bound<'py, PyAny>, reason: Bound<'py, PyAny>) -> Sent<
     }
 }
 
-/// The outcome of a Deferred that has one and nothing to do with it. The Deferred's is None then,
-/// as after a callback that returned None.
+/// Take the outcome of a fired, idle Deferred. Its `result` is None afterwards, as after a callback
+/// that returned None.
 #[inline(always)]
 pub(crate) fn take_if_there(deferred: &Bound<'_, Deferred>) -> Result<Option<Outcome>> {
     let py = deferred.py();
@@ -191,18 +190,18 @@ pub(crate) fn take_if_there(deferred: &Bound<'_, Deferred>) -> Result<Option<Out
     }
 }
 
-/// What the driver of a coroutine that has come to await a Deferred can wait for, and what wakes
-/// it then, if the driver is somebody else than us.
+/// If somebody else drives the coroutine that awaits a Deferred, such as asyncio: an object that
+/// its driver can wait for, and what wakes the driver.
 #[inline(always)]
 pub(crate) fn stand_in<'py>(deferred: &Bound<'py, Deferred>) -> Result<Option<StandIn<'py>>> {
-    // Twisted imports asyncio, too: without that there is neither.
+    // Twisted imports asyncio. If that is not imported, there is no other driver.
     match names::RUNNING_LOOP.get_once_imported(deferred.py()) {
         None => Ok(None),
         Some(running) => stand_in_where(running, deferred),
     }
 }
 
-/// What is waited for, and what wakes the driver.
+/// What the driver waits for, and what wakes it.
 type StandIn<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>);
 
 #[inline(never)]

@@ -1,4 +1,4 @@
-//! Tasks of generators that run for the first time, made because somebody asks for them.
+//! Tasks that are requested while their generators run for the first time.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -18,14 +18,13 @@ use crate::binding::model::{
 use crate::binding::waits::{driving::all_driven, firing::make, task::new_task_for};
 use crate::core::refusable;
 
-/// The tasks that somebody has asked for while their generators, in all threads, ran for the first
-/// time. Most often there are none, and looking at that costs next to nothing.
+/// The requested tasks, of all threads. Usually there are none; [`ANY_EARLY`] makes that cheap to
+/// check.
 static EARLY: Shared<Vec<Held<Task>>> = Shared::new(Vec::new());
 static ANY_EARLY: AtomicBool = AtomicBool::new(false);
 
-/// Return the task of a generator that is being resumed, and the Deferred that it is to fire. Where
-/// it has none yet, because it has not waited for anything, it gets one. None if it is not being
-/// resumed.
+/// Return the task of a running generator and the Deferred that it will fire. A generator that has
+/// not waited yet gets a new task. None if the generator is not running.
 pub(crate) fn task_of_driven<'py>(
     generator: &Bound<'py, PyAny>,
 ) -> Result<Option<(Bound<'py, Task>, Bound<'py, Deferred>)>> {
@@ -49,7 +48,7 @@ pub(crate) fn task_of_driven<'py>(
     Ok(None)
 }
 
-/// The task of a generator that runs for the first time.
+/// Find or make the task of a generator that runs for the first time.
 fn early_task<'py>(
     generator: &Bound<'py, PyAny>,
 ) -> Result<(Bound<'py, Task>, Bound<'py, Deferred>)> {
@@ -78,7 +77,7 @@ fn early_task<'py>(
     }
 }
 
-/// What a function makes of the place among the early tasks of that of a generator.
+/// Call a function with the index of a generator's task in [`EARLY`], if it is there.
 fn early<R>(
     generator: &Bound<'_, PyAny>,
     then: impl FnOnce(&mut Vec<Held<Task>>, usize) -> R,
@@ -94,8 +93,8 @@ fn early<R>(
     })
 }
 
-/// The task that a generator has got while it ran for the first time, if any, and its Deferred. It
-/// is to run in this context from now on.
+/// Take the task that was requested while a generator ran for the first time, if any, and set its
+/// context. Returns its Deferred, too.
 #[inline(always)]
 pub(crate) fn take<'py>(
     generator: &Bound<'py, PyAny>,

@@ -1,4 +1,4 @@
-//! Making Deferreds and firing them, short of running what has been added.
+//! Makes and fires Deferreds, without running their callbacks.
 
 use pyo3::prelude::*;
 
@@ -22,8 +22,8 @@ use crate::binding::model::{
 use crate::binding::waits::work::{Answer, Waits, Work};
 use crate::core::{AlreadyCalled, Fired};
 
-/// Fire a Deferred with an object. What is to be done then, if anything: an object that raises when
-/// it is asked what it is, is the result all the same.
+/// Fire a Deferred with any object. Returns the work that follows, if any. An object whose
+/// `__class__` raises is a plain value, and the error is raised after the callbacks have run.
 #[inline(always)]
 pub(crate) fn begin_fire_with<'py>(
     deferred: &Bound<'py, Deferred>,
@@ -36,7 +36,7 @@ pub(crate) fn begin_fire_with<'py>(
     begin_fire_with_another(deferred, result)
 }
 
-/// The same, with an object that has to be looked at.
+/// As [`begin_fire_with`], for an object that has to be classified.
 #[inline(never)]
 fn begin_fire_with_another<'py>(
     deferred: &Bound<'py, Deferred>,
@@ -50,7 +50,7 @@ fn begin_fire_with_another<'py>(
     })
 }
 
-/// Fire a Deferred. True if it has to be run then.
+/// Fire a Deferred. True if its chain has to be run.
 ///
 /// # Errors
 ///
@@ -65,7 +65,7 @@ pub(crate) fn begin_fire(deferred: &Bound<'_, Deferred>, outcome: Outcome) -> Re
     match deferred.get().chain(py, |chain| chain.fire(outcome)) {
         Ok(Fired::Accepted(canceller, replaced)) => {
             if let Outcome::Failure(failure) = &replaced {
-                // Somebody has set `called` back by hand.
+                // A program has reset `called` by hand.
                 report::keep_replaced(deferred, failure.bind(py))?;
             }
             drop((canceller, replaced));
@@ -91,7 +91,7 @@ fn already_called(deferred: &Bound<'_, Deferred>, debugging: bool) -> Result<Err
         let text = [Text::Ours("\n"), Text::Python(text.str()?)];
         return Ok(AlreadyCalledError::error_saying(capi::joined(py, text)));
     }
-    // A note, because programs know the error by having no text and no arguments.
+    // A note, because programs expect the error to have no text and no arguments.
     let error = AlreadyCalledError::bare_error(py);
     let notes = capi::new_list(py)?;
     notes.append(intern!(py, "With setDebugging(True), this says where it was fired before."))?;
@@ -100,7 +100,7 @@ fn already_called(deferred: &Bound<'_, Deferred>, debugging: bool) -> Result<Err
 }
 
 impl Waits for Deferred {
-    /// It is to be fired with the outcome of the other, which has none itself then.
+    /// `chainDeferred`: fire this one with the outcome of the other.
     fn deliver<'py>(deferred: Bound<'py, Self>, _: u32, outcome: Outcome) -> Result<Answer<'py>> {
         Ok(if begin_fire(&deferred, outcome)? {
             Answer::After(Work::Run(deferred), Outcome::Taken)
@@ -110,7 +110,8 @@ impl Waits for Deferred {
     }
 }
 
-/// Fail a Deferred as cancelled, by its `errback`. True if it has to be run then.
+/// Fail a Deferred with CancelledError, through its `errback` if that is overridden. True if its
+/// chain has to be run.
 pub(crate) fn fail_cancelled(deferred: &Bound<'_, Deferred>) -> Result<bool> {
     let py = deferred.py();
     let reason = failure::of_new::<CancelledError>(py)?;
@@ -122,7 +123,7 @@ pub(crate) fn fail_cancelled(deferred: &Bound<'_, Deferred>) -> Result<bool> {
     begin_fire(deferred, Outcome::Failure(reason.hold()))
 }
 
-/// What the argument of `errback` and `fail` stands for.
+/// Convert the argument of `errback` and `fail` into an outcome.
 pub(crate) fn reason_of<'py>(
     py: Python<'py>,
     fail: Option<Bound<'py, PyAny>>,
@@ -143,7 +144,7 @@ pub(crate) fn reason_of<'py>(
     Ok(Outcome::Failure(reason.hold()))
 }
 
-/// Make a Deferred. In debug mode it remembers by whom it was made.
+/// Make a Deferred. In debug mode it remembers the stack in which it was made.
 #[inline(always)]
 pub(crate) fn make(py: Python<'_>, chain: impl FnOnce() -> Chain) -> Result<Bound<'_, Deferred>> {
     let deferred = new_deferred(py, chain)?;
@@ -153,7 +154,7 @@ pub(crate) fn make(py: Python<'_>, chain: impl FnOnce() -> Chain) -> Result<Boun
     Ok(deferred)
 }
 
-/// A Deferred that has been made and then fired, with a value or a failure and nothing else.
+/// Make a Deferred that has been fired with a value or a failure.
 #[inline]
 pub(crate) fn fired(py: Python<'_>, outcome: Outcome) -> Result<Bound<'_, Deferred>> {
     if debugging_by_default(py)? {
@@ -170,7 +171,7 @@ pub(crate) fn fired(py: Python<'_>, outcome: Outcome) -> Result<Bound<'_, Deferr
     Ok(deferred)
 }
 
-/// What a run comes to where nothing has been added.
+/// Run a chain without links.
 fn come_to_rest(deferred: &Bound<'_, Deferred>) -> Result<()> {
     let on_failure = deferred.get().chain(deferred.py(), |chain| {
         chain.turn();

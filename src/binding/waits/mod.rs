@@ -1,7 +1,8 @@
-//! What waits for Deferreds, and what is handed over to them.
+//! Waiters: tasks, lists, races, locks, queues; and firing and cancelling Deferreds.
 //!
-//! Nothing here calls the engine: each function returns what is to be done next, as the plain data
-//! of [`work`]. Uses `judge` and what is below; `run` and `face` use it.
+//! Nothing here calls the engine. Each function returns the next step as plain data ([`work`]).
+//!
+//! May use `judge` and the rooms below. `run` and `face` use it.
 
 pub(crate) mod aside;
 pub(crate) mod awaiting;

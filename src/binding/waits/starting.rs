@@ -1,4 +1,4 @@
-//! Starting a generator or coroutine.
+//! Starts generators and coroutines.
 
 use pyo3::create_exception;
 use pyo3::exceptions::PyTypeError;
@@ -16,7 +16,7 @@ use crate::binding::model::{
 use crate::binding::waits::{
     driving::advance,
     early,
-    task::{attach, prepare, task_for},
+    task::{prepare, task_for, try_to_wait},
     work::{Stopped, Work},
     yielded::is_coroutine_or_generator,
 };
@@ -28,14 +28,14 @@ create_exception!(
     "A coroutine was expected, and something else was given."
 );
 
-/// The Deferred for what a generator will come to, and what is to be done then, if anything.
+/// The Deferred for the result of a generator, and the work that follows, if any.
 pub(crate) type Started<'py> = (Bound<'py, Deferred>, Option<Work<'py>>);
 
-/// Run a generator or coroutine up to the first Deferred that has no result, or to where it has to
-/// be looked at more closely.
+/// Run a generator or coroutine up to the first Deferred without a result, or the first object that
+/// has to be classified.
 ///
-/// The Deferred and the task are made only when they are needed: of a generator that ends at once
-/// nobody can see them before.
+/// The Deferred and the task are made only when they are needed. A generator that ends at once
+/// needs no task.
 #[inline(always)]
 pub(crate) fn begin<'py>(generator: Bound<'py, PyAny>) -> Result<Started<'py>> {
     let py = generator.py();
@@ -45,7 +45,7 @@ pub(crate) fn begin<'py>(generator: Bound<'py, PyAny>) -> Result<Started<'py>> {
     let context = capi::copy_context(py)?;
     let stopped = advance(&generator, &generator, &context, Outcome::Taken);
     if let Some((task, deferred)) = early::take(&generator, &context) {
-        return Ok((deferred, Some(Work::TakeUp(task, stopped?))));
+        return Ok((deferred, Some(Work::HandleStop(task, stopped?))));
     }
     let stopped = stopped?;
     if let Stopped::Returned(result) = &stopped
@@ -58,8 +58,10 @@ pub(crate) fn begin<'py>(generator: Bound<'py, PyAny>) -> Result<Started<'py>> {
     let deferred = new_deferred(py, Chain::default)?;
     let task = task_for(generator, context, &deferred)?;
     match stopped {
-        Stopped::Before(other) if matches!(attach(&task, &other), Ok(true)) => Ok((deferred, None)),
-        stopped => Ok((deferred, Some(Work::TakeUp(task, stopped)))),
+        Stopped::Before(other) if matches!(try_to_wait(&task, &other), Ok(true)) => {
+            Ok((deferred, None))
+        }
+        stopped => Ok((deferred, Some(Work::HandleStop(task, stopped)))),
     }
 }
 

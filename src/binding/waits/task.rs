@@ -1,4 +1,4 @@
-//! A generator or coroutine, from one Deferred to the next.
+//! Tasks: each runs a generator or coroutine from one Deferred to the next.
 
 use pyo3::create_exception;
 use pyo3::exceptions::{PyAssertionError, PyException, PyMemoryError};
@@ -36,13 +36,13 @@ create_exception!(
     "What the Deferred of a generator comes to while the generator is being cancelled."
 );
 
-/// A task's place in the chain of the Deferred that it waits for.
+/// The number of a task's link in the chain of the Deferred that it waits for.
 const RESUME: u32 = 0;
 
-/// A task's place in the chain of its own Deferred, where that is being cancelled.
+/// The number of a task's link in the chain of its own Deferred, while that is being cancelled.
 const CANCEL: u32 = 1;
 
-/// Let the task have a result.
+/// Resume a task that was added as a callback.
 pub(crate) fn answer_callback<'py>(
     callback: &Bound<'py, TaskCallback>,
     result: &Bound<'py, PyAny>,
@@ -51,7 +51,7 @@ pub(crate) fn answer_callback<'py>(
     Task::deliver(task, RESUME, classify(result)?)
 }
 
-/// Make the task and the Deferred for a generator that has not begun.
+/// Make the task and the Deferred for a generator that has not started.
 pub(crate) fn prepare<'py>(
     generator: Bound<'py, PyAny>,
 ) -> Result<(Bound<'py, Task>, Bound<'py, Deferred>)> {
@@ -61,7 +61,7 @@ pub(crate) fn prepare<'py>(
     Ok((task_for(generator, context, &deferred)?, deferred))
 }
 
-/// Make the task that runs a generator for a Deferred, and can be cancelled by it.
+/// Make the task that runs a generator, and make it the canceller of the generator's Deferred.
 pub(crate) fn task_for<'py>(
     generator: Bound<'py, PyAny>,
     context: Bound<'py, PyAny>,
@@ -70,7 +70,7 @@ pub(crate) fn task_for<'py>(
     new_task_for(generator, Some(context), deferred)
 }
 
-/// As [`task_for`], where the context may not be known yet.
+/// As [`task_for`], but the context may be set later.
 #[inline(always)]
 pub(crate) fn new_task_for<'py>(
     generator: Bound<'py, PyAny>,
@@ -98,13 +98,13 @@ pub(crate) fn resume<'py>(
     stack: &mut Stack<'py>,
 ) -> Result<Next<'py>> {
     match go_on(&task, outcome)? {
-        Some(stopped) => take_up(task, stopped, stack),
+        Some(stopped) => handle_stop(task, stopped, stack),
         None => Ok(Next::Done),
     }
 }
 
-/// Resume the generator of a task with an outcome. None if there is nothing to be resumed: it has
-/// ended, or the collector has taken the task apart.
+/// Resume the generator of a task with an outcome. None if the generator has ended, or the garbage
+/// collector has cleared the task.
 #[inline(always)]
 fn go_on<'py>(task: &Bound<'py, Task>, outcome: Outcome) -> Result<Option<Stopped<'py>>> {
     let py = task.py();
@@ -122,16 +122,16 @@ fn go_on<'py>(task: &Bound<'py, Task>, outcome: Outcome) -> Result<Option<Stoppe
     }
 }
 
-/// See to it that the task is resumed, or its Deferred fired.
+/// Act on how a generator stopped: wait for what it yielded, or fire its Deferred.
 #[inline(always)]
-pub(crate) fn take_up<'py>(
+pub(crate) fn handle_stop<'py>(
     task: Bound<'py, Task>,
     stopped: Stopped<'py>,
     stack: &mut Stack<'py>,
 ) -> Result<Next<'py>> {
     let py = task.py();
     let object = match stopped {
-        Stopped::Before(deferred) => return wait_for(task, deferred, stack),
+        Stopped::Before(deferred) => return suspend_on(task, deferred, stack),
         Stopped::At(object) => object,
         Stopped::Returned(object) => return Ok(run_next(finish(&task, classify(&object))?)),
         Stopped::Raised(raised) => return ended_by(&task, raised, stack),
@@ -139,8 +139,8 @@ pub(crate) fn take_up<'py>(
     if let Some(deferred) = as_deferred(&object) {
         return wait(task, deferred.clone(), stack);
     }
-    // Asked once: what asks it again and again, each time within what it does to answer, takes for
-    // ever.
+    // Ask for its class only once. A `__class__` that resumes generators of its own could otherwise
+    // go on forever.
     let asked = classify::claimed_class(&object)
         .and_then(|claimed| Ok((kind_of(&object, claimed.as_ref())?, claimed)))
         .map(Some)
@@ -149,7 +149,7 @@ pub(crate) fn take_up<'py>(
         Ok(Some(asked)) => asked,
         Ok(None) => return Ok(Next::Do(Work::Resume(task, Outcome::Value(object.hold())))),
         Err(error) => {
-            let outcome = classify::failed(capi::into_raised(py)(error), false)?;
+            let outcome = classify::failure_of(capi::into_raised(py)(error), false)?;
             return Ok(Next::Do(Work::Resume(task, outcome)));
         }
     };
@@ -157,7 +157,7 @@ pub(crate) fn take_up<'py>(
         Yielded::Coroutine => {
             let (inner, deferred) = prepare(object)?;
             if let Err(error) = make_room(py, stack) {
-                let outcome = classify::failed(error.into_raised(py), false)?;
+                let outcome = classify::failure_of(error.into_raised(py), false)?;
                 return Ok(Next::Do(Work::Resume(task, outcome)));
             }
             stack.push(Later::Wait(task, deferred));
@@ -173,13 +173,13 @@ pub(crate) fn take_up<'py>(
         }
         Yielded::Value => match classify::classify_as(&object, claimed.as_ref()) {
             Ok(outcome) => outcome,
-            Err(error) => classify::failed(capi::into_raised(py)(error), false)?,
+            Err(error) => classify::failure_of(capi::into_raised(py)(error), false)?,
         },
     };
     Ok(Next::Do(Work::Resume(task, outcome)))
 }
 
-/// Have a task wait for a Deferred.
+/// Make a task wait for a Deferred, or resume it at once if the outcome is there.
 pub(crate) fn wait<'py>(
     task: Bound<'py, Task>,
     deferred: Bound<'py, Deferred>,
@@ -188,12 +188,12 @@ pub(crate) fn wait<'py>(
     if let Some(outcome) = take_if_there(&deferred)? {
         return Ok(Next::Do(Work::Resume(task, outcome)));
     }
-    wait_for(task, deferred, stack)
+    suspend_on(task, deferred, stack)
 }
 
-/// Have a task wait for a Deferred that has no outcome to be taken.
+/// Make a task wait for a Deferred whose outcome cannot be taken yet.
 #[inline(always)]
-fn wait_for<'py>(
+fn suspend_on<'py>(
     task: Bound<'py, Task>,
     deferred: Bound<'py, Deferred>,
     stack: &mut Stack<'py>,
@@ -201,42 +201,42 @@ fn wait_for<'py>(
     let py = task.py();
     let add_both = intern!(py, "addBoth");
     if overrides::<Deferred>(&deferred, add_both) {
-        task.get().with(py, |state| state.looking = true);
+        task.get().with(py, |state| state.runs_inline = true);
         let callback = TaskCallback { task: task.clone().hold() };
         let added = deferred.call_method1(add_both, (callback,));
         if let Err(error) = added {
-            task.get().with(py, |state| state.looking = false);
+            task.get().with(py, |state| state.runs_inline = false);
             return Err(error.into());
         }
-        return look(task, deferred);
+        return take_inline_result(task, deferred);
     }
-    let joined = match attach(&task, &deferred) {
+    let joined = match try_to_wait(&task, &deferred) {
         Ok(true) => return Ok(Next::Done),
-        Ok(false) => make_room(py, stack).and_then(|()| join_chain(&task, &deferred)),
+        Ok(false) => make_room(py, stack).and_then(|()| add_waiter(&task, &deferred)),
         Err(error) => Err(error),
     };
     if let Err(error) = joined {
-        // Nobody would ever resume the generator: it gets this instead of a result.
-        let outcome = classify::failed(error.into_raised(py), false)?;
+        // Nothing would ever resume the generator, so it gets this error.
+        let outcome = classify::failure_of(error.into_raised(py), false)?;
         return Ok(Next::Do(Work::Resume(task, outcome)));
     }
     let pending = !deferred.get().chain(py, |chain| chain.is_runnable());
     let cancel = task.get().with(py, |state| {
-        state.looking = true;
+        state.runs_inline = true;
         pending && std::mem::take(&mut state.cancel_next)
     });
-    stack.push(Later::Look(task, deferred.clone()));
+    stack.push(Later::TakeInlineResult(task, deferred.clone()));
     Ok(Next::Do(if cancel { Work::Cancel(deferred) } else { Work::Run(deferred) }))
 }
 
-/// Put a task into the chain of a Deferred that it is to wait for. False if that would have to be
-/// run or cancelled then.
+/// Add a task to the chain of the Deferred that it waits for. False, and nothing done, if the
+/// Deferred would have to be run or cancelled afterwards.
 ///
 /// # Errors
 ///
 /// `MemoryError`
 #[inline(always)]
-pub(crate) fn attach<'py>(
+pub(crate) fn try_to_wait<'py>(
     task: &Bound<'py, Task>,
     deferred: &Bound<'py, Deferred>,
 ) -> Result<bool> {
@@ -245,14 +245,14 @@ pub(crate) fn attach<'py>(
     {
         return Ok(false);
     }
-    join_chain(task, deferred)?;
+    add_waiter(task, deferred)?;
     set_waiting_on(task, deferred.clone());
     Ok(true)
 }
 
-/// Resumes the task with the Deferred's result, when its turn in the chain comes.
+/// Add a link that resumes the task with the Deferred's outcome.
 #[inline(always)]
-fn join_chain<'py>(task: &Bound<'py, Task>, deferred: &Bound<'py, Deferred>) -> Result<()> {
+fn add_waiter<'py>(task: &Bound<'py, Task>, deferred: &Bound<'py, Deferred>) -> Result<()> {
     let waiter = Waiter::new(task);
     let added = deferred.get().chain(task.py(), |chain| chain.add(Link::Deliver(waiter, RESUME)));
     outcome::or_no_memory(task.py(), added)
@@ -265,16 +265,16 @@ fn set_waiting_on(task: &Bound<'_, Task>, deferred: Bound<'_, Deferred>) {
     drop(before);
 }
 
-/// The Deferred that a task has yielded was run. Go on if that gave it what it waits for.
-pub(crate) fn look<'py>(
+/// After the yielded Deferred has been run: resume the task if that delivered an outcome.
+pub(crate) fn take_inline_result<'py>(
     task: Bound<'py, Task>,
     deferred: Bound<'py, Deferred>,
 ) -> Result<Next<'py>> {
-    let seen = task.get().with(task.py(), |state| {
-        state.looking = false;
-        state.seen.take()
+    let inline_result = task.get().with(task.py(), |state| {
+        state.runs_inline = false;
+        state.inline_result.take()
     });
-    match seen {
+    match inline_result {
         Some(outcome) => Ok(Next::Do(Work::Resume(task, outcome))),
         None => {
             set_waiting_on(&task, deferred);
@@ -283,37 +283,45 @@ pub(crate) fn look<'py>(
     }
 }
 
-/// The Deferred that a task has yielded could not be run to its end, and may be later. The task
-/// waits for it as for one that had no outcome.
-pub(crate) fn stop_looking<'py>(task: &Bound<'py, Task>, deferred: Bound<'py, Deferred>) {
-    task.get().with(task.py(), |state| state.looking = false);
+/// The yielded Deferred could not be run to its end. The task waits for it as for one that has not
+/// fired.
+pub(crate) fn give_up_inline_result<'py>(task: &Bound<'py, Task>, deferred: Bound<'py, Deferred>) {
+    task.get().with(task.py(), |state| state.runs_inline = false);
     set_waiting_on(task, deferred);
 }
 
-/// Let a task have an outcome if it looks on, or return it.
+/// Keep an outcome for a task whose yielded Deferred is being run. Otherwise, return it.
 #[inline(always)]
-fn see(task: &Bound<'_, Task>, outcome: Outcome) -> Option<Outcome> {
+fn keep_inline_result(task: &Bound<'_, Task>, outcome: Outcome) -> Option<Outcome> {
     let (outcome, before) = task.get().with(task.py(), |state| {
-        if state.looking { (None, state.seen.replace(outcome)) } else { (Some(outcome), None) }
+        if state.runs_inline {
+            (None, state.inline_result.replace(outcome))
+        } else {
+            (Some(outcome), None)
+        }
     });
     drop(before);
     outcome
 }
 
 impl Waits for Task {
-    /// A Deferred has an outcome for a task, as part of its run.
+    /// Resume a task with the outcome of the Deferred that it waits for.
     #[inline(always)]
     fn deliver<'py>(task: Bound<'py, Task>, place: u32, outcome: Outcome) -> Result<Answer<'py>> {
         if place == CANCEL {
             return deliver_cancelled(&task, outcome);
         }
-        let Some(outcome) = see(&task, outcome) else { return Ok(Answer::Now(Outcome::Taken)) };
+        let Some(outcome) = keep_inline_result(&task, outcome) else {
+            return Ok(Answer::Now(Outcome::Taken));
+        };
         match go_on(&task, outcome)? {
             Some(Stopped::Before(deferred)) if is_turned_away(&task, &deferred) => {
                 wait_in_front(&task, &deferred)
             }
-            // Most often it waits for the next.
-            Some(Stopped::Before(deferred)) if matches!(attach(&task, &deferred), Ok(true)) => {
+            // The usual case: the generator waits for its next Deferred.
+            Some(Stopped::Before(deferred))
+                if matches!(try_to_wait(&task, &deferred), Ok(true)) =>
+            {
                 Ok(Answer::Now(Outcome::Taken))
             }
             Some(Stopped::Returned(object)) => Ok(match finish(&task, classify(&object))? {
@@ -327,15 +335,15 @@ impl Waits for Task {
                 {
                     return wait_in_front(&task, deferred);
                 }
-                Ok(Answer::After(Work::TakeUp(task, stopped), Outcome::Taken))
+                Ok(Answer::After(Work::HandleStop(task, stopped), Outcome::Taken))
             }
             None => Ok(Answer::Now(Outcome::Taken)),
         }
     }
 }
 
-/// Whether a task that was given the outcome of a Deferred waits for the same one again, because
-/// a callback of that has paused it: a coroutine does not take its result then.
+/// Whether a task yields a Deferred again just after it was given its outcome: a callback of the
+/// Deferred has paused it, so the coroutine cannot take the result yet.
 #[inline(always)]
 fn is_turned_away<'py>(task: &Bound<'py, Task>, deferred: &Bound<'py, Deferred>) -> bool {
     let is_same = |it: &Held<Deferred>| it.as_ptr() == deferred.as_ptr();
@@ -349,8 +357,8 @@ fn is_halted(deferred: &Bound<'_, Deferred>) -> bool {
     deferred.get().chain(py, |chain| chain.called() && chain.running() && chain.paused() != 0)
 }
 
-/// Have a task wait, before all others, until a Deferred goes on. Where this is not part of its run
-/// itself, but of a callback's, the run comes to the task next, and ends there.
+/// Put a task at the front of the chain, to wait until the paused Deferred continues. If a callback
+/// of that Deferred resumed the task, the run reaches the task's link next and ends there.
 #[cold]
 fn wait_in_front<'py>(
     task: &Bound<'py, Task>,
@@ -363,20 +371,19 @@ fn wait_in_front<'py>(
     Ok(Answer::After(Work::Halt(deferred.clone()), Outcome::Taken))
 }
 
-/// A Deferred that was cancelled has an outcome for its own task.
+/// Continue cancelling a task: its own Deferred has delivered the mark of the cancellation.
 #[cold]
 fn deliver_cancelled<'py>(task: &Bound<'py, Task>, outcome: Outcome) -> Result<Answer<'py>> {
     let Outcome::Failure(reason) = outcome else { return Ok(Answer::Now(outcome)) };
-    // Something else has come here if somebody has set `called` back by hand. That is raised
-    // again then.
+    // It may be another failure if a program has reset `called` by hand. `trap` raises that again.
     let py = task.py();
     let ours = py.get_type::<_InternalInlineCallbacksCancelledError>();
     reason.bind(py).call_method1(intern!(py, "trap"), (ours,))?;
     cancel(task)
 }
 
-/// The generator of a task has raised. Where there is no memory to make something of that, the task
-/// ends with that error: nobody would ever fire its Deferred.
+/// Fail the Deferred of a generator that raised an exception. If there is no memory for that
+/// Failure, fail it with the MemoryError; otherwise it would never fire.
 #[cold]
 fn ended_by<'py>(
     task: &Bound<'py, Task>,
@@ -411,17 +418,16 @@ fn end_by<'py>(
         Some(deferred) => debugging(deferred.bind(py))?,
         None => false,
     };
-    // As with Twisted, the exception is being handled while it is handed on: callbacks see it in
-    // `sys.exc_info()`, and what they raise has it for its context.
-    // Where there is no memory for that, they do not.
+    // As with Twisted, callbacks see the exception in `sys.exc_info()`, and what they raise has it
+    // as its context. (Not if there is no memory for the entry on the stack.)
     if make_room(py, stack).is_ok() {
         stack.push(Later::Handled(capi::begin_handling(&raised)));
     }
-    let reason = classify::failed(raised, capture_vars)?;
+    let reason = classify::failure_of(raised, capture_vars)?;
     Ok(run_next(finish(task, Ok(reason))?))
 }
 
-/// Fire the Deferred of a task that has ended. It is returned if it has to be run then.
+/// Fire the Deferred of a task that has ended. Returns it if its callbacks have to be run.
 fn finish<'py>(
     task: &Bound<'py, Task>,
     outcome: Result<Outcome>,
@@ -429,9 +435,9 @@ fn finish<'py>(
     let py = task.py();
     let outcome = match outcome {
         Ok(outcome) => outcome,
-        Err(error) => classify::failed(capi::into_raised(py)(error), false)?,
+        Err(error) => classify::failure_of(capi::into_raised(py)(error), false)?,
     };
-    // The rest stays: if it has been cancelled, but for a pause, that is still to come.
+    // The other fields stay: if the Deferred was cancelled while paused, that is still to come.
     let (generator, context, deferred) = task.get().with(py, |state| {
         let deferred = state.deferred.as_ref().map(|it| it.bind(py).clone());
         (state.generator.take(), state.context.take(), deferred)
@@ -447,8 +453,8 @@ fn run_next(deferred: Option<Bound<'_, Deferred>>) -> Next<'_> {
     deferred.map_or(Next::Done, |deferred| Next::Do(Work::Run(deferred)))
 }
 
-/// Fire a task's Deferred as cancelled, with the cancelling of the task in front of its chain.
-/// True if the Deferred has to be run then.
+/// Start to cancel a task: add it to the front of its Deferred's chain, and fire the Deferred with
+/// a mark. True if the Deferred has to be run.
 pub(crate) fn begin_cancel<'py>(
     task: &Bound<'py, Task>,
     deferred: &Bound<'py, Deferred>,
@@ -461,7 +467,7 @@ pub(crate) fn begin_cancel<'py>(
     firing::begin_fire(deferred, Outcome::Failure(reason.hold()))
 }
 
-/// Ask a task to end, as the canceller of its Deferred.
+/// Cancel a task, as the canceller of its Deferred.
 pub(crate) fn ask_to_cancel<'py>(
     task: &Bound<'py, Task>,
     deferred: Bound<'py, Deferred>,
@@ -472,8 +478,8 @@ pub(crate) fn ask_to_cancel<'py>(
     Ok(Next::Done)
 }
 
-/// Cancel what a task waits for, as part of the run of the Deferred that was cancelled. What the
-/// generator makes of that goes to a new Deferred, for which the old one then waits.
+/// Cancel the Deferred that a task waits for. The generator's result goes to a new Deferred, for
+/// which the cancelled one waits.
 fn cancel<'py>(task: &Bound<'py, Task>) -> Result<Answer<'py>> {
     let py = task.py();
     let deferred = make(py, || Chain::new(Some(task.as_any().clone().hold())))?;
@@ -487,7 +493,7 @@ fn cancel<'py>(task: &Bound<'py, Task>) -> Result<Answer<'py>> {
         Some(waiting_on) => {
             Ok(Answer::After(Work::Cancel(waiting_on), Outcome::Deferred(deferred.hold())))
         }
-        // A generator that cancels itself before it has waited for anything.
+        // A generator cancels itself before it has waited for anything.
         None => Err(PyAssertionError::bare_error(py)),
     }
 }

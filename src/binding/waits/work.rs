@@ -1,4 +1,4 @@
-//! What is to be done: plain data, for the engine to act on.
+//! Requests to the engine, as plain data.
 
 use pyo3::prelude::*;
 use smallvec::SmallVec;
@@ -12,88 +12,88 @@ use crate::binding::model::{
 };
 use crate::core::refusable;
 
-/// Something to be done.
+/// Something to do now.
 pub(crate) enum Work<'py> {
     /// Run the links of a Deferred that has fired.
     Run(Bound<'py, Deferred>),
     /// Run a Deferred, if there is one, then raise an error.
     RunAndRaise(Option<Bound<'py, Deferred>>, Error),
-    /// Hand an object over to something whose `callback` is its own.
+    /// Hand an object over to a waiter with a `callback` method that is not ours.
     HandOver(Bound<'py, PyAny>, Bound<'py, PyAny>),
-    /// End the run of this Deferred, if it is the one to be settled next: it has been paused, and
-    /// its waiter stands in front of its chain again.
+    /// Stop the run of this Deferred, if it is the next to be settled: it has been paused, and its
+    /// waiter is back at the front of its chain.
     Halt(Bound<'py, Deferred>),
-    /// Cancel a Deferred by its `cancel` method.
+    /// Cancel a Deferred through its `cancel` method, which may be overridden.
     Cancel(Bound<'py, Deferred>),
-    /// Cancel a Deferred whose `cancel` method is ours.
+    /// Cancel a Deferred directly.
     CancelHere(Bound<'py, Deferred>),
-    /// Cancel a list whose `cancel` method is ours.
+    /// Cancel a list directly.
     CancelList(Bound<'py, DeferredList>),
-    /// Cancel those that take part in a race.
+    /// Cancel the competitors of a race.
     CancelRace(Bound<'py, Race>),
-    /// Let a race know what one of those that take part has come to.
+    /// Report the outcome of one competitor to its race.
     Race(Bound<'py, Race>, usize, Outcome),
-    /// Resume the generator of a task with what it waited for.
+    /// Resume the generator of a task with the outcome it waited for.
     Resume(Bound<'py, Task>, Outcome),
-    /// Take up where the generator of a task has stopped.
-    TakeUp(Bound<'py, Task>, Stopped<'py>),
+    /// Act on how the generator of a task has stopped.
+    HandleStop(Bound<'py, Task>, Stopped<'py>),
 }
 
-/// Something to be done when what stands above it on the stack has been done.
+/// Something to do later, when everything above it on the stack is done.
 pub(crate) enum Later<'py> {
-    /// Go on with the links of a Deferred, after the one that was chained to it had its turn.
+    /// Resume the run of a Deferred, after the one chained to it has run.
     GoOn(Bound<'py, Deferred>),
-    /// Settle a link of a Deferred with this, or with the failure of what was done above.
+    /// Settle a link of a Deferred with this, or with the error of the work above.
     Settle(Bound<'py, Deferred>, Outcome),
-    /// See whether the task has been given what this Deferred came to.
-    Look(Bound<'py, Task>, Bound<'py, Deferred>),
-    /// Have the task wait for a Deferred.
+    /// Check whether running this Deferred has given its outcome to the task.
+    TakeInlineResult(Bound<'py, Task>, Bound<'py, Deferred>),
+    /// Make the task wait for a Deferred.
     Wait(Bound<'py, Task>, Bound<'py, Deferred>),
-    /// What a generator had raised is no longer being handled. It is this again, if anything.
+    /// Restore the exception that was being handled before that of a generator.
     Handled(Option<Raised<'py>>),
     /// Raise an error.
     Raise(Error),
-    /// The canceller of a Deferred has been asked.
+    /// The canceller has been called. Fail the Deferred if that did not fire it.
     Asked(Bound<'py, Deferred>),
-    /// Cancel what a list waits for, from this place on, whatever the cancellers raise.
+    /// Cancel the Deferreds of a list, from this index on, even if cancellers raise.
     CancelList(Bound<'py, DeferredList>, usize),
-    /// Cancel those that take part in a race, from this place on.
+    /// Cancel the competitors of a race, from this index on.
     CancelRace(Bound<'py, Race>, usize),
-    /// Cancel those that lost a race, from this place on, and tell who won.
+    /// Cancel the losers of a race, from this index on, then fire its Deferred.
     CancelLosers(Bound<'py, Race>, usize),
 }
 
-/// What follows from doing something.
+/// What comes after a step.
 pub(crate) enum Next<'py> {
-    /// This is to be done first, as part of it.
+    /// Do this next.
     Do(Work<'py>),
-    /// Go on with the links of this Deferred, whose link was settled.
+    /// Continue with the next link of this Deferred.
     Links(Bound<'py, Deferred>),
-    /// It is done.
+    /// Nothing more to do.
     Done,
-    /// A run has met a paused Deferred. It is over, for those it came from, too.
+    /// The run has met a paused Deferred. It ends, and so do the runs that led to it.
     Abandoned,
 }
 
-/// What becomes of an outcome that a waiter has been given.
+/// A waiter's answer to an outcome: how its link is settled.
 pub(crate) enum Answer<'py> {
-    /// The link is settled with this.
+    /// Settle the link with this.
     Now(Outcome),
-    /// When that has been done, the link is settled with this.
+    /// Do the work first, then settle the link with this.
     After(Work<'py>, Outcome),
 }
 
-/// What can wait in a chain without being a callback.
+/// Implemented by the classes of waiters.
 pub(crate) trait Waits: Sized {
-    /// Take the outcome of a Deferred, as part of its run. `place` is what the link says beside
-    /// the waiter.
+    /// Take the outcome of a Deferred. `place` is the number that the link holds beside the
+    /// waiter, such as the index in a list.
     fn deliver<'py>(waiter: Bound<'py, Self>, place: u32, outcome: Outcome) -> Result<Answer<'py>>;
 }
 
-/// What is still to be done, last in, first out. Most runs are shallow, and never allocate.
+/// Pending work, last in, first out. Most runs are shallow and never allocate.
 pub(crate) type Stack<'py> = SmallVec<[Later<'py>; 2]>;
 
-/// Make room on the stack for one more.
+/// Reserve room on the stack for one more entry.
 ///
 /// # Errors
 ///
@@ -106,11 +106,11 @@ pub(crate) fn make_room(py: Python<'_>, stack: &mut Stack<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Where a generator has stopped.
+/// How a generator has stopped.
 pub(crate) enum Stopped<'py> {
-    /// It has yielded this Deferred, of the class itself, which has no outcome to be taken.
+    /// It yielded this Deferred, of exactly our class, whose outcome cannot be taken yet.
     Before(Bound<'py, Deferred>),
-    /// It has yielded this, which has to be looked at more closely.
+    /// It yielded this object, which has yet to be classified.
     At(Bound<'py, PyAny>),
     /// It returned this.
     Returned(Bound<'py, PyAny>),
