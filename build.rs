@@ -15,4 +15,14 @@ fn main() {
         (false, false) => "quick",
     };
     println!("cargo:rustc-env=DEFERROUS_BUILD={build}");
+
+    // Since Rust 1.90, LLD links here. It packs the code where its address is not its place in the
+    // file, and profilers such as py-spy, which take the two for the same, cannot find their way
+    // through our frames. With pages of its own, the code is where they look for it. (Zig, which may
+    // link a release's wheels, knows no such option.)
+    let target = std::env::var("TARGET").unwrap_or_default();
+    let by_zig = std::env::var("RUSTC_LINKER").is_ok_and(|linker| linker.contains("zig"));
+    if target == "x86_64-unknown-linux-gnu" && !by_zig {
+        println!("cargo:rustc-link-arg-cdylib=-Wl,-z,separate-code");
+    }
 }

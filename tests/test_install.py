@@ -6,6 +6,7 @@ Each test is about whole processes, so each has processes of its own.
 import os
 import re
 import signal
+import struct
 import subprocess
 import sys
 import textwrap
@@ -840,3 +841,19 @@ class TestChildren:
         )
         assert done.returncode == 0, done.stdout + done.stderr
         assert "ours: True" in done.stdout
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or os.uname().machine != "x86_64", reason="for Linux on x86-64"
+)
+def test_code_is_where_profilers_look_for_it():
+    """`py-spy --native` takes an address in memory for a place in the file."""
+    from deferrous import _deferrous
+
+    data = Path(_deferrous.__file__).read_bytes()
+    assert data[:5] == b"\x7fELF\x02"
+    [first], [size, count] = struct.unpack_from("<Q", data, 32), struct.unpack_from("<HH", data, 54)
+    headers = [struct.unpack_from("<IIQQ", data, first + size * i) for i in range(count)]
+    # What is loaded (1) to be executed (1).
+    [(place, address)] = [header[2:] for header in headers if header[0] == 1 and header[1] & 1]
+    assert place == address
