@@ -32,6 +32,9 @@ WIDE = 5
 CONTENTS = (
     "README.md",
     "CHANGELOG.md",
+    "CODE_OF_CONDUCT.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
     "LICENSE",
     "docs/**/*.md",
     "docs/images/**/*.*",
