@@ -1221,8 +1221,8 @@ class _ConcurrencyPrimitive:
 class DeferredLock(_ConcurrencyPrimitive):
     """A lock that is acquired with a Deferred and held by one at a time.
 
-    Those who wait get it in the order in which they asked. In coroutines, use `async with
-    lock:`.
+    Those who wait get it in the order in which they asked. Coroutines can
+    use `async with`.
 
     Cancelling the Deferred of `acquire()` gives up the place in the line, or does nothing if
     the lock has been acquired.
@@ -1245,8 +1245,8 @@ class DeferredLock(_ConcurrencyPrimitive):
 class DeferredSemaphore(_ConcurrencyPrimitive):
     """A semaphore that is acquired with a Deferred and held by a limited number at a time.
 
-    Those who wait get it in the order in which they asked. In coroutines, use `async with
-    semaphore:`.
+    Those who wait get it in the order in which they asked. Coroutines can
+    use `async with`.
 
     Arguments:
 
@@ -1382,8 +1382,8 @@ class DeferredQueue(Generic[_T]):
 class _Task:
     """A generator or coroutine that is being run.
 
-    Stands as a waiter in the chain of the Deferred that it waits for, and as the canceller of the
-    Deferred that it will fire.
+    It is a waiter in the chain of the Deferred that it waits for, and the canceller of the Deferred
+    that it will fire.
     """
 
     @property

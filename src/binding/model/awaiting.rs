@@ -1,4 +1,4 @@
-//! The object that `await deferred` iterates.
+//! The iterator behind `await deferred`.
 
 use pyo3::prelude::*;
 
@@ -16,35 +16,35 @@ pub(crate) struct Awaiting {
 }
 
 pub(crate) enum State {
-    /// It waits for this, or has not begun to.
+    /// It waits for this Deferred, or has not started.
     For(Held<Deferred>),
-    /// The driver waits for something else in its place.
+    /// The driver waits for a stand-in, such as a future.
     Through(Boxed<StandIn>),
-    /// The driver does not wait any more, but the Deferred may still come to something.
+    /// The driver no longer waits, but the Deferred may still fire.
     Left(Left),
     /// It has returned, raised or been closed.
     Done,
 }
 
-/// What a driver waits for that cannot wait for a Deferred.
+/// What a driver waits for if it cannot wait for a Deferred.
 pub(crate) struct StandIn {
     pub(crate) deferred: Held<Deferred>,
-    /// What is yielded to the driver.
+    /// The object that is yielded to the driver.
     pub(crate) object: Held<PyAny>,
-    /// Wakes the driver, when the Deferred's outcome is here.
+    /// Wakes the driver when the Deferred has its outcome.
     pub(crate) wake: Held<PyAny>,
     pub(crate) arrived: Option<Outcome>,
-    /// What hands over to the Deferred, if it waits for that and nothing else, and the number of
-    /// that hand-over. Where the driver does not come for it, it goes back.
+    /// The lock, semaphore or queue that hands over to the Deferred, if any, and the number of the
+    /// hand-over. If the driver never takes it, it is given back.
     pub(crate) source: Option<Held<PyAny>>,
     pub(crate) number: u64,
 }
 
-/// What is to be done when a Deferred comes to something that nobody waits for any more.
+/// What to do with an outcome that nobody waits for any more.
 pub(crate) struct Left {
-    /// The Deferred was cancelled. A failure of that is of no interest.
+    /// The Deferred was cancelled. Ignore the failure.
     pub(crate) cancelled: bool,
-    /// The Deferred, and what hands over to it.
+    /// Give back what was handed over to this Deferred.
     pub(crate) source: Option<Boxed<(Held<Deferred>, Held<PyAny>)>>,
 }
 

@@ -1,4 +1,4 @@
-//! A callable in a chain, with its extra arguments.
+//! Callbacks: callables with their extra arguments.
 
 use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
@@ -18,8 +18,8 @@ use crate::core::Boxed;
 
 /// A callable and what to pass it after the outcome.
 ///
-/// One word: the callable itself, or, where there are extra arguments, a tuple. A tuple is not
-/// callable, so there is no doubt which it is; a tuple that somebody adds as a callback is itself
+/// It takes one word: the callable itself or, with extra arguments, a tuple. A tuple is not
+/// callable, so the two cannot be confused; a tuple that somebody adds as a callback is itself
 /// wrapped. The first item says how the rest is to be read:
 ///
 /// * `None`: the callable, then the arguments;
@@ -37,7 +37,7 @@ impl Callback {
         Ok(Self(callable.hold()))
     }
 
-    /// A tuple as a callable, which it is not.
+    /// A tuple that was added as a callback. Calling it raises TypeError later.
     #[cold]
     fn wrapped(tuple: Bound<'_, PyAny>) -> Result<Self> {
         Self::with_arguments(tuple.py(), &tuple, &[], None)
@@ -84,12 +84,12 @@ impl Callback {
         Ok(Self(parts.into_any().hold()))
     }
 
-    /// Another hold on the same callable.
+    /// A new reference to the same callable.
     pub(crate) fn share(&self, py: Python<'_>) -> Self {
         Self(self.0.clone_ref(py))
     }
 
-    /// Call it, if it was written in Python, as most are, and nothing is passed by keyword.
+    /// Fast path: call it if it is a Python function without keyword arguments.
     #[inline(always)]
     pub(crate) fn call_if_of_python<'py>(
         &self,

@@ -1,4 +1,4 @@
-//! Counts how often the cancelling of many comes back to where it began.
+//! Detects that cancelling a list or race leads back to itself.
 
 /// The cancellings of one collector that are under way, each as part of the one before.
 #[derive(Default)]
@@ -12,7 +12,7 @@ impl Cancels {
     /// More than a canceller of a Deferred in it that cancels the collector can account for.
     const LIMIT: u32 = 100;
 
-    /// Begin one. False where the collector waits for itself.
+    /// Start one. False if the collector waits for itself.
     pub(crate) fn begin(&mut self) -> bool {
         if self.depth >= Self::LIMIT {
             self.in_ring = true;

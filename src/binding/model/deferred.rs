@@ -67,7 +67,7 @@ pub(crate) struct Deferred {
 }
 
 impl Deferred {
-    /// With this state.
+    /// A Deferred with this chain.
     #[inline]
     pub(crate) fn of(chain: Chain) -> Self {
         Self { chain: Shared::new(chain) }
@@ -80,7 +80,7 @@ impl Deferred {
     }
 }
 
-/// Make one.
+/// Make a Deferred with this chain.
 #[inline(always)]
 pub(crate) fn new_deferred(
     py: Python<'_>,

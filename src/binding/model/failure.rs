@@ -9,10 +9,10 @@ use crate::binding::capi::{
     slots::{InitSlot, Plain, ZeroIsEmpty},
 };
 
-/// Where the five attributes that every failure has are kept.
+/// Where the five attributes of a failure are stored.
 ///
-/// `BaseException.__new__` leaves this as zeroed memory. So zero must be a state, and the right
-/// one: the representation says that the first variant is 0.
+/// `BaseException.__new__` leaves this as zeroed memory, so zero must be the right state: the
+/// representation makes the first variant 0.
 #[repr(u8)]
 pub(crate) enum State {
     /// In the instance dict, like all other attributes.
@@ -21,7 +21,7 @@ pub(crate) enum State {
     Here(Attributes) = 1,
 }
 
-/// What every failure has.
+/// The attributes that every failure has.
 pub(crate) struct Attributes {
     pub(crate) value: Held<PyAny>,
     pub(crate) kind: Held<PyAny>,

@@ -1,4 +1,4 @@
-//! A list that is cheap at both ends: what waits for a lock, and what a queue holds.
+//! The class of `waiting` and `pending`: a list that is cheap at both ends.
 
 use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
@@ -18,7 +18,7 @@ use crate::core::refusable;
 
 /// How a [`Fifo`] keeps its items.
 pub(crate) enum State {
-    /// As those need it that wait.
+    /// As a queue.
     Line(Items),
     /// In a list, because a program uses it as one, and what a list does is best done by a list.
     List {

@@ -1,5 +1,5 @@
-//! What waits for a lock, or is held by a queue: quick at both ends, and where a Deferred is taken
-//! out of the middle.
+//! The queue behind `waiting` and `pending`: fast at both ends, and for removing a Deferred from
+//! the middle.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -9,8 +9,8 @@ use crate::binding::capi::{self, Held, error::Result};
 use crate::binding::model::deferred::Deferred;
 use crate::core::refusable;
 
-/// What is in a line, with gaps where something was taken out of the middle. The first and the last
-/// are never gaps.
+/// The items, with gaps where some were removed from the middle. The first and the last are never
+/// gaps.
 #[derive(Default)]
 pub(crate) struct Items {
     pub(crate) items: VecDeque<Option<Held<PyAny>>>,

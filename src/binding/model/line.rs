@@ -1,4 +1,4 @@
-//! Lists in locks and queues, which are made when they are first needed.
+//! The lists of locks and queues, made when first needed.
 
 use pyo3::prelude::*;
 

@@ -1,8 +1,7 @@
 //! The objects of the Python half, and of Python itself, that the Rust half needs by name.
 //!
-//! All of ours are looked up when the package is imported. So none is missing to what happens while
-//! the interpreter shuts down, and to a process that another thread has forked off while it
-//! imported something.
+//! All of them are looked up when the package is imported, so that none is missing while the
+//! interpreter shuts down, or in a process that was forked during an import.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -1,4 +1,4 @@
-//! The core's types, filled in with Python objects.
+//! The core's types for chains of Python objects.
 
 use pyo3::prelude::*;
 
@@ -29,7 +29,7 @@ pub(crate) type Links = core::Links<Objects>;
 
 pub(crate) type Outcome = core::Outcome<Objects>;
 
-/// The same outcome once more.
+/// A new reference to the same outcome.
 #[inline]
 pub(crate) fn share(py: Python<'_>, outcome: &Outcome) -> Outcome {
     match outcome {

@@ -58,8 +58,8 @@ impl Primitive {
 
 /// A lock that is acquired with a Deferred and held by one at a time.
 ///
-/// Those who wait get it in the order in which they asked. In coroutines, use `async with
-/// lock:`.
+/// Those who wait get it in the order in which they asked. Coroutines can
+/// use `async with`.
 ///
 /// Cancelling the Deferred of `acquire()` gives up the place in the line, or does nothing if
 /// the lock has been acquired.
@@ -79,8 +79,8 @@ pub(crate) struct DeferredLock;
 
 /// A semaphore that is acquired with a Deferred and held by a limited number at a time.
 ///
-/// Those who wait get it in the order in which they asked. In coroutines, use `async with
-/// semaphore:`.
+/// Those who wait get it in the order in which they asked. Coroutines can
+/// use `async with`.
 ///
 /// Arguments:
 ///

@@ -1,4 +1,4 @@
-//! What the garbage collector is shown.
+//! Support for the garbage collector.
 
 use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
@@ -6,9 +6,9 @@ use pyo3::gc::PyVisit;
 use crate::binding::capi::{Held, error::Result};
 use crate::binding::model::outcome::{Chain, Link, Outcome};
 
-/// Something with references to show to the garbage collector.
+/// Implemented by what holds references that the garbage collector has to visit.
 pub(crate) trait Traverse {
-    /// Show each.
+    /// Visit each reference.
     fn traverse(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError>;
 }
 

@@ -1,4 +1,4 @@
-//! What stands in a chain without being a callback.
+//! Waiters: objects in a chain that are not callbacks.
 
 use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
@@ -7,12 +7,12 @@ use pyo3::prelude::*;
 use crate::binding::capi::{Held, Hold, error::Result};
 use crate::binding::model::traverse::Traverse;
 
-/// Something that waits in a chain without being a callback.
+/// An object that waits in a chain without being a callback.
 ///
-/// One of a few classes of ours, each of which implements `Waits`; in one word, to keep links small.
+/// An instance of one of our classes that implement `Waits`. It is one word, to keep links small.
 pub(crate) struct Waiter(Held<PyAny>);
 
-/// The place of a Deferred that is to be fired with the outcome.
+/// The link number of a Deferred that is to be fired with the outcome.
 pub(crate) const FIRE: u32 = u32::MAX;
 
 impl Waiter {

@@ -1,8 +1,8 @@
-//! asyncio's current task, which is not what we drive.
+//! Hides asyncio's current task while a generator of ours runs.
 //!
-//! A task may call what resumes a generator of ours, there and then. To asyncio it is still the one
-//! that runs: `asyncio.timeout` in our generator would cancel it, and so would a `TaskGroup`. So it
-//! stands aside meanwhile, and what needs a current task says that there is none.
+//! An asyncio task may fire a Deferred, and so resume a generator of ours. For asyncio, that task
+//! is still the current one: `asyncio.timeout` or a `TaskGroup` in our generator would cancel it.
+//! So there is no current task meanwhile, and functions that need one raise an error.
 
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -10,7 +10,7 @@ use pyo3::types::PyTuple;
 use crate::binding::capi;
 use crate::binding::model::names;
 
-/// Has the task that stood aside be current again when it is dropped.
+/// Makes the hidden task current again when dropped.
 pub(crate) struct Aside<'py>(Bound<'py, PyTuple>);
 
 impl Drop for Aside<'_> {
@@ -22,18 +22,18 @@ impl Drop for Aside<'_> {
     }
 }
 
-/// Have the current task, if there is one, stand aside.
+/// Hide the current task, if there is one.
 #[inline(always)]
 pub(crate) fn step_aside(py: Python<'_>) -> Option<Aside<'_>> {
     if may_have_a_task(py) { have_it_step_aside(py) } else { None }
 }
 
-/// Whether any task may be current. Each resumed generator asks that, so it has to cost nearly
-/// nothing where no loop runs.
+/// Whether any task may be current. This runs for each resumed generator, so it is cheap if no loop
+/// runs.
 #[cfg(not(Py_3_14))]
 #[inline(always)]
 fn may_have_a_task(py: Python<'_>) -> bool {
-    // Of each loop the one that is current, in all threads.
+    // The current task of each loop, in all threads.
     match names::CURRENT_TASKS.get_once_imported(py) {
         Some(tasks) => tasks.cast_exact::<pyo3::types::PyDict>().is_ok_and(|it| !it.is_empty()),
         None => false,

@@ -1,4 +1,4 @@
-//! A coroutine of another driver, such as an asyncio task, gets an outcome.
+//! Delivers outcomes to coroutines that somebody else drives, such as asyncio tasks.
 
 use pyo3::prelude::*;
 
@@ -20,8 +20,8 @@ impl Waits for Awaiting {
     }
 }
 
-/// A Deferred has an outcome for another driver than ours: take it in, and wake the driver. What
-/// is left of the outcome is for the Deferred's own chain.
+/// Store an outcome for a coroutine and wake its driver. Returns what the Deferred's own chain
+/// continues with.
 pub(crate) fn deliver<'py>(
     awaiting: &Bound<'py, Awaiting>,
     outcome: Outcome,
@@ -44,7 +44,7 @@ pub(crate) fn deliver<'py>(
         if woken.as_ref().is_ok_and(|woken| !woken.is(pyo3::types::PyBool::new(py, false))) {
             return Ok(Answer::Now(Outcome::Taken));
         }
-        // The driver has been cancelled by now, or its loop is closed.
+        // The driver has been cancelled, or its loop is closed.
         let back = take_arrived(awaiting)?;
         return match (woken, back) {
             (Ok(_), None) => Ok(Answer::Now(Outcome::Taken)),
@@ -61,7 +61,7 @@ pub(crate) fn deliver<'py>(
         (Some(Outcome::Failure(_)), Some((true, _))) => Answer::Now(Outcome::Taken),
         (Some(outcome @ Outcome::Value(_)), Some((_, Some(source)))) => {
             let (deferred, source) = source.into_inner();
-            // Whoever waits for the same Deferred, too, gets it.
+            // The next waiter of the same Deferred gets the outcome.
             if !deferred.bind(py).get().chain(py, |chain| chain.links().is_empty()) {
                 return Ok(Answer::Now(outcome));
             }
@@ -76,7 +76,7 @@ pub(crate) fn deliver<'py>(
     })
 }
 
-/// Take back what was handed over to a driver that could not be woken.
+/// Take back what was handed over, because the driver could not be woken.
 fn take_arrived<'py>(awaiting: &Bound<'py, Awaiting>) -> Result<Option<Work<'py>>> {
     let py = awaiting.py();
     let handed_over = awaiting.get().state.with(py, |state| match state {

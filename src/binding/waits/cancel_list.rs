@@ -1,4 +1,4 @@
-//! Cancelling what a `DeferredList` waits for.
+//! Cancels the Deferreds of a `DeferredList`.
 
 use pyo3::prelude::*;
 use pyo3::types::PyList;
@@ -12,7 +12,7 @@ use crate::binding::waits::{
     work::{Later, Next, Stack, make_room},
 };
 
-/// Cancel what a list waits for, from a place on.
+/// Cancel the Deferreds of a list, from an index on.
 pub(crate) fn cancel_list<'py>(
     list: Bound<'py, DeferredList>,
     place: usize,
@@ -22,7 +22,7 @@ pub(crate) fn cancel_list<'py>(
     make_room(py, stack)?;
     if place == 0 {
         if list.as_super().get().chain(py, |chain| chain.called()) {
-            // Unlike Twisted's, one that has fired passes it on, as any other Deferred does.
+            // A fired list passes the cancellation on, like any Deferred. Twisted's does not.
             return cancelling::cancel_waited_for(list.as_super());
         }
         if !list.get().with(py, |state| state.cancels.begin()) {
@@ -46,7 +46,7 @@ pub(crate) fn cancel_list<'py>(
     cancel_one(deferred)
 }
 
-/// The next place of something that does not wait for another Deferred.
+/// The next index of an item that does not wait for another Deferred.
 #[cold]
 fn next_unfired(deferreds: &Bound<'_, PyList>, place: usize) -> usize {
     let py = deferreds.py();
@@ -57,8 +57,8 @@ fn next_unfired(deferreds: &Bound<'_, PyList>, place: usize) -> usize {
     (place..deferreds.len()).find(is_unfired).unwrap_or(deferreds.len())
 }
 
-/// The `cancel` of the Deferred at a place in a list has raised. The others are cancelled all the
-/// same; a timeout fails it then.
+/// Report that cancelling an item has raised an exception. The others are cancelled all the same,
+/// and a timeout then fails the item.
 #[cold]
 pub(crate) fn canceller_raised<'py>(
     list: &Bound<'py, DeferredList>,
@@ -72,14 +72,14 @@ pub(crate) fn canceller_raised<'py>(
     let reason = failure::from_raised(error.into_raised(py), false)?;
     let raised = match list.get().deferreds(py)?.get_item(place) {
         Ok(deferred) => deferred,
-        // A program has shortened the list meanwhile.
+        // A program has shortened the list in the meantime.
         Err(_) => py.None().into_bound(py),
     };
     names::CANCELLER_RAISED.get(py)?.call1((reason, raised))?;
     Ok(())
 }
 
-/// That could not be told, which ends the cancelling.
+/// The report itself has failed. Stop cancelling.
 pub(crate) fn stop_cancelling_list(list: &Bound<'_, DeferredList>) {
     list.get().with(list.py(), |state| state.cancels.end());
 }

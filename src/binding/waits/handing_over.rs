@@ -1,4 +1,4 @@
-//! Locks, semaphores and queues: to whom they hand over, and what comes back.
+//! Handing over by locks, semaphores and queues, and taking back what was not wanted.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -24,7 +24,7 @@ use crate::binding::model::{
 };
 use crate::binding::waits::{firing, work::Work};
 
-/// Fire the one that has waited longest, with this. What is to be run then, if anything.
+/// Fire the first waiter with this. Returns the Deferred to run, if any.
 pub(crate) fn fire_first<'py>(
     line: &Bound<'py, Fifo>,
     result: Bound<'py, PyAny>,
@@ -35,7 +35,7 @@ pub(crate) fn fire_first<'py>(
     }
 }
 
-/// Fire a Deferred with this. What is to be run then, if anything.
+/// Fire a Deferred with this. Returns it if its callbacks have to be run.
 pub(crate) fn fire_one<'py>(
     first: Bound<'py, PyAny>,
     result: Bound<'py, PyAny>,
@@ -54,15 +54,15 @@ pub(crate) fn fire_one<'py>(
     }
 }
 
-/// Whether an object that is the canceller of a Deferred is so because that waits for it, and not
-/// because it can be called.
+/// Whether a canceller is the lock, semaphore or queue that its Deferred waits for, rather than a
+/// callable.
 fn is_waited_for(canceller: &Bound<'_, PyAny>) -> bool {
     (canceller.is_instance_of::<Primitive>() || canceller.is_instance_of::<DeferredQueue>())
         && !canceller.is_callable()
 }
 
-/// The canceller of a Deferred that waits for one of ours: have it leave the line. False if the
-/// canceller is something else.
+/// Cancel the waiting for a lock, semaphore or queue: take the Deferred out of the line. False if
+/// the canceller is something else.
 pub(crate) fn give_up<'py>(
     canceller: &Bound<'py, PyAny>,
     deferred: &Bound<'py, Deferred>,
@@ -82,11 +82,10 @@ pub(crate) fn give_up<'py>(
     Ok(true)
 }
 
-/// The lock, semaphore or queue for which a Deferred waits and nothing else: what it comes to is
-/// what that hands over. None if a callback stands between, as what that makes of it is its own
-/// affair.
+/// The lock, semaphore or queue whose hand-over is the outcome of a Deferred. None if a callback
+/// comes in between, because that may have used up what was handed over.
 pub(crate) fn source_of<'py>(deferred: &Bound<'py, Deferred>) -> Option<Bound<'py, PyAny>> {
-    /// Through so many Deferreds that wait for each other.
+    /// How many chained Deferreds to follow.
     const DEPTH: usize = 100;
     let py = deferred.py();
     let mut current = deferred.clone();
@@ -116,7 +115,7 @@ pub(crate) fn source_of<'py>(deferred: &Bound<'py, Deferred>) -> Option<Bound<'p
     None
 }
 
-/// What a Deferred with this canceller waits for.
+/// The lock, semaphore or queue behind a canceller.
 fn source_behind(canceller: Bound<'_, PyAny>) -> Option<Bound<'_, PyAny>> {
     if is_waited_for(&canceller) {
         return Some(canceller);
@@ -139,22 +138,21 @@ fn source_behind(canceller: Bound<'_, PyAny>) -> Option<Bound<'_, PyAny>> {
     waits.then_some(owner)
 }
 
-/// Whether an object says itself what is to be done with what was handed over for it.
+/// Whether an object has a method of its own for taking back.
 fn takes_back(object: &Bound<'_, PyAny>) -> bool {
     capi::lookup(&object.get_type(), intern!(object.py(), "_take_back")) != 0
 }
 
-/// A number for each time that something is handed over to somebody who may not come for it.
+/// The number of the next hand-over that may have to be taken back.
 pub(crate) fn number_of_hand_over() -> u64 {
     static LAST: AtomicU64 = AtomicU64::new(0);
     LAST.fetch_add(1, Ordering::Relaxed)
 }
 
-/// Take back what was handed over by a lock, a semaphore or a queue: the next gets it. What is to
-/// be run then, if anything.
+/// Take back what was handed over, and give it to the next waiter. Returns the Deferred to run, if
+/// any.
 ///
-/// An object of a queue that nobody waits for stands in front again; of several, in the order in
-/// which they were handed over.
+/// If nobody waits, an item of a queue returns to the front; several keep their order.
 pub(crate) fn take_back<'py>(
     source: &Bound<'py, PyAny>,
     object: Bound<'py, PyAny>,
@@ -162,7 +160,7 @@ pub(crate) fn take_back<'py>(
 ) -> Result<Option<Work<'py>>> {
     let py = source.py();
     if let Ok(primitive) = source.cast::<Primitive>() {
-        // Somebody has fired the Deferred by hand.
+        // A program has fired the Deferred itself.
         if !object.is(primitive) {
             return Ok(None);
         }
@@ -188,8 +186,7 @@ pub(crate) fn take_back<'py>(
     Ok(None)
 }
 
-/// Take those out of the front of a line that somebody has fired by hand: they cannot be given
-/// anything.
+/// Drop Deferreds at the front of a line that a program has fired itself.
 fn skip_fired(line: &Bound<'_, Fifo>) -> Result<()> {
     let py = line.py();
     while let Some(first) = Fifo::get(line, 0)
@@ -201,12 +198,12 @@ fn skip_fired(line: &Bound<'_, Fifo>) -> Result<()> {
     Ok(())
 }
 
-/// What `release` does, but for running the one that has acquired it then.
+/// `release`, without running the callbacks of the next waiter.
 pub(crate) fn begin_release<'py>(primitive: &Bound<'py, Primitive>) -> Result<Option<Work<'py>>> {
     begin_release_of(primitive, primitive.get().busy_line(primitive.py()))
 }
 
-/// The same, of what this line waits for, if anybody does.
+/// As [`begin_release`], with the line of waiters known.
 #[inline(always)]
 pub(crate) fn begin_release_of<'py>(
     primitive: &Bound<'py, Primitive>,
@@ -246,12 +243,12 @@ pub(crate) fn begin_release_of<'py>(
     }
 }
 
-/// Whether a lock's or semaphore's `release` is ours.
+/// Whether a lock's or semaphore's `release` is not overridden.
 pub(crate) fn releases_plainly(primitive: &Bound<'_, Primitive>) -> bool {
     !overrides_ours(primitive, intern!(primitive.py(), "release"))
 }
 
-/// Whether a lock or semaphore has another method under this name than ours have.
+/// Whether a lock or semaphore overrides this method.
 pub(crate) fn overrides_ours(
     primitive: &Bound<'_, Primitive>,
     method: &Bound<'_, PyString>,
@@ -265,14 +262,14 @@ pub(crate) fn overrides_ours(
     }
 }
 
-/// What `put` does, but for running the one that has got the object.
+/// `put`, without running the callbacks of the waiter.
 #[inline(always)]
 pub(crate) fn begin_put<'py>(
     queue: &Bound<'py, DeferredQueue>,
     object: Bound<'py, PyAny>,
 ) -> Result<Option<Work<'py>>> {
     let py = queue.py();
-    // To ask whether there is room may run other code, after which somebody may wait.
+    // Comparing sizes may run any code, after which somebody may wait.
     for asked in [false, true] {
         if let Some(waiting) = queue.get().busy_line(py) {
             return fire_first(&waiting, object);
@@ -286,7 +283,7 @@ pub(crate) fn begin_put<'py>(
     Ok(None)
 }
 
-/// Whether a line may become longer.
+/// Whether a line has room for one more.
 pub(crate) fn has_room(line: &Bound<'_, Fifo>, limit: &Bound<'_, PyAny>) -> Result<bool> {
     let py = line.py();
     stack::check(py)?;

@@ -1,4 +1,4 @@
-//! Collecting the results of a `DeferredList`.
+//! Collects the outcomes of a `DeferredList`.
 
 use pyo3::prelude::*;
 use pyo3::types::PyBool;
@@ -18,8 +18,8 @@ use crate::binding::waits::{
     work::{Answer, Waits, Work},
 };
 
-/// What `_cbDeferred` does, but for running the list. What is to be run, if anything, and whether
-/// this is the end of a failure.
+/// `_cbDeferred`, without running the list. Returns the list if it has to be run, and whether the
+/// failure is consumed.
 pub(crate) fn begin_collect<'py>(
     list: &Bound<'py, DeferredList>,
     result: &Bound<'py, PyAny>,
@@ -33,7 +33,7 @@ pub(crate) fn begin_collect<'py>(
     Ok((fired, consumed))
 }
 
-/// Take in what the Deferred at a place came to. What is to be run then, if anything.
+/// Store the outcome of the Deferred at an index. Returns the list if it has to be run.
 fn collect<'py>(
     list: &Bound<'py, DeferredList>,
     place: usize,
@@ -73,7 +73,7 @@ fn collect<'py>(
 }
 
 impl Waits for DeferredList {
-    /// A Deferred has an outcome for a list, as part of its run.
+    /// Store the outcome of one item. `place` is its index.
     fn deliver<'py>(
         list: Bound<'py, DeferredList>,
         place: u32,

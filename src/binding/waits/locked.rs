@@ -18,13 +18,13 @@ use crate::binding::waits::{
     work::{Answer, Waits, Work},
 };
 
-/// The place of a call in the chain of the Deferred that fires when it may run.
+/// The number of a call's link in the chain of the Deferred of `acquire()`.
 pub(crate) const RUN: u32 = 0;
 
-/// Its place in the chain of the Deferred for what it comes to.
+/// The number of its link in the chain of the Deferred for its result.
 const RELEASE: u32 = 1;
 
-/// Call it. The Deferred for what that comes to, and what is to be done then, if anything.
+/// Call the function. Returns the Deferred for its result, and the work that follows, if any.
 pub(crate) fn call<'py>(
     locked: &Bound<'py, Locked>,
 ) -> Result<(Bound<'py, PyAny>, Option<Work<'py>>)> {
@@ -42,8 +42,7 @@ pub(crate) fn call<'py>(
 }
 
 impl Waits for Locked {
-    /// A Deferred has an outcome for a call that needed something to be acquired, or for the releasing
-    /// of it, as part of its run.
+    /// Call the function after acquiring, or release after the function is done.
     fn deliver<'py>(
         locked: Bound<'py, Locked>,
         place: u32,

@@ -1,4 +1,4 @@
-//! Deferreds made of results, failures and calls that are over.
+//! Makes fired Deferreds from results, failures and finished calls.
 
 use pyo3::prelude::*;
 
@@ -18,32 +18,32 @@ use crate::binding::model::{
 };
 use crate::binding::waits::firing::{fired, make, reason_of};
 
-/// What `succeed` does.
+/// `succeed`.
 #[inline]
 pub(crate) fn of_result<'py>(result: Bound<'py, PyAny>) -> Result<Bound<'py, Deferred>> {
     if is_known_ordinary(&result) { of_value(result) } else { of_result_to_be_asked(result) }
 }
 
-/// `succeed`, of what has to be looked at.
+/// As [`of_result`], for an object that has to be classified.
 #[inline(never)]
 fn of_result_to_be_asked<'py>(result: Bound<'py, PyAny>) -> Result<Bound<'py, Deferred>> {
     let py = result.py();
     let outcome = classify(&result)?;
     let deferred = make(py, Chain::default)?;
-    // By hand, as in Twisted's: a Failure that is passed as a result is not watched over.
+    // As with Twisted, a Failure that is passed as a result is not reported as unhandled.
     let before = deferred.get().chain(py, |chain| chain.set_fired(outcome));
     drop(before);
     Ok(deferred)
 }
 
-/// `succeed`, of what is known to be a value and nothing else.
+/// As [`of_result`], for an object that is certainly a value.
 #[inline]
 fn of_value(value: Bound<'_, PyAny>) -> Result<Bound<'_, Deferred>> {
     let py = value.py();
     make(py, || Chain::fired(Outcome::Value(value.hold())))
 }
 
-/// What `fail` does.
+/// `fail`.
 pub(crate) fn of_failure<'py>(
     py: Python<'py>,
     reason: Option<Bound<'py, PyAny>>,
@@ -52,13 +52,13 @@ pub(crate) fn of_failure<'py>(
     fired(py, outcome)
 }
 
-/// A Deferred that has failed with an error.
+/// Make a Deferred that has failed with an error.
 pub(crate) fn of_error<'py>(py: Python<'py>, error: Error) -> Result<Bound<'py, Deferred>> {
     let reason = failure::from_raised(error.into_raised(py), debugging_by_default(py)?)?;
     fired(py, Outcome::Failure(reason.hold()))
 }
 
-/// The Deferred for what a call came to that was no coroutine.
+/// Make the Deferred for the result of a call, which is not a coroutine.
 #[inline(always)]
 pub(crate) fn of_returned(result: Bound<'_, PyAny>) -> Result<Bound<'_, PyAny>> {
     let deferred = if is_known_ordinary(&result) {
@@ -73,8 +73,7 @@ pub(crate) fn of_returned(result: Bound<'_, PyAny>) -> Result<Bound<'_, PyAny>> 
     Ok(deferred.into_any())
 }
 
-/// The Deferred for something that a call came to and that may pass for something else. It is asked
-/// for its class once.
+/// As [`of_returned`], for an object that has to be classified. It is asked for its class once.
 #[cold]
 fn of_another(result: Bound<'_, PyAny>) -> Result<Bound<'_, Deferred>> {
     let py = result.py();

@@ -1,9 +1,8 @@
 //! Methods and callables of ours as callbacks and cancellers.
 //!
-//! `a.addCallback(b.callback)` would be native code that calls native code, with no Python between
-//! that could count how deep it goes. What such a callback does is work for the engine instead, as
-//! for what waits without being a callback. Where a call is not as plain as can be, it is left to
-//! Python: what it would raise is then raised by whoever raises it.
+//! With `a.addCallback(b.callback)`, native code would call native code, and Python's recursion
+//! limit would not see it. So such a callback becomes work for the engine, like the answer of a waiter.
+//! Unusual calls, such as with wrong arguments, go through Python, which raises the usual errors.
 
 use pyo3::prelude::*;
 use pyo3::types::PyInt;
@@ -29,7 +28,7 @@ use crate::binding::waits::{
     work::{Answer, Waits, Work},
 };
 
-/// A method of ours that runs what waits for it.
+/// A method of ours that may run the callbacks of other Deferreds.
 #[derive(Clone, Copy)]
 pub(crate) enum Method {
     /// `Deferred.callback`
@@ -51,7 +50,7 @@ pub(crate) enum Method {
 /// All of them.
 pub(crate) static METHODS: KnownMethods<Method, 9> = KnownMethods::new();
 
-/// What comes of calling a callback with an outcome, if it is one of ours that [`answer`] knows.
+/// Perform a callback without calling it, if it is a method of ours that [`answer`] knows.
 pub(crate) fn answer_callback<'py>(
     callback: &Callback,
     outcome: &Bound<'py, PyAny>,
@@ -60,8 +59,8 @@ pub(crate) fn answer_callback<'py>(
     answer(callable, outcome, args)
 }
 
-/// What comes of calling this with an outcome and more arguments, if it is one of ours and would
-/// run what waits for it. None if it is to be called.
+/// Perform a call of a method of ours, with an outcome and more arguments, without calling it. None
+/// if it has to be called.
 #[inline(never)]
 pub(crate) fn answer<'py>(
     callable: &Bound<'py, PyAny>,
@@ -110,7 +109,7 @@ fn answer_of_method<'py>(
             if !handing_over::releases_plainly(&primitive) {
                 return None;
             }
-            // One that cannot be asked is not lost, nor asked again.
+            // A result that cannot be classified is a value. It is not asked again.
             let (outcome, _) = classify_asking(result.clone());
             if matches!(outcome, Outcome::Deferred(_)) {
                 return None;
@@ -120,7 +119,7 @@ fn answer_of_method<'py>(
         (Method::Collect, [result, index, succeeded]) => {
             let list = slf.cast_into::<DeferredList>().ok()?;
             let index = index.cast_exact::<PyInt>().ok()?.extract().ok()?;
-            // One that cannot be asked is not lost, nor asked again.
+            // A result that cannot be classified is a value. It is not asked again.
             let (outcome, _) = classify_asking(result.clone());
             if matches!(outcome, Outcome::Deferred(_)) {
                 return None;
@@ -132,7 +131,7 @@ fn answer_of_method<'py>(
     })
 }
 
-/// What overriding subclasses are given as callbacks, where our own have waiters.
+/// Our waiters in the form of callbacks, for subclasses that override `addBoth` and the like.
 fn answer_of_callable<'py>(
     callable: &Bound<'py, PyAny>,
     outcome: &Bound<'py, PyAny>,
@@ -155,7 +154,7 @@ fn answer_of_callable<'py>(
     None
 }
 
-/// What a method that returns None leaves.
+/// The outcome of a method that returns None.
 fn none(py: Python<'_>) -> Outcome {
     Outcome::Value(py.None().into_bound(py).hold())
 }

@@ -1,9 +1,9 @@
-//! How deep locks and queues nest when they hand over.
+//! Limits how deep the hand-overs of locks, semaphores and queues nest.
 //!
-//! As with Twisted, whoever releases runs the next one at once, and goes on when that is done. If
-//! that one releases, too, and so on, thousands would be nested, more than the interpreter allows.
-//! So what comes so deep that Twisted's would fail is put off: the hand-over in which it happens,
-//! further up on the same stack, does it when it has come to its own end.
+//! As with Twisted, `release()` runs the callbacks of the next waiter before it returns. If those
+//! release in turn, and so on, thousands of calls would be nested, more than the interpreter
+//! allows. So a hand-over at a depth at which Twisted would fail is deferred: an outer hand-over on
+//! the same stack performs it when it is done itself.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -16,39 +16,39 @@ use crate::binding::model::{deferred::Deferred, names};
 use crate::binding::waits::work::Work;
 use crate::core::refusable;
 
-/// How deep hand-overs are nested at most.
+/// The maximum depth of nested hand-overs.
 const DEEPEST: u32 = 100;
 
-/// At these depths it is looked at how many frames of Python each takes.
+/// At these depths, the frames of Python that each level takes are counted.
 const FIRST_LOOK: u32 = 3;
 
 const SECOND_LOOK: u32 = 5;
 
-/// How many more frames each would take with Twisted, at least.
+/// How many more frames a level takes with Twisted, at least.
 const FRAMES_OF_TWISTED: usize = 7;
 
-/// How many frames are left for what is called at the deepest.
+/// How many frames are reserved for the callbacks at the deepest level.
 const RESERVE: usize = 64;
-/// With less than this left of the stack, it is not known whether there is room for a second one.
+/// With less stack than this, there may be no room for a second level.
 const ROOM_FOR_TWO: usize = 16 << 10;
 
-/// What one hand-over has to do at its end.
+/// The deferred work of one hand-over, which it performs at its end.
 struct Collecting {
-    /// The greenlet that it is part of, by its address; 0 if there are none. Greenlets take turns
-    /// on a thread, so the hand-over that began last may be on another one's stack.
+    /// The address of the greenlet that it runs in; 0 without greenlets. The hand-over that started
+    /// last may be on another greenlet's stack.
     greenlet: usize,
     postponed: VecDeque<Postponed>,
 }
 
-/// What can be done later.
+/// Work that can be deferred.
 enum Postponed {
-    /// Run one that has what was handed over.
+    /// Run a Deferred that has been fired with what was handed over.
     Run(Held<Deferred>),
-    /// Hand this over to one whose `callback` is its own.
+    /// Hand this object over to a waiter with a `callback` method that is not ours.
     Fire { waiter: Held<PyAny>, object: Held<PyAny> },
 }
 
-/// What does a piece of work, within a call that is known to nest.
+/// A function that performs work, called with the stack checked.
 pub(crate) trait Run: Copy + for<'py> Fn(Python<'py>, Work<'py>) -> Result<()> {}
 
 impl<T: Copy + for<'py> Fn(Python<'py>, Work<'py>) -> Result<()>> Run for T {}
@@ -66,15 +66,15 @@ impl Postponed {
     }
 }
 
-/// The hand-overs of a thread, in all greenlets.
+/// The hand-overs of one thread, in all its greenlets.
 struct HandOvers {
-    /// How many are under way.
+    /// How many are running.
     depth: Cell<u32>,
-    /// At which depth to stop, as it was found at the second look.
+    /// The depth at which to defer, as computed at the second count.
     enough: Cell<u32>,
-    /// How many frames there were at the first look.
+    /// How many frames there were at the first count.
     frames: Cell<usize>,
-    /// Where on the stack the last of them began.
+    /// The position on the machine's stack where the last of them started.
     began: Cell<usize>,
 }
 
@@ -87,13 +87,13 @@ thread_local! {
             began: Cell::new(0),
         }
     };
-    /// Those that others can leave something to. Empty where nothing is under way; what greenlets
-    /// that are never resumed have left cannot be dropped without being attached.
+    /// Hand-overs that accept deferred work. Usually empty when none is running; a greenlet that is
+    /// never resumed may leave entries, which can only be dropped while attached to the interpreter.
     static COLLECTING: ManuallyDrop<RefCell<Vec<Collecting>>> =
         const { ManuallyDrop::new(RefCell::new(Vec::new())) };
 }
 
-/// One level. Held while it is under way.
+/// One level of nesting. Exists while the hand-over runs.
 struct Level<'a> {
     of: &'a HandOvers,
     began_before: usize,
@@ -122,18 +122,18 @@ impl HandOvers {
         stack::room() > taken.saturating_mul(3)
     }
 
-    /// Of which greenlet this is part, if what comes now is to be put off, and can be.
+    /// The current greenlet, if the next hand-over has to be deferred and can be.
     #[inline(always)]
     fn to_put_off(&self, py: Python<'_>) -> Option<usize> {
         if self.depth.get() == 0 {
             self.enough.set(DEEPEST);
-            // On a very small stack, even the first collects what comes within it.
+            // On a very small stack, even the first level defers.
             return if stack::room() < ROOM_FOR_TWO { current_greenlet(py) } else { None };
         }
         if self.are_many(py) { current_greenlet(py) } else { None }
     }
 
-    /// Whether so many are nested that what comes now is to be put off.
+    /// Whether the nesting is so deep that the next hand-over has to be deferred.
     #[inline(never)]
     fn are_many(&self, py: Python<'_>) -> bool {
         let depth = self.depth.get();
@@ -144,7 +144,7 @@ impl HandOvers {
     }
 }
 
-/// Do what is to be done when something has been handed over, now or soon.
+/// Run a Deferred that something has been handed over to, now or later.
 ///
 /// # Errors
 ///
@@ -163,11 +163,11 @@ pub(crate) fn hand_over<'py>(py: Python<'py>, work: Work<'py>, run: impl Run) ->
     })
 }
 
-/// Hand an object over to one whose `callback` is its own, now or soon.
+/// Hand an object over to a waiter with a `callback` method that is not ours, now or later.
 ///
 /// # Errors
 ///
-/// What that raises, if it is called now.
+/// What that method raises, if it is called now.
 #[inline(never)]
 pub(crate) fn fire<'py>(
     waiter: Bound<'py, PyAny>,
@@ -185,7 +185,7 @@ pub(crate) fn fire<'py>(
     })
 }
 
-/// Have it done by the hand-over in which this happens, if there is one that collects.
+/// Defer work to the outer hand-over, if that accepts work.
 #[inline(never)]
 fn put_off<'py>(
     all: &HandOvers,
@@ -202,8 +202,8 @@ fn put_off<'py>(
     }
 }
 
-/// Leave something to the hand-over in which this happens. If there is none that collects, do it now,
-/// and collect.
+/// Defer work to the outer hand-over. If there is none that accepts work, perform it now, and
+/// accept work from inner ones meanwhile.
 fn put_off_or_collect(
     all: &HandOvers,
     py: Python<'_>,
@@ -217,7 +217,7 @@ fn put_off_or_collect(
     }
 }
 
-/// The greenlet that this is part of, by its address, or 0. None if that cannot be found out.
+/// The address of the current greenlet, or 0. None if that cannot be determined.
 #[inline(never)]
 fn current_greenlet(py: Python<'_>) -> Option<usize> {
     match names::CURRENT_GREENLET.get_if_imported(py) {
@@ -226,8 +226,7 @@ fn current_greenlet(py: Python<'_>) -> Option<usize> {
     }
 }
 
-/// Leave something to the hand-over in which this happens. It comes back if there is none that
-/// collects.
+/// Defer work to the outer hand-over. Returns the work if there is none that accepts it.
 fn postpone(greenlet: usize, what: Postponed) -> Option<Postponed> {
     COLLECTING.with(|all| {
         let mut all = all.borrow_mut();
@@ -242,12 +241,12 @@ fn postpone(greenlet: usize, what: Postponed) -> Option<Postponed> {
     })
 }
 
-/// Do this, and all that others leave to be done meanwhile. Where there is no memory for that, nobody
-/// leaves anything here.
+/// Perform work, then everything that inner hand-overs have deferred meanwhile. Without memory to
+/// collect deferred work, none is accepted.
 ///
 /// # Errors
 ///
-/// The first error. What is left is done all the same.
+/// The first error. The remaining work is performed all the same.
 fn collect(
     hand_overs: &HandOvers,
     py: Python<'_>,
@@ -275,7 +274,7 @@ fn collect(
     result
 }
 
-/// What has been left to be done. If nothing is, this is over.
+/// The next deferred work. None if there is no more; then no more is accepted.
 fn next(greenlet: usize) -> Option<Postponed> {
     COLLECTING.with(|all| {
         let mut all = all.borrow_mut();
@@ -289,13 +288,13 @@ fn next(greenlet: usize) -> Option<Postponed> {
 }
 
 impl HandOvers {
-    /// Count the frames of Python, and find out how many hand-overs there is room for.
+    /// Count the frames of Python, and compute how many levels there is room for.
     #[cold]
     fn look(&self, py: Python<'_>, depth: u32) {
         let counted =
             || -> PyResult<(usize, usize)> { names::COUNT_FRAMES.get(py)?.call0()?.extract() };
         let Some((frames, limit)) = capi::ok(py, counted()) else {
-            // There is not even room for that.
+            // There is not even room for counting.
             return self.enough.set(depth);
         };
         if depth == FIRST_LOOK {

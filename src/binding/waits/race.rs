@@ -1,4 +1,4 @@
-//! Who wins a race, and the cancelling of the others.
+//! Runs a race: fires with the first result, and cancels the other competitors.
 
 use pyo3::prelude::*;
 
@@ -16,7 +16,7 @@ use crate::binding::waits::{
 };
 use crate::core::{NoMemory, refusable};
 
-/// The one at this place among those that take part in a race.
+/// The competitor at this index.
 pub(crate) fn one_of<'py>(race: &Bound<'py, Race>, place: usize) -> Option<Bound<'py, PyAny>> {
     let py = race.py();
     race.get().with(py, |state| state.deferreds.get(place).map(|it| it.bind(py).clone()))
@@ -28,7 +28,7 @@ impl Waits for Race {
     }
 }
 
-/// One of those that take part in a race has come to something.
+/// Handle the outcome of one competitor.
 pub(crate) fn arrive<'py>(
     race: Bound<'py, Race>,
     place: usize,
@@ -86,7 +86,7 @@ fn fire<'py>(race: &Bound<'py, Race>, outcome: Outcome) -> Result<Next<'py>> {
     }
 }
 
-/// Cancel those that lost a race, from a place on; then tell who won.
+/// Cancel the losers, from an index on, then fire the race's Deferred.
 pub(crate) fn cancel_losers<'py>(
     race: Bound<'py, Race>,
     place: usize,
@@ -95,7 +95,7 @@ pub(crate) fn cancel_losers<'py>(
     let py = race.py();
     let (loser, winner) = race.get().with(py, |state| {
         let Some((won, output)) = &state.winner else { return (None, None) };
-        // Whoever calls a race by hand can have a place win that is nobody's.
+        // A program that calls the race itself can pass any index.
         let winner = state.deferreds.get(*won).map(Held::as_ptr);
         let mut others = state.deferreds.iter().enumerate().skip(place);
         let loser = others
@@ -103,7 +103,7 @@ pub(crate) fn cancel_losers<'py>(
             .map(|(i, deferred)| (i, deferred.bind(py).clone()));
         (loser, Some((*won, output.bind(py).clone())))
     });
-    // Where there is no memory to come back, they are not cancelled.
+    // Without memory for the entry on the stack, the losers are not cancelled.
     let loser = loser.filter(|_| make_room(py, stack).is_ok());
     match (loser, winner) {
         (Some((i, deferred)), _) => {
@@ -119,12 +119,12 @@ pub(crate) fn cancel_losers<'py>(
     }
 }
 
-/// A canceller of one that takes part in a race has raised, which ends the cancelling.
+/// A competitor's canceller has raised an exception. Stop cancelling.
 pub(crate) fn stop_cancelling(race: &Bound<'_, Race>) {
     race.get().with(race.py(), |state| state.cancels.end());
 }
 
-/// Cancel all that take part in a race, from a place on.
+/// Cancel all competitors, from an index on.
 pub(crate) fn cancel_race<'py>(
     race: Bound<'py, Race>,
     place: usize,

@@ -1,4 +1,4 @@
-//! What the cancelling of lists and races has in common, and how it ends in a ring.
+//! What cancelling lists and races has in common: detecting cycles.
 
 use pyo3::exceptions::PyRecursionError;
 use pyo3::prelude::*;
@@ -13,18 +13,18 @@ use crate::binding::waits::work::{Next, Work};
 
 const WAITS_FOR_ITSELF: &str = "the Deferred waits for itself";
 
-/// What Twisted raises there, too.
+/// The error for a cycle. Twisted raises it, too.
 #[cold]
 pub(crate) fn waits_for_itself(py: Python<'_>) -> Error {
     PyRecursionError::error(py, WAITS_FOR_ITSELF)
 }
 
-/// Whether an error is that, and not one of a program's own.
+/// Whether an error is that of a cycle, rather than a program's own.
 pub(crate) fn is_of_ring(py: Python<'_>, error: &Error) -> bool {
     error.is_instance_of::<PyRecursionError>(py)
         && error.value(py).str().is_ok_and(|text| text == WAITS_FOR_ITSELF)
 }
-/// Cancel something by its `cancel` method.
+/// Call the `cancel` method of any object.
 pub(crate) fn cancel_one(object: Bound<'_, PyAny>) -> Result<Next<'_>> {
     match as_deferred(&object) {
         Some(deferred) => Ok(Next::Do(Work::Cancel(deferred.clone()))),
@@ -35,7 +35,7 @@ pub(crate) fn cancel_one(object: Bound<'_, PyAny>) -> Result<Next<'_>> {
     }
 }
 
-/// A canceller has raised, and nobody can be told.
+/// A canceller has raised an exception that cannot be reported.
 #[cold]
 pub(crate) fn report_canceller(py: Python<'_>, error: Error) -> Result<()> {
     let reason = failure::from_raised(error.into_raised(py), false)?;

@@ -1,4 +1,4 @@
-//! What a generator may yield besides Deferreds.
+//! Classifies what a generator yields, if that is not a Deferred.
 
 use pyo3::prelude::*;
 use pyo3::types::PyType;
