@@ -1,8 +1,7 @@
-//! Deferreds: outcomes that are not there yet, with callbacks in the order in which they shall see
-//! them.
+//! Deferreds: results that arrive later, with a chain of callbacks.
 //!
-//! A Deferred encodes an order of execution apart from the order of lines in the source. It knows
-//! no event loop and no thread: whoever waits for something fires it.
+//! A Deferred needs no event loop and no thread. Code that waits for something fires it when that
+//! has arrived, and the callbacks run in the order in which they were added.
 //!
 //! ```
 //! use deferrous::core::local::Deferred;

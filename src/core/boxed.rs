@@ -1,17 +1,17 @@
-//! A box that may be refused.
+//! A box whose allocation can fail.
 
 use std::ops::{Deref, DerefMut};
 
 use super::error::NoMemory;
 use super::refusable::refusable;
 
-/// A value in memory of its own, as in a `Box`. Making one says so where there is no memory, where
-/// `Box::new` would end the process.
+/// A value on the heap. Without memory, making one returns an error, where `Box::new` would abort
+/// the process.
 #[derive(Debug)]
 pub struct Boxed<T>(Box<[T; 1]>);
 
 impl<T> Boxed<T> {
-    /// Put a value into memory of its own.
+    /// Move a value to the heap.
     ///
     /// # Errors
     ///

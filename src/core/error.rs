@@ -1,4 +1,4 @@
-//! What can go wrong in a chain's own rules.
+//! The errors of a chain.
 
 use std::fmt;
 
@@ -6,14 +6,14 @@ use thiserror::Error;
 
 /// A Deferred was fired a second time.
 ///
-/// The outcome that was refused comes back with it, so that nothing is lost.
+/// Contains the refused outcome, so that it is not lost.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("the Deferred has already been called")]
 pub struct AlreadyCalled<O>(pub O);
 
 /// There was no memory for something to be kept.
 ///
-/// It comes back with this, so that nothing is lost. Nothing else has changed.
+/// Contains the refused value, so that it is not lost. Nothing has changed.
 #[derive(Error)]
 #[error("out of memory")]
 pub struct NoMemory<T>(pub T);

@@ -1,4 +1,4 @@
-//! What can stand in a chain, and the queue it stands in.
+//! The links of a chain, and their queue.
 
 use std::collections::VecDeque;
 
@@ -30,7 +30,7 @@ impl On {
     }
 }
 
-/// One station of a chain.
+/// One entry of a chain.
 ///
 /// A link that does not fit the outcome (a [`Link::OnValue`] when the outcome is a failure) lets
 /// it pass unchanged.
@@ -39,14 +39,14 @@ pub enum Link<K: Kinds + ?Sized> {
     OnValue(K::Callback),
     /// Call this with a failure.
     OnFailure(K::Callback),
-    /// Call this with whatever comes.
+    /// Call this with either.
     Either(K::Callback),
     /// Call the first with a value, the second with a failure.
     Both(Boxed<(K::Callback, K::Callback)>),
-    /// Hand the outcome to a Deferred that is chained to this one, and forget it here.
+    /// Give the outcome to a Deferred that is chained to this one. It is taken from here.
     Continue(K::Deferred),
-    /// Hand the outcome to something else that waits, at this place among all that it waits for;
-    /// it then says what the new outcome is.
+    /// Deliver the outcome to a waiter, with a number that tells its links apart. The waiter
+    /// decides on the new outcome.
     Deliver(K::Waiter, u32),
 }
 
@@ -54,9 +54,9 @@ pub enum Link<K: Kinds + ?Sized> {
 ///
 /// Most Deferreds hold one link at a time; those never allocate.
 pub struct Links<K: Kinds + ?Sized> {
-    /// The front of the queue. Where it is empty, the front is `rest`'s.
+    /// The first link. If empty, the first link is in `rest`.
     first: Option<Link<K>>,
-    /// What follows. Never there and empty.
+    /// The following links. Never allocated while empty.
     rest: Option<Boxed<Rest<K>>>,
 }
 
@@ -153,7 +153,7 @@ impl<K: Kinds + ?Sized> Default for Links<K> {
     }
 }
 
-/// From the last to the first, as a Python list lets go of what it holds.
+/// Drops from the last to the first, like a Python list.
 impl<K: Kinds + ?Sized> Drop for Links<K> {
     fn drop(&mut self) {
         if let Some(rest) = &mut self.rest {

@@ -1,4 +1,4 @@
-//! Who asks for memory can be told that there is none, or cannot.
+//! Marks allocations that can fail without aborting the process.
 
 use std::cell::Cell;
 
@@ -6,10 +6,10 @@ thread_local! {
     static ASKS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Ask for memory by a call to which "there is none" is an answer, such as `Vec::try_reserve`.
+/// Allocate memory through a call that can report failure, such as `Vec::try_reserve`.
 ///
-/// What does not come through here is taken by the allocator of the extension module for something
-/// that knows no such answer. For that it keeps a little in reserve.
+/// The allocator of the extension module treats all other allocations as ones that must not fail,
+/// and keeps some memory in reserve for them.
 #[inline]
 pub fn refusable<R>(ask: impl FnOnce() -> R) -> R {
     ASKS.set(true);
@@ -18,7 +18,7 @@ pub fn refusable<R>(ask: impl FnOnce() -> R) -> R {
     answer
 }
 
-/// Whether what asks for memory on this thread can be refused.
+/// Whether the current allocation on this thread may fail.
 #[cfg(feature = "python")]
 pub(crate) fn is_refusable() -> bool {
     ASKS.get()

@@ -6,7 +6,7 @@ use pyo3::Python;
 
 /// State behind a shared reference, guarded by being attached to the interpreter.
 ///
-/// PyO3's own borrow flags would do as well, at the price of a word in each Deferred.
+/// PyO3's borrow flags would work as well, but take one more word in each Deferred.
 pub(crate) struct Shared<T> {
     value: UnsafeCell<T>,
     #[cfg(debug_assertions)]
@@ -19,7 +19,7 @@ pub(crate) struct Shared<T> {
 unsafe impl<T: Send> Sync for Shared<T> {}
 
 impl<T> Shared<T> {
-    /// Put a value under guard.
+    /// Wrap a value.
     pub(crate) const fn new(value: T) -> Self {
         Self {
             value: UnsafeCell::new(value),
@@ -45,7 +45,7 @@ impl<T> Shared<T> {
         result
     }
 
-    /// Look at the value while the garbage collector has stopped everything.
+    /// Read the value during a garbage collection.
     pub(crate) fn during_gc(&self) -> &T {
         // SAFETY: called from `__traverse__` only. The collector runs on an attached thread
         // between two pieces of Python code, and no transition is ever under way there.

@@ -1,13 +1,12 @@
-//! The deaths of our objects, without recursion.
+//! Frees our objects without recursion.
 //!
-//! A million Deferreds, each the result of the next, or queues, each holding the next, would be
-//! freed by a million nested calls. So whoever dies where the machine's stack is low (too low for a
-//! report, if it has a failure to report) is put by as it is, and freed by the next of our deaths
-//! that comes to its end where it is not low: that of an object further up, as a rule, which is
-//! dying all the while.
+//! If a million Deferreds hold each other as results, freeing the first would nest a million calls.
+//! So an object that dies while the stack is low is queued. (The stack is also low if the object
+//! has a failure to report, and there is no room for that.) The next deallocation of ours that
+//! finishes with enough stack frees the queue; usually it is one further up the same stack.
 //!
-//! Nothing is counted and nobody is in charge, so that nothing is left in a wrong state when a
-//! finalizer switches to another greenlet, and never comes back.
+//! There is no counter and no owner of the queue. So nothing is left in a wrong state if a
+//! finalizer switches to another greenlet and never returns.
 
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
@@ -42,7 +41,7 @@ pub(crate) fn know_classes(all: &'static [fn() -> &'static Class]) {
     let _ = CLASSES.set(all);
 }
 
-/// How many dead objects wait to be freed, in all threads.
+/// How many queued objects there are, in all threads.
 static WAITING: AtomicUsize = AtomicUsize::new(0);
 
 /// Those that threads have left which have ended, or which cannot leave a [`Will`].
@@ -92,7 +91,7 @@ fn has_room_to_die<T: Native>() -> bool {
     if T::REPORTS { stack::has_room_to_report() } else { stack::has_room() }
 }
 
-/// To be called at the end of each death: free those that wait.
+/// Called at the end of each deallocation: free the queued objects.
 #[inline(always)]
 pub(super) fn finish() {
     if WAITING.load(Ordering::Relaxed) != 0 {
@@ -117,7 +116,7 @@ fn free_waiting() {
     }
 }
 
-/// Take out one that waits for this thread.
+/// Take one from the queue of this thread.
 fn next_waiting() -> Option<*mut ffi::PyObject> {
     let mut first = DEAD.get();
     if first.is_null() {
@@ -134,7 +133,7 @@ fn next_waiting() -> Option<*mut ffi::PyObject> {
     Some(first)
 }
 
-/// Keep a dead object until there is more stack.
+/// Queue a dead object until there is more stack.
 #[cold]
 pub(super) fn put_by<T: Native>(dead: Dead<T>) {
     let object = dead.as_ptr();

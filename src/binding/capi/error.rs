@@ -1,4 +1,4 @@
-//! What our own functions fail with.
+//! The error type of our own functions.
 
 use std::convert::Infallible;
 use std::num::TryFromIntError;

@@ -1,4 +1,4 @@
-//! Exceptions: raised, being handled, and what hangs on them.
+//! Raises, handles and inspects exceptions.
 
 use std::ptr;
 
@@ -20,7 +20,7 @@ use super::interned::intern;
 use super::making::tuple_of;
 use super::safe::{self, Kind};
 
-/// The exception in flight, which there must be, taken out of flight.
+/// Take the exception that is set. There must be one.
 pub(crate) fn take_raised(py: Python<'_>) -> Raised<'_> {
     #[cfg(Py_3_12)]
     let raised = safe::take_in_flight(py);
@@ -169,7 +169,7 @@ pub(super) fn new_exception<'py>(
     None
 }
 
-/// Put an exception in flight.
+/// Set an exception as the one being raised.
 pub(super) fn restore(exception: Raised<'_>) {
     #[cfg(Py_3_12)]
     safe::put_in_flight(exception.py(), Some(exception));

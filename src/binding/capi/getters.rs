@@ -57,10 +57,10 @@ pub(crate) fn put<R: Read>(py: Python<'_>) -> PyResult<()> {
     type Get<'a, 'py, T> = extern "C" fn(Borrowed<'a, 'py, T>, *mut c_void) -> *mut ffi::PyObject;
     let class = py.get_type::<R::Of>();
     let slow = class.getattr("__dict__")?.get_item(R::NAME)?;
-    // SAFETY: of the very type whose layout is read. Its definition is replaced by one that is leaked,
-    // and so is alive for good: the same with another getter, which gets an object of the class: a
-    // borrowed reference is one pointer. The interpreter looks at the definition whenever the
-    // attribute is read or set.
+    // SAFETY: of the very type whose layout is read. Its definition is replaced by one that is
+    // leaked, and so is alive for good: the same with another getter, which gets an object of the
+    // class: a borrowed reference is one pointer. The interpreter looks at the definition whenever
+    // the attribute is read or set.
     unsafe {
         if slow.get_type_ptr() != &raw mut ffi::PyGetSetDescr_Type {
             return Err(PySystemError::new_err("an attribute is none"));

@@ -1,4 +1,4 @@
-//! References, as the states of our Python objects hold them.
+//! Owned references to Python objects.
 
 use std::mem::ManuallyDrop;
 
@@ -10,10 +10,10 @@ use pyo3::types::PyString;
 use super::error::Result;
 use super::safe;
 
-/// A reference that the state of one of our Python objects holds.
+/// An owned reference, for the fields of our Python objects.
 ///
-/// It is `Py` but for its drop. `Py` asks first whether the thread is attached, and puts off the
-/// drop if PyO3 did not attach it, as in the functions that we put into slots ourselves.
+/// It differs from `Py` in its drop. `Py` checks first whether PyO3 has attached the thread, and
+/// otherwise delays the drop. That is so in the functions that we put into slots ourselves.
 pub(crate) struct Held<T>(ManuallyDrop<Py<T>>);
 
 impl<T> Drop for Held<T> {
@@ -35,7 +35,7 @@ impl<T> Held<T> {
         self.0.bind(py)
     }
 
-    /// One more reference.
+    /// A new reference to the same object.
     #[inline]
     pub(crate) fn clone_ref(&self, py: Python<'_>) -> Self {
         Self(ManuallyDrop::new(self.0.clone_ref(py)))
@@ -49,27 +49,27 @@ impl<T> Held<T> {
         unsafe { ManuallyDrop::take(&mut this.0) }.into_bound(py)
     }
 
-    /// As PyO3 has it.
+    /// Convert to PyO3's type.
     #[inline]
     pub(crate) fn as_py(&self) -> &Py<T> {
         &self.0
     }
 
-    /// Whether somebody else holds the object, too.
+    /// Whether there are other references to the object.
     #[inline]
     pub(crate) fn is_shared(&self, _py: Python<'_>) -> bool {
         // SAFETY: an object that is alive, on an attached thread.
         unsafe { ffi::Py_REFCNT(self.as_ptr()) > 1 }
     }
 
-    /// Where the object is.
+    /// The object's address.
     #[inline]
     pub(crate) fn as_ptr(&self) -> *mut ffi::PyObject {
         self.0.as_ptr()
     }
 }
 
-/// Keep an object for good. If somebody else was quicker, theirs stays.
+/// Store an object in a cell forever, unless there is one already.
 ///
 /// The cell is locked while a pointer is written to it, and nothing else happens then.
 pub(crate) fn keep<T>(cell: &PyOnceLock<Py<T>>, object: Bound<'_, T>) {
@@ -86,11 +86,11 @@ pub(crate) fn new_interned<'py>(py: Python<'py>, text: &str) -> Result<Bound<'py
     Ok(string)
 }
 
-/// What can be held.
+/// Conversion into [`Held`].
 pub(crate) trait Hold {
     /// The class of the object.
     type Class;
-    /// Hold this.
+    /// Convert.
     fn hold(self) -> Held<Self::Class>;
 }
 

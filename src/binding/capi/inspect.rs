@@ -1,4 +1,4 @@
-//! Questions about objects, classes and the interpreter.
+//! Inspects objects, classes and the interpreter.
 
 use std::ffi::CStr;
 use std::ptr;
@@ -24,7 +24,7 @@ use super::making::push;
 use super::memory::has_dict;
 use super::safe::{self, Kind};
 
-/// Whether an object is of one of the types that most results are of, and so is nothing special.
+/// Whether an object is of one of the most common types of plain results.
 #[inline(never)]
 pub(crate) fn is_plain(object: &Bound<'_, PyAny>) -> bool {
     let kind = object.get_type_ptr().cast_const();
@@ -82,7 +82,8 @@ pub(super) fn python_function_of<'py>(
     name: &Bound<'py, PyString>,
 ) -> Option<Bound<'py, PyAny>> {
     let found = lookup(kind, name) as *mut ffi::PyObject;
-    // SAFETY: borrowed from the class or one of its bases, which no code has changed since, or null.
+    // SAFETY: borrowed from the class or one of its bases, which no code has changed since, or
+    // null.
     unsafe {
         if found.is_null() || ffi::Py_TYPE(found) != &raw mut ffi::PyFunction_Type {
             return None;

@@ -1,4 +1,4 @@
-//! Python's own objects, made where memory may have run out. PyO3's functions for that panic then.
+//! Makes Python objects, with an error if memory has run out. (PyO3's functions panic then.)
 
 use crate::core::refusable;
 use std::io::Write;
@@ -12,7 +12,7 @@ use super::error::{Error, Result};
 use super::exceptions::take_raised;
 use super::safe::{self, FromC};
 
-/// What there is to raise where memory has run out. Python keeps one for that.
+/// The MemoryError, of which Python keeps one in reserve.
 #[cold]
 pub(crate) fn no_memory(py: Python<'_>) -> Error {
     safe::raise_no_memory(py);

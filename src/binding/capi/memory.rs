@@ -1,7 +1,7 @@
-//! The classes of short-lived objects: their memory, kept for the next, and their type, at hand.
+//! Free lists for short-lived objects, and fast access to their types.
 //!
-//! Most Deferreds live for less than a call of Python. As CPython does for its own lists, dicts
-//! and frames, what a few hundred of them leave is not given back to the allocator.
+//! Most Deferreds live for less than one Python call. So the memory of a few hundred is kept for
+//! reuse, as CPython does for lists, dicts and frames.
 
 use std::ffi::{c_int, c_void};
 use std::iter;
@@ -85,7 +85,8 @@ pub(super) fn has_dict<T: Native>(object: &Bound<'_, T>) -> bool {
 #[inline(always)]
 pub(crate) fn dict_lacks<T: Native>(object: &Bound<'_, T>, key: &Bound<'_, PyString>) -> bool {
     let offset = T::class().dict_offset.load(Ordering::Relaxed);
-    // SAFETY: an object of the class or a subclass, which has a slot at this offset: a dict or null.
+    // SAFETY: an object of the class or a subclass, which has a slot at this offset: a dict or
+    // null.
     let dict = unsafe {
         let slot = object.as_ptr().byte_offset(offset).cast::<*mut ffi::PyObject>();
         Borrowed::from_ptr_or_opt(object.py(), *slot)
@@ -123,12 +124,12 @@ impl<'a, 'py, T: PyClass> Subclass<'a, 'py, T> {
     }
 }
 
-/// See to the deaths of the objects of a class.
+/// Set how the objects of a class are freed.
 pub(crate) fn bury<T: Native>(py: Python<'_>) {
     bury_by::<T>(py, dying::dealloc::<T>);
 }
 
-/// See to the deaths of the objects of a class, and keep their memory for the next.
+/// Set how the objects of a class are freed, and keep their memory for reuse.
 pub(crate) fn recycle<T: Recycled>(py: Python<'_>) {
     bury_by::<T>(py, dealloc::<T>);
 }
@@ -279,7 +280,7 @@ impl Pool {
         })
     }
 
-    /// False if there is no room for it.
+    /// Keep a piece of memory. False if the pool is full.
     #[inline]
     fn keep(&self, py: Python<'_>, piece: *mut ffi::PyObject) -> bool {
         self.0.with(py, |kept| match kept.pieces.get_mut(kept.count) {
@@ -318,7 +319,7 @@ pub(crate) fn dropping<T: Recycled>(value: &T) {
     value.dispose(unsafe { Python::assume_attached() });
 }
 
-/// Whether an object is of this very class.
+/// Whether an object's type is exactly this class.
 #[inline(always)]
 pub(crate) fn is_exact<T: Native>(object: &Bound<'_, PyAny>) -> bool {
     ptr::eq(object.get_type_ptr(), T::class().kind())

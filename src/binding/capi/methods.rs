@@ -1,7 +1,7 @@
-//! Methods and functions without PyO3's handling of arguments.
+//! Methods and functions that bypass PyO3's argument parsing.
 //!
-//! The hottest ones have a second form, for calls with positional arguments alone. It stands in
-//! the place of PyO3's, with the same signature and text, and leaves all other calls to that.
+//! The hottest ones have a fast version for calls with positional arguments. It replaces PyO3's,
+//! has the same signature and docstring, and passes all other calls on to PyO3's.
 
 use std::ffi::CStr;
 use std::iter;
@@ -27,7 +27,7 @@ use super::safe::{self, FromC, Kind};
 /// The positional arguments of a call.
 pub(crate) type Args<'a, 'py> = &'a [Bound<'py, PyAny>];
 
-/// What comes of a call: None if PyO3's form is to have it.
+/// The result of a call. None to let PyO3's version handle it.
 pub(crate) type Answer<'py> = Option<Result<Bound<'py, PyAny>>>;
 
 /// The quick form of a method of `Self::Of`, or of a function of the module.

@@ -73,8 +73,8 @@ struct Allocator;
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator;
 
-// SAFETY: what comes from the system goes back to it. What comes from the reserve is of the size and
-// the alignment that were asked for, overlaps nothing that is in use, and is told apart by its
+// SAFETY: what comes from the system goes back to it. What comes from the reserve is of the size
+// and the alignment that were asked for, overlaps nothing that is in use, and is told apart by its
 // address. Nothing here unwinds.
 unsafe impl GlobalAlloc for Allocator {
     #[inline]

@@ -1,6 +1,5 @@
-//! Slots of our own types: how objects are made, finalized, iterated and awaited.
-//!
-//! PyO3's macros do not fill them, or with something much slower.
+//! Type slots for making, finalizing, iterating and awaiting objects, where PyO3's macros fill none
+//! or a much slower one.
 
 use std::ffi::{c_int, c_void};
 use std::mem::{MaybeUninit, transmute};
@@ -68,7 +67,8 @@ pub(crate) trait Plain: Native {
     /// What stood in its slot at first.
     fn init() -> &'static InitSlot;
 
-    /// Whether nobody has replaced `__init__`, as this class has it. Such a class comes after `Self`.
+    /// Whether nobody has replaced `__init__`, as this class has it. Such a class comes after
+    /// `Self`.
     #[inline(always)]
     fn is_plain(class: &Bound<'_, PyType>) -> bool {
         Self::init().is_in(class)
@@ -140,8 +140,8 @@ fn call_type_slowly<'py>(
 ) -> Result<Bound<'py, PyAny>> {
     let (py, class) = (class.py(), class.as_ptr());
     let (positional, named) = (arguments.as_tuple(py)?, arguments.by_keyword(py)?);
-    // SAFETY: attached; an object, and so its type, alive. `tp_call` takes a tuple and a dict; a new
-    // reference comes, or null with an exception in flight.
+    // SAFETY: attached; an object, and so its type, alive. `tp_call` takes a tuple and a dict; a
+    // new reference comes, or null with an exception in flight.
     unsafe {
         let Some(call) = (*ffi::Py_TYPE(class)).tp_call else {
             return Err(PyTypeError::error(py, "the class cannot be called"));
@@ -279,9 +279,9 @@ extern "C" fn initialize<'py, T: Initialize>(
 pub(crate) fn fill_init<T: Initialize>(py: Python<'_>) -> PyResult<()> {
     let class = py.get_type::<T>();
     let shown = class.getattr("__dict__")?.get_item("__init__")?;
-    // SAFETY: a type of ours, complete, and not yet visible to any other code. What shows a slot is of
-    // the very type whose layout is read, and calls what it holds as it would the slot: with an object
-    // of the class, a tuple, and a dict or null; a borrowed reference is one pointer.
+    // SAFETY: a type of ours, complete, and not yet visible to any other code. What shows a slot is
+    // of the very type whose layout is read, and calls what it holds as it would the slot: with an
+    // object of the class, a tuple, and a dict or null; a borrowed reference is one pointer.
     unsafe {
         if shown.get_type_ptr() != &raw mut ffi::PyWrapperDescr_Type {
             return Err(PyTypeError::new_err("__init__ shows no slot"));
@@ -323,8 +323,8 @@ where
     let Some(exception) = new_exception(class, args) else {
         return Some(Err(take_raised(py).into()));
     };
-    // SAFETY: the class comes after `T`, as was seen. The part of the object that is `T`'s is zeroed
-    // memory, a valid state that owns nothing, so it may be overwritten.
+    // SAFETY: the class comes after `T`, as was seen. The part of the object that is `T`'s is
+    // zeroed memory, a valid state that owns nothing, so it may be overwritten.
     unsafe {
         let object = exception.into_any().cast_into_unchecked::<T>();
         ptr::from_ref(object.get()).cast_mut().write(value);
@@ -474,8 +474,8 @@ type SendTo<'a, T> = extern "C" fn(
 /// # Safety
 ///
 /// What is put there keeps the contract of its slot: the interpreter calls it attached, with an
-/// object of the type or a subclass, or with such a class, and with what else its type says, where a
-/// borrowed reference is one pointer, and null is none.
+/// object of the type or a subclass, or with such a class, and with what else its type says, where
+/// a borrowed reference is one pointer, and null is none.
 unsafe fn change<T: Native>(py: Python<'_>, change: impl FnOnce(&mut ffi::PyTypeObject)) {
     let kind = T::type_object_raw(py);
     // SAFETY: a type of ours, complete and alive for good. No code of Python's runs meanwhile, and
@@ -523,9 +523,9 @@ pub(crate) fn construct_quickly<C: Construct>(class: &Bound<'_, PyType>) {
     if !is_subtype(class, &class.py().get_type::<C>()) {
         return;
     }
-    // SAFETY: a type object, alive. The function keeps the contract of the slot, which subclasses do
-    // not inherit: it gets a borrowed reference to the class, which is one pointer, a vectorcall's
-    // arguments, and their names or null.
+    // SAFETY: a type object, alive. The function keeps the contract of the slot, which subclasses
+    // do not inherit: it gets a borrowed reference to the class, which is one pointer, a
+    // vectorcall's arguments, and their names or null.
     unsafe {
         (*class.as_type_ptr()).tp_vectorcall =
             Some(transmute::<Vectorcall<'_, '_>, ffi::vectorcallfunc>(construct::<C>));

@@ -1,8 +1,8 @@
-//! What is left of the machine's stack.
+//! Checks how much of the machine's stack is left.
 //!
-//! A callback that fires a Deferred whose callback fires another, and so on, nests calls of ours
-//! and of Python. CPython's limit counts only its own, and a program can set it as high as it
-//! likes. So whoever nests looks at the stack itself.
+//! A callback that fires a Deferred whose callback fires another, and so on, nests native calls and
+//! Python calls. Python's recursion limit counts only the latter, and a program can set it to any
+//! number. So each of our calls that can nest checks the stack itself.
 
 use std::cell::Cell;
 use std::hint;
@@ -35,7 +35,7 @@ thread_local! {
     static BOUNDS: Bounds = Bounds::find();
 }
 
-/// What is known of a thread's stack. It grows downwards.
+/// The limits of a thread's stack, which grows downwards.
 struct Bounds {
     /// Where it is to be looked at more closely: where there is no more room, if not before.
     look: Cell<usize>,
@@ -125,8 +125,8 @@ impl Growing {
 }
 
 /// Have the system do what it does when an address is used for the first time: if that is below the
-/// stack of the main thread, and the stack can grow so far, it does. Returns whether there is memory
-/// at the address then, as far as the system tells.
+/// stack of the main thread, and the stack can grow so far, it does. Returns whether there is
+/// memory at the address then, as far as the system tells.
 #[cfg(target_os = "linux")]
 fn grow_stack(address: usize) -> bool {
     const NO_SUCH_OPERATION: libc::c_long = -1;
@@ -206,11 +206,11 @@ pub(crate) fn has_room_to_report() -> bool {
     enough || is_elsewhere()
 }
 
-/// For what does not call Python itself, but may be called again and again by what it is part of.
+/// A check for code that does not call Python itself, but may be part of a recursion.
 ///
 /// # Errors
 ///
-/// `RecursionError` where little is left of the stack.
+/// `RecursionError` if little is left of the stack.
 pub(crate) fn check(py: Python<'_>) -> Result<()> {
     if has_room() { Ok(()) } else { Err(too_deep(py)) }
 }
@@ -244,10 +244,10 @@ fn is_elsewhere() -> bool {
     remaining().is_none()
 }
 
-/// How many calls of ours that may call Python are under way, in all threads and greenlets.
+/// How many of our calls that may call Python are running, in all threads and greenlets.
 static UNDER_WAY: Shared<usize> = Shared::new(0);
 
-/// A call of ours that may call Python, and so one of ours again. Held while it is under way.
+/// One of our calls that may call Python, and so nest. Exists while the call runs.
 #[must_use]
 pub(crate) struct Nested<'py> {
     py: Python<'py>,

@@ -1,4 +1,4 @@
-//! What has been found out about types, as long as they are not changed.
+//! Caches facts about types until the types change.
 //!
 //! CPython gives a type another version whenever it or one of its bases is changed.
 
@@ -13,8 +13,8 @@ use super::dying::Native;
 use super::inspect::type_of;
 use super::safe::Kind;
 
-/// Up to `N` types of which something is known to be true: where each is, and the version of it that
-/// was looked at, in the place that the version's lowest bits say.
+/// Up to `N` types of which something is known to be true: where each is, and the version of it
+/// that was looked at, in the place that the version's lowest bits say.
 pub(crate) struct KnownTypes<const N: usize> {
     places: Shared<[(usize, u32); N]>,
     epoch: Epoch,
@@ -56,7 +56,7 @@ impl<const N: usize> KnownTypes<N> {
     }
 }
 
-/// A class of ours, and the version of it at which something was last seen to be true of it.
+/// One of our classes, and its version when something was last found to be true of it.
 pub(crate) struct KnownVersion {
     seen: Shared<(Option<Kind<'static>>, u32)>,
     epoch: Epoch,

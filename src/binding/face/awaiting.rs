@@ -1,4 +1,4 @@
-//! `await deferred` and `yield from deferred`, as their driver sees it.
+//! The iterator behind `await deferred` and `yield from deferred`.
 
 use pyo3::PyTraverseError;
 use pyo3::exceptions::{

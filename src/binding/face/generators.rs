@@ -100,8 +100,8 @@ impl TaskCallback {
 
 /// Run a generator or coroutine up to the first Deferred that has no result.
 ///
-/// Returns the Deferred for what it will return or raise. That and the task are made only when
-/// they are needed: of a generator that ends at once nobody can see them before.
+/// Returns the Deferred for its result. The Deferred and the task are made only when needed; a
+/// generator that ends at once needs no task.
 #[pyfunction]
 #[pyo3(name = "_cancellableInlineCallbacks")]
 pub(crate) fn start<'py>(generator: Bound<'py, PyAny>) -> Result<Bound<'py, Deferred>> {
@@ -109,7 +109,7 @@ pub(crate) fn start<'py>(generator: Bound<'py, PyAny>) -> Result<Bound<'py, Defe
     start_within(generator)
 }
 
-/// As [`start`], within a call that is known to nest.
+/// As [`start`], for callers that have checked the stack already.
 pub(crate) fn start_within<'py>(generator: Bound<'py, PyAny>) -> Result<Bound<'py, Deferred>> {
     let py = generator.py();
     let (deferred, work) = starting::begin(generator)?;
@@ -119,7 +119,7 @@ pub(crate) fn start_within<'py>(generator: Bound<'py, PyAny>) -> Result<Bound<'p
     Ok(deferred)
 }
 
-/// Run something that is to be a coroutine or generator.
+/// Run a coroutine or generator.
 ///
 /// # Errors
 ///
@@ -139,7 +139,7 @@ pub(crate) fn start_called<'py>(
     kwargs: &Bound<'py, PyAny>,
 ) -> Result<Bound<'py, Deferred>> {
     let py = function.py();
-    // What is called, and the generator that it makes, CPython counts itself.
+    // CPython itself counts the depth of this call and of the generator.
     stack::check(py)?;
     let kwargs = kwargs.cast::<PyDict>()?;
     let kwargs = if kwargs.is_empty() { None } else { Some(kwargs) };
@@ -153,7 +153,7 @@ pub(crate) fn start_called<'py>(
     start_within(generator)
 }
 
-/// What the function that `inlineCallbacks` decorates has raised.
+/// The error for a decorated function that raised instead of returning a generator.
 #[cold]
 fn without_generator(function: &Bound<'_, PyAny>, error: Error) -> Error {
     let py = function.py();
@@ -170,7 +170,7 @@ fn without_generator(function: &Bound<'_, PyAny>, error: Error) -> Error {
     }
 }
 
-/// See whether this is a generator of another kind.
+/// Check whether this is a generator of another implementation, such as Cython's.
 ///
 /// # Errors
 ///
@@ -191,7 +191,7 @@ fn look_for_generator(function: &Bound<'_, PyAny>, generator: &Bound<'_, PyAny>)
     Err(no_generator(function, Text::Ours(" got "), Some(generator.repr()?), hint))
 }
 
-/// That a function gives no generator.
+/// The TypeError for a decorated function that returns no generator.
 #[cold]
 fn no_generator<'py>(
     function: &Bound<'py, PyAny>,
@@ -285,9 +285,8 @@ pub(crate) fn driven(py: Python<'_>) -> Result<Bound<'_, PyList>> {
     driving::driven(py)
 }
 
-/// Return the task of a generator that is being resumed, and the Deferred that it is to fire. Where
-/// it has none yet, because it has not waited for anything, it gets one. None if it is not being
-/// resumed.
+/// Return the task of a running generator and the Deferred that it will fire. A generator that has
+/// not waited yet gets a new task. None if the generator is not running.
 #[pyfunction]
 #[pyo3(name = "_task_for")]
 pub(crate) fn task_of_driven<'py>(

@@ -1,4 +1,4 @@
-//! The attributes of our classes that are read without PyO3's getters.
+//! Fast versions of getters.
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyString};
@@ -54,7 +54,7 @@ macro_rules! getters {
             }
         )+
 
-        /// Put all of them in the place of PyO3's.
+        /// Replace PyO3's getters by these.
         pub(crate) fn put_getters(py: Python<'_>) -> PyResult<()> {
             put::<ResultOf>(py)?;
             $(put::<$form>(py)?;)+

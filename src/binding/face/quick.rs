@@ -1,5 +1,4 @@
-//! Quick forms of methods and functions: calls with positional arguments that need not go through
-//! PyO3's handling of arguments.
+//! Fast versions of methods and functions, which bypass PyO3's argument parsing.
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
@@ -154,7 +153,7 @@ fn add<'py>(
     callable: &Bound<'py, PyAny>,
     args: Args<'_, 'py>,
 ) -> Result<Bound<'py, PyAny>> {
-    // The core asks that again; here it spares those that wait a call.
+    // The core checks this again. Checking here saves Deferreds that have not fired a call.
     if slf.get().chain(slf.py(), |chain| chain.is_at_rest())
         && engine::call_at_once(slf, on, callable, args)?
     {
@@ -220,7 +219,7 @@ fn none(py: Python<'_>) -> Bound<'_, PyAny> {
     py.None().into_bound(py)
 }
 
-/// Remember the definitions of all of these methods, in their quick forms where there are any.
+/// Register all these methods, in their fast versions if there are any.
 fn know_methods(py: Python<'_>) -> PyResult<()> {
     let class = py.get_type::<Deferred>();
     METHODS.know(&class, "callback", Method::Callback)?;
@@ -235,7 +234,7 @@ fn know_methods(py: Python<'_>) -> PyResult<()> {
     METHODS.know(&py.get_type::<DeferredList>(), "_cbDeferred", Method::Collect)
 }
 
-/// Put the quick forms in the place of PyO3's.
+/// Replace PyO3's methods by the fast versions.
 pub(crate) fn put_quick_forms(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     let class = py.get_type::<Deferred>();

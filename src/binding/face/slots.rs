@@ -1,4 +1,4 @@
-//! Our classes, in the slots of their types: how their objects are made, iterated, finalized, freed.
+//! Type slots of our classes: creation, iteration, finalizing and freeing.
 
 use crate::binding::capi::Held;
 use crate::binding::capi::slots::{ConstructSub, Initialize};

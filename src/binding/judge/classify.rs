@@ -20,21 +20,21 @@ use crate::binding::model::{
     outcome::Outcome,
 };
 
-/// Decide what an object is as an outcome. One whose `__class__` raises an exception when it is
-/// asked is a value: it is not lost for that.
+/// Classify an object as an outcome. If its `__class__` raises an exception, it is a value, so that
+/// it is not lost.
 ///
 /// # Errors
 ///
-/// What it raises, if that is no `Exception`, as when the program is being interrupted.
+/// What `__class__` raises, if that is not an `Exception`, such as `KeyboardInterrupt`.
 pub(crate) fn classify(object: &Bound<'_, PyAny>) -> Result<Outcome> {
     look_at(object).or_else(|error| {
         unless_interrupted(object.py(), error, || Outcome::Value(object.clone().hold()))
     })
 }
 
-/// What to go on with where an object has raised an exception when it was asked what it is. Not
-/// where that is no `Exception`, as when the program is being interrupted, nor where there is no
-/// more stack or memory: it may be what uses them up, and would do so again for whoever asks next.
+/// What to use instead of an object whose `__class__` has raised an exception. Some errors are
+/// returned nevertheless: those that are not an `Exception`, such as `KeyboardInterrupt`, and those
+/// about stack or memory, because the object may exhaust them again each time it is asked.
 pub(crate) fn unless_interrupted<T>(
     py: Python<'_>,
     error: Error,
@@ -46,8 +46,8 @@ pub(crate) fn unless_interrupted<T>(
     if goes_up { Err(error) } else { Ok(instead()) }
 }
 
-/// Decide what an object is as an outcome that somebody is fired with. It comes with what its own
-/// `__class__` raises when it is asked, and is a value then.
+/// Classify an object that a Deferred is fired with. If its `__class__` raises, it is a value, and
+/// the error is returned as well.
 pub(crate) fn classify_asking(object: Bound<'_, PyAny>) -> (Outcome, Option<Error>) {
     match look_at(&object) {
         Ok(outcome) => (outcome, None),
@@ -76,11 +76,11 @@ fn look_at(object: &Bound<'_, PyAny>) -> Result<Outcome> {
     }
 }
 
-/// The class that an object says it is of, where that can be another than its type.
+/// The `__class__` of an object, if that may differ from its type.
 ///
 /// # Errors
 ///
-/// What its own `__class__` raises, if that is for [`unless_interrupted`].
+/// What `__class__` raises, to be passed to [`unless_interrupted`].
 pub(crate) fn claimed_class<'py>(object: &Bound<'py, PyAny>) -> Result<Option<Bound<'py, PyType>>> {
     if is_ordinary(object) {
         return Ok(None);
@@ -96,11 +96,11 @@ pub(crate) fn claimed_class<'py>(object: &Bound<'py, PyAny>) -> Result<Option<Bo
     }
 }
 
-/// Decide what an object that is no Deferred is as an outcome. It has been asked for its class.
+/// Classify an object that is not a Deferred, with its `__class__` known.
 ///
 /// # Errors
 ///
-/// Only where `Failure` cannot be looked up, or one of Twisted's cannot be made one of ours.
+/// If `Failure` cannot be looked up, or a Failure of Twisted's cannot be converted.
 pub(crate) fn classify_as(
     object: &Bound<'_, PyAny>,
     claimed: Option<&Bound<'_, PyType>>,
@@ -117,8 +117,8 @@ pub(crate) fn classify_as(
     })
 }
 
-/// Decide what an object is as an outcome, where a Deferred is waited for and is no mere value:
-/// one of Twisted's is, too.
+/// Classify what a callback has returned. A Deferred of Twisted's is converted, so that it is
+/// waited for.
 ///
 /// # Errors
 ///
@@ -134,8 +134,8 @@ pub(crate) fn classify_returned(object: &Bound<'_, PyAny>) -> Result<Outcome> {
     classify(object)
 }
 
-/// The object as a Deferred, if it is one: of that class, or of one of the subclasses that are
-/// listed as `_DEFERRED_SUBCLASSES` at this moment.
+/// The object as a Deferred, if it is an instance of a class that `_DEFERRED_SUBCLASSES` lists at
+/// this moment.
 #[inline]
 pub(crate) fn as_deferred<'a, 'py>(
     object: &'a Bound<'py, PyAny>,
@@ -151,12 +151,11 @@ pub(crate) fn as_deferred<'a, 'py>(
     }
 }
 
-/// A failure made of an exception that was raised.
+/// Convert an exception that was raised into a failure.
 ///
 /// # Errors
 ///
-/// Only where memory has run out, or where a program has replaced `Failure.__init__` by something
-/// that raises.
+/// If memory has run out, or a program has replaced `Failure.__init__` by something that raises.
 pub(crate) fn failure_of(raised: Raised<'_>, capture_vars: bool) -> Result<Outcome> {
     Ok(Outcome::Failure(failure::from_raised(raised, capture_vars)?.hold()))
 }

@@ -1,4 +1,4 @@
-//! Whether Deferreds remember where they were made and fired: `deferred.debug`.
+//! Debug mode: the attribute `deferred.debug`.
 
 use pyo3::prelude::*;
 
@@ -14,7 +14,7 @@ use crate::binding::capi::{
 };
 use crate::binding::model::deferred::Deferred;
 
-/// That `Deferred.debug` was seen to be false.
+/// Remembers that `Deferred.debug` is false.
 static NOT_DEBUGGING: KnownVersion = KnownVersion::new();
 
 /// `deferred.debug`
@@ -36,7 +36,7 @@ pub(crate) fn debugging_by_default(py: Python<'_>) -> Result<bool> {
     debugging_anew(py).into()
 }
 
-/// A `Result<bool>` that is returned in registers, and so costs nothing where it is not needed.
+/// A `Result<bool>` that is returned in registers, so that it costs nothing.
 enum DebugFlag {
     No,
     Yes,
@@ -85,7 +85,8 @@ fn look_up(object: &Bound<'_, PyAny>) -> DebugFlag {
 /// Subclasses that have no `debug` of their own, nor another way of finding it.
 static WITHOUT_DEBUG: KnownTypes<16> = KnownTypes::new();
 
-/// Whether the `debug` of a Deferred, of which there is one by default, is its class's and no other.
+/// Whether the `debug` of a Deferred, of which there is one by default, is its class's and no
+/// other.
 #[inline(always)]
 fn has_debug_by_default(deferred: &Bound<'_, Deferred>) -> bool {
     (WITHOUT_DEBUG.have_type_of(deferred.as_any()) || class_has_debug_by_default(deferred))

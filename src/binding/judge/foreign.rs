@@ -1,4 +1,4 @@
-//! Twisted's own Deferreds and Failures, where Twisted is in use and does not run on ours.
+//! Twisted's own Deferreds and Failures, if a program uses both.
 
 use pyo3::PyTypeCheck;
 use pyo3::prelude::*;
@@ -11,8 +11,8 @@ use crate::binding::model::{deferred::Deferred, failure::FailureBase, names};
 static DEFERRED: Foreign = Foreign::new("Deferred", "twisted.internet.defer");
 static FAILURE: Foreign = Foreign::new("Failure", "twisted.python.failure");
 
-/// A class of Twisted's, known once one of its instances has been seen. (Twisted may be imported
-/// at any time, so it cannot be known before.)
+/// A class of Twisted's. It is found when its first instance arrives, because Twisted may be
+/// imported at any time.
 struct Foreign {
     name: &'static str,
     module: &'static str,
@@ -39,7 +39,7 @@ impl Foreign {
         let Some(class) = capi::base_named(&kind, self.name) else { return false };
         let is_it = capi::ok(py, class.getattr(intern!(py, "__module__")))
             .is_some_and(|module| capi::ok(py, module.eq(self.module)) == Some(true));
-        // Where Twisted runs on ours, the class of that name is ours.
+        // After `deferrous.install()`, Twisted's name refers to our class.
         let ours = capi::is_subtype(&class, &py.get_type::<Deferred>())
             || capi::is_subtype(&class, &py.get_type::<FailureBase>());
         if !is_it || ours {
@@ -55,7 +55,7 @@ pub(crate) fn is_deferred(object: &Bound<'_, PyAny>) -> bool {
     capi::is_of_heap_type(object) && DEFERRED.has(object)
 }
 
-/// A Deferred of ours for one of Twisted's; None for anything else.
+/// Convert a Deferred of Twisted's into one of ours. None for anything else.
 #[inline]
 pub(crate) fn adopt<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, Deferred>>> {
     if !capi::is_of_heap_type(object) || !DEFERRED.has(object) {
@@ -64,7 +64,7 @@ pub(crate) fn adopt<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'p
     Ok(Some(names::ADOPT.get(object.py())?.call1((object,))?.cast_into()?))
 }
 
-/// A Failure of ours for one of Twisted's; None for anything else.
+/// Convert a Failure of Twisted's into one of ours. None for anything else.
 #[inline]
 pub(crate) fn adopt_failure<'py>(
     object: &Bound<'py, PyAny>,

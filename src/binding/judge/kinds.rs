@@ -1,7 +1,7 @@
-//! What classes are called: the names in a class's MRO, put together once for each class.
+//! Caches the full names in a class's MRO.
 //!
-//! `Failure.check` compares classes by their names, as Twisted's does. Those of a class are kept for
-//! as long as the class is not changed.
+//! `Failure.check` compares classes by their full names, as Twisted's does. The names of a class
+//! are kept until the class changes.
 
 use pyo3::prelude::*;
 use pyo3::types::{PyFrozenSet, PyString, PyTuple, PyType};
@@ -43,7 +43,7 @@ impl Kind {
     }
 }
 
-/// So many classes are remembered.
+/// How many classes are remembered.
 const KEPT: usize = 256;
 
 /// The classes, each in the place that the lowest bits of its version say.

@@ -1,4 +1,4 @@
-//! The death of a Deferred: an unhandled failure is reported.
+//! Drops a Deferred, and reports its unhandled failure.
 
 use pyo3::prelude::*;
 
@@ -37,7 +37,7 @@ impl Recycled for Deferred {
         drop(self.chain(py, |chain| chain.replace_outcome(Outcome::Empty)));
     }
 
-    /// Let go of what this holds, and report a failure that nobody handled.
+    /// Drop the contents, and report an unhandled failure.
     fn dispose(&self, py: Python<'_>) {
         let chain = self.chain(py, std::mem::take);
         let failure = match chain.outcome() {

@@ -1,4 +1,4 @@
-//! Ordinary results: neither a Deferred nor a Failure, and nothing that passes for one.
+//! Fast check for ordinary results, which are certainly neither Deferred nor Failure.
 
 use pyo3::prelude::*;
 use pyo3::types::PyType;
@@ -9,20 +9,20 @@ use crate::binding::capi::{
 };
 use crate::binding::model::{deferred::Deferred, failure::FailureBase};
 
-/// Types of which all objects are ordinary.
+/// Types whose objects are all ordinary.
 static ORDINARY: KnownTypes<1024> = KnownTypes::new();
 
-/// Types whose objects have to be looked at more closely each time.
+/// Types whose objects have to be classified each time.
 static SPECIAL: KnownTypes<256> = KnownTypes::new();
 
-/// Whether an object is known to be ordinary, as [`is_ordinary`] has found of another of its type.
+/// Whether an object is known to be ordinary, from an earlier [`is_ordinary`] of the same type.
 #[inline(always)]
 pub(crate) fn is_known_ordinary(object: &Bound<'_, PyAny>) -> bool {
     ORDINARY.have_type_of(object)
 }
 
-/// Whether an object is no Deferred and no Failure, ours or Twisted's, nor can pass for one by
-/// having a `__class__` of its own. False means that a closer look is needed.
+/// Whether an object is certainly not a Deferred or Failure, neither ours nor Twisted's, nor able
+/// to pass for one by a `__class__` of its own. If false, the object has to be classified.
 #[inline(always)]
 pub(crate) fn is_ordinary(object: &Bound<'_, PyAny>) -> bool {
     is_known_ordinary(object) || (!is_known_special(object) && is_ordinary_anew(object))
@@ -49,7 +49,7 @@ fn is_ordinary_anew(object: &Bound<'_, PyAny>) -> bool {
     ordinary
 }
 
-/// Whether a class has what `object` has under a name.
+/// Whether a class inherits this attribute of `object`.
 fn has_of_object(kind: &Bound<'_, PyType>, name: &Bound<'_, pyo3::types::PyString>) -> bool {
     lookup(kind, name) == lookup(&kind.py().get_type::<PyAny>(), name)
 }
@@ -63,7 +63,7 @@ fn cannot_pass_for_ours(object: &Bound<'_, PyAny>, kind: &Bound<'_, PyType>) -> 
         && !object.is_instance_of::<FailureBase>()
 }
 
-/// Whether the traceback of an exception is what that itself gives as its `__traceback__`.
+/// Whether `__traceback__` of an exception is not overridden.
 #[inline]
 pub(crate) fn has_plain_traceback(exception: &Raised<'_>) -> bool {
     !is_of_heap_type(exception) && is_ordinary(exception)

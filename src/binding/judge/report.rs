@@ -1,11 +1,11 @@
-//! Failures that nobody handled, and the debug mode's memory of who made and fired a Deferred.
+//! Reports unhandled failures, and keeps the stacks of debug mode.
 //!
-//! Twisted gives each Deferred that rests on a failure a `DebugInfo`, a Python object whose
-//! `__del__` reports. Programs replace that class to catch the reports, so we use it too. But as
-//! long as it is our own, it is enough to make one at the moment when the Deferred dies.
+//! Twisted gives each Deferred with an unhandled failure a `DebugInfo`, a Python object whose
+//! `__del__` makes the report. Programs replace that class to catch reports, so we use it too. As
+//! long as the class is our own, it is enough to make the object when the Deferred dies.
 //!
-//! A Deferred that needs one before that (in debug mode, or where the class was replaced) has it
-//! as its attribute `_debugInfo`.
+//! In debug mode, or if the class was replaced, the object is made earlier. It is then the
+//! Deferred's attribute `_debugInfo`.
 
 use crate::core::refusable;
 use std::collections::HashSet;
@@ -24,7 +24,7 @@ use crate::binding::model::failure::FailureBase;
 use crate::binding::model::names;
 use crate::binding::model::outcome::Outcome;
 
-/// A new `DebugInfo`, of the class that goes by that name now.
+/// Make a `DebugInfo`, of the class that has this name at the moment.
 fn new_debug_info(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     match names::public(py, intern!(py, "DebugInfo"))? {
         Some(class) if !class.is_none() => class.call0(),
@@ -32,7 +32,7 @@ fn new_debug_info(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     }
 }
 
-/// Whether a failure may be reported by a `DebugInfo` made as late as at the Deferred's death.
+/// Whether the `DebugInfo` can be made as late as when the Deferred dies.
 fn is_ours(py: Python<'_>) -> PyResult<bool> {
     Ok(names::is_public(intern!(py, "DebugInfo"), names::DEBUG_INFO.get(py)?))
 }
@@ -46,7 +46,7 @@ fn debug_info<'py>(deferred: &Bound<'py, Deferred>) -> PyResult<Option<Bound<'py
     Ok(if info.is_none() { None } else { Some(info) })
 }
 
-/// The Deferred's `DebugInfo`, made if it has none.
+/// The Deferred's `DebugInfo`, made if necessary.
 fn ensure_debug_info<'py>(deferred: &Bound<'py, Deferred>) -> PyResult<Bound<'py, PyAny>> {
     if let Some(info) = debug_info(deferred)? {
         return Ok(info);
@@ -77,14 +77,14 @@ pub(crate) fn remember_invoker(deferred: &Bound<'_, Deferred>) -> PyResult<()> {
     ensure_debug_info(deferred)?.setattr(intern!(py, "invoker"), stack(py)?)
 }
 
-/// Who made and first fired the Deferred, as text.
+/// The stacks in which the Deferred was made and first fired, as text.
 pub(crate) fn debug_tracebacks<'py>(
     deferred: &Bound<'py, Deferred>,
 ) -> PyResult<Bound<'py, PyAny>> {
     ensure_debug_info(deferred)?.call_method0(intern!(deferred.py(), "_getDebugTracebacks"))
 }
 
-/// The Deferred has come to rest on a failure.
+/// A run of the Deferred has ended with a failure. Prepare the report.
 #[cold]
 pub(crate) fn rests_on_failure(deferred: &Bound<'_, Deferred>) -> Result<()> {
     let py = deferred.py();
@@ -93,14 +93,14 @@ pub(crate) fn rests_on_failure(deferred: &Bound<'_, Deferred>) -> Result<()> {
         None if is_ours(py)? => return Ok(()),
         None => ensure_debug_info(deferred)?,
     };
-    // From now on the DebugInfo answers for it.
+    // From now on the DebugInfo is responsible for the report.
     let failure = take_over_failure(deferred);
     Ok(info.setattr(intern!(py, "failResult"), failure)?)
 }
 
-/// The failure that the Deferred rested on has been taken, or replaced by another outcome.
+/// The failure has been taken or replaced. Cancel the report.
 ///
-/// Only where it has a `DebugInfo` is there anything to do.
+/// This only has an effect if there is a `DebugInfo`.
 #[inline]
 pub(crate) fn forget(deferred: &Bound<'_, Deferred>) -> Result<()> {
     if capi::has_instance_dict(deferred) { forget_in_debug_info(deferred) } else { Ok(()) }
@@ -117,8 +117,8 @@ fn forget_in_debug_info(deferred: &Bound<'_, Deferred>) -> Result<()> {
     }
 }
 
-/// An outcome is about to be replaced by hand. A failure that the Deferred rests on will be
-/// reported nonetheless, as with Twisted.
+/// A program is about to replace the outcome. An unhandled failure will be reported nevertheless,
+/// as with Twisted.
 pub(crate) fn keep_unhandled(deferred: &Bound<'_, Deferred>) -> PyResult<()> {
     let py = deferred.py();
     let failure = deferred.get().chain(py, |chain| match chain.outcome() {
@@ -128,7 +128,7 @@ pub(crate) fn keep_unhandled(deferred: &Bound<'_, Deferred>) -> PyResult<()> {
     failure.map_or(Ok(()), |failure| keep_replaced(deferred, &failure))
 }
 
-/// As [`keep_unhandled`], when it is done: this was the failure.
+/// As [`keep_unhandled`], after the replacement of this failure.
 #[cold]
 pub(crate) fn keep_replaced(
     deferred: &Bound<'_, Deferred>,
@@ -143,8 +143,8 @@ pub(crate) fn keep_replaced(
     info.setattr(intern!(py, "failResult"), failure)
 }
 
-/// The collector is about to take apart a cycle that the Deferred is part of. Where there is too
-/// little of the stack left for a report, this is left to the Deferred's death.
+/// The garbage collector is about to clear a cycle that contains the Deferred. If there is too
+/// little stack for a report, the report is made when the Deferred dies.
 pub(crate) fn finalize(deferred: &Bound<'_, Deferred>) {
     let py = deferred.py();
     if deferred.get().chain(py, |chain| chain.unhandled())
@@ -155,7 +155,7 @@ pub(crate) fn finalize(deferred: &Bound<'_, Deferred>) {
     }
 }
 
-/// The failure that nobody has handled, for whoever answers for it from now on.
+/// Take the unhandled failure. The caller becomes responsible for the report.
 fn take_over_failure<'py>(deferred: &Bound<'py, Deferred>) -> Option<Bound<'py, PyAny>> {
     let py = deferred.py();
     deferred
@@ -170,16 +170,16 @@ const FAILURE: usize = NESTED / 20;
 /// So many exceptions can be shown, and some more: see `has_end` in `failure.py`.
 const MANY: usize = 50_000;
 
-/// Make exceptions fit to be shown that the collector has taken apart.
+/// Repair exceptions that the garbage collector has cleared, so that they can be shown.
 ///
 /// A Deferred can fail while a cycle that it is part of is being taken apart: by what another
 /// object of the cycle does as it dies. Its exception may have been cleared before. CPython itself
 /// then has a null pointer for its arguments, and dies when it is to make a text of them.
 ///
-/// Only so much is looked at as a report can show.
+/// Only as many are examined as a report can show.
 ///
-/// What they refer to is asked of CPython itself and of us, never of a property of a program's: that
-/// may give another exception each time, without end.
+/// What they refer to is asked of CPython itself and of us, never of a property of a program's:
+/// that may give another exception each time, without end.
 fn mend(failure: &Bound<'_, PyAny>) -> Result<()> {
     let py = failure.py();
     let base = py.get_type::<PyBaseException>();
@@ -249,19 +249,19 @@ fn mend_group<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyA
     Ok(Some(members))
 }
 
-/// There are no groups of exceptions.
+/// This version of Python has no exception groups.
 #[cfg(not(Py_3_11))]
 fn mend_group<'py>(_: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
     Ok(None)
 }
 
-/// Report a failure that nobody handled. Nothing escapes: what goes wrong here is reported, too.
+/// Report an unhandled failure. Raises nothing: errors of the report are reported, too.
 #[cold]
 pub(crate) fn unhandled(failure: Bound<'_, PyAny>) {
     let py = failure.py();
     capi::with_error_saved(py, || {
         let report = || -> Result<()> {
-            // Where there is no memory to look, it is reported as it is.
+            // Without memory for the check, it is reported as it is.
             if let Err(error) = mend(&failure)
                 && !error.is_instance_of::<PyMemoryError>(py)
             {
@@ -269,7 +269,7 @@ pub(crate) fn unhandled(failure: Bound<'_, PyAny>) {
             }
             let info = new_debug_info(py)?;
             Ok(info.setattr(intern!(py, "failResult"), &failure)?)
-            // Here the DebugInfo dies, and reports.
+            // The DebugInfo dies here, and makes the report.
         };
         if let Err(error) = report() {
             PyErr::from(error).write_unraisable(py, Some(&failure));

@@ -32,7 +32,8 @@ impl Marks {
         })
     }
 
-    /// Something has been put in at this index. Where there is no memory to tell, all are forgotten.
+    /// Something has been put in at this index. Where there is no memory to tell, all are
+    /// forgotten.
     pub(crate) fn insert(&mut self, index: usize, number: Option<u64>) {
         if number.is_none() && index >= self.numbers.len() {
             return;

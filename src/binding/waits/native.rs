@@ -1,8 +1,9 @@
 //! Methods and callables of ours as callbacks and cancellers.
 //!
 //! With `a.addCallback(b.callback)`, native code would call native code, and Python's recursion
-//! limit would not see it. So such a callback becomes work for the engine, like the answer of a waiter.
-//! Unusual calls, such as with wrong arguments, go through Python, which raises the usual errors.
+//! limit would not see it. So such a callback becomes work for the engine, like the answer of a
+//! waiter. Unusual calls, such as with wrong arguments, go through Python, which raises the usual
+//! errors.
 
 use pyo3::prelude::*;
 use pyo3::types::PyInt;

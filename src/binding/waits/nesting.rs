@@ -88,7 +88,8 @@ thread_local! {
         }
     };
     /// Hand-overs that accept deferred work. Usually empty when none is running; a greenlet that is
-    /// never resumed may leave entries, which can only be dropped while attached to the interpreter.
+    /// never resumed may leave entries, which can only be dropped while attached to the
+    /// interpreter.
     static COLLECTING: ManuallyDrop<RefCell<Vec<Collecting>>> =
         const { ManuallyDrop::new(RefCell::new(Vec::new())) };
 }

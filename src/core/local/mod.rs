@@ -61,9 +61,8 @@
 //! slow.cancel();
 //! assert_eq!(slow.outcome(), Some(Err(Fault::Cancelled)));
 //!
-//! // Nobody could tell the operation, so its late outcome is let go. The one after is one too many.
-//! assert!(slow.fire(Ok(1)).is_ok());
-//! assert!(slow.fire(Ok(2)).is_err());
+//! // Nobody could tell the operation, so its late outcome is let go. The one after is one too
+//! many. assert!(slow.fire(Ok(1)).is_ok()); assert!(slow.fire(Ok(2)).is_err());
 //! ```
 //!
 //! # Rules
@@ -290,8 +289,8 @@ impl<V: Clone, F: Clone> Deferred<V, F> {
         }
     }
 
-    /// The outcome, if it is here: not if the Deferred has not fired, if it waits for another, or if
-    /// another took it.
+    /// The outcome, if it is here: not if the Deferred has not fired, if it waits for another, or
+    /// if another took it.
     #[must_use]
     pub fn outcome(&self) -> Option<Result<V, F>> {
         match self.slot() {
