@@ -88,6 +88,8 @@ def seconds(row: Row, implementation: Any, n: int) -> float:
 
 def calibrate(row: Row, implementation: Any, aim: float) -> int:
     """How many pieces of work take about `aim` seconds; at least one."""
+    # What happens once, such as an import, is over then.
+    row.run(implementation, 1)
     n = 1
     while True:
         taken = seconds(row, implementation, n)

@@ -105,6 +105,17 @@ def task_callback():
     return seen[0]
 
 
+def timeout(*args):
+    class Clock:
+        def callLater(self, seconds, function):
+            self.function = function
+            return self
+
+    clock = Clock()
+    Deferred().addTimeout(1, clock, *args)
+    return clock.function
+
+
 def locked():
     seen.clear()
     Lock().run(lambda *args, **kwargs: 1)
@@ -180,6 +191,7 @@ MAKERS = {
     ],
     "_Task": [task, ended_task],
     "_TaskCallback": [task_callback],
+    "_Timeout": [timeout, lambda: timeout(int), lambda: timeout(lambda *args: 1 / 0)],
     "_Locked": [locked],
     "_Race": [
         lambda: race([])._canceller, lambda: race([Deferred(), Deferred()])._canceller,
@@ -293,7 +305,7 @@ def endless(thing, name, args):
     """What takes all that an iterable gives has no end with a Deferred, which gives itself."""
     return (
         (name in ("__init__", "__new__", "extend", "__iadd__", "waiting", "pending",
-                  "gatherResults", "race", "__call__", "__setstate__", "_callbacks",
+                  "gatherResults", "race", "__call__", "__setstate__", "_callbacks", "parents",
                   "addCallbacks"))
         and any(issubclass(type(arg), ENDLESS) for arg in args)
     )
@@ -433,6 +445,7 @@ CLASSES = [
     "_Race",
     "_Task",
     "_TaskCallback",
+    "_Timeout",
 ]
 
 

@@ -63,6 +63,7 @@ __all__ = [
     "_hand_over",
     "_parseDeferredListResult",
     "_runInlineCallbacks",
+    "_runNatively",
     "_stopClock",
     "_task_for",
     "ensureDeferred",
@@ -78,6 +79,7 @@ __all__ = [
     "register_failure_class",
     "setDebugging",
     "set_namespace",
+    "stands_alone",
     "succeed",
 ]
 if sys.platform == "linux" and sys.version_info < (3, 14):
@@ -913,6 +915,9 @@ def _runInlineCallbacks(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Deferred[_T]: ...
+def _runNatively(function: Callable[..., object]) -> None:
+    """Have a function that `inlineCallbacks` has made run without the interpreter, where it can."""
+
 def _driven() -> list[Any]: ...
 def _task_for(generator: Any) -> tuple[_Task, Deferred[Any]] | None: ...
 def _hand_over(deferred: Deferred[_T], result: _T | Failure) -> None: ...
@@ -948,6 +953,9 @@ def getDebugging() -> bool:
 
     This prints `False`.
     """
+
+def stands_alone(error: object, /) -> bool:
+    """Whether there is nothing to be shown around an exception, nor within it, or it is none."""
 
 def set_namespace(namespace: dict[str, Any]) -> None:
     """Say in which module's namespace `DebugInfo` is to be looked up."""

@@ -28,8 +28,16 @@ _R = TypeVar("_R")
 Version = tuple[int, int, int]
 
 
+#: What has been said before: the same few texts, again and again.
+_texts: dict[tuple[str, Version], str] = {}
+
+
 def _since(name: str, version: Version) -> str:
-    return f"{name} was deprecated in Twisted {'.'.join(map(str, version))}"
+    text = _texts.get((name, version))
+    if text is None:
+        text = f"{name} was deprecated in Twisted {'.'.join(map(str, version))}"
+        _texts[name, version] = text
+    return text
 
 
 def deprecated(

@@ -31,16 +31,19 @@ class FirstError(Exception):
     index: int
 
     def __init__(self, failure: Failure, index: int) -> None:
-        super().__init__(failure, index)
+        Exception.__init__(self, failure, index)
         self.subFailure = failure
         self.index = index
 
     def __repr__(self) -> str:
+        error: Any = self.subFailure.value
+        ours: Any = FirstError.__repr__
+        if type(error).__repr__ is not ours:
+            return f"FirstError[#{self.index}, {error!r}]"
         # Each may be in another, to any depth: without recursion.
-        error: Any = self
+        error = self
         places: list[str] = []
         seen: set[int] = set()
-        ours: Any = FirstError.__repr__
         while type(error).__repr__ is ours:
             if id(error) in seen:
                 raise RecursionError("a FirstError in itself")
@@ -57,9 +60,7 @@ class FirstError(Exception):
         if not isinstance(other, FirstError):
             return -1
         ours, theirs = (self.index, self.subFailure), (other.index, other.subFailure)
-        if ours < theirs:
-            return -1
-        return int(ours != theirs)
+        return -1 if ours < theirs else int(ours != theirs)
 
     def __eq__(self, other: object) -> bool:
         return self.__cmp__(other) == 0

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Generator
 from functools import wraps
 from types import TracebackType
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
-from ._deferrous import Deferred, _runInlineCallbacks
+from ._deferrous import Deferred, _runInlineCallbacks, _runNatively
 from ._deprecation import deprecated
 
 __all__ = ["inlineCallbacks", "returnValue"]
+
+#: Whether a function can run without the interpreter, and still be one.
+_NATIVE = sys.version_info >= (3, 12)
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -73,6 +77,8 @@ def inlineCallbacks(
     def unwindGenerator(*args: _P.args, **kwargs: _P.kwargs) -> Deferred[_T]:
         return _runInlineCallbacks(f, args, kwargs)
 
+    if _NATIVE:
+        _runNatively(unwindGenerator)
     return unwindGenerator
 
 

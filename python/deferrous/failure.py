@@ -27,6 +27,7 @@ from ._deferrous import (
     failure_count,
     has_room_for_text,
     register_failure_class,
+    stands_alone,
 )
 from ._deprecation import warn_property_deprecated
 from ._reflect import qual, safe_repr, safe_str
@@ -188,8 +189,7 @@ def _twisted_in_use() -> bool:
     """Return whether Failures are to be shown in Twisted's words."""
     if "twisted.python.failure" in sys.modules:
         return True
-    ours = sys.modules.get("deferrous.twisted")
-    return ours is not None and bool(ours.installed())
+    return "deferrous.twisted" in sys.modules and bool(sys.modules["deferrous.twisted"].installed())
 
 
 class _BeingShown(threading.local):
@@ -231,7 +231,6 @@ def has_end(error: BaseException) -> bool:
 
 #: The class of groups of exceptions, since Python 3.11.
 _GROUP: Any = getattr(builtins, "BaseExceptionGroup", ())
-_GROUPS: Any = (_GROUP,) if _GROUP else ()
 _CAUSE_TEXT = "\nThe above exception was the direct cause of the following exception:\n\n"
 _CONTEXT_TEXT = "\nDuring handling of the above exception, another exception occurred:\n\n"
 
@@ -250,21 +249,10 @@ class _Around(NamedTuple):
 
 
 _NOTHING = _Around()
-#: What is shown in another way for what it is.
-_WITH_MORE = (SyntaxError, *_GROUPS)
 
 
 def _around(error: Any) -> _Around:
     """Return what the module traceback shows around an exception."""
-    if not isinstance(error, BaseException) or isinstance(error, FailureBase):
-        return _NOTHING
-    if (
-        error.__cause__ is None
-        and error.__context__ is None
-        and getattr(error, "__notes__", None) is None
-        and not isinstance(error, _WITH_MORE)
-    ):
-        return _NOTHING
     if not has_end(error):
         return _NOTHING
     shown: Any = traceback.TracebackException(type(error), error, None, compact=True)
@@ -294,8 +282,6 @@ _REPEATED = 3
 
 def _write_folded(frames: list[FrameInfo], write: Callable[[str], object]) -> None:
     """Write frames as `format_frames` does, but those that are repeated as the module traceback."""
-    if len(frames) <= _REPEATED:
-        return format_frames(frames, write)
     for _, repeated in groupby(frames, itemgetter(0, 1, 2)):
         same = list(repeated)
         format_frames(same[:_REPEATED], write)
@@ -510,25 +496,22 @@ class Failure(FailureBase):
             return
         shown.append(self)
         try:
-            self._printTraceback(file, elideFrameworkCode, detail)
+            write = file.write
+            value, frames = self.value, self.frames
+            if detail == "brief":
+                title = "Traceback" if frames else "Traceback (failure with no frames)"
+                write(f"{title}: {safe_str(self.type)}: {safe_str(value)}\n")
+                if frames:
+                    format_frames(frames, write, detail)
+            else:
+                self._printInFull(write, value, frames, detail)
+            if isinstance(value, Failure):
+                write(" (chained Failure)\n")
+                value.printTraceback(file, elideFrameworkCode, detail)
+            if detail == "verbose":
+                write(f"*--- End of Failure #{self.count} ---\n")
         finally:
             shown.pop()
-
-    def _printTraceback(self, file: Any, elideFrameworkCode: int, detail: str) -> None:
-        write = file.write
-        value, frames = self.value, self.frames
-        if detail == "brief":
-            title = "Traceback" if frames else "Traceback (failure with no frames)"
-            write(f"{title}: {safe_str(self.type)}: {safe_str(value)}\n")
-            if frames:
-                format_frames(frames, write, detail)
-        else:
-            self._printInFull(write, value, frames, detail)
-        if isinstance(value, Failure):
-            write(" (chained Failure)\n")
-            value.printTraceback(file, elideFrameworkCode, detail)
-        if detail == "verbose":
-            write(f"*--- End of Failure #{self.count} ---\n")
 
     def _printInFull(
         self,
@@ -538,7 +521,7 @@ class Failure(FailureBase):
         detail: str,
     ) -> None:
         around = _NOTHING
-        if alone := not _twisted_in_use():
+        if (alone := not _twisted_in_use()) and not stands_alone(value):
             try:
                 around = _around(value)
             except Exception:
@@ -555,7 +538,7 @@ class Failure(FailureBase):
             start = "Failure: "
         else:
             start = ""
-            if alone and not verbose:
+            if alone and not verbose and len(frames) > _REPEATED:
                 _write_folded(frames, write)
             else:
                 captured = not verbose or self.captureVars

@@ -31,6 +31,8 @@ mod safe;
 pub(crate) mod slots;
 pub(crate) mod stack;
 pub(crate) mod versions;
+#[cfg(Py_3_12)]
+pub(crate) mod wrapper;
 
 pub(crate) use calls::{
     Sent, call_first, call_many, call_method_one, call_one, call_spread, call_with_dict,

@@ -6,9 +6,11 @@ use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
+#[cfg(Py_3_12)]
+use crate::binding::capi::wrapper::{self, Wrap};
 use crate::binding::capi::{
     self, Text,
-    error::{Error, Raise, Result},
+    error::{Error, Raise, Raised, Result},
     stack::{self, Nested},
 };
 use crate::binding::judge::{classify::as_deferred, foreign};
@@ -143,7 +145,48 @@ pub(crate) fn start_called<'py>(
     stack::check(py)?;
     let kwargs = kwargs.cast::<PyDict>()?;
     let kwargs = if kwargs.is_empty() { None } else { Some(kwargs) };
-    let generator = match capi::call_any_way(py, function, args.cast::<PyTuple>()?, kwargs) {
+    start_made(function, capi::call_any_way(py, function, args.cast::<PyTuple>()?, kwargs))
+}
+
+/// The functions that `inlineCallbacks` makes, where they can run without the interpreter.
+#[cfg(Py_3_12)]
+struct InlineCallbacks;
+
+#[cfg(Py_3_12)]
+impl Wrap for InlineCallbacks {
+    #[inline(always)]
+    fn answer<'py>(
+        wrapped: &Bound<'py, PyAny>,
+        called: Result<Bound<'py, PyAny>, Raised<'py>>,
+    ) -> Result<Bound<'py, PyAny>> {
+        start_made(wrapped, called).map(Bound::into_any)
+    }
+
+    #[inline(always)]
+    fn begin(py: Python<'_>) -> Result<()> {
+        stack::check(py)
+    }
+}
+
+/// Have a function that `inlineCallbacks` has made run without the interpreter, where that can be:
+/// from CPython 3.12 on.
+#[pyfunction]
+#[pyo3(name = "_runNatively")]
+pub(crate) fn run_natively(function: &Bound<'_, PyAny>) -> Result<()> {
+    #[cfg(Py_3_12)]
+    wrapper::run_natively::<InlineCallbacks>(function)?;
+    #[cfg(not(Py_3_12))]
+    let _ = function;
+    Ok(())
+}
+
+/// Run the generator that a decorated function has made.
+#[inline(always)]
+fn start_made<'py>(
+    function: &Bound<'py, PyAny>,
+    called: Result<Bound<'py, PyAny>, Raised<'py>>,
+) -> Result<Bound<'py, Deferred>> {
+    let generator = match called {
         Ok(generator) => generator,
         Err(raised) => return Err(without_generator(function, raised.into())),
     };

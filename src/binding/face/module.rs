@@ -53,7 +53,7 @@ mod _deferrous {
     use crate::binding::face::functions::{execute, fail, maybe_deferred, succeed};
     #[pymodule_export]
     use crate::binding::face::generators::{
-        driven, ensure_deferred, start, start_called, task_of_driven,
+        driven, ensure_deferred, run_natively, start, start_called, task_of_driven,
     };
     #[pymodule_export]
     use crate::binding::face::list::{gather_results, parse_results};
@@ -65,7 +65,7 @@ mod _deferrous {
     use crate::binding::face::timeout::{convert, stop};
     #[pymodule_export]
     use crate::binding::judge::failure::{
-        NoCurrentExceptionError, failure_count, register_failure_class,
+        NoCurrentExceptionError, failure_count, register_failure_class, stands_alone,
     };
     #[pymodule_export]
     use crate::binding::model::deferred::{

@@ -3,7 +3,11 @@
 //! The half that people read (tracebacks, pickling, printing) is the Python subclass in
 //! `deferrous/failure.py`. Rust makes instances of that subclass directly.
 
-use pyo3::exceptions::{PyAttributeError, PyBaseException, PyException, PyTypeError};
+#[cfg(Py_3_11)]
+use pyo3::exceptions::PyBaseExceptionGroup;
+use pyo3::exceptions::{
+    PyAttributeError, PyBaseException, PyException, PySyntaxError, PyTypeError,
+};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -144,6 +148,30 @@ fn new_failure<'py>(
     new_exception_of(class, args, FailureBase::of(state)).unwrap_or_else(|| {
         Err(PyTypeError::error(class.py(), "Failure is not a class of failures"))
     })
+}
+
+/// Whether there is nothing to be shown around an exception, nor within it, or it is none.
+#[pyfunction]
+#[pyo3(signature = (error, /))]
+pub(crate) fn stands_alone(error: &Bound<'_, PyAny>) -> bool {
+    let py = error.py();
+    if !error.is_instance_of::<PyBaseException>() || error.is_instance_of::<FailureBase>() {
+        return true;
+    }
+    #[cfg(Py_3_11)]
+    if error.is_instance_of::<PyBaseExceptionGroup>() {
+        return false;
+    }
+    if error.is_instance_of::<PySyntaxError>() {
+        return false;
+    }
+    let lacks = |name| capi::ok(py, error.getattr(name)).is_some_and(|it| it.is_none());
+    let notes = intern!(py, "__notes__");
+    let has_notes = || match capi::ok(py, error.getattr_opt(notes)) {
+        Some(notes) => notes.is_some_and(|notes| !notes.is_none()),
+        None => true,
+    };
+    lacks(intern!(py, "__cause__")) && lacks(intern!(py, "__context__")) && !has_notes()
 }
 
 /// Make a failure of a new exception of this class, which is never raised.

@@ -1,0 +1,115 @@
+//! A function of Python's that runs without the interpreter.
+//!
+//! From CPython 3.12 on a function may say what is to run when it is called. It stays a function to
+//! whoever looks at it. What runs here does what the function's own code would: it has one other
+//! function in its closure, and calls that with the same arguments.
+
+use std::ptr;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use pyo3::Borrowed;
+use pyo3::exceptions::PyTypeError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+use super::arguments::Arguments;
+use super::error::{Raise, Result};
+use super::panics;
+use super::safe::Called;
+
+unsafe extern "C" {
+    /// Says what runs when a function is called. Public, but PyO3 does not know it.
+    fn PyFunction_SetVectorcall(
+        function: *mut ffi::PyFunctionObject,
+        vectorcall: ffi::vectorcallfunc,
+    );
+}
+
+/// What is done with what the wrapped function has come to.
+pub(crate) trait Wrap {
+    /// The answer of the wrapper.
+    fn answer<'py>(wrapped: &Bound<'py, PyAny>, called: Called<'py>) -> Result<Bound<'py, PyAny>>;
+
+    /// Before the wrapped function is called.
+    ///
+    /// # Errors
+    ///
+    /// What is raised instead of calling it.
+    fn begin(py: Python<'_>) -> Result<()>;
+}
+
+/// The code of all of them, as the first one has it.
+static CODE: AtomicPtr<ffi::PyObject> = AtomicPtr::new(ptr::null_mut());
+
+/// What runs where nobody has said anything: the interpreter.
+static INTERPRETED: OnceLock<ffi::vectorcallfunc> = OnceLock::new();
+
+/// Have a function run natively, one that has in its closure the function that it wraps, and
+/// nothing else. The first one's code is that of all: others are left as they are.
+///
+/// # Errors
+///
+/// `TypeError` if it is no such function.
+pub(crate) fn run_natively<W: Wrap>(function: &Bound<'_, PyAny>) -> Result<()> {
+    let refused = || PyTypeError::error(function.py(), "not a function that wraps another");
+    if function.get_type_ptr() != &raw mut ffi::PyFunction_Type {
+        return Err(refused());
+    }
+    // SAFETY: of the very type whose layout is read, alive. A closure is a tuple, or null. The code
+    // is held once more, for good. `enter` keeps the contract of what runs for a function.
+    unsafe {
+        let object = function.as_ptr().cast::<ffi::PyFunctionObject>();
+        let closure = (*object).func_closure;
+        if closure.is_null() || ffi::PyTuple_GET_SIZE(closure) != 1 {
+            return Err(refused());
+        }
+        if let Some(vectorcall) = (*object).vectorcall
+            && INTERPRETED.set(vectorcall).is_ok()
+        {
+            ffi::Py_INCREF((*object).func_code);
+            CODE.store((*object).func_code, Ordering::Relaxed);
+        }
+        if CODE.load(Ordering::Relaxed) == (*object).func_code {
+            PyFunction_SetVectorcall(object, enter::<W>);
+        }
+    }
+    Ok(())
+}
+
+/// What runs when one of them is called.
+unsafe extern "C" fn enter<W: Wrap>(
+    function: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    nargsf: usize,
+    kwnames: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: the interpreter calls this attached, with a function that `run_natively` has seen,
+    // whose closure cannot be replaced and has one cell, and with a vectorcall's arguments, which
+    // are alive until it returns. Where a program has given the function other code, or emptied the
+    // cell, the interpreter runs it: what ran for it before gets what this got.
+    unsafe {
+        let py = Python::assume_attached();
+        let object = function.cast::<ffi::PyFunctionObject>();
+        let wrapped = if (*object).func_code == CODE.load(Ordering::Relaxed) {
+            ffi::PyCell_Get(ffi::PyTuple_GET_ITEM((*object).func_closure, 0))
+        } else {
+            ptr::null_mut()
+        };
+        let Some(wrapped) = Bound::from_owned_ptr_or_opt(py, wrapped) else {
+            return match INTERPRETED.get() {
+                Some(vectorcall) => vectorcall(function, args, nargsf, kwnames),
+                None => ptr::null_mut(),
+            };
+        };
+        let names =
+            Borrowed::from_ptr_or_opt(py, kwnames).map(|names| names.cast_unchecked::<PyTuple>());
+        let count = ffi::PyVectorcall_NARGS(nargsf) as usize;
+        let arguments = Arguments::from_c(args, count, names);
+        panics::answering(py, || {
+            W::begin(py)?;
+            W::answer(&wrapped, arguments.give(&wrapped))
+        })
+    }
+}
