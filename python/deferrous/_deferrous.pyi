@@ -1518,16 +1518,13 @@ class FailureBase(BaseException):
     """Whether `frames` keeps the variables of each frame."""
     count: int
     """The number of this Failure, counted from the start of the process."""
+    parents: list[Any]
+    """The full names of the exception's class and of its bases.
+
+    If `type` is no exception class, the list has only that.
+    """
     @property
     def _raised(self) -> BaseException: ...
-    @property
-    def parents(self) -> list[Any]:
-        """The full names of the exception's class and of its bases.
-
-        If `type` is no exception class, the list has only that.
-        """
-    @parents.setter
-    def parents(self, parents: list[Any] | None) -> None: ...
     def __init__(
         self,
         exc_value: BaseException | None = None,
