@@ -42,6 +42,7 @@ MODULES = (
     "_generators",
     "_interop",
     "_lockfile",
+    "_call_graph",
     "__init__",
     "testing",
     "pytest_plugin",

@@ -62,6 +62,9 @@ from ._timeout import timeout
 from .failure import Failure
 
 if _typing.TYPE_CHECKING:
+    from ._call_graph import capture_call_graph as capture_call_graph
+    from ._call_graph import format_call_graph as format_call_graph
+    from ._call_graph import print_call_graph as print_call_graph
     from .twisted import InstallError as InstallError
     from .twisted import install as install
     from .twisted import installed as installed
@@ -161,4 +164,9 @@ if not _typing.TYPE_CHECKING:
             from . import twisted
 
             return getattr(twisted, name)
+        if name in ("capture_call_graph", "format_call_graph", "print_call_graph"):
+            # Not needed until something is stuck.
+            from . import _call_graph
+
+            return getattr(_call_graph, name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -60,10 +60,15 @@ __all__ = [
     "_cancellableInlineCallbacks",
     "_convertTimedOut",
     "_driven",
+    "_follow",
     "_hand_over",
+    "_members_of",
     "_parseDeferredListResult",
+    "_parts_of",
+    "_place_in",
     "_runInlineCallbacks",
     "_runNatively",
+    "_state_of",
     "_stopClock",
     "_task_for",
     "ensureDeferred",
@@ -920,6 +925,17 @@ def _runNatively(function: Callable[..., object]) -> None:
 
 def _driven() -> list[Any]: ...
 def _task_for(generator: Any) -> tuple[_Task, Deferred[Any]] | None: ...
+
+# What objects of ours hold, for the graph of what waits for what.
+def _state_of(
+    deferred: Deferred[Any], most: int
+) -> tuple[str, Any, bool, int, bool, Any, Any, list[tuple[str, Any, Any]], int, int]: ...
+def _members_of(collector: object, most: int) -> tuple[list[Any], int, int, bool, Any] | None: ...
+def _parts_of(object: object) -> tuple[str, Any, Any, Any] | None: ...
+def _place_in(line: _Fifo[Any], object: object) -> tuple[int | None, int]: ...
+def _follow(
+    deferred: Deferred[Any], up: bool, most: int
+) -> tuple[list[Deferred[Any]], int] | None: ...
 def _hand_over(deferred: Deferred[_T], result: _T | Failure) -> None: ...
 def setDebugging(on: bool) -> None:
     """Turn debug mode on or off.

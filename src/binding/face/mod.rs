@@ -10,6 +10,7 @@ pub(crate) mod fifo;
 pub(crate) mod functions;
 pub(crate) mod generators;
 pub(crate) mod getters;
+pub(crate) mod graph;
 pub(crate) mod list;
 pub(crate) mod lock;
 pub(crate) mod module;

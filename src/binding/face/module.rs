@@ -56,6 +56,8 @@ mod _deferrous {
         driven, ensure_deferred, run_natively, start, start_called, task_of_driven,
     };
     #[pymodule_export]
+    use crate::binding::face::graph::{follow, members_of, parts_of, place_in, state_of};
+    #[pymodule_export]
     use crate::binding::face::list::{gather_results, parse_results};
     #[pymodule_export]
     use crate::binding::face::primitive::_hand_over;
