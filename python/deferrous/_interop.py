@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
 from types import FrameType, GeneratorType
 from typing import TYPE_CHECKING, Any
 
@@ -142,12 +143,16 @@ def stand_in(driven: list[Any], deferred: Deferred[Any]) -> tuple[Any, Callable[
     `inlineCallbacks`. With the object to yield comes a function that wakes the driver, and returns
     False if that does not wait any more.
     """
+    modules = sys.modules
+    if not driven and "twisted.internet.defer" not in modules and "greenlet" not in modules:
+        # Nobody else drives anything. So it is most often, and each wait asks this.
+        asyncio: Any = modules.get("asyncio")
+        loop = None if asyncio is None else asyncio._get_running_loop()
+        if loop is not None and asyncio.current_task(loop) is not None:
+            future = loop.create_future()
+            return future, partial(_wake, future)
     loop, task = _running()
     twisted = _twisted_defer()
-    if not driven and twisted is None and task is not None and "greenlet" not in sys.modules:
-        # Nobody else drives anything.
-        assert loop is not None
-        return _future_in(loop)
     # All three drive by calling, so they, or what they drive, stand on the stack.
     theirs_at = None if task is None else _frame_of(task.get_coro())
     twisted_code = None if twisted is None else twisted._inlineCallbacks.__code__
@@ -176,14 +181,15 @@ def stand_in(driven: list[Any], deferred: Deferred[Any]) -> tuple[Any, Callable[
 
 def _future_in(loop: AbstractEventLoop) -> tuple[Any, Callable[[], bool]]:
     future = loop.create_future()
+    return future, partial(_wake, future)
 
-    def wake() -> bool:
-        if future.done():
-            return False
-        future.set_result(None)
-        return True
 
-    return future, wake
+def _wake(future: Any) -> bool:
+    """Have a task go on that waits for a future, unless it does not any more."""
+    if future.done():
+        return False
+    future.set_result(None)
+    return True
 
 
 def _deferred_of(twisted: Any, deferred: Deferred[Any]) -> tuple[Any, Callable[[], bool]]:
