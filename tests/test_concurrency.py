@@ -1551,3 +1551,119 @@ def test_exceptions_are_what_they_say():
     assert issubclass(c.BrokenBarrierError, RuntimeError)
     if sys.version_info >= (3, 11):
         assert issubclass(c.TimeoutError, asyncio.TimeoutError)
+
+
+# --- what was handed over to one that does not come for it ---------------------------------------
+
+
+def test_readers_go_when_a_writer_gives_up():
+    lock = c.ReadWriteLock()
+    successResultOf(lock.reading.acquire())
+    writer, reader = lock.writing.acquire(), lock.reading.acquire()
+    assertNoResult(reader)
+    writer.cancel()
+    failureResultOf(writer, defer.CancelledError)
+    assert successResultOf(reader) is True
+
+
+def test_condition_notification_goes_on_from_one_that_waits_for_the_lock():
+    condition = c.Condition()
+    successResultOf(condition.acquire())
+    first = condition.wait()
+    successResultOf(condition.acquire())
+    second = condition.wait()
+    successResultOf(condition.acquire())
+    condition.notify()
+    first.cancel()
+    # It ends when it has the lock, and not before.
+    assertNoResult(first)
+    condition.release()
+    failureResultOf(first, defer.CancelledError)
+    assert condition.locked()
+    assertNoResult(second)
+    condition.release()
+    assert successResultOf(second) is True
+
+
+def test_condition_in_tasks():
+    """One that is cancelled goes on when it has the lock; a notification goes to the next."""
+
+    async def main():
+        condition, log = c.Condition(), []
+
+        async def wait(name):
+            async with condition:
+                try:
+                    await condition.wait()
+                    log.append((name, "woken"))
+                finally:
+                    log.append((name, condition.locked()))
+                    await asyncio.sleep(0)
+
+        tasks = [asyncio.ensure_future(wait(name)) for name in "abc"]
+        await asyncio.sleep(0)
+        async with condition:
+            # This one waits for the lock, for as long as we have it.
+            tasks[0].cancel()
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert log == []
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert log == [("a", True)]
+        async with condition:
+            condition.notify()
+        # It has the lock by now, and is cancelled before it runs.
+        tasks[1].cancel()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert log[1:] == [("b", True), ("c", "woken"), ("c", True)]
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(each) for each in results] == [asyncio.CancelledError] * 2 + [type(None)]
+        assert not condition.locked()
+
+    asyncio.run(main())
+
+
+def test_outer_timeout_while_the_inner_one_ends():
+    """What ends the block is the outer one then, as with asyncio."""
+    clock, seen = Clock(), []
+
+    async def work():
+        try:
+            async with c.timeout(2, clock=clock):
+                try:
+                    async with c.timeout(1, clock=clock):
+                        try:
+                            await Deferred()
+                        finally:
+                            seen.append("tidies up")
+                            await Deferred()
+                except TimeoutError:
+                    seen.append("inner")
+        except TimeoutError:
+            seen.append("outer")
+
+    d = ensureDeferred(work())
+    clock.advance(1)
+    assert seen == ["tidies up"]
+    clock.advance(1)
+    successResultOf(d)
+    assert seen == ["tidies up", "outer"]
+
+
+@pytest.mark.parametrize("kind", [c.Queue, c.LifoQueue])
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))), ids=str)
+def test_all_items_come_back_in_order(kind, order):
+    async def main():
+        queue = kind()
+        tasks = [asyncio.ensure_future(awaited(queue.get())) for _ in range(3)]
+        await asyncio.sleep(0)
+        for number in range(3):
+            queue.put_nowait(number)
+        for number in order:
+            tasks[number].cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert [queue.get_nowait() for _ in range(3)] == [0, 1, 2]
+
+    asyncio.run(main())
