@@ -71,11 +71,23 @@ def test_one_failing_allocation_at_first_use(program):
 
 @needs_testcapi
 @swept_here
+@pytest.mark.parametrize(
+    "program",
+    ["bad_calls_of_deferreds", "bad_calls_of_functions", "bad_calls_of_locks", "bad_values"],
+)
+def test_no_memory_for_the_text_of_an_error(program):
+    """PyO3 panics where Python has no memory for the text of an error about arguments: that is a
+    MemoryError, at the first use and later."""
+    sweep("--mode", "one", "--program", program)
+
+
+@needs_testcapi
+@swept_here
 @pytest.mark.parametrize("program", ["lock_runs", "returns_itself"])
 def test_all_allocations_fail_from_one_on(program):
     """What was put off where nothing could be kept of it; the warning of a Deferred that returns
     itself."""
-    sweep("--mode", "all", "--program", program)
+    sweep("--mode", "all", "--warm", "--program", program)
 
 
 @needs_testcapi

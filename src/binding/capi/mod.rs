@@ -18,6 +18,7 @@ mod exceptions;
 ))]
 mod exit;
 pub(crate) mod getters;
+pub(crate) mod guarded;
 mod held;
 mod inspect;
 pub(crate) mod interned;
@@ -74,6 +75,7 @@ pub(crate) use memory::{
     new_exact, recycle, rely_on_base,
 };
 pub(crate) use methods::is_of_python;
+pub(crate) use panics::keep_quiet_without_memory;
 pub(crate) use safe::{
     call_any_way, copy_context, list_of, new_dict, new_int, new_list, new_signed_int,
 };

@@ -4,9 +4,9 @@
 //! make; what we put into slots ourselves catches its own.
 
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{self, AssertUnwindSafe, catch_unwind};
 
-use pyo3::exceptions::PySystemError;
+use pyo3::exceptions::{PyMemoryError, PySystemError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
@@ -60,9 +60,31 @@ fn report(py: Python<'_>, panic: Box<dyn Any + Send>) {
     });
 }
 
+/// How PyO3 panics where Python cannot make an object for it, such as the text of an error about
+/// arguments: for want of memory, as all that it makes so is small and simple.
+const NO_MEMORY: &str = "PyObject pointer is null";
+
+fn is_no_memory(panic: &(dyn Any + Send)) -> bool {
+    panic.downcast_ref::<&str>().is_some_and(|text| *text == NO_MEMORY)
+}
+
+/// Write nothing where PyO3 panics for want of memory, which becomes an exception. To be done when
+/// the module is made. (Each library has a Rust of its own, so that this is for no other.)
+pub(crate) fn keep_quiet_without_memory() {
+    let write = panic::take_hook();
+    panic::set_hook(Box::new(move |information| {
+        if !is_no_memory(information.payload()) {
+            write(information);
+        }
+    }));
+}
+
 /// Not PyO3's `PanicException`, which panics anew when it comes back to Rust.
 #[cold]
 fn bug(py: Python<'_>, panic: Box<dyn Any + Send>) -> Error {
+    if is_no_memory(&*panic) {
+        return PyMemoryError::bare_error(py);
+    }
     let text = match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
         (Some(text), _) => text,
         (_, Some(text)) => text.as_str(),

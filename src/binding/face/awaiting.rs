@@ -394,7 +394,7 @@ fn begin_leave<'py>(awaiting: &Bound<'py, Awaiting>) -> Result<()> {
     Ok(())
 }
 
-#[pymethods]
+#[pymethods(crate = "crate::binding::capi::guarded")]
 impl Awaiting {
     fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
         slf

@@ -24,7 +24,7 @@ use crate::binding::model::deferred::Deferred;
 /// ```
 ///
 /// This prints `True`.
-#[pyfunction]
+#[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "setDebugging")]
 pub(crate) fn set_debugging(on: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = on.py();
@@ -40,7 +40,7 @@ pub(crate) fn set_debugging(on: &Bound<'_, PyAny>) -> PyResult<()> {
 /// ```
 ///
 /// This prints `False`.
-#[pyfunction]
+#[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "getDebugging")]
 pub(crate) fn get_debugging(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     py.get_type::<Deferred>().getattr(intern!(py, "debug"))

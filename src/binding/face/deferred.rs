@@ -32,7 +32,7 @@ use crate::binding::model::{
 use crate::binding::run::engine::{self, add, fire, fire_with};
 use crate::binding::waits::{firing::reason_of, work::Work};
 
-#[pymethods]
+#[pymethods(crate = "crate::binding::capi::guarded")]
 #[allow(non_snake_case)]
 impl Deferred {
     #[new]

@@ -13,7 +13,7 @@ use crate::binding::model::{
     traverse::Traverse,
 };
 
-#[pymethods]
+#[pymethods(crate = "crate::binding::capi::guarded")]
 impl Fifo {
     #[new]
     #[pyo3(signature = (iterable=None, /))]

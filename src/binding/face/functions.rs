@@ -21,7 +21,7 @@ use crate::binding::waits::made;
 /// ```
 ///
 /// This prints 42.
-#[pyfunction]
+#[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn succeed<'py>(result: Bound<'py, PyAny>) -> Result<Bound<'py, Deferred>> {
     made::of_result(result)
 }
@@ -43,7 +43,7 @@ pub(crate) fn succeed<'py>(result: Bound<'py, PyAny>) -> Result<Bound<'py, Defer
 /// ```
 ///
 /// This prints `KeyError`.
-#[pyfunction]
+#[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(signature = (result=None))]
 pub(crate) fn fail<'py>(
     py: Python<'py>,
@@ -68,7 +68,7 @@ pub(crate) fn fail<'py>(
 /// ```
 ///
 /// This prints 42.
-#[pyfunction]
+#[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(signature = (callable, *args, **kwargs))]
 pub(crate) fn execute<'py>(
     callable: &Bound<'py, PyAny>,
@@ -115,7 +115,7 @@ pub(crate) fn execute_quickly<'py>(
 /// ```
 ///
 /// This prints 42 and `ValueError`.
-#[pyfunction]
+#[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "maybeDeferred", signature = (f, *args, **kwargs))]
 pub(crate) fn maybe_deferred<'py>(
     f: &Bound<'py, PyAny>,

@@ -28,7 +28,7 @@ use crate::binding::waits::{
     work::{Answer, Work},
 };
 
-#[pymethods]
+#[pymethods(crate = "crate::binding::capi::guarded")]
 impl Task {
     /// As the canceller of its Deferred.
     fn __call__<'py>(slf: &Bound<'py, Self>, deferred: Bound<'py, Deferred>) -> Result<()> {
@@ -78,7 +78,7 @@ impl Task {
     }
 }
 
-#[pymethods]
+#[pymethods(crate = "crate::binding::capi::guarded")]
 impl TaskCallback {
     /// Resume the task. A result that it does not take yet comes back, for its next turn.
     fn __call__<'py>(
@@ -104,7 +104,7 @@ impl TaskCallback {
 ///
 /// Returns the Deferred for its result. The Deferred and the task are made only when needed; a
 /// generator that ends at once needs no task.
-#[pyfunction]
+#[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_cancellableInlineCallbacks")]
 pub(crate) fn start<'py>(generator: Bound<'py, PyAny>) -> Result<Bound<'py, Deferred>> {
     let _nested = Nested::enter(generator.py())?;
@@ -133,7 +133,7 @@ pub(crate) fn from_coroutine(coro: Bound<'_, PyAny>) -> Result<Bound<'_, Deferre
 
 /// Call the function that `inlineCallbacks` decorates, with a tuple and a dict of arguments, and
 /// run the generator that it returns.
-#[pyfunction]
+#[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_runInlineCallbacks")]
 pub(crate) fn start_called<'py>(
     function: &Bound<'py, PyAny>,
@@ -170,7 +170,7 @@ impl Wrap for InlineCallbacks {
 
 /// Have a function that `inlineCallbacks` has made run without the interpreter, where that can be:
 /// from CPython 3.12 on.
-#[pyfunction]
+#[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_runNatively")]
 pub(crate) fn run_natively(function: &Bound<'_, PyAny>) -> Result<()> {
     #[cfg(Py_3_12)]
@@ -290,7 +290,7 @@ fn no_generator<'py>(
 /// ```
 ///
 /// This prints 42.
-#[pyfunction]
+#[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "ensureDeferred")]
 pub(crate) fn ensure_deferred<'py>(coro: Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>> {
     if as_deferred(&coro).is_some() {
@@ -322,7 +322,7 @@ fn neither(coro: &Bound<'_, PyAny>, before: Error) -> Error {
 }
 
 /// The generators that we are resuming.
-#[pyfunction]
+#[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_driven")]
 pub(crate) fn driven(py: Python<'_>) -> Result<Bound<'_, PyList>> {
     driving::driven(py)
@@ -330,7 +330,7 @@ pub(crate) fn driven(py: Python<'_>) -> Result<Bound<'_, PyList>> {
 
 /// Return the task of a running generator and the Deferred that it will fire. A generator that has
 /// not waited yet gets a new task. None if the generator is not running.
-#[pyfunction]
+#[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_task_for")]
 pub(crate) fn task_of_driven<'py>(
     generator: &Bound<'py, PyAny>,

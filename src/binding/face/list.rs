@@ -30,7 +30,7 @@ use crate::binding::model::{
 use crate::binding::run::engine;
 use crate::binding::waits::{list::begin_collect, work::Work};
 
-#[pymethods]
+#[pymethods(crate = "crate::binding::capi::guarded")]
 #[allow(non_snake_case)]
 impl DeferredList {
     #[new]
@@ -308,7 +308,7 @@ pub(crate) fn places_fit(count: usize) -> bool {
 /// ```
 ///
 /// This prints `['one', 'two']`.
-#[pyfunction]
+#[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "gatherResults", signature = (deferredList, consumeErrors=None), text_signature = "(deferredList, consumeErrors=False)")]
 #[allow(non_snake_case)]
 pub(crate) fn gather_results<'py>(
@@ -331,7 +331,7 @@ pub(crate) fn gather_results<'py>(
 }
 
 /// The results alone of a list of pairs `(success, result)`.
-#[pyfunction]
+#[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_parseDeferredListResult", signature = (results, _fire_on_one_errback=false, /))]
 pub(crate) fn parse_results<'py>(
     results: &Bound<'py, PyAny>,

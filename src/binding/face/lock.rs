@@ -6,7 +6,7 @@ use pyo3::types::{PyDict, PyTuple};
 use crate::binding::capi::stack;
 use crate::binding::model::primitive::{DeferredLock, Primitive};
 
-#[pymethods]
+#[pymethods(crate = "crate::binding::capi::guarded")]
 impl DeferredLock {
     #[new]
     #[pyo3(signature = (*_args, **_kwargs), text_signature = "()")]

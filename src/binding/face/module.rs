@@ -93,19 +93,19 @@ mod _deferrous {
     use crate::binding::waits::task::_InternalInlineCallbacksCancelledError;
 
     /// Say in which module's namespace `DebugInfo` is to be looked up.
-    #[pyfunction]
+    #[pyfunction(crate = "crate::binding::capi::guarded")]
     fn set_namespace(namespace: Bound<'_, PyDict>) {
         names::set_namespace(namespace);
     }
 
     /// Whether there is enough left of the machine's stack to make the text of a failure.
-    #[pyfunction]
+    #[pyfunction(crate = "crate::binding::capi::guarded")]
     fn has_room_for_text() -> bool {
         capi::stack::has_room_to_report()
     }
 
     /// Look up all of the Python half that the native half needs.
-    #[pyfunction]
+    #[pyfunction(crate = "crate::binding::capi::guarded")]
     fn look_all_up(py: Python<'_>) -> Result<()> {
         names::look_all_up(py)
     }
@@ -117,7 +117,7 @@ mod _deferrous {
         any(target_arch = "x86_64", target_arch = "aarch64"),
         not(Py_3_14)
     ))]
-    #[pyfunction]
+    #[pyfunction(crate = "crate::binding::capi::guarded")]
     fn keep_threads() {
         capi::keep_threads();
     }
@@ -135,6 +135,7 @@ mod _deferrous {
                  or PYTHON_GIL=0",
             ));
         }
+        capi::keep_quiet_without_memory();
         capi::stack::prepare();
         interned::make_names(py)?;
         // It is called `Failure` where it is said what its methods take: a program sees no other.

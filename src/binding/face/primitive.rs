@@ -33,7 +33,7 @@ use crate::binding::waits::{
     nesting::hand_over,
 };
 
-#[pymethods]
+#[pymethods(crate = "crate::binding::capi::guarded")]
 #[allow(non_snake_case)]
 impl Primitive {
     #[new]
@@ -304,7 +304,7 @@ fn release_to_next<'py>(
     }
 }
 
-#[pymethods]
+#[pymethods(crate = "crate::binding::capi::guarded")]
 impl Locked {
     /// As a callback.
     fn __call__<'py>(
@@ -329,7 +329,7 @@ impl Locked {
 /// Fire a Deferred with a result, as a lock or a queue does that hands it over: at once, or, where
 /// so many hand-overs are nested that this would not end well, soon. In any case it has its result
 /// then, so that it cannot be cancelled any more.
-#[pyfunction]
+#[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _hand_over<'py>(
     deferred: Bound<'py, PyAny>,
     result: Bound<'py, PyAny>,

@@ -30,7 +30,7 @@ use crate::binding::waits::{
     nesting::hand_over,
 };
 
-#[pymethods]
+#[pymethods(crate = "crate::binding::capi::guarded")]
 #[allow(non_snake_case)]
 impl DeferredQueue {
     #[new]

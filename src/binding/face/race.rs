@@ -25,7 +25,7 @@ use crate::binding::model::{
 use crate::binding::run::engine;
 use crate::binding::waits::{firing::make, race::one_of, work::Work};
 
-#[pymethods]
+#[pymethods(crate = "crate::binding::capi::guarded")]
 impl Race {
     /// As the canceller of its Deferred, or as a callback of a Deferred that insists on one.
     #[pyo3(signature = (result, place=None))]
@@ -88,7 +88,7 @@ impl Race {
 /// ```
 ///
 /// This prints `(1, 'here')`.
-#[pyfunction]
+#[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn race<'py>(ds: &Bound<'py, PyAny>) -> Result<Bound<'py, Deferred>> {
     let py = ds.py();
     let _nested = Nested::enter(py)?;

@@ -11,7 +11,7 @@ use crate::binding::capi::{
 use crate::binding::face::primitive::forget_waiting;
 use crate::binding::model::primitive::{DeferredSemaphore, Primitive};
 
-#[pymethods]
+#[pymethods(crate = "crate::binding::capi::guarded")]
 impl DeferredSemaphore {
     #[new]
     #[pyo3(signature = (*_args, **_kwargs), text_signature = "(tokens)")]

@@ -22,7 +22,7 @@ use crate::binding::model::{
 use crate::binding::run::engine;
 use crate::binding::waits::work::Work;
 
-#[pymethods]
+#[pymethods(crate = "crate::binding::capi::guarded")]
 impl Timeout {
     /// Cancel the Deferred: its time has run out.
     fn __call__(slf: &Bound<'_, Self>) -> PyResult<()> {
@@ -76,7 +76,7 @@ pub(crate) fn know_callbacks(module: &Bound<'_, PyModule>) -> PyResult<()> {
 }
 
 /// The outcome of a Deferred, with what it is replaced by if its time has run out.
-#[pyfunction]
+#[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_convertTimedOut")]
 pub(crate) fn convert<'py>(
     result: &Bound<'py, PyAny>,
@@ -106,7 +106,7 @@ pub(crate) fn convert<'py>(
 }
 
 /// The outcome of a Deferred, which has no more need of a clock.
-#[pyfunction]
+#[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_stopClock")]
 pub(crate) fn stop<'py>(
     result: &Bound<'py, PyAny>,

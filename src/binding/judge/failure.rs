@@ -44,7 +44,7 @@ create_exception!(
 static COUNT: Shared<u64> = Shared::new(0);
 
 /// How many failures have been made in this process.
-#[pyfunction]
+#[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn failure_count(py: Python<'_>) -> u64 {
     COUNT.with(py, |count| *count)
 }
@@ -109,7 +109,7 @@ pub(crate) fn init_new<'py>(
 /// # Errors
 ///
 /// `TypeError` if it is no class of failures.
-#[pyfunction]
+#[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(signature = (class, /))]
 pub(crate) fn register_failure_class(class: &Bound<'_, PyType>) -> Result<()> {
     let py = class.py();
@@ -151,7 +151,7 @@ fn new_failure<'py>(
 }
 
 /// Whether there is nothing to be shown around an exception, nor within it, or it is none.
-#[pyfunction]
+#[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(signature = (error, /))]
 pub(crate) fn stands_alone(error: &Bound<'_, PyAny>) -> bool {
     let py = error.py();
@@ -435,7 +435,7 @@ impl FailureBase {
     }
 }
 
-#[pymethods]
+#[pymethods(crate = "crate::binding::capi::guarded")]
 impl FailureBase {
     #[new]
     #[pyo3(
