@@ -13,6 +13,7 @@
 #   make instructions RECORD=1   record them
 #   make publish                 put what was measured last into the pages
 #   make docs                    the documentation, as a site in target/docs
+#   make release-check           could a release be made? built twice, compared, and looked at
 #   make proofs                  the short form of what docs/proofs.md lists, some minutes
 #   make PYTHON=python3.13 ...   with another Python; VENV=folder for another place
 #   make PGO=1 ...               with a wheel made by the profile of benchmarks/training.py, as
@@ -57,19 +58,20 @@ TESTABLE := $(VENV)/.test-extra-is-installed
 VERSION_TESTABLE := $(VENV)/.test-version-extra-is-installed
 LINTABLE := $(VENV)/.dev-extra-is-installed
 BENCHABLE := $(VENV)/.bench-extra-is-installed
+RELEASABLE := $(VENV)/.release-extra-is-installed
 DOCUMENTABLE := $(VENV)/.docs-extra-is-installed
 # What is run where each step takes longer.
 CORE_TESTS := bad_input copying debug deferred failure functions generators limits mixing
 CORE_TEST_FILES := $(CORE_TESTS:%=tests/test_%.py)
 
 # What a wheel is made of.
-SOURCES := Cargo.toml pyproject.toml README.md LICENSE \
+SOURCES := Cargo.toml pyproject.toml README.md LICENSE THIRD-PARTY-LICENSES.txt \
   $(wildcard Cargo.lock rust-toolchain.toml build.rs .cargo/config.toml) \
   $(shell find src python -type d -name __pycache__ -prune -o \( -type d -o -type f \) \
     ! -name '*.so' ! -name '*.pyd' -print)
 
 .PHONY: help demo test test-core test-python test-version compare compare-twisted build install lint bench \
-  bench-programs test-bench instructions publish docs clean proofs \
+  bench-programs test-bench instructions publish docs release-check clean proofs \
   proof-memory proof-memory-short proof-threads proof-edges proof-checked proof-references proof-sanitized \
   proof-valgrind fuzz-core fuzz-python
 .DELETE_ON_ERROR:
@@ -168,6 +170,10 @@ $(DOCUMENTABLE): $(INSTALLED)
 	$(PY) -m pip install --quiet "$$(echo $(WHEELS)/*.whl)[docs]"
 	@touch $@
 
+$(RELEASABLE): $(INSTALLED)
+	@$(PY) -m pip install --quiet "$$(echo $(WHEELS)/*.whl)[release]"
+	@touch $@
+
 DENIED := -D warnings -D clippy::undocumented_unsafe_blocks
 
 lint: $(LINTABLE)
@@ -198,6 +204,10 @@ publish: $(BENCHABLE)
 docs: $(DOCUMENTABLE)
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
 	@echo "target/docs/index.html"
+
+# Whether a release could be made: tools/release_check.py. It builds twice, from nothing.
+release-check: $(RELEASABLE)
+	$(PY) tools/release_check.py $(if $(QUICK),--profile quick)
 
 # What each of these proves, and its long form, is in docs/proofs.md.
 proofs: proof-memory proof-threads proof-edges

@@ -1,6 +1,7 @@
 """What `make` says where something is missing that a build needs, before it does anything."""
 
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -135,3 +136,40 @@ def test_rust_is_not_needed_to_be_asked_for_python(machine):
     machine.has("cc", COMPILER)
     done = machine.make("test-core")
     assert done.returncode == 0, done.stderr
+
+
+# --------------------------------------------------------------------------------------
+# What a release consists of.
+
+
+def test_licences_of_what_is_in_a_wheel_are_those_of_the_lock_file():
+    """`python tools/third_party.py` writes them; `make release-check` compares the texts, too."""
+    lock = (ROOT / "Cargo.lock").read_text(encoding="utf-8")
+    locked = set(re.findall(r'^name = "(.*)"\nversion = "(.*)"$', lock, re.MULTILINE))
+    text = (ROOT / "THIRD-PARTY-LICENSES.txt").read_text(encoding="utf-8")
+    named = re.findall(r"^=+\n(\S+) (\S+) \((.+)\)$", text, re.MULTILINE)
+    assert {"pyo3", "smallvec", "stacker", "thiserror"} <= {name for name, *_ in named}
+    assert {(name, version) for name, version, _ in named} <= locked
+    assert all("MIT" in licence for *_, licence in named)
+
+
+def test_workflows_pin_actions_and_permit_nothing_by_default():
+    workflows = sorted((ROOT / ".github/workflows").glob("*.yml"))
+    if not (ROOT / ".github").is_dir():
+        pytest.skip("a source distribution has no workflows")
+    assert len(workflows) == 4
+    for path in workflows:
+        text = path.read_text(encoding="utf-8")
+        assert re.search(r"^permissions: \{\}$", text, re.MULTILINE), path
+        for action in re.findall(r"uses: (\S+)", text):
+            assert re.search(r"@[0-9a-f]{40}$", action) or action.startswith("./"), action
+
+
+def test_the_address_is_the_same_everywhere():
+    """It is a placeholder that `tools/address.py` replaces."""
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    address = re.search(r'^Repository = "([^"]+)"$', project, re.MULTILINE)[1]
+    crate = (ROOT / "Cargo.toml").read_text(encoding="utf-8")
+    assert f'\nrepository = "{address}"\n' in crate
+    for name in ("README.md", "SECURITY.md"):
+        assert address in (ROOT / name).read_text(encoding="utf-8")
