@@ -186,6 +186,38 @@ def test_has_docstring(name):
     assert max(map(len, text.splitlines())) <= 100
 
 
+#: What has no example, and why.
+WITHOUT_EXAMPLE = {
+    "deferrous:returnValue": "deprecated",
+    "deferrous:timeout": "deprecated",
+    "deferrous.concurrency:Clock": "a protocol",
+    "deferrous.concurrency:DelayedCall": "a protocol",
+    "deferrous.concurrency:Lockable": "the base of several classes",
+    "deferrous.failure:format_frames": "part of `Failure.printTraceback`",
+    "deferrous.failure:startDebugMode": "starts a debugger",
+}
+
+
+def needs_example(name, obj):
+    """Return whether this is a function, a class (but no exception), or a method of a Deferred."""
+    if isinstance(obj, type):
+        return not issubclass(obj, BaseException)
+    native = name.startswith(("deferrous:Deferred", "deferrous.failure:"))
+    return inspect.isroutine(obj) and ("." not in name.partition(":")[2] or native)
+
+
+@pytest.mark.parametrize(
+    "name",
+    sorted(name for name, obj in OBJECTS.items() if needs_example(name, obj)),
+)
+def test_has_example(name):
+    short = ("deferrous:DeferredFilesystemLock.", "deferrous.failure:Failure.")
+    if name in WITHOUT_EXAMPLE or name.startswith(short):
+        assert "```" not in docstring(OBJECTS[name]) or name.startswith(short)
+    else:
+        assert "```python" in docstring(OBJECTS[name])
+
+
 # --------------------------------------------------------------------------------------
 # The site.
 

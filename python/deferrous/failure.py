@@ -74,11 +74,18 @@ def format_frames(
     write: Callable[[str], object],
     detail: str = "default",
 ) -> None:
-    """Write frames, as `Failure.frames` has them.
+    """Write frames in the form of `Failure.frames`.
 
-    `write` is called with pieces of text. `detail` is "default", "brief", "verbose", or
-    "verbose-vars-not-captured" for frames that have no variables. Raises ValueError for any
-    other.
+    Arguments:
+
+    - `frames`: the frames.
+    - `write`: a function that is called with pieces of text.
+    - `detail`: "default", "brief", "verbose", or "verbose-vars-not-captured" for frames without
+      variables.
+
+    Errors:
+
+    - ValueError: `detail` is none of these.
     """
     if detail not in ("default", "brief", "verbose", "verbose-vars-not-captured"):
         raise ValueError(
@@ -593,5 +600,5 @@ def _debuginit(
 
 
 def startDebugMode() -> None:
-    """Have each Failure of a current exception start the debugger first."""
+    """Make each Failure of a current exception start the debugger first."""
     Failure.__init__ = _debuginit  # type: ignore[assignment, method-assign]

@@ -31,13 +31,25 @@ Eventual: TypeAlias = _deferrous.Deferred[_T] | Coroutine[Any, Any, _T] | Genera
 
 
 def successResultOf(deferred: Eventual[_T]) -> _T:
-    """Return the result of a Deferred that has succeeded.
+    """Return the result of a Deferred that has succeeded. Its `result` is None afterwards.
 
-    The Deferred's result is None from then on.
+    Arguments:
 
-    Raises AssertionError if it has failed, with the traceback, or has no result, with what it
-    waits for. A failure counts as handled then. Raises NotACoroutineError for anything that is
-    no Deferred, coroutine or generator.
+    - `deferred`: the Deferred. A coroutine or generator is run.
+
+    Errors:
+
+    - AssertionError: it has failed, or has no result. The text has the traceback, or what it
+      waits for. A failure counts as handled.
+    - NotACoroutineError: it is not a Deferred, coroutine or generator.
+
+    ```python
+    from deferrous import succeed, testing
+
+    print(testing.successResultOf(succeed(42)))
+    ```
+
+    This prints 42.
     """
     __tracebackhide__ = True
     expected = f"{name_of(deferred)} was expected to have succeeded"
@@ -54,13 +66,25 @@ def successResultOf(deferred: Eventual[_T]) -> _T:
 def failureResultOf(
     deferred: Eventual[Any], *expectedExceptionTypes: type[BaseException]
 ) -> Failure:
-    """Return the Failure of a Deferred that has failed; it counts as handled.
+    """Return the Failure of a Deferred that has failed. The failure counts as handled.
 
-    If types of exceptions are given, it has to be of one of them.
+    Arguments:
 
-    Raises AssertionError if it has succeeded, has failed with another exception (this failure,
-    too, counts as handled), or has no result. Raises NotACoroutineError for anything that is no
-    Deferred, coroutine or generator.
+    - `deferred`: the Deferred. A coroutine or generator is run.
+    - `expectedExceptionTypes`: if given, the exception has to be of one of these classes.
+
+    Errors:
+
+    - AssertionError: it has succeeded, has no result, or has failed with another exception.
+    - NotACoroutineError: it is not a Deferred, coroutine or generator.
+
+    ```python
+    from deferrous import fail, testing
+
+    print(testing.failureResultOf(fail(KeyError("name")), KeyError).value)
+    ```
+
+    This prints `'name'`.
     """
     __tracebackhide__ = True
     expected = f"{name_of(deferred)} was expected to have failed"
@@ -82,12 +106,24 @@ def failureResultOf(
 
 
 def assertNoResult(deferred: Eventual[Any]) -> None:
-    """Make sure that a Deferred has no result yet.
+    """Assert that a Deferred has no result yet.
 
-    If so, it will have the same result later as without this.
+    Arguments:
 
-    Raises AssertionError if it has one. A failure counts as handled then. Raises
-    NotACoroutineError for anything that is no Deferred, coroutine or generator.
+    - `deferred`: the Deferred. A coroutine or generator is run.
+
+    The Deferred's later result is left as it is.
+
+    Errors:
+
+    - AssertionError: it has a result or a failure. The failure counts as handled.
+    - NotACoroutineError: it is not a Deferred, coroutine or generator.
+
+    ```python
+    from deferrous import Deferred, testing
+
+    testing.assertNoResult(Deferred())
+    ```
     """
     __tracebackhide__ = True
     expected = f"{name_of(deferred)} was expected to have no result yet"
@@ -225,7 +261,18 @@ class _DelayedCall:
 
 
 class DeferredAssertions:
-    """The assertions of this module as methods, to be mixed into a `unittest.TestCase`."""
+    """The assertions of this module as methods, for a `unittest.TestCase`.
+
+    ```python
+    import unittest
+    from deferrous import succeed, testing
+
+
+    class TestPage(testing.DeferredAssertions, unittest.TestCase):
+        def test_title(self):
+            self.assertEqual(self.successResultOf(succeed("title")), "title")
+    ```
+    """
 
     if TYPE_CHECKING:
         # Type checkers lose the type variable of what they are told below.

@@ -155,18 +155,37 @@ _logger = logging.getLogger("deferrous")
 
 
 def installed() -> bool:
-    """Return whether Twisted runs on deferrous in this process, or will once it is imported."""
+    """Return whether Twisted uses deferrous in this process, or will once it is imported.
+
+    ```python
+    import deferrous
+
+    print(deferrous.installed())
+    ```
+
+    This prints `False`.
+    """
     return _finder in sys.meta_path and not _imported_without_us()
 
 
 def install() -> None:
-    """Put deferrous in the place of Twisted's Deferred and Failure, for the whole process.
+    """Replace Twisted's Deferred and Failure by ours, for the whole process.
 
-    Imports nothing of Twisted's, and does not mind if there is no Twisted. Calling it again does
-    nothing.
+    Call it before Twisted is imported. It imports nothing of Twisted's and needs no Twisted.
+    Another call does nothing.
 
-    Raises InstallError, and leaves everything as it is, if Twisted's own modules have been
-    imported: others hold their classes already.
+    Errors:
+
+    - InstallError: Twisted's own modules have been imported already. Nothing is changed.
+
+    ```python
+    import deferrous
+
+    deferrous.install()
+    print(deferrous.installed())
+    ```
+
+    This prints `True`.
     """
     early = _imported_without_us()
     if early:
@@ -358,7 +377,16 @@ def _origin(value: object) -> str:
 
 
 def describe() -> str:
-    """Return what is installed in this process, as text for people. Imports nothing."""
+    """Return a text, for people, about what is installed in this process. Imports nothing.
+
+    ```python
+    from deferrous.twisted import describe
+
+    print(type(describe()).__name__)
+    ```
+
+    This prints `str`.
+    """
     version = sys.version.split()[0]
     lines = [
         f"installed: {'yes' if installed() else 'no'}",

@@ -93,10 +93,23 @@ def current_deferred() -> Deferred[Any] | None:
 
 
 def current_task_name() -> str | None:
-    """Return the name of what runs now, or None if nothing does.
+    """Return the name of the task that is running, or None if there is none.
 
-    That is the name given to `TaskGroup.create_task`, or that of asyncio's task, or the qualified
-    name of the coroutine or generator function.
+    This is the name given to `TaskGroup.create_task`, the name of asyncio's task, or the
+    qualified name of the coroutine or generator function.
+
+    ```python
+    from deferrous import concurrency, ensureDeferred
+
+
+    async def main():
+        print(concurrency.current_task_name())
+
+
+    ensureDeferred(main())
+    ```
+
+    This prints `main`.
     """
     task = find()
     if task is None:

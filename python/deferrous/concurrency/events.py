@@ -468,9 +468,24 @@ class _Weighing(Lockable):
 
 
 class BoundedSemaphore(Semaphore):
-    """A semaphore that never has more than it began with.
+    """A semaphore that raises an error if it is released more often than acquired.
 
-    `release` raises ValueError if it would, and `acquire` if the weight is more than that.
+    Errors:
+
+    - ValueError: `release` would exceed the initial number of tokens, or `acquire` asks for
+      more than that.
+
+    ```python
+    from deferrous import concurrency
+
+    semaphore = concurrency.BoundedSemaphore(1)
+    try:
+        semaphore.release()
+    except ValueError:
+        print("released too often")
+    ```
+
+    This prints `released too often`.
     """
 
     __slots__ = ("_bound",)

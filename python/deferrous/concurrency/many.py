@@ -288,7 +288,20 @@ def as_completed(
 
 
 class AsCompleted(Generic[_T]):
-    """What `as_completed` returns."""
+    """The iterator that `as_completed` returns.
+
+    ```python
+    from deferrous import Deferred, concurrency
+
+    slow, fast = Deferred(), Deferred()
+    for earliest in concurrency.as_completed([slow, fast]):
+        earliest.addCallback(print)
+    fast.callback("fast")
+    slow.callback("slow")
+    ```
+
+    This prints `fast` and `slow`.
+    """
 
     def __init__(
         self, deferreds: list[Deferred[_T]], timeout: float | None, clock: AnyClock | None
@@ -823,7 +836,22 @@ def stream(
 
 
 class Stream(_Feed[Any, _R], _Getters[_R]):
-    """What `stream` returns: an asynchronous iterator. From callbacks, call `__anext__`."""
+    """The asynchronous iterator that `stream` returns. From callbacks, call `__anext__`.
+
+    ```python
+    from deferrous import concurrency, ensureDeferred
+
+
+    async def main():
+        async for length in concurrency.stream(len, ["a", "bb"], limit=2):
+            print(length)
+
+
+    ensureDeferred(main())
+    ```
+
+    This prints 1 and 2.
+    """
 
     def __init__(
         self,

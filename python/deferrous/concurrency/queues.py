@@ -316,7 +316,19 @@ class _Putting:
 
 
 class PriorityQueue(Queue[_T]):
-    """A queue whose smallest item is next. Items are often tuples `(priority, data)`."""
+    """A queue that returns the smallest item first. Items are often tuples `(priority, data)`.
+
+    ```python
+    from deferrous import concurrency
+
+    queue = concurrency.PriorityQueue()
+    queue.put((2, "later"))
+    queue.put((1, "first"))
+    print(queue.get_nowait())
+    ```
+
+    This prints `(1, 'first')`.
+    """
 
     def _init(self, maxsize: int) -> None:
         self._queue = []
@@ -335,7 +347,19 @@ class PriorityQueue(Queue[_T]):
 
 
 class LifoQueue(Queue[_T]):
-    """A queue whose last item is next."""
+    """A queue that returns the last item first.
+
+    ```python
+    from deferrous import concurrency
+
+    queue = concurrency.LifoQueue()
+    queue.put("one")
+    queue.put("two")
+    print(queue.get_nowait())
+    ```
+
+    This prints `two`.
+    """
 
     def _init(self, maxsize: int) -> None:
         self._queue = []
@@ -585,7 +609,19 @@ class _Sending:
 
 
 class Subscription(_Getters[_T]):
-    """What `Broadcast.subscribe` returns. `async for` gets items until this or that is closed."""
+    """One subscriber of a `Broadcast`. `async for` gets items until either is closed.
+
+    ```python
+    from deferrous import concurrency
+
+    news = concurrency.Broadcast()
+    subscription = news.subscribe()
+    news.send("item")
+    subscription.get().addCallback(print)
+    ```
+
+    This prints `item`.
+    """
 
     def __init__(self, broadcast: Broadcast[_T]) -> None:
         super().__init__()

@@ -115,7 +115,23 @@ def _timed_out(result: Any, _: float) -> Any:
 
 
 class Timeout(Block):
-    """A deadline for what a block waits for: what `timeout` and `timeout_at` return."""
+    """The deadline of a block. `timeout` and `timeout_at` return it.
+
+    ```python
+    from deferrous import concurrency, ensureDeferred
+    from deferrous.testing import Clock
+
+
+    async def main():
+        async with concurrency.timeout(5, clock=Clock()) as deadline:
+            print(deadline.when(), deadline.expired())
+
+
+    ensureDeferred(main())
+    ```
+
+    This prints `5.0 False`.
+    """
 
     def __init__(self, when: float | None, *, clock: AnyClock | None = None) -> None:
         self._clock: Any = None if clock is None else resolve(clock)
@@ -237,8 +253,32 @@ def timeout(delay: float | None, *, clock: AnyClock | None = None) -> Timeout:
 
 
 def timeout_at(when: float | None, *, clock: AnyClock | None = None) -> Timeout:
-    """As `timeout`, with the time at which the block has to end.
+    """Limit how long a block takes, like `timeout`, but by the time at which it has to end.
 
-    It is the clock's time: `loop.time()`, or `reactor.seconds()`.
+    Arguments:
+
+    - `when`: the time of the clock: `loop.time()` or `reactor.seconds()`. None for no limit.
+    - `clock`: the clock. By default, as for `timeout`.
+
+    ```python
+    from deferrous import Deferred, concurrency, ensureDeferred
+    from deferrous.testing import Clock
+
+    clock = Clock()
+
+
+    async def main():
+        try:
+            async with concurrency.timeout_at(clock.seconds() + 5, clock=clock):
+                await Deferred()
+        except TimeoutError:
+            print("too late")
+
+
+    ensureDeferred(main())
+    clock.advance(5)
+    ```
+
+    This prints `too late`.
     """
     return Timeout(when, clock=clock)
