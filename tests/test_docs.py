@@ -138,6 +138,15 @@ def test_examples_of_docstring(name, tmp_path):
     done = run(name, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Unhandled error" not in done.stderr
+    # What it says to print: in code spans, or else the words of the sentence.
+    for said in re.findall(r"^This prints (.+)", inspect.getdoc(OBJECTS[name]), re.MULTILINE):
+        printed = re.findall(r"`(.+?)`", said)
+        for each in printed or set(re.findall(r"\w+", said.partition(":")[0])) - {
+            "and",
+            "then",
+            "twice",
+        }:
+            assert each in done.stdout
 
 
 FENCE = re.compile(r"^[ \t]*```([^\n]*)\n(.*?)^[ \t]*```[ \t]*$", re.DOTALL | re.MULTILINE)
