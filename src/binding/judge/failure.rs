@@ -1,7 +1,7 @@
 //! The hot half of `Failure`: making one, asking what it is, raising it again.
 //!
-//! The half that people read (tracebacks, pickling, printing) is the Python subclass in
-//! `deferrous/failure.py`. Rust makes instances of that subclass directly.
+//! Formatting, pickling and printing are in the Python subclass, in `deferrous/failure.py`. Rust
+//! makes instances of that subclass directly.
 
 #[cfg(Py_3_11)]
 use pyo3::exceptions::PyBaseExceptionGroup;
