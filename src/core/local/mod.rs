@@ -1,8 +1,8 @@
-//! A Deferred for one thread and plain closures: the core as a Rust program uses it.
+//! Deferreds of closures, for Rust programs and one thread.
 //!
-//! A [`Deferred`] stands for an outcome that is not there yet. Closures are added to it in the
-//! order in which they shall see that outcome; each makes of it what the next one gets. Whoever
-//! does the waiting — an event loop, a thread's channel, a test — fires it once.
+//! A [`Deferred`] is an outcome that will arrive later. Closures are added to it and called in that
+//! order; each gets what the one before returned. Whatever does the waiting (an event loop, a
+//! channel, a test) fires the Deferred once.
 //!
 //! ```
 //! use deferrous::core::local::Deferred;
@@ -18,7 +18,7 @@
 //!
 //! # Waiting for another one
 //!
-//! A callback can answer with a Deferred. The links after it then wait for that one's outcome:
+//! A callback can return a Deferred. The links after it then wait for its outcome:
 //!
 //! ```
 //! use deferrous::core::local::Deferred;
@@ -40,8 +40,8 @@
 //!
 //! # Cancelling
 //!
-//! [`Deferred::cancel`] asks the canceller that the Deferred was made with. The failure type says
-//! what being cancelled looks like, by `From<Cancelled>`:
+//! [`Deferred::cancel`] calls the canceller of the Deferred. The failure type implements
+//! `From<Cancelled>` for Deferreds that are cancelled:
 //!
 //! ```
 //! use deferrous::core::{Cancelled, local::Deferred};
@@ -61,13 +61,14 @@
 //! slow.cancel();
 //! assert_eq!(slow.outcome(), Some(Err(Fault::Cancelled)));
 //!
-//! // Nobody could tell the operation, so its late outcome is let go. The one after is one too
-//! many. assert!(slow.fire(Ok(1)).is_ok()); assert!(slow.fire(Ok(2)).is_err());
+//! // The operation could not be stopped, so its late outcome is ignored, once.
+//! assert!(slow.fire(Ok(1)).is_ok());
+//! assert!(slow.fire(Ok(2)).is_err());
 //! ```
 //!
 //! # Rules
 //!
-//! They are Twisted's, at each moment. Some of them surprise:
+//! They are Twisted's. Some of them are surprising:
 //!
 //! * A callback that pauses its own Deferred does not stop the run that it is part of.
 //! * A Deferred that is still paused when the one it waits for fires takes the outcome and ends
