@@ -43,6 +43,7 @@ MODULES = (
     "_interop",
     "_lockfile",
     "_call_graph",
+    "_pending",
     "__init__",
     "testing",
     "pytest_plugin",

@@ -65,6 +65,7 @@ if _typing.TYPE_CHECKING:
     from ._call_graph import capture_call_graph as capture_call_graph
     from ._call_graph import format_call_graph as format_call_graph
     from ._call_graph import print_call_graph as print_call_graph
+    from ._pending import pending as pending
     from .twisted import InstallError as InstallError
     from .twisted import install as install
     from .twisted import installed as installed
@@ -169,4 +170,8 @@ if not _typing.TYPE_CHECKING:
             from . import _call_graph
 
             return getattr(_call_graph, name)
+        if name == "pending":
+            from . import _pending
+
+            return _pending.pending
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
