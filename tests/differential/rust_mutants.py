@@ -210,7 +210,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     (
         "generator-ignores-subclass",
         WAITS_DRIVING,
-        "if !ffi::is_exact::<Deferred>(deferred) {",
+        "if !capi::is_exact::<Deferred>(deferred) {",
         "if false {",
     ),
     # DeferredList and race

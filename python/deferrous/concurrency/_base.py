@@ -99,7 +99,7 @@ def as_deferred(eventual: Any) -> Deferred[Any]:
 
 
 def discard(eventual: Any) -> None:
-    """Have something not happen that nobody will wait for."""
+    """Cancel or close something that nobody will wait for."""
     if isinstance(eventual, (Coroutine, Generator)):
         eventual.close()
     elif hasattr(eventual, "cancel"):
@@ -113,7 +113,7 @@ async def _await(awaitable: Awaitable[_T]) -> _T:
 
 
 def is_done(deferred: Deferred[Any]) -> bool:
-    """Return whether a Deferred has a result, and nothing more to do to come to it."""
+    """Return whether a Deferred has fired and is neither paused nor waiting for another."""
     return deferred.called and not deferred.paused and deferred._chainedTo is None
 
 
@@ -130,10 +130,7 @@ _QUIET: Any = _Quiet()
 
 
 def mark_handled(deferred: Deferred[Any]) -> None:
-    """See to it that a failure that a Deferred rests on, or is coming to, is not reported.
-
-    It stays there.
-    """
+    """Do not report the failure of a Deferred, now or later. The failure stays its result."""
     deferred._debugInfo = _QUIET
     result = deferred.result if is_done(deferred) else None
     if isinstance(result, Failure):
@@ -156,7 +153,7 @@ def first_waiting(line: _Fifo[Deferred[Any]]) -> Deferred[Any] | None:
 
 
 def leave(line: _Fifo[Deferred[Any]], deferred: Deferred[Any]) -> None:
-    """Have a Deferred that was cancelled leave a line, in constant time."""
+    """Remove a Deferred that was cancelled from a line, in constant time."""
     try:
         line.remove(deferred)
     except ValueError:

@@ -36,7 +36,7 @@ impl Awaiting {
         self.state.with(py, |current| std::mem::replace(current, state))
     }
 
-    /// What the driver of a coroutine gets next.
+    /// Yield, return or raise the next object for the driver of a coroutine.
     pub(crate) fn go_on<'py>(slf: &Bound<'py, Self>) -> Sent<'py> {
         let py = slf.py();
         enum Seen<'py> {
@@ -121,7 +121,7 @@ impl Recycled for Awaiting {
         match self.replace(py, State::Done) {
             State::For(deferred) => drop(deferred),
             State::Done => {}
-            // Not light, in fact.
+            // Not cheap to drop after all.
             other => drop_another(other),
         }
     }
@@ -139,8 +139,8 @@ impl Drop for Awaiting {
 }
 
 impl State {
-    /// Nobody will resume this. A failure that has arrived, nobody has handled; what was handed
-    /// over goes to the next.
+    /// The coroutine will not be resumed. An outcome that has arrived is lost: report a failure,
+    /// and give back what was handed over.
     #[inline(always)]
     fn give_up(self, py: Python<'_>) {
         if let State::Through(it) = self {
@@ -156,7 +156,7 @@ impl StandIn {
             (Some(Outcome::Failure(failure)), _) => report::unhandled(failure.into_bound(py)),
             (Some(outcome @ Outcome::Value(_)), Some(source)) => {
                 let source = source.into_bound(py);
-                // This may be part of an object's end, where an exception may be in flight.
+                // This may run while an object is freed, with an exception set.
                 capi::with_error_saved(py, || {
                     let taken_back =
                         handing_over::take_back(&source, into_object(py, outcome), self.number)
@@ -208,8 +208,8 @@ fn raise<'py>(
     let [throw, raise] =
         [intern!(py, "throwExceptionIntoGenerator"), intern!(py, "raiseException")];
     let answer = if has_its_own(throw) && !has_its_own(raise) {
-        // It says what is raised in a generator only, as Perspective Broker's do. This has a
-        // `throw` that will raise it.
+        // A subclass, such as Perspective Broker's, overrides `throwExceptionIntoGenerator`. That
+        // calls our `throw`, which raises the exception.
         reason.call_method1(throw, (awaiting,))
     } else {
         reason.call_method0(raise)
@@ -220,12 +220,12 @@ fn raise<'py>(
     }
 }
 
-/// The exception that the arguments of a `throw` stand for, as those of a generator's do.
+/// Convert the arguments of `throw` into an exception, as generators do.
 ///
 /// # Errors
 ///
-/// `TypeError` for what cannot be thrown. What is raised where the exception is made is thrown
-/// instead, as a generator does.
+/// `TypeError` for what cannot be thrown. If making the exception raises another one, that one is
+/// thrown, as by a generator.
 fn thrown<'py>(
     typ: &Bound<'py, PyAny>,
     val: Option<Bound<'py, PyAny>>,
@@ -275,7 +275,7 @@ fn thrown<'py>(
     Ok(exception)
 }
 
-/// An error as it leaves an iterator. A StopIteration would say that there is a result.
+/// Convert an error that leaves an iterator. A StopIteration would look like a result.
 fn no_result(py: Python<'_>, error: Error) -> Error {
     if !error.is_instance_of::<PyStopIteration>(py) {
         return error;
@@ -298,7 +298,7 @@ fn pending<'py>(
     }
 }
 
-/// As [`pending`], where the driver waits for something else, and is woken by this.
+/// As [`pending`], for a driver that waits for a stand-in and is woken through this object.
 #[inline(never)]
 fn pending_through<'py>(
     awaiting: &Bound<'py, Awaiting>,
@@ -326,7 +326,7 @@ fn pending_through<'py>(
     Ok(Awaiting::go_on(awaiting))
 }
 
-/// Yield a stand-in as its own `await` does: a future says then that it is awaited.
+/// Yield a stand-in like its own `__await__`, which marks a future as awaited.
 fn yield_stand_in(stand_in: Bound<'_, PyAny>) -> Sent<'_> {
     let py = stand_in.py();
     let blocking = intern!(py, "_asyncio_future_blocking");
@@ -339,12 +339,12 @@ fn yield_stand_in(stand_in: Bound<'_, PyAny>) -> Sent<'_> {
     }
 }
 
-/// The driver stops waiting. What cancelling the Deferred raises is reported, and does not take the
-/// place of what the driver throws in.
+/// The driver stops waiting: cancel the Deferred. An error from that is reported, so that it does
+/// not replace the exception that the driver throws in.
 ///
 /// # Errors
 ///
-/// What is no `Exception`, as KeyboardInterrupt.
+/// What is not an `Exception`, such as KeyboardInterrupt.
 fn leave<'py>(awaiting: &Bound<'py, Awaiting>) -> Result<()> {
     let py = awaiting.py();
     match begin_leave(awaiting) {
@@ -353,7 +353,7 @@ fn leave<'py>(awaiting: &Bound<'py, Awaiting>) -> Result<()> {
     }
 }
 
-/// Stop waiting, before anything has arrived or after.
+/// Stop waiting, whether or not an outcome has arrived.
 fn begin_leave<'py>(awaiting: &Bound<'py, Awaiting>) -> Result<()> {
     let py = awaiting.py();
     let it = match awaiting.get().replace(py, State::Done) {
@@ -382,7 +382,7 @@ fn begin_leave<'py>(awaiting: &Bound<'py, Awaiting>) -> Result<()> {
         Some(cancelled) => cancelled.call0()?.is_truthy()?,
         None => false,
     };
-    // One that waits in a line for nobody else leaves it, however the driver ends.
+    // If nobody else waits for the Deferred, it gives up its place in the line of a lock or queue.
     let alone = || {
         let ours = |link: &Link| matches!(link, Link::Deliver(waiter, _) if waiter.object(py).is(awaiting));
         deferred.get().chain(py, |chain| !chain.called() && chain.links().iter().all(ours))
@@ -404,7 +404,7 @@ impl Awaiting {
         Self::answer(Self::go_on(slf))
     }
 
-    /// Resume. The value is of no interest: the result is read from the Deferred.
+    /// Resume. The value is ignored: the result comes from the Deferred.
     fn send<'py>(slf: &Bound<'py, Self>, value: &Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>> {
         let _ = value;
         Self::answer(Self::go_on(slf))
@@ -430,7 +430,7 @@ impl Awaiting {
         leave(slf)
     }
 
-    /// As a callback, for Deferreds that insist on being given one.
+    /// As a callback, for subclasses of Deferred that override `addBoth`.
     fn _arrive<'py>(
         slf: &Bound<'py, Self>,
         result: Bound<'py, PyAny>,

@@ -70,7 +70,7 @@ enum Linked<'py> {
     Waiter(Bound<'py, PyAny>, u32),
 }
 
-/// The links of a Deferred, with a hold on each.
+/// The links of a Deferred, with new references.
 fn linked<'py>(deferred: &Bound<'py, Deferred>) -> Result<Vec<Linked<'py>>> {
     let py = deferred.py();
     let mut links = Vec::new();
@@ -102,7 +102,7 @@ fn describe<'py>(
     capi::new_tuple(py, [callable, args.into_any(), capi::new_dict(py)?.into_any()])
 }
 
-/// Make a link of what [`describe_links`] says of one.
+/// Convert the description of a link, as made by [`describe_links`], into a link.
 ///
 /// # Errors
 ///

@@ -31,8 +31,8 @@ use crate::binding::model::task::{Task, TaskCallback};
 use crate::binding::waits::firing;
 use pyo3::types::{PyTuple, PyType};
 
-/// Name all classes of ours, whose objects must not free each other without end, with how that is
-/// seen to, and which of them may have failures to report.
+/// List all our classes, how their objects are freed without recursion, and which of them may have
+/// failures to report.
 macro_rules! native {
     ($($bury:ident: $($class:ty $(= $reports:literal)?),*;)*) => {
         $($(
@@ -47,7 +47,7 @@ macro_rules! native {
             }
         )*)*
 
-        /// See to the deaths of the objects of all classes.
+        /// Set how the objects of all classes are freed.
         fn bury_all(py: Python<'_>) {
             know_classes(&[$($(<$class>::class),*),*]);
             $($($bury::<$class>(py);)*)*
@@ -61,14 +61,14 @@ native! {
         DeferredQueue, Locked, Fifo, Race, Timeout, FailureBase;
 }
 
-/// One that has not fired.
+/// A Deferred that has not fired.
 impl Fresh for Deferred {
     fn fresh() -> Self {
         Self::of(Chain::new(None))
     }
 }
 
-/// A list of nothing.
+/// An empty list.
 impl Fresh for DeferredList {
     fn fresh() -> Self {
         Self::empty()

@@ -28,7 +28,7 @@ impl Timeout {
     fn __call__(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
         let this = slf.get();
-        // It need not be cancelled any more, and holds this.
+        // The clock's call is over. It holds this object, so drop it.
         let _call = this.state.with(py, |state| {
             state.timed_out = true;
             state.call.take()
@@ -45,7 +45,7 @@ impl Timeout {
                 return Err(error.into());
             }
         }
-        // Cancellers may raise, and others may be asked.
+        // The general case: several cancellers may be called, and each may raise.
         let _nested = Nested::enter(py)?;
         names::CANCEL_TIMED_OUT.get(py)?.call1((deferred,))?;
         Ok(())
@@ -64,7 +64,7 @@ impl Timeout {
     }
 }
 
-/// The two callbacks of a timeout, which get it as their argument.
+/// The two callbacks of a timeout. Each gets the timeout as its argument.
 static CONVERT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 static STOP: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
@@ -120,7 +120,7 @@ pub(crate) fn stop<'py>(
     if let Some(call) = this.state.with(py, |state| state.call.take()) {
         let _nested = Nested::enter(py)?;
         let (call, active) = (call.bind(py), intern!(py, "active"));
-        // Most clocks' calls can be asked whether they are still to come.
+        // The calls of most clocks have a method `active`.
         let is_to_come = if capi::lookup(&call.get_type(), active) != 0 {
             call.call_method0(active)?.is_truthy()?
         } else {

@@ -1,4 +1,4 @@
-//! The hot half of `Failure`: making one, asking what it is, raising it again.
+//! The hot half of `Failure`: making one, checking its class, raising it again.
 //!
 //! Formatting, pickling and printing are in the Python subclass, in `deferrous/failure.py`. Rust
 //! makes instances of that subclass directly.
@@ -57,7 +57,7 @@ fn count_one(py: Python<'_>) -> u64 {
     })
 }
 
-/// Make a failure of an exception that was raised, as `Failure()` does where it is handled.
+/// Make a failure of an exception that was raised, like `Failure()` in an `except` block.
 ///
 /// # Errors
 ///
@@ -66,7 +66,7 @@ pub(crate) fn from_raised(raised: Raised<'_>, capture_vars: bool) -> Result<Boun
     let py = raised.py();
     let class = names::failure_class(py)?;
     if !FailureBase::is_plain(class) {
-        // Whoever replaced it expects to find the exception as where it is handled.
+        // A replacement of `Failure.__init__` expects that the exception is being handled.
         let named = with_capture_vars(py, capture_vars)?;
         let call = || capi::call_any_way(py, class, &PyTuple::empty(py), Some(&named));
         return Ok(capi::while_handling(&raised, call)?);
@@ -104,7 +104,7 @@ pub(crate) fn init_new<'py>(
     Ok(failure)
 }
 
-/// Say which class `Failure` is: calling it then takes no detour.
+/// Register the class `Failure`, so that calling it bypasses `__new__` and `__init__`.
 ///
 /// # Errors
 ///
@@ -225,7 +225,7 @@ pub(crate) fn is_failure(object: &Bound<'_, PyAny>) -> Result<bool> {
     Ok(object.is_instance(class)?)
 }
 
-/// The exception in a failure, and the traceback that it is to be raised with, set on it.
+/// The exception in a failure, with the failure's traceback set on it.
 ///
 /// # Errors
 ///
@@ -260,7 +260,7 @@ struct Field {
     text: &'static str,
     name: for<'py> fn(Python<'py>) -> &'py Bound<'py, PyString>,
     get: for<'py> fn(&Attributes, Python<'py>) -> Result<Bound<'py, PyAny>>,
-    /// Put another in its place, of any kind, and return what was there. None if it takes more.
+    /// Replace the value, and return the old one. None if that needs more than a replacement.
     set: Option<Set>,
 }
 
@@ -306,7 +306,7 @@ static COUNT_FIELD: Field = Field {
     get: |of, py| capi::new_int(py, of.count),
     set: None,
 };
-/// In the order in which Twisted sets them.
+/// The attributes, in the order in which Twisted sets them.
 static FIELDS: [&Field; 5] = [&COUNT_FIELD, &TYPE, &VALUE, &CAPTURE_VARS, &TB];
 
 impl FailureBase {
@@ -374,7 +374,7 @@ impl FailureBase {
         }
     }
 
-    /// The instance dict, which from now on holds the five attributes as well.
+    /// The instance dict. From now on it contains the five attributes.
     fn instance_dict<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyDict>> {
         let py = slf.py();
         let dict = capi::exception_dict(slf)?;
@@ -413,7 +413,7 @@ impl FailureBase {
         drop(before);
     }
 
-    /// Be the same failure as another.
+    /// Copy the state of another failure.
     fn extrapolate(slf: &Bound<'_, Self>, other: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = slf.py();
         let dict = match other.cast::<FailureBase>() {
@@ -522,7 +522,7 @@ impl FailureBase {
         });
         slf.get().put(py, state);
         if capture_vars.is_none() {
-            // Something else than True or False: kept as it was given.
+            // Something other than True or False is kept as it is.
             Self::set_attribute(slf, &CAPTURE_VARS, captureVars.as_ref())?;
         }
         Ok(())
@@ -653,7 +653,7 @@ impl FailureBase {
             None => names::NAMES_OF.get(py)?.call1((kind,))?,
         };
         slf.setattr(name, &parents)?;
-        // What a subclass makes of that.
+        // Ask the subclass.
         slf.getattr(name)
     }
 

@@ -20,10 +20,10 @@ use crate::core::refusable;
 pub(crate) enum State {
     /// As a queue.
     Line(Items),
-    /// In a list, because a program uses it as one, and what a list does is best done by a list.
+    /// As a list, because a program uses it as one.
     List {
         list: Held<PyList>,
-        /// How often it has been used as a line since.
+        /// How often it has been used as a queue since.
         uses: usize,
         marks: Marks,
     },
@@ -48,7 +48,7 @@ impl Fifo {
         self.state.with(py, transition)
     }
 
-    /// Add at the end. No code of Python's runs.
+    /// Add at the end. Runs no Python code.
     ///
     /// # Errors
     ///
@@ -80,7 +80,7 @@ impl Fifo {
         }
     }
 
-    /// Take from the front. No code of Python's runs.
+    /// Take from the front. Runs no Python code.
     #[inline(always)]
     pub(crate) fn pop_front<'py>(&self, py: Python<'py>) -> Result<Option<Bound<'py, PyAny>>> {
         let taken = self.with(py, |state| match state {
@@ -111,7 +111,7 @@ impl Fifo {
         Ok(Some(first))
     }
 
-    /// Put in before the one at an index, or at the end. No code of Python's runs.
+    /// Insert before an index, or at the end. Runs no Python code.
     ///
     /// # Errors
     ///
@@ -128,8 +128,8 @@ impl Fifo {
         Self::insert_marked(slf, |_| index, None, item)
     }
 
-    /// Put in what was taken back: in front of all, but behind what was handed over before it and
-    /// has been taken back, too. No code of Python's runs.
+    /// Insert an item that was taken back, at the front, but behind those that were handed over
+    /// before it and taken back, too. Runs no Python code.
     ///
     /// # Errors
     ///
@@ -169,7 +169,7 @@ impl Fifo {
         })
     }
 
-    /// Have a method of the list change it, which may run any code. The marks follow.
+    /// Change the list through one of its methods, which may run any code. Updates the marks.
     pub(crate) fn change<'py, R>(
         slf: &Bound<'py, Self>,
         method: impl FnOnce(&Bound<'py, PyAny>) -> PyResult<R>,
@@ -189,8 +189,7 @@ impl Fifo {
         result
     }
 
-    /// Take out the one at an index that is an int, if it can be told which that is. No code of
-    /// Python's runs.
+    /// Remove the item at an index, if that can be found without Python code.
     pub(crate) fn take_at<'py>(
         slf: &Bound<'py, Self>,
         index: &Bound<'py, PyAny>,

@@ -1,4 +1,4 @@
-//! Which items in front of a queue have been taken back, and in which order.
+//! Records which items at the front of a queue were taken back, and in which order.
 
 use std::collections::VecDeque;
 
@@ -22,7 +22,7 @@ pub(crate) struct Marks {
 }
 
 impl Marks {
-    /// Where something with this number belongs.
+    /// The index at which to insert an item with this number.
     pub(crate) fn place_for(&self, number: u64) -> usize {
         let is = |order: fn(&u64, &u64) -> bool| {
             move |other: &Option<u64>| other.as_ref().is_some_and(|other| order(other, &number))
@@ -32,8 +32,8 @@ impl Marks {
         })
     }
 
-    /// Something has been put in at this index. Where there is no memory to tell, all are
-    /// forgotten.
+    /// Update after an item was inserted at this index. Without memory for that, all marks are
+    /// dropped.
     pub(crate) fn insert(&mut self, index: usize, number: Option<u64>) {
         if number.is_none() && index >= self.numbers.len() {
             return;
@@ -48,7 +48,7 @@ impl Marks {
         self.numbers.insert(index, number);
     }
 
-    /// What was at this index has been taken out.
+    /// Update after the item at this index was removed.
     pub(crate) fn remove(&mut self, index: usize) {
         self.numbers.remove(index);
         self.trim();
