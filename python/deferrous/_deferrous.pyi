@@ -1510,7 +1510,7 @@ def failure_count() -> int:
     """How many failures have been made in this process."""
 
 def register_failure_class(class_: type[FailureBase], /) -> None:
-    """Say which class `Failure` is: calling it then takes no detour.
+    """Register the class `Failure`, so that calling it bypasses `__new__` and `__init__`.
 
     # Errors
 

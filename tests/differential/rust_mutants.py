@@ -310,8 +310,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     (
         "failure-message-repr",
         PYTHON + "failure.py",
-        "return safe_str(self.value)",
-        "return safe_repr(self.value)",
+        "isinstance(value, Failure) else safe_str(value)",
+        "isinstance(value, Failure) else safe_repr(value)",
     ),
     (
         "failure-clean-keeps",
