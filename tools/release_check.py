@@ -1,8 +1,8 @@
 """Could a release be made of this checkout? `make release-check`, or `make release-check QUICK=1`.
 
 The source distribution and a wheel are built twice, each time from nothing in another folder, and
-have to be the same, byte for byte. Then they are looked at by the tools that this machine has.
-What is built is left in target/release-check.
+have to be the same, byte for byte, but for the name of that folder in a wheel's SBOM. Then they are
+looked at by the tools that this machine has. What is built is left in target/release-check.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -154,17 +155,31 @@ def main() -> None:
     print("all that could be looked at is well")
 
 
+def contents(wheel: Path) -> dict[str, bytes]:
+    """Return the files of a wheel, without the name of the folder that it was built in.
+
+    Its SBOM has that name. So RECORD, which has the SBOM's hash, is compared without that line.
+    """
+    with zipfile.ZipFile(wheel) as archive:
+        found = {name: archive.read(name) for name in archive.namelist()}
+    for name, data in found.items():
+        if ".dist-info/sboms/" in name:
+            found[name] = re.sub(rb"path\+file://[^#\"]*", b"path+file://", data)
+        elif name.endswith(".dist-info/RECORD"):
+            lines = data.splitlines()
+            found[name] = b"\n".join(line for line in lines if b".dist-info/sboms/" not in line)
+    return found
+
+
 def same_wheels(first: Path, second: Path) -> tuple[bool, str]:
-    """Return whether two wheels are the same; else with what differs."""
+    """Return whether two wheels are the same; and their hash, or what differs."""
     if digest(first) == digest(second):
         return True, digest(first)[:16]
-    with zipfile.ZipFile(first) as one, zipfile.ZipFile(second) as other:
-        names = sorted({*one.namelist(), *other.namelist()})
-        contents = [
-            {name: archive.read(name) for name in archive.namelist()} for archive in (one, other)
-        ]
-    differ = [name for name in names if contents[0].get(name) != contents[1].get(name)]
-    return False, ", ".join(differ) or "only in how they are packed"
+    one, other = contents(first), contents(second)
+    differ = [name for name in sorted({*one, *other}) if one.get(name) != other.get(name)]
+    if differ or list(one) != list(other):
+        return False, ", ".join(differ) or "in another order"
+    return True, "but for the folder that they were built in, which the SBOM names"
 
 
 if __name__ == "__main__":
