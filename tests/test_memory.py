@@ -310,3 +310,16 @@ except MemoryError:
     defer.succeed("goes on").addCallback(print)
 """
     goes_on_within(150 << 20, program)
+
+
+@pytest.mark.parametrize("name", ["edges", "memory", "programs", "references", "threads"])
+def test_proofs_have_what_they_take_from_each_other(name):
+    """Each proof's module can be imported: most of them are run elsewhere."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"import tests.proofs.{name}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr

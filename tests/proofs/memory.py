@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import ctypes
 import faulthandler
 import functools
@@ -133,6 +134,12 @@ class Heard:
     def logged(self, record) -> None:
         self.reports += 1
         self.note(record.exc_info, record.msg)
+
+
+def logging_off() -> None:
+    """Have nobody see the reports of failures: only that they can be made matters."""
+    logging.getLogger("deferrous").addHandler(logging.NullHandler())
+    logging.getLogger("deferrous").propagate = False
 
 
 def run_with_failures(names, program, expected, at: int, mode: str, heard: Heard) -> int:
@@ -429,13 +436,27 @@ def swept(implementation: str, sweeps: list[Sweep], jobs: int, deadline: float) 
         for row in sweep_here(implementation, sweep):
             tell(row)
 
-    workers = [in_child(lambda i=i: sweep_all(sweeps[i::jobs])) for i in range(jobs)]
+    def work(mine: list[Sweep]) -> None:
+        # With its children it can be stopped as one.
+        os.setpgid(0, 0)
+        sweep_all(mine)
+
+    workers = [in_child(lambda i=i: work(sweeps[i::jobs])) for i in range(jobs)]
     os.close(write)
-    with open(read) as lines:
-        for line in lines:
-            yield Row(*json.loads(line))
-    for worker in workers:
-        os.waitpid(worker, 0)
+    try:
+        with open(read) as lines:
+            for line in lines:
+                yield Row(*json.loads(line))
+    except BaseException:
+        for worker in workers:
+            # It may not have got as far as to have a group.
+            for kill in os.killpg, os.kill:
+                with contextlib.suppress(ProcessLookupError):
+                    kill(worker, signal.SIGKILL)
+        raise
+    finally:
+        for worker in workers:
+            os.waitpid(worker, 0)
 
 
 def in_child(work) -> int:
@@ -457,12 +478,42 @@ def in_child(work) -> int:
 COMPARED = ("died", "hang", "lost", "not said")
 
 
-@functools.cache
-def ends_of(implementation: str, name: str, mode: str, jobs: int) -> frozenset[str]:
+class Control:
     """What becomes of a program on another implementation, if it is bad: how, and where."""
-    sweeps = [Sweep(mode, warm, name) for warm in (True, False)]
-    rows = swept(implementation, sweeps, jobs, float("inf"))
-    return frozenset(row.end for row in rows if row.outcome.startswith(COMPARED))
+
+    def __init__(self, implementation: str, name: str, mode: str, jobs: int) -> None:
+        sweeps = [Sweep(mode, warm, name) for warm in (True, False)]
+        self.rows = swept(implementation, sweeps, jobs, float("inf"))
+        self.ends: set[str] = set()
+
+    def comes_to(self, end: str) -> bool:
+        """Whether it comes to this end, for any of its allocations; tries no more than needed."""
+        while end not in self.ends:
+            row = next(self.rows, None)
+            if row is None:
+                return False
+            if row.outcome.startswith(COMPARED):
+                self.ends.add(row.end)
+        return True
+
+
+@functools.lru_cache(maxsize=1)
+def control_for(implementation: str, name: str, mode: str, jobs: int) -> Control:
+    """That of one program, as long as it is asked about."""
+    control = Control(implementation, name, mode, jobs)
+    RUNNING.append(control)
+    return control
+
+
+#: The control that runs, if any.
+RUNNING: list[Control] = []
+
+
+def stop_control() -> None:
+    """Let the control try no more."""
+    control_for.cache_clear()
+    while RUNNING:
+        RUNNING.pop().rows.close()
 
 
 @functools.cache
@@ -554,7 +605,12 @@ def report(rows: list[Row], sweeps: int, options) -> int:
     kinds: Counter = Counter()
     examples: dict = {}
     done = 0
-    for row in rows:
+    last = None
+    # By program, so that one control runs at a time.
+    for row in sorted(rows, key=lambda row: (row.mode, row.name)):
+        if last != (row.mode, row.name):
+            last = row.mode, row.name
+            stop_control()
         if row.outcome == "swept":
             done += 1
         elif not row.is_bad:
@@ -566,6 +622,7 @@ def report(rows: list[Row], sweeps: int, options) -> int:
             kinds[row.mode, row.outcome, row.text] += 1
             warmth = "warm" if row.warm else "cold"
             examples.setdefault((row.mode, row.outcome, row.text), f"{row.name} {warmth} {row.at}")
+    stop_control()
     for (mode, outcome), count in sorted(totals.items()):
         print(f"{mode:10} {count:6} {outcome}")
     for key, count in kinds.most_common():
@@ -584,7 +641,7 @@ def is_of_cpython(row: Row, jobs: int) -> bool:
     if "by ours" in row.text:
         return False
     control = control_of(row.name)
-    return control is not None and row.end in ends_of(control, row.name, row.mode, jobs)
+    return control is not None and control_for(control, row.name, row.mode, jobs).comes_to(row.end)
 
 
 if __name__ == "__main__":
