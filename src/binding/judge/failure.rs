@@ -155,9 +155,10 @@ fn new_failure<'py>(
 #[pyo3(signature = (error, /))]
 pub(crate) fn stands_alone(error: &Bound<'_, PyAny>) -> bool {
     let py = error.py();
-    if !error.is_instance_of::<PyBaseException>() || error.is_instance_of::<FailureBase>() {
-        return true;
-    }
+    let error = match error.cast::<PyBaseException>() {
+        Ok(error) if !error.is_instance_of::<FailureBase>() => error,
+        _ => return true,
+    };
     #[cfg(Py_3_11)]
     if error.is_instance_of::<PyBaseExceptionGroup>() {
         return false;
@@ -171,7 +172,12 @@ pub(crate) fn stands_alone(error: &Bound<'_, PyAny>) -> bool {
         Some(notes) => notes.is_some_and(|notes| !notes.is_none()),
         None => true,
     };
-    lacks(intern!(py, "__cause__")) && lacks(intern!(py, "__context__")) && !has_notes()
+    // Few have a dict, and to look there in vain takes long.
+    let may_have_notes =
+        !capi::has_no_exception_dict(error) || capi::lookup(&error.get_type(), notes) != 0;
+    lacks(intern!(py, "__cause__"))
+        && lacks(intern!(py, "__context__"))
+        && !(may_have_notes && has_notes())
 }
 
 /// Make a failure of a new exception of this class, which is never raised.
