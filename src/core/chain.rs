@@ -236,6 +236,7 @@ impl<K: Kinds + ?Sized> Chain<K> {
     }
 
     /// The next step of a run.
+    #[inline(always)]
     pub fn turn(&mut self) -> Turn<'_, K> {
         let Some(link) = self.links.pop_front() else {
             self.mark_handled();
