@@ -73,7 +73,13 @@ def test_one_failing_allocation_at_first_use(program):
 @swept_here
 @pytest.mark.parametrize(
     "program",
-    ["bad_calls_of_deferreds", "bad_calls_of_functions", "bad_calls_of_locks", "bad_values"],
+    [
+        "bad_calls_of_deferreds",
+        "bad_calls_of_functions",
+        "bad_calls_of_locks",
+        "bad_values",
+        "copied",
+    ],
 )
 def test_no_memory_for_the_text_of_an_error(program):
     """PyO3 panics where Python has no memory for the text of an error about arguments: that is a

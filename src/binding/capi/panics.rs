@@ -65,7 +65,9 @@ fn report(py: Python<'_>, panic: Box<dyn Any + Send>) {
 const NO_MEMORY: &str = "PyObject pointer is null";
 
 fn is_no_memory(panic: &(dyn Any + Send)) -> bool {
+    // PyO3 passes a panic on with a text of its own.
     panic.downcast_ref::<&str>().is_some_and(|text| *text == NO_MEMORY)
+        || panic.downcast_ref::<String>().is_some_and(|text| text == NO_MEMORY)
 }
 
 /// Write nothing where PyO3 panics for want of memory, which becomes an exception. To be done when
