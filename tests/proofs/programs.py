@@ -521,8 +521,10 @@ def hand_made_state(defer, keep):
     d.result, d.called, d.paused = 5, True, 0
     seen = []
     d.addCallback(seen.append)
+    # A failure, which would be lost with the attribute, is shown.
+    result = d.result
     del d.result
-    return seen
+    return seen, result
 
 
 # --------------------------------------------------------------------------------------------
