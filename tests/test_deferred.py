@@ -1201,6 +1201,35 @@ def test_timeout_takes_any_clock(defer):
     assert log == [3, "cancelled"]
 
 
+@pytest.mark.parametrize("active", [False, True])
+@pytest.mark.parametrize("plain", [False, True])
+def test_timeout_asks_a_call_that_is_over(defer, plain, active):
+    class Call:
+        def active(self):
+            log.append("active")
+            return active
+
+        def cancel(self):
+            log.append("cancel")
+
+    class Minimal:
+        def callLater(self, delay, function):
+            log.append(function)
+            return Call()
+
+    class Overrides(defer.Deferred):
+        def addBoth(self, *args, **kwargs):
+            return super().addBoth(*args, **kwargs)
+
+    log = []
+    d = defer.Deferred() if plain else Overrides()
+    d.addTimeout(3, Minimal())
+    log.pop()()
+    assert log == ["active", "cancel"][: 1 + active]
+    [f] = outcome(d)
+    assert f.type is defer.TimeoutError
+
+
 # --- iteration and await's protocol ----------------------------------------
 
 

@@ -11,7 +11,17 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol, TypeAlias
 
-__all__ = ["AnyClock", "Clock", "DelayedCall", "Loop", "now", "resolve", "start", "start_at"]
+__all__ = [
+    "AnyClock",
+    "Clock",
+    "DelayedCall",
+    "Loop",
+    "asks_first",
+    "now",
+    "resolve",
+    "start",
+    "start_at",
+]
 
 
 class DelayedCall(Protocol):
@@ -103,7 +113,8 @@ def _calls_later(clock: Any) -> bool:
 def start(clock: Any, seconds: float, function: Callable[[], object]) -> Callable[[], object]:
     """Have a clock that `resolve` returned call a function.
 
-    Returns what has to be called if that is not to happen after all. It may be called late.
+    Returns what has to be called if that is not to happen after all. It may be called late if
+    `asks_first` says so.
     """
     if _calls_later(clock):
         return _stopper(clock.callLater(seconds, function))
@@ -124,6 +135,11 @@ def _stopper(call: Any) -> Callable[[], object]:
         return partial(_stop, call)
     stop: Callable[[], object] = call.cancel
     return stop
+
+
+def asks_first(stop: Callable[[], object]) -> bool:
+    """Return whether what `start` returned asks the call if it is still to come."""
+    return isinstance(stop, partial)
 
 
 def _stop(call: Any) -> None:

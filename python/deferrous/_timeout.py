@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import _deferrous
-from ._clock import resolve, start
+from ._clock import asks_first, resolve, start
 from ._deprecation import deprecated
 from ._report import log_failure
 from ._waiting import several_of, task_of
@@ -188,7 +188,8 @@ def add_timeout(
         return result
 
     def stop_clock(result: Any) -> Any:
-        if not timed_out:
+        # As Twisted, ask a call that is over, too: what it answers is the clock's affair.
+        if not timed_out or asks_first(stop):
             stop()
         return result
 

@@ -28,11 +28,7 @@ impl Timeout {
     fn __call__(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
         let this = slf.get();
-        // The clock's call is over. It holds this object, so drop it.
-        let _call = this.state.with(py, |state| {
-            state.timed_out = true;
-            state.call.take()
-        });
+        this.state.with(py, |state| state.timed_out = true);
         let deferred = this.deferred.bind(py);
         let is_plain = capi::is_exact::<Deferred>(deferred) && !capi::has_instance_dict(deferred);
         let asks_nobody =
@@ -114,9 +110,7 @@ pub(crate) fn stop<'py>(
 ) -> Result<Bound<'py, PyAny>> {
     let py = result.py();
     let this = timeout.cast::<Timeout>()?.get();
-    if this.has_timed_out(py) {
-        return Ok(result.clone());
-    }
+    // A call that is over is asked, too: what it answers is the clock's affair.
     if let Some(call) = this.state.with(py, |state| state.call.take()) {
         let _nested = Nested::enter(py)?;
         let (call, active) = (call.bind(py), intern!(py, "active"));
@@ -126,7 +120,7 @@ pub(crate) fn stop<'py>(
         } else {
             match call.getattr_opt(active)? {
                 Some(active) if !active.is_none() => active.call0()?.is_truthy()?,
-                _ => true,
+                _ => !this.has_timed_out(py),
             }
         };
         if is_to_come {
