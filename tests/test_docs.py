@@ -209,7 +209,8 @@ WITHOUT_EXAMPLE = {
 
 def needs_example(name, obj):
     """Return whether this is a function, a class (but no exception), or a method of a Deferred."""
-    if isinstance(obj, type):
+    # CPython 3.10 takes `Callable[..., object]` for a class.
+    if isinstance(obj, type) and not isinstance(obj, types.GenericAlias):
         return not issubclass(obj, BaseException)
     native = name.startswith(("deferrous:Deferred", "deferrous.failure:"))
     return inspect.isroutine(obj) and ("." not in name.partition(":")[2] or native)

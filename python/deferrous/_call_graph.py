@@ -257,7 +257,8 @@ class FrameCallGraphEntry:
         self.file = _clean(code.co_filename)
         #: The line when the graph was captured.
         self.line: int = frame.f_lineno or code.co_firstlineno
-        self.function = _clean(code.co_qualname if sys.version_info >= (3, 11) else code.co_name)
+        # CPython 3.10 knows no qualified names.
+        self.function = _clean(getattr(code, "co_qualname", code.co_name))
         #: "generator", "coroutine", "async generator", or nothing for a function.
         self.kind = kind
 

@@ -13,6 +13,54 @@ pub(crate) use pyo3::*;
 pub(crate) mod impl_ {
     pub(crate) use pyo3::impl_::*;
 
+    use pyo3::prelude::*;
+
+    use crate::binding::capi::error::Error;
+    use crate::binding::capi::panics::catching;
+
+    /// Do something whose error is made here.
+    fn making<T>(py: Python<'_>, work: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
+        Ok(catching(py, || work().map_err(Error::from))?)
+    }
+
+    /// What an attribute is set to.
+    pub(crate) mod extract_argument {
+        pub(crate) use pyo3::impl_::extract_argument::*;
+        use pyo3::prelude::*;
+
+        /// As PyO3's, with an error that is made.
+        pub(crate) fn extract_argument<'a, 'holder, 'py, T, const IS_FROM_PY: bool>(
+            obj: Borrowed<'a, 'py, PyAny>,
+            holder: &'holder mut T::Holder,
+            name: &str,
+        ) -> PyResult<T>
+        where
+            T: PyFunctionArgument<'a, 'holder, 'py, IS_FROM_PY>,
+        {
+            super::making(obj.py(), || {
+                pyo3::impl_::extract_argument::extract_argument(obj, holder, name)
+            })
+        }
+    }
+
+    /// What attributes give, and what setting and deleting them comes to.
+    pub(crate) mod callback {
+        pub(crate) use pyo3::impl_::callback::*;
+        use pyo3::prelude::*;
+
+        /// As PyO3's, with an error that is made.
+        #[inline]
+        pub(crate) fn convert<'py, T, U>(py: Python<'py>, value: T) -> PyResult<U>
+        where
+            T: IntoPyCallbackOutput<'py, U>,
+        {
+            match value.convert(py) {
+                Ok(value) => Ok(value),
+                Err(error) => super::making(py, || Err(error)),
+            }
+        }
+    }
+
     /// What C calls.
     pub(crate) mod trampoline {
         use std::ffi::c_int;

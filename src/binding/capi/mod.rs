@@ -75,7 +75,7 @@ pub(crate) use memory::{
     new_exact, recycle, rely_on_base,
 };
 pub(crate) use methods::is_of_python;
-pub(crate) use panics::keep_quiet_without_memory;
+pub(crate) use panics::{catching, keep_quiet_without_memory};
 pub(crate) use safe::{
     call_any_way, copy_context, list_of, new_dict, new_int, new_list, new_signed_int,
 };

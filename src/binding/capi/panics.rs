@@ -18,7 +18,7 @@ use super::safe;
 
 /// Do something that Python waits for. A panic is an error.
 #[inline(always)]
-pub(super) fn catching<T>(py: Python<'_>, work: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(crate) fn catching<T>(py: Python<'_>, work: impl FnOnce() -> Result<T>) -> Result<T> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(result) => result,
         Err(panic) => Err(bug(py, panic)),

@@ -499,7 +499,7 @@ impl Deferred {
     ///
     /// Differs from Twisted: each time this is a new list; changing it changes nothing.
     #[getter]
-    fn callbacks<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyList>> {
+    pub(crate) fn callbacks<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyList>> {
         let py = slf.py();
         stack::check(py)?;
         names::WARN_PROPERTY.get(py)?.call1((
@@ -525,17 +525,20 @@ impl Deferred {
 
     /// The links, as `callbacks` shows them.
     #[getter]
-    fn _callbacks<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyList>> {
+    pub(crate) fn _callbacks<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyList>> {
         described::describe_links(slf)
     }
 
     #[setter]
     fn set__callbacks(slf: &Bound<'_, Self>, callbacks: &Bound<'_, PyAny>) -> PyResult<()> {
         stack::check(slf.py())?;
-        let mut links = Links::default();
-        for pair in callbacks.try_iter()? {
-            or_no_memory(slf.py(), links.push_back(described::link_described(&pair?)?))?;
-        }
+        let links = capi::catching(slf.py(), || {
+            let mut links = Links::default();
+            for pair in callbacks.try_iter()? {
+                or_no_memory(slf.py(), links.push_back(described::link_described(&pair?)?))?;
+            }
+            Ok(links)
+        })?;
         let before = slf.get().chain(slf.py(), |chain| chain.replace_links(links));
         drop(before);
         Ok(())

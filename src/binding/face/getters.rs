@@ -1,4 +1,4 @@
-//! Fast versions of getters.
+//! Fast versions of getters. Where they make something, they catch what PyO3 does without memory.
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyString};
@@ -74,6 +74,8 @@ fn or_none<'py>(py: Python<'py>, value: Option<Bound<'py, PyAny>>) -> Result<Bou
 getters! {
     Called = "called" of Deferred, |of| truth(of.py(), Deferred::called(of));
     Paused = "paused" of Deferred, |of| new_signed_int(of.py(), Deferred::paused(of).into());
+    Callbacks = "callbacks" of Deferred, |of| Deferred::callbacks(of).map(Bound::into_any);
+    OwnCallbacks = "_callbacks" of Deferred, |of| Deferred::_callbacks(of).map(Bound::into_any);
     Value = "value" of FailureBase, |of| FailureBase::value(of);
     Kind = "type" of FailureBase, |of| FailureBase::kind(of);
     Traceback = "tb" of FailureBase, |of| FailureBase::tb(of);
@@ -92,6 +94,9 @@ getters! {
     Pending = "pending" of DeferredQueue, |of| Ok(DeferredQueue::pending(of)?.into_any());
     Size = "size" of DeferredQueue, |of| or_none(of.py(), DeferredQueue::size(of));
     Backlog = "backlog" of DeferredQueue, |of| or_none(of.py(), DeferredQueue::backlog(of));
+    Members = "_deferredList" of DeferredList, |of| {
+        DeferredList::_deferredList(of).map(Bound::into_any)
+    };
     Results = "resultList" of DeferredList, |of| DeferredList::resultList(of).map(Bound::into_any);
     FireOnOneCallback = "fireOnOneCallback" of DeferredList, |of| {
         truth(of.py(), DeferredList::fireOnOneCallback(of))

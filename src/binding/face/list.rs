@@ -143,7 +143,7 @@ impl DeferredList {
 
     /// The Deferreds that are waited for.
     #[getter]
-    fn _deferredList<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyList>> {
+    pub(crate) fn _deferredList<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyList>> {
         slf.get().deferreds(slf.py())
     }
 
