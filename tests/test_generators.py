@@ -1610,3 +1610,25 @@ def test_a_failed_deferred_is_awaited_again(defer, failure, times):
     for _ in range(times):
         with pytest.raises((KeyError, StopIteration)):
             next(iterator)
+
+
+@pytest.mark.parametrize("through", ["", "a generator"])
+@pytest.mark.parametrize("change", ["pause", "unpause"])
+def test_yields_again_what_it_has_paused(defer, change, through):
+    awaited = defer.Deferred()
+    results = []
+
+    def waits():
+        results.append((yield awaited))
+        getattr(awaited, change)()
+        results.append((yield awaited))
+
+    @defer.inlineCallbacks
+    def run():
+        yield from waits()
+
+    d = run() if through else defer.inlineCallbacks(waits)()
+    awaited.callback(5)
+    assert results == [5, None]
+    assert awaited.paused == (1 if change == "pause" else -1)
+    assert d.called

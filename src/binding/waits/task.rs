@@ -349,12 +349,38 @@ fn is_turned_away<'py>(task: &Bound<'py, Task>, deferred: &Bound<'py, Deferred>)
     let is_same = |it: &Held<Deferred>| it.as_ptr() == deferred.as_ptr();
     task.get().with(task.py(), |state| state.waiting_on.as_ref().is_some_and(is_same))
         && is_halted(deferred)
+        && is_within_await(task)
 }
 
 #[cold]
 fn is_halted(deferred: &Bound<'_, Deferred>) -> bool {
     let py = deferred.py();
     deferred.get().chain(py, |chain| chain.called() && chain.running() && chain.paused() != 0)
+}
+
+/// Whether it is an `await` or `yield from` that has yielded, not a `yield` in a generator. As with
+/// Twisted, a generator that yields the paused Deferred itself gets what that has.
+#[cold]
+fn is_within_await(task: &Bound<'_, Task>) -> bool {
+    let py = task.py();
+    let generator = |state: &mut State| state.generator.as_ref().map(|it| it.clone_ref(py));
+    let Some(inner) = task.get().with(py, generator) else { return false };
+    let mut inner = inner.into_bound(py);
+    loop {
+        let name = if capi::is_generator(&inner) {
+            intern!(py, "gi_yieldfrom")
+        } else if capi::is_coroutine(&inner) {
+            intern!(py, "cr_await")
+        } else {
+            return true;
+        };
+        match inner.getattr(name) {
+            Ok(next) if next.is_none() => return false,
+            Ok(next) => inner = next,
+            // Without memory, it is the safe way to wait.
+            Err(_) => return true,
+        }
+    }
 }
 
 /// Put a task at the front of the chain, to wait until the paused Deferred continues. If a callback
