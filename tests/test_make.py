@@ -21,7 +21,10 @@ TOOLS = ("sh", "env", "find", "mkdir", "mktemp", "rm", "sed", "touch", "uname")
 
 CARGO = 'echo "cargo 1.85.0 (d73d2caf9 2024-12-31)"'
 COMPILER = "exit 0"
-PYTHON = f'exec "{sys.executable}" "$@"'
+# It can make environments, whether or not the one that runs this can.
+PYTHON = f"""\
+case "$*" in *ensurepip*) exit 0 ;; esac
+exec "{sys.executable}" "$@\""""
 
 
 class Machine:

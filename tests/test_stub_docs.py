@@ -25,7 +25,13 @@ stub_docs = load()
 
 def test_stub_says_what_the_compiled_module_says():
     """If this fails: `make install`, then `python tools/stub_docs.py`."""
-    assert stub_docs.docs_in(STUB) == stub_docs.docs_of(STUB, _deferrous)
+    # What only some versions of CPython have is in the stub for all of them.
+    there = {
+        name: text
+        for name, text in stub_docs.docs_in(STUB).items()
+        if hasattr(_deferrous, name.partition(".")[0])
+    }
+    assert there == stub_docs.docs_of(STUB, _deferrous)
 
 
 @pytest.mark.parametrize("name", ["Deferred", "Deferred.addCallback", "gatherResults"])
