@@ -287,7 +287,12 @@ MUTATIONS: tuple[Mutation, ...] = (
     ("debug-no-creator", JUDGE_REPORT, 'intern!(py, "creator")', 'intern!(py, "maker")'),
     # What is in Python
     ("timeout-unflagged", PYTHON + "_timeout.py", "timed_out = True", "pass"),
-    ("timeout-goes-on", PYTHON + "_timeout.py", "if not timed_out:", "if False:"),
+    (
+        "timeout-goes-on",
+        PYTHON + "_timeout.py",
+        "if not timed_out or asks_first(stop):",
+        "if False:",
+    ),
     ("timeout-traps-nothing", PYTHON + "_timeout.py", "result.trap(", "str("),
     (
         "first-error-repr",
