@@ -365,7 +365,58 @@ class Barrier:
         leave(self._waiting, deferred)
 
 
-class Semaphore(Lockable):
+class _Part(Lockable):
+    """What is acquired and released with something more: a weight, a side, a key."""
+
+    __slots__ = ("_acquire", "_release", "_what")
+
+    def __init__(
+        self, acquire: Callable[[Any], Deferred[bool]], release: Callable[[Any], None], what: Any
+    ) -> None:
+        self._acquire = acquire
+        self._release = release
+        self._what = what
+
+    def acquire(self) -> Deferred[bool]:
+        return self._acquire(self._what)
+
+    def release(self) -> None:
+        self._release(self._what)
+
+
+class _InTurn:
+    """What has a line, where the first keeps the others waiting, and each asks for something."""
+
+    __slots__ = ()
+
+    _waiting: _Fifo[Deferred[bool]]
+
+    def _is_free(self, what: Any) -> bool:
+        raise NotImplementedError
+
+    def _take(self, what: Any) -> None:
+        raise NotImplementedError
+
+    def _wake(self) -> None:
+        waiting = self._waiting
+        while waiting:
+            first = waiting[0]
+            place: Any = first._canceller
+            if not first.called:
+                if not self._is_free(place.what):
+                    return
+                self._take(place.what)
+            waiting.pop(0)
+            if not first.called:
+                _hand_over(first, True)
+
+    def _leave(self, deferred: Deferred[Any]) -> None:
+        leave(self._waiting, deferred)
+        # It may have kept others waiting.
+        self._wake()
+
+
+class Semaphore(_InTurn, Lockable):
     """So many at a time, where one may count for several.
 
     As `asyncio.Semaphore`, with weights. Who comes first is served first: a heavy one that waits
@@ -389,7 +440,7 @@ class Semaphore(Lockable):
         if value < 0:
             raise ValueError("Semaphore initial value must be >= 0")
         self._value = value
-        self._waiting: _Fifo[Deferred[bool]] = _Fifo()
+        self._waiting = _Fifo()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._value}, {len(self._waiting)} waiting>"
@@ -429,42 +480,16 @@ class Semaphore(Lockable):
         """Return something to `run`, or for `async with`, that counts for so many."""
         if weight < 1:
             raise ValueError(f"weight must be >= 1, not {weight!r}")
-        return _Weighing(self, weight)
+        return _Part(self.acquire, self.release, weight)
 
-    def _wake(self) -> None:
-        waiting = self._waiting
-        while waiting:
-            first = waiting[0]
-            place: Any = first._canceller
-            if not first.called:
-                if place.what > self._value:
-                    return
-                self._value -= place.what
-            waiting.pop(0)
-            if not first.called:
-                _hand_over(first, True)
+    def _is_free(self, weight: int) -> bool:
+        return weight <= self._value
 
-    def _leave(self, deferred: Deferred[Any]) -> None:
-        leave(self._waiting, deferred)
-        # It may have kept others waiting.
-        self._wake()
+    def _take(self, weight: int) -> None:
+        self._value -= weight
 
     def _not_taken(self, place: Place, _result: Any, _number: int) -> None:
         self.release(place.what)
-
-
-class _Weighing(Lockable):
-    __slots__ = ("_semaphore", "_weight")
-
-    def __init__(self, semaphore: Semaphore, weight: int) -> None:
-        self._semaphore = semaphore
-        self._weight = weight
-
-    def acquire(self) -> Deferred[bool]:
-        return self._semaphore.acquire(self._weight)
-
-    def release(self) -> None:
-        self._semaphore.release(self._weight)
 
 
 class BoundedSemaphore(Semaphore):
@@ -507,7 +532,7 @@ class BoundedSemaphore(Semaphore):
         super().release(weight)
 
 
-class ReadWriteLock:
+class ReadWriteLock(_InTurn):
     """Many that read at a time, or one that writes.
 
     `reading` and `writing` are its two sides: acquire and release them, `run` with them, or say
@@ -542,12 +567,12 @@ class ReadWriteLock:
     @property
     def reading(self) -> Lockable:
         """What those acquire that read."""
-        return _Side(self, False)
+        return _Part(self._acquire, self._release, False)
 
     @property
     def writing(self) -> Lockable:
         """What those acquire that write."""
-        return _Side(self, True)
+        return _Part(self._acquire, self._release, True)
 
     @property
     def readers(self) -> int:
@@ -584,39 +609,8 @@ class ReadWriteLock:
             raise RuntimeError(f"nobody {'writes' if write else 'reads'}")
         self._wake()
 
-    def _wake(self) -> None:
-        waiting = self._waiting
-        while waiting:
-            first = waiting[0]
-            place: Any = first._canceller
-            if not first.called:
-                if not self._is_free(place.what):
-                    return
-                self._take(place.what)
-            waiting.pop(0)
-            if not first.called:
-                _hand_over(first, True)
-
-    def _leave(self, deferred: Deferred[Any]) -> None:
-        leave(self._waiting, deferred)
-        self._wake()
-
     def _not_taken(self, place: Place, _result: Any, _number: int) -> None:
         self._release(place.what)
-
-
-class _Side(Lockable):
-    __slots__ = ("_lock", "_write")
-
-    def __init__(self, lock: ReadWriteLock, write: bool) -> None:
-        self._lock = lock
-        self._write = write
-
-    def acquire(self) -> Deferred[bool]:
-        return self._lock._acquire(self._write)
-
-    def release(self) -> None:
-        self._lock._release(self._write)
 
 
 class KeyedLock(Generic[_K]):
@@ -652,7 +646,7 @@ class KeyedLock(Generic[_K]):
 
     def __call__(self, key: _K) -> Lockable:
         """Return the lock of a key: to be acquired and released, to `run`, or for `async with`."""
-        return _Key(self, key)
+        return _Part(self._acquire, self._release, key)
 
     def locked(self, key: _K) -> bool:
         """Return whether one that came now would have to wait."""
@@ -696,17 +690,3 @@ class KeyedLock(Generic[_K]):
 
     def _not_taken(self, place: Place, _result: Any, _number: int) -> None:
         self._release(place.what)
-
-
-class _Key(Lockable):
-    __slots__ = ("_key", "_lock")
-
-    def __init__(self, lock: KeyedLock[Any], key: Any) -> None:
-        self._lock = lock
-        self._key = key
-
-    def acquire(self) -> Deferred[bool]:
-        return self._lock._acquire(self._key)
-
-    def release(self) -> None:
-        self._lock._release(self._key)
