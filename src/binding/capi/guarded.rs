@@ -19,6 +19,7 @@ pub(crate) mod impl_ {
     use crate::binding::capi::panics::catching;
 
     /// Do something whose error is made here.
+    #[inline]
     fn making<T>(py: Python<'_>, work: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
         Ok(catching(py, || work().map_err(Error::from))?)
     }
@@ -70,9 +71,6 @@ pub(crate) mod impl_ {
         pub(crate) use pyo3::impl_::trampoline::*;
         use pyo3::prelude::*;
 
-        use crate::binding::capi::error::Error;
-        use crate::binding::capi::panics::catching;
-
         /// A function that raises errors which are already made.
         pub(crate) struct Made<M>(PhantomData<M>);
 
@@ -93,7 +91,7 @@ pub(crate) mod impl_ {
                         {
                             // SAFETY: the caller's promise: it is for the function that is called.
                             let call = || unsafe { M::METH(py, $($argument),*) };
-                            Ok(catching(py, || call().map_err(Error::from))?)
+                            super::making(py, call)
                         }
                         call::<M>
                     };
