@@ -19,7 +19,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,9 @@ RECORD = Path(__file__).with_name("instructions.json")
 #: How much more than what is recorded an operation may take.
 TOLERANCE = 0.03
 
+#: How often an operation is counted again that takes more.
+AGAIN = 4
+
 #: Rows of many items have no more than this: counts do not get better with more.
 SIZE = 1_000
 
@@ -44,12 +47,12 @@ SIZE = 1_000
 UNSTEADY = {"callbacks_100000", "file_lock", "file_lock_deferred", "subclass_defined", "unhandled"}
 
 
-def counted(name: str) -> dict[str, Row]:
-    """The rows of an implementation that are counted."""
+def counted(name: str, only: Collection[str] = ()) -> dict[str, Row]:
+    """The rows of an implementation that are counted: all, or only these."""
     return {
         key: replace(row, size=row.size and min(row.size, SIZE))
         for key, row in rows_of(name).items()
-        if key not in UNSTEADY
+        if key not in UNSTEADY and (not only or key in only)
     }
 
 
@@ -63,12 +66,12 @@ def few_and_many(row: Row) -> tuple[int, int]:
     return few, few + max(1, 500 // row.items)
 
 
-def work(name: str, count: Callable[[], int]) -> list[list[int]]:
+def work(name: str, count: Callable[[], int], only: Collection[str] = ()) -> list[list[int]]:
     """In a process of its own: what is counted before, between and after, for each row."""
     implementation = load(name)
     counts = []
     gc.disable()
-    for row in counted(name).values():
+    for row in counted(name, only).values():
         few, many = few_and_many(row)
         # What Python keeps to use again is there from here on.
         row.run(implementation, many)
@@ -80,18 +83,22 @@ def work(name: str, count: Callable[[], int]) -> list[list[int]]:
     return counts
 
 
-def per_operation(name: str, parts: list[tuple[int, int]]) -> dict[str, float]:
+def per_operation(
+    name: str, parts: list[tuple[int, int]], only: Collection[str] = ()
+) -> dict[str, float]:
     """Of what was counted for few and for many, what one operation takes."""
     costs = {}
-    for (key, row), (little, much) in zip(counted(name).items(), parts, strict=True):
+    for (key, row), (little, much) in zip(counted(name, only).items(), parts, strict=True):
         few, many = few_and_many(row)
         costs[key] = round((much - little) / ((many - few) * row.items), 2)
     return costs
 
 
-def run(name: str, how: str, command: list[str], **environment: str) -> str:
+def run(
+    name: str, how: str, command: list[str], only: Collection[str] = (), **environment: str
+) -> str:
     """What the process prints that does the work."""
-    command = [*command, sys.executable, "-m", "benchmarks.counting", name, how]
+    command = [*command, sys.executable, "-m", "benchmarks.counting", name, how, *only]
     done = subprocess.run(
         command,
         cwd=ROOT,
@@ -110,20 +117,38 @@ def allocations(name: str) -> dict[str, float]:
     return per_operation(name, [(middle - start, end - middle) for start, middle, end in counts])
 
 
-def instructions(name: str) -> dict[str, float]:
+def instructions(
+    name: str, only: Collection[str] = (), **environment: str
+) -> dict[str, float]:
     """Of each row, how many instructions an operation takes."""
     with tempfile.TemporaryDirectory() as folder:
         command = ["valgrind", "--quiet", "--tool=callgrind", f"--dump-before={MARK}"]
         command += [f"--callgrind-out-file={folder}/out"]
-        run(name, "instructions", command)
+        run(name, "instructions", command, only, **environment)
         totals = []
-        for number in range(1, 3 * len(counted(name)) + 1):
+        for number in range(1, 3 * len(counted(name, only)) + 1):
             text = Path(folder, f"out.{number}").read_text()
             found = re.search(r"^summary: (\d+)", text, re.MULTILINE)
             assert found, text[:1000]
             totals.append(int(found[1]))
     # Of three, the first is what led to the row.
-    return per_operation(name, list(zip(totals[1::3], totals[2::3], strict=True)))
+    return per_operation(name, list(zip(totals[1::3], totals[2::3], strict=True)), only)
+
+
+def at_best(costs: dict[str, float], limits: dict[str, float]) -> dict[str, float]:
+    """The costs, those above their limits counted again.
+
+    Sets and dicts that hash by address take some steps more or fewer by where objects happen to
+    be, which the size of the environment changes.
+    """
+    costs = dict(costs)
+    for again in range(1, 1 + AGAIN):
+        over = [key for key, limit in limits.items() if costs[key] > limit]
+        if not over:
+            break
+        for key, cost in instructions("deferrous", over, PADDING="x" * 64 * again).items():
+            costs[key] = min(costs[key], cost)
+    return costs
 
 
 def all_costs(cost: Callable[[str], dict[str, float]]) -> dict[str, dict[str, float]]:
@@ -169,25 +194,35 @@ def check_instructions(record: bool) -> int:
         if now[what] != value:
             print(f"instructions: skipped, for they were recorded with {value}, not {now[what]}")
             return 0
+    before = {
+        key: costs["deferrous"]
+        for key, costs in recorded["instructions"].items()
+        if "deferrous" in costs
+    }
     costs = instructions("deferrous")
-    slower = faster = 0
+    limits = {key: cost * (1 + TOLERANCE) for key, cost in before.items() if key in costs}
+    costs = at_best(costs, limits)
+    more, fewer = [], []
     print(f"{'instructions per operation':48} {'recorded':>9} {'now':>9}")
     for key, cost in costs.items():
-        before = recorded["instructions"].get(key, {}).get("deferrous")
-        if before is None:
-            print(f"{ALL_ROWS[key].title:48} {'none':>9} {cost:9,.0f}  new: to be recorded")
-            slower += 1
-            continue
-        change = cost / before - 1
-        remark = f"{change:+.1%}" if abs(change) > TOLERANCE else ""
-        slower += change > TOLERANCE
-        faster += change < -TOLERANCE
-        print(f"{ALL_ROWS[key].title:48} {before:9,.0f} {cost:9,.0f}  {remark}")
-    if faster:
-        print(f"{faster} take fewer: record that, with `make instructions RECORD=1`")
-    if slower:
-        print(f"FAILED: {slower} take over {TOLERANCE:.0%} more than what is recorded")
-    return 1 if slower else 0
+        if key not in before:
+            line = f"{ALL_ROWS[key].title:48} {'none':>9} {cost:9,.0f}  new: to be recorded"
+            more.append(line)
+        else:
+            change = cost / before[key] - 1
+            remark = f"  {change:+.1%}" if abs(change) > TOLERANCE else ""
+            line = f"{ALL_ROWS[key].title:48} {before[key]:9,.0f} {cost:9,.0f}{remark}"
+            if change > TOLERANCE:
+                more.append(line)
+            elif change < -TOLERANCE:
+                fewer.append(line)
+        print(line)
+    if fewer:
+        print(f"{len(fewer)} take fewer: record that, with `make instructions RECORD=1`")
+    if more:
+        print(f"FAILED: {len(more)} take over {TOLERANCE:.0%} more than what is recorded")
+        print(*more, sep="\n")
+    return 1 if more else 0
 
 
 def count_allocations() -> dict[str, dict[str, float]]:
@@ -207,13 +242,13 @@ def table(rows: dict[str, dict[str, float]]) -> str:
     return "\n".join(lines)
 
 
-def main(name: str, how: str) -> None:
+def main(name: str, how: str, *only: str) -> None:
     if how == "allocations":
         counter: Any = ctypes.CDLL(None).allocations
         counter.restype = ctypes.c_ulong
-        print(json.dumps(work(name, counter)))
+        print(json.dumps(work(name, counter, only)))
     else:
-        work(name, mark)
+        work(name, mark, only)
         # The end of the process is not counted; what is left need not be tidied up.
         os._exit(0)
 
