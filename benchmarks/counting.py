@@ -117,9 +117,7 @@ def allocations(name: str) -> dict[str, float]:
     return per_operation(name, [(middle - start, end - middle) for start, middle, end in counts])
 
 
-def instructions(
-    name: str, only: Collection[str] = (), **environment: str
-) -> dict[str, float]:
+def instructions(name: str, only: Collection[str] = (), **environment: str) -> dict[str, float]:
     """Of each row, how many instructions an operation takes."""
     with tempfile.TemporaryDirectory() as folder:
         command = ["valgrind", "--quiet", "--tool=callgrind", f"--dump-before={MARK}"]

@@ -7,16 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from . import _deferrous
-from ._call_graph import (
-    FrameCallGraphEntry,
-    _callback,
-    _class_name,
-    _frames,
-    _is_deferred,
-    _is_generator,
-    _kind_of_frame,
-    _line_of,
-)
+from ._graph_entries import FrameCallGraphEntry, callback_entry
+from ._graph_objects import class_name, is_deferred, is_generator
+from ._graph_ways import frames_of, kind_of_frame, line_of
 
 __all__ = ["PendingDeferreds", "pending"]
 
@@ -94,10 +87,10 @@ def pending() -> PendingDeferreds:
     objects = gc.get_objects()
     for each in objects:
         cls = id(type(each))
-        is_deferred = known.get(cls)
-        if is_deferred is None:
-            is_deferred = known[cls] = _is_deferred(each)
-        if is_deferred:
+        wanted = known.get(cls)
+        if wanted is None:
+            wanted = known[cls] = is_deferred(each)
+        if wanted:
             text = _why(each)
             if text is not None:
                 counts[text] = counts.get(text, 0) + 1
@@ -108,7 +101,7 @@ def _why(deferred: Any) -> str | None:
     """Say for what a Deferred waits and where, in the same words for all that do so alike."""
     state = _deferrous._state_of(deferred, 1)
     _, _, called, paused, running, chained_to, canceller, links, _, _ = state
-    name = _class_name(deferred)
+    name = class_name(deferred)
     if chained_to is not None:
         return f"{name}: waits for a Deferred that one of its callbacks returned"
     if called:
@@ -120,19 +113,19 @@ def _why(deferred: Any) -> str | None:
         return f"{name}: waits for members that are missing"
     parts = _deferrous._parts_of(canceller)
     if parts is not None and parts[0] == "task":
-        frames = _frames(parts[1], None)[0] if _is_generator(parts[1]) else []
+        frames = frames_of(parts[1], None)[0] if is_generator(parts[1]) else []
         if not frames:
             return f"{name}: waits for a generator or coroutine"
         entry = FrameCallGraphEntry(frames[-1][0])
-        kind = _kind_of_frame(frames[-1][0])
+        kind = kind_of_frame(frames[-1][0])
         where = f'File "{entry.file}", line {entry.line}, in {entry.function}'
         return f"{name}: waits for {kind or 'a function'}, {where}"
-    line = _line_of(canceller, deferred)
+    line = line_of(canceller, deferred)
     if line is not None:
         return f"{name}: stands in line at {line[0].partition(' at ')[0]}>"
     for kind, one, other in links:
         if kind == "call":
-            callback = _callback("", other if one is None else one)
+            callback = callback_entry("", other if one is None else one)
             where = f', file "{callback.file}", line {callback.line}' if callback.file else ""
             return f"{name}: has not been fired; its next callback is {callback.name}{where}"
     return f"{name}: has not been fired"

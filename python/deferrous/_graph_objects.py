@@ -1,0 +1,196 @@
+"""Objects, their texts and attributes, without asking anybody: for the graph of what waits."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Iterable, Iterator
+from types import (
+    AsyncGeneratorType,
+    CoroutineType,
+    FrameType,
+    FunctionType,
+    GeneratorType,
+    GetSetDescriptorType,
+    MemberDescriptorType,
+)
+from typing import Any
+
+from . import _deferrous
+
+#: So many links of a Deferred are looked at.
+LINKS = 200
+#: No loop over what programs have built goes on for longer.
+STEPS = 100_000
+#: Texts are cut after so many characters.
+_TEXT = 60
+
+NAME_OF_CLASS = type.__dict__["__name__"].__get__
+MRO_OF_CLASS = type.__dict__["__mro__"].__get__
+DICT_OF_CLASS = type.__dict__["__dict__"].__get__
+_ARGS_OF_ERROR = BaseException.__dict__["args"].__get__
+FUNC_OF_PARTIAL = functools.partial.__dict__["func"].__get__
+
+GENERATORS: tuple[type, ...] = (GeneratorType, CoroutineType, AsyncGeneratorType)
+#: Iterators of the interpreter's that stand between two of these, and do not say so.
+BETWEEN = ("async_generator_asend", "async_generator_athrow", "coroutine_wrapper", "FutureIter")
+WITH_FRAMES: tuple[type, ...] = (*GENERATORS, FrameType)
+PREFIXES = {GeneratorType: "gi", CoroutineType: "cr", AsyncGeneratorType: "ag"}
+INNER = {GeneratorType: "gi_yieldfrom", CoroutineType: "cr_await", AsyncGeneratorType: "ag_await"}
+KINDS = {
+    GeneratorType: "generator",
+    CoroutineType: "coroutine",
+    AsyncGeneratorType: "async generator",
+}
+
+
+def clean(text: str) -> str:
+    """Return a text on one line, cut where it is long, and a string of Python's own."""
+    text = str.__str__(text)
+    if len(text) > _TEXT * 3:
+        text = f"{text[: _TEXT * 3]}..."
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+
+
+def class_name(obj: object) -> str:
+    return clean(NAME_OF_CLASS(type(obj)))
+
+
+def is_a(obj: object, *classes: type) -> bool:
+    """Return whether an object is of one of these classes, by its type alone."""
+    return any(one_of(base, classes) for base in MRO_OF_CLASS(type(obj)))
+
+
+def one_of(cls: type, classes: Iterable[type]) -> bool:
+    """Return whether a class is one of these. `in` would ask its class whether it is equal."""
+    return any(cls is each for each in classes)
+
+
+def is_generator(obj: object) -> bool:
+    return one_of(type(obj), GENERATORS)
+
+
+def text_of(obj: object, depth: int = 0) -> str:
+    """Return a short text for an object, without any code of its own."""
+    kind = type(obj)
+    if obj is None or kind is bool:
+        return str(obj)
+    if kind is int:
+        assert isinstance(obj, int)
+        return str(obj) if obj.bit_length() < 200 else f"int of {obj.bit_length():,} bits"
+    if kind is float or kind is complex:
+        return repr(obj)
+    if kind is str or kind is bytes:
+        assert isinstance(obj, (str, bytes))
+        return clean(repr(obj if len(obj) <= _TEXT else obj[:_TEXT])) + (
+            "..." if len(obj) > _TEXT else ""
+        )
+    if one_of(kind, (tuple, list, set, frozenset, dict)):
+        assert isinstance(obj, (tuple, list, set, frozenset, dict))
+        if kind is tuple and len(obj) <= 3 and depth < 2:
+            items = ", ".join(text_of(each, depth + 1) for each in obj)
+            return f"({items},)" if len(obj) == 1 else f"({items})"
+        return f"{kind.__name__} of {len(obj):,}"
+    if kind is type:
+        return f"class {clean(NAME_OF_CLASS(obj))}"
+    return f"<{class_name(obj)} at {id(obj):#x}>"
+
+
+def error_text(error: object) -> str:
+    if not is_a(error, BaseException):
+        return class_name(error)
+    args = _ARGS_OF_ERROR(error)
+    shown = ", ".join(text_of(each) for each in args[:3])
+    return f"{class_name(error)}({shown}{', ...' if len(args) > 3 else ''})"
+
+
+def dict_of(obj: object) -> dict[str, Any]:
+    """Return the attributes that an object has of its own."""
+    for base in MRO_OF_CLASS(type(obj)):
+        found = DICT_OF_CLASS(base).get("__dict__")
+        if type(found) is GetSetDescriptorType:
+            attributes = found.__get__(obj)
+            return attributes if type(attributes) is dict else {}
+    return {}
+
+
+def attribute(obj: object, cls: type, name: str) -> Any:
+    """Return an attribute as a class that we know defines it, whatever a subclass makes of it."""
+    for base in MRO_OF_CLASS(cls):
+        found = DICT_OF_CLASS(base).get(name)
+        if one_of(type(found), (GetSetDescriptorType, MemberDescriptorType)):
+            try:
+                return found.__get__(obj)
+            except AttributeError:
+                return None
+    own = dict_of(obj)
+    return own[name] if name in own else DICT_OF_CLASS(cls).get(name)
+
+
+def is_deferred(obj: object) -> bool:
+    return is_a(obj, _deferrous.Deferred)
+
+
+def future_classes() -> tuple[type, ...]:
+    """Return asyncio's classes of futures, if it is imported."""
+    module = sys.modules.get("asyncio.futures")
+    found = (getattr(module, name, None) for name in ("Future", "_PyFuture", "_CFuture"))
+    return tuple({each for each in found if isinstance(each, type)})
+
+
+def task_classes() -> tuple[type, ...]:
+    module = sys.modules.get("asyncio.tasks")
+    found = (getattr(module, name, None) for name in ("Task", "_PyTask", "_CTask"))
+    return tuple({each for each in found if isinstance(each, type)})
+
+
+def of_future(future: object, name: str) -> Any:
+    """Return an attribute of one of asyncio's futures, as asyncio defines it."""
+    cls = next(each for each in future_classes() if is_a(future, each))
+    return attribute(future, cls, name)
+
+
+def their_classes() -> tuple[type, ...]:
+    """Return Twisted's own class of Deferreds, where it is in use beside ours."""
+    theirs = getattr(sys.modules.get("twisted.internet.defer"), "Deferred", None)
+    return (theirs,) if isinstance(theirs, type) and theirs is not _deferrous.Deferred else ()
+
+
+def is_node(obj: object) -> bool:
+    return is_a(obj, _deferrous.Deferred, *future_classes(), *their_classes())
+
+
+def of_package(cls: type) -> bool:
+    """Return whether a class, to all appearances, is one of this package's."""
+    module = DICT_OF_CLASS(cls).get("__module__")
+    return type(module) is str and module.partition(".")[0] == "deferrous"
+
+
+_PACKAGE = __file__.rpartition("_graph_objects")[0]
+
+
+def _cells(function: FunctionType) -> Iterator[tuple[str, Any]]:
+    """Yield what a function has hold of in its closure."""
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
+        try:
+            yield name, cell.cell_contents
+        except ValueError:
+            pass
+
+
+def held_by_function(obj: object, *names: str) -> Iterator[Any]:
+    """Yield the Deferreds and futures that a function of this package's or of asyncio's is for."""
+    if type(obj) is not FunctionType:
+        return
+    file = obj.__code__.co_filename
+    if file.startswith(_PACKAGE):
+        wanted = None
+    elif file.endswith("tasks.py") and file.rpartition("tasks.py")[0].endswith(("asyncio/", "\\")):
+        wanted = ("outer", "waiter")
+    else:
+        return
+    for name, held in _cells(obj):
+        for each in held if type(held) is tuple and len(held) < 4 else (held,):
+            if (wanted is None or name in wanted) and (not names or name in names):
+                if is_node(each):
+                    yield each

@@ -1,0 +1,319 @@
+"""The search: all that waits for one Deferred or future, and all that it waits for."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections import deque
+from types import BuiltinFunctionType, FrameType, FunctionType
+from typing import Any
+
+from . import _deferrous
+from ._graph_objects import (
+    LINKS,
+    STEPS,
+    WITH_FRAMES,
+    attribute,
+    dict_of,
+    future_classes,
+    held_by_function,
+    is_a,
+    is_deferred,
+    is_generator,
+    is_node,
+    of_future,
+    one_of,
+    task_classes,
+)
+from ._graph_state import Edge, Node, describe
+from ._graph_ways import (
+    behind_callback,
+    callbacks_of_theirs,
+    frames_of,
+    future_callbacks,
+    generators_of,
+    tasks_of,
+    waiters_behind,
+)
+
+#: So many of what one waits for, or of those that wait for one, are shown.
+BREADTH = 5
+#: So many steps of a way are shown before its middle is left out.
+DEPTH = 10
+#: So many are shown of the end of such a way.
+END = 4
+#: So many are shown in each direction at all.
+NODES = 50
+#: How it is said that one may hold what another waits for.
+PERHAPS = "perhaps held by"
+#: So often those are looked for who hold what others wait for, who hold what those wait for, ...
+ROUNDS = 5
+
+#: What one waits for, or who waits for one: objects with a word for each, and how many more.
+Found = tuple[list[tuple[Any, str]], int]
+
+
+class Graph:
+    """All that was found from one Deferred or future."""
+
+    def __init__(self, root: object, limit: int | None, skip: FrameType | None) -> None:
+        self.nodes: list[Node] = []
+        self.limit = limit
+        self._skip = skip
+        self._at: dict[int, int] = {}
+        self._locks: dict[int, tuple[Any, list[int]]] = {}
+        self._add(root)
+        self._explore([0], up=False)
+        for _ in range(ROUNDS):
+            holders = self._find_holders()
+            if not holders:
+                break
+            self._explore(holders, up=False)
+        self._explore([0], up=True)
+        self.cycles = self._find_cycles()
+        del self._skip, self._at, self._locks
+
+    # --- the search
+
+    def _add(self, obj: object) -> int:
+        place = self._at.get(id(obj))
+        if place is None:
+            place = self._at[id(obj)] = len(self.nodes)
+            self.nodes.append(Node(obj))
+            describe(self.nodes[place], self.limit, self._skip)
+        return place
+
+    def _explore(self, starts: list[int], up: bool) -> None:
+        """Go from these to all that they wait for, or `up`: to all that wait for them."""
+        begin = len(self.nodes)
+        queue = deque((start, 0) for start in starts)
+        seen = set(starts)
+        if not up:
+            # Those whose ways are known.
+            seen.update(place for place in range(begin) if self.nodes[place].waits_for)
+        while queue:
+            place, depth = queue.popleft()
+            node = self.nodes[place]
+            found, more = self._who_waits(node.obj) if up else self._waits_for(place)
+            edges = []
+            for obj, label in found[:BREADTH]:
+                skipped = 0
+                further = depth + 1
+                if id(obj) not in self._at:
+                    if len(self.nodes) - begin >= NODES:
+                        more += 1
+                        continue
+                    if depth >= DEPTH and len(found) == 1 and not more and is_deferred(obj):
+                        end = _deferrous._follow(obj, up, END)
+                        if end is None:
+                            more = -1
+                            break
+                        if end[1] > 1:
+                            (obj, *_), skipped = end
+                            label, further = "", DEPTH - END
+                to = self._add(obj)
+                edges.append(Edge(to, label, skipped))
+                if to not in seen:
+                    seen.add(to)
+                    queue.append((to, further))
+            if more >= 0:
+                more += len(found[BREADTH:])
+            if up:
+                node.awaited_by, node.awaited_by_more = edges, more
+            else:
+                node.waits_for, node.waits_for_more = edges, more
+
+    def _find_cycles(self) -> list[tuple[list[int], bool]]:
+        """Return those that wait for each other, and whether nothing can end that."""
+        ways: list[set[int]] = [set() for _ in self.nodes]
+        for place, node in enumerate(self.nodes):
+            ways[place].update(edge.to for edge in node.waits_for)
+            for edge in node.awaited_by:
+                ways[edge.to].add(place)
+        reached: list[set[int]] = []
+        for place in range(len(self.nodes)):
+            seen: set[int] = set()
+            left = list(ways[place])
+            while left:
+                each = left.pop()
+                if each not in seen:
+                    seen.add(each)
+                    left.extend(ways[each])
+            reached.append(seen)
+        cycles = []
+        done: set[int] = set()
+        for place in range(len(self.nodes)):
+            if place in done or place not in reached[place]:
+                continue
+            members = [each for each in sorted(reached[place]) if place in reached[each]]
+            done.update(members)
+            certain = not any(
+                self.nodes[each].any
+                and (self.nodes[each].waits_for_more or not ways[each] <= set(members))
+                for each in members
+            ) and not any(
+                edge.label == PERHAPS and edge.to in members
+                for each in members
+                for edge in self.nodes[each].waits_for
+            )
+            cycles.append((members, certain))
+        return cycles
+
+    # --- the ways from one
+
+    def _waits_for(self, place: int) -> Found:
+        node = self.nodes[place]
+        obj = node.obj
+        if is_a(obj, *future_classes()):
+            return self._future_waits_for(obj)
+        if not is_deferred(obj):
+            chained_to = dict_of(obj).get("_chainedTo")
+            return ([(chained_to, "chained to")] if is_node(chained_to) else []), 0
+        state = _deferrous._state_of(obj, 0)
+        called, chained_to, canceller = state[2], state[5], state[6]
+        if chained_to is not None:
+            return [(chained_to, "chained to")], 0
+        if called:
+            return [], 0
+        members = _deferrous._members_of(obj, BREADTH) or _deferrous._members_of(canceller, BREADTH)
+        if members is not None:
+            return [(each, "member") for each in members[0]], members[1] - len(members[0])
+        parts = _deferrous._parts_of(canceller)
+        if parts is not None and parts[0] == "task":
+            end = frames_of(parts[1], self._skip)[1]
+            end = parts[3] if parts[3] is not None and not is_node(end) else end
+            if node.state == "running":
+                return [], 0
+            return ([(end, "awaits")] if is_node(end) else []), 0
+        if parts is not None and parts[0] in ("lock", "semaphore"):
+            self._locks.setdefault(id(canceller), (canceller, []))[1].append(place)
+        found = [(each, "stands for") for each in held_by_function(canceller, "theirs", "future")]
+        if not found and type(canceller) is FunctionType:
+            found = [(e, "stands for") for e in held_by_function(canceller) if e is not obj]
+        return found, 0
+
+    def _future_waits_for(self, future: Any) -> Found:
+        children = None
+        gathering = getattr(sys.modules.get("asyncio.tasks"), "_GatheringFuture", None)
+        if type(future) is gathering:
+            children = future._children
+        if type(children) is list:
+            missing = [
+                (each, "member")
+                for each in children[:STEPS]
+                if is_a(each, *future_classes()) and of_future(each, "_state") == "PENDING"
+            ]
+            return missing[:BREADTH], len(missing[BREADTH:])
+        for task in task_classes():
+            if is_a(future, task):
+                end = frames_of(attribute(future, task, "_coro"), self._skip)[1]
+                if not is_node(end):
+                    end = attribute(future, task, "_fut_waiter")
+                return ([(end, "awaits")] if is_node(end) else []), 0
+        return [], 0
+
+    def _who_waits(self, obj: Any) -> Found:
+        """Return those who wait for one, and how many links were not looked at."""
+        found: list[tuple[Any, str]] = []
+        more = 0
+        if is_deferred(obj):
+            state = _deferrous._state_of(obj, LINKS)
+            for kind, one, other in state[7]:
+                if kind == "deferred":
+                    found.append((one, "chained to"))
+                elif kind == "waiter":
+                    found += [(each, "") for each in waiters_behind(one)]
+                else:
+                    found += [(each, "by a callback") for each in behind_callback(one)]
+                    if other is not one:
+                        found += [(each, "by a callback") for each in behind_callback(other)]
+            more = max(0, state[9] - LINKS)
+        elif is_a(obj, *future_classes()):
+            by = of_future(obj, "_asyncio_awaited_by")
+            if one_of(type(by), (set, frozenset)):
+                found += [(each, "") for each in list(by)[:LINKS] if is_node(each)]
+            for callback, _ in future_callbacks(obj):
+                found += [(each, "") for each in behind_callback(callback)]
+        else:
+            for callback, _ in callbacks_of_theirs(obj):
+                found += [(each, "") for each in behind_callback(callback)]
+        unique = {id(each): (each, label) for each, label in reversed(found) if each is not obj}
+        return list(reversed(unique.values())), more
+
+    def _find_holders(self) -> list[int]:
+        """Find who holds the locks in whose lines those stand that were found.
+
+        Locks do not know. Those who hold them by `run` or `async with` have hold of what will
+        release them, and that can be found among all objects. Returns the places of those that
+        were not known before.
+        """
+        if not self._locks:
+            return []
+        begin = len(self.nodes)
+        locks = [lock for lock, _ in self._locks.values()]
+        names = ("_releaseAndReturn", "release", "__aexit__")
+        releases: list[Any] = []
+        # Generators, and their frames, which have hold of it in their place on Python 3.10.
+        known: list[Any] = []
+        for each in gc.get_referrers(*locks):
+            parts = _deferrous._parts_of(each)
+            if parts is not None and parts[0] == "locked":
+                releases.append(each)
+            elif type(each) is BuiltinFunctionType and each.__name__ in names:
+                releases.append(each)
+            elif one_of(type(each), WITH_FRAMES):
+                known.append(each)
+        holders: dict[int, list[Any]] = {}
+        generators: list[tuple[int, Any]] = []
+        of_release = {
+            id(each): id(each.__self__)
+            if type(each) is BuiltinFunctionType
+            else id((_deferrous._parts_of(each) or ("", None))[1])
+            for each in releases
+        }
+        for each in gc.get_referrers(*releases) if releases else ():
+            if is_deferred(each):
+                for kind, one, other in _deferrous._state_of(each, LINKS)[7]:
+                    lock = of_release.get(id(one))
+                    if lock is not None and (kind == "call" or (kind == "waiter" and other == 1)):
+                        holders.setdefault(lock, []).append(each)
+            elif one_of(type(each), WITH_FRAMES):
+                held = gc.get_referents(each)
+                generators += [(of_release[id(it)], each) for it in held if id(it) in of_release]
+        for lock, each in generators:
+            self._note_holder(each, lock, holders)
+        # A coroutine that knows the lock, and does not wait for it, may hold it.
+        perhaps: dict[int, list[Any]] = {}
+        for each in known:
+            ids = {id(it) for it in gc.get_referents(each)}
+            for key in self._locks:
+                if key in ids and key not in holders:
+                    self._note_holder(each, key, perhaps)
+        for key, (_, places) in self._locks.items():
+            for place in places:
+                for holder in holders.get(key, ())[:BREADTH]:
+                    self._add_holder(self.nodes[place], holder, "held by")
+                for holder in perhaps.get(key, ())[:BREADTH]:
+                    self._add_holder(self.nodes[place], holder, PERHAPS)
+        self._locks.clear()
+        return list(range(begin, len(self.nodes)))
+
+    def _add_holder(self, node: Node, holder: Any, label: str) -> None:
+        if holder is not node.obj:
+            to = self._add(holder)
+            if all(edge.to != to for edge in node.waits_for):
+                node.waits_for.append(Edge(to, label))
+
+    def _note_holder(self, obj: Any, lock: int, holders: dict[int, list[Any]]) -> None:
+        """Note what a generator is to fire, if it does not wait for the lock itself."""
+        noted = holders.get(lock, [])
+        if len(noted) >= BREADTH:
+            return
+        for generator in [obj] if is_generator(obj) else generators_of(obj):
+            end = frames_of(generator, self._skip)[1]
+            if not is_deferred(end) or id(_deferrous._state_of(end, 0)[6]) != lock:
+                noted += [
+                    each for each in tasks_of(generator) if all(each is not it for it in noted)
+                ]
+        if noted:
+            holders[lock] = noted

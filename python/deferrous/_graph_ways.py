@@ -1,0 +1,252 @@
+"""From one object to those that it waits for, or that wait for it."""
+
+from __future__ import annotations
+
+import functools
+import gc
+import itertools
+import sys
+from collections.abc import Iterator
+from types import (
+    BuiltinFunctionType,
+    FrameType,
+    FunctionType,
+    MemberDescriptorType,
+    MethodType,
+)
+from typing import Any
+
+from . import _deferrous
+from ._graph_objects import (
+    BETWEEN,
+    DICT_OF_CLASS,
+    FUNC_OF_PARTIAL,
+    INNER,
+    KINDS,
+    LINKS,
+    MRO_OF_CLASS,
+    PREFIXES,
+    STEPS,
+    class_name,
+    dict_of,
+    future_classes,
+    held_by_function,
+    is_a,
+    is_generator,
+    is_node,
+    of_future,
+    of_package,
+    one_of,
+    task_classes,
+    their_classes,
+)
+
+#: From a coroutine that may hold a lock, so many of those around it are looked for.
+CLIMB = 8
+
+
+def generators_of(frame: Any) -> list[Any]:
+    """Return the generator or coroutine whose frame this is."""
+    return [
+        each
+        for each in gc.get_referrers(frame)
+        if is_generator(each) and getattr(each, f"{PREFIXES[type(each)]}_frame") is frame
+    ]
+
+
+def tasks_of(generator: Any) -> list[Any]:
+    """Return what a generator or coroutine, or one that waits for it, is to fire when it ends."""
+    for _ in range(CLIMB):
+        found, outer = [], None
+        for each in gc.get_referrers(generator):
+            parts = _deferrous._parts_of(each)
+            if parts is not None and parts[0] == "task":
+                if parts[2] is not None:
+                    found.append(parts[2])
+            elif is_a(each, *task_classes()):
+                found.append(each)
+            else:
+                for other in [each] if is_generator(each) else ():
+                    if getattr(other, INNER[type(other)]) is generator:
+                        outer = other
+                for other in generators_of(each) if type(each) is FrameType else ():
+                    if getattr(other, INNER[type(other)]) is generator:
+                        outer = other
+        if found or outer is None:
+            return found
+        generator = outer
+    return []
+
+
+def line_of(canceller: Any, deferred: Any) -> tuple[str, int, int, str] | None:
+    """Return at what a Deferred stands in line, at which place, of how many, and how that is."""
+    if type(canceller) is MethodType:
+        canceller = canceller.__self__
+    elif of_package(type(canceller)):
+        owner = DICT_OF_CLASS(type(canceller)).get("owner")
+        for base in MRO_OF_CLASS(type(canceller)):
+            owner = DICT_OF_CLASS(base).get("owner", owner)
+        if type(owner) is MemberDescriptorType:
+            canceller = owner.__get__(canceller)
+    parts = _deferrous._parts_of(canceller)
+    name = f"<{class_name(canceller)} at {id(canceller):#x}>"
+    lines: list[Any] = []
+    held = ""
+    if parts is not None and parts[0] in ("lock", "semaphore", "queue"):
+        lines = [parts[1]]
+        if parts[0] == "lock":
+            held = " (it is locked)" if parts[2] else " (it is not locked)"
+        elif parts[0] == "semaphore":
+            held = f" ({parts[2]:,} of {parts[3]:,} tokens are left)"
+        else:
+            held = f" (it holds {parts[2]:,})"
+    elif of_package(type(canceller)):
+        lines = gc.get_referents(canceller)
+    for line in itertools.islice(_within(lines), STEPS):
+        if type(line) is _deferrous._Fifo:
+            place, count = _deferrous._place_in(line, deferred)
+            if place is not None:
+                return name, place, count, held
+    return None
+
+
+def _within(objects: list[Any], depth: int = 0) -> Iterator[Any]:
+    """Yield objects, and what is in plain containers among them."""
+    for each in objects:
+        yield each
+        if depth < 3 and one_of(type(each), (dict, list, tuple)):
+            yield from _within(gc.get_referents(each), depth + 1)
+
+
+def waiters_behind(waiter: Any) -> Iterator[Any]:
+    """Yield the Deferreds and futures that something which stands in a chain is for."""
+    if is_node(waiter):
+        yield waiter
+        return
+    members = _deferrous._members_of(waiter, 0)
+    parts = _deferrous._parts_of(waiter)
+    if members is not None:
+        if members[4] is not None:
+            yield members[4]
+    elif parts is None:
+        return
+    elif parts[0] == "task":
+        if parts[2] is not None:
+            yield parts[2]
+    elif parts[0] == "task callback":
+        yield from waiters_behind(parts[1])
+    elif parts[0] == "awaiting" and parts[2] is not None:
+        # The driver waits for a future of its own in its place. It, not that, is of interest.
+        future = parts[2]
+        drivers = [each for callback, _ in future_callbacks(future) for each in behind(callback)]
+        yield from drivers or [future]
+
+
+def behind(callback: Any) -> list[Any]:
+    return list(behind_callback(callback))
+
+
+def behind_callback(callback: Any) -> Iterator[Any]:
+    """Yield the Deferreds and futures that a callback is for, as far as that can be told."""
+    if type(callback) is functools.partial:
+        callback = FUNC_OF_PARTIAL(callback)
+    if one_of(type(callback), (MethodType, BuiltinFunctionType)):
+        owner = callback.__self__
+        if is_node(owner):
+            yield owner
+        else:
+            yield from waiters_behind(owner)
+            parent = dict_of(owner).get("_parent_task") if _is_task_group(owner) else None
+            if parent is not None and is_node(parent):
+                yield parent
+    elif type(callback) is FunctionType:
+        yield from held_by_function(callback)
+    else:
+        # A wrapper of asyncio's around a task that it is to wake.
+        if is_a(callback, *task_classes()):
+            yield callback
+        elif class_name(callback) in ("TaskWakeupMethWrapper", "TaskStepMethWrapper"):
+            yield from (each for each in gc.get_referents(callback) if is_node(each))
+        else:
+            yield from waiters_behind(callback)
+
+
+def _is_task_group(obj: object) -> bool:
+    group = getattr(sys.modules.get("asyncio.taskgroups"), "TaskGroup", None)
+    return isinstance(group, type) and is_a(obj, group)
+
+
+def future_callbacks(future: object) -> list[tuple[Any, Any]]:
+    if not is_a(future, *future_classes()):
+        if their_classes() and is_a(future, *their_classes()):
+            return callbacks_of_theirs(future)
+        return []
+    callbacks = of_future(future, "_callbacks")
+    if type(callbacks) is not list:
+        return []
+    return [each for each in callbacks[:LINKS] if type(each) is tuple and len(each) == 2]
+
+
+def callbacks_of_theirs(deferred: object) -> list[tuple[Any, Any]]:
+    attributes = dict_of(deferred)
+    links = attributes.get("_callbacks", attributes.get("callbacks"))
+    if type(links) is not list:
+        return []
+    found = []
+    for link in links[:LINKS]:
+        if type(link) is tuple and len(link) == 2 and type(link[0]) is tuple and link[0]:
+            found.append((link[0][0], None))
+    return found
+
+
+def frames_of(generator: Any, skip: FrameType | None) -> tuple[list[tuple[FrameType, str]], Any]:
+    """Return where a generator or coroutine is, the innermost frame last, and what it waits for."""
+    frames: list[tuple[FrameType, str]] = []
+    current = generator
+    for _ in range(STEPS):
+        if not is_generator(current):
+            if class_name(current) not in BETWEEN or of_package(type(current)):
+                break
+            held = [
+                each for each in gc.get_referents(current) if is_generator(each) or is_node(each)
+            ]
+            if not held:
+                break
+            current = held[0]
+            continue
+        prefix = PREFIXES[type(current)]
+        frame = getattr(current, f"{prefix}_frame")
+        if frame is None:
+            break
+        if getattr(current, f"{prefix}_running"):
+            stack = _stack_down_to(frame, skip)
+            frames += [(each, kind_of_frame(each)) for each in stack]
+            break
+        frames.append((frame, KINDS[type(current)]))
+        current = getattr(current, INNER[type(current)])
+    parts = _deferrous._parts_of(current)
+    if parts is not None and parts[0] == "awaiting":
+        current = parts[1]
+    return frames, current
+
+
+def _stack_down_to(frame: FrameType, top: FrameType | None) -> list[FrameType]:
+    """Return the frames that are on the stack above one, it first, or it alone."""
+    stack = []
+    current = top
+    for _ in range(STEPS):
+        if current is None:
+            return [frame]
+        stack.append(current)
+        if current is frame:
+            return stack[::-1]
+        current = current.f_back
+    return [frame]
+
+
+def kind_of_frame(frame: FrameType) -> str:
+    flags = frame.f_code.co_flags
+    for flag, kind in ((0x80, "coroutine"), (0x200, "async generator"), (0x20, "generator")):
+        if flags & flag:
+            return kind
+    return ""
