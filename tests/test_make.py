@@ -124,6 +124,11 @@ def test_all_that_is_missing_is_said_at_once(machine):
         ("ID=fedora", "dnf install"),
         ('ID="rocky"\nID_LIKE="rhel centos fedora"', "dnf install"),
         ("ID=arch", "install rustup, and:"),
+        # These have no package rustup.
+        ('ID=debian\nVERSION_ID="12"', "see https://rustup.rs: this system's own is too old"),
+        ('ID=ubuntu\nVERSION_ID="22.04"\nID_LIKE=debian', "see https://rustup.rs: this"),
+        ('ID=debian\nVERSION_ID="13"', "apt install rustup"),
+        ('ID=ubuntu\nVERSION_ID="24.04"\nID_LIKE=debian', "apt install rustup"),
     ],
 )
 def test_in_the_words_of_the_system(machine, system, command):

@@ -9,12 +9,14 @@ set -u
 python=$1 pip_of=$2 cargo=$3
 missing=0
 
+# " debian 12 " or " ubuntu 24.04 debian ", on a Linux.
+family=
+[ ! -r "${DEFERROUS_OS_RELEASE:-/etc/os-release}" ] ||
+  family=$(. "${DEFERROUS_OS_RELEASE:-/etc/os-release}" && echo " ${ID:-} ${VERSION_ID:-} ${ID_LIKE:-} ")
+
 # What this system's packages are called: in $1 Debian's words, in $2 Fedora's, in $3 those of macOS,
 # in $4 of all others.
 words() {
-  family=
-  [ ! -r "${DEFERROUS_OS_RELEASE:-/etc/os-release}" ] ||
-    family=$(. "${DEFERROUS_OS_RELEASE:-/etc/os-release}" && echo " ${ID:-} ${ID_LIKE:-} ")
   case "$(uname -s 2>/dev/null)$family" in
     Darwin*) echo "$3" ;;
     *" debian "* | *" ubuntu "*) echo "$1" ;;
@@ -30,8 +32,14 @@ lacks() {
 
 rust=$(words "apt install rustup && rustup default stable" "dnf install rustup && rustup-init" \
   "brew install rustup && rustup default stable" "install rustup, and: rustup default stable")
+rust="$rust   (or see https://rustup.rs)"
+# They have no rustup, and a Rust that is too old.
+case "$(uname -s 2>/dev/null)$family" in
+  Darwin*) ;;
+  *" debian 1"[012]" "* | *" ubuntu 2"[0123].*) rust="see https://rustup.rs: this system's own is too old" ;;
+esac
 if ! found=$($cargo --version 2>/dev/null); then
-  lacks "there is no Rust ($cargo does not run): $rust   (or see https://rustup.rs)"
+  lacks "there is no Rust ($cargo does not run): $rust"
 else
   # "cargo 1.85.0 (…)": the oldest that Cargo.toml allows.
   minor=${found#cargo 1.}
