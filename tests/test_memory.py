@@ -155,7 +155,13 @@ ENDLESS = {
 
         d, failed = defer.Deferred(), []
         while not failed:
-            defer.ensureDeferred(wait()).addErrback(failed.append)
+            coroutine = wait()
+            try:
+                defer.ensureDeferred(coroutine).addErrback(failed.append)
+            except MemoryError:
+                # CPython's warning about what was never awaited crashes where there is no memory.
+                coroutine.close()
+                raise
         failed[0].raiseException()
     """,
     "races": """
@@ -248,7 +254,13 @@ HELD = {
 
         d = defer.Deferred()
         while True:
-            held.append(defer.ensureDeferred(wait()))
+            coroutine = wait()
+            try:
+                held.append(defer.ensureDeferred(coroutine))
+            except MemoryError:
+                # CPython's warning about what was never awaited crashes where there is no memory.
+                coroutine.close()
+                raise
     """,
     "a chain of generators, which is fired": """
         @defer.inlineCallbacks
