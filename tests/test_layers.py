@@ -29,6 +29,7 @@ WITH_CIRCLES = ("core", "capi", "model")
 MODULES = (
     "_deferrous",
     "_reflect",
+    "_tracking",
     "_clock",
     "_callbacks",
     "_deprecation",

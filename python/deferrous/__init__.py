@@ -13,6 +13,7 @@ PYTEST_DONT_REWRITE is for pytest, which may find this imported by `python -m de
 """
 
 import atexit as _atexit
+import os as _os
 import typing as _typing
 from collections.abc import MutableSequence as _MutableSequence
 
@@ -66,6 +67,7 @@ if _typing.TYPE_CHECKING:
     from ._call_graph import format_call_graph as format_call_graph
     from ._call_graph import print_call_graph as print_call_graph
     from ._pending import pending as pending
+    from ._pending import track as track
     from .twisted import InstallError as InstallError
     from .twisted import install as install
     from .twisted import installed as installed
@@ -156,6 +158,12 @@ for _class in (
     _class.__name__ = _class.__name__
 del _class
 
+if _os.environ.get("DEFERROUS_TRACK"):
+    from . import _pending as _tracking_of_all
+
+    _tracking_of_all.heed_environment()
+    del _tracking_of_all
+
 
 if not _typing.TYPE_CHECKING:
     # Type checkers would take any name for one of ours.
@@ -170,8 +178,8 @@ if not _typing.TYPE_CHECKING:
             from . import _call_graph
 
             return getattr(_call_graph, name)
-        if name == "pending":
+        if name in ("pending", "track"):
             from . import _pending
 
-            return _pending.pending
+            return getattr(_pending, name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

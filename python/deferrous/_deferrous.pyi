@@ -12,7 +12,7 @@ from collections.abc import (
     Mapping,
     MutableSequence,
 )
-from types import GenericAlias, TracebackType
+from types import CodeType, GenericAlias, TracebackType
 from typing import (
     Any,
     ClassVar,
@@ -65,12 +65,20 @@ __all__ = [
     "_members_of",
     "_parseDeferredListResult",
     "_parts_of",
+    "_place",
     "_place_in",
     "_runInlineCallbacks",
     "_runNatively",
+    "_run_of",
     "_state_of",
     "_stopClock",
     "_task_for",
+    "_track",
+    "_track_earlier",
+    "_tracked",
+    "_tracked_at",
+    "_tracked_one",
+    "_tracking",
     "ensureDeferred",
     "execute",
     "fail",
@@ -934,6 +942,18 @@ def _place_in(line: _Fifo[Any], object: object) -> tuple[int | None, int]: ...
 def _follow(
     deferred: Deferred[Any], up: bool, most: int
 ) -> tuple[list[Deferred[Any]], int] | None: ...
+
+# When and where Deferreds were made.
+def _track(on: bool, own_files: str) -> None: ...
+def _track_earlier(deferreds: list[Deferred[Any]]) -> None: ...
+def _tracking() -> bool: ...
+def _tracked() -> tuple[int, int, list[tuple[Deferred[Any], int, int, int, int, int]]]: ...
+def _tracked_one(
+    deferred: Deferred[Any],
+) -> tuple[int, tuple[Deferred[Any], int, int, int, int, int]] | None: ...
+def _tracked_at(address: int, number: int) -> Deferred[Any] | None: ...
+def _run_of(generator: object) -> int: ...
+def _place(number: int) -> tuple[CodeType, int] | None: ...
 def _hand_over(deferred: Deferred[_T], result: _T | Failure) -> None: ...
 def setDebugging(on: bool) -> None:
     """Turn debug mode on or off.

@@ -1,48 +1,172 @@
-"""All Deferreds that have no result, grouped by what they wait for and where."""
+"""All Deferreds that have no result: for what and where they wait, since when, and where they were
+made.
+"""
 
 from __future__ import annotations
 
+import atexit
 import gc
-from collections.abc import Iterator
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from types import (
+    CodeType,
+    FunctionType,
+    MethodType,
+    ModuleType,
+    TracebackType,
+)
 from typing import Any
 
-from . import _deferrous
+from . import _deferrous, _tracking
 from ._graph_entries import FrameCallGraphEntry, callback_entry
 from ._graph_objects import class_name, is_deferred, is_generator
 from ._graph_ways import frames_of, kind_of_frame, line_of
+from ._tracking import MadeAt
 
-__all__ = ["PendingDeferreds", "pending"]
+__all__ = ["PendingDeferred", "PendingDeferreds", "Tracking", "pending", "track"]
 
 #: So many groups are in the text.
 _GROUPS = 30
+
+#: It turns tracking on when the package is imported.
+ENVIRONMENT_VARIABLE = "DEFERROUS_TRACK"
+_OFF = ("", "0", "no", "false", "off")
+
+#: Whether what waits is printed at exit, and whether there is something registered for that.
+_at_exit = [False, False]
+
+
+class PendingDeferred:
+    """One Deferred that waited when it was looked at. It is not kept alive by this.
+
+    Without `track()`, nothing is known of its age and of where it was made.
+    """
+
+    __slots__ = ("_address", "_code", "_number", "_place", "_run", "age", "name", "waits")
+
+    def __init__(self, deferred: Any, waits: str) -> None:
+        #: A short text that tells it from others.
+        self.name = f"<{class_name(deferred)} at {id(deferred):#x}>"
+        #: For what it waits and where, in the same words for all that do so alike.
+        self.waits = waits
+        #: For how many seconds it has been there. None if it was there before tracking.
+        self.age: float | None = None
+        self._address = id(deferred)
+        self._number = self._place = self._run = self._code = 0
+
+    @property
+    def deferred(self) -> Any:
+        """The Deferred itself, or None if it is gone, or not tracked."""
+        return _deferrous._tracked_at(self._address, self._number) if self._number else None
+
+    @property
+    def made(self) -> MadeAt | None:
+        """The line at which it was made, outside of this package, if that is known."""
+        return _tracking.made_at(self._place)
+
+    @property
+    def made_by(self) -> MadeAt | None:
+        """The generator or coroutine that ran when it was made, if one did."""
+        return _tracking.made_at(self._code)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}>"
+
+    def __str__(self) -> str:
+        parts = [f"{self.name} {self.waits.partition(': ')[2]}"]
+        if self.age is not None:
+            parts.append(f"for {_duration(self.age)}")
+        for what, place in (("made at", self.made), ("made by", self.made_by)):
+            if place is not None:
+                parts.append(f"{what} {place}")
+        return ", ".join(parts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the same as a dict, for JSON."""
+        made, made_by = self.made, self.made_by
+        return {
+            "name": self.name,
+            "waits": self.waits,
+            "age": self.age,
+            "made": None if made is None else made.to_dict(),
+            "made_by": None if made_by is None else made_by.to_dict(),
+        }
+
+
+def _duration(seconds: float) -> str:
+    """Return a time for people."""
+    for limit, unit, size in ((1.0, "ms", 0.001), (120.0, "s", 1.0), (7200.0, "min", 60.0)):
+        if seconds < limit:
+            return f"{seconds / size:,.1f} {unit}"
+    return f"{seconds / 3600:,.1f} h"
 
 
 class PendingDeferreds:
     """How many Deferreds wait, for what and where, at one moment. It keeps none of them alive.
 
-    What is left after `later - earlier` has come since.
+    What is left after `later - earlier` has come since. With `track()` on all the time between the
+    two, these are the very Deferreds that have come since, and wait still; otherwise the numbers of
+    those that wait alike are compared.
     """
 
-    __slots__ = ("_counts",)
+    __slots__ = ("_counts", "_deferreds", "_missed")
 
-    def __init__(self, counts: dict[str, int]) -> None:
+    def __init__(
+        self, counts: dict[str, int], deferreds: list[PendingDeferred] | None, missed: int = 0
+    ) -> None:
         self._counts = counts
+        self._deferreds = deferreds
+        self._missed = missed
 
     @property
     def groups(self) -> list[tuple[int, str]]:
         """How many wait in the same way, and how that is: the most first."""
         return sorted(((count, text) for text, count in self._counts.items()), reverse=True)
 
+    @property
+    def deferreds(self) -> list[PendingDeferred]:
+        """Each of them, the oldest first. Empty without `track()`."""
+        return list(self._deferreds or ())
+
+    @property
+    def places(self) -> list[tuple[int, MadeAt | None, float | None]]:
+        """How many were made at the same line, where that is, and how old the oldest is.
+
+        The most come first. It is empty without `track()`.
+        """
+        counts: dict[MadeAt | None, list[Any]] = {}
+        known: dict[int, MadeAt | None] = {}
+        for each in self._deferreds or ():
+            if each._place not in known:
+                known[each._place] = each.made
+            # The first is the oldest.
+            counts.setdefault(known[each._place], [0, each.age])[0] += 1
+        found = [(count, place, age) for place, (count, age) in counts.items()]
+        found.sort(key=lambda it: (-it[0], str(it[1])))
+        return found
+
+    def parent_of(self, deferred: PendingDeferred) -> PendingDeferred | None:
+        """Return the one whose generator or coroutine made this one, if it waits as well."""
+        if deferred._run:
+            for each in self._deferreds or ():
+                if _run_of(each) == deferred._run:
+                    return each
+        return None
+
     def __len__(self) -> int:
         return sum(self._counts.values())
 
     def __sub__(self, earlier: PendingDeferreds) -> PendingDeferreds:
+        if self._deferreds is not None and earlier._deferreds is not None:
+            before = {each._number for each in earlier._deferreds}
+            return _listed((it for it in self._deferreds if it._number not in before), self._missed)
         more = {
             text: count - earlier._counts.get(text, 0)
             for text, count in self._counts.items()
             if count > earlier._counts.get(text, 0)
         }
-        return PendingDeferreds(more)
+        return PendingDeferreds(more, None)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {len(self):,} in {len(self._counts):,} groups>"
@@ -57,20 +181,51 @@ class PendingDeferreds:
         if len(groups) > _GROUPS:
             left = sum(count for count, _ in groups[_GROUPS:])
             yield f"... {left:,} more, in {len(groups) - _GROUPS:,} groups ..."
+        if self._missed:
+            yield f"There was no memory to note {self._missed:,} others."
 
     def to_dict(self) -> dict[str, Any]:
         """Return the same for JSON."""
         return {
             "count": len(self),
             "groups": [{"count": count, "waits": text} for count, text in self.groups],
+            "places": [
+                {"count": count, "made": place and place.to_dict(), "oldest": age}
+                for count, place, age in self.places
+            ],
         }
 
 
-def pending() -> PendingDeferreds:
+def _run_of(pending: PendingDeferred) -> int:
+    """Return the number of the generator that is to fire one."""
+    deferred = pending.deferred
+    if deferred is None:
+        return 0
+    parts = _deferrous._parts_of(_deferrous._state_of(deferred, 0)[6])
+    return _deferrous._run_of(parts[1]) if parts is not None and parts[0] == "task" else 0
+
+
+def _listed(deferreds: Iterable[PendingDeferred], missed: int) -> PendingDeferreds:
+    """Return some with what is known of each, counted by what they wait for and where made."""
+    listed = sorted(deferreds, key=lambda it: (it._number != 0 and it.age is not None, it._number))
+    counts: dict[str, int] = {}
+    texts: dict[tuple[str, int], str] = {}
+    for each in listed:
+        key = (each.waits, each._place)
+        text = texts.get(key)
+        if text is None:
+            made = each.made
+            text = texts[key] = each.waits if made is None else f"{each.waits}; made at {made}"
+        counts[text] = counts.get(text, 0) + 1
+    return PendingDeferreds(counts, listed, missed)
+
+
+def pending(*, older_than: float | None = None, made_in: Any = None) -> PendingDeferreds:
     """Return how many Deferreds wait at this moment, for what and where.
 
     They are found among all objects of the process, so nothing has to be turned on before, and it
-    takes some time in a large process. Nothing is changed, and nobody's code is run.
+    takes some time in a large process. Nothing is changed, and nobody's code is run. With
+    `track()`, it also says how old each is and where it was made, and finds them at once.
 
     ```python
     from deferrous import Deferred, pending
@@ -79,22 +234,103 @@ def pending() -> PendingDeferreds:
     waiting = [Deferred() for _ in range(1000)]
     print(pending() - before)
     ```
+
+    Arguments:
+
+    - `older_than`: only those that have been there for more seconds than that. Those that were
+      there before `track()` count as old as that.
+    - `made_in`: only those that were made there: a function, a module, or a text that is part of
+      the name of a file, or the name of a function.
+
+    Returns an object whose text has a line for each group. Its `groups` are numbers and texts, its
+    `deferreds` say more of each, its `places` are the lines at which they were made, and
+    `later - earlier` is what has come since.
+
+    Errors:
+
+    - RuntimeError: an argument was given, and `track()` has not been called.
+    - TypeError: `made_in` is something else.
     """
-    counts: dict[str, int] = {}
+    if not _deferrous._tracking():
+        if older_than is not None or made_in is not None:
+            raise RuntimeError("the ages of Deferreds, and where they were made, need track()")
+        counts: dict[str, int] = {}
+        for each in _all_deferreds():
+            text = _why(each)
+            if text is not None:
+                counts[text] = counts.get(text, 0) + 1
+        return PendingDeferreds(counts, None)
+    place = None if made_in is None else _place_test(made_in)
+    now, missed, tracked = _deferrous._tracked()
+    wanted: dict[int, bool] = {}
+    found = []
+    for deferred, number, made, where, run, code in tracked:
+        age = _tracking.age_of(now, made)
+        if older_than is not None and (age if age is not None else now / 1e9) <= older_than:
+            continue
+        if place is not None:
+            if where not in wanted:
+                wanted[where] = place(_tracking.place_of(where))
+            if not wanted[where]:
+                continue
+        text = _why(deferred)
+        if text is not None:
+            each = PendingDeferred(deferred, text)
+            each.age = age
+            each._number, each._place, each._run, each._code = number, where, run, code
+            found.append(each)
+    return _listed(found, missed)
+
+
+def _all_deferreds() -> list[Any]:
+    """Return all Deferreds among the objects of the process."""
     # Of each class, by its address, whether its objects are Deferreds. The classes stay as long
     # as the objects, which are in this list.
     known: dict[int, bool] = {}
     objects = gc.get_objects()
+    found = []
     for each in objects:
         cls = id(type(each))
         wanted = known.get(cls)
         if wanted is None:
             wanted = known[cls] = is_deferred(each)
         if wanted:
-            text = _why(each)
-            if text is not None:
-                counts[text] = counts.get(text, 0) + 1
-    return PendingDeferreds(counts)
+            found.append(each)
+    return found
+
+
+def _place_test(made_in: object) -> Any:
+    """Return a function that says whether a code object and a line are there."""
+    if type(made_in) is MethodType:
+        made_in = made_in.__func__
+    if type(made_in) is FunctionType:
+        # What a decorator has wrapped says so.
+        for _ in range(100):
+            inner = made_in.__dict__.get("__wrapped__")
+            if type(inner) is not FunctionType:
+                break
+            made_in = inner
+        made_in = made_in.__code__
+    if type(made_in) is CodeType:
+        wanted = made_in
+        return lambda place: place is not None and place[0] is wanted
+    if isinstance(made_in, ModuleType):
+        file = made_in.__dict__.get("__file__")
+        return lambda place: place is not None and place[0].co_filename == file
+    if not isinstance(made_in, str):
+        raise TypeError(
+            f"made_in has to be a function, a module or a text, not {class_name(made_in)}"
+        )
+    text = str(made_in)
+
+    def test(place: tuple[CodeType, int] | None) -> bool:
+        if place is None:
+            return False
+        code = place[0]
+        names = (code.co_name, getattr(code, "co_qualname", code.co_name))
+        return text in names or text in code.co_filename
+
+    return test
 
 
 def _why(deferred: Any) -> str | None:
@@ -129,3 +365,93 @@ def _why(deferred: Any) -> str | None:
             where = f', file "{callback.file}", line {callback.line}' if callback.file else ""
             return f"{name}: has not been fired; its next callback is {callback.name}{where}"
     return f"{name}: has not been fired"
+
+
+class Tracking:
+    """What `track` returns. As a context manager, it ends what it has begun."""
+
+    __slots__ = ("_before",)
+
+    def __init__(self, before: bool) -> None:
+        self._before = before
+
+    def __enter__(self) -> Tracking:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        _turn(self._before)
+
+
+def _turn(on: bool) -> None:
+    if on == _deferrous._tracking():
+        return
+    _tracking.turn(on)
+    if on:
+        _deferrous._track_earlier(_all_deferreds())
+
+
+def track(on: bool = True, /, *, report_at_exit: bool = False) -> Tracking:
+    """Remember of each Deferred when and where it is made, from now on.
+
+    `pending()` then says how old each is and at which line it was made, and can be asked for the
+    old ones alone. What is remembered is the code object and the line of the nearest frame of the
+    program's own, and which generator or coroutine ran: no stack, and no text until one is asked
+    for. Nothing is kept alive by it, but code objects. It takes 55 bytes of memory at most for
+    each Deferred that is alive, and less time than making and firing one.
+
+    ```python
+    from deferrous import Deferred, pending, track
+
+
+    def connect():
+        return Deferred()
+
+
+    with track():
+        waiting = [connect() for _ in range(3)]
+        for count, place, age in pending(made_in=connect).places:
+            print(count, place.function)
+    ```
+
+    This prints `3 connect`.
+
+    Arguments:
+
+    - `on`: whether it is to be on. `track(False)` forgets what it knows.
+    - `report_at_exit`: whether what still waits is to be printed to standard error when the
+      process ends.
+
+    Returns a context manager, which turns it off at its end, unless it was on before. It need not
+    be used.
+
+    The environment variable `DEFERROUS_TRACK=1` turns it on when deferrous is imported;
+    `DEFERROUS_TRACK=exit` also prints what waits at the end.
+    """
+    before = _deferrous._tracking()
+    _turn(bool(on))
+    _at_exit[0] = bool(on) and (report_at_exit or (before and _at_exit[0]))
+    if _at_exit[0] and not _at_exit[1]:
+        _at_exit[1] = True
+        atexit.register(_report_at_exit)
+    return Tracking(before)
+
+
+def heed_environment() -> None:
+    """Turn it on if the environment says so."""
+    setting = os.environ.get(ENVIRONMENT_VARIABLE, "").strip().lower()
+    if setting not in _OFF and not sys.flags.ignore_environment:
+        track(report_at_exit=setting == "exit")
+
+
+def _report_at_exit() -> None:
+    if not _at_exit[0] or not _deferrous._tracking():
+        return
+    found = pending()
+    if found and sys.stderr is not None:
+        kind = "Deferred waits" if len(found) == 1 else "Deferreds wait"
+        print(f"deferrous: {len(found):,} {kind} at exit:\n{found}", file=sys.stderr)

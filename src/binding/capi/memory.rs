@@ -6,7 +6,7 @@
 use std::ffi::{c_int, c_void};
 use std::iter;
 use std::marker::PhantomData;
-use std::mem::transmute;
+use std::mem::{self, transmute};
 use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicIsize, AtomicPtr, Ordering};
@@ -21,6 +21,7 @@ use super::cell::Shared;
 use super::dying::{self, Dead, Native};
 use super::error::Result;
 use super::inspect::is_key_of;
+use super::lives;
 use super::safe::{self, FromC, Kind};
 use super::{panics, stack};
 
@@ -69,7 +70,12 @@ impl Class {
     pub(super) unsafe fn free(&self, object: *mut ffi::PyObject) {
         if let Some(pyo3_dealloc) = self.pyo3_dealloc.get() {
             // SAFETY: the caller's promise.
-            unsafe { pyo3_dealloc(object) }
+            unsafe {
+                if lives::watching() {
+                    lives::died(Python::assume_attached(), object);
+                }
+                pyo3_dealloc(object)
+            }
         }
     }
 }
@@ -184,6 +190,9 @@ unsafe extern "C" fn clear<T: Native>(object: *mut ffi::PyObject) -> c_int {
     // which has a slot for a dict at this offset. The slot is emptied before anything else runs.
     unsafe {
         let class = T::class();
+        if lives::watching() {
+            lives::died(Python::assume_attached(), object);
+        }
         let slot = object.byte_offset(class.dict_offset.load(Ordering::Relaxed));
         let dict = slot.cast::<*mut ffi::PyObject>().replace(ptr::null_mut());
         let status = class.pyo3_clear.get().map_or(0, |pyo3_clear| pyo3_clear(object));
@@ -280,6 +289,21 @@ impl Pool {
         })
     }
 
+    /// Let go of all memory, and keep none from now on; or keep some again.
+    pub(crate) fn close(&self, py: Python<'_>, closed: bool) {
+        /// A count of pieces above all that there can be. [`Pool::take`] finds none there, and
+        /// makes it one less each time, which nobody lives to see come to an end.
+        const CLOSED: usize = usize::MAX / 2;
+        let (count, pieces) = self.0.with(py, |kept| {
+            let count = mem::replace(&mut kept.count, if closed { CLOSED } else { 0 });
+            (if count > KEPT { 0 } else { count }, kept.pieces)
+        });
+        for &piece in pieces.iter().take(count) {
+            // SAFETY: the pool's own, given up above: without a value, and untracked.
+            unsafe { ffi::PyObject_GC_Del(piece.cast()) };
+        }
+    }
+
     /// Keep a piece of memory. False if the pool is full.
     #[inline]
     fn keep(&self, py: Python<'_>, piece: *mut ffi::PyObject) -> bool {
@@ -296,6 +320,9 @@ impl Pool {
 
 /// A class of ours whose objects come and go quickly.
 pub(crate) trait Recycled: Native + PyClass<Frozen = True> + Sync {
+    /// Whether a list of those that are alive can be asked for: see [`lives`].
+    const WATCHED: bool = false;
+
     /// Memory that is kept for it.
     fn pool() -> &'static Pool;
 
@@ -379,6 +406,25 @@ pub(crate) fn new_exact<'py, T: Recycled>(
 /// Make an object of a class or a subclass of it, as [`new_exact`] does, in new memory.
 #[inline(always)]
 pub(super) fn new_object<'py, T: Recycled>(
+    class: Subclass<'_, 'py, T>,
+    value: impl FnOnce() -> T,
+) -> Result<Bound<'py, T>> {
+    let object = new_base(class, value)?;
+    note(&object);
+    Ok(object)
+}
+
+/// Note that an object of a class that is watched has been made, if that is wanted.
+#[inline(always)]
+pub(super) fn note<T: Recycled>(object: &Bound<'_, T>) {
+    if T::WATCHED && lives::watching() {
+        lives::born(object.as_any());
+    }
+}
+
+/// As [`new_object`], for an object that is not complete yet.
+#[inline(always)]
+pub(super) fn new_base<'py, T: Recycled>(
     class: Subclass<'_, 'py, T>,
     value: impl FnOnce() -> T,
 ) -> Result<Bound<'py, T>> {
@@ -497,6 +543,9 @@ unsafe fn free_plain<T: Recycled>(
         // If its finalizer has run, the object carries a mark that would keep the finalizer of the
         // next one from running.
         if ffi::PyObject_GC_IsFinalized(object) != 0 || !T::pool().keep(py, object) {
+            if T::WATCHED && lives::watching() {
+                lives::died(py, object);
+            }
             ffi::PyObject_GC_Del(object.cast());
         }
         // The object's hold on its type.

@@ -21,7 +21,7 @@ use super::exceptions::{new_exception, restore, stop_iteration, take_raised};
 use super::inspect::{is_subtype, python_function_of};
 use super::interned::intern;
 use super::making::{Text, joined};
-use super::memory::{Recycled, Subclass, new_object};
+use super::memory::{Recycled, Subclass, new_base, new_object, note};
 use super::panics;
 use super::safe::{self, FromC, Kind};
 
@@ -51,14 +51,15 @@ where
     T::BaseType: Fresh + Recycled,
 {
     panics::answering(class.py(), || {
-        let object = new_object(class.of_base(), T::BaseType::fresh)?;
+        let object = new_base(class.of_base(), T::BaseType::fresh)?;
         // SAFETY: of a subclass of `T`. The part of the object that is `T`'s own is zeroed memory,
         // written before anything reads it, as for the base's part.
         unsafe {
-            let object = object.into_any().cast_into_unchecked::<T>();
-            ptr::from_ref(object.get()).cast_mut().write(T::fresh());
-            Ok(object)
+            let whole = object.as_any().cast_unchecked::<T>();
+            ptr::from_ref(whole.get()).cast_mut().write(T::fresh());
         }
+        note(&object);
+        Ok(object)
     })
 }
 

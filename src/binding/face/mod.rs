@@ -21,3 +21,4 @@ pub(crate) mod race;
 pub(crate) mod semaphore;
 pub(crate) mod slots;
 pub(crate) mod timeout;
+pub(crate) mod tracking;

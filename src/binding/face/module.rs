@@ -66,6 +66,10 @@ mod _deferrous {
     #[pymodule_export]
     use crate::binding::face::timeout::{convert, stop};
     #[pymodule_export]
+    use crate::binding::face::tracking::{
+        place, run_of, track, track_earlier, tracked, tracked_at, tracked_one, tracking,
+    };
+    #[pymodule_export]
     use crate::binding::judge::failure::{
         NoCurrentExceptionError, failure_count, register_failure_class, stands_alone,
     };

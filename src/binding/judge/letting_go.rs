@@ -7,6 +7,8 @@ use crate::binding::judge::report;
 use crate::binding::model::{deferred::Deferred, outcome::Outcome};
 
 impl Recycled for Deferred {
+    const WATCHED: bool = true;
+
     fn pool() -> &'static Pool {
         static POOL: Pool = Pool::new();
         &POOL

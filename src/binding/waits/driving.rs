@@ -9,6 +9,7 @@ use crate::binding::capi::{
     cell::Shared,
     error::{Raised, Result},
     interned::intern,
+    lives::{self, Running},
 };
 use crate::binding::judge::{failure, report};
 use crate::binding::model::{
@@ -108,7 +109,42 @@ fn generator_of(driven: Bound<'_, PyAny>) -> Option<Bound<'_, PyAny>> {
 
 /// Resume a generator in its context, and again as long as what it yields has an outcome already.
 /// `driven` is its task, or the generator itself if it has none.
+#[inline(always)]
 pub(crate) fn advance<'py>(
+    driven: &Bound<'py, PyAny>,
+    generator: &Bound<'py, PyAny>,
+    context: &Bound<'py, PyAny>,
+    outcome: Outcome,
+) -> Result<Stopped<'py>> {
+    if lives::watching() {
+        return advance_watched(driven, generator, context, outcome);
+    }
+    advance_unwatched(driven, generator, context, outcome)
+}
+
+/// As [`advance`], with a note of what runs: that is known of the Deferreds that are made.
+#[cold]
+fn advance_watched<'py>(
+    driven: &Bound<'py, PyAny>,
+    generator: &Bound<'py, PyAny>,
+    context: &Bound<'py, PyAny>,
+    outcome: Outcome,
+) -> Result<Stopped<'py>> {
+    // A result that was taken is also that of whoever comes second. Then it is taken for another
+    // generator, and its Deferreds for those of nobody who is known.
+    let starts = matches!(outcome, Outcome::Taken);
+    let running = Running::begin(generator, starts);
+    let stopped = advance_unwatched(driven, generator, context, outcome);
+    if let Some(running) = running
+        && matches!(stopped, Err(_) | Ok(Stopped::Returned(_) | Stopped::Raised(_)))
+    {
+        running.ended(generator.py());
+    }
+    stopped
+}
+
+/// As [`advance`].
+fn advance_unwatched<'py>(
     driven: &Bound<'py, PyAny>,
     generator: &Bound<'py, PyAny>,
     context: &Bound<'py, PyAny>,

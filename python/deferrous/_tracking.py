@@ -1,0 +1,98 @@
+"""Since when each Deferred waits, and where it was made."""
+
+from __future__ import annotations
+
+import os
+from types import CodeType
+from typing import Any
+
+from . import _deferrous
+
+__all__ = ["MadeAt", "Origin", "age_of", "made_at", "origin_of", "place_of", "turn"]
+
+#: How the names of this package's files begin.
+_PACKAGE = os.path.dirname(__file__) + os.sep
+
+
+class MadeAt:
+    """A line in a program, or a function."""
+
+    __slots__ = ("file", "function", "line")
+
+    def __init__(self, file: str, line: int, function: str) -> None:
+        self.file = file
+        self.line = line
+        self.function = function
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.file}:{self.line} in {self.function}>"
+
+    def __str__(self) -> str:
+        return f'File "{self.file}", line {self.line}, in {self.function}'
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is MadeAt and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def _key(self) -> tuple[str, int, str]:
+        return self.file, self.line, self.function
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the same as a dict."""
+        return {"file": self.file, "line": self.line, "function": self.function}
+
+
+def _on_one_line(text: str) -> str:
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+
+
+def place_of(number: int) -> tuple[CodeType, int] | None:
+    """Return the code object and the line of a place."""
+    return _deferrous._place(number)
+
+
+def made_at(number: int) -> MadeAt | None:
+    """Return a place in words. It runs nobody's code: code objects have texts of Python's own."""
+    found = _deferrous._place(number)
+    if found is None:
+        return None
+    code, line = found
+    # CPython 3.10 knows no qualified names.
+    function = str.__str__(getattr(code, "co_qualname", code.co_name))
+    file = str.__str__(code.co_filename)
+    return MadeAt(_on_one_line(file), line or code.co_firstlineno, _on_one_line(function))
+
+
+class Origin:
+    """When and where one Deferred was made, as far as that is known."""
+
+    __slots__ = ("age", "made", "made_by")
+
+    def __init__(self, age: float | None, made: MadeAt | None, made_by: MadeAt | None) -> None:
+        #: For how many seconds it has been there. None if it was there before tracking.
+        self.age = age
+        #: The line at which it was made.
+        self.made = made
+        #: The generator or coroutine that ran then.
+        self.made_by = made_by
+
+
+def origin_of(deferred: _deferrous.Deferred[Any]) -> Origin | None:
+    """Return when and where a Deferred was made, or None if that is not tracked."""
+    known = _deferrous._tracked_one(deferred)
+    if known is None:
+        return None
+    now, (_, _, made, place, _, code) = known
+    return Origin(age_of(now, made), made_at(place), made_at(code))
+
+
+def age_of(now: int, made: int) -> float | None:
+    """Return an age in seconds, of two times in nanoseconds. None if the second is not known."""
+    return (now - made) / 1e9 if made else None
+
+
+def turn(on: bool) -> None:
+    """Turn tracking on or off."""
+    _deferrous._track(on, _PACKAGE)

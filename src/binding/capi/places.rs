@@ -1,0 +1,224 @@
+//! Places in programs: a code object, and how far its execution has come. Each is numbered when it
+//! is first seen, and turned into a text only when somebody asks.
+
+use std::collections::HashMap;
+use std::ffi::c_int;
+use std::hash::{BuildHasherDefault, Hasher};
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+use super::cell::Shared;
+use super::exceptions::{ok, with_error_saved};
+use super::held::{Held, Hold};
+use super::interned::intern;
+use crate::core::refusable;
+
+/// The number of a place that is not known.
+pub(crate) const NOWHERE: u32 = 0;
+
+/// From code of the package itself, so many frames are looked through for one that is not.
+const OUTWARDS: usize = 64;
+
+/// All places seen so far. The code objects are kept: there are as many as the program has
+/// functions that were met here, and their addresses stand for them.
+static PLACES: Shared<Option<Places>> = Shared::new(None);
+
+/// Hashes what is hardly ever chosen to be bad: addresses and small numbers.
+#[derive(Default)]
+pub(super) struct Mix(u64);
+
+impl Hasher for Mix {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = (self.0.rotate_left(5) ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        self.0 ^= self.0 >> 32;
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        self.write_u64(number as u64);
+    }
+
+    fn write_i32(&mut self, number: i32) {
+        self.write_u64(u64::from(number.cast_unsigned()));
+    }
+}
+
+/// A table by addresses.
+pub(super) type Table<K, V> = HashMap<K, V, BuildHasherDefault<Mix>>;
+
+struct Places {
+    numbers: Table<(usize, c_int), u32>,
+    all: Vec<Place>,
+    /// How the files of the package itself begin.
+    own: Option<Held<PyString>>,
+}
+
+struct Place {
+    code: Held<PyAny>,
+    /// Before which instruction, or in which line on CPython 3.10. Below 0 for the code as such.
+    at: c_int,
+    is_own: bool,
+}
+
+/// Say how the names of the package's own files begin: what is done there is put down to whoever
+/// called it.
+pub(crate) fn know_own_files(begin: Bound<'_, PyString>) {
+    let py = begin.py();
+    let begin = begin.hold();
+    let before = PLACES.with(py, |places| {
+        let places = places.get_or_insert_with(Places::new);
+        places.own.replace(begin)
+    });
+    drop(before);
+}
+
+impl Places {
+    fn new() -> Self {
+        // The first place is none.
+        Self { numbers: Table::default(), all: Vec::new(), own: None }
+    }
+}
+
+/// The number of the innermost place in Python code that is not the package's own.
+pub(super) fn here(py: Python<'_>) -> u32 {
+    let Some(mut frame) = Frame::innermost(py) else { return NOWHERE };
+    let (mut found, mut is_own) = frame.place();
+    let first = found;
+    for _ in 0..OUTWARDS {
+        if !is_own {
+            return found;
+        }
+        match frame.outer() {
+            Some(outer) => frame = outer,
+            None => break,
+        }
+        (found, is_own) = frame.place();
+    }
+    if is_own { first } else { found }
+}
+
+/// The number of a code object as such.
+pub(crate) fn of_code(code: &Bound<'_, PyAny>) -> u32 {
+    number_of(code, -1).0
+}
+
+/// The number of a place, and whether it is in a file of the package's.
+#[inline]
+fn number_of(code: &Bound<'_, PyAny>, at: c_int) -> (u32, bool) {
+    let py = code.py();
+    let key = (code.as_ptr() as usize, at);
+    let known = PLACES.with(py, |places| {
+        let places = places.as_ref()?;
+        let number = *places.numbers.get(&key)?;
+        let place = places.all.get(number as usize - 1)?;
+        Some((number, place.is_own))
+    });
+    known.unwrap_or_else(|| number_anew(code, at))
+}
+
+#[cold]
+fn number_anew(code: &Bound<'_, PyAny>, at: c_int) -> (u32, bool) {
+    let py = code.py();
+    let is_own = with_error_saved(py, || is_of_package(code));
+    let held = code.clone().hold();
+    let key = (code.as_ptr() as usize, at);
+    let (number, unused) = PLACES.with(py, |places| {
+        let places = places.get_or_insert_with(Places::new);
+        if let Some(number) = places.numbers.get(&key) {
+            return (*number, Some(held));
+        }
+        let has_room = refusable(|| {
+            places.numbers.try_reserve(1).is_ok() && places.all.try_reserve(1).is_ok()
+        });
+        match u32::try_from(places.all.len() + 1) {
+            Ok(number) if has_room => {
+                places.all.push(Place { code: held, at, is_own });
+                places.numbers.insert(key, number);
+                (number, None)
+            }
+            _ => (NOWHERE, Some(held)),
+        }
+    });
+    drop(unused);
+    (number, is_own)
+}
+
+fn is_of_package(code: &Bound<'_, PyAny>) -> bool {
+    let py = code.py();
+    let own = PLACES.with(py, |places| {
+        places.as_ref().and_then(|it| it.own.as_ref()).map(|own| own.bind(py).clone())
+    });
+    let Some(own) = own else { return false };
+    let Some(file) = ok(py, code.getattr(intern!(py, "co_filename"))) else { return false };
+    let Ok(file) = file.cast_exact::<PyString>() else { return false };
+    match (ok(py, file.to_str()), ok(py, own.to_str())) {
+        (Some(file), Some(own)) => file.starts_with(own),
+        _ => false,
+    }
+}
+
+/// The code object of a place, and the line, which is 0 for the code as such. None if there is no
+/// such place.
+pub(crate) fn code_and_line(py: Python<'_>, number: u32) -> Option<(Bound<'_, PyAny>, i32)> {
+    let (code, at) = PLACES.with(py, |places| {
+        let place = places.as_ref()?.all.get((number as usize).checked_sub(1)?)?;
+        Some((place.code.bind(py).clone(), place.at))
+    })?;
+    let line = if at < 0 {
+        0
+    } else if cfg!(Py_3_11) {
+        // SAFETY: places are made of code objects alone.
+        unsafe { ffi::PyCode_Addr2Line(code.as_ptr().cast(), at) }
+    } else {
+        at
+    };
+    Some((code, line))
+}
+
+/// A frame on the stack of this thread.
+struct Frame<'py>(Bound<'py, PyAny>);
+
+impl<'py> Frame<'py> {
+    fn innermost(py: Python<'py>) -> Option<Self> {
+        // SAFETY: attached. A borrowed reference, or null without an exception.
+        let frame = unsafe {
+            Bound::from_borrowed_ptr_or_opt(py, ffi::PyEval_GetFrame().cast::<ffi::PyObject>())
+        };
+        frame.map(Self)
+    }
+
+    fn outer(&self) -> Option<Self> {
+        // SAFETY: a frame. A new reference, or null without an exception.
+        let frame = unsafe {
+            let outer = ffi::PyFrame_GetBack(self.0.as_ptr().cast());
+            Bound::from_owned_ptr_or_opt(self.0.py(), outer.cast())
+        };
+        frame.map(Self)
+    }
+
+    fn place(&self) -> (u32, bool) {
+        let frame = self.0.as_ptr().cast();
+        // SAFETY: a frame, whose code is never null: a new reference.
+        let code = unsafe {
+            Bound::from_owned_ptr(self.0.py(), ffi::PyFrame_GetCode(frame).cast::<ffi::PyObject>())
+        };
+        #[cfg(Py_3_11)]
+        // SAFETY: as above.
+        let at = unsafe { ffi::PyFrame_GetLasti(frame) };
+        #[cfg(not(Py_3_11))]
+        // SAFETY: as above.
+        let at = unsafe { ffi::PyFrame_GetLineNumber(frame) };
+        number_of(&code, at.max(0))
+    }
+}

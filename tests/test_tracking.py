@@ -1,0 +1,720 @@
+"""track: since when each Deferred waits, and where it was made."""
+
+import gc
+import json
+import sys
+import threading
+import weakref
+
+import deferrous as defer
+import pytest
+from helpers import run_script
+
+pytestmark = pytest.mark.deferrous_only
+
+
+@pytest.fixture(autouse=True)
+def off_at_the_end():
+    yield
+    defer.track(False)
+
+
+@pytest.fixture
+def before():
+    gc.collect()
+    defer.track()
+    return defer.pending()
+
+
+def since(before):
+    found = defer.pending() - before
+    assert json.loads(json.dumps(found.to_dict()))["count"] == len(found)
+    for each in found.deferreds:
+        json.dumps(each.to_dict())
+    return found
+
+
+def line():
+    return sys._getframe(1).f_lineno
+
+
+async def wait_for(d):
+    return await d
+
+
+@defer.inlineCallbacks
+def generator(d):
+    yield d
+
+
+class Own(defer.Deferred):
+    pass
+
+
+class WithInit(defer.Deferred):
+    def __init__(self):
+        super().__init__()
+        self.extra = 1
+
+
+def in_line():
+    lock = defer.DeferredLock()
+    lock.acquire().addCallback(lambda _: lock.acquire())
+    return lock, lock.acquire()
+
+
+MADE = {
+    "plain": (defer.Deferred, 1),
+    "with a canceller": (lambda: defer.Deferred(lambda d: None), 1),
+    "subclass": (Own, 1),
+    "subclass with __init__": (WithInit, 1),
+    "by __new__": (lambda: defer.Deferred.__new__(defer.Deferred), 1),
+    "generator": (lambda: generator(NEVER), 1),
+    "coroutine": (lambda: defer.ensureDeferred(wait_for(NEVER)), 1),
+    "fromCoroutine": (lambda: defer.Deferred.fromCoroutine(wait_for(NEVER)), 1),
+    "list": (lambda: defer.DeferredList([NEVER]), 1),
+    "gathered": (lambda: defer.gatherResults([NEVER]), 1),
+    "race": (lambda: defer.race([NEVER]), 1),
+    "lock": (in_line, 3),
+    "semaphore": (lambda: [s := defer.DeferredSemaphore(1), s.acquire(), s.acquire()], 1),
+    "queue": (lambda: defer.DeferredQueue().get(), 1),
+    "maybeDeferred": (lambda: defer.maybeDeferred(wait_for, NEVER), 1),
+    "chained": (lambda: defer.succeed(None).addCallback(lambda _: NEVER), 1),
+}
+NEVER = defer.Deferred()
+
+
+@pytest.mark.parametrize("make", MADE.values(), ids=MADE)
+def test_what_is_made_by_anything_is_found(before, make):
+    make, number = make
+    kept = make()
+    found = since(before)
+    assert len(found) == number
+    for each in found.deferreds:
+        assert 0 <= each.age < 3600
+        assert each.made.file == __file__
+        assert each.deferred is not None
+    del kept
+
+
+def test_the_line_and_the_function(before):
+    def inner():
+        return [defer.Deferred(), line()]
+
+    kept = [inner() for _ in range(3)]
+    found = since(before)
+    ((count, place, age),) = found.places
+    assert (count, place.file, place.line) == (3, __file__, kept[0][1])
+    assert place.function.endswith("inner")
+    assert place == found.deferreds[1].made
+    assert hash(place) == hash(found.deferreds[1].made)
+    assert age == max(each.age for each in found.deferreds)
+    assert str(found) == f"3 Deferred: has not been fired; made at {place}"
+
+
+def test_frames_of_the_package_are_passed_over(before):
+    from deferrous.concurrency import Event
+
+    kept = [Event().wait(), generator(NEVER)]
+    assert len(since(before)) == len(kept)
+    for each in since(before).deferreds:
+        assert each.made.file == __file__
+
+
+def test_those_that_have_fired_are_left_out(before):
+    kept = [defer.Deferred() for _ in range(4)]
+    kept[0].callback(1)
+    kept[1].errback(ValueError())
+    kept[1].addErrback(lambda failure: None)
+    kept[2].callback(None)
+    kept[2].pause()
+    assert len(since(before)) == 2
+
+
+def test_ages(before):
+    kept = [defer.Deferred()]
+    first = since(before)
+    kept.append(defer.Deferred())
+    both = defer.pending()
+    older, newer = (both - before).deferreds
+    assert older.age > newer.age >= 0
+    assert older.age > first.deferreds[0].age
+    assert [each.deferred for each in (both - before).deferreds] == kept
+    limit = (older.age + newer.age) / 2
+    assert len(defer.pending(older_than=1e6)) == 0
+    assert len(defer.pending(older_than=0)) >= 2
+    assert older.name not in str(defer.pending(older_than=1e9))
+    assert limit >= 0
+
+
+def test_where_it_was_made_can_be_asked_for(before):
+    def here():
+        return defer.Deferred()
+
+    class Class:
+        def method(self):
+            return defer.Deferred()
+
+    kept = [here(), here(), Class().method()]
+    module = sys.modules[__name__]
+    assert len(defer.pending(made_in=here)) == 2
+    assert len(defer.pending(made_in=Class.method)) == 1
+    assert len(defer.pending(made_in=Class().method)) == 1
+    assert len(defer.pending(made_in=here.__code__)) == 2
+    assert len(defer.pending(made_in="here")) == 2
+    assert len(defer.pending(made_in="test_tracking.py") - before) == 3
+    assert len(defer.pending(made_in=module) - before) == 3
+    assert len(defer.pending(made_in="nowhere at all")) == 0
+    with pytest.raises(TypeError, match="not int"):
+        defer.pending(made_in=1)
+    del kept
+
+
+def test_what_a_decorator_wraps_is_meant(before):
+    inner = []
+
+    @defer.inlineCallbacks
+    def work():
+        inner.append(defer.Deferred())
+        yield inner[0]
+
+    kept = work()
+    assert len(defer.pending(made_in=work)) == 1
+    del kept
+
+
+def test_without_tracking_there_are_no_ages():
+    assert not defer._deferrous._tracking()
+    for arguments in ({"older_than": 1}, {"made_in": "here"}):
+        with pytest.raises(RuntimeError, match="track"):
+            defer.pending(**arguments)
+    d = defer.Deferred()
+    found = defer.pending()
+    assert (found.deferreds, found.places) == ([], [])
+    del d
+
+
+def test_those_that_were_there_before():
+    early = defer.Deferred()
+    defer.track()
+    late = defer.Deferred()
+    found = {each.deferred: each for each in defer.pending().deferreds}
+    assert found[early].age is None
+    assert found[early].made is None
+    assert found[late].age >= 0
+    assert early in {each.deferred for each in defer.pending(older_than=0).deferreds}
+    early.callback(None)
+    assert early not in {each.deferred for each in defer.pending().deferreds}
+    del early, found
+    gc.collect()
+
+
+def test_the_difference_is_of_the_very_deferreds(before):
+    def make():
+        return defer.Deferred()
+
+    kept = [make() for _ in range(3)]
+    first = defer.pending()
+    for each in kept:
+        each.callback(None)
+    kept = [make() for _ in range(3)]
+    found = defer.pending() - first
+    # As many wait as before, but others.
+    assert len(found) == 3
+    assert {each.deferred for each in found.deferreds} == set(kept)
+
+
+@defer.inlineCallbacks
+def parent(children, d):
+    children.append(defer.Deferred())
+    yield d
+    children.append(defer.Deferred())
+    yield children[-1]
+
+
+async def parent_coroutine(children, d):
+    children.append(defer.Deferred())
+    await d
+    children.append(defer.Deferred())
+    await children[-1]
+
+
+@pytest.mark.parametrize("kind", [parent, lambda *a: defer.ensureDeferred(parent_coroutine(*a))])
+def test_what_ran_is_known(before, kind):
+    name = "parent" if kind is parent else "parent_coroutine"
+    children, gate = [], defer.Deferred()
+    d = kind(children, gate)
+    gate.callback(None)
+    outside = defer.Deferred()
+    found = defer.pending() - before
+    by = {each.deferred: each for each in found.deferreds}
+    for child in children:
+        assert by[child].made_by.function == name
+        assert found.parent_of(by[child]).deferred is d
+    for other in (outside, d):
+        assert by[other].made_by is None
+        assert found.parent_of(by[other]) is None
+
+
+def test_what_ran_is_not_mistaken_for_another(before):
+    """Generators take the places of those that have ended."""
+    children = []
+
+    @defer.inlineCallbacks
+    def ends():
+        children.append(defer.Deferred())
+        yield defer.succeed(None)
+
+    @defer.inlineCallbacks
+    def stays():
+        yield NEVER
+
+    for _ in range(10):
+        ends()
+    kept = [stays() for _ in range(20)]
+    found = defer.pending() - before
+    for each in found.deferreds:
+        assert found.parent_of(each) is None
+        assert (each.made_by is not None) == (each.deferred in children)
+    del kept
+
+
+def test_nested_generators(before):
+    children = []
+
+    @defer.inlineCallbacks
+    def inner():
+        children.append(defer.Deferred())
+        yield children[-1]
+
+    @defer.inlineCallbacks
+    def outer():
+        yield inner()
+
+    d = outer()
+    found = defer.pending() - before
+    by = {each.deferred: each for each in found.deferreds}
+    of_inner = found.parent_of(by[children[0]])
+    assert of_inner.made_by.function.endswith("outer")
+    assert found.parent_of(of_inner).deferred is d
+
+
+def test_threads_do_not_run_what_others_run(before):
+    made = []
+    begun, done = threading.Event(), threading.Event()
+
+    def other():
+        begun.wait()
+        made.append(defer.Deferred())
+        done.set()
+
+    thread = threading.Thread(target=other)
+    thread.start()
+
+    @defer.inlineCallbacks
+    def work():
+        begun.set()
+        done.wait()
+        made.append(defer.Deferred())
+        yield made[-1]
+
+    d = work()
+    thread.join()
+    found = {each.deferred: each for each in (defer.pending() - before).deferreds}
+    assert found[made[0]].made_by is None
+    assert found[made[1]].made_by.function.endswith("work")
+    del d
+
+
+def test_greenlets_do_not_run_what_others_run(before):
+    greenlet = pytest.importorskip("greenlet")
+    made = []
+    main = greenlet.getcurrent()
+
+    @defer.inlineCallbacks
+    def first():
+        main.switch()
+        made.append(("first", defer.Deferred()))
+        yield made[-1][1]
+
+    @defer.inlineCallbacks
+    def second():
+        main.switch()
+        made.append(("second", defer.Deferred()))
+        yield made[-1][1]
+
+    kept = []
+    one = greenlet.greenlet(lambda: kept.append(first()))
+    two = greenlet.greenlet(lambda: kept.append(second()))
+    one.switch()
+    two.switch()
+    made.append((None, defer.Deferred()))
+    one.switch()
+    made.append((None, defer.Deferred()))
+    two.switch()
+    found = {each.deferred: each for each in (defer.pending() - before).deferreds}
+    assert [name for name, _ in made] == [None, "first", None, "second"]
+    for name, d in made:
+        by = found[d].made_by
+        assert (by and by.function.rpartition(".")[2]) == name
+
+
+def test_nothing_is_kept_alive(before):
+    kept = [Own() for _ in range(100)]
+    dead = []
+    references = [weakref.ref(each, dead.append) for each in kept]
+    found = since(before)
+    assert len(found) == 100
+    kept.clear()
+    assert len(dead) == len(references) == 100
+    assert len(since(before)) == 0
+    assert [each.deferred for each in found.deferreds] == [None] * 100
+    assert found.deferreds[0].made is not None
+
+
+def test_addresses_that_others_have_got(before):
+    d = defer.Deferred()
+    (entry,) = since(before).deferreds
+    for _ in range(100):
+        d = None
+        d = defer.Deferred()
+        assert entry.deferred is None
+        assert len(since(before)) == 1
+    assert d is not None
+
+
+def test_a_million_that_come_and_go(before):
+    def come_and_go(number):
+        for _ in range(number):
+            d = defer.Deferred()
+            d.callback(None)
+
+    come_and_go(100_000)
+    assert len(since(before)) == 0
+    many = [defer.Deferred() for _ in range(100_000)]
+    assert len(since(before)) == 100_000
+    del many[::2]
+    assert len(since(before)) == 50_000
+    many += [defer.Deferred() for _ in range(1_000)]
+    assert {each.deferred for each in since(before).deferreds} == set(many)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is asked for as on Linux")
+def test_bytes():
+    script = """
+    import gc, os
+    def size():
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    gc.disable()
+    defer.track({on})
+    N = {number}
+    kept = [None] * N
+    begin = size()
+    for place in range(N):
+        kept[place] = defer.Deferred()
+    print((size() - begin) / N)
+    """
+
+    def measure(on, number):
+        return float(run_script("deferrous", script.format(on=on, number=number)).stdout)
+
+    # The table has just grown at the second number.
+    for number in (600_000, 635_000):
+        assert measure(True, number) - measure(False, number) < 64
+
+
+def test_on_and_off_while_deferreds_live():
+    kept = []
+    for _ in range(20):
+        kept += [defer.Deferred() for _ in range(50)]
+        defer.track()
+        kept += [defer.Deferred() for _ in range(50)]
+        del kept[::3]
+        defer.track(False)
+        del kept[::5]
+    with defer.track():
+        with defer.track():
+            assert len(defer.pending().deferreds) >= len(kept)
+        assert defer._deferrous._tracking()
+    assert not defer._deferrous._tracking()
+    before = defer.track()
+    with before:
+        pass
+    assert not defer._deferrous._tracking()
+
+
+def test_an_error_leaves_it_as_it_was():
+    with pytest.raises(ZeroDivisionError), defer.track():
+        raise ZeroDivisionError
+    assert not defer._deferrous._tracking()
+
+
+def test_init_that_raises(before):
+    kept = []
+
+    class Fails(defer.Deferred):
+        def __init__(self):
+            kept.append(self)
+            raise ValueError("no")
+
+    class FailsAndGoes(defer.Deferred):
+        def __init__(self):
+            raise ValueError("no")
+
+    for cls in (Fails, FailsAndGoes):
+        with pytest.raises(ValueError, match="no"):
+            cls()
+    gc.collect()
+    assert [each.deferred for each in since(before).deferreds] == kept
+
+
+def test_a_collection_that_asks(before):
+    """Weak references' callbacks, finalizers and reports run while Deferreds are half dead."""
+    found = []
+
+    class Ring(defer.Deferred):
+        def __init__(self):
+            super().__init__()
+            self.ring = [self]
+            self.addErrback(lambda _: self)
+
+        def __del__(self):
+            found.append(defer.pending())
+
+    class Asks:
+        def __del__(self):
+            found.append(defer.pending())
+
+    def asks(_):
+        found.append(defer.pending())
+
+    references = []
+    for _ in range(50):
+        ring = Ring()
+        ring.ring += [defer.Deferred(), Asks(), defer.DeferredList([ring])]
+        ring.ring[1].addCallback(lambda _, ring=ring: ring)
+        references.append(weakref.ref(ring, asks))
+    ring = None
+    gc.collect()
+    assert len(found) >= 100
+    for snapshot in found:
+        for each in snapshot.deferreds:
+            str(each)
+    found.clear()
+    gc.collect()
+    assert len(since(before)) == 0
+
+
+def test_unhandled_errors_that_ask(before):
+    script = """
+    import gc, logging
+    class Handler(logging.Handler):
+        def emit(self, record):
+            found = defer.pending()
+            for each in found.deferreds:
+                str(each), each.deferred
+            seen.append(len(found))
+    seen = []
+    logging.getLogger("deferrous").addHandler(Handler())
+    logging.getLogger("deferrous").propagate = False
+    defer.track()
+    for _ in range(20):
+        d = defer.fail(ValueError())
+        d.addErrback(lambda failure: failure)
+        d.ring = [d, defer.Deferred(), defer.Deferred()]
+        d.ring[1].addCallback(lambda _, d=d: d)
+    del d
+    gc.collect()
+    defer.fail(KeyError())
+    assert len(seen) == 21, seen
+    assert len(defer.pending()) == 0
+    """
+    run_script("deferrous", script)
+
+
+def test_threads_that_make_deferreds_meanwhile(before):
+    stop = threading.Event()
+    errors = []
+
+    def make():
+        kept = []
+        while not stop.is_set():
+            kept.append(defer.Deferred())
+            if len(kept) > 200:
+                del kept[:150]
+
+    threads = [threading.Thread(target=make) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(50):
+            for each in defer.pending().deferreds:
+                assert each.made is None or each.made.file
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert not errors
+    gc.collect()
+    assert len(since(before)) == 0
+
+
+def test_hostile_names(before):
+    code = "def make(D):\n    return D()\n"
+    names = {}
+    exec(compile(code, "new\nline \x1b[31m\ud800", "exec"), names)
+    kept = names["make"](defer.Deferred)
+    (each,) = since(before).deferreds
+    assert "\n" not in str(each)
+    assert "\x1b" not in str(each)
+    str(each).encode("utf-8")
+    json.dumps(each.to_dict())
+    del kept
+
+
+def test_classes_that_answer_for_themselves(before):
+    class Meta(type):
+        def __getattribute__(cls, name):
+            raise AssertionError(name)
+
+    class Lies(defer.Deferred):
+        @property
+        def __class__(self):
+            raise AssertionError
+
+        def __getattribute__(self, name):
+            # That is asked for each that is made.
+            assert name == "debug", name
+            return False
+
+        def __repr__(self):
+            raise AssertionError
+
+    kept = Lies()
+    (each,) = since(before).deferreds
+    str(each)
+    repr(each)
+    del kept
+
+
+def test_debug_mode_too(before):
+    defer.setDebugging(True)
+    try:
+        d = defer.Deferred()
+        ((_, place, _),) = since(before).places
+        assert place.file == __file__
+    finally:
+        defer.setDebugging(False)
+    del d
+
+
+def test_the_environment_and_the_end():
+    import os
+    import subprocess
+
+    script = (
+        "import deferrous, sys\n"
+        "def work():\n    return deferrous.Deferred()\n"
+        "kept = [work() for _ in range(3)]\n"
+        "print(deferrous._deferrous._tracking())\n"
+    )
+
+    def run(setting, *flags, more=""):
+        environment = dict(os.environ, DEFERROUS_TRACK=setting)
+        return subprocess.run(
+            [sys.executable, *flags, "-c", script + more],
+            capture_output=True,
+            text=True,
+            env=environment,
+            check=True,
+        )
+
+    for setting in ("", "0", "no"):
+        done = run(setting)
+        assert (done.stdout, done.stderr) == ("False\n", "")
+    done = run("1")
+    assert (done.stdout, done.stderr) == ("True\n", "")
+    assert run("1", "-E").stdout == "False\n"
+    done = run("exit")
+    assert done.stdout == "True\n"
+    assert done.stderr.splitlines() == [
+        "deferrous: 3 Deferreds wait at exit:",
+        '3 Deferred: has not been fired; made at File "<string>", line 3, in work',
+    ]
+    assert run("exit", more="for each in kept: each.callback(1)\n").stderr == ""
+    assert run("exit", more="deferrous.track(False)\n").stderr == ""
+    assert run("exit", more="sys.stderr = None\n").stdout == "True\n"
+    done = run("0", more="deferrous.track(report_at_exit=True)\nlast = work()\n")
+    assert done.stderr.startswith("deferrous: 4 Deferreds wait at exit:\n")
+    done = run("exit", more="sys.exit()")
+    assert "3 Deferreds wait at exit" in done.stderr
+
+
+@pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="there is no fork here")
+def test_fork(before):
+    import os
+
+    kept = [defer.Deferred() for _ in range(5)]
+    pid = os.fork()
+    if not pid:
+        status = 1
+        try:
+            kept.append(defer.Deferred())
+            found = defer.pending() - before
+            del kept[:2]
+            if len(found) == 6 and len(defer.pending() - before) == 4:
+                status = 0
+        finally:
+            os._exit(status)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert len(since(before)) == 5
+
+
+def test_without_memory():
+    """Where there is no memory, Deferreds are made all the same."""
+    script = """
+    try:
+        import _testcapi
+    except ImportError:
+        raise SystemExit
+    defer.track()
+    def make():
+        return defer.Deferred()
+    for start in range(1, 60):
+        kept = []
+        _testcapi.set_nomemory(start, start + 1)
+        try:
+            for _ in range(20):
+                kept.append(make())
+        except MemoryError:
+            pass
+        finally:
+            _testcapi.remove_mem_hooks()
+        defer.pending()
+        try:
+            _testcapi.set_nomemory(start, 0)
+            try:
+                defer.pending()
+            finally:
+                _testcapi.remove_mem_hooks()
+        except MemoryError:
+            pass
+    kept = None
+    assert len(defer.pending()) == 0
+    """
+    run_script("deferrous", script)
+
+
+def test_errors_in_flight_stay(before):
+    class Raises:
+        def __iter__(self):
+            try:
+                raise ValueError("first")
+            finally:
+                kept.append(defer.Deferred())
+
+    kept = []
+    with pytest.raises(ValueError, match="first"):
+        list(Raises())
+    assert len(since(before)) == 1
