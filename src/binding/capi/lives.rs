@@ -225,12 +225,15 @@ pub(crate) fn forget_all(py: Python<'_>) {
     drop(before);
 }
 
-/// All that live, of the class that is watched, and how many there was no memory for.
+/// Objects with what is known of each, and how many others there was no memory for.
+pub(crate) type Known<'py, T> = (Vec<(Bound<'py, T>, Life)>, u64);
+
+/// All that live, of the class that is watched.
 ///
 /// # Errors
 ///
 /// `MemoryError`
-pub(crate) fn all<T: Native>(py: Python<'_>) -> Result<(Vec<(Bound<'_, T>, Life)>, u64)> {
+pub(crate) fn all<T: Native>(py: Python<'_>) -> Result<Known<'_, T>> {
     let found = LIVES.with(py, |lives| {
         let mut found = Vec::new();
         refusable(|| found.try_reserve_exact(lives.count)).ok()?;

@@ -50,7 +50,7 @@ impl Hasher for Mix {
     }
 
     fn write_i32(&mut self, number: i32) {
-        self.write_u64(u64::from(number.cast_unsigned()));
+        self.write_u64(number as u64);
     }
 }
 
