@@ -25,7 +25,7 @@ Program = tuple[Node, ...]
 SELF = -1  # the Deferred that the running callback belongs to
 LATEST = -2  # the Deferred that was made last
 
-# What a program may do, and what the machine looks at.  `REQUIRES` in machine.py
+# What a program may do, and what the machine looks at.  `REQUIRES` in machine/implementation.py
 # says which names an implementation must have for each.
 GENERATED = (
     "subclasses",
