@@ -468,19 +468,11 @@ mod chain {
         /// Whatever is pushed and popped, in whatever order: at each moment what a `VecDeque` has.
         #[test]
         fn links_are_a_queue(ops in proptest::collection::vec(0u8..5, 0..60)) {
-            const NAMES: [&str; 60] = {
-                let all = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWX";
-                let mut names = [""; 60];
-                let mut i = 0;
-                while i < names.len() {
-                    names[i] = all.split_at(i).1.split_at(1).0;
-                    i += 1;
-                }
-                names
-            };
+            let names = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWX";
             let mut links = Links::<Names>::default();
             let mut model = VecDeque::new();
-            for (op, name) in ops.into_iter().zip(NAMES) {
+            for (at, op) in ops.into_iter().enumerate() {
+                let name = &names[at..=at];
                 match op {
                     0 | 1 => {
                         links.push_back(Link::OnValue(name)).unwrap();

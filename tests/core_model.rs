@@ -278,12 +278,12 @@ fn real_op(world: &Shared, op: &Op) {
             }
         }
         Op::Fire(d, ending) => {
-            if let Some(deferred) = pick(*d) {
-                if let Err(refused) = deferred.fire(ending.result()) {
-                    assert_eq!(refused.0, ending.result());
-                    let number = real_number(world, &deferred);
-                    world.borrow_mut().trace.push(Event::Refused(number));
-                }
+            if let Some(deferred) = pick(*d)
+                && let Err(refused) = deferred.fire(ending.result())
+            {
+                assert_eq!(refused.0, ending.result());
+                let number = real_number(world, &deferred);
+                world.borrow_mut().trace.push(Event::Refused(number));
             }
         }
         Op::Pause(d) => drop(pick(*d).map(|deferred| deferred.pause())),
@@ -558,11 +558,11 @@ impl Model {
 
     fn cancel(&mut self, d: usize, seen: &mut Vec<usize>) {
         if self.all[d].fired {
-            if let Seen::Deferred(other) = self.all[d].result {
-                if !seen.contains(&other) {
-                    seen.push(other);
-                    self.cancel(other, seen);
-                }
+            if let Seen::Deferred(other) = self.all[d].result
+                && !seen.contains(&other)
+            {
+                seen.push(other);
+                self.cancel(other, seen);
             }
             return;
         }

@@ -19,7 +19,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 #: What the Makefile itself uses, besides what is looked for.
 TOOLS = ("sh", "env", "find", "mkdir", "mktemp", "rm", "sed", "touch", "uname")
 
-CARGO = 'echo "cargo 1.85.0 (d73d2caf9 2024-12-31)"'
+CARGO = 'echo "cargo 1.88.0 (873a06493 2025-05-10)"'
 COMPILER = "exit 0"
 # It can make environments, whether or not the one that runs this can.
 PYTHON = f"""\
@@ -87,6 +87,8 @@ case "$*" in *ensurepip*) exit 1 ;; esac
     [
         ("cargo", None, "there is no Rust", "apt install rustup && rustup default stable"),
         ("cargo", 'echo "cargo 1.63.0"', "this is cargo 1.63.0", "apt install rustup"),
+        # Debian 13's first one. Rust has `let` in chains of conditions from 1.88 on.
+        ("cargo", 'echo "cargo 1.85.1"', "Rust 1.88 or newer is needed", "apt install rustup"),
         ("cc", None, "there is no C compiler", "apt install gcc libc6-dev"),
         ("cc", "exit 1", "there is no C compiler that works", "apt install gcc libc6-dev"),
         ("python3", None, "there is no Python", "apt install python3 python3-venv"),
@@ -124,10 +126,14 @@ def test_all_that_is_missing_is_said_at_once(machine):
         ("ID=fedora", "dnf install"),
         ('ID="rocky"\nID_LIKE="rhel centos fedora"', "dnf install"),
         ("ID=arch", "install rustup, and:"),
-        # These have no package rustup.
-        ('ID=debian\nVERSION_ID="12"', "see https://rustup.rs: this system's own is too old"),
-        ('ID=ubuntu\nVERSION_ID="22.04"\nID_LIKE=debian', "see https://rustup.rs: this"),
-        ('ID=debian\nVERSION_ID="13"', "apt install rustup"),
+        # These have a second Rust; or no package rustup.
+        ('ID=debian\nVERSION_ID="12"', "apt install cargo-web   (or see https://rustup.rs)"),
+        ('ID=debian\nVERSION_ID="13"', "apt install cargo-web"),
+        ('ID=debian\nVERSION_ID="14"', "apt install rustup"),
+        (
+            'ID=ubuntu\nVERSION_ID="22.04"\nID_LIKE=debian',
+            "is too old   (or see https://rustup.rs)",
+        ),
         ('ID=ubuntu\nVERSION_ID="24.04"\nID_LIKE=debian', "apt install rustup"),
     ],
 )
@@ -144,6 +150,14 @@ def test_rust_is_not_needed_to_be_asked_for_python(machine):
     machine.has("cc", COMPILER)
     done = machine.make("test-core")
     assert done.returncode == 0, done.stderr
+
+
+def test_the_oldest_rust_is_the_one_that_cargo_knows():
+    manifest = (ROOT / "Cargo.toml").read_text(encoding="utf-8")
+    [minor] = re.findall(r'^rust-version = "1\.(\d+)"$', manifest, re.M)
+    script = (ROOT / "tools/look_first.sh").read_text(encoding="utf-8")
+    assert f"-ge {minor} ]" in script and f"Rust 1.{minor} or newer" in script
+    assert f"Rust 1.{minor} or newer" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 # --------------------------------------------------------------------------------------

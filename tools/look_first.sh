@@ -32,21 +32,22 @@ lacks() {
 
 rust=$(words "apt install rustup && rustup default stable" "dnf install rustup && rustup-init" \
   "brew install rustup && rustup default stable" "install rustup, and: rustup default stable")
-rust="$rust   (or see https://rustup.rs)"
-# They have no rustup, and a Rust that is too old.
+# These have a second, newer Rust for their browsers; or no rustup, and a Rust that is too old.
 case "$(uname -s 2>/dev/null)$family" in
   Darwin*) ;;
-  *" debian 1"[012]" "* | *" ubuntu 2"[0123].*) rust="see https://rustup.rs: this system's own is too old" ;;
+  *" debian 1"[23]" "*) rust="apt install cargo-web" ;;
+  *" ubuntu 2"[0123].*) rust="this system's own is too old" ;;
 esac
+rust="$rust   (or see https://rustup.rs)"
 if ! found=$($cargo --version 2>/dev/null); then
   lacks "there is no Rust ($cargo does not run): $rust"
 else
-  # "cargo 1.85.0 (…)": the oldest that Cargo.toml allows.
+  # "cargo 1.88.0 (…)": the oldest that Cargo.toml allows.
   minor=${found#cargo 1.}
   minor=${minor%%.*}
   case $minor in
     '' | *[!0-9]*) ;;
-    *) [ "$minor" -ge 85 ] || lacks "Rust 1.85 or newer is needed, this is $found: $rust" ;;
+    *) [ "$minor" -ge 88 ] || lacks "Rust 1.88 or newer is needed, this is $found: $rust" ;;
   esac
 fi
 

@@ -158,7 +158,7 @@ fn entry(frames: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     let begin = frames.len();
     frames.extend([0; 4]);
     write(frames);
-    while frames.len() % size_of::<usize>() != 0 {
+    while !frames.len().is_multiple_of(size_of::<usize>()) {
         frames.push(0);
     }
     let length = (frames.len() - begin - 4) as u32;
