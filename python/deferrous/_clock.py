@@ -123,10 +123,13 @@ def start(clock: Any, seconds: float, function: Callable[[], object]) -> Callabl
 
 def start_at(clock: Any, when: float, function: Callable[[], object]) -> Callable[[], object]:
     """As `start`, at a time of the clock's, or now if that is past."""
-    if _calls_later(clock):
+    has = _with_call_later.get(type(clock))
+    if has or (has is None and _calls_later(clock)):
         left = when - clock.seconds()
         return _stopper(clock.callLater(left if left > 0 else 0, function))
-    return _stopper(clock.call_at(when, function))
+    # Calls of loops may be cancelled late.
+    stop: Callable[[], object] = clock.call_at(when, function).cancel
+    return stop
 
 
 def _stopper(call: Any) -> Callable[[], object]:
@@ -152,5 +155,9 @@ def now(clock: Any) -> float:
 
     Raises AttributeError if it does not know.
     """
-    time: float = clock.seconds() if _calls_later(clock) else clock.time()
+    has = _with_call_later.get(type(clock))
+    if has or (has is None and _calls_later(clock)):
+        seconds: float = clock.seconds()
+        return seconds
+    time: float = clock.time()
     return time

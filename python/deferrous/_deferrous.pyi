@@ -52,6 +52,7 @@ __all__ = [
     "_ConcurrencyPrimitive",
     "_Fifo",
     "_InternalInlineCallbacksCancelledError",
+    "_Place",
     "_Race",
     "_Task",
     "_Timeout",
@@ -61,8 +62,12 @@ __all__ = [
     "_convertTimedOut",
     "_driven",
     "_follow",
+    "_fire_all",
+    "_first_waiting",
+    "_give_first",
     "_hand_over",
     "_members_of",
+    "_next_in",
     "_parseDeferredListResult",
     "_parts_of",
     "_place",
@@ -79,6 +84,7 @@ __all__ = [
     "_tracked_at",
     "_tracked_one",
     "_tracking",
+    "_wait_in",
     "ensureDeferred",
     "execute",
     "fail",
@@ -955,6 +961,11 @@ def _tracked_at(address: int, number: int) -> Deferred[Any] | None: ...
 def _run_of(generator: object) -> int: ...
 def _place(number: int) -> tuple[CodeType, int] | None: ...
 def _hand_over(deferred: Deferred[_T], result: _T | Failure) -> None: ...
+def _wait_in(line: _Fifo[Deferred[_T]], owner: object, what: object) -> Deferred[_T]: ...
+def _first_waiting(line: _Fifo[Deferred[_T]]) -> Deferred[_T] | None: ...
+def _next_in(line: _Fifo[Deferred[Any]]) -> Any: ...
+def _give_first(line: _Fifo[Deferred[_T]], result: _T) -> bool: ...
+def _fire_all(line: _Fifo[Deferred[_T]], result: _T) -> None: ...
 def setDebugging(on: bool) -> None:
     """Turn debug mode on or off.
 
@@ -1453,6 +1464,25 @@ class _Race:
     """What `race` waits with."""
 
     def __call__(self, result: Any, place: int | None = None) -> None: ...
+
+# A place in a line: the canceller of a Deferred that waits in it.
+@final
+class _Place:
+    """A place in a line: the canceller of a Deferred that waits in it.
+
+    Cancelling the Deferred takes it out of the line, in constant time. The owner of the line, if
+    there is one, is told by its `_left`, where it has that. A task of asyncio that is cancelled
+    after it was given something, and before it runs, does not come for that: then the owner's
+    `_not_taken` is called.
+    """
+
+    @property
+    def owner(self) -> Any:
+        """Whose line it is, or None."""
+    @property
+    def what(self) -> Any:
+        """What the owner wants to know of it."""
+    def __call__(self, deferred: Deferred[Any]) -> None: ...
 
 # A list from whose front things are taken in constant time.
 @final

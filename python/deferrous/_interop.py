@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Coroutine, Iterator
-from functools import partial
 from types import FrameType, GeneratorType
 from typing import TYPE_CHECKING, Any
 
@@ -135,22 +134,18 @@ def enter_task(loop: AbstractEventLoop, task: Any) -> None:
         sys.modules["asyncio"].tasks._enter_task(loop, task)
 
 
-def stand_in(driven: list[Any], deferred: Deferred[Any]) -> tuple[Any, Callable[[], bool]] | None:
+def stand_in(
+    driven: list[Any], deferred: Deferred[Any]
+) -> tuple[Any, Callable[[], bool] | None] | None:
     """Return what the driver of a coroutine that awaits a Deferred now can wait for, if not that.
 
     `driven` are the generators that we drive, on any thread's or greenlet's stack. The driver is
     whichever stands next: we (the answer is None), an asyncio task, or Twisted's own
     `inlineCallbacks`. With the object to yield comes a function that wakes the driver, and returns
-    False if that does not wait any more.
+    False if that does not wait any more; none for a future, which wakes it when it has a result.
+
+    Where nobody but asyncio can be driving anything, this is not asked.
     """
-    modules = sys.modules
-    if not driven and "twisted.internet.defer" not in modules and "greenlet" not in modules:
-        # Nobody else drives anything. So it is most often, and each wait asks this.
-        asyncio: Any = modules.get("asyncio")
-        loop = None if asyncio is None else asyncio._get_running_loop()
-        if loop is not None and asyncio.current_task(loop) is not None:
-            future = loop.create_future()
-            return future, partial(_wake, future)
     loop, task = _running()
     twisted = _twisted_defer()
     # All three drive by calling, so they, or what they drive, stand on the stack.
@@ -173,23 +168,10 @@ def stand_in(driven: list[Any], deferred: Deferred[Any]) -> tuple[Any, Callable[
             return None
         if frame is theirs_at:
             assert loop is not None
-            return _future_in(loop)
+            return loop.create_future(), None
         if frame.f_code is twisted_code:
             return _deferred_of(twisted, deferred)
     return None
-
-
-def _future_in(loop: AbstractEventLoop) -> tuple[Any, Callable[[], bool]]:
-    future = loop.create_future()
-    return future, partial(_wake, future)
-
-
-def _wake(future: Any) -> bool:
-    """Have a task go on that waits for a future, unless it does not any more."""
-    if future.done():
-        return False
-    future.set_result(None)
-    return True
 
 
 def _deferred_of(twisted: Any, deferred: Deferred[Any]) -> tuple[Any, Callable[[], bool]]:

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import builtins
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
-from typing import Any, ParamSpec, Protocol, TypeAlias, TypeVar, overload
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from typing import Any, ParamSpec, TypeAlias, TypeVar, overload
 
 from .. import _deferrous
-from .._deferrous import Deferred, _Fifo, _hand_over, ensureDeferred, maybeDeferred, succeed
+from .._deferrous import (
+    Deferred,
+    _Fifo,
+    _first_waiting,
+    _hand_over,
+    ensureDeferred,
+    maybeDeferred,
+    succeed,
+)
 from .._waiting import deferred_types
 from ..failure import Failure
 
@@ -23,8 +31,7 @@ __all__ = [
     "TimeoutError",
     "as_deferred",
     "discard",
-    "fire_all",
-    "first_waiting",
+    "fail_all",
     "is_cancellation",
     "is_done",
     "mark_handled",
@@ -142,64 +149,10 @@ def mark_handled(deferred: Deferred[Any]) -> None:
             error.__traceback__ = traceback
 
 
-def first_waiting(line: _Fifo[Deferred[Any]]) -> Deferred[Any] | None:
-    """Take the first that still waits out of a line, or None."""
-    while line:
-        first = line.pop(0)
-        # Somebody may have fired it by hand.
-        if not first.called:
-            return first
-    return None
-
-
-def leave(line: _Fifo[Deferred[Any]], deferred: Deferred[Any]) -> None:
-    """Remove a Deferred that was cancelled from a line, in constant time."""
-    try:
-        line.remove(deferred)
-    except ValueError:
-        # It is being woken.
-        pass
-
-
-def fire_all(line: Iterable[Deferred[Any]], result: Any) -> None:
-    """Fire all that wait in a line that nobody else has any more.
-
-    What is no Exception, as KeyboardInterrupt, is raised when all are fired.
-    """
-    raised: BaseException | None = None
-    for deferred in line:
-        if not deferred.called:
-            try:
-                _hand_over(deferred, result)
-            except BaseException as error:
-                raised = error
-    if raised is not None:
-        raise raised
-
-
-class _Ownable(Protocol):
-    def _leave(self, deferred: Deferred[Any]) -> None: ...
-    def _not_taken(self, place: Any, result: Any, number: int) -> None: ...
-
-
-class Place:
-    """A place in the line of something that is handed over: the canceller of a Deferred.
-
-    A task of asyncio that is cancelled after it was given something, and before it runs, does not
-    come for that. Then the core calls `_take_back`.
-    """
-
-    __slots__ = ("owner", "what")
-
-    def __init__(self, owner: _Ownable, what: Any = None) -> None:
-        self.owner = owner
-        self.what = what
-
-    def __call__(self, deferred: Deferred[Any]) -> None:
-        self.owner._leave(deferred)
-
-    def _take_back(self, result: Any, number: int) -> None:
-        self.owner._not_taken(self, result, number)
+def fail_all(line: _Fifo[Deferred[Any]], error: Callable[[], BaseException]) -> None:
+    """Have all that wait in a line that nobody else has any more fail, each with an error."""
+    while (first := _first_waiting(line)) is not None:
+        _hand_over(first, Failure(error()))
 
 
 class Lockable:

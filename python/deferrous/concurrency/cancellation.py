@@ -89,6 +89,11 @@ class _WithReason:
         self.canceller = canceller
         self.reason = reason
 
+    @property
+    def what(self) -> Any:
+        """What the place in a line is for that it stands in front of."""
+        return self.canceller.what
+
     def __call__(self, deferred: Any) -> None:
         canceller = self.canceller
         if callable(canceller):

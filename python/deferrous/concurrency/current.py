@@ -33,11 +33,8 @@ def find() -> Any:
     Ours and asyncio's may stand on one stack. The nearest is meant.
     """
     asyncio: Any = sys.modules.get("asyncio")
-    theirs = None
-    if asyncio is not None:
-        loop = asyncio._get_running_loop()
-        if loop is not None:
-            theirs = asyncio.current_task(loop)
+    loop = None if asyncio is None else asyncio._get_running_loop()
+    theirs = None if loop is None else asyncio.current_task(loop)
     generators = _driven()
     if not generators:
         return theirs
@@ -169,9 +166,11 @@ class Block:
         if type(task) is _Task:
             self._outer = _block.get()
             _block.set(self)
-        elif hasattr(task, "cancelling"):
-            # A task of asyncio, which counts.
-            self._cancelling = task.cancelling()
+        else:
+            # A task of asyncio, which counts, from Python 3.11 on.
+            cancelling = getattr(task, "cancelling", None)
+            if cancelling is not None:
+                self._cancelling = cancelling()
 
     def _cancel_task(self) -> None:
         self._has_cancelled = True

@@ -8,16 +8,27 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Hashable
 from typing import Any, Generic, Literal, TypeVar
 
-from .._deferrous import CancelledError, Deferred, DeferredLock, _Fifo, _hand_over, fail, succeed
+from .._deferrous import (
+    CancelledError,
+    Deferred,
+    DeferredLock,
+    _Fifo,
+    _fire_all,
+    _first_waiting,
+    _give_first,
+    _hand_over,
+    _next_in,
+    _Place,
+    _wait_in,
+    fail,
+    succeed,
+)
 from ..failure import Failure
 from ._base import (
     BrokenBarrierError,
     Lockable,
-    Place,
-    fire_all,
-    first_waiting,
+    fail_all,
     is_done,
-    leave,
 )
 
 __all__ = [
@@ -70,7 +81,7 @@ class Event:
         self._is_set = True
         if self._waiting:
             waiting, self._waiting = self._waiting, _Fifo()
-            fire_all(waiting, True)
+            _fire_all(waiting, True)
 
     def clear(self) -> None:
         """Say that it has not happened."""
@@ -78,14 +89,7 @@ class Event:
 
     def wait(self) -> Deferred[Literal[True]]:
         """Return a Deferred that fires with True when it has happened."""
-        if self._is_set:
-            return succeed(True)
-        deferred: Deferred[Literal[True]] = Deferred(self._leave)
-        self._waiting.append(deferred)
-        return deferred
-
-    def _leave(self, deferred: Deferred[Any]) -> None:
-        leave(self._waiting, deferred)
+        return succeed(True) if self._is_set else _wait_in(self._waiting, None, None)
 
 
 class _Woken(Deferred[Any]):
@@ -234,7 +238,7 @@ class Condition(Lockable):
 
     def _notify(self, n: int) -> None:
         for _ in range(n):
-            woken: Any = first_waiting(self._waiting)
+            woken: Any = _first_waiting(self._waiting)
             if woken is None:
                 return
             woken.notified = True
@@ -264,7 +268,7 @@ class Condition(Lockable):
         woken.pause()
         woken.errback(Failure(CancelledError()))
         if not woken.notified:
-            leave(self._waiting, woken)
+            self._waiting.remove(woken)
             self._reacquire(woken)
 
 
@@ -328,13 +332,12 @@ class Barrier:
         index = len(self._waiting)
         if index + 1 == self._parties:
             waiting, self._waiting = self._waiting, _Fifo()
-            for number, deferred in enumerate(waiting):
-                if not deferred.called:
-                    _hand_over(deferred, number)
+            number = 0
+            while (first := _first_waiting(waiting)) is not None:
+                _hand_over(first, number)
+                number += 1
             return succeed(index)
-        deferred = Deferred(self._leave)
-        self._waiting.append(deferred)
-        return deferred
+        return _wait_in(self._waiting, None, None)
 
     def __aenter__(self) -> Deferred[int]:
         return self.wait()
@@ -356,13 +359,7 @@ class Barrier:
 
     def _break(self) -> None:
         waiting, self._waiting = self._waiting, _Fifo()
-        error = "Abort or reset of barrier"
-        for deferred in waiting:
-            if not deferred.called:
-                _hand_over(deferred, Failure(BrokenBarrierError(error)))
-
-    def _leave(self, deferred: Deferred[Any]) -> None:
-        leave(self._waiting, deferred)
+        fail_all(waiting, lambda: BrokenBarrierError("Abort or reset of barrier"))
 
 
 class _Part(Lockable):
@@ -399,19 +396,11 @@ class _InTurn:
 
     def _wake(self) -> None:
         waiting = self._waiting
-        while waiting:
-            first = waiting[0]
-            place: Any = first._canceller
-            if not first.called:
-                if not self._is_free(place.what):
-                    return
-                self._take(place.what)
-            waiting.pop(0)
-            if not first.called:
-                _hand_over(first, True)
+        while (what := _next_in(waiting)) is not None and self._is_free(what):
+            self._take(what)
+            _give_first(waiting, True)
 
-    def _leave(self, deferred: Deferred[Any]) -> None:
-        leave(self._waiting, deferred)
+    def _left(self, _place: _Place, _deferred: Deferred[Any]) -> None:
         # It may have kept others waiting.
         self._wake()
 
@@ -464,9 +453,7 @@ class Semaphore(_InTurn, Lockable):
         if self._value >= weight and not self._waiting:
             self._value -= weight
             return succeed(True)
-        deferred: Deferred[bool] = Deferred(Place(self, weight))
-        self._waiting.append(deferred)
-        return deferred
+        return _wait_in(self._waiting, self, weight)
 
     def release(self, weight: int = 1) -> None:
         """Give so much back. Raises ValueError if the weight is not positive."""
@@ -488,7 +475,7 @@ class Semaphore(_InTurn, Lockable):
     def _take(self, weight: int) -> None:
         self._value -= weight
 
-    def _not_taken(self, place: Place, _result: Any, _number: int) -> None:
+    def _not_taken(self, place: _Place, _result: Any, _number: int) -> None:
         self.release(place.what)
 
 
@@ -596,9 +583,7 @@ class ReadWriteLock(_InTurn):
         if not self._waiting and self._is_free(write):
             self._take(write)
             return succeed(True)
-        deferred: Deferred[bool] = Deferred(Place(self, write))
-        self._waiting.append(deferred)
-        return deferred
+        return _wait_in(self._waiting, self, write)
 
     def _release(self, write: bool) -> None:
         if write and self._writing:
@@ -609,7 +594,7 @@ class ReadWriteLock(_InTurn):
             raise RuntimeError(f"nobody {'writes' if write else 'reads'}")
         self._wake()
 
-    def _not_taken(self, place: Place, _result: Any, _number: int) -> None:
+    def _not_taken(self, place: _Place, _result: Any, _number: int) -> None:
         self._release(place.what)
 
 
@@ -667,26 +652,17 @@ class KeyedLock(Generic[_K]):
         if held[0] < self._limit:
             held[0] += 1
             return succeed(True)
-        deferred: Deferred[bool] = Deferred(Place(self, key))
-        waiting.append(deferred)
-        return deferred
+        return _wait_in(waiting, self, key)
 
     def _release(self, key: _K) -> None:
         if key not in self._keys:
             raise RuntimeError(f"nobody holds {key!r}")
         held, waiting = self._keys[key]
-        deferred = first_waiting(waiting)
-        if deferred is not None:
-            _hand_over(deferred, True)
+        if waiting and _give_first(waiting, True):
             return
         held[0] -= 1
         if not held[0]:
             del self._keys[key]
 
-    def _leave(self, deferred: Any) -> None:
-        state = self._keys.get(deferred._canceller.what)
-        if state is not None:
-            leave(state[1], deferred)
-
-    def _not_taken(self, place: Place, _result: Any, _number: int) -> None:
+    def _not_taken(self, place: _Place, _result: Any, _number: int) -> None:
         self._release(place.what)

@@ -13,7 +13,11 @@ from .._deferrous import (
     Deferred,
     DeferredList,
     _Fifo,
+    _fire_all,
+    _first_waiting,
     _hand_over,
+    _Place,
+    _wait_in,
     fail,
     gatherResults,
     maybeDeferred,
@@ -23,13 +27,10 @@ from .._gathering import FirstError
 from ..failure import Failure
 from ._base import (
     Eventual,
-    Place,
     TimeoutError,
     as_deferred,
     discard,
-    first_waiting,
     is_done,
-    leave,
     was_cancelled,
 )
 from .cancellation import _Delayed, _pass_on
@@ -330,13 +331,13 @@ class AsCompleted(Generic[_T]):
         if not self._to_give:
             raise StopIteration
         self._to_give -= 1
-        given: Deferred[_T] = Deferred(Place(self))
+        given: Deferred[_T] = _wait_in(self._waiting, self, False)
         if self._done:
+            self._waiting.remove(given)
             self._done.popleft().addBoth(_pass_on, given)
         elif self._timed_out:
+            self._waiting.remove(given)
             given.errback(TimeoutError())
-        else:
-            self._waiting.append(given)
         return given
 
     def __aiter__(self) -> AsyncIterator[Deferred[_T]]:
@@ -348,9 +349,7 @@ class AsCompleted(Generic[_T]):
                 raise TimeoutError
             if not self._missing:
                 raise StopAsyncIteration
-            ready: Deferred[Any] = Deferred(Place(self, True))
-            self._waiting.append(ready)
-            await ready
+            await _wait_in(self._waiting, self, True)
         self._to_give -= 1
         return self._done.popleft()
 
@@ -364,7 +363,7 @@ class AsCompleted(Generic[_T]):
 
     def _wake(self) -> None:
         while self._done:
-            first = first_waiting(self._waiting)
+            first = _first_waiting(self._waiting)
             if first is None:
                 return
             place: Any = first._canceller
@@ -381,9 +380,7 @@ class AsCompleted(Generic[_T]):
     def _wake_rest(self) -> None:
         """Nothing more will come: have those that come for one see that."""
         waiting, self._waiting = self._waiting, _Fifo()
-        for each in waiting:
-            if not each.called:
-                _hand_over(each, None)
+        _fire_all(waiting, None)
 
     def _time_out(self) -> None:
         self._stop = None
@@ -391,18 +388,15 @@ class AsCompleted(Generic[_T]):
         for deferred in self._missing:
             unwatch(deferred, self._see)
         waiting, self._waiting = self._waiting, _Fifo()
-        for each in waiting:
+        while (each := _first_waiting(waiting)) is not None:
             place: Any = each._canceller
-            if not each.called:
-                _hand_over(each, None if place.what else Failure(TimeoutError()))
+            _hand_over(each, None if place.what else Failure(TimeoutError()))
 
-    def _leave(self, deferred: Deferred[Any]) -> None:
-        leave(self._waiting, deferred)
-        place: Any = deferred._canceller
+    def _left(self, place: _Place, _deferred: Deferred[Any]) -> None:
         if not place.what:
             self._to_give += 1
 
-    def _not_taken(self, place: Place, result: Any, _number: int) -> None:
+    def _not_taken(self, place: _Place, result: Any, _number: int) -> None:
         if not place.what:
             self._done.appendleft(succeed(result))
             self._to_give += 1
@@ -910,7 +904,7 @@ class Stream(_Feed[Any, _R], _Getters[_R]):
     def _flush(self) -> None:
         """Hand over what is there, in order, to those that wait for it."""
         while self._getting and self._calls and self._calls[0].is_done:
-            getter = first_waiting(self._getting)
+            getter = _first_waiting(self._getting)
             if getter is None:
                 return
             result = self._calls.popleft().take()

@@ -11,17 +11,25 @@ from bisect import bisect, insort
 from collections import deque
 from typing import Any, Generic, TypeVar
 
-from .._deferrous import Deferred, _Fifo, _hand_over, fail, succeed
+from .._deferrous import (
+    Deferred,
+    _Fifo,
+    _fire_all,
+    _first_waiting,
+    _give_first,
+    _hand_over,
+    _Place,
+    _wait_in,
+    fail,
+    succeed,
+)
 from ..failure import Failure
 from ._base import (
     ChannelClosed,
-    Place,
     QueueEmpty,
     QueueFull,
     QueueShutDown,
-    fire_all,
-    first_waiting,
-    leave,
+    fail_all,
 )
 
 __all__ = [
@@ -60,34 +68,20 @@ class _Getters(Generic[_T]):
         self._returned: list[tuple[int, _T]] = []
 
     def _wait(self, iterating: bool) -> Deferred[_T]:
-        deferred: Deferred[_T] = Deferred(Place(self, iterating))
-        self._getting.append(deferred)
-        return deferred
-
-    def _give(self, item: _T) -> bool:
-        """Give an item to the first that waits, if anybody does."""
-        getter = first_waiting(self._getting)
-        if getter is None:
-            return False
-        _hand_over(getter, item)
-        return True
+        return _wait_in(self._getting, self, iterating)
 
     def _end(self) -> None:
         """Tell those that wait that nothing will come."""
         getting, self._getting = self._getting, _Fifo()
-        for getter in getting:
-            if not getter.called:
-                place: Any = getter._canceller
-                _hand_over(getter, Failure(self._error(place.what)))
+        while (getter := _first_waiting(getting)) is not None:
+            place: Any = getter._canceller
+            _hand_over(getter, Failure(self._error(place.what)))
 
     def _error(self, iterating: bool) -> Exception:
         return StopAsyncIteration() if iterating else self._over()
 
-    def _leave(self, deferred: Deferred[Any]) -> None:
-        leave(self._getting, deferred)
-
-    def _not_taken(self, _place: Place, item: Any, number: int) -> None:
-        if not self._give(item):
+    def _not_taken(self, _place: _Place, item: Any, number: int) -> None:
+        if not _give_first(self._getting, item):
             self._put_back(number, item)
 
     def _put_back(self, number: int, item: _T) -> None:
@@ -118,7 +112,7 @@ class Queue(_Getters[_T]):
         super().__init__()
         self._maxsize = maxsize
         self._putting: _Fifo[Deferred[None]] = _Fifo()
-        self._joining: list[Deferred[None]] = []
+        self._joining: _Fifo[Deferred[None]] = _Fifo()
         self._unfinished = 0
         self._is_shut_down = self._is_shut_at_once = False
         #: Of those in front that nobody came for: the numbers of when they were given.
@@ -180,11 +174,9 @@ class Queue(_Getters[_T]):
         if isinstance(item, _NO_ITEMS):
             raise _no_item(item)
         if 0 < self._maxsize <= len(self._queue):
-            deferred: Deferred[None] = Deferred(_Putting(self, item))
-            self._putting.append(deferred)
-            return deferred
+            return _wait_in(self._putting, None, item)
         self._unfinished += 1
-        if not (self._getting and self._give(item)):
+        if not (self._getting and _give_first(self._getting, item)):
             self._put(item)
         return succeed(None)
 
@@ -203,7 +195,7 @@ class Queue(_Getters[_T]):
 
     def _accept(self, item: _T) -> None:
         self._unfinished += 1
-        if not (self._getting and self._give(item)):
+        if not (self._getting and _give_first(self._getting, item)):
             self._put(item)
 
     def get(self) -> Deferred[_T]:
@@ -233,11 +225,11 @@ class Queue(_Getters[_T]):
     def _admit(self) -> None:
         """Take in what waits, as far as there is room."""
         while self._putting and not self.full():
-            putter = first_waiting(self._putting)
+            putter = _first_waiting(self._putting)
             if putter is None:
                 return
             place: Any = putter._canceller
-            self._accept(place.item)
+            self._accept(place.what)
             if not putter.called:
                 _hand_over(putter, None)
 
@@ -253,16 +245,14 @@ class Queue(_Getters[_T]):
     def _done(self, number: int) -> None:
         self._unfinished -= number
         if not self._unfinished and self._joining:
-            joining, self._joining = self._joining, []
-            fire_all(joining, None)
+            joining, self._joining = self._joining, _Fifo()
+            _fire_all(joining, None)
 
     def join(self) -> Deferred[None]:
         """Return a Deferred that fires when all items that were put in are done with."""
         if not self._unfinished:
             return succeed(None)
-        deferred: Deferred[None] = Deferred()
-        self._joining.append(deferred)
-        return deferred
+        return _wait_in(self._joining, None, None)
 
     def shutdown(self, immediate: bool = False) -> None:
         """Take nothing any more. What is in it can still be got, unless this is `immediate`.
@@ -279,9 +269,7 @@ class Queue(_Getters[_T]):
             self._done(min(number, self._unfinished))
         self._end()
         putting, self._putting = self._putting, _Fifo()
-        for putter in putting:
-            if not putter.called:
-                _hand_over(putter, Failure(QueueShutDown()))
+        fail_all(putting, QueueShutDown)
 
     def _put_back(self, number: int, item: _T) -> None:
         if self._is_shut_at_once:
@@ -300,19 +288,6 @@ class Queue(_Getters[_T]):
         if self._is_shut_down:
             return fail(StopAsyncIteration())
         return self._wait(True)
-
-
-class _Putting:
-    """The canceller of a Deferred that waits to put something in."""
-
-    __slots__ = ("item", "queue")
-
-    def __init__(self, queue: Queue[Any] | Channel[Any], item: Any) -> None:
-        self.queue = queue
-        self.item = item
-
-    def __call__(self, deferred: Deferred[Any]) -> None:
-        leave(self.queue._putting, deferred)
 
 
 class PriorityQueue(Queue[_T]):
@@ -430,14 +405,12 @@ class Channel(_Getters[_T]):
             return fail(ChannelClosed())
         if isinstance(item, _NO_ITEMS):
             raise _no_item(item)
-        if self._getting and self._give(item):
+        if self._getting and _give_first(self._getting, item):
             return succeed(None)
         if len(self._buffer) < self._capacity:
             self._buffer.append(item)
             return succeed(None)
-        deferred: Deferred[None] = Deferred(_Putting(self, item))
-        self._putting.append(deferred)
-        return deferred
+        return _wait_in(self._putting, None, item)
 
     def receive(self) -> Deferred[_T]:
         """Return a Deferred that fires with the next item.
@@ -452,17 +425,17 @@ class Channel(_Getters[_T]):
             return succeed(self._returned.pop(0)[1])
         if self._buffer:
             item = self._buffer.popleft()
-            sender = first_waiting(self._putting)
+            sender = _first_waiting(self._putting)
             if sender is not None:
                 place: Any = sender._canceller
-                self._buffer.append(place.item)
+                self._buffer.append(place.what)
                 _hand_over(sender, None)
             return succeed(item)
-        sender = first_waiting(self._putting)
+        sender = _first_waiting(self._putting)
         if sender is not None:
             place = sender._canceller
             _hand_over(sender, None)
-            item = place.item
+            item = place.what
             return succeed(item)
         if self._closed:
             return fail(self._error(iterating))
@@ -476,9 +449,7 @@ class Channel(_Getters[_T]):
         self._closed = True
         self._end()
         putting, self._putting = self._putting, _Fifo()
-        for sender in putting:
-            if not sender.called:
-                _hand_over(sender, Failure(ChannelClosed()))
+        fail_all(putting, ChannelClosed)
 
     def __aiter__(self) -> Channel[_T]:
         return self
@@ -553,9 +524,7 @@ class Broadcast(Generic[_T]):
         if isinstance(item, _NO_ITEMS):
             raise _no_item(item)
         if self._full or self._sending or self._delivering:
-            deferred: Deferred[None] = Deferred(_Sending(self, item))
-            self._sending.append(deferred)
-            return deferred
+            return _wait_in(self._sending, None, item)
         self._deliver(item)
         if self._sending:
             self._admit()
@@ -571,11 +540,11 @@ class Broadcast(Generic[_T]):
 
     def _admit(self) -> None:
         while self._sending and not (self._full or self._delivering):
-            sender = first_waiting(self._sending)
+            sender = _first_waiting(self._sending)
             if sender is None:
                 return
             place: Any = sender._canceller
-            self._deliver(place.item)
+            self._deliver(place.what)
             if not sender.called:
                 _hand_over(sender, None)
 
@@ -590,22 +559,7 @@ class Broadcast(Generic[_T]):
         for reader in readers:
             reader._no_more()
         sending, self._sending = self._sending, _Fifo()
-        for sender in sending:
-            if not sender.called:
-                _hand_over(sender, Failure(ChannelClosed()))
-
-
-class _Sending:
-    """The canceller of a Deferred that waits to send something to all."""
-
-    __slots__ = ("broadcast", "item")
-
-    def __init__(self, broadcast: Broadcast[Any], item: Any) -> None:
-        self.broadcast = broadcast
-        self.item = item
-
-    def __call__(self, deferred: Deferred[Any]) -> None:
-        leave(self.broadcast._sending, deferred)
+        fail_all(sending, ChannelClosed)
 
 
 class Subscription(_Getters[_T]):
@@ -659,7 +613,7 @@ class Subscription(_Getters[_T]):
         return succeed(item)
 
     def _take(self, item: _T) -> None:
-        if self._broadcast is None or (self._getting and self._give(item)):
+        if self._broadcast is None or (self._getting and _give_first(self._getting, item)):
             return
         self._items.append(item)
         if self.qsize() == self._maxsize:

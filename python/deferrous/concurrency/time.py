@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, TypeVar, overload
 
 from .._clock import AnyClock, now, resolve, start, start_at
-from .._deferrous import Deferred
+from .._deferrous import Deferred, _Task
 from .._timeout import add_timeout
 from ._base import Eventual, TimeoutError, as_deferred, is_cancellation, is_done, was_cancelled
 from .current import Block, find
@@ -133,11 +133,12 @@ class Timeout(Block):
     This prints `5.0 False`.
     """
 
+    _state = "created"
+    _stop: Callable[[], object] | None = None
+
     def __init__(self, when: float | None, *, clock: AnyClock | None = None) -> None:
         self._clock: Any = None if clock is None else resolve(clock)
         self._when = when
-        self._state = "created"
-        self._stop: Callable[[], object] | None = None
 
     def __repr__(self) -> str:
         when = "" if self._state not in ("active", "created") else f" when={self._when}"
@@ -194,6 +195,11 @@ class Timeout(Block):
         if self._stop is not None:
             self._stop()
             self._stop = None
+        if self._state == "active" and type(self._task) is not _Task:
+            # Nothing was cancelled, and asyncio's tasks know of nothing.
+            self._task = None
+            self._state = "exited"
+            return
         is_the_cause = self._leave()
         if self._state != "expiring":
             self._state = "exited"
@@ -244,11 +250,11 @@ def timeout(delay: float | None, *, clock: AnyClock | None = None) -> Timeout:
 
     This prints too late.
     """
-    it = Timeout(None, clock=clock)
-    if delay is not None:
-        if it._clock is None:
-            it._clock = resolve(None)
-        it._when = now(it._clock) + delay
+    if delay is None:
+        return Timeout(None, clock=clock)
+    it = Timeout(None)
+    it._clock = clock = resolve(clock)
+    it._when = now(clock) + delay
     return it
 
 

@@ -41,19 +41,19 @@ impl Awaiting {
         let py = slf.py();
         enum Seen<'py> {
             For(Bound<'py, Deferred>),
-            Through(Bound<'py, PyAny>),
+            Through(Bound<'py, PyAny>, bool),
             Arrived,
             Done,
         }
         let seen = slf.get().state.with(py, |state| match state {
             State::For(deferred) => Seen::For(deferred.bind(py).clone()),
             State::Through(it) if it.arrived.is_some() => Seen::Arrived,
-            State::Through(it) => Seen::Through(it.object.bind(py).clone()),
+            State::Through(it) => Seen::Through(it.object.bind(py).clone(), it.wake.is_none()),
             State::Left(_) | State::Done => Seen::Done,
         });
         match seen {
             Seen::For(deferred) => slf.get().wait(slf, deferred),
-            Seen::Through(stand_in) => yield_stand_in(stand_in),
+            Seen::Through(stand_in, is_future) => yield_stand_in(stand_in, is_future),
             Seen::Arrived => match slf.get().replace(py, State::Done) {
                 State::Through(it) => {
                     returned(slf, it.into_inner().arrived.unwrap_or(Outcome::Taken))
@@ -304,13 +304,13 @@ fn pending_through<'py>(
     awaiting: &Bound<'py, Awaiting>,
     deferred: Bound<'py, Deferred>,
     stand_in: Bound<'py, PyAny>,
-    wake: Bound<'py, PyAny>,
+    wake: Option<Bound<'py, PyAny>>,
 ) -> Result<Sent<'py>> {
     let py = deferred.py();
     let stand_in = StandIn {
         deferred: deferred.clone().hold(),
         object: stand_in.hold(),
-        wake: wake.hold(),
+        wake: wake.map(Hold::hold),
         arrived: None,
         source: handing_over::source_of(&deferred).map(Hold::hold),
         number: 0,
@@ -326,16 +326,20 @@ fn pending_through<'py>(
     Ok(Awaiting::go_on(awaiting))
 }
 
-/// Yield a stand-in like its own `__await__`, which marks a future as awaited.
-fn yield_stand_in(stand_in: Bound<'_, PyAny>) -> Sent<'_> {
+/// Yield a stand-in. A future is awaited, so that it says so.
+fn yield_stand_in(stand_in: Bound<'_, PyAny>, is_future: bool) -> Sent<'_> {
     let py = stand_in.py();
-    let blocking = intern!(py, "_asyncio_future_blocking");
-    let marked = stand_in
-        .hasattr(blocking)
-        .and_then(|is_future| if is_future { stand_in.setattr(blocking, true) } else { Ok(()) });
-    match marked {
-        Ok(()) => Sent::Yielded(stand_in),
-        Err(error) => raised(py, error.into()),
+    if !is_future {
+        return Sent::Yielded(stand_in);
+    }
+    let waiting = match stand_in.try_iter() {
+        Ok(waiting) => waiting.into_any(),
+        Err(error) => return raised(py, error.into()),
+    };
+    match capi::send(&waiting, &py.None().into_bound(py)) {
+        // Its driver finds out that it is done.
+        Sent::Returned(_) => Sent::Yielded(stand_in),
+        sent => sent,
     }
 }
 

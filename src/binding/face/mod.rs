@@ -14,6 +14,7 @@ pub(crate) mod graph;
 pub(crate) mod list;
 pub(crate) mod lock;
 pub(crate) mod module;
+pub(crate) mod place;
 pub(crate) mod primitive;
 pub(crate) mod queue;
 pub(crate) mod quick;

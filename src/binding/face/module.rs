@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 
 use crate::binding::capi::error::Result;
 use crate::binding::model::awaiting::Awaiting;
+use crate::binding::model::place::Place;
 use crate::binding::model::primitive::Locked;
 use crate::binding::model::race::Race;
 use crate::binding::model::task::{Task, TaskCallback};
@@ -18,6 +19,7 @@ fn make_ready(py: Python<'_>) -> Result<()> {
     py.get_type::<TaskCallback>();
     py.get_type::<Race>();
     py.get_type::<Locked>();
+    py.get_type::<Place>();
     py.get_type::<PanicException>();
     let class = py.get_type::<PyAny>();
     class.name()?;
@@ -60,6 +62,8 @@ mod _deferrous {
     #[pymodule_export]
     use crate::binding::face::list::{gather_results, parse_results};
     #[pymodule_export]
+    use crate::binding::face::place::{_fire_all, _first_waiting, _give_first, _next_in, _wait_in};
+    #[pymodule_export]
     use crate::binding::face::primitive::_hand_over;
     #[pymodule_export]
     use crate::binding::face::race::race;
@@ -81,6 +85,8 @@ mod _deferrous {
     use crate::binding::model::fifo::Fifo;
     #[pymodule_export]
     use crate::binding::model::list::DeferredList;
+    #[pymodule_export]
+    use crate::binding::model::place::Place;
     #[pymodule_export]
     use crate::binding::model::primitive::{DeferredLock, DeferredSemaphore, Primitive};
     #[pymodule_export]

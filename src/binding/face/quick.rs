@@ -1,7 +1,7 @@
 //! Fast versions of methods and functions, which bypass PyO3's argument parsing.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyTuple};
+use pyo3::types::{PyBool, PyDict, PyString, PyTuple};
 
 use crate::binding::capi::{
     self,
@@ -10,11 +10,12 @@ use crate::binding::capi::{
     methods::{Args, place_of, put, quick},
     tuple_of,
 };
-use crate::binding::face::{deferred::add_both, functions, generators, timeout};
+use crate::binding::face::{deferred::add_both, functions, generators, place, timeout};
 use crate::binding::model::{
     callback::Callback,
     deferred::Deferred,
     failure::FailureBase,
+    fifo::Fifo,
     list::DeferredList,
     primitive::{DeferredLock, DeferredSemaphore, Primitive},
     queue::DeferredQueue,
@@ -145,6 +146,22 @@ quick!(RunInlineCallbacks = c"_runInlineCallbacks" of PyAny, |_, [function, args
     generators::start_called(function, args, kwargs).map(Bound::into_any)
 });
 
+// What waits in a line, and what is given to that.
+quick!(WaitIn = c"_wait_in" of PyAny, |_, [line, owner, what]| {
+    let Some(line) = capi::as_exact::<Fifo>(line) else { return None };
+    let owner = (!owner.is_none()).then(|| owner.clone());
+    place::_wait_in(line, owner, what.clone()).map(Bound::into_any)
+});
+quick!(NextIn = c"_next_in" of PyAny, |_, [line]| {
+    let Some(line) = capi::as_exact::<Fifo>(line) else { return None };
+    place::_next_in(line).map(|what| what.unwrap_or_else(|| none(line.py())))
+});
+quick!(GiveFirst = c"_give_first" of PyAny, |_, [line, result]| {
+    let Some(line) = capi::as_exact::<Fifo>(line) else { return None };
+    let given = place::_give_first(line, result.clone());
+    given.map(|given| PyBool::new(line.py(), given).to_owned().into_any())
+});
+
 /// Add a callback, with these arguments.
 #[inline(always)]
 fn add<'py>(
@@ -265,5 +282,8 @@ pub(crate) fn put_quick_forms(module: &Bound<'_, PyModule>) -> PyResult<()> {
     put::<RunInlineCallbacks>(module)?;
     put::<ConvertTimedOut>(module)?;
     put::<StopClock>(module)?;
+    put::<WaitIn>(module)?;
+    put::<NextIn>(module)?;
+    put::<GiveFirst>(module)?;
     know_methods(py)
 }

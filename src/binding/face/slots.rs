@@ -24,6 +24,7 @@ use crate::binding::model::failure::FailureBase;
 use crate::binding::model::fifo::Fifo;
 use crate::binding::model::list::DeferredList;
 use crate::binding::model::outcome::Chain;
+use crate::binding::model::place::Place;
 use crate::binding::model::primitive::{DeferredLock, DeferredSemaphore, Locked, Primitive};
 use crate::binding::model::queue::DeferredQueue;
 use crate::binding::model::race::Race;
@@ -58,7 +59,7 @@ macro_rules! native {
 native! {
     recycle: Deferred, Awaiting, Task;
     bury: DeferredList = true, TaskCallback, Primitive, DeferredLock, DeferredSemaphore,
-        DeferredQueue, Locked, Fifo, Race, Timeout, FailureBase;
+        DeferredQueue, Locked, Fifo, Place, Race, Timeout, FailureBase;
 }
 
 /// A Deferred that has not fired.

@@ -31,8 +31,9 @@ pub(crate) struct StandIn {
     pub(crate) deferred: Held<Deferred>,
     /// The object that is yielded to the driver.
     pub(crate) object: Held<PyAny>,
-    /// Wakes the driver when the Deferred has its outcome.
-    pub(crate) wake: Held<PyAny>,
+    /// Wakes the driver when the Deferred has its outcome. None if the object is a future of
+    /// asyncio's, which needs a result for that.
+    pub(crate) wake: Option<Held<PyAny>>,
     pub(crate) arrived: Option<Outcome>,
     /// The lock, semaphore or queue that hands over to the Deferred, if any, and the number of the
     /// hand-over. If the driver never takes it, it is given back.

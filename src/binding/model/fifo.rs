@@ -10,8 +10,7 @@ use crate::binding::capi::{
     error::{Raise, Result},
 };
 use crate::binding::model::{
-    deferred::Deferred,
-    items::{Items, Taken},
+    items::{Items, Taken, is_plain_deferred},
     marks::Marks,
 };
 use crate::core::refusable;
@@ -336,7 +335,7 @@ impl Fifo {
     /// Take out a Deferred, if it is certain which is the first that is equal to it.
     pub(crate) fn take_deferred(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> bool {
         let py = slf.py();
-        if !capi::is_exact::<Deferred>(value) || capi::compares_specially(&value.get_type()) {
+        if !is_plain_deferred(value) {
             return false;
         }
         let taken = slf.get().with(py, |state| match state {

@@ -190,6 +190,12 @@ impl Items {
 /// Not all items are different Deferreds.
 pub(crate) struct Strange;
 
-pub(crate) fn is_deferred(py: Python<'_>, item: &Held<PyAny>) -> bool {
-    capi::is_exact::<Deferred>(item.bind(py))
+fn is_deferred(py: Python<'_>, item: &Held<PyAny>) -> bool {
+    let item = item.bind(py);
+    capi::is_exact::<Deferred>(item) || is_plain_deferred(item)
+}
+
+/// Whether something is a Deferred, of a subclass or not, that is equal to nothing but itself.
+pub(crate) fn is_plain_deferred(item: &Bound<'_, PyAny>) -> bool {
+    item.is_instance_of::<Deferred>() && !capi::compares_specially(&item.get_type())
 }

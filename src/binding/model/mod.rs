@@ -14,6 +14,7 @@ pub(crate) mod list;
 pub(crate) mod marks;
 pub(crate) mod names;
 pub(crate) mod outcome;
+pub(crate) mod place;
 pub(crate) mod primitive;
 pub(crate) mod queue;
 pub(crate) mod race;

@@ -120,15 +120,16 @@ macro_rules! imported {
         pub(crate) fn look_all_up(py: Python<'_>) -> Result<()> {
             MODULES.get(py)?;
             $($name.get(py)?;)+
-            for of_others in [&RUNNING_LOOP, &TWISTED, &CURRENT_GREENLET] {
+            #[cfg(not(Py_3_14))]
+            let current = &CURRENT_TASKS;
+            #[cfg(Py_3_14)]
+            let current = &CURRENT_TASK;
+            for of_others in [&RUNNING_LOOP, &TWISTED, &CURRENT_GREENLET, &FUTURE, current] {
                 of_others.module.make(py)?;
                 of_others.name.make(py)?;
             }
-            #[cfg(not(Py_3_14))]
-            {
-                CURRENT_TASKS.module.make(py)?;
-                CURRENT_TASKS.name.make(py)?;
-            }
+            BASE_EVENT_LOOP.module.make(py)?;
+            BASE_EVENT_LOOP.name.make(py)?;
             Ok(())
         }
     };
@@ -142,6 +143,14 @@ pub(crate) static RUNNING_LOOP: Imported = Imported::new("asyncio.events", "_get
 /// name while it is being imported.)
 #[cfg(not(Py_3_14))]
 pub(crate) static CURRENT_TASKS: Imported = Imported::new("_asyncio", "_current_tasks");
+/// The current task of a loop.
+#[cfg(Py_3_14)]
+pub(crate) static CURRENT_TASK: Imported = Imported::new("_asyncio", "current_task");
+/// The class of most loops.
+pub(crate) static BASE_EVENT_LOOP: Imported<PyType> =
+    Imported::new("asyncio.base_events", "BaseEventLoop");
+/// The class of their futures.
+pub(crate) static FUTURE: Imported = Imported::new("_asyncio", "Future");
 /// Twisted's module of Deferreds.
 pub(crate) static TWISTED: Imported = Imported::new("twisted.internet.defer", "Deferred");
 /// The greenlet that runs in this thread.

@@ -50,6 +50,30 @@ fn may_have_a_task(py: Python<'_>) -> bool {
     }
 }
 
+/// Whether a task of this loop, which runs in this thread, is current, as far as that can be seen
+/// from here.
+#[cfg(not(Py_3_14))]
+#[inline]
+pub(crate) fn has_current_task(running_loop: &Bound<'_, PyAny>) -> bool {
+    let py = running_loop.py();
+    names::CURRENT_TASKS
+        .get_once_imported(py)
+        .and_then(|tasks| tasks.cast_exact::<pyo3::types::PyDict>().ok())
+        .is_some_and(|tasks| tasks.contains(running_loop).unwrap_or(false))
+}
+
+/// Whether a task of this loop, which runs in this thread, is current, as far as that can be seen
+/// from here.
+#[cfg(Py_3_14)]
+#[inline]
+pub(crate) fn has_current_task(running_loop: &Bound<'_, PyAny>) -> bool {
+    let py = running_loop.py();
+    names::CURRENT_TASK
+        .get_once_imported(py)
+        .and_then(|current| capi::ok(py, current.call1((running_loop,))))
+        .is_some_and(|task| !task.is_none())
+}
+
 #[cold]
 fn have_it_step_aside(py: Python<'_>) -> Option<Aside<'_>> {
     let left = capi::ok(py, capi::ok(py, names::LEAVE_TASK.get(py))?.call0())?;

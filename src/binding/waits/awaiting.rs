@@ -1,8 +1,13 @@
 //! Delivers outcomes to coroutines that somebody else drives, such as asyncio tasks.
 
 use pyo3::prelude::*;
+use pyo3::types::PyBool;
 
-use crate::binding::capi::{self, error::Result};
+use crate::binding::capi::{
+    self,
+    error::{Error, Result},
+    interned::intern,
+};
 use crate::binding::judge::classify::failure_of;
 use crate::binding::model::{
     awaiting::{Awaiting, Left, State},
@@ -34,14 +39,18 @@ pub(crate) fn deliver<'py>(
             if it.source.is_some() {
                 it.number = handing_over::number_of_hand_over();
             }
-            (Some(it.wake.bind(py).clone()), None)
+            let wake = it.wake.as_ref().map(|wake| wake.bind(py).clone());
+            (Some((it.object.bind(py).clone(), wake)), None)
         }
         State::Left(Left { cancelled, source }) => (None, Some((*cancelled, source.take()))),
         _ => (None, None),
     });
-    if let Some(wake) = wake {
-        let woken = wake.call0();
-        if woken.as_ref().is_ok_and(|woken| !woken.is(pyo3::types::PyBool::new(py, false))) {
+    if let Some((object, wake)) = wake {
+        let woken = match wake {
+            None => wake_future(&object),
+            Some(wake) => wake.call0().map(|woken| !woken.is(PyBool::new(py, false))),
+        };
+        if woken.as_ref().is_ok_and(|woken| *woken) {
             return Ok(Answer::Now(Outcome::Taken));
         }
         // The driver has been cancelled, or its loop is closed.
@@ -74,6 +83,17 @@ pub(crate) fn deliver<'py>(
         }
         (Some(outcome), _) => Answer::Now(outcome),
     })
+}
+
+/// Have a task of asyncio go on that waits for a future. Returns whether it still does.
+fn wake_future(future: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let py = future.py();
+    if future.call_method0(intern!(py, "done"))?.is_truthy()? {
+        return Ok(false);
+    }
+    let none = py.None().into_bound(py);
+    capi::call_method_one(future, intern!(py, "set_result"), &none).map_err(Error::from)?;
+    Ok(true)
 }
 
 /// Take back what was handed over, because the driver could not be woken.

@@ -237,8 +237,9 @@ pub(crate) fn stand_in<'py>(deferred: &Bound<'py, Deferred>) -> Result<Option<St
     }
 }
 
-/// What the driver waits for, and what wakes it.
-type StandIn<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>);
+/// What the driver waits for, and what wakes it. None for the latter if that is a future of
+/// asyncio's, which needs nothing more than a result.
+type StandIn<'py> = (Bound<'py, PyAny>, Option<Bound<'py, PyAny>>);
 
 #[inline(never)]
 fn stand_in_where<'py>(
@@ -246,13 +247,36 @@ fn stand_in_where<'py>(
     deferred: &Bound<'py, Deferred>,
 ) -> Result<Option<StandIn<'py>>> {
     let py = deferred.py();
-    let in_loop = !running.call0()?.is_none();
+    let running_loop = running.call0()?;
     let with_twisted = match names::TWISTED.get_if_imported(py) {
         Some(class) => !class.is(py.get_type::<Deferred>()),
         None => false,
     };
-    if !in_loop && !with_twisted {
+    if running_loop.is_none() && !with_twisted {
         return Ok(None);
     }
+    // Nobody but a task of asyncio drives anything. So it is most often, and each wait asks this.
+    if !with_twisted
+        && DRIVEN.with(py, |all| all.is_empty())
+        && names::CURRENT_GREENLET.get_once_imported(py).is_none()
+        && aside::has_current_task(&running_loop)
+    {
+        return Ok(Some((future_of(&running_loop)?, None)));
+    }
     Ok(names::STAND_IN.get(py)?.call1((driven(py)?, deferred))?.extract()?)
+}
+
+/// A new future of a loop.
+fn future_of<'py>(running_loop: &Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>> {
+    let py = running_loop.py();
+    let create = intern!(py, "create_future");
+    // What most loops do in Python.
+    if let Some(base) = names::BASE_EVENT_LOOP.get_once_imported(py)
+        && let Some(class) = names::FUTURE.get_once_imported(py)
+        && capi::lookup(&running_loop.get_type(), create) == capi::lookup(base, create)
+    {
+        let by_name = capi::new_tuple(py, [intern!(py, "loop").clone().into_any()])?;
+        return Ok(capi::call_many(class, &[running_loop.clone()], Some(&by_name))?);
+    }
+    Ok(running_loop.call_method0(create)?)
 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use pyo3::exceptions::{PyAssertionError, PyNotImplementedError};
+use pyo3::exceptions::{PyAssertionError, PyNotImplementedError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
@@ -19,6 +19,7 @@ use crate::binding::model::{
     deferred::Deferred,
     fifo::Fifo,
     outcome::Link,
+    place::Place,
     primitive::{DeferredLock, DeferredSemaphore, Primitive},
     queue::{DeferredQueue, QueueOverflow},
 };
@@ -68,6 +69,10 @@ pub(crate) fn give_up<'py>(
     deferred: &Bound<'py, Deferred>,
 ) -> PyResult<bool> {
     let py = canceller.py();
+    if let Some(place) = capi::as_exact::<Place>(canceller) {
+        leave(place, deferred.as_any())?;
+        return Ok(true);
+    }
     if !is_waited_for(canceller) {
         return Ok(false);
     }
@@ -80,6 +85,24 @@ pub(crate) fn give_up<'py>(
     };
     Fifo::remove(&line, deferred.as_any())?;
     Ok(true)
+}
+
+/// Give up a place in a line, and tell the owner of that, if it has a `_left`.
+pub(crate) fn leave<'py>(place: &Bound<'py, Place>, deferred: &Bound<'py, PyAny>) -> Result<()> {
+    let py = place.py();
+    match Fifo::remove(place.get().line.bind(py), deferred) {
+        // It is being woken.
+        Err(error) if error.is_instance_of::<PyValueError>(py) => {}
+        removed => removed?,
+    }
+    let left = intern!(py, "_left");
+    match &place.get().owner {
+        Some(owner) if capi::lookup(&owner.bind(py).get_type(), left) != 0 => {
+            owner.bind(py).call_method1(left, (place, deferred))?;
+            Ok(())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The lock, semaphore or queue whose hand-over is the outcome of a Deferred. None if a callback
@@ -117,6 +140,9 @@ pub(crate) fn source_of<'py>(deferred: &Bound<'py, Deferred>) -> Option<Bound<'p
 
 /// The lock, semaphore or queue behind a canceller.
 fn source_behind(canceller: Bound<'_, PyAny>) -> Option<Bound<'_, PyAny>> {
+    if let Some(place) = capi::as_exact::<Place>(&canceller) {
+        return place.get().owner.is_some().then_some(canceller);
+    }
     if is_waited_for(&canceller) {
         return Some(canceller);
     }
@@ -159,6 +185,12 @@ pub(crate) fn take_back<'py>(
     number: u64,
 ) -> Result<Option<Work<'py>>> {
     let py = source.py();
+    if let Some(place) = capi::as_exact::<Place>(source) {
+        if let Some(owner) = &place.get().owner {
+            owner.bind(py).call_method1(intern!(py, "_not_taken"), (place, object, number))?;
+        }
+        return Ok(None);
+    }
     if let Ok(primitive) = source.cast::<Primitive>() {
         // A program has fired the Deferred itself.
         if !object.is(primitive) {

@@ -1,0 +1,132 @@
+//! Lines in which Deferreds wait, for what `deferrous.concurrency` hands over.
+
+use pyo3::PyTraverseError;
+use pyo3::gc::PyVisit;
+use pyo3::prelude::*;
+
+use crate::binding::capi::{self, Hold, error::Result, interned::intern, stack};
+use crate::binding::model::{
+    deferred::Deferred, fifo::Fifo, outcome::Chain, place::Place, traverse::Traverse,
+};
+use crate::binding::run::engine;
+use crate::binding::waits::{
+    firing::make,
+    handing_over::{fire_one, leave},
+    nesting::hand_over,
+};
+
+#[pymethods(crate = "crate::binding::capi::guarded")]
+impl Place {
+    /// Whose line it is, or None.
+    #[getter]
+    fn owner<'py>(slf: &Bound<'py, Self>) -> Option<Bound<'py, PyAny>> {
+        slf.get().owner.as_ref().map(|owner| owner.bind(slf.py()).clone())
+    }
+
+    /// What the owner wants to know of it.
+    #[getter]
+    pub(crate) fn what<'py>(slf: &Bound<'py, Self>) -> Bound<'py, PyAny> {
+        slf.get().what.bind(slf.py()).clone()
+    }
+
+    /// Take a Deferred that is cancelled out of the line.
+    fn __call__<'py>(slf: &Bound<'py, Self>, deferred: &Bound<'py, PyAny>) -> Result<()> {
+        stack::check(slf.py())?;
+        leave(slf, deferred)
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.line.traverse(visit)?;
+        self.owner.traverse(visit)?;
+        self.what.traverse(visit)
+    }
+}
+
+/// Make a Deferred that waits at the end of a line. `owner` and `what` are for its `_Place`.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _wait_in<'py>(
+    line: &Bound<'py, Fifo>,
+    owner: Option<Bound<'py, PyAny>>,
+    what: Bound<'py, PyAny>,
+) -> Result<Bound<'py, Deferred>> {
+    let py = line.py();
+    let place =
+        Place { line: line.clone().hold(), owner: owner.map(Hold::hold), what: what.hold() };
+    let place = Bound::new(py, place)?.into_any();
+    let deferred = make(py, || Chain::new(Some(place.hold())))?;
+    line.get().push_back(deferred.as_any().clone())?;
+    Ok(deferred)
+}
+
+/// Whether somebody has fired a Deferred in a line by hand.
+fn is_fired(waiting: &Bound<'_, PyAny>) -> Result<bool> {
+    if let Some(deferred) = capi::as_exact::<Deferred>(waiting) {
+        return Ok(deferred.get().chain(waiting.py(), |chain| chain.called()));
+    }
+    Ok(stack::truth(&waiting.getattr(intern!(waiting.py(), "called"))?)?)
+}
+
+/// Take the first that still waits out of a line, or None.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _first_waiting<'py>(line: &Bound<'py, Fifo>) -> Result<Option<Bound<'py, PyAny>>> {
+    while let Some(first) = line.get().pop_front(line.py())? {
+        if !is_fired(&first)? {
+            return Ok(Some(first));
+        }
+    }
+    Ok(None)
+}
+
+/// Return what the first that still waits in a line asks for, or None. It stays there.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _next_in<'py>(line: &Bound<'py, Fifo>) -> Result<Option<Bound<'py, PyAny>>> {
+    let py = line.py();
+    while let Some(first) = Fifo::get(line, 0) {
+        if is_fired(&first)? {
+            line.get().pop_front(py)?;
+            continue;
+        }
+        let place = match capi::as_exact::<Deferred>(&first) {
+            Some(deferred) => {
+                deferred.get().chain(py, |chain| chain.canceller().map(|it| it.bind(py).clone()))
+            }
+            None => Some(first.getattr(intern!(py, "_canceller"))?),
+        };
+        // `concurrency.cancel` puts another in its place for a moment.
+        if let Some(place) = place.and_then(|place| place.cast_into::<Place>().ok()) {
+            return Ok(Some(Place::what(&place)));
+        }
+        return Ok(Some(first.getattr(intern!(py, "_canceller"))?.getattr(intern!(py, "what"))?));
+    }
+    Ok(None)
+}
+
+/// Fire the first that still waits in a line. Returns whether there was one.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _give_first<'py>(line: &Bound<'py, Fifo>, result: Bound<'py, PyAny>) -> Result<bool> {
+    match _first_waiting(line)? {
+        None => Ok(false),
+        Some(first) => {
+            if let Some(work) = fire_one(first, result)? {
+                hand_over(line.py(), work, engine::run_within)?;
+            }
+            Ok(true)
+        }
+    }
+}
+
+/// Fire all that wait in a line. Those that come meanwhile stay, if the owner has put another line
+/// in the place of this one before.
+///
+/// What is no Exception, as KeyboardInterrupt, is raised when all are fired.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _fire_all<'py>(line: &Bound<'py, Fifo>, result: Bound<'py, PyAny>) -> Result<()> {
+    let mut raised = Ok(());
+    loop {
+        match _give_first(line, result.clone()) {
+            Ok(true) => {}
+            Ok(false) => return raised,
+            Err(error) => raised = Err(error),
+        }
+    }
+}
