@@ -148,16 +148,16 @@ quick!(RunInlineCallbacks = c"_runInlineCallbacks" of PyAny, |_, [function, args
 
 // What waits in a line, and what is given to that.
 quick!(WaitIn = c"_wait_in" of PyAny, |_, [line, owner, what]| {
-    let Some(line) = capi::as_exact::<Fifo>(line) else { return None };
+    let line = capi::as_exact::<Fifo>(line)?;
     let owner = (!owner.is_none()).then(|| owner.clone());
     place::_wait_in(line, owner, what.clone()).map(Bound::into_any)
 });
 quick!(NextIn = c"_next_in" of PyAny, |_, [line]| {
-    let Some(line) = capi::as_exact::<Fifo>(line) else { return None };
+    let line = capi::as_exact::<Fifo>(line)?;
     place::_next_in(line).map(|what| what.unwrap_or_else(|| none(line.py())))
 });
 quick!(GiveFirst = c"_give_first" of PyAny, |_, [line, result]| {
-    let Some(line) = capi::as_exact::<Fifo>(line) else { return None };
+    let line = capi::as_exact::<Fifo>(line)?;
     let given = place::_give_first(line, result.clone());
     given.map(|given| PyBool::new(line.py(), given).to_owned().into_any())
 });

@@ -276,7 +276,7 @@ fn future_of<'py>(running_loop: &Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>>
         && capi::lookup(&running_loop.get_type(), create) == capi::lookup(base, create)
     {
         let by_name = capi::new_tuple(py, [intern!(py, "loop").clone().into_any()])?;
-        return Ok(capi::call_many(class, &[running_loop.clone()], Some(&by_name))?);
+        return Ok(capi::call_many(class, std::slice::from_ref(running_loop), Some(&by_name))?);
     }
     Ok(running_loop.call_method0(create)?)
 }
