@@ -168,6 +168,22 @@ impl<K: Kinds + ?Sized> Chain<K> {
         Ok(Fired::Accepted(self.canceller.take(), replaced))
     }
 
+    /// Fast path of [`Chain::fire`], where nothing is replaced: the chain has neither fired nor a
+    /// canceller, nor an outcome that was set by hand. True if a run would have any effect.
+    ///
+    /// # Errors
+    ///
+    /// The outcome, if the chain is not such a one.
+    #[inline(always)]
+    pub fn fire_fresh(&mut self, outcome: Outcome<K>) -> Result<bool, Outcome<K>> {
+        if self.called || self.canceller.is_some() || !matches!(self.outcome, Slot::Empty) {
+            return Err(outcome);
+        }
+        self.called = true;
+        self.outcome = outcome;
+        Ok(self.has_something_to_do())
+    }
+
     /// Mark the chain as fired with this outcome, without watching for an unhandled failure.
     /// Returns the previous outcome.
     #[must_use]
@@ -239,10 +255,7 @@ impl<K: Kinds + ?Sized> Chain<K> {
     #[inline(always)]
     pub fn turn(&mut self) -> Turn<'_, K> {
         let Some(link) = self.links.pop_front() else {
-            self.mark_handled();
-            if matches!(self.outcome, Slot::Failure(_)) {
-                self.watch = Watch::On;
-            }
+            self.rest();
             return Turn::Rest;
         };
         let failed = matches!(self.outcome, Slot::Failure(_));
@@ -269,6 +282,59 @@ impl<K: Kinds + ?Sized> Chain<K> {
         };
         self.running = true;
         Turn::Call { callback, spare, outcome: &self.outcome }
+    }
+
+    /// Whether the next turn is most likely a [`Turn::Call`], nothing is spare, and `is_wanted`
+    /// says so of the callback.
+    #[inline(always)]
+    pub fn is_about_to_call(&self, is_wanted: impl FnOnce(&K::Callback) -> bool) -> bool {
+        let failed = matches!(self.outcome, Slot::Failure(_));
+        match self.links.first() {
+            Some(Link::Either(callback)) => is_wanted(callback),
+            Some(Link::OnValue(callback)) => !failed && is_wanted(callback),
+            Some(Link::OnFailure(callback)) => failed && is_wanted(callback),
+            _ => false,
+        }
+    }
+
+    /// Fast path of [`Chain::turn`]: the callback and the outcome of a [`Turn::Call`], if that is
+    /// next, nothing is spare, and `is_wanted` says so of the callback.
+    #[inline(always)]
+    pub fn turn_to_call(
+        &mut self,
+        is_wanted: impl FnOnce(&K::Callback) -> bool,
+    ) -> Option<(K::Callback, &Outcome<K>)> {
+        self.links.move_to_first();
+        if !self.is_about_to_call(is_wanted) {
+            return None;
+        }
+        match self.links.pop_front() {
+            Some(Link::Either(callback) | Link::OnValue(callback) | Link::OnFailure(callback)) => {
+                self.running = true;
+                Some((callback, &self.outcome))
+            }
+            _ => None,
+        }
+    }
+
+    /// Fast path of [`Chain::turn`]: end the run if that is [`Turn::Rest`]. Returns whether the
+    /// chain has then ended with a failure that nobody has handled. None if there are links.
+    #[inline(always)]
+    pub fn turn_to_rest(&mut self) -> Option<bool> {
+        if !self.links.is_empty() {
+            return None;
+        }
+        self.rest();
+        Some(self.unhandled())
+    }
+
+    /// No link is left.
+    #[inline(always)]
+    fn rest(&mut self) {
+        self.mark_handled();
+        if matches!(self.outcome, Slot::Failure(_)) {
+            self.watch = Watch::On;
+        }
     }
 
     /// Fast path: the outcome, if a callback that is added now would be called at once. The chain

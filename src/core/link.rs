@@ -234,16 +234,36 @@ impl<K: Kinds + ?Sized> Links<K> {
     }
 
     /// Take the first link.
+    #[inline(always)]
     pub fn pop_front(&mut self) -> Option<Link<K>> {
-        if let Some(first) = self.first.take() {
-            return Some(first);
+        match self.first.take() {
+            None => self.pop_front_of_rest(),
+            first => first,
         }
+    }
+
+    #[inline(always)]
+    fn pop_front_of_rest(&mut self) -> Option<Link<K>> {
         let rest = self.rest.as_mut()?;
         let link = rest.pop_front();
         if rest.is_empty() {
             self.rest = None;
         }
         link
+    }
+
+    /// The first link, if it is in place. If not, there may be others all the same.
+    #[inline(always)]
+    pub(super) fn first(&self) -> Option<&Link<K>> {
+        self.first.as_ref()
+    }
+
+    /// Put the first link in place.
+    #[inline(always)]
+    pub(super) fn move_to_first(&mut self) {
+        if self.first.is_none() {
+            self.first = self.pop_front_of_rest();
+        }
     }
 
     /// The links in order.

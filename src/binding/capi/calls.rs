@@ -12,7 +12,7 @@ use smallvec::{SmallVec, smallvec};
 
 use super::error::Raised;
 use super::error::{Raise, Result};
-use super::exceptions::{restore, take_raised};
+use super::exceptions::{raised_by_call, restore};
 use super::making::no_memory;
 use super::safe::{self, Called, FromC};
 
@@ -224,24 +224,6 @@ pub(crate) fn send<'py>(generator: &Bound<'py, PyAny>, value: &Bound<'py, PyAny>
     match (safe::send_to(py, generator, value, &mut result), result) {
         (ffi::PySendResult::PYGEN_NEXT, Some(yielded)) => Sent::Yielded(yielded),
         (ffi::PySendResult::PYGEN_RETURN, Some(returned)) => Sent::Returned(returned),
-        _ => Sent::Raised(take_raised(py)),
+        _ => Sent::Raised(raised_by_call(py)),
     }
-}
-
-/// Run something in a context that [`copy_context`](safe::copy_context) made.
-///
-/// # Errors
-///
-/// `RuntimeError` if the context is in use further up.
-#[inline]
-pub(crate) fn in_context<'py, R>(
-    context: &Bound<'py, PyAny>,
-    work: impl FnOnce() -> R,
-) -> Result<R, Raised<'py>> {
-    let py = context.py();
-    safe::enter_context(py, context)?;
-    let result = work();
-    // What `work` entered it has left again.
-    safe::exit_context(py, context)?;
-    Ok(result)
 }

@@ -20,6 +20,13 @@ use super::interned::intern;
 use super::making::tuple_of;
 use super::safe::{self, Kind};
 
+/// As [`take_raised`], for calls: what it takes of the stack is not part of their frames.
+#[cold]
+#[inline(never)]
+pub(super) fn raised_by_call(py: Python<'_>) -> Raised<'_> {
+    take_raised(py)
+}
+
 /// Take the exception that is set. There must be one.
 pub(crate) fn take_raised(py: Python<'_>) -> Raised<'_> {
     #[cfg(Py_3_12)]

@@ -38,8 +38,7 @@ pub(crate) mod versions;
 pub(crate) mod wrapper;
 
 pub(crate) use calls::{
-    Sent, call_first, call_many, call_method_one, call_one, call_spread, call_with_dict,
-    in_context, send,
+    Sent, call_first, call_many, call_method_one, call_one, call_spread, call_with_dict, send,
 };
 pub(crate) use dying::{Native, know_classes};
 #[cfg(Py_3_11)]
@@ -79,5 +78,6 @@ pub(crate) use memory::{
 pub(crate) use methods::is_of_python;
 pub(crate) use panics::{catching, keep_quiet_without_memory};
 pub(crate) use safe::{
-    call_any_way, copy_context, list_of, new_dict, new_int, new_list, new_signed_int,
+    call_any_way, copy_context, enter_context, exit_context, list_of, new_dict, new_int, new_list,
+    new_signed_int,
 };

@@ -17,7 +17,7 @@ use pyo3::{Borrowed, PyClass, PyTypeInfo};
 use super::arguments::Arguments;
 use super::error::Raised;
 use super::error::Result;
-use super::exceptions::take_raised;
+use super::exceptions::raised_by_call;
 
 /// A type object that is alive for so long.
 #[derive(Clone, Copy)]
@@ -230,7 +230,7 @@ impl<'py, T, E: From<Raised<'py>>> FromC<'py, *mut ffi::PyObject> for Result<Bou
         // SAFETY: the caller's promise.
         match unsafe { Option::<Bound<'py, T>>::from_c(py, it) } {
             Some(object) => Ok(object),
-            None => Err(take_raised(py).into()),
+            None => Err(raised_by_call(py).into()),
         }
     }
 }
@@ -248,7 +248,7 @@ impl<'py, T> FromC<'py, *mut ffi::PyObject> for Option<Bound<'py, T>> {
 impl<'py> FromC<'py, c_int> for Status<'py> {
     #[inline(always)]
     unsafe fn from_c(py: Python<'py>, status: c_int) -> Self {
-        if status < 0 { Err(take_raised(py)) } else { Ok(status) }
+        if status < 0 { Err(raised_by_call(py)) } else { Ok(status) }
     }
 }
 

@@ -215,6 +215,16 @@ pub(crate) fn check(py: Python<'_>) -> Result<()> {
     if has_room() { Ok(()) } else { Err(too_deep(py)) }
 }
 
+/// As [`check`], for code that is nested itself: this takes nothing of its place on the stack.
+///
+/// # Errors
+///
+/// As [`check`].
+#[inline(never)]
+pub(crate) fn check_apart(py: Python<'_>) -> Result<()> {
+    check(py)
+}
+
 /// Whether an object is true: its class may say so.
 ///
 /// # Errors

@@ -30,7 +30,7 @@ use crate::binding::model::{
     waiter::{self, Waiter},
 };
 use crate::binding::run::engine::{self, add, fire, fire_with};
-use crate::binding::waits::{firing::reason_of, work::Work};
+use crate::binding::waits::firing::reason_of;
 
 #[pymethods(crate = "crate::binding::capi::guarded")]
 #[allow(non_snake_case)]
@@ -432,7 +432,7 @@ impl Deferred {
     ///
     /// This prints `stopping` and `CancelledError`.
     pub(crate) fn cancel(slf: &Bound<'_, Self>) -> Result<()> {
-        engine::run(slf.py(), Work::CancelHere(slf.clone()))
+        engine::cancel(slf)
     }
 
     /// Whether this Deferred has been fired, by `callback`, `errback` or `cancel`.

@@ -127,6 +127,7 @@ pub(crate) fn maybe_deferred<'py>(
 }
 
 /// The same, of arguments of which the last go by these names.
+#[inline(always)]
 pub(crate) fn maybe_deferred_quickly<'py>(
     f: &Bound<'py, PyAny>,
     args: &[Bound<'py, PyAny>],
@@ -140,8 +141,20 @@ pub(crate) fn maybe_deferred_quickly<'py>(
 #[inline]
 fn called<'py>(py: Python<'py>, result: Result<Bound<'py, PyAny>>) -> Result<Bound<'py, PyAny>> {
     match result {
-        Err(error) => Ok(made::of_error(py, error)?.into_any()),
-        Ok(result) if capi::is_coroutine(&result) => Ok(start_within(result)?.into_any()),
-        Ok(result) => made::of_returned(result),
+        Ok(result) if !capi::is_coroutine(&result) => made::of_returned(result),
+        result => called_otherwise(py, result),
     }
+}
+
+/// The same, for a call that has made a coroutine, or has raised.
+#[inline(never)]
+fn called_otherwise<'py>(
+    py: Python<'py>,
+    result: Result<Bound<'py, PyAny>>,
+) -> Result<Bound<'py, PyAny>> {
+    Ok(match result {
+        Ok(coroutine) => start_within(coroutine)?,
+        Err(error) => made::of_error(py, error)?,
+    }
+    .into_any())
 }

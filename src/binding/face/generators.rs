@@ -13,7 +13,7 @@ use crate::binding::capi::{
     error::{Error, Raise, Raised, Result},
     stack::{self, Nested},
 };
-use crate::binding::judge::{classify::as_deferred, foreign};
+use crate::binding::judge::{classify::as_deferred, debug::debugging_by_default, foreign};
 use crate::binding::model::{
     deferred::Deferred,
     names,
@@ -112,11 +112,25 @@ pub(crate) fn start<'py>(generator: Bound<'py, PyAny>) -> Result<Bound<'py, Defe
 }
 
 /// As [`start`], for callers that have checked the stack already.
+#[inline(never)]
 pub(crate) fn start_within<'py>(generator: Bound<'py, PyAny>) -> Result<Bound<'py, Deferred>> {
-    let py = generator.py();
-    let (deferred, work) = starting::begin(generator)?;
+    if debugging_by_default(generator.py())? {
+        return started(starting::prepared(generator)?);
+    }
+    started_after(starting::begin(generator)?)
+}
+
+/// The rest of [`start_within`], which is not on the stack while the generator runs.
+#[inline(never)]
+fn started_after<'py>(begun: starting::Begun<'py>) -> Result<Bound<'py, Deferred>> {
+    started(starting::complete(begun)?)
+}
+
+/// Do the work that follows.
+#[inline(always)]
+fn started<'py>((deferred, work): starting::Started<'py>) -> Result<Bound<'py, Deferred>> {
     if let Some(work) = work {
-        engine::run_within(py, work)?;
+        engine::run_within(deferred.py(), work)?;
     }
     Ok(deferred)
 }
@@ -142,7 +156,7 @@ pub(crate) fn start_called<'py>(
 ) -> Result<Bound<'py, Deferred>> {
     let py = function.py();
     // CPython itself counts the depth of this call and of the generator.
-    stack::check(py)?;
+    stack::check_apart(py)?;
     let kwargs = kwargs.cast::<PyDict>()?;
     let kwargs = if kwargs.is_empty() { None } else { Some(kwargs) };
     start_made(function, capi::call_any_way(py, function, args.cast::<PyTuple>()?, kwargs))
@@ -164,7 +178,7 @@ impl Wrap for InlineCallbacks {
 
     #[inline(always)]
     fn begin(py: Python<'_>) -> Result<()> {
-        stack::check(py)
+        stack::check_apart(py)
     }
 }
 
@@ -186,14 +200,11 @@ fn start_made<'py>(
     function: &Bound<'py, PyAny>,
     called: Result<Bound<'py, PyAny>, Raised<'py>>,
 ) -> Result<Bound<'py, Deferred>> {
-    let generator = match called {
-        Ok(generator) => generator,
-        Err(raised) => return Err(without_generator(function, raised.into())),
-    };
-    if !capi::is_generator(&generator) {
-        look_for_generator(function, &generator)?;
+    match called {
+        Ok(generator) if capi::is_generator(&generator) => start_within(generator),
+        Ok(generator) => start_within(look_for_generator(function, generator)?),
+        Err(raised) => Err(without_generator(function, raised.into())),
     }
-    start_within(generator)
 }
 
 /// The error for a decorated function that raised instead of returning a generator.
@@ -213,20 +224,23 @@ fn without_generator(function: &Bound<'_, PyAny>, error: Error) -> Error {
     }
 }
 
-/// Check whether this is a generator of another implementation, such as Cython's.
+/// A generator of another implementation, such as Cython's.
 ///
 /// # Errors
 ///
 /// `TypeError` if it is none.
 #[cold]
-fn look_for_generator(function: &Bound<'_, PyAny>, generator: &Bound<'_, PyAny>) -> Result<()> {
+fn look_for_generator<'py>(
+    function: &Bound<'py, PyAny>,
+    generator: Bound<'py, PyAny>,
+) -> Result<Bound<'py, PyAny>> {
     let py = function.py();
     if generator.is_instance(names::GENERATOR_TYPE.get(py)?)?
         || generator.is_instance(names::GENERATOR_ABC.get(py)?)?
     {
-        return Ok(());
+        return Ok(generator);
     }
-    let hint = if capi::is_coroutine(generator) {
+    let hint = if capi::is_coroutine(&generator) {
         "; use ensureDeferred on what a function with `async def` returns"
     } else {
         ""
@@ -293,24 +307,30 @@ fn no_generator<'py>(
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "ensureDeferred")]
 pub(crate) fn ensure_deferred<'py>(coro: Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>> {
+    if capi::is_coroutine(&coro) { start(coro).map(Bound::into_any) } else { ensure_of(coro) }
+}
+
+/// As [`ensure_deferred`], for what is not plainly a coroutine.
+#[inline(never)]
+fn ensure_of<'py>(coro: Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>> {
     if as_deferred(&coro).is_some() {
         return Ok(coro);
     }
     if let Some(deferred) = foreign::adopt(&coro)? {
         return Ok(deferred.into_any());
     }
-    let py = coro.py();
-    match from_coroutine(coro.clone()) {
-        Err(before) if before.is_instance_of::<NotACoroutineError>(py) => {
-            Err(neither(&coro, before))
-        }
-        started => Ok(started?.into_any()),
+    match starting::need_coroutine(&coro) {
+        Ok(()) => start(coro).map(Bound::into_any),
+        Err(before) => Err(neither(&coro, before)),
     }
 }
 
-/// The error of [`ensure_deferred`], with that of [`from_coroutine`] for its context.
+/// The error of [`ensure_deferred`], with that of [`starting::need_coroutine`] for its context.
 #[cold]
 fn neither(coro: &Bound<'_, PyAny>, before: Error) -> Error {
+    if !before.is_instance_of::<NotACoroutineError>(coro.py()) {
+        return before;
+    }
     let repr = match coro.repr() {
         Ok(repr) => repr,
         Err(error) => return error.into(),

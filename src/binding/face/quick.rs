@@ -79,6 +79,9 @@ quick!(MaybeDeferred = c"maybeDeferred" of PyAny, |_, [function, args @ ..]| {
 }, but "f" by keyword, |_, [function, args @ ..], names| {
     functions::maybe_deferred_quickly(function, args, Some(names))
 });
+quick!(EnsureDeferred = c"ensureDeferred" of PyAny, |_, [coro]| {
+    generators::ensure_deferred(coro.clone())
+});
 quick!(Execute = c"execute" of PyAny, |_, [callable, args @ ..]| {
     functions::execute_quickly(callable, args, None).map(Bound::into_any)
 }, but "callable" by keyword, |_, [callable, args @ ..], names| {
@@ -277,6 +280,7 @@ pub(crate) fn put_quick_forms(module: &Bound<'_, PyModule>) -> PyResult<()> {
     put::<Succeed>(module)?;
     put::<Fail>(module)?;
     put::<MaybeDeferred>(module)?;
+    put::<EnsureDeferred>(module)?;
     put::<Execute>(module)?;
     put::<Run>(&py.get_type::<Primitive>())?;
     put::<RunInlineCallbacks>(module)?;

@@ -27,6 +27,15 @@ pub(crate) fn debugging(deferred: &Bound<'_, Deferred>) -> Result<bool> {
     }
 }
 
+/// Whether it is known, without a look at it, that `deferred.debug` is false, and that there is no
+/// instance dict.
+#[inline(always)]
+pub(crate) fn is_known_not_to_debug(deferred: &Bound<'_, Deferred>) -> bool {
+    is_exact::<Deferred>(deferred)
+        && !has_instance_dict(deferred)
+        && NOT_DEBUGGING.holds(deferred.py())
+}
+
 /// `Deferred.debug`
 #[inline(always)]
 pub(crate) fn debugging_by_default(py: Python<'_>) -> Result<bool> {

@@ -89,26 +89,22 @@ impl Callback {
         Self(self.0.clone_ref(py))
     }
 
-    /// Fast path: call it if it is a Python function without keyword arguments.
+    /// Whether it is a Python function, or may be one with arguments.
     #[inline(always)]
-    pub(crate) fn call_if_of_python<'py>(
-        &self,
-        outcome: &Bound<'py, PyAny>,
-    ) -> Option<Result<Bound<'py, PyAny>, Raised<'py>>> {
-        let callable = self.0.bind(outcome.py());
+    pub(crate) fn may_be_of_python(&self, py: Python<'_>) -> bool {
+        let callable = self.0.bind(py);
+        capi::is_of_python(callable) || callable.is_exact_instance_of::<PyTuple>()
+    }
+
+    /// Whether it is a Python function, perhaps with arguments.
+    #[inline(always)]
+    pub(crate) fn is_of_python(&self, py: Python<'_>) -> bool {
+        let callable = self.0.bind(py);
         if capi::is_of_python(callable) {
-            return Some(capi::call_one(callable, outcome));
+            return true;
         }
-        let parts = callable.cast_exact::<PyTuple>().ok()?;
-        match parts.as_slice() {
-            [head, callable, ..] if capi::is_of_python(callable) => {
-                if head.is_none() {
-                    return Some(capi::call_spread(parts, outcome));
-                }
-                Some(Self::call_with_arguments(parts, outcome))
-            }
-            _ => None,
-        }
+        let Ok(parts) = callable.cast_exact::<PyTuple>() else { return false };
+        matches!(parts.as_slice(), [_, callable, ..] if capi::is_of_python(callable))
     }
 
     /// The callable and its arguments after the outcome, if none of them is passed by keyword.
@@ -129,19 +125,24 @@ impl Callback {
     /// # Errors
     ///
     /// What it raises.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn call<'py>(
         &self,
         outcome: &Bound<'py, PyAny>,
     ) -> Result<Bound<'py, PyAny>, Raised<'py>> {
         let callable = self.0.bind(outcome.py());
-        match callable.cast_exact::<PyTuple>() {
-            Err(_) => capi::call_one(callable, outcome),
-            Ok(parts) => Self::call_with_arguments(parts, outcome),
+        let Ok(parts) = callable.cast_exact::<PyTuple>() else {
+            return capi::call_one(callable, outcome);
+        };
+        match parts.as_slice() {
+            [head, callable, rest @ ..] if head.is_none() => {
+                capi::call_first(callable, outcome, rest)
+            }
+            _ => Self::call_with_arguments(parts, outcome),
         }
     }
 
-    #[inline]
+    #[inline(never)]
     fn call_with_arguments<'py>(
         parts: &Bound<'py, PyTuple>,
         outcome: &Bound<'py, PyAny>,

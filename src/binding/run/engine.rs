@@ -6,23 +6,26 @@ use pyo3::prelude::*;
 
 use crate::binding::capi::{
     self, Hold,
-    error::{Error, Result},
+    error::{Error, Raised, Result},
     interned::intern,
     overrides::overrides,
     stack::Nested,
 };
 use crate::binding::judge::ordinary::is_known_ordinary;
 use crate::binding::model::{
+    callback::Callback,
     deferred::Deferred,
     list::DeferredList,
     outcome::{Link, Outcome, into_object, or_no_memory, share},
 };
 use crate::binding::run::links::{
-    answer_of, begin, complete_link, enter, failure_of_error, links, put_off, settle,
+    CallOrRest, answer_of, begin, begins, call_or_rest, complete_link, complete_with_value, enter,
+    failure_of_error, is_about_to_call, links, put_off, rest, settle,
 };
 use crate::binding::waits::{
-    cancel_list, cancelling,
-    firing::{begin_fire, begin_fire_with},
+    cancel_list,
+    cancelling::{self, Simply},
+    firing::{self, begin_fire, begin_fire_with},
     native, nesting, race, task,
     work::{Answer, Later, Next, Stack, Work, make_room},
 };
@@ -47,7 +50,7 @@ pub(crate) fn run<'py>(py: Python<'py>, work: Work<'py>) -> Result<()> {
 /// As [`run`].
 pub(crate) fn run_within<'py>(py: Python<'py>, work: Work<'py>) -> Result<()> {
     match work {
-        Work::Run(deferred) => run_deferred_within(deferred),
+        Work::Run(deferred) => run_links_within(deferred),
         work => drive(py, Ok(Next::Do(work)), &mut new_stack()),
     }
 }
@@ -57,14 +60,21 @@ pub(crate) fn run_within<'py>(py: Python<'py>, work: Work<'py>) -> Result<()> {
 /// # Errors
 ///
 /// As [`run`].
+#[inline(always)]
 pub(crate) fn run_deferred(deferred: &Bound<'_, Deferred>) -> Result<()> {
-    let _nested = Nested::enter(deferred.py())?;
-    run_deferred_within(deferred.clone())
+    if is_about_to_call(deferred) { run_calls(deferred) } else { run_links(deferred) }
 }
 
-/// As [`run_deferred`], for callers that have checked the stack already.
+/// As [`run_deferred`], whatever the links are.
+#[inline(never)]
+fn run_links(deferred: &Bound<'_, Deferred>) -> Result<()> {
+    let _nested = Nested::enter(deferred.py())?;
+    run_links_within(deferred.clone())
+}
+
+/// As [`run_links`], for callers that have checked the stack already.
 #[inline(always)]
-fn run_deferred_within(deferred: Bound<'_, Deferred>) -> Result<()> {
+fn run_links_within(deferred: Bound<'_, Deferred>) -> Result<()> {
     let py = deferred.py();
     let mut stack = new_stack();
     let next = match begin(deferred) {
@@ -72,6 +82,62 @@ fn run_deferred_within(deferred: Bound<'_, Deferred>) -> Result<()> {
         next => Ok(next),
     };
     end(py, next, &mut stack)
+}
+
+/// As [`run_deferred`], where the first links at least are calls of Python's functions.
+///
+/// Where callbacks fire Deferreds with such callbacks, this is what is nested, so it takes as
+/// little of the stack as can be.
+#[inline(never)]
+fn run_calls(deferred: &Bound<'_, Deferred>) -> Result<()> {
+    let _nested = Nested::enter(deferred.py())?;
+    if !begins(deferred) {
+        return Ok(());
+    }
+    loop {
+        match call_or_rest(deferred) {
+            CallOrRest::Call(callback, argument) => {
+                let called = callback.call(&argument);
+                drop(argument);
+                match called {
+                    Ok(result) if is_known_ordinary(&result) => {
+                        drop(callback);
+                        complete_with_value(deferred, result);
+                    }
+                    called => {
+                        if !answered(deferred, callback, called)? {
+                            return Ok(());
+                        }
+                    }
+                }
+            }
+            CallOrRest::Rest(on_failure) => return rest(deferred, on_failure),
+            CallOrRest::Another => return go_on(deferred),
+        }
+    }
+}
+
+/// What a callback has come to, if that is not an ordinary value. True if the next link can run.
+#[inline(never)]
+fn answered<'py>(
+    deferred: &Bound<'py, Deferred>,
+    callback: Callback,
+    called: Result<Bound<'py, PyAny>, Raised<'py>>,
+) -> Result<bool> {
+    let outcome = answer_of(deferred, called, || callback.callable(deferred.py()))?;
+    drop(callback);
+    match complete_link(deferred, outcome)? {
+        None => Ok(true),
+        Some(next) => end(deferred.py(), Ok(next), &mut new_stack()).map(|()| false),
+    }
+}
+
+/// Continue the run of a Deferred, whatever the links are.
+#[inline(never)]
+fn go_on(deferred: &Bound<'_, Deferred>) -> Result<()> {
+    let mut stack = new_stack();
+    let next = links(deferred.clone(), &mut stack);
+    end(deferred.py(), next, &mut stack)
 }
 
 /// Fast path of `addCallback` and the like: call the callback now if the Deferred has fired and is
@@ -94,17 +160,60 @@ pub(crate) fn call_at_once<'py>(
         chain.call_at_once(on).map(|outcome| into_object(py, share(py, outcome)))
     });
     let Some(argument) = argument else { return Ok(false) };
+    if !capi::is_of_python(callable) {
+        return call_another_at_once(deferred, callable, argument, args);
+    }
+    let called = capi::call_first(callable, &argument, args);
+    drop(argument);
+    match called {
+        Ok(result) if is_known_ordinary(&result) => complete_with_value(deferred, result),
+        called => return answer_at_once(deferred, callable, called),
+    }
+    // It has seldom been given more to do.
+    match deferred.get().chain(py, |chain| chain.turn_to_rest()) {
+        Some(on_failure) => rest(deferred, on_failure)?,
+        None => go_on(deferred)?,
+    }
+    Ok(true)
+}
+
+/// The rest of [`call_at_once`], with what the callback has come to.
+#[inline(never)]
+fn answer_at_once<'py>(
+    deferred: &Bound<'py, Deferred>,
+    callable: &Bound<'py, PyAny>,
+    called: Result<Bound<'py, PyAny>, Raised<'py>>,
+) -> Result<bool> {
+    let outcome = answer_of(deferred, called, || Ok(callable.clone()))?;
+    let next = complete_link(deferred, outcome)?;
+    continue_run(deferred, next, &mut new_stack())
+}
+
+/// The rest of [`call_at_once`], for a callable that is not a Python function.
+#[inline(never)]
+fn call_another_at_once<'py>(
+    deferred: &Bound<'py, Deferred>,
+    callable: &Bound<'py, PyAny>,
+    argument: Bound<'py, PyAny>,
+    args: &[Bound<'py, PyAny>],
+) -> Result<bool> {
     let mut stack = new_stack();
-    let next = if capi::is_of_python(callable) {
-        call_first(deferred, callable, argument, args)
-    } else {
-        call_first_of_others(deferred, callable, argument, args, &mut stack)
-    };
-    let next = match next? {
+    let next = call_first_of_others(deferred, callable, argument, args, &mut stack)?;
+    continue_run(deferred, next, &mut stack)
+}
+
+/// Do what comes next, or run the remaining links.
+#[inline(always)]
+fn continue_run<'py>(
+    deferred: &Bound<'py, Deferred>,
+    next: Option<Next<'py>>,
+    stack: &mut Stack<'py>,
+) -> Result<bool> {
+    let next = match next {
         Some(next) => Ok(next),
-        None => links(deferred.clone(), &mut stack),
+        None => links(deferred.clone(), stack),
     };
-    end(py, next, &mut stack)?;
+    end(deferred.py(), next, stack)?;
     Ok(true)
 }
 
@@ -292,6 +401,35 @@ fn interrupt<'py>(
     }
 }
 
+/// Cancel a Deferred, and do everything that follows from it.
+///
+/// # Errors
+///
+/// As [`run`].
+pub(crate) fn cancel(deferred: &Bound<'_, Deferred>) -> Result<()> {
+    let py = deferred.py();
+    let _nested = Nested::enter(py)?;
+    // Cancellers may cancel others, so this takes as little of the stack as can be.
+    match cancelling::simply(deferred) {
+        Simply::Call(canceller) => {
+            drop(capi::call_one(&canceller, deferred)?);
+            drop(canceller);
+            end_cancelling(deferred)
+        }
+        Simply::Nothing => Ok(()),
+        Simply::Not => run_within(py, Work::CancelHere(deferred.clone())),
+    }
+}
+
+/// The end of [`cancel`], when the canceller has been called.
+#[inline(never)]
+fn end_cancelling(deferred: &Bound<'_, Deferred>) -> Result<()> {
+    match cancelling::asked(deferred.clone())? {
+        Next::Done => Ok(()),
+        next => drive(deferred.py(), Ok(next), &mut new_stack()),
+    }
+}
+
 /// Add a link, and run the chain if it can be run.
 #[inline(always)]
 pub(crate) fn add<'py>(deferred: &Bound<'py, Deferred>, link: Link) -> Result<()> {
@@ -315,10 +453,20 @@ pub(crate) fn fire_with<'py>(
     deferred: &Bound<'py, Deferred>,
     result: Bound<'py, PyAny>,
 ) -> Result<()> {
-    if is_known_ordinary(&result) {
-        return fire(deferred, Outcome::Value(result.hold()));
+    if !is_known_ordinary(&result) {
+        return fire_with_another(deferred, result);
     }
-    fire_with_another(deferred, result)
+    match firing::fire_quickly(deferred, Outcome::Value(result.hold())) {
+        Ok(true) => run_deferred(deferred),
+        Ok(false) => Ok(()),
+        Err(outcome) => fire_slowly(deferred, outcome),
+    }
+}
+
+/// As [`fire`], where that has more to do than to set the outcome.
+#[inline(never)]
+fn fire_slowly(deferred: &Bound<'_, Deferred>, outcome: Outcome) -> Result<()> {
+    fire(deferred, outcome)
 }
 
 /// As [`fire_with`], for an object that may be a Deferred or a failure.

@@ -28,6 +28,21 @@ use crate::binding::waits::{
 };
 use crate::core::Turn;
 
+/// Start a run of its own, if the chain is neither running already nor paused.
+#[inline(always)]
+pub(super) fn begins(deferred: &Bound<'_, Deferred>) -> bool {
+    let py = deferred.py();
+    let entered =
+        deferred.get().chain(py, |chain| if chain.running() { None } else { chain.enter().ok() });
+    match entered {
+        Some(chained_to) => {
+            drop(chained_to);
+            true
+        }
+        None => false,
+    }
+}
+
 /// Start a run, unless the chain is running already.
 #[inline(always)]
 pub(super) fn begin(deferred: Bound<'_, Deferred>) -> Next<'_> {
@@ -80,6 +95,43 @@ fn step<'py>(deferred: &Bound<'py, Deferred>) -> Step<'py> {
     })
 }
 
+/// Whether the next turn of a chain is most likely the call of a function of Python's.
+#[inline(always)]
+pub(super) fn is_about_to_call(deferred: &Bound<'_, Deferred>) -> bool {
+    let py = deferred.py();
+    deferred
+        .get()
+        .chain(py, |chain| chain.is_about_to_call(|callback| callback.may_be_of_python(py)))
+}
+
+/// The next turn of a chain, as far as it is of such calls.
+pub(super) enum CallOrRest<'py> {
+    /// Call this function of Python's with the outcome.
+    Call(Callback, Bound<'py, PyAny>),
+    /// As [`Step::Rest`].
+    Rest(bool),
+    /// Anything else.
+    Another,
+}
+
+#[inline(always)]
+pub(super) fn call_or_rest<'py>(deferred: &Bound<'py, Deferred>) -> CallOrRest<'py> {
+    let py = deferred.py();
+    deferred.get().chain(py, |chain| {
+        if let Some((callback, outcome)) = chain.turn_to_call(|callback| callback.is_of_python(py))
+        {
+            return CallOrRest::Call(callback, into_object(py, share(py, outcome)));
+        }
+        chain.turn_to_rest().map_or(CallOrRest::Another, CallOrRest::Rest)
+    })
+}
+
+/// No link is left. See to the report if the outcome is a failure that nobody has handled.
+#[inline(always)]
+pub(super) fn rest(deferred: &Bound<'_, Deferred>, on_failure: bool) -> Result<()> {
+    if on_failure { report::rests_on_failure(deferred) } else { report::forget(deferred) }
+}
+
 /// Run the links of a Deferred, and of the Deferreds that follow from them, until none is left or
 /// other work has to come first.
 pub(super) fn links<'py>(
@@ -91,12 +143,12 @@ pub(super) fn links<'py>(
         let outcome = match step(&deferred) {
             Step::Call(callback, spare, argument) => {
                 drop(spare);
-                match callback.call_if_of_python(&argument) {
-                    Some(called) => {
-                        drop(argument);
-                        answer_of(&deferred, called, || callback.callable(py))?
-                    }
-                    None => match call_another(&deferred, &callback, argument)? {
+                if callback.is_of_python(py) {
+                    let called = callback.call(&argument);
+                    drop(argument);
+                    answer_of(&deferred, called, || callback.callable(py))?
+                } else {
+                    match call_another(&deferred, &callback, argument)? {
                         Answer::Now(outcome) => outcome,
                         Answer::After(work, outcome) => {
                             match put_off(&deferred, work, outcome, stack) {
@@ -104,7 +156,7 @@ pub(super) fn links<'py>(
                                 Err(outcome) => outcome?,
                             }
                         }
-                    },
+                    }
                 }
             }
             Step::Skip(link) => {
@@ -140,11 +192,7 @@ pub(super) fn links<'py>(
                 Err(error) => failure_of_error(&deferred, error)?,
             },
             Step::Rest(on_failure) => {
-                if on_failure {
-                    report::rests_on_failure(&deferred)?;
-                } else {
-                    report::forget(&deferred)?;
-                }
+                rest(&deferred, on_failure)?;
                 match stack.pop() {
                     Some(Later::Settle(giver, outcome)) => {
                         deferred = giver;
@@ -355,6 +403,15 @@ pub(super) fn complete_link<'py>(
         None => Ok(None),
         Some(other) => chain_to(deferred, other),
     }
+}
+
+/// As [`complete_link`], for an ordinary value: the next link can run at once.
+#[inline(always)]
+pub(super) fn complete_with_value<'py>(deferred: &Bound<'py, Deferred>, value: Bound<'py, PyAny>) {
+    let (py, value) = (deferred.py(), Outcome::Value(value.hold()));
+    let before = deferred.get().chain(py, |chain| chain.replace_outcome(value));
+    drop(before);
+    deferred.get().chain(py, |chain| chain.stop_running());
 }
 
 /// Take the outcome of the Deferred that a callback returned, or wait for it.

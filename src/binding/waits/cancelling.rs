@@ -10,6 +10,29 @@ use crate::binding::waits::{
 };
 use crate::core::Cancel;
 
+/// How to cancel a Deferred where that is simple.
+pub(crate) enum Simply<'py> {
+    /// Call this canceller, a function of Python's.
+    Call(Bound<'py, PyAny>),
+    /// There is nothing to do.
+    Nothing,
+    /// It is not simple: [`cancel_here`] does it.
+    Not,
+}
+
+/// How to cancel a Deferred.
+#[inline(always)]
+pub(crate) fn simply<'py>(deferred: &Bound<'py, Deferred>) -> Simply<'py> {
+    let py = deferred.py();
+    deferred.get().chain(py, |chain| match chain.cancel() {
+        Cancel::Ask(canceller) if capi::is_of_python(canceller.bind(py)) => {
+            Simply::Call(canceller.bind(py).clone())
+        }
+        Cancel::Nothing => Simply::Nothing,
+        _ => Simply::Not,
+    })
+}
+
 /// Cancel a Deferred.
 pub(crate) fn cancel_here<'py>(
     deferred: Bound<'py, Deferred>,

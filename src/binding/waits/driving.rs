@@ -107,10 +107,21 @@ fn generator_of(driven: Bound<'_, PyAny>) -> Option<Bound<'_, PyAny>> {
     }
 }
 
+/// As [`advance_here`], with a place of its own on the stack.
+#[inline(never)]
+pub(crate) fn advance<'py>(
+    driven: &Bound<'py, PyAny>,
+    generator: &Bound<'py, PyAny>,
+    context: &Bound<'py, PyAny>,
+    outcome: Outcome,
+) -> Result<Stopped<'py>> {
+    advance_here(driven, generator, context, outcome)
+}
+
 /// Resume a generator in its context, and again as long as what it yields has an outcome already.
 /// `driven` is its task, or the generator itself if it has none.
 #[inline(always)]
-pub(crate) fn advance<'py>(
+pub(crate) fn advance_here<'py>(
     driven: &Bound<'py, PyAny>,
     generator: &Bound<'py, PyAny>,
     context: &Bound<'py, PyAny>,
@@ -122,7 +133,7 @@ pub(crate) fn advance<'py>(
     advance_unwatched(driven, generator, context, outcome)
 }
 
-/// As [`advance`], with a note of what runs: that is known of the Deferreds that are made.
+/// As [`advance_here`], with a note of what runs: that is known of the Deferreds that are made.
 #[cold]
 fn advance_watched<'py>(
     driven: &Bound<'py, PyAny>,
@@ -143,7 +154,8 @@ fn advance_watched<'py>(
     stopped
 }
 
-/// As [`advance`].
+/// As [`advance_here`].
+#[inline(always)]
 fn advance_unwatched<'py>(
     driven: &Bound<'py, PyAny>,
     generator: &Bound<'py, PyAny>,
@@ -151,36 +163,52 @@ fn advance_unwatched<'py>(
     outcome: Outcome,
 ) -> Result<Stopped<'py>> {
     let py = generator.py();
-    let mut outcome = outcome;
     let aside = aside::step_aside(py);
     let driving = Driving::begin(driven);
-    let stopped = capi::in_context(context, || {
-        loop {
-            let sent = match outcome {
-                Outcome::Failure(reason) => throw(generator, reason.into_bound(py)),
-                outcome => capi::send(generator, &into_object(py, outcome)),
-            };
-            let object = match sent {
-                Sent::Yielded(object) => object,
-                Sent::Returned(object) => return Ok(Stopped::Returned(object)),
-                Sent::Raised(raised) => return Ok(Stopped::Raised(raised)),
-            };
-            outcome = match capi::into_exact::<Deferred>(object) {
-                Ok(deferred) => match take_if_there(&deferred)? {
-                    Some(outcome) => outcome,
-                    None => return Ok(Stopped::Before(deferred)),
-                },
-                Err(object) => {
-                    if !capi::is_plain(&object) {
-                        return Ok(Stopped::At(object));
-                    }
-                    Outcome::Value(object.hold())
-                }
-            };
+    let entered = capi::enter_context(py, context);
+    let stopped = match entered {
+        Ok(_) => {
+            let stopped = go_on(generator, outcome);
+            // What the generator has entered it has left again.
+            match capi::exit_context(py, context) {
+                Ok(_) => stopped,
+                Err(raised) => Ok(Stopped::Raised(raised)),
+            }
         }
-    });
+        // It is in use further up.
+        Err(raised) => Ok(Stopped::Raised(raised)),
+    };
     drop((driving, aside));
-    stopped.unwrap_or_else(|raised| Ok(Stopped::Raised(raised)))
+    stopped
+}
+
+/// Resume a generator, and again as long as what it yields has an outcome already.
+#[inline(always)]
+fn go_on<'py>(generator: &Bound<'py, PyAny>, mut outcome: Outcome) -> Result<Stopped<'py>> {
+    let py = generator.py();
+    loop {
+        let sent = match outcome {
+            Outcome::Failure(reason) => throw(generator, reason.into_bound(py)),
+            outcome => capi::send(generator, &into_object(py, outcome)),
+        };
+        let object = match sent {
+            Sent::Yielded(object) => object,
+            Sent::Returned(object) => return Ok(Stopped::Returned(object)),
+            Sent::Raised(raised) => return Ok(Stopped::Raised(raised)),
+        };
+        outcome = match capi::into_exact::<Deferred>(object) {
+            Ok(deferred) => match take_if_there(&deferred)? {
+                Some(outcome) => outcome,
+                None => return Ok(Stopped::Before(deferred)),
+            },
+            Err(object) => {
+                if !capi::is_plain(&object) {
+                    return Ok(Stopped::At(object));
+                }
+                Outcome::Value(object.hold())
+            }
+        };
+    }
 }
 
 /// Throw a failure into a generator.

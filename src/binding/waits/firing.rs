@@ -10,7 +10,7 @@ use crate::binding::capi::{
 };
 use crate::binding::judge::{
     classify::classify_asking,
-    debug::{debugging, debugging_by_default},
+    debug::{debugging, debugging_by_default, is_known_not_to_debug},
     failure, foreign,
     ordinary::{is_known_ordinary, is_ordinary},
     report,
@@ -80,6 +80,20 @@ pub(crate) fn begin_fire(deferred: &Bound<'_, Deferred>, outcome: Outcome) -> Re
             drop(outcome);
             Err(already_called(deferred, debugging)?)
         }
+    }
+}
+
+/// Fast path of [`begin_fire`]: true if the chain has to be run, or the outcome if there is more to
+/// do than to set it.
+#[inline(always)]
+pub(crate) fn fire_quickly(
+    deferred: &Bound<'_, Deferred>,
+    outcome: Outcome,
+) -> Result<bool, Outcome> {
+    if is_known_not_to_debug(deferred) {
+        deferred.get().chain(deferred.py(), |chain| chain.fire_fresh(outcome))
+    } else {
+        Err(outcome)
     }
 }
 

@@ -34,7 +34,7 @@ pub(crate) fn call<'py>(
     match capi::call_any_way(py, this.function.bind(py), this.args.bind(py), kwargs) {
         Err(raised) => Ok((made::of_error(py, raised.into())?.into_any(), None)),
         Ok(result) if capi::is_coroutine(&result) => {
-            let (deferred, work) = starting::begin(result)?;
+            let (deferred, work) = starting::start(result)?;
             Ok((deferred.into_any(), work))
         }
         Ok(result) => Ok((made::of_returned(result)?, None)),

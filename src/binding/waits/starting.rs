@@ -14,7 +14,7 @@ use crate::binding::model::{
     outcome::{Chain, Outcome},
 };
 use crate::binding::waits::{
-    driving::advance,
+    driving::advance_here,
     early,
     task::{prepare, task_for, try_to_wait},
     work::{Stopped, Work},
@@ -31,19 +31,30 @@ create_exception!(
 /// The Deferred for the result of a generator, and the work that follows, if any.
 pub(crate) type Started<'py> = (Bound<'py, Deferred>, Option<Work<'py>>);
 
-/// Run a generator or coroutine up to the first Deferred without a result, or the first object that
-/// has to be classified.
+/// A generator that has run up to the first Deferred without a result, or the first object that has
+/// to be classified.
+pub(crate) struct Begun<'py> {
+    generator: Bound<'py, PyAny>,
+    context: Bound<'py, PyAny>,
+    stopped: Result<Stopped<'py>>,
+}
+
+/// Run a generator or coroutine so far. To be completed by [`complete`].
 ///
-/// The Deferred and the task are made only when they are needed. A generator that ends at once
-/// needs no task.
+/// Generators begin others, so this takes as little of the stack as can be. The Deferred and the
+/// task are made only when they are needed. A generator that ends at once needs no task.
 #[inline(always)]
-pub(crate) fn begin<'py>(generator: Bound<'py, PyAny>) -> Result<Started<'py>> {
+pub(crate) fn begin<'py>(generator: Bound<'py, PyAny>) -> Result<Begun<'py>> {
+    let context = capi::copy_context(generator.py())?;
+    let stopped = advance_here(&generator, &generator, &context, Outcome::Taken);
+    Ok(Begun { generator, context, stopped })
+}
+
+/// Make what a generator needs that has begun.
+#[inline(always)]
+pub(crate) fn complete<'py>(begun: Begun<'py>) -> Result<Started<'py>> {
+    let Begun { generator, context, stopped } = begun;
     let py = generator.py();
-    if debugging_by_default(py)? {
-        return begin_prepared(generator);
-    }
-    let context = capi::copy_context(py)?;
-    let stopped = advance(&generator, &generator, &context, Outcome::Taken);
     if let Some((task, deferred)) = early::take(&generator, &context) {
         return Ok((deferred, Some(Work::HandleStop(task, stopped?))));
     }
@@ -65,9 +76,17 @@ pub(crate) fn begin<'py>(generator: Bound<'py, PyAny>) -> Result<Started<'py>> {
     }
 }
 
-/// As [`begin`], with the task and the Deferred made first.
+/// Both at once.
+pub(crate) fn start<'py>(generator: Bound<'py, PyAny>) -> Result<Started<'py>> {
+    if debugging_by_default(generator.py())? {
+        return prepared(generator);
+    }
+    complete(begin(generator)?)
+}
+
+/// Instead of [`begin`] and [`complete`] in debug mode, with the task and the Deferred made first.
 #[cold]
-fn begin_prepared<'py>(generator: Bound<'py, PyAny>) -> Result<Started<'py>> {
+pub(crate) fn prepared<'py>(generator: Bound<'py, PyAny>) -> Result<Started<'py>> {
     let (task, deferred) = prepare(generator)?;
     Ok((deferred, Some(Work::Resume(task, Outcome::Taken))))
 }
