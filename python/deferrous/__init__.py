@@ -163,6 +163,10 @@ if _os.environ.get("DEFERROUS_TRACK"):
 
     _tracking_of_all.heed_environment()
     del _tracking_of_all
+if _os.environ.get("DEFERROUS_INSPECT"):
+    from . import inspect
+
+    inspect.heed_environment()
 
 
 if not _typing.TYPE_CHECKING:

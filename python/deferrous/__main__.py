@@ -21,6 +21,7 @@ usage: python -m deferrous script.py [argument ...]
        python -m deferrous -m module [argument ...]
        python -m deferrous -c code [argument ...]
        python -m deferrous - [argument ...]
+       python -m deferrous ps | pstree | top [option ...] PID
        python -m deferrous --check | --version | --help
 
 Run a Python program as `python` would, with deferrous in the place of Twisted's Deferred and
@@ -30,6 +31,9 @@ come from standard input (-).
 Python processes that the program starts run on deferrous, too: they inherit
 {ENVIRONMENT_VARIABLE}=1.
 
+  ps PID     count what waits in another process, by what for and where; pstree PID shows what waits
+             for what; top PID shows what ps does, again and again; --help behind them says more.
+             A script of such a name is run by ./ps
   --check    say whether that works here, yes or no; then with which versions, and what comes from
              where; the exit status is 0 if it works
   --version  print the version of deferrous
@@ -53,6 +57,10 @@ def main() -> None:
         print(f"deferrous {__version__}")
     elif first == "--check":
         _check()
+    elif first in ("ps", "pstree", "top"):
+        from deferrous._ps import main as look
+
+        sys.exit(look(first, arguments[1:]))
     elif first == "-" or not first.startswith("-"):
         _run(first, arguments[1:], _run_stdin if first == "-" else _run_script)
     elif first[:2] in ("-m", "-c"):

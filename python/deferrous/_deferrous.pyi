@@ -57,6 +57,7 @@ __all__ = [
     "_Task",
     "_Timeout",
     "__version__",
+    "_all_of",
     "_build",
     "_cancellableInlineCallbacks",
     "_convertTimedOut",
@@ -77,6 +78,7 @@ __all__ = [
     "_run_of",
     "_state_of",
     "_stopClock",
+    "_take_last",
     "_task_for",
     "_track",
     "_track_earlier",
@@ -945,6 +947,10 @@ def _state_of(
 def _members_of(collector: object, most: int) -> tuple[list[Any], int, int, bool, Any] | None: ...
 def _parts_of(object: object) -> tuple[str, Any, Any, Any] | None: ...
 def _place_in(line: _Fifo[Any], object: object) -> tuple[int | None, int]: ...
+def _all_of(
+    get_objects: Callable[[], list[Any]], classes: tuple[type, ...], most: int
+) -> tuple[list[Any], int]: ...
+def _take_last(objects: list[Any]) -> list[Any]: ...
 def _follow(
     deferred: Deferred[Any], up: bool, most: int
 ) -> tuple[list[Deferred[Any]], int] | None: ...

@@ -94,7 +94,7 @@ class Graph:
         while queue:
             place, depth = queue.popleft()
             node = self.nodes[place]
-            found, more = self._who_waits(node.obj) if up else self._waits_for(place)
+            found, more = who_waits(node.obj) if up else self._waits_for(place)
             edges = []
             for obj, label in found[:BREADTH]:
                 skipped = 0
@@ -212,34 +212,6 @@ class Graph:
                 return ([(end, "awaits")] if is_node(end) else []), 0
         return [], 0
 
-    def _who_waits(self, obj: Any) -> Found:
-        """Return those who wait for one, and how many links were not looked at."""
-        found: list[tuple[Any, str]] = []
-        more = 0
-        if is_deferred(obj):
-            state = _deferrous._state_of(obj, LINKS)
-            for kind, one, other in state[7]:
-                if kind == "deferred":
-                    found.append((one, "chained to"))
-                elif kind == "waiter":
-                    found += [(each, "") for each in waiters_behind(one)]
-                else:
-                    found += [(each, "by a callback") for each in behind_callback(one)]
-                    if other is not one:
-                        found += [(each, "by a callback") for each in behind_callback(other)]
-            more = max(0, state[9] - LINKS)
-        elif is_a(obj, *future_classes()):
-            by = of_future(obj, "_asyncio_awaited_by")
-            if one_of(type(by), (set, frozenset)):
-                found += [(each, "") for each in list(by)[:LINKS] if is_node(each)]
-            for callback, _ in future_callbacks(obj):
-                found += [(each, "") for each in behind_callback(callback)]
-        else:
-            for callback, _ in callbacks_of_theirs(obj):
-                found += [(each, "") for each in behind_callback(callback)]
-        unique = {id(each): (each, label) for each, label in reversed(found) if each is not obj}
-        return list(reversed(unique.values())), more
-
     def _find_holders(self) -> list[int]:
         """Find who holds the locks in whose lines those stand that were found.
 
@@ -317,3 +289,32 @@ class Graph:
                 ]
         if noted:
             holders[lock] = noted
+
+
+def who_waits(obj: Any) -> Found:
+    """Return those who wait for one, and how many links were not looked at."""
+    found: list[tuple[Any, str]] = []
+    more = 0
+    if is_deferred(obj):
+        state = _deferrous._state_of(obj, LINKS)
+        for kind, one, other in state[7]:
+            if kind == "deferred":
+                found.append((one, "chained to"))
+            elif kind == "waiter":
+                found += [(each, "") for each in waiters_behind(one)]
+            else:
+                found += [(each, "by a callback") for each in behind_callback(one)]
+                if other is not one:
+                    found += [(each, "by a callback") for each in behind_callback(other)]
+        more = max(0, state[9] - LINKS)
+    elif is_a(obj, *future_classes()):
+        by = of_future(obj, "_asyncio_awaited_by")
+        if one_of(type(by), (set, frozenset)):
+            found += [(each, "") for each in list(by)[:LINKS] if is_node(each)]
+        for callback, _ in future_callbacks(obj):
+            found += [(each, "") for each in behind_callback(callback)]
+    else:
+        for callback, _ in callbacks_of_theirs(obj):
+            found += [(each, "") for each in behind_callback(callback)]
+    unique = {id(each): (each, label) for each, label in reversed(found) if each is not obj}
+    return list(reversed(unique.values())), more

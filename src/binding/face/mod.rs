@@ -21,5 +21,6 @@ pub(crate) mod quick;
 pub(crate) mod race;
 pub(crate) mod semaphore;
 pub(crate) mod slots;
+pub(crate) mod survey;
 pub(crate) mod timeout;
 pub(crate) mod tracking;

@@ -68,6 +68,8 @@ mod _deferrous {
     #[pymodule_export]
     use crate::binding::face::race::race;
     #[pymodule_export]
+    use crate::binding::face::survey::{all_of, take_last};
+    #[pymodule_export]
     use crate::binding::face::timeout::{convert, stop};
     #[pymodule_export]
     use crate::binding::face::tracking::{

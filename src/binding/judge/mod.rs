@@ -8,5 +8,6 @@ pub(crate) mod failure;
 pub(crate) mod foreign;
 pub(crate) mod kinds;
 pub(crate) mod letting_go;
+pub(crate) mod notes;
 pub(crate) mod ordinary;
 pub(crate) mod report;

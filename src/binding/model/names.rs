@@ -213,6 +213,8 @@ imported! {
     QUAL: PyAny = "deferrous._reflect", "qual";
     /// The class of the objects that report unhandled failures, as we define it.
     DEBUG_INFO: PyAny = "deferrous._report", "DebugInfo";
+    /// Notes on an exception which callback it came of.
+    NAME_CALLBACK: PyAny = "deferrous._notes", "name_callback";
     /// Logs a failure with a text.
     LOG_FAILURE: PyAny = "deferrous._report", "log_failure";
     /// Reports that the `cancel` of one in a list has raised, and tells timeouts.

@@ -11,6 +11,7 @@ use crate::binding::capi::{
 use crate::binding::judge::{
     classify::{self, classify_returned},
     debug::debugging,
+    notes,
     ordinary::is_known_ordinary,
     report,
 };
@@ -264,7 +265,10 @@ fn call_another<'py>(
         None => call(deferred, callback, argument).map(Answer::Now),
         Some(answer) => {
             drop(argument);
-            answer.or_else(|error| failure_of_error(deferred, error).map(Answer::Now))
+            answer.or_else(|error| {
+                let raised = error.into_raised(deferred.py());
+                failure_of_call(deferred, raised, callback.callable(deferred.py())).map(Answer::Now)
+            })
         }
     }
 }
@@ -291,7 +295,7 @@ pub(super) fn answer_of<'py>(
     let result = match called {
         Ok(result) if is_known_ordinary(&result) => return Ok(Outcome::Value(result.hold())),
         Ok(result) => result,
-        Err(raised) => return failure_of(deferred, raised),
+        Err(raised) => return failure_of_call(deferred, raised, callable()),
     };
     if result.as_ptr() == deferred.as_ptr()
         && let Err(error) = callable().and_then(|it| warn_of_self_return(&it))
@@ -316,6 +320,20 @@ fn outcome_of_another<'py>(
 #[cold]
 pub(super) fn failure_of_error(deferred: &Bound<'_, Deferred>, error: Error) -> Result<Outcome> {
     failure_of(deferred, error.into_raised(deferred.py()))
+}
+
+/// Convert an exception that a callback raised into a failure. Where nothing else tells, a note on
+/// it says which callback that was.
+#[inline(never)]
+fn failure_of_call<'py>(
+    deferred: &Bound<'py, Deferred>,
+    mut raised: Raised<'py>,
+    callable: Result<Bound<'py, PyAny>>,
+) -> Result<Outcome> {
+    if capi::traceback_of(&raised).is_none() {
+        raised = notes::name_callback(deferred, raised, callable);
+    }
+    failure_of(deferred, raised)
 }
 
 /// Convert an exception in a link into a failure.

@@ -1,0 +1,51 @@
+"""Notes on exceptions: which callback raised them, where no frame of Python tells.
+
+A callback that takes other arguments, or is not callable, fails before any line of it has run, and
+what is native has no lines: the traceback is empty then. The note does not change the exception's
+text, its arguments, or what it is equal to.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ._graph_entries import callback_entry
+from ._graph_objects import dict_of
+
+__all__ = ["made_at", "name_callback", "notes_of"]
+
+#: So many of our notes an exception gets at most: some are raised again and again.
+_MOST = 5
+
+
+def name_callback(error: BaseException, callback: object, deferred: Any) -> None:
+    """Note on an exception which callback it came of, and where its Deferred was made."""
+    entry = callback_entry("", callback)
+    text = f"raised by the callback {entry.name}"
+    if entry.file is not None:
+        text += f', file "{entry.file}", line {entry.line}'
+    made = made_at(deferred)
+    if made:
+        text += f"\nof a Deferred that was made at {made}"
+    # Not by `add_note`, which is not there before Python 3.11, and by which a class may do what it
+    # likes.
+    attributes = dict_of(error)
+    notes = attributes.get("__notes__")
+    if notes is None:
+        attributes["__notes__"] = [text]
+    elif type(notes) is list and len(notes) < _MOST and text not in notes_of(error):
+        notes.append(text)
+
+
+def notes_of(error: object) -> list[str]:
+    """Return the notes of an exception, without asking it."""
+    notes = dict_of(error).get("__notes__")
+    return [each for each in notes if type(each) is str] if type(notes) is list else []
+
+
+def made_at(deferred: Any) -> str:
+    """Return where a Deferred was made, if that is known."""
+    creator = dict_of(dict_of(deferred).get("_debugInfo")).get("creator")
+    if type(creator) is list and creator and type(creator[-1]) is str:
+        return " ".join(creator[-1].split())
+    return ""

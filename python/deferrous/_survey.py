@@ -1,0 +1,218 @@
+"""What a process answers when it is asked from outside what waits in it, as data for JSON.
+
+It is made in a thread of its own, or in the main thread between two steps of the program: see
+`inspect.py`. Nothing is changed, and no code of the program's is run. What the program lets go of
+meanwhile does not die here, but in its main thread, when it next collects garbage.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import sys
+import threading
+import time
+from typing import Any
+
+from . import _deferrous
+from ._call_graph import DeferredCallGraph, capture_call_graph
+from ._graph_objects import attribute, class_name, future_classes, is_a, is_deferred, task_classes
+from ._graph_search import who_waits
+from ._graph_state import Node, describe
+from ._pending import _why as why
+
+__all__ = ["MOST_BYTES", "PROTOCOL", "QUESTIONS", "answer", "answer_text"]
+
+#: The version of questions and answers.
+PROTOCOL = 1
+#: What can be asked.
+QUESTIONS = ("ps", "pstree")
+#: So many objects are looked at.
+_OBJECTS = 1_000_000
+#: So many groups are in an answer.
+_GROUPS = 200
+#: So many trees are.
+_TREES = 20
+#: So many seconds are spent on counting, and so many on trees.
+_COUNTING, _DRAWING = 3.0, 3.0
+#: So many steps are taken from a Deferred to those that wait for it.
+_CLIMB = 1000
+#: So long may an answer be.
+MOST_BYTES = 4_000_000
+
+#: What the program has let go of while it was looked at.
+_parked: list[Any] = []
+
+
+class _Group:
+    """Those that wait for the same, at the same place."""
+
+    __slots__ = ("count", "example", "made", "oldest", "why")
+
+    def __init__(self, why: str, example: Any) -> None:
+        self.why = why
+        self.example = example
+        self.count = 0
+        self.oldest: float | None = None
+        self.made: str | None = None
+
+
+class _Survey:
+    """All that waits in this process, at this moment."""
+
+    def __init__(self) -> None:
+        self._held: list[Any] = []
+        self.groups: dict[str, _Group] = {}
+        classes = (_deferrous.Deferred, *task_classes())
+        self._held, self.total = _deferrous._all_of(gc.get_objects, classes, _OBJECTS)
+        self.unseen = self.total - len(self._held)
+        self._count()
+
+    def _count(self) -> None:
+        end = time.monotonic() + _COUNTING
+        for place, each in enumerate(self._held):
+            if place % 256 == 0 and time.monotonic() > end:
+                self.unseen = self.total - place
+                break
+            text = why(each) if is_deferred(each) else _why_task(each)
+            if text is None:
+                continue
+            group = self.groups.setdefault(text, _Group(text, each))
+            group.count += 1
+
+    def rows(self) -> dict[str, Any]:
+        groups = sorted(self.groups.values(), key=lambda each: (-each.count, each.why))
+        return {
+            "waiting": sum(each.count for each in groups),
+            "groups": [
+                {"count": each.count, "why": each.why, "oldest": each.oldest, "made": each.made}
+                for each in groups[:_GROUPS]
+            ],
+            "groups_left_out": len(groups[_GROUPS:]),
+            "not_looked_at": self.unseen,
+        }
+
+    def trees(self) -> dict[str, Any]:
+        """Return the graphs of those at the top, one for each way in which something waits."""
+        end = time.monotonic() + _DRAWING
+        tops: dict[int, Any] = {}
+        for each in self.groups.values():
+            top = self._top(each.example)
+            tops.setdefault(id(top), top)
+        trees: list[dict[str, Any]] = []
+        size = left_out = 0
+        done: set[str] = set()
+        for top in tops.values():
+            text = why(top) if is_deferred(top) else _why_task(top)
+            group = self.groups.get(text or "")
+            if group is not None and group.why in done:
+                continue
+            if len(trees) == _TREES or size > MOST_BYTES // 2 or time.monotonic() > end:
+                left_out += 1
+                continue
+            if group is not None:
+                done.add(group.why)
+            graph = capture_call_graph(top)
+            if graph is not None:
+                self._hold(graph)
+                tree = graph.to_dict()
+                tree["alike"] = 1 if group is None else group.count
+                trees.append(tree)
+                size += len(json.dumps(tree))
+        return {"trees": trees, "trees_left_out": left_out}
+
+    def _top(self, obj: Any) -> Any:
+        """Return one that waits for this, and for which nobody waits."""
+        seen = {id(obj)}
+        for _ in range(_CLIMB):
+            if is_deferred(obj):
+                followed = _deferrous._follow(obj, True, 1)
+                if followed is None:
+                    break
+                obj = followed[0][0]
+                self._held.append(obj)
+            found = [each for each, _ in who_waits(obj)[0] if id(each) not in seen]
+            if not found:
+                break
+            obj = found[0]
+            self._held.append(obj)
+            seen.add(id(obj))
+        return obj
+
+    def _hold(self, graph: DeferredCallGraph) -> None:
+        """Hold what a graph holds, so that nothing of it dies with the graph."""
+        for node in graph._graph.nodes:
+            self._held.append(node.obj)
+            self._held += [entry.frame for entry in node.frames]
+
+    def let_go(self) -> None:
+        """Let go of all, but of what would die of it."""
+        for group in self.groups.values():
+            group.example = None
+        if threading.current_thread() is threading.main_thread():
+            self._held.clear()
+            return
+        last = _deferrous._take_last(self._held)
+        if last:
+            _parked.extend(last)
+            if not any(each is _empty for each in gc.callbacks):
+                gc.callbacks.append(_empty)
+
+
+def _empty(phase: str, _: object) -> None:
+    """Let go of what is parked: as a callback of the garbage collector, in the main thread."""
+    if phase == "stop" and threading.get_ident() == threading.main_thread().ident:
+        gc.callbacks.remove(_empty)
+        parked = _parked[:]
+        del _parked[: len(parked)]
+
+
+def _why_task(task: Any) -> str | None:
+    """Say for what a task of asyncio's waits, and where."""
+    cls = next((each for each in future_classes() if is_a(task, each)), None)
+    if cls is None or attribute(task, cls, "_state") != "PENDING":
+        return None
+    node = Node(task)
+    describe(node, -1, None)
+    name = class_name(task)
+    if not node.frames:
+        return f"{name}: {node.detail}"
+    entry = node.frames[0]
+    where = f'File "{entry.file}", line {entry.line}, in {entry.function}'
+    return f"{name}: waits for {entry.kind or 'a function'}, {where}"
+
+
+def answer(question: Any) -> dict[str, Any]:
+    """Answer a question. What is none gets an error as its answer."""
+    asked = question.get("ask") if type(question) is dict else None
+    if type(asked) is not str or asked not in QUESTIONS:
+        return {"error": f"unknown question; this deferrous answers {', '.join(QUESTIONS)}"}
+    begin = time.monotonic()
+    survey = _Survey()
+    try:
+        found = {
+            "protocol": PROTOCOL,
+            "deferrous": _deferrous.__version__,
+            "python": ".".join(map(str, sys.version_info[:3])),
+            "pid": os.getpid(),
+            "tracked": False,
+            **survey.rows(),
+        }
+        if asked == "pstree":
+            found.update(survey.trees())
+    finally:
+        survey.let_go()
+    found["seconds"] = round(time.monotonic() - begin, 3)
+    return found
+
+
+def answer_text(question: str) -> str:
+    """Answer a question that is a text in JSON, by one; raises nothing but what ends programs."""
+    try:
+        text = json.dumps(answer(json.loads(question)))
+        if len(text) > MOST_BYTES:
+            text = json.dumps({"error": "the answer would be too long"})
+    except Exception as error:
+        text = json.dumps({"error": f"the question could not be answered: {type(error).__name__}"})
+    return text

@@ -1,0 +1,315 @@
+"""Answer `python -m deferrous ps`, `pstree` and `top`, which ask what waits in this process.
+
+`DEFERROUS_INSPECT=1` has each process that imports deferrous answer; `listen` does it in a program.
+Python 3.14 and newer can also be asked without either, by a Python of the same version.
+
+A thread answers, also while the program waits for something to happen. It takes no code, only
+questions out of a fixed list, and only of the same user and of root. The socket is in a folder of
+the user's own.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+
+from ._folders import own_folder, peer_of, socket_name
+
+__all__ = ["ENVIRONMENT_VARIABLE", "listen", "listening", "stop"]
+
+#: Set to 1, it has each process that imports deferrous answer; 0, no, false and off are as if it
+#: were not set.
+ENVIRONMENT_VARIABLE = "DEFERROUS_INSPECT"
+
+#: So long may a question be.
+_MOST_ASKED = 1000
+#: So many seconds has one who asks to ask, and to take the answer.
+_PATIENCE = 5.0
+#: So many seconds are waited for the thread to end.
+_END = 1.0
+
+
+class _Server:
+    """A socket, and the thread that answers there."""
+
+    def __init__(self) -> None:
+        folder = own_folder()
+        _sweep(folder)
+        self.path = socket_name(folder, os.getpid())
+        try:
+            # What a process of the same number has left.
+            os.unlink(self.path)
+        except FileNotFoundError:
+            pass
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            try:
+                self._socket.bind(self.path)
+            except OSError as error:
+                if "too long" in str(error):
+                    raise OSError(f"the name of the socket is too long: {self.path}") from None
+                raise
+            os.chmod(self.path, 0o600)
+            self._socket.listen(8)
+            self._socket.setblocking(False)
+            self._waker, self._woken = socket.socketpair()
+        except BaseException:
+            self._socket.close()
+            raise
+        self._identity = _identity(self._socket), _identity(self._woken)
+        self._thread: threading.Thread | None = None
+        self.start()
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread = threading.Thread(target=self._run, name="deferrous.inspect", daemon=True)
+        self._thread.start()
+
+    def pause(self) -> bool:
+        """End the thread, but keep the socket. Returns whether it has ended."""
+        thread = self._thread
+        if thread is None:
+            return True
+        try:
+            self._waker.send(b"x")
+        except OSError:
+            pass
+        thread.join(_END)
+        if thread.is_alive():
+            return False
+        self._thread = None
+        return True
+
+    def forget(self) -> None:
+        """Let go of what is another process's: in one that was forked off."""
+        self._thread = None
+        for each in (self._socket, self._waker, self._woken):
+            each.close()
+
+    def close(self) -> None:
+        """Answer no more."""
+        if self.pause():
+            self.forget()
+        try:
+            os.unlink(self.path)
+        except OSError:
+            pass
+
+    def _run(self) -> None:
+        if hasattr(signal, "pthread_sigmask"):
+            # They are for the main thread, which they wake.
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        poll.register(self._woken, select.POLLIN)
+        while True:
+            poll.poll()
+            if (_identity(self._socket), _identity(self._woken)) != self._identity:
+                # The program has closed all its files, and may have others by these numbers.
+                return
+            try:
+                self._woken.recv(1, socket.MSG_DONTWAIT)
+                return
+            except BlockingIOError:
+                pass
+            try:
+                connection, _ = self._socket.accept()
+            except BlockingIOError:
+                continue
+            except OSError:
+                return
+            with connection:
+                try:
+                    _converse(connection)
+                except Exception:
+                    # Whoever asks has gone, or speaks otherwise. It is nothing to this process.
+                    pass
+
+
+def _identity(sock: socket.socket) -> tuple[int, int] | None:
+    try:
+        found = os.fstat(sock.fileno())
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _converse(connection: socket.socket) -> None:
+    """Read a question, and answer it."""
+    uid, _ = peer_of(connection)
+    if uid not in (os.geteuid(), 0):
+        return
+    end = time.monotonic() + _PATIENCE
+    asked = b""
+    while not asked.endswith(b"\n"):
+        connection.settimeout(max(end - time.monotonic(), 0.001))
+        received = connection.recv(_MOST_ASKED)
+        asked += received
+        if not received or len(asked) > _MOST_ASKED:
+            return
+    # Not needed until somebody asks.
+    from ._survey import answer_text
+
+    text = answer_text(asked.decode("utf-8", "replace"))
+    connection.settimeout(_PATIENCE)
+    connection.sendall(text.encode() + b"\n")
+
+
+def _sweep(folder: str) -> None:
+    """Remove what processes have left that are no more."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            pid = entry.name.removesuffix(".sock")
+            if pid.isascii() and pid.isdigit() and entry.name.endswith(".sock"):
+                try:
+                    os.kill(int(pid), 0)
+                except (ProcessLookupError, OverflowError):
+                    try:
+                        os.unlink(entry.path)
+                    except OSError:
+                        pass
+                except OSError:
+                    pass
+
+
+class _State:
+    """Whether this process answers."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.server: _Server | None = None
+        self.prepared = False
+
+    def prepare(self) -> None:
+        if self.prepared:
+            return
+        self.prepared = True
+        import atexit
+
+        atexit.register(stop)
+        os.register_at_fork(
+            before=self.before_fork, after_in_parent=self.after_fork, after_in_child=self.in_child
+        )
+
+    def before_fork(self) -> None:
+        # The thread is not to be seen by what warns of threads in processes that fork.
+        self.lock.acquire()
+        if self.server is not None and self.server.pause():
+            _wait_until_gone()
+
+    def after_fork(self) -> None:
+        try:
+            if self.server is not None and self.server._thread is None:
+                self.server.start()
+        except RuntimeError:
+            # No thread can be started: at exit, or where there are too many.
+            self.server = None
+        finally:
+            self.lock.release()
+
+    def in_child(self) -> None:
+        server, self.server = self.server, None
+        self.lock = threading.RLock()
+        if server is not None:
+            server.forget()
+            try:
+                self.server = _Server()
+            except (OSError, RuntimeError):
+                # It has none, then.
+                pass
+
+
+_state = _State()
+
+
+def _wait_until_gone() -> None:
+    """Wait until the system, too, has forgotten a thread that has ended, if that is soon."""
+    if sys.platform == "linux":
+        wanted = threading.active_count()
+        for _ in range(100):
+            try:
+                if len(os.listdir("/proc/self/task")) <= wanted:
+                    return
+            except OSError:
+                return
+            os.sched_yield()
+
+
+def listen() -> str:
+    """Answer `python -m deferrous ps`, `pstree` and `top` from now on.
+
+    Returns the name of the Unix socket at which this process answers. Where it does so already,
+    nothing changes. A process that is forked off has a socket of its own.
+
+    ```python
+    import os
+
+    from deferrous import inspect
+
+    if hasattr(os, "fork"):
+        print(inspect.listen().endswith(f"{os.getpid()}.sock"))
+        inspect.stop()
+    ```
+
+    This prints `True`.
+
+    Errors:
+
+    - OSError: there are no Unix sockets, no folder that is this user's own, or the name of the
+      socket would be too long.
+    """
+    if not hasattr(socket, "AF_UNIX") or not hasattr(os, "geteuid") or not hasattr(select, "poll"):
+        raise OSError("a process cannot be asked on this system: it lacks what that needs")
+    with _state.lock:
+        if _state.server is None:
+            _state.prepare()
+            _state.server = _Server()
+        return _state.server.path
+
+
+def listening() -> str | None:
+    """Return the name of the socket at which this process answers; None if it does not.
+
+    ```python
+    from deferrous import inspect
+
+    print(inspect.listening())
+    ```
+
+    This prints `None`.
+    """
+    server = _state.server
+    return None if server is None else server.path
+
+
+def stop() -> None:
+    """Answer no more.
+
+    ```python
+    from deferrous import inspect
+
+    inspect.stop()
+    ```
+    """
+    with _state.lock:
+        server, _state.server = _state.server, None
+        if server is not None:
+            server.close()
+
+
+def heed_environment() -> None:
+    """Answer if the environment says so. What is in the way of it is logged."""
+    setting = os.environ.get(ENVIRONMENT_VARIABLE, "").strip().lower()
+    if setting in ("", "0", "no", "false", "off") or sys.flags.ignore_environment:
+        return
+    try:
+        listen()
+    except (OSError, RuntimeError) as error:
+        import logging
+
+        logging.getLogger("deferrous").warning("This process cannot be asked: %s", error)

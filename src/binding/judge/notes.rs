@@ -1,0 +1,39 @@
+//! Notes on exceptions that no frame of Python tells the origin of: which callback raised them.
+
+use pyo3::exceptions::{PyException, PyMemoryError, PyRecursionError};
+use pyo3::prelude::*;
+
+use crate::binding::capi::{
+    self,
+    error::{Raised, Result},
+};
+use crate::binding::model::{deferred::Deferred, names};
+
+/// Note on an exception that has no traceback which callback of which Deferred it came of.
+///
+/// Returns the exception that the callback has failed with: this one, or one that is no
+/// `Exception` and came while the note was made, as Ctrl-C does. A note that cannot be made for
+/// any other reason is dropped.
+#[cold]
+pub(crate) fn name_callback<'py>(
+    deferred: &Bound<'py, Deferred>,
+    raised: Raised<'py>,
+    callable: Result<Bound<'py, PyAny>>,
+) -> Raised<'py> {
+    let py = deferred.py();
+    if raised.is_instance_of::<PyMemoryError>()
+        || raised.is_instance_of::<PyRecursionError>()
+        || !capi::stack::has_room_to_report()
+    {
+        return raised;
+    }
+    let note = || -> Result<()> {
+        let arguments = [raised.clone().into_any(), callable?, deferred.clone().into_any()];
+        capi::call_many(names::NAME_CALLBACK.get(py)?, &arguments, None)?;
+        Ok(())
+    };
+    match note() {
+        Err(error) if !error.is_instance_of::<PyException>(py) => error.into_raised(py),
+        _ => raised,
+    }
+}
