@@ -145,7 +145,7 @@ def _no_answer(pid: int, seconds: float) -> CannotAsk:
     if state in ("", "Z", "X"):
         return CannotAsk(f"{start}it has ended meanwhile")
     if state == "S":
-        return CannotAsk(f"{start}it waits in native code that nothing ends")
+        return CannotAsk(f"{start}it sleeps in native code, and could not be woken")
     return CannotAsk(f"{start}it is busy in native code, which lets no Python code run meanwhile")
 
 
@@ -183,8 +183,7 @@ def _by_socket(pid: int, uid: int, question: str, seconds: float) -> tuple[bytes
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             end = time.monotonic() + seconds
             try:
-                connection.settimeout(seconds)
-                connection.connect(path)
+                _connect(connection, path, end)
                 there = peer_of(connection)
                 if there[0] not in (uid, 0) or there[1] not in (pid, 0, None):
                     raise CannotAsk(f"another process than {pid} answers at {path}")
@@ -200,6 +199,20 @@ def _by_socket(pid: int, uid: int, question: str, seconds: float) -> tuple[bytes
                     f"process {pid} cannot be asked at {path}: {error.strerror or error}"
                 ) from None
     return None, stale
+
+
+def _connect(connection: socket.socket, path: str, end: float) -> None:
+    """Connect, and wait while too many others do."""
+    while True:
+        connection.settimeout(max(end - time.monotonic(), 0.001))
+        try:
+            connection.connect(path)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise TimeoutError from None
+            time.sleep(_LOOK)
+        else:
+            return
 
 
 def _talk(connection: socket.socket, question: str, end: float) -> bytes:

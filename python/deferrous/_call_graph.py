@@ -9,7 +9,6 @@ asked whether something is its instance.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from types import FrameType
 from typing import Any, TextIO
 
@@ -27,8 +26,9 @@ from ._graph_objects import (
     task_classes,
 )
 from ._graph_pictures import as_html, dot, mermaid
-from ._graph_search import BREADTH, Graph
-from ._graph_state import FRAMES, Edge, Node
+from ._graph_search import Graph
+from ._graph_state import Edge, Node
+from ._graph_text import lines_of
 from ._graph_ways import tasks_of
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "DeferredCallGraph",
     "FrameCallGraphEntry",
     "capture_call_graph",
+    "describe",
     "format_call_graph",
     "print_call_graph",
 ]
@@ -113,7 +114,7 @@ class DeferredCallGraph:
         return f"<{type(self).__name__} of {self._node.name}: {self._node.detail}>"
 
     def __str__(self) -> str:
-        return "\n".join(self._lines())
+        return "\n".join(lines_of(self._graph, self._place))
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as lists, dicts, texts and numbers, for JSON.
@@ -134,6 +135,8 @@ class DeferredCallGraph:
                     "detail": node.detail,
                     "call_stack": [each.to_dict() for each in node.frames],
                     "call_stack_more": node.frames_more,
+                    "made": node.made,
+                    "age": node.age,
                     "callbacks": [each.to_dict() for each in node.callbacks],
                     "callbacks_more": node.callbacks_more,
                     "waits_for": edges(node.waits_for),
@@ -147,72 +150,6 @@ class DeferredCallGraph:
                 {"nodes": members, "for_ever": certain} for members, certain in self._graph.cycles
             ],
         }
-
-    # --- as text
-
-    def _lines(self) -> Iterator[str]:
-        seen: set[tuple[int, bool]] = set()
-        yield from self._lines_of(self._place, None, seen, "")
-        yield from self._cycle_texts()
-
-    def _cycle_texts(self) -> Iterator[str]:
-        for members, certain in self._graph.cycles:
-            names = [self._graph.nodes[each].name for each in members[:BREADTH]]
-            if len(members) > BREADTH:
-                names.append(f"{len(members) - BREADTH:,} more")
-            if len(members) == 1:
-                yield f"{names[0]} waits for itself: it can never fire."
-            elif certain:
-                yield f"{', '.join(names)} wait for each other: none of them can ever fire."
-            else:
-                yield f"{', '.join(names)} wait for each other, unless something else comes first."
-
-    def _lines_of(
-        self, place: int, up: bool | None, seen: set[tuple[int, bool]], indent: str, how: str = ""
-    ) -> Iterator[str]:
-        node = self._graph.nodes[place]
-        if how:
-            how = f"{how}: "
-        first = all((place, way) not in seen for way in (False, True))
-        if up is not None and ((place, up) in seen or place == self._place):
-            yield f"{indent}* {how}{node.name}: see above"
-            return
-        yield f"{indent}* {how}{node.name} {node.detail}"
-        for way in (False, True) if up is None else (up,):
-            seen.add((place, way))
-        if first:
-            yield from self._details(node, indent)
-        ways = (
-            ("Waits for", False, node.waits_for, node.waits_for_more),
-            ("Awaited by", True, node.awaited_by, node.awaited_by_more),
-        )
-        for title, way, edges, more in ways:
-            if (up is not None and up != way) or not (edges or more):
-                continue
-            yield f"{indent}  + {title}:"
-            for edge in edges:
-                if edge.skipped:
-                    yield f"{indent}    ... {edge.skipped:,} more, each waits for the next ..."
-                yield from self._lines_of(edge.to, way, seen, indent + "    ", edge.label)
-            if more < 0:
-                yield f"{indent}    ... more, in a circle: they wait for each other for ever ..."
-            elif more:
-                yield f"{indent}    ... {more:,} more ..."
-
-    def _details(self, node: Node, indent: str) -> Iterator[str]:
-        if node.frames:
-            yield f"{indent}  + Call stack:"
-        for place, frame in enumerate(node.frames):
-            if node.frames_more and place == FRAMES:
-                yield f"{indent}  |   ... {node.frames_more:,} more ..."
-            kind = "" if not frame.kind else f"{frame.kind} "
-            yield f'{indent}  |   File "{frame.file}", line {frame.line}, in {kind}{frame.function}'
-        if node.callbacks:
-            yield f"{indent}  + Callbacks:"
-        for callback in node.callbacks:
-            yield f"{indent}  |   {callback}"
-        if node.callbacks_more:
-            yield f"{indent}  |   ... {node.callbacks_more:,} more ..."
 
     # --- as pictures
 
@@ -318,6 +255,12 @@ def capture_call_graph(
             skip = skip.f_back
     root = _root_of(future, skip)
     return None if root is None else DeferredCallGraph(Graph(root, limit, skip), 0)
+
+
+def describe(deferred: Any) -> str:
+    """Return what a Deferred waits for, as a text with the lines of the sources: for tests."""
+    graph = Graph(deferred, None, sys._getframe(1), up=False)
+    return "\n".join(lines_of(graph, 0, sources=True, callbacks=False))
 
 
 def format_call_graph(future: Any = None, /, *, depth: int = 1, limit: int | None = None) -> str:

@@ -25,6 +25,7 @@ from ._graph_objects import (
     one_of,
     task_classes,
 )
+from ._graph_parts import parts_of
 from ._graph_state import Edge, Node, describe
 from ._graph_ways import (
     behind_callback,
@@ -56,7 +57,9 @@ Found = tuple[list[tuple[Any, str]], int]
 class Graph:
     """All that was found from one Deferred or future."""
 
-    def __init__(self, root: object, limit: int | None, skip: FrameType | None) -> None:
+    def __init__(
+        self, root: object, limit: int | None, skip: FrameType | None, up: bool = True
+    ) -> None:
         self.nodes: list[Node] = []
         self.limit = limit
         self._skip = skip
@@ -69,7 +72,8 @@ class Graph:
             if not holders:
                 break
             self._explore(holders, up=False)
-        self._explore([0], up=True)
+        if up:
+            self._explore([0], up=True)
         self.cycles = self._find_cycles()
         del self._skip, self._at, self._locks
 
@@ -187,6 +191,9 @@ class Graph:
             return ([(end, "awaits")] if is_node(end) else []), 0
         if parts is not None and parts[0] in ("lock", "semaphore"):
             self._locks.setdefault(id(canceller), (canceller, []))[1].append(place)
+        ours = parts_of(obj, canceller)
+        if ours is not None:
+            return ours[1][:BREADTH], len(ours[1][BREADTH:])
         found = [(each, "stands for") for each in held_by_function(canceller, "theirs", "future")]
         if not found and type(canceller) is FunctionType:
             found = [(e, "stands for") for e in held_by_function(canceller) if e is not obj]

@@ -29,7 +29,9 @@ from ._graph_objects import (
     task_classes,
     text_of,
 )
-from ._graph_ways import behind, frames_of, future_callbacks, line_of
+from ._graph_parts import line_of, parts_of
+from ._graph_ways import behind, frames_of, future_callbacks
+from ._notes import made_at
 
 #: So many of its callbacks are.
 CALLBACKS = 10
@@ -52,6 +54,7 @@ class Node:
     """What is known of one Deferred or future."""
 
     __slots__ = (
+        "age",
         "any",
         "awaited_by",
         "awaited_by_more",
@@ -60,6 +63,7 @@ class Node:
         "detail",
         "frames",
         "frames_more",
+        "made",
         "name",
         "obj",
         "state",
@@ -74,6 +78,9 @@ class Node:
         self.detail = ""
         #: Whether one of what it waits for is enough.
         self.any = False
+        #: Where it was made, and how many seconds ago, as far as that is known.
+        self.made = ""
+        self.age: float | None = None
         self.frames: list[FrameCallGraphEntry] = []
         self.frames_more = 0
         self.callbacks: list[CallbackEntry] = []
@@ -98,6 +105,8 @@ def _describe_deferred(node: Node, limit: int | None, skip: FrameType | None) ->
     outcome, held, called, paused, running, chained_to, canceller, links, calls, _ = (
         _deferrous._state_of(node.obj, LINKS)
     )
+    if not called:
+        node.made = made_at(node.obj)
     if chained_to is not None:
         node.state = "waiting"
         node.detail = "waits for a Deferred that one of its callbacks returned"
@@ -163,6 +172,10 @@ def _describe_pending(
         owner, at, count, held = line
         node.state = "waiting"
         node.detail = f"stands in line at {owner}, place {at + 1:,} of {count:,}{held}"
+        return
+    parts_of_ours = parts_of(node.obj, canceller)
+    if parts_of_ours is not None:
+        node.state, node.detail = "waiting", parts_of_ours[0]
         return
     if any(each is not node.obj for each in held_by_function(canceller)):
         node.state, node.detail = "waiting", "waits for a future, or for another's Deferred"

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import functools
 import gc
-import itertools
 import sys
 from collections.abc import Iterator
 from types import (
     BuiltinFunctionType,
     FrameType,
     FunctionType,
-    MemberDescriptorType,
     MethodType,
 )
 from typing import Any
@@ -19,12 +17,10 @@ from typing import Any
 from . import _deferrous
 from ._graph_objects import (
     BETWEEN,
-    DICT_OF_CLASS,
     FUNC_OF_PARTIAL,
     INNER,
     KINDS,
     LINKS,
-    MRO_OF_CLASS,
     PREFIXES,
     STEPS,
     class_name,
@@ -40,6 +36,7 @@ from ._graph_objects import (
     task_classes,
     their_classes,
 )
+from ._graph_parts import observers_of
 
 #: From a coroutine that may hold a lock, so many of those around it are looked for.
 CLIMB = 8
@@ -76,46 +73,6 @@ def tasks_of(generator: Any) -> list[Any]:
             return found
         generator = outer
     return []
-
-
-def line_of(canceller: Any, deferred: Any) -> tuple[str, int, int, str] | None:
-    """Return at what a Deferred stands in line, at which place, of how many, and how that is."""
-    if type(canceller) is MethodType:
-        canceller = canceller.__self__
-    elif of_package(type(canceller)):
-        owner = DICT_OF_CLASS(type(canceller)).get("owner")
-        for base in MRO_OF_CLASS(type(canceller)):
-            owner = DICT_OF_CLASS(base).get("owner", owner)
-        if type(owner) is MemberDescriptorType:
-            canceller = owner.__get__(canceller)
-    parts = _deferrous._parts_of(canceller)
-    name = f"<{class_name(canceller)} at {id(canceller):#x}>"
-    lines: list[Any] = []
-    held = ""
-    if parts is not None and parts[0] in ("lock", "semaphore", "queue"):
-        lines = [parts[1]]
-        if parts[0] == "lock":
-            held = " (it is locked)" if parts[2] else " (it is not locked)"
-        elif parts[0] == "semaphore":
-            held = f" ({parts[2]:,} of {parts[3]:,} tokens are left)"
-        else:
-            held = f" (it holds {parts[2]:,})"
-    elif of_package(type(canceller)):
-        lines = gc.get_referents(canceller)
-    for line in itertools.islice(_within(lines), STEPS):
-        if type(line) is _deferrous._Fifo:
-            place, count = _deferrous._place_in(line, deferred)
-            if place is not None:
-                return name, place, count, held
-    return None
-
-
-def _within(objects: list[Any], depth: int = 0) -> Iterator[Any]:
-    """Yield objects, and what is in plain containers among them."""
-    for each in objects:
-        yield each
-        if depth < 3 and one_of(type(each), (dict, list, tuple)):
-            yield from _within(gc.get_referents(each), depth + 1)
 
 
 def waiters_behind(waiter: Any) -> Iterator[Any]:
@@ -156,6 +113,7 @@ def behind_callback(callback: Any) -> Iterator[Any]:
             yield owner
         else:
             yield from waiters_behind(owner)
+            yield from observers_of(owner)
             parent = dict_of(owner).get("_parent_task") if _is_task_group(owner) else None
             if parent is not None and is_node(parent):
                 yield parent
@@ -166,6 +124,7 @@ def behind_callback(callback: Any) -> Iterator[Any]:
         if is_a(callback, *task_classes()):
             yield callback
         elif class_name(callback) in ("TaskWakeupMethWrapper", "TaskStepMethWrapper"):
+            # It has no attribute for that.
             yield from (each for each in gc.get_referents(callback) if is_node(each))
         else:
             yield from waiters_behind(callback)

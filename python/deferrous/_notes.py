@@ -7,10 +7,11 @@ text, its arguments, or what it is equal to.
 
 from __future__ import annotations
 
+from types import BuiltinFunctionType
 from typing import Any
 
 from ._graph_entries import callback_entry
-from ._graph_objects import dict_of
+from ._graph_objects import dict_of, is_deferred, text_of
 
 __all__ = ["made_at", "name_callback", "notes_of"]
 
@@ -19,14 +20,24 @@ _MOST = 5
 
 
 def name_callback(error: BaseException, callback: object, deferred: Any) -> None:
-    """Note on an exception which callback it came of, and where its Deferred was made."""
-    entry = callback_entry("", callback)
-    text = f"raised by the callback {entry.name}"
-    if entry.file is not None:
-        text += f', file "{entry.file}", line {entry.line}'
-    made = made_at(deferred)
-    if made:
-        text += f"\nof a Deferred that was made at {made}"
+    """Note on an exception which callback it came of, and where its Deferred was made.
+
+    A Deferred as the callback stands for its method `callback`, where it was chained to another.
+    """
+    fired = callback if is_deferred(callback) else None
+    if fired is not None:
+        text = f"raised by the callback {text_of(fired)}.callback"
+    else:
+        entry = callback_entry("", callback)
+        text = f"raised by the callback {entry.name.removeprefix('class ')}"
+        if entry.file is not None:
+            text += f', file "{entry.file}", line {entry.line}'
+        if type(callback) is BuiltinFunctionType and is_deferred(callback.__self__):
+            fired = callback.__self__
+    if fired is not None and (made := made_at(fired)):
+        text += f"\nwhich was made at {made}"
+    if made := made_at(deferred):
+        text += f"\nin a Deferred that was made at {made}"
     # Not by `add_note`, which is not there before Python 3.11, and by which a class may do what it
     # likes.
     attributes = dict_of(error)
@@ -47,5 +58,6 @@ def made_at(deferred: Any) -> str:
     """Return where a Deferred was made, if that is known."""
     creator = dict_of(dict_of(deferred).get("_debugInfo")).get("creator")
     if type(creator) is list and creator and type(creator[-1]) is str:
-        return " ".join(creator[-1].split())
+        place: str = creator[-1].strip().partition("\n")[0]
+        return place
     return ""

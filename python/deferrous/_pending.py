@@ -21,7 +21,8 @@ from typing import Any
 from . import _deferrous, _tracking
 from ._graph_entries import FrameCallGraphEntry, callback_entry
 from ._graph_objects import class_name, is_deferred, is_generator
-from ._graph_ways import frames_of, kind_of_frame, line_of
+from ._graph_parts import line_of, parts_of, without_addresses
+from ._graph_ways import frames_of, kind_of_frame
 from ._tracking import MadeAt
 
 __all__ = ["PendingDeferred", "PendingDeferreds", "Tracking", "pending", "track"]
@@ -359,6 +360,9 @@ def _why(deferred: Any) -> str | None:
     line = line_of(canceller, deferred)
     if line is not None:
         return f"{name}: stands in line at {line[0].partition(' at ')[0]}>"
+    ours = parts_of(deferred, canceller)
+    if ours is not None:
+        return f"{name}: {without_addresses(ours[0])}"
     for kind, one, other in links:
         if kind == "call":
             callback = callback_entry("", other if one is None else one)

@@ -88,16 +88,19 @@ def main(command: str, arguments: list[str]) -> int:
 
 
 def _pid(text: str) -> int:
-    number = int(text)
+    number = int(text) if text.isascii() and text.isdigit() else 0
     if number <= 0:
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text!r} is not the number of a process")
     return number
 
 
 def _seconds(text: str) -> float:
-    number = float(text)
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
     if not 0 < number < math.inf:
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
     return number
 
 

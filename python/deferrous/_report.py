@@ -18,6 +18,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+from ._notes import notes_of
 from .failure import Failure, has_end
 
 __all__ = ["DebugInfo", "logError", "log_failure", "report_by"]
@@ -77,6 +78,9 @@ class _Reporter:
     def __init__(self) -> None:
         self.sys: Any = sys
         self.logging: Any = logging
+        #: Up to Python 3.10, what formats exceptions leaves their notes out.
+        self.lacks_notes = sys.version_info < (3, 11)
+        self.notes_of = notes_of
         self.logger = logging.getLogger("deferrous")
         self.describe: Callable[[Any], str] = _describe
         self.exc_info = _exc_info
@@ -109,6 +113,10 @@ class _Reporter:
         if getattr(self.logging, "_defaultFormatter", True) is None:
             raise RuntimeError("the module logging has been torn down")
         args: tuple[str, ...] = ()
+        if self.lacks_notes:
+            notes = self.notes_of(failure.value)
+            if notes:
+                message, args = f"{message}\n%s", ("\n".join(notes),)
         try:
             exc_info, whole = self.exc_info(failure)
             if exc_info is not None and self.sys.is_finalizing():
@@ -117,7 +125,7 @@ class _Reporter:
         except BaseException:
             exc_info, whole = None, False
         if not whole:
-            message, args = f"{message}\n%s", (self.describe(failure).rstrip("\n"),)
+            message, args = f"{message}\n%s", (*args, self.describe(failure).rstrip("\n"))
         if debug:
             message, args = f"{message}\n(debug: %s)", (*args, debug)
         self.logger.critical(message, *args, exc_info=exc_info)

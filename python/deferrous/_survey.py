@@ -75,7 +75,7 @@ class _Survey:
             if place % 256 == 0 and time.monotonic() > end:
                 self.unseen = self.total - place
                 break
-            text = why(each) if is_deferred(each) else _why_task(each)
+            text = _why_any(each)
             if text is None:
                 continue
             group = self.groups.setdefault(text, _Group(text, each))
@@ -94,32 +94,32 @@ class _Survey:
         }
 
     def trees(self) -> dict[str, Any]:
-        """Return the graphs of those at the top, one for each way in which something waits."""
+        """Return graphs in which each way to wait is, from those for which nobody waits."""
         end = time.monotonic() + _DRAWING
-        tops: dict[int, Any] = {}
-        for each in self.groups.values():
-            top = self._top(each.example)
-            tops.setdefault(id(top), top)
         trees: list[dict[str, Any]] = []
         size = left_out = 0
-        done: set[str] = set()
-        for top in tops.values():
-            text = why(top) if is_deferred(top) else _why_task(top)
-            group = self.groups.get(text or "")
-            if group is not None and group.why in done:
+        shown: set[str] = set()
+        groups = sorted(self.groups.values(), key=lambda each: -each.count)
+        tops = [self._top(each.example) for each in groups]
+        # First those at the top, and then those who are in no tree of theirs.
+        for start in (*tops, *(each.example for each in groups)):
+            text = _why_any(start)
+            if text is None or text in shown:
                 continue
             if len(trees) == _TREES or size > MOST_BYTES // 2 or time.monotonic() > end:
                 left_out += 1
+                shown.add(text)
                 continue
-            if group is not None:
-                done.add(group.why)
-            graph = capture_call_graph(top)
-            if graph is not None:
-                self._hold(graph)
-                tree = graph.to_dict()
-                tree["alike"] = 1 if group is None else group.count
-                trees.append(tree)
-                size += len(json.dumps(tree))
+            graph = capture_call_graph(start)
+            if graph is None:
+                continue
+            self._hold(graph)
+            shown.update(filter(None, (_why_any(node.obj) for node in graph._graph.nodes)))
+            tree = graph.to_dict()
+            group = self.groups.get(text)
+            tree["alike"] = 1 if group is None else group.count
+            trees.append(tree)
+            size += len(json.dumps(tree))
         return {"trees": trees, "trees_left_out": left_out}
 
     def _top(self, obj: Any) -> Any:
@@ -166,6 +166,11 @@ def _empty(phase: str, _: object) -> None:
         gc.callbacks.remove(_empty)
         parked = _parked[:]
         del _parked[: len(parked)]
+
+
+def _why_any(obj: Any) -> str | None:
+    """Say for what a Deferred, a task or a future waits; None if it does not."""
+    return why(obj) if is_deferred(obj) else _why_task(obj)
 
 
 def _why_task(task: Any) -> str | None:

@@ -55,13 +55,15 @@ class _Server:
                     raise OSError(f"the name of the socket is too long: {self.path}") from None
                 raise
             os.chmod(self.path, 0o600)
-            self._socket.listen(8)
+            self._socket.listen(128)
             self._socket.setblocking(False)
             self._waker, self._woken = socket.socketpair()
         except BaseException:
             self._socket.close()
             raise
-        self._identity = _identity(self._socket), _identity(self._woken)
+        #: By which files they are known: a program may close all that it has, and then have others
+        #: by the same numbers.
+        self._files = [(each, _identity(each)) for each in (self._socket, self._waker, self._woken)]
         self._thread: threading.Thread | None = None
         self.start()
 
@@ -75,10 +77,11 @@ class _Server:
         thread = self._thread
         if thread is None:
             return True
-        try:
-            self._waker.send(b"x")
-        except OSError:
-            pass
+        if self._is_whole():
+            try:
+                self._waker.send(b"x")
+            except OSError:
+                pass
         thread.join(_END)
         if thread.is_alive():
             return False
@@ -88,8 +91,14 @@ class _Server:
     def forget(self) -> None:
         """Let go of what is another process's: in one that was forked off."""
         self._thread = None
-        for each in (self._socket, self._waker, self._woken):
-            each.close()
+        for each, identity in self._files:
+            if _identity(each) == identity:
+                each.close()
+            else:
+                each.detach()
+
+    def _is_whole(self) -> bool:
+        return all(_identity(each) == identity for each, identity in self._files)
 
     def close(self) -> None:
         """Answer no more."""
@@ -109,8 +118,7 @@ class _Server:
         poll.register(self._woken, select.POLLIN)
         while True:
             poll.poll()
-            if (_identity(self._socket), _identity(self._woken)) != self._identity:
-                # The program has closed all its files, and may have others by these numbers.
+            if not self._is_whole():
                 return
             try:
                 self._woken.recv(1, socket.MSG_DONTWAIT)

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 
 from . import _report
-from ._waiting import deferred_types, describe
+from ._call_graph import describe
+from ._waiting import deferred_types
 from .testing import as_deferred, format_failure, is_failure
 
 if TYPE_CHECKING:

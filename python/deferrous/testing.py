@@ -15,8 +15,9 @@ from collections.abc import Callable, Coroutine, Generator, Iterable
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from . import _deferrous
+from ._call_graph import describe
 from ._reflect import qual, safe_repr
-from ._waiting import deferred_types, describe, name_of
+from ._waiting import deferred_types, name_of
 from .failure import Failure
 
 __all__ = ["Clock", "DeferredAssertions", "assertNoResult", "failureResultOf", "successResultOf"]

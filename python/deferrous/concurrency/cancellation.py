@@ -131,12 +131,15 @@ def shield(eventual: Eventual[_T]) -> Deferred[_T]:
     """
     inner = as_deferred(eventual)
     outer: Deferred[_T] = Deferred()
+    # For the graph of what waits for what.
+    vars(outer)["_part_of"] = inner
     inner.addBoth(_pass_on, outer)
     return outer
 
 
 def _pass_on(result: Any, outer: Deferred[Any]) -> Any:
     """Fire another Deferred with a result, too. A failure is that one's then."""
+    vars(outer).pop("_part_of", None)
     if outer.called:
         return result
     _hand_over(outer, result)
@@ -165,6 +168,7 @@ def delay_cancellation(eventual: Eventual[_T]) -> Deferred[_T]:
     """
     inner = as_deferred(eventual)
     outer: _Delayed[_T] = _Delayed(_delay)
+    vars(outer)["_part_of"] = inner
     inner.addBoth(_end_delayed, outer)
     return outer
 
@@ -176,6 +180,7 @@ def _delay(outer: Deferred[Any]) -> None:
 
 
 def _end_delayed(result: Any, outer: _Delayed[Any]) -> Any:
+    vars(outer).pop("_part_of", None)
     if outer.paused:
         outer.unpause()
     elif not outer.called:

@@ -89,7 +89,7 @@ class Event:
 
     def wait(self) -> Deferred[Literal[True]]:
         """Return a Deferred that fires with True when it has happened."""
-        return succeed(True) if self._is_set else _wait_in(self._waiting, None, None)
+        return succeed(True) if self._is_set else _wait_in(self._waiting, None, self)
 
 
 class _Woken(Deferred[Any]):
@@ -337,7 +337,7 @@ class Barrier:
                 _hand_over(first, number)
                 number += 1
             return succeed(index)
-        return _wait_in(self._waiting, None, None)
+        return _wait_in(self._waiting, None, self)
 
     def __aenter__(self) -> Deferred[int]:
         return self.wait()

@@ -154,6 +154,8 @@ class TaskGroup(Block):
                 return
         while self._tasks:
             self._ended = Deferred()
+            # For the graph of what waits for what.
+            vars(self._ended)["_part_of"] = self
             try:
                 await self._ended
             except BaseException as error:

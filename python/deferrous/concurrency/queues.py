@@ -252,7 +252,7 @@ class Queue(_Getters[_T]):
         """Return a Deferred that fires when all items that were put in are done with."""
         if not self._unfinished:
             return succeed(None)
-        return _wait_in(self._joining, None, None)
+        return _wait_in(self._joining, None, self)
 
     def shutdown(self, immediate: bool = False) -> None:
         """Take nothing any more. What is in it can still be got, unless this is `immediate`.

@@ -14,6 +14,7 @@ use crate::binding::model::{
     fifo::{Fifo, State as FifoState},
     list::DeferredList,
     outcome::{self, Link, Outcome},
+    place::Place,
     primitive::{DeferredSemaphore, Locked, Primitive},
     queue::DeferredQueue,
     race::Race,
@@ -255,6 +256,11 @@ pub(crate) fn parts_of<'py>(object: &Object<'py>) -> Result<Option<Bound<'py, Py
         } else {
             [text(py, "lock")?, or_none(py, line), truth(py, locked), none()]
         }
+    } else if let Ok(place) = object.cast_exact::<Place>() {
+        let place = place.get();
+        let owner = place.owner.as_ref().map(|it| it.bind(py).clone());
+        let line = place.line.bind(py).as_any().clone();
+        [text(py, "place")?, line, or_none(py, owner), place.what.bind(py).clone()]
     } else if let Ok(queue) = object.cast::<DeferredQueue>() {
         let (line, pending) = queue.get().with(py, |state| {
             let held = state.pending.as_ref().map(|it| it.bind(py).clone());

@@ -9,18 +9,19 @@ use crate::binding::capi::{
 };
 use crate::binding::model::{deferred::Deferred, names};
 
-/// Note on an exception that has no traceback which callback of which Deferred it came of.
+/// Note on an exception that has no traceback which callback it came of, and of which Deferred's
+/// callbacks that was one. Where a Deferred was chained to another, it stands for the callback.
 ///
 /// Returns the exception that the callback has failed with: this one, or one that is no
 /// `Exception` and came while the note was made, as Ctrl-C does. A note that cannot be made for
 /// any other reason is dropped.
 #[cold]
 pub(crate) fn name_callback<'py>(
-    deferred: &Bound<'py, Deferred>,
     raised: Raised<'py>,
     callable: Result<Bound<'py, PyAny>>,
+    deferred: Option<&Bound<'py, Deferred>>,
 ) -> Raised<'py> {
-    let py = deferred.py();
+    let py = raised.py();
     if raised.is_instance_of::<PyMemoryError>()
         || raised.is_instance_of::<PyRecursionError>()
         || !capi::stack::has_room_to_report()
@@ -28,7 +29,11 @@ pub(crate) fn name_callback<'py>(
         return raised;
     }
     let note = || -> Result<()> {
-        let arguments = [raised.clone().into_any(), callable?, deferred.clone().into_any()];
+        let deferred = match deferred {
+            Some(deferred) => deferred.as_any().clone(),
+            None => py.None().into_bound(py),
+        };
+        let arguments = [raised.clone().into_any(), callable?, deferred];
         capi::call_many(names::NAME_CALLBACK.get(py)?, &arguments, None)?;
         Ok(())
     };

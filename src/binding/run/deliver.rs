@@ -4,6 +4,7 @@ use pyo3::PyTypeInfo;
 use pyo3::prelude::*;
 
 use crate::binding::capi::{Native, error::Result, into_exact, is_exact};
+use crate::binding::judge::notes;
 use crate::binding::model::{
     awaiting::Awaiting,
     deferred::Deferred,
@@ -34,7 +35,10 @@ pub(super) fn deliver<'py>(
 #[inline(never)]
 fn deliver_to_other(waiter: Bound<'_, PyAny>, place: u32, outcome: Outcome) -> Result<Answer<'_>> {
     if place == FIRE {
-        return deliver_to::<Deferred>(waiter, place, outcome);
+        let other = waiter.clone();
+        return deliver_to::<Deferred>(waiter, place, outcome).map_err(|error| {
+            notes::name_callback(error.into_raised(other.py()), Ok(other), None).into()
+        });
     }
     // Lists come first: they get an outcome for each of their items.
     match into_exact::<DeferredList>(waiter) {

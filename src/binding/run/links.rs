@@ -331,7 +331,7 @@ fn failure_of_call<'py>(
     callable: Result<Bound<'py, PyAny>>,
 ) -> Result<Outcome> {
     if capi::traceback_of(&raised).is_none() {
-        raised = notes::name_callback(deferred, raised, callable);
+        raised = notes::name_callback(raised, callable, Some(deferred));
     }
     failure_of(deferred, raised)
 }

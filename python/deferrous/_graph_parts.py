@@ -1,0 +1,191 @@
+"""What those of `deferrous.concurrency` wait for: tasks of a group, a place in a line, a clock."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import re
+import sys
+from collections.abc import Iterator
+from types import MethodType
+from typing import Any
+
+from . import _deferrous
+from ._graph_objects import (
+    MRO_OF_CLASS,
+    NAME_OF_CLASS,
+    STEPS,
+    attribute,
+    class_name,
+    dict_of,
+    is_a,
+    is_deferred,
+    is_node,
+    of_package,
+    one_of,
+)
+
+__all__ = ["line_of", "observers_of", "parts_of", "without_addresses"]
+
+
+def _named(owner: Any) -> str:
+    return f"<{class_name(owner)} at {id(owner):#x}>"
+
+
+def _slot(obj: Any, name: str) -> Any:
+    return attribute(obj, type(obj), name)
+
+
+def _is_our(obj: object, module: str, name: str) -> bool:
+    """Return whether an object is of a class of this package's, whatever its own class says."""
+    cls = getattr(sys.modules.get(f"deferrous.{module}"), name, None)
+    return isinstance(cls, type) and is_a(obj, cls)
+
+
+def _owner_of(canceller: Any) -> Any:
+    """Return for whom a canceller is, as far as that can be told."""
+    parts = _deferrous._parts_of(canceller)
+    if parts is not None and parts[0] == "place":
+        if parts[2] is not None:
+            return parts[2]
+        return parts[3] if _is_of_ours(parts[3]) else canceller
+    return canceller.__self__ if type(canceller) is MethodType else canceller
+
+
+def _is_of_ours(obj: object) -> bool:
+    """Return whether an object is of a class of this package's, or of one that derives from it."""
+    return any(of_package(each) for each in MRO_OF_CLASS(type(obj)))
+
+
+def _lines_of(canceller: Any) -> tuple[Any, list[Any], str]:
+    """Return at what a Deferred may stand in line, its lines, and how it is with that."""
+    owner = _owner_of(canceller)
+    parts = _deferrous._parts_of(owner)
+    if parts is not None and parts[0] in ("lock", "semaphore", "queue"):
+        if parts[0] == "lock":
+            held = " (it is locked)" if parts[2] else " (it is not locked)"
+        elif parts[0] == "semaphore":
+            held = f" ({parts[2]:,} of {parts[3]:,} tokens are left)"
+        else:
+            held = f" (it holds {parts[2]:,})"
+        return owner, [parts[1]], held
+    of_place = _deferrous._parts_of(canceller)
+    if of_place is not None and of_place[0] == "place":
+        return owner, [of_place[1]], ""
+    if _is_of_ours(owner):
+        return owner, list(_attributes(owner)), ""
+    return owner, [], ""
+
+
+def line_of(canceller: Any, deferred: Any) -> tuple[str, int, int, str] | None:
+    """Return at what a Deferred stands in line, at which place, of how many, and how that is."""
+    owner, lines, held = _lines_of(canceller)
+    for line in itertools.islice(_within(lines), STEPS):
+        if type(line) is _deferrous._Fifo:
+            place, count = _deferrous._place_in(line, deferred)
+            if place is not None:
+                if type(owner) is _deferrous._Place:
+                    owner = _who_has(line) or line
+                return _named(owner), place, count, held
+    return None
+
+
+def _who_has(line: Any) -> Any:
+    """Return whose line it is, where its places do not know that."""
+    for each in gc.get_referrers(line):
+        if _is_of_ours(each) and type(each) is not _deferrous._Place:
+            return each
+        for other in gc.get_referrers(each) if type(each) is dict else ():
+            if _is_of_ours(other) and dict_of(other) is each:
+                return other
+    return None
+
+
+def kind_of_line(canceller: Any) -> str | None:
+    """Return of which class that is at which a Deferred stands in line, or "a line": without the
+    place, which takes longer the longer the line is.
+    """
+    owner, lines, _ = _lines_of(canceller)
+    for line in itertools.islice(_within(lines), STEPS):
+        if type(line) is _deferrous._Fifo:
+            return "a line" if type(owner) is _deferrous._Place else f"<{class_name(owner)}>"
+    return None
+
+
+def _attributes(obj: Any) -> Iterator[Any]:
+    """Yield what an object has, by its own attributes and those that classes of ours have slots
+    for.
+    """
+    yield from list(dict_of(obj).values())
+    for base in MRO_OF_CLASS(type(obj)):
+        if of_package(base):
+            slots = base.__dict__.get("__slots__", ())
+            for name in slots if type(slots) is tuple else ():
+                if name != "__weakref__":
+                    yield _slot(obj, name)
+
+
+def _within(objects: list[Any], depth: int = 0) -> Iterator[Any]:
+    """Yield objects, and what is in plain containers among them."""
+    for each in objects:
+        yield each
+        if depth < 3 and one_of(type(each), (dict, list, tuple)):
+            # Copied in one step, in which no other thread changes it.
+            inner = list(each.values()) if type(each) is dict else list(each)
+            yield from _within(inner, depth + 1)
+
+
+def parts_of(deferred: Any, canceller: Any) -> tuple[str, list[tuple[Any, str]]] | None:
+    """Say for what a Deferred waits that is not in a line, and with which others, and how."""
+    owner = dict_of(deferred).get("_part_of")
+    if owner is None:
+        owner = _owner_of(canceller)
+    if is_deferred(owner):
+        return "waits for another, but is not cancelled with it", [(owner, "shields")]
+    if _is_our(owner, "concurrency.groups", "TaskGroup"):
+        tasks = _keys(_slot(owner, "_tasks"))
+        detail = f"waits for {len(tasks):,} {_noun(tasks, 'task')} of {_named(owner)}"
+        return detail, [(each, "task") for each in tasks]
+    if _is_our(owner, "concurrency.many", "_Wait"):
+        done = {id(each) for each in list(_slot(owner, "done") or ())}
+        all_of = _keys(_slot(owner, "deferreds"))
+        missing = [each for each in all_of if id(each) not in done]
+        detail = f"waits for {len(missing):,} that are missing of {len(all_of):,}"
+        return detail, [(each, "member") for each in missing]
+    if _is_our(owner, "concurrency.sharing", "Observable"):
+        observed = _slot(owner, "_deferred")
+        return f"observes {_named(owner)}", [(observed, "observes")] if is_node(observed) else []
+    if _is_our(owner, "concurrency.queues", "Queue"):
+        left = _slot(owner, "_unfinished")
+        number = f"{left:,} are" if type(left) is int else "some are"
+        return f"waits until all is done that was put into {_named(owner)} ({number} not)", []
+    if of_package(type(owner)) and NAME_OF_CLASS(type(owner)) == "_Sleeping":
+        return "sleeps, until a clock wakes it", []
+    return None
+
+
+def _keys(found: Any) -> list[Any]:
+    return [each for each in list(found) if is_node(each)] if type(found) is dict else []
+
+
+def _noun(found: list[Any], noun: str) -> str:
+    return noun if len(found) == 1 else f"{noun}s"
+
+
+def observers_of(owner: Any) -> Iterator[Any]:
+    """Yield those who wait for what a method of ours, as a callback, is told of."""
+    if _is_our(owner, "concurrency.groups", "TaskGroup"):
+        ended = _slot(owner, "_ended")
+    elif _is_our(owner, "concurrency.many", "_Wait"):
+        ended = _slot(owner, "deferred")
+    else:
+        if _is_our(owner, "concurrency.sharing", "Observable"):
+            yield from _keys(_slot(owner, "_observers"))
+        return
+    if is_node(ended):
+        yield ended
+
+
+def without_addresses(text: str) -> str:
+    """Return a text without the addresses of objects and the numbers before them."""
+    return re.sub(r" at 0x[0-9a-f]+|\(.*\)|(?<= )[0-9,]+ ", "", text).strip()
