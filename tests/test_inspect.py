@@ -271,6 +271,7 @@ def test_what_is_shown_cannot_steer_a_terminal(folder, capsys):
 
 def test_many(folder, capsys):
     script = STUCK + (
+        "from deferrous import _survey\n_survey._COUNTING = _survey._DRAWING = 600\n"
         "requests += [defer.ensureDeferred(save('')) for _ in range(20_000)]\n"
         "for number in range(300):\n"
         "    cls = type(f'Own{number}', (defer.Deferred,), {})\n"

@@ -660,7 +660,7 @@ async def test_it():
         [
             "It was cancelled, and goes on waiting:",
             "*await defer.DeferredQueue().get()",
-            "*stands in line at <deferrous.DeferredQueue object at 0x*>",
+            "*stands in line at <DeferredQueue at 0x*>, place 1 of 1 (it holds 0)",
         ]
     )
 
@@ -699,7 +699,7 @@ def test_waiting():
 """
     )
     result.assert_outcomes(passed=1, failed=2)
-    result.stdout.fnmatch_lines(["E * ValueError: bad", "*> has not been fired"])
+    result.stdout.fnmatch_lines(["E * ValueError: bad", "*> of Twisted's own has not been fired"])
 
 
 def test_hypothesis(run):

@@ -25,7 +25,7 @@ from ._graph_objects import (
     one_of,
 )
 
-__all__ = ["line_of", "observers_of", "parts_of", "without_addresses"]
+__all__ = ["kind_of_line", "line_of", "observers_of", "parts_of", "without_addresses"]
 
 
 def _named(owner: Any) -> str:

@@ -31,7 +31,7 @@ from ._graph_objects import (
 )
 from ._graph_parts import line_of, parts_of
 from ._graph_ways import behind, frames_of, future_callbacks
-from ._notes import made_at
+from ._notes import age_of, made_at
 
 #: So many of its callbacks are.
 CALLBACKS = 10
@@ -106,7 +106,7 @@ def _describe_deferred(node: Node, limit: int | None, skip: FrameType | None) ->
         _deferrous._state_of(node.obj, LINKS)
     )
     if not called:
-        node.made = made_at(node.obj)
+        node.made, node.age = made_at(node.obj), age_of(node.obj)
     if chained_to is not None:
         node.state = "waiting"
         node.detail = "waits for a Deferred that one of its callbacks returned"

@@ -12,8 +12,9 @@ from typing import Any
 
 from ._graph_entries import callback_entry
 from ._graph_objects import dict_of, is_deferred, text_of
+from ._tracking import origin_of
 
-__all__ = ["made_at", "name_callback", "notes_of"]
+__all__ = ["age_of", "made_at", "name_callback", "notes_of"]
 
 #: So many of our notes an exception gets at most: some are raised again and again.
 _MOST = 5
@@ -55,9 +56,19 @@ def notes_of(error: object) -> list[str]:
 
 
 def made_at(deferred: Any) -> str:
-    """Return where a Deferred was made, if that is known."""
+    """Return where a Deferred was made, if that is known: by `track`, or by debug mode."""
+    if is_deferred(deferred):
+        origin = origin_of(deferred)
+        if origin is not None and origin.made is not None:
+            return str(origin.made)
     creator = dict_of(dict_of(deferred).get("_debugInfo")).get("creator")
     if type(creator) is list and creator and type(creator[-1]) is str:
         place: str = creator[-1].strip().partition("\n")[0]
         return place
     return ""
+
+
+def age_of(deferred: Any) -> float | None:
+    """Return how many seconds ago a Deferred was made, if that is known."""
+    origin = origin_of(deferred)
+    return None if origin is None else origin.age

@@ -20,8 +20,8 @@ from typing import Any
 
 from . import _deferrous, _tracking
 from ._graph_entries import FrameCallGraphEntry, callback_entry
-from ._graph_objects import class_name, is_deferred, is_generator
-from ._graph_parts import line_of, parts_of, without_addresses
+from ._graph_objects import class_name, dict_of, is_deferred, is_generator
+from ._graph_parts import kind_of_line, parts_of, without_addresses
 from ._graph_ways import frames_of, kind_of_frame
 from ._tracking import MadeAt
 
@@ -357,10 +357,12 @@ def _why(deferred: Any) -> str | None:
         kind = kind_of_frame(frames[-1][0])
         where = f'File "{entry.file}", line {entry.line}, in {entry.function}'
         return f"{name}: waits for {kind or 'a function'}, {where}"
-    line = line_of(canceller, deferred)
-    if line is not None:
-        return f"{name}: stands in line at {line[0].partition(' at ')[0]}>"
     ours = parts_of(deferred, canceller)
+    if ours is not None and dict_of(deferred).get("_part_of") is not None:
+        return f"{name}: {without_addresses(ours[0])}"
+    line = kind_of_line(canceller)
+    if line is not None:
+        return f"{name}: stands in line at {line}"
     if ours is not None:
         return f"{name}: {without_addresses(ours[0])}"
     for kind, one, other in links:

@@ -155,7 +155,7 @@ def _rows(answer: dict[str, Any], by: str, before: dict[str, int] | None = None)
             more = count - before.get(each["why"], 0)
             change = f"{f'{more:+,}' if more else '':>8}  "
         age = f"{_age(each['oldest']):>13}  " if aged else ""
-        made = f"; made at {_clean(each['made'])}" if each.get("made") else ""
+        made = f"; the oldest was made at {_clean(each['made'])}" if each.get("made") else ""
         yield f"{count:>9,}  {change}{age}{why}{made}"
     yield from _left_out(answer)
 

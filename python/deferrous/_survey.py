@@ -21,6 +21,7 @@ from ._graph_objects import attribute, class_name, future_classes, is_a, is_defe
 from ._graph_search import who_waits
 from ._graph_state import Node, describe
 from ._pending import _why as why
+from ._tracking import origin_of
 
 __all__ = ["MOST_BYTES", "PROTOCOL", "QUESTIONS", "answer", "answer_text"]
 
@@ -71,6 +72,7 @@ class _Survey:
 
     def _count(self) -> None:
         end = time.monotonic() + _COUNTING
+        tracked = _deferrous._tracking()
         for place, each in enumerate(self._held):
             if place % 256 == 0 and time.monotonic() > end:
                 self.unseen = self.total - place
@@ -80,6 +82,12 @@ class _Survey:
                 continue
             group = self.groups.setdefault(text, _Group(text, each))
             group.count += 1
+            if tracked and is_deferred(each):
+                origin = origin_of(each)
+                if origin is not None and origin.age is not None:
+                    if group.oldest is None or origin.age > group.oldest:
+                        group.oldest, group.example = origin.age, each
+                        group.made = None if origin.made is None else str(origin.made)
 
     def rows(self) -> dict[str, Any]:
         groups = sorted(self.groups.values(), key=lambda each: (-each.count, each.why))
@@ -201,7 +209,7 @@ def answer(question: Any) -> dict[str, Any]:
             "deferrous": _deferrous.__version__,
             "python": ".".join(map(str, sys.version_info[:3])),
             "pid": os.getpid(),
-            "tracked": False,
+            "tracked": _deferrous._tracking(),
             **survey.rows(),
         }
         if asked == "pstree":
