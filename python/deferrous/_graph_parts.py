@@ -155,10 +155,6 @@ def parts_of(deferred: Any, canceller: Any) -> tuple[str, list[tuple[Any, str]]]
     if _is_our(owner, "concurrency.sharing", "Observable"):
         observed = _slot(owner, "_deferred")
         return f"observes {_named(owner)}", [(observed, "observes")] if is_node(observed) else []
-    if _is_our(owner, "concurrency.queues", "Queue"):
-        left = _slot(owner, "_unfinished")
-        number = f"{left:,} are" if type(left) is int else "some are"
-        return f"waits until all is done that was put into {_named(owner)} ({number} not)", []
     if of_package(type(owner)) and NAME_OF_CLASS(type(owner)) == "_Sleeping":
         return "sleeps, until a clock wakes it", []
     return None
