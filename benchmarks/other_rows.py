@@ -10,10 +10,13 @@ They are in groups, and `--all` measures them. `test_rows.py` sees to it that no
 from __future__ import annotations
 
 import copy
+import logging
 import os
 import pickle
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from io import StringIO
 from itertools import repeat
 from typing import Any
@@ -975,6 +978,44 @@ def unhandled(defer: Any, n: int) -> None:
     fail, error = defer.fail, ValueError()
     for _ in repeat(None, n):
         fail(error)
+
+
+class Taker(logging.Handler):
+    """Takes each record, and does nothing with it."""
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        return True
+
+
+@contextmanager
+def taken() -> Iterator[None]:
+    """Have what is reported taken by something: one call for each report."""
+    module, handler = sys.modules.get("twisted.logger"), Taker()
+    if module is not None:
+        module.globalLogPublisher.addObserver(reads)
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
+        if module is not None:
+            module.globalLogPublisher.removeObserver(reads)
+
+
+@row("logError, and something takes it", of="logError")
+def log_error_taken(defer: Any, n: int) -> None:
+    logError, failure = defer.logError, failure_of(defer)
+    with taken():
+        for _ in repeat(None, n):
+            logError(failure)
+
+
+@row("a failure that nobody handles, and something takes the report", of="DebugInfo.__del__")
+def unhandled_taken(defer: Any, n: int) -> None:
+    fail, error = defer.fail, ValueError()
+    with taken():
+        for _ in repeat(None, n):
+            fail(error)
 
 
 @row("DebugInfo's attributes", of="DebugInfo.failResult DebugInfo.creator DebugInfo.invoker")

@@ -52,7 +52,7 @@ def silence_twisted() -> None:
     """Have what is reported go nowhere."""
     from twisted.logger import globalLogBeginner
 
-    globalLogBeginner.beginLoggingTo([lambda event: None], redirectStandardIO=False)
+    globalLogBeginner.beginLoggingTo([], redirectStandardIO=False)
 
 
 def rows_of(name: str) -> dict[str, Row]:

@@ -96,6 +96,11 @@ __all__ = [
     "has_room_for_text",
     "look_all_up",
     "maybeDeferred",
+    "pieces_of_frames",
+    "plain_pieces",
+    "plain_repr",
+    "plain_state",
+    "plain_traceback",
     "race",
     "register_failure_class",
     "setDebugging",
@@ -1005,6 +1010,21 @@ def getDebugging() -> bool:
     This prints `False`.
     """
 
+def plain_traceback(failure: FailureBase, detail: object, /) -> str | None:
+    """The text of `Failure.getTraceback`, or None if Python has to make it."""
+
+def plain_pieces(failure: FailureBase, detail: object, /) -> list[str] | None:
+    """What `Failure.printTraceback` writes, piece by piece, or None if Python has to find out."""
+
+def pieces_of_frames(frames: object, detail: object, /) -> list[str] | None:
+    """What `format_frames` writes, piece by piece, or None if Python has to find out."""
+
+def plain_repr(failure: FailureBase, /) -> str | None:
+    """The text of `Failure.__repr__`, or None if Python has to make it."""
+
+def plain_state(failure: FailureBase, /) -> dict[str, Any] | None:
+    """What `Failure.__getstate__` returns, or None if Python has to find out."""
+
 def stands_alone(error: object, /) -> bool:
     """Whether there is nothing to be shown around an exception, nor within it, or it is none."""
 
@@ -1593,6 +1613,14 @@ class FailureBase(BaseException):
 
     If `type` is no exception class, the list has only that.
     """
+    frames: list[Any]
+    """The frames of the traceback, the innermost last: one list, which can be changed.
+
+    Each is a tuple of the function's name, the file, the line, the local and the global
+    variables; these are lists of pairs if `captureVars` is set, and otherwise empty.
+    """
+    stack: list[Any]
+    """Always empty. Deprecated."""
     @property
     def _raised(self) -> BaseException: ...
     def __init__(
@@ -1658,6 +1686,9 @@ class FailureBase(BaseException):
     def trap(self, *errorTypes: str) -> str: ...
     @overload
     def trap(self, *errorTypes: builtins.type[_E] | str) -> builtins.type[_E] | str: ...
+    def __copy__(self) -> Any: ...
+    def getErrorMessage(self) -> str:
+        """Return the text of the exception, or of what is wrong with it. Raises nothing."""
     def throwExceptionIntoGenerator(self, g: Generator[_Y, Any, Any]) -> _Y:
         """Raise the exception inside a generator, where it is suspended.
 

@@ -20,7 +20,7 @@ from . import _deferrous
 from ._callbacks import passthru
 from ._deferrous import Deferred, _ConcurrencyPrimitive
 
-__all__ = ["deprecated", "warn_about_function", "warn_property_deprecated"]
+__all__ = ["deprecated", "warn_about_function"]
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -28,16 +28,12 @@ _R = TypeVar("_R")
 Version = tuple[int, int, int]
 
 
-#: What has been said before: the same few texts, again and again.
-_texts: dict[tuple[str, Version], str] = {}
+#: What has been said before, of the parts of a name.
+_texts: dict[tuple[str, ...], str] = {}
 
 
 def _since(name: str, version: Version) -> str:
-    text = _texts.get((name, version))
-    if text is None:
-        text = f"{name} was deprecated in Twisted {'.'.join(map(str, version))}"
-        _texts[name, version] = text
-    return text
+    return f"{name} was deprecated in Twisted {'.'.join(map(str, version))}"
 
 
 def deprecated(
@@ -55,12 +51,13 @@ def deprecated(
     def decorate(function: Callable[_P, _R]) -> Callable[_P, _R]:
         @functools.wraps(function)
         def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-            name = f"{wrapper.__module__}.{wrapper.__qualname__}"
-            warnings.warn(
-                f"{_since(name, version)}; please use {instead()} instead",
-                DeprecationWarning,
-                stacklevel=2,
-            )
+            said = instead()
+            key = wrapper.__module__, wrapper.__qualname__, said
+            text = _texts.get(key)
+            if text is None:
+                text = _since(".".join(key[:2]), version)
+                text = _texts[key] = f"{text}; please use {said} instead"
+            warnings.warn(text, DeprecationWarning, 2)
             return function(*args, **kwargs)
 
         number = ".".join(map(str, version))
@@ -71,15 +68,6 @@ def deprecated(
         return wrapper
 
     return decorate
-
-
-def warn_property_deprecated(cls: type, name: str, version: Version, stacklevel: int = 2) -> None:
-    """Warn that a property is deprecated, at the line of the caller (which is not native)."""
-    warnings.warn(
-        _since(f"{cls.__module__}.{cls.__qualname__}.{name}", version),
-        DeprecationWarning,
-        stacklevel=stacklevel,
-    )
 
 
 def warn_about_function(offender: Any, message: str) -> None:

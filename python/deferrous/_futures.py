@@ -39,23 +39,16 @@ def as_future(deferred: Any, loop: AbstractEventLoop) -> Future[Any]:
     """
     future = loop.create_future()
 
-    def finish(method: Callable[[Any], None], value: Any) -> None:
-        if _runs_elsewhere(loop):
-            # Futures are for the thread of their loop, which would not even wake up.
-            loop.call_soon_threadsafe(lambda: None if future.cancelled() else method(value))
-        else:
-            method(value)
-
     def succeed(result: Any) -> None:
         if not future.cancelled():
-            finish(future.set_result, result)
+            _finish(loop, future, future.set_result, result)
 
     def fail(failure: Any) -> None:
         if future.cancelled():
             return
         exception = _for_future(failure)
         try:
-            finish(future.set_exception, exception)
+            _finish(loop, future, future.set_exception, exception)
         except Exception as error:
             # Somebody else has set it, or its loop is closed.
             error.__context__ = exception
@@ -68,6 +61,20 @@ def as_future(deferred: Any, loop: AbstractEventLoop) -> Future[Any]:
     deferred.addCallbacks(succeed, fail)
     future.add_done_callback(pass_on_cancellation)
     return future
+
+
+def _finish(
+    loop: AbstractEventLoop,
+    future: Future[Any],
+    method: Callable[[Any], None],
+    value: Any,
+) -> None:
+    """Fire a future, in the thread of its loop."""
+    if _runs_elsewhere(loop):
+        # Futures are for the thread of their loop, which would not even wake up.
+        loop.call_soon_threadsafe(lambda: None if future.cancelled() else method(value))
+    else:
+        method(value)
 
 
 def _for_future(failure: Any) -> BaseException:
@@ -235,10 +242,7 @@ def _runs_elsewhere(loop: AbstractEventLoop) -> bool:
 
 def _running_loop() -> AbstractEventLoop | None:
     asyncio = sys.modules.get("asyncio")
-    try:
-        return asyncio.get_running_loop() if asyncio is not None else None
-    except RuntimeError:
-        return None
+    return None if asyncio is None else asyncio._get_running_loop()
 
 
 def _poster(scheduler: Any) -> _Poster:

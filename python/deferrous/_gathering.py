@@ -31,7 +31,9 @@ class FirstError(Exception):
     index: int
 
     def __init__(self, failure: Failure, index: int) -> None:
-        Exception.__init__(self, failure, index)
+        if len(self.args) != 2:
+            # An argument was given by keyword.
+            self.args = failure, index
         self.subFailure = failure
         self.index = index
 
@@ -99,7 +101,7 @@ class FailureGroup(Exception):
     failures: Sequence[Failure]
 
     def __init__(self, failures: Sequence[Failure]) -> None:
-        super().__init__()
+        self.args = ()
         self.failures = failures
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Generator
-from functools import wraps
-from types import TracebackType
-from typing import Any, NoReturn, ParamSpec, TypeVar
+from functools import WRAPPER_ASSIGNMENTS, update_wrapper
+from types import FunctionType, TracebackType
+from typing import Any, Final, NoReturn, ParamSpec, TypeVar
 
 from ._deferrous import Deferred, _runInlineCallbacks, _runNatively
 from ._deprecation import deprecated
@@ -16,6 +16,13 @@ __all__ = ["inlineCallbacks", "returnValue"]
 
 #: Whether a function can run without the interpreter, and still be one.
 _NATIVE = sys.version_info >= (3, 12)
+
+#: What else there is of a function, which depends on the version of Python.
+_OTHERS: Final = tuple(
+    name
+    for name in WRAPPER_ASSIGNMENTS
+    if name not in ("__module__", "__name__", "__qualname__", "__doc__")
+)
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -30,6 +37,22 @@ class _DefGen_Return(BaseException):
 
     def __init__(self, value: object) -> None:
         self.value = value
+
+
+def _dress(wrapper: Any, f: Any) -> None:
+    """Do what `functools.wraps` does, without asking one by one for what every function has."""
+    if type(f) is not FunctionType:
+        update_wrapper(wrapper, f)
+        return
+    wrapper.__module__ = f.__module__
+    wrapper.__name__ = f.__name__
+    wrapper.__qualname__ = f.__qualname__
+    wrapper.__doc__ = f.__doc__
+    for name in _OTHERS:
+        setattr(wrapper, name, getattr(f, name))
+    if f.__dict__:
+        wrapper.__dict__.update(f.__dict__)
+    wrapper.__wrapped__ = f
 
 
 def inlineCallbacks(
@@ -73,10 +96,10 @@ def inlineCallbacks(
     This prints 42.
     """
 
-    @wraps(f)
     def unwindGenerator(*args: _P.args, **kwargs: _P.kwargs) -> Deferred[_T]:
         return _runInlineCallbacks(f, args, kwargs)
 
+    _dress(unwindGenerator, f)
     if _NATIVE:
         _runNatively(unwindGenerator)
     return unwindGenerator

@@ -199,9 +199,12 @@ class _Warrant:
     #: Those of the locks that this process holds, by the device and number of the file.
     held: ClassVar[dict[tuple[int, int], _Warrant]] = {}
 
-    def __init__(self, path: str, file: int) -> None:
-        self._path = os.path.abspath(path)
+    def __init__(self, path: str, file: int, status: os.stat_result) -> None:
+        # Of that path, wherever the process goes.
+        self._path = path if path.startswith("/") else os.path.abspath(path)
         self._file = file
+        self._key = _key(status)
+        self._is_empty = status.st_size == 0
 
     @staticmethod
     def path(name: str) -> str:
@@ -225,8 +228,9 @@ class _Warrant:
                 return None
             try:
                 _lock_file(file)
-                if _key(os.fstat(file)) == _key(os.stat(path)):
-                    return cls(path, file)
+                status = os.fstat(file)
+                if _key(status) == _key(os.stat(path)):
+                    return cls(path, file, status)
             except FileNotFoundError:
                 pass
             except OSError as error:
@@ -245,6 +249,16 @@ class _Warrant:
         except OSError:
             return None
 
+    def is_held_for(self, name: str) -> bool:
+        """Return whether this process has it locked, for the link of that name, an absolute one.
+
+        If so, it is to be given up.
+        """
+        if self._path != self.path(name) or self.held.get(self._key) is not self:
+            return False
+        del self.held[self._key]
+        return True
+
     def is_for(self, identity: str) -> bool:
         """Return whether this is the warrant of a link of that identity."""
         os.lseek(self._file, 0, os.SEEK_SET)
@@ -252,20 +266,24 @@ class _Warrant:
 
     def keep_for(self, identity: str) -> None:
         """Let it be the warrant of a link, and keep it locked until this process gives it up."""
-        os.ftruncate(self._file, 0)
-        os.lseek(self._file, 0, os.SEEK_SET)
+        if not self._is_empty:
+            os.ftruncate(self._file, 0)
+            os.lseek(self._file, 0, os.SEEK_SET)
         os.write(self._file, identity.encode())
-        self.held[_key(os.fstat(self._file))] = self
+        self.held[self._key] = self
 
     def give_up(self) -> None:
         """Remove the file, and unlock it."""
         # Who finds it unlocked and not yet removed must find nothing in it.
-        os.ftruncate(self._file, 0)
         if WINDOWS:
+            os.ftruncate(self._file, 0)
             # Only a file that nobody has open can be removed there.
             self.close()
-        with suppress(OSError):
+        try:
             os.remove(self._path)
+        except OSError:
+            if not WINDOWS:
+                os.ftruncate(self._file, 0)
         if not WINDOWS:
             self.close()
 
@@ -274,6 +292,11 @@ class _Warrant:
 
 
 def _open(path: str, create: bool) -> int:
+    if create:
+        try:
+            return os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o666)
+        except FileExistsError:
+            pass
     try:
         # Not with O_CREAT, which may be refused for what is there already, if it is another
         # user's in a directory that everybody can write to.
@@ -281,7 +304,8 @@ def _open(path: str, create: bool) -> int:
     except FileNotFoundError:
         if not create:
             raise
-        return os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o666)
+        # It has just been removed.
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path) from None
 
 
 def _key(status: os.stat_result) -> tuple[int, int]:
@@ -314,6 +338,7 @@ class FilesystemLock:
 
     clean: bool | None = None
     locked: bool = False
+    _warrant: _Warrant | None = None
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -326,14 +351,16 @@ class FilesystemLock:
         - OSError: the lock cannot be made or read.
         - ValueError: the path names something else than a lock.
         """
-        name = os.fsdecode(self.name)
+        name = self.name if type(self.name) is str else os.fsdecode(self.name)
         clean = True
         warrant: _Warrant | None = None
         try:
             for _ in range(_ATTEMPTS):
-                with suppress(FileExistsError):
+                try:
                     _links.make(os.getpid(), name)
                     break
+                except FileExistsError:
+                    pass
                 # Each step may find that another process has been there.
                 with suppress(FileNotFoundError, FileExistsError):
                     warrant = warrant or _doubt(name)
@@ -345,11 +372,13 @@ class FilesystemLock:
             else:
                 return False
             # Without a warrant it is a lock all the same.
-            with suppress(OSError):
+            try:
                 warrant = warrant or _Warrant.take(name, create=True)
                 if warrant is not None:
                     warrant.keep_for(_identity(name))
-                    warrant = None
+                    self._warrant, warrant = warrant, None
+            except OSError:
+                pass
         finally:
             if warrant is not None:
                 warrant.give_up()
@@ -365,8 +394,11 @@ class FilesystemLock:
         - ValueError: another process holds it.
         - OSError: nobody holds it.
         """
-        name = os.fsdecode(self.name)
-        warrant = _Warrant.of_holder(name)
+        name = self.name if type(self.name) is str else os.fsdecode(self.name)
+        warrant, self._warrant = self._warrant, None
+        if warrant is None or not warrant.is_held_for(name):
+            # It may have been locked by means of another object.
+            warrant = _Warrant.of_holder(name)
         try:
             pid = _links.read(name)
         finally:

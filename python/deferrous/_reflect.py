@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import linecache
+import sys
 import traceback
 import weakref
+from types import FrameType
 from typing import Any
 
-__all__ = ["qual", "safe_repr", "safe_str"]
+__all__ = ["format_stack", "qual", "safe_repr", "safe_str"]
 
 
 def qual(cls: Any) -> str:
@@ -72,3 +75,61 @@ def safe_str(obj: object) -> str:
 def first_weak_reference(obj: object) -> object:
     """Return a weak reference to an object that there is, or None: what `__weakref__` gives."""
     return next(iter(weakref.getweakrefs(obj)), None)
+
+
+#: The text of each place in the source that has been shown, with what `linecache` had of the file.
+_places: dict[tuple[str, int, str], tuple[object, str]] = {}
+#: So many are kept at most.
+_MOST_PLACES = 10_000
+
+
+def format_stack() -> list[str]:
+    """Return what `traceback.format_stack()` returns to the caller.
+
+    As that does, it looks each time whether the files have changed. What is the same as before is
+    not made again.
+    """
+    start = sys._getframe(1)
+    if "tracebacklimit" in sys.__dict__:
+        return traceback.format_stack(start)
+    frames: list[FrameType] = []
+    files: set[str] = set()
+    current: FrameType | None = start
+    while current is not None:
+        frames.append(current)
+        file = current.f_code.co_filename
+        if file not in files:
+            files.add(file)
+            linecache.lazycache(file, current.f_globals)
+        current = current.f_back
+    for file in files:
+        linecache.checkcache(file)
+    read = linecache.cache
+    texts: list[str] = []
+    before = repeated = None
+    for frame in reversed(frames):
+        code, line = frame.f_code, frame.f_lineno
+        file = code.co_filename
+        found = _places.get((file, line, code.co_name))
+        if found is None or found[0] is not read.get(file):
+            if line is None:
+                return traceback.format_stack(start)
+            found = _place(file, line, code.co_name)
+        text = found[1]
+        if text == before == repeated:
+            # There may be more of the same than are shown.
+            return traceback.format_stack(start)
+        before, repeated = text, before
+        texts.append(text)
+    return texts
+
+
+def _place(file: str, line: int, function: str) -> tuple[object, str]:
+    """Make the text of a place in the source, and keep it."""
+    summary = traceback.FrameSummary(file, line, function)
+    text = "".join(traceback.StackSummary.from_list([summary]).format())
+    if len(_places) >= _MOST_PLACES:
+        _places.clear()
+    # By now the file has been read.
+    found = _places[file, line, function] = linecache.cache.get(file), text
+    return found

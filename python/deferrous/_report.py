@@ -18,6 +18,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+from ._deferrous import stands_alone
 from ._notes import notes_of
 from .failure import Failure, has_end
 
@@ -58,7 +59,9 @@ def _exc_info(failure: Any) -> tuple[Any, bool]:
     and one may be of something that is no exception, or that can be followed for ever.
     """
     cls, value, tb = type(failure), failure.value, failure.tb
-    if not isinstance(value, BaseException) or isinstance(value, Failure) or not has_end(value):
+    if not isinstance(value, BaseException) or isinstance(value, Failure):
+        return None, False
+    if not stands_alone(value) and not has_end(value):
         return None, False
     whole = (
         cls.getTraceback is Failure.getTraceback
@@ -85,6 +88,16 @@ class _Reporter:
         self.describe: Callable[[Any], str] = _describe
         self.exc_info = _exc_info
         self.format_error = traceback.format_exception
+        self.logger_class: Any = logging.Logger
+        self.null_handler = logging.NullHandler
+        #: How the class of loggers makes a record of a call, as far as programs may replace it.
+        self.calls = {
+            name: vars(logging.Logger)[name]
+            for name in ("critical", "_log", "findCaller", "isEnabledFor", "handle", "filter")
+            if name in vars(logging.Logger)
+        }
+        code = _Reporter.to_logging.__code__
+        self.place = code.co_filename, code.co_firstlineno
         self.unhandled_text = _UNHANDLED
         self.last_log: Any = None
         #: That of `twisted.internet.defer`, where that is ours: programs replace its `log`.
@@ -101,6 +114,9 @@ class _Reporter:
             self.last_log = log
             return log
         module = self.sys.modules.get("twisted.logger")
+        if module is None:
+            self.last_log = None
+            return None
         try:
             # The module may be half-way through its import.
             self.last_log = module.Logger("twisted.internet.defer")
@@ -112,6 +128,9 @@ class _Reporter:
         """Log a failure, if `logging` still works."""
         if getattr(self.logging, "_defaultFormatter", True) is None:
             raise RuntimeError("the module logging has been torn down")
+        logger, level, plain = self.logger, 50, self.is_plain(self.logger)
+        if not logger.isEnabledFor(level) or (plain and self.goes_nowhere(logger)):
+            return
         args: tuple[str, ...] = ()
         if self.lacks_notes:
             notes = self.notes_of(failure.value)
@@ -128,7 +147,42 @@ class _Reporter:
             message, args = f"{message}\n%s", (*args, self.describe(failure).rstrip("\n"))
         if debug:
             message, args = f"{message}\n(debug: %s)", (*args, debug)
-        self.logger.critical(message, *args, exc_info=exc_info)
+        if plain and self.logging._srcfile is not None:
+            # What `logger.critical` does, which looks for its caller first: that is known.
+            logger.handle(
+                logger.makeRecord(
+                    logger.name, level, *self.place, message, args, exc_info, "to_logging"
+                )
+            )
+        else:
+            logger.critical(message, *args, exc_info=exc_info)
+
+    def is_plain(self, logger: Any) -> bool:
+        """Return whether a logger does what those of the module `logging` do."""
+        cls = logger.__class__
+        if cls is not self.logger_class or not self.calls.keys().isdisjoint(logger.__dict__):
+            return False
+        found = cls.__dict__
+        for name, function in self.calls.items():
+            if found.get(name) is not function:
+                return False
+        return True
+
+    def goes_nowhere(self, logger: Any) -> bool:
+        """Return whether all handlers of a plain logger are of the kind that does nothing.
+
+        Without any handler, `logging` would print what is logged.
+        """
+        if logger.filters:
+            return False
+        found = False
+        while logger is not None:
+            for handler in logger.handlers:
+                if handler.__class__ is not self.null_handler:
+                    return False
+                found = True
+            logger = logger.parent if logger.propagate else None
+        return found
 
     def to_stderr(self, text: str) -> None:
         """Write a text where it may be seen. Raises nothing."""
@@ -150,6 +204,10 @@ class _Reporter:
             tracebacks = info._getDebugTracebacks()
         except BaseException as error:
             tracebacks = f"no debug tracebacks: {type(error).__name__}\n"
+        self.report(failure, tracebacks)
+
+    def report(self, failure: Any, tracebacks: str = "") -> None:
+        """Report a failure that nobody handled. Raises nothing."""
         try:
             log = self.twisted_log()
             if log is not None:
@@ -172,6 +230,8 @@ class _Reporter:
 
 
 _reporter = _Reporter()
+#: Reports a failure for which nothing has kept a DebugInfo.
+report_unhandled = _reporter.report
 
 
 def report_by(namespace: dict[str, Any]) -> None:
@@ -246,3 +306,7 @@ class DebugInfo:
     def __del__(self, _unhandled: Callable[[DebugInfo], None] = _reporter.unhandled) -> None:
         if self.failResult is not None:
             _unhandled(self)
+
+
+#: The methods of a DebugInfo by which it reports, as they are defined.
+debug_info_methods = (DebugInfo.__del__, DebugInfo._getDebugTracebacks)

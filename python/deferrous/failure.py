@@ -8,13 +8,14 @@ here.
 from __future__ import annotations
 
 import builtins
+import copy
 import copyreg
 import linecache
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from functools import cached_property, partial
 from io import StringIO
 from itertools import groupby, pairwise
 from operator import itemgetter
@@ -26,10 +27,14 @@ from ._deferrous import (
     NoCurrentExceptionError,
     failure_count,
     has_room_for_text,
+    pieces_of_frames,
+    plain_pieces,
+    plain_repr,
+    plain_state,
+    plain_traceback,
     register_failure_class,
     stands_alone,
 )
-from ._deprecation import warn_property_deprecated
 from ._reflect import qual, safe_repr, safe_str
 
 __all__ = [
@@ -92,6 +97,11 @@ def format_frames(
             "Detail must be default, brief, verbose, or "
             f"verbose-vars-not-captured. (not {detail!r})"
         )
+    pieces = pieces_of_frames(frames, detail)
+    if pieces is not None:
+        for piece in pieces:
+            write(piece)
+        return
     for function, file, line, local_vars, global_vars in frames:
         if detail == "brief":
             write(f"{file}:{line}:{function}\n")
@@ -143,9 +153,12 @@ class _Frame:
         self.f_lasti = 0
         self.f_globals = dict(global_vars or {})
         self.f_locals = dict(local_vars or {})
-        self.f_builtins = vars(builtins).copy()
         self.f_back = back
         self.f_trace = None
+
+    @cached_property
+    def f_builtins(self) -> dict[str, Any]:
+        return vars(builtins).copy()
 
 
 class _TracebackFrame:
@@ -187,9 +200,44 @@ _set_traceback: Callable[[BaseException, object], None] = BaseException.__traceb
 
 
 def _variables(variables: Mapping[str, object]) -> list[tuple[str, object]]:
-    found = dict(variables)
-    found.pop("__builtins__", None)
-    return list(found.items())
+    found = list(variables.items())
+    if "__builtins__" in variables:
+        found = [pair for pair in found if pair[0] != "__builtins__"]
+    return found
+
+
+def _add_frames_with_variables(frames: list[FrameInfo], tb: Any) -> None:
+    """Add the frames of a traceback to a list, with their variables."""
+    # Frames of one module have the same global variables: each gets a list of its own of them.
+    of_modules: dict[int, list[tuple[str, object]]] = {}
+    while tb is not None:
+        frame = tb.tb_frame
+        all_locals, all_globals = frame.f_locals, frame.f_globals
+        local_vars = _variables(all_locals)
+        global_vars: list[tuple[str, object]] = []
+        if all_locals is not all_globals:
+            known = of_modules.get(id(all_globals))
+            if known is None:
+                known = of_modules[id(all_globals)] = _variables(all_globals)
+            global_vars = known.copy()
+        code = frame.f_code
+        frames.append((code.co_name, code.co_filename, tb.tb_lineno, local_vars, global_vars))
+        tb = tb.tb_next
+
+
+def _error_message(failure: Failure) -> str:
+    """Do what `Failure.getErrorMessage` says."""
+    value = failure.value
+    return value.getErrorMessage() if isinstance(value, Failure) else safe_str(value)
+
+
+def _copy(failure: Failure) -> Any:
+    """Copy a failure as `copy.copy` copies what has no `__copy__`."""
+    reductor = copyreg.dispatch_table.get(type(failure))
+    reduced = failure.__reduce_ex__(4) if reductor is None else reductor(failure)
+    if isinstance(reduced, str):
+        return failure
+    return copy._reconstruct(failure, None, *reduced)  # type: ignore[attr-defined]
 
 
 def _twisted_in_use() -> bool:
@@ -355,52 +403,15 @@ class Failure(FailureBase):
         # In Python, because programs expect to see this frame.
         raise self._raised
 
-    @property
-    def frames(self) -> list[FrameInfo]:
-        """The frames of the traceback, the innermost last: one list, which can be changed.
-
-        Each is a tuple of the function's name, the file, the line, the local and the global
-        variables; these are lists of pairs if `captureVars` is set, and otherwise empty.
-        """
-        try:
-            return self._frames
-        except AttributeError:
-            pass
-        frames: list[FrameInfo] = []
-        self._frames = frames
-        tb = self.tb
-        while tb is not None:
-            frame = tb.tb_frame
-            local_vars: Iterable[Any] = ()
-            global_vars: Iterable[Any] = ()
-            if self.captureVars:
-                all_locals, all_globals = frame.f_locals, frame.f_globals
-                local_vars = _variables(all_locals)
-                global_vars = [] if all_locals is all_globals else _variables(all_globals)
-            code = frame.f_code
-            frames.append((code.co_name, code.co_filename, tb.tb_lineno, local_vars, global_vars))
-            tb = tb.tb_next
-        return frames
-
-    @frames.setter
-    def frames(self, frames: list[FrameInfo]) -> None:
-        self._frames = frames
-
-    @property
-    def stack(self) -> list[FrameInfo]:
-        """Always empty. Deprecated."""
-        warn_property_deprecated(Failure, "stack", (24, 10, 0), stacklevel=3)
-        return []
-
-    @stack.setter
-    def stack(self, stack: object) -> None:
-        warn_property_deprecated(Failure, "stack", (24, 10, 0), stacklevel=3)
-
     def __repr__(self) -> str:
+        text = plain_repr(self)
+        if text is not None:
+            return text
         return f"<{qual(self.__class__)} {qual(self.type)}: {self.getErrorMessage()}>"
 
     def __str__(self) -> str:
-        return f"[Failure instance: {self.getBriefTraceback()}]"
+        text = plain_traceback(self, "brief")
+        return f"[Failure instance: {self.getBriefTraceback() if text is None else text}]"
 
     def __setstate__(self, state: dict[str, Any]) -> None:  # type: ignore[override]
         state.pop("stack", None)
@@ -410,6 +421,9 @@ class Failure(FailureBase):
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state without the traceback, and without what is in its frames."""
+        plain = plain_state(self)
+        if plain is not None:
+            return plain
         parents = self.parents
         state = self.__dict__.copy()
         state.pop("_parents", None)
@@ -430,8 +444,11 @@ class Failure(FailureBase):
         return state
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # By names that Twisted's own Failure can be unpickled by, too; and, as with Twisted, a
-        # subclass's instance becomes a plain Failure.
+        # By names that Twisted's own Failure can be unpickled by, too.
+        if self.__class__ is Failure:
+            return (copyreg.__newobj__, (Failure,), self.__getstate__())  # type: ignore[attr-defined]
+        # As with Twisted, a subclass's instance becomes a plain Failure. `pickle` would refuse to
+        # make one of another class in the same way.
         return (_new, (), self.__getstate__())
 
     def cleanFailure(self) -> None:
@@ -459,19 +476,20 @@ class Failure(FailureBase):
         frames = self.frames
         return _Traceback(frames) if len(frames) > 0 else None
 
-    def getErrorMessage(self) -> str:
-        """Return the text of the exception, or of what is wrong with it. Raises nothing."""
-        value = self.value
-        return value.getErrorMessage() if isinstance(value, Failure) else safe_str(value)
-
     def getBriefTraceback(self) -> str:
         """Return what `printBriefTraceback` prints."""
+        text = plain_traceback(self, "brief")
+        if text is not None:
+            return text
         buffer = StringIO()
         self.printBriefTraceback(file=buffer)
         return buffer.getvalue()
 
     def getTraceback(self, elideFrameworkCode: int = 0, detail: str = "default") -> str:
         """Return what `printTraceback` prints. Raises what that raises."""
+        text = plain_traceback(self, detail)
+        if text is not None:
+            return text
         buffer = StringIO()
         self.printTraceback(file=buffer, elideFrameworkCode=elideFrameworkCode, detail=detail)
         return buffer.getvalue()
@@ -494,6 +512,12 @@ class Failure(FailureBase):
         if file is None:
             log = sys.modules.get("twisted.python.log")
             file = sys.stderr if log is None else log.logerr
+        pieces = plain_pieces(self, detail)
+        if pieces is not None:
+            write = file.write
+            for piece in pieces:
+                write(piece)
+            return
         shown = _being_shown.failures
         if shown and (
             any(each is self for each in shown) or len(shown) == _NESTED or not has_room_for_text()

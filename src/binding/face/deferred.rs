@@ -15,6 +15,7 @@ use crate::binding::capi::{
     stack::{self, Nested},
 };
 use crate::binding::face::{described, generators, timeout};
+use crate::binding::judge::deprecation::Deprecated;
 use crate::binding::judge::{
     classify::{as_deferred, classify},
     debug::debugging,
@@ -502,11 +503,8 @@ impl Deferred {
     pub(crate) fn callbacks<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyList>> {
         let py = slf.py();
         stack::check(py)?;
-        names::WARN_PROPERTY.get(py)?.call1((
-            py.get_type::<Self>(),
-            intern!(py, "callbacks"),
-            (25, 5, 0),
-        ))?;
+        static CALLBACKS: Deprecated = Deprecated::new("callbacks", "25.5.0");
+        CALLBACKS.warn(&py.get_type::<Self>())?;
         described::describe_links(slf)
     }
 

@@ -83,6 +83,8 @@ getters! {
     Count = "count" of FailureBase, |of| FailureBase::count(of);
     Raised = "_raised" of FailureBase, |of| Ok(FailureBase::to_be_raised(of)?);
     Parents = "parents" of FailureBase, |of| Ok(FailureBase::parents(of)?);
+    Stack = "stack" of FailureBase, |of| FailureBase::stack(of);
+    Frames = "frames" of FailureBase, |of| FailureBase::frames(of);
     DictOf = "__dict__" of FailureBase, |of| FailureBase::__dict__(of).map(Bound::into_any);
     Locked = "locked" of DeferredLock, |of| truth(of.py(), DeferredLock::locked(of));
     Tokens = "tokens" of DeferredSemaphore, |of| {

@@ -14,7 +14,7 @@ impl DeferredLock {
         _args: &Bound<'_, PyTuple>,
         _kwargs: Option<&Bound<'_, PyDict>>,
     ) -> PyClassInitializer<Self> {
-        PyClassInitializer::from(Primitive::new_state()).add_subclass(Self)
+        Self::unlocked()
     }
 
     /// Whether the lock is held.
@@ -28,5 +28,12 @@ impl DeferredLock {
         let locked = stack::truth(locked)?;
         slf.as_super().get().with(slf.py(), |state| state.locked = locked);
         Ok(())
+    }
+}
+
+impl DeferredLock {
+    /// A new one.
+    pub(crate) fn unlocked() -> PyClassInitializer<Self> {
+        PyClassInitializer::from(Primitive::new_state()).add_subclass(Self)
     }
 }

@@ -76,8 +76,14 @@ mod _deferrous {
         place, run_of, track, track_earlier, tracked, tracked_at, tracked_one, tracking,
     };
     #[pymodule_export]
+    use crate::binding::judge::copying::plain_state;
+    #[pymodule_export]
     use crate::binding::judge::failure::{
-        NoCurrentExceptionError, failure_count, register_failure_class, stands_alone,
+        NoCurrentExceptionError, failure_count, register_failure_class,
+    };
+    #[pymodule_export]
+    use crate::binding::judge::showing::{
+        pieces_of_frames, plain_pieces, plain_repr, plain_traceback, stands_alone,
     };
     #[pymodule_export]
     use crate::binding::model::deferred::{

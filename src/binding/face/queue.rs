@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::binding::capi::{
-    Hold,
+    Held, Hold,
     cell::Shared,
     error::{Raise, Result},
     interned::intern,
@@ -245,5 +245,12 @@ fn take_pending<'py>(queue: &Bound<'py, DeferredQueue>) -> Result<Option<Bound<'
             Fifo::insert_at(&pending, 0, object)?;
             Err(error)
         }
+    }
+}
+
+impl DeferredQueue {
+    /// A new one.
+    pub(crate) fn limited(size: Option<Held<PyAny>>, backlog: Option<Held<PyAny>>) -> Self {
+        Self { state: Shared::new(QueueState { size, backlog, ..QueueState::default() }) }
     }
 }

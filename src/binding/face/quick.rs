@@ -48,6 +48,9 @@ quick!(Check = c"check" of FailureBase, |slf, types| {
     found.map(|found| found.unwrap_or_else(|| none(slf.py())))
 });
 quick!(Trap = c"trap" of FailureBase, |slf, types| FailureBase::find_or_raise(slf, types));
+quick!(GetErrorMessage = c"getErrorMessage" of FailureBase, |slf, []| {
+    FailureBase::error_message(slf)
+});
 // CPython's short cuts are for methods of an object's very class. So each of these has its own.
 quick!(AcquireLock = c"acquire" of DeferredLock, |slf, []| {
     Primitive::acquire(slf.as_super()).map(Bound::into_any)
@@ -268,6 +271,7 @@ pub(crate) fn put_quick_forms(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let class = py.get_type::<FailureBase>();
     put::<Check>(&class)?;
     put::<Trap>(&class)?;
+    put::<GetErrorMessage>(&class)?;
     let class = py.get_type::<DeferredLock>();
     put::<AcquireLock>(&class)?;
     put::<ReleaseLock>(&class)?;

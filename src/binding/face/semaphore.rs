@@ -5,11 +5,12 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::binding::capi::{
+    cell::Shared,
     error::{Raise, Result},
     stack,
 };
 use crate::binding::face::primitive::forget_waiting;
-use crate::binding::model::primitive::{DeferredSemaphore, Primitive};
+use crate::binding::model::primitive::{DeferredSemaphore, Primitive, PrimitiveState};
 
 #[pymethods(crate = "crate::binding::capi::guarded")]
 impl DeferredSemaphore {
@@ -57,5 +58,13 @@ impl DeferredSemaphore {
     #[setter]
     fn set_limit(slf: &Bound<'_, Self>, #[pyo3(from_py_with = stack::number)] limit: i64) {
         slf.as_super().get().with(slf.py(), |state| state.limit = limit);
+    }
+}
+
+impl DeferredSemaphore {
+    /// A new one.
+    pub(crate) fn with_tokens(tokens: i64) -> PyClassInitializer<Self> {
+        let state = PrimitiveState { tokens, limit: tokens, ..PrimitiveState::default() };
+        PyClassInitializer::from(Primitive { state: Shared::new(state) }).add_subclass(Self)
     }
 }

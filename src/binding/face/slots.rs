@@ -15,7 +15,7 @@ use crate::binding::capi::slots::{
 #[cfg(not(Py_3_12))]
 use crate::binding::capi::spare_one;
 use crate::binding::capi::{
-    Class, Hold, Native, Sent, bury, keep_dicts, know_classes, recycle, rely_on_base,
+    self, Class, Hold, Native, Sent, bury, keep_dicts, know_classes, recycle, rely_on_base,
 };
 use crate::binding::judge::report;
 use crate::binding::model::awaiting::{Awaiting, new_awaiting};
@@ -30,7 +30,7 @@ use crate::binding::model::queue::DeferredQueue;
 use crate::binding::model::race::Race;
 use crate::binding::model::task::{Task, TaskCallback};
 use crate::binding::waits::firing;
-use pyo3::types::{PyTuple, PyType};
+use pyo3::types::{PyInt, PyTuple, PyType};
 
 /// List all our classes, how their objects are freed without recursion, and which of them may have
 /// failures to report.
@@ -143,6 +143,63 @@ impl Initialize for Deferred {
     }
 }
 
+/// Classes whose `__init__` nobody has replaced.
+macro_rules! plain {
+    ($($class:ty),*) => {$(
+        impl Plain for $class {
+            fn init() -> &'static InitSlot {
+                static INIT: InitSlot = InitSlot::new();
+                &INIT
+            }
+        }
+    )*};
+}
+
+plain!(DeferredLock, DeferredSemaphore, DeferredQueue);
+
+/// `DeferredLock()`
+impl Construct for DeferredLock {
+    fn construct<'py>(
+        class: &Bound<'py, PyType>,
+        arguments: &[Bound<'py, PyAny>],
+    ) -> Option<Result<Bound<'py, PyAny>>> {
+        let is_usual = arguments.is_empty() && Self::is_plain(class);
+        is_usual.then(|| made(Bound::new(class.py(), Self::unlocked())))
+    }
+}
+
+/// `DeferredSemaphore(tokens)`
+impl Construct for DeferredSemaphore {
+    fn construct<'py>(
+        class: &Bound<'py, PyType>,
+        arguments: &[Bound<'py, PyAny>],
+    ) -> Option<Result<Bound<'py, PyAny>>> {
+        let [tokens] = arguments else { return None };
+        let tokens = capi::ok(class.py(), tokens.cast_exact::<PyInt>().ok()?.extract::<i64>())?;
+        let is_usual = tokens >= 1 && Self::is_plain(class);
+        is_usual.then(|| made(Bound::new(class.py(), Self::with_tokens(tokens))))
+    }
+}
+
+/// `DeferredQueue(size=None, backlog=None)`
+impl Construct for DeferredQueue {
+    fn construct<'py>(
+        class: &Bound<'py, PyType>,
+        arguments: &[Bound<'py, PyAny>],
+    ) -> Option<Result<Bound<'py, PyAny>>> {
+        if arguments.len() > 2 || !Self::is_plain(class) {
+            return None;
+        }
+        let given =
+            |i: usize| arguments.get(i).filter(|it| !it.is_none()).map(|it| it.clone().hold());
+        Some(made(Bound::new(class.py(), Self::limited(given(0), given(1)))))
+    }
+}
+
+fn made<T>(object: PyResult<Bound<'_, T>>) -> Result<Bound<'_, PyAny>> {
+    Ok(object?.into_any())
+}
+
 /// A Deferred that dies by its last reference reports from `Drop`.
 impl Finalize for Deferred {
     fn finalize(deferred: &Bound<'_, Self>) {
@@ -188,6 +245,12 @@ pub(crate) fn fill_slots(py: Python<'_>) -> PyResult<()> {
     slots::find_call_of_del(py)?;
     slots::fill_new::<Deferred>(py);
     slots::construct_quickly::<Deferred>(&py.get_type::<Deferred>());
+    DeferredLock::init().remember::<DeferredLock>(py);
+    DeferredSemaphore::init().remember::<DeferredSemaphore>(py);
+    DeferredQueue::init().remember::<DeferredQueue>(py);
+    slots::construct_quickly::<DeferredLock>(&py.get_type::<DeferredLock>());
+    slots::construct_quickly::<DeferredSemaphore>(&py.get_type::<DeferredSemaphore>());
+    slots::construct_quickly::<DeferredQueue>(&py.get_type::<DeferredQueue>());
     slots::fill_finalizer::<Deferred>(py);
     slots::fill_iterate::<Deferred>(py);
     slots::fill_new_derived::<DeferredList>(py);

@@ -3,14 +3,9 @@
 //! Formatting, pickling and printing are in the Python subclass, in `deferrous/failure.py`. Rust
 //! makes instances of that subclass directly.
 
-#[cfg(Py_3_11)]
-use pyo3::exceptions::PyBaseExceptionGroup;
-use pyo3::exceptions::{
-    PyAttributeError, PyBaseException, PyException, PySyntaxError, PyTypeError,
-};
+use pyo3::exceptions::{PyAttributeError, PyBaseException, PyException, PyTypeError};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyDict, PyString, PyTuple, PyType};
 use pyo3::{PyTraverseError, PyTypeInfo, create_exception};
 
@@ -21,11 +16,14 @@ use crate::binding::capi::{
     interned::intern,
     slots::{Construct, Plain, construct_quickly, new_exception_of},
     stack::{self, Nested},
-    versions::KnownTypes,
 };
 use crate::binding::judge::{
+    asked::{self, Asked},
+    copying,
+    deprecation::Deprecated,
     kinds,
     ordinary::{has_plain_traceback, is_ordinary},
+    showing,
 };
 use crate::binding::model::{
     failure::{Attributes, FailureBase, State},
@@ -39,6 +37,9 @@ create_exception!(
     PyException,
     "`Failure()` was called while no exception was being handled."
 );
+
+/// `Failure.stack`
+static STACK: Deprecated = Deprecated::new("stack", "24.10.0");
 
 /// How many failures there have been.
 static COUNT: Shared<u64> = Shared::new(0);
@@ -116,7 +117,7 @@ pub(crate) fn register_failure_class(class: &Bound<'_, PyType>) -> Result<()> {
     if !capi::is_subtype(class, &py.get_type::<FailureBase>()) {
         return Err(PyTypeError::error(py, "not a class of failures"));
     }
-    capi::keep(&RAISE_EXCEPTION, class.getattr(intern!(py, "raiseException"))?);
+    asked::register(class)?;
     construct_quickly::<FailureBase>(class);
     Ok(())
 }
@@ -148,36 +149,6 @@ fn new_failure<'py>(
     new_exception_of(class, args, FailureBase::of(state)).unwrap_or_else(|| {
         Err(PyTypeError::error(class.py(), "Failure is not a class of failures"))
     })
-}
-
-/// Whether there is nothing to be shown around an exception, nor within it, or it is none.
-#[pyfunction(crate = "crate::binding::capi::guarded")]
-#[pyo3(signature = (error, /))]
-pub(crate) fn stands_alone(error: &Bound<'_, PyAny>) -> bool {
-    let py = error.py();
-    let error = match error.cast::<PyBaseException>() {
-        Ok(error) if !error.is_instance_of::<FailureBase>() => error,
-        _ => return true,
-    };
-    #[cfg(Py_3_11)]
-    if error.is_instance_of::<PyBaseExceptionGroup>() {
-        return false;
-    }
-    if error.is_instance_of::<PySyntaxError>() {
-        return false;
-    }
-    let lacks = |name| capi::ok(py, error.getattr(name)).is_some_and(|it| it.is_none());
-    let notes = intern!(py, "__notes__");
-    let has_notes = || match capi::ok(py, error.getattr_opt(notes)) {
-        Some(notes) => notes.is_some_and(|notes| !notes.is_none()),
-        None => true,
-    };
-    // Few have a dict, and to look there in vain takes long.
-    let may_have_notes =
-        !capi::has_no_exception_dict(error) || capi::lookup(&error.get_type(), notes) != 0;
-    lacks(intern!(py, "__cause__"))
-        && lacks(intern!(py, "__context__"))
-        && !(may_have_notes && has_notes())
 }
 
 /// Make a failure of a new exception of this class, which is never raised.
@@ -381,7 +352,7 @@ impl FailureBase {
     }
 
     /// The instance dict. From now on it contains the five attributes.
-    fn instance_dict<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyDict>> {
+    pub(crate) fn instance_dict<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyDict>> {
         let py = slf.py();
         let dict = capi::exception_dict(slf)?;
         let Some(attributes) = slf.get().here(py) else { return Ok(dict) };
@@ -668,6 +639,36 @@ impl FailureBase {
         slf.setattr(intern!(slf.py(), "_parents"), parents)
     }
 
+    /// The frames of the traceback, the innermost last: one list, which can be changed.
+    ///
+    /// Each is a tuple of the function's name, the file, the line, the local and the global
+    /// variables; these are lists of pairs if `captureVars` is set, and otherwise empty.
+    #[getter]
+    pub(crate) fn frames<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyAny>> {
+        stack::check(slf.py())?;
+        showing::frames_of(slf)
+    }
+
+    #[setter]
+    fn set_frames(slf: &Bound<'_, Self>, frames: &Bound<'_, PyAny>) -> PyResult<()> {
+        slf.setattr(intern!(slf.py(), "_frames"), frames)
+    }
+
+    /// Always empty. Deprecated.
+    #[getter]
+    pub(crate) fn stack<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyAny>> {
+        let py = slf.py();
+        stack::check(py)?;
+        STACK.warn(names::failure_class(py)?)?;
+        Ok(capi::new_list(py)?.into_any())
+    }
+
+    #[setter]
+    fn set_stack(slf: &Bound<'_, Self>, _stack: &Bound<'_, PyAny>) -> PyResult<()> {
+        stack::check(slf.py())?;
+        Ok(STACK.warn(names::failure_class(slf.py())?)?)
+    }
+
     #[getter]
     pub(crate) fn __dict__<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyDict>> {
         if slf.get().state.with(slf.py(), |state| matches!(state, State::InDict)) {
@@ -804,6 +805,25 @@ impl FailureBase {
         g.call_method1(intern!(slf.py(), "throw"), (to_raise(slf)?,))
     }
 
+    /// What `copy.copy` makes: a Failure without the traceback.
+    fn __copy__<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyAny>> {
+        stack::check(slf.py())?;
+        let Some(state) = copying::copied(slf)? else {
+            return Ok(names::COPY_FAILURE.get(slf.py())?.call1((slf,))?);
+        };
+        let class = names::failure_class(slf.py())?;
+        let copy = new_failure(class, &PyTuple::empty(slf.py()), State::InDict)?;
+        capi::set_exception_dict(&copy, &state)?;
+        Ok(copy.into_any())
+    }
+
+    /// Return the text of the exception, or of what is wrong with it. Raises nothing.
+    #[pyo3(name = "getErrorMessage")]
+    pub(crate) fn error_message<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyAny>> {
+        stack::check(slf.py())?;
+        showing::error_message(slf)
+    }
+
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         if let State::Here(attributes) = self.state.during_gc() {
             attributes.value.traverse(visit)?;
@@ -917,51 +937,3 @@ impl FailureBase {
         Ok(parents.contains(name.as_ref().unwrap_or(wanted))?)
     }
 }
-
-/// Methods of Failure that a subclass may override.
-#[derive(Clone, Copy)]
-enum Asked {
-    /// Of what its exception is.
-    Parents = 0,
-    /// And of what is to be done about that.
-    Check = 1,
-}
-
-/// For each of these, classes that have no idea of their own.
-static PLAIN: [KnownTypes<8>; 2] = [const { KnownTypes::new() }; 2];
-
-impl Asked {
-    /// Whether the class of a failure has what `Failure` has.
-    #[inline(always)]
-    fn is_plainly_asked(self, slf: &Bound<'_, FailureBase>) -> bool {
-        PLAIN[self as usize].have_type_of(slf.as_any()) || self.is_plain(&slf.get_type())
-    }
-
-    #[cold]
-    fn is_plain(self, class: &Bound<'_, PyType>) -> bool {
-        let py = class.py();
-        let base = py.get_type::<FailureBase>();
-        let is_ours = |name| capi::lookup(class, name) == capi::lookup(&base, name);
-        let is_plain = is_ours(intern!(py, "__getattribute__"))
-            && is_ours(intern!(py, "parents"))
-            && is_ours(intern!(py, "type"))
-            && capi::lookup(class, intern!(py, "_parents")) == py.None().as_ptr() as usize
-            && match self {
-                Self::Parents => true,
-                Self::Check => {
-                    let raises = RAISE_EXCEPTION.get(py).map_or(0, |it| it.as_ptr() as usize);
-                    is_ours(intern!(py, "check"))
-                        && is_ours(intern!(py, "value"))
-                        && is_ours(intern!(py, "tb"))
-                        && capi::lookup(class, intern!(py, "raiseException")) == raises
-                }
-            };
-        if is_plain {
-            PLAIN[self as usize].remember(class, false);
-        }
-        is_plain
-    }
-}
-
-/// `Failure.raiseException`, as it was defined.
-static RAISE_EXCEPTION: PyOnceLock<Py<PyAny>> = PyOnceLock::new();

@@ -2,8 +2,11 @@
 //!
 //! May use `model` and the rooms below. `waits` and all rooms above use it.
 
+pub(crate) mod asked;
 pub(crate) mod classify;
+pub(crate) mod copying;
 pub(crate) mod debug;
+pub(crate) mod deprecation;
 pub(crate) mod failure;
 pub(crate) mod foreign;
 pub(crate) mod kinds;
@@ -11,3 +14,4 @@ pub(crate) mod letting_go;
 pub(crate) mod notes;
 pub(crate) mod ordinary;
 pub(crate) mod report;
+pub(crate) mod showing;

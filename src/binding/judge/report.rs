@@ -14,11 +14,12 @@ use std::collections::HashSet;
 use pyo3::exceptions::PyBaseExceptionGroup;
 use pyo3::exceptions::{PyBaseException, PyMemoryError};
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyTuple};
+use pyo3::types::{PyList, PyTuple, PyType};
 
 use crate::binding::capi;
 use crate::binding::capi::error::Result;
 use crate::binding::capi::interned::intern;
+use crate::binding::judge::showing::{plain_args, stands_alone};
 use crate::binding::model::deferred::Deferred;
 use crate::binding::model::failure::FailureBase;
 use crate::binding::model::names;
@@ -170,6 +171,39 @@ const FAILURE: usize = NESTED / 20;
 /// So many exceptions can be shown, and some more: see `has_end` in `failure.py`.
 const MANY: usize = 50_000;
 
+/// Whether nobody can see that there is no `DebugInfo`: its class is as we have defined it.
+fn reports_as_ours(py: Python<'_>) -> Result<bool> {
+    let class = names::DEBUG_INFO.get(py)?.cast::<PyType>()?;
+    let base = py.get_type::<PyAny>();
+    let methods = names::DEBUG_INFO_METHODS.get(py)?;
+    let defined = [intern!(py, "__del__"), intern!(py, "_getDebugTracebacks")];
+    let of_object = [intern!(py, "__init__"), intern!(py, "__setattr__")];
+    let none = py.None().as_ptr() as usize;
+    Ok(defined
+        .into_iter()
+        .zip(methods.iter_borrowed())
+        .all(|(name, method)| capi::lookup(class, name) == method.as_ptr() as usize)
+        && of_object.into_iter().all(|name| capi::lookup(class, name) == capi::lookup(&base, name))
+        && capi::lookup(class, intern!(py, "failResult")) == none)
+}
+
+/// Whether the collector has certainly not cleared the exception of a failure: it has its
+/// arguments, and there is nothing in them or beside it that could have been cleared.
+fn is_whole(failure: &Bound<'_, PyAny>) -> Result<bool> {
+    let py = failure.py();
+    let Some(value) = failure.cast::<FailureBase>().ok().and_then(FailureBase::value_of) else {
+        return Ok(false);
+    };
+    let Ok(exception) = value.cast::<PyBaseException>() else { return Ok(false) };
+    let (class, base) = (value.get_type(), py.get_type::<PyBaseException>());
+    let has_of_base = |name| capi::lookup(&class, name) == capi::lookup(&base, name);
+    Ok(has_of_base(intern!(py, "__cause__"))
+        && has_of_base(intern!(py, "__context__"))
+        && (!capi::is_of_heap_type(&value) || capi::has_no_exception_dict(exception))
+        && stands_alone(&value)
+        && plain_args(exception)?.is_some())
+}
+
 /// Repair exceptions that the garbage collector has cleared, so that they can be shown.
 ///
 /// A Deferred can fail while a cycle that it is part of is being taken apart: by what another
@@ -262,10 +296,15 @@ pub(crate) fn unhandled(failure: Bound<'_, PyAny>) {
     capi::with_error_saved(py, || {
         let report = || -> Result<()> {
             // Without memory for the check, it is reported as it is.
-            if let Err(error) = mend(&failure)
+            if !is_whole(&failure)?
+                && let Err(error) = mend(&failure)
                 && !error.is_instance_of::<PyMemoryError>(py)
             {
                 return Err(error);
+            }
+            if is_ours(py)? && reports_as_ours(py)? {
+                names::REPORT_UNHANDLED.get(py)?.call1((&failure,))?;
+                return Ok(());
             }
             let info = new_debug_info(py)?;
             Ok(info.setattr(intern!(py, "failResult"), &failure)?)

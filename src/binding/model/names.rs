@@ -9,7 +9,7 @@ use pyo3::PyTypeCheck;
 use pyo3::exceptions::PySystemError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyString, PyType};
+use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 
 use crate::binding::capi::{
     self,
@@ -169,8 +169,8 @@ imported! {
     FROM_FUTURE: PyAny = "deferrous._futures", "from_future";
     /// Warns of a fault in a function, in the function's own file and line.
     WARN_ABOUT_FUNCTION: PyAny = "deferrous._deprecation", "warn_about_function";
-    /// Warns that a property is deprecated.
-    WARN_PROPERTY: PyAny = "deferrous._deprecation", "warn_property_deprecated";
+    /// The names in the module that warns.
+    WARNINGS: PyDict = "warnings", "__dict__";
     /// What `returnValue` raises.
     DEF_GEN_RETURN: PyAny = "deferrous._generators", "_DefGen_Return";
     /// Warns of a `returnValue` that ended another function than the one it stands in.
@@ -191,8 +191,8 @@ imported! {
     SET_STATE: PyAny = "deferrous._copying", "set_state";
     /// The body of `__reduce__`.
     REDUCE: PyAny = "deferrous._copying", "reduce";
-    /// `traceback.format_stack`
-    FORMAT_STACK: PyAny = "traceback", "format_stack";
+    /// Does what `traceback.format_stack` does.
+    FORMAT_STACK: PyAny = "deferrous._reflect", "format_stack";
     /// Tells coroutines, awaited futures and Twisted's Deferreds from plain values.
     KIND_OF: PyAny = "deferrous._interop", "kind_of";
     /// What another driver than ours can wait for.
@@ -215,6 +215,10 @@ imported! {
     DEBUG_INFO: PyAny = "deferrous._report", "DebugInfo";
     /// Notes on an exception which callback it came of.
     NAME_CALLBACK: PyAny = "deferrous._notes", "name_callback";
+    /// Reports an unhandled failure without such an object.
+    REPORT_UNHANDLED: PyAny = "deferrous._report", "report_unhandled";
+    /// The methods by which such objects report, as we define them.
+    DEBUG_INFO_METHODS: PyTuple = "deferrous._report", "debug_info_methods";
     /// Logs a failure with a text.
     LOG_FAILURE: PyAny = "deferrous._report", "log_failure";
     /// Reports that the `cancel` of one in a list has raised, and tells timeouts.
@@ -229,6 +233,18 @@ imported! {
     GENERATOR_ABC: PyAny = "collections.abc", "Generator";
     /// The class of generators.
     GENERATOR_TYPE: PyType = "types", "GeneratorType";
+    /// The names in the module that reads lines of source files.
+    LINECACHE: PyDict = "linecache", "__dict__";
+    /// Adds frames to a list, with their variables.
+    ADD_FRAMES_WITH_VARIABLES: PyAny = "deferrous.failure", "_add_frames_with_variables";
+    /// The body of `Failure.getErrorMessage`, where a program has a say in it.
+    ERROR_MESSAGE: PyAny = "deferrous.failure", "_error_message";
+    /// Says whether Failures are to be shown in Twisted's words.
+    TWISTED_IN_USE: PyAny = "deferrous.failure", "_twisted_in_use";
+    /// Copies a failure by what `pickle` takes of it.
+    COPY_FAILURE: PyAny = "deferrous.failure", "_copy";
+    /// What programs have said of how the objects of classes are copied.
+    COPYREG_TABLE: PyDict = "copyreg", "dispatch_table";
     /// The class that failures are made of.
     FAILURE: PyType = "deferrous.failure", "Failure";
 }

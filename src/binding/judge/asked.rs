@@ -1,0 +1,114 @@
+//! Which classes of failures have no idea of their own of what is asked of a failure.
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyString, PyTuple, PyType};
+
+use crate::binding::capi::{self, error::Result, interned::intern, versions::KnownTypes};
+use crate::binding::model::failure::FailureBase;
+
+/// Methods of Failure that a subclass may override.
+#[derive(Clone, Copy)]
+pub(crate) enum Asked {
+    /// Of what its exception is.
+    Parents = 0,
+    /// And of what is to be done about that.
+    Check = 1,
+    /// For a text of it.
+    Text = 2,
+    /// For a copy.
+    Copy = 3,
+}
+
+/// For each of these, classes that have no idea of their own.
+static PLAIN: [KnownTypes<8>; 4] = [const { KnownTypes::new() }; 4];
+
+/// What `Failure` has under these names, as it was defined.
+static METHODS: PyOnceLock<Py<PyTuple>> = PyOnceLock::new();
+
+/// Those of these methods that are not native: what they are asked for, and their names.
+fn names_of_methods<'py>(py: Python<'py>) -> [(Asked, &'py Bound<'py, PyString>); 9] {
+    [
+        (Asked::Check, intern!(py, "raiseException")),
+        (Asked::Text, intern!(py, "getTraceback")),
+        (Asked::Text, intern!(py, "getBriefTraceback")),
+        (Asked::Text, intern!(py, "printTraceback")),
+        (Asked::Text, intern!(py, "printBriefTraceback")),
+        (Asked::Copy, intern!(py, "__reduce_ex__")),
+        (Asked::Copy, intern!(py, "__reduce__")),
+        (Asked::Copy, intern!(py, "__getstate__")),
+        (Asked::Copy, intern!(py, "__setstate__")),
+    ]
+}
+
+/// Remember the methods of `Failure`, as they are defined.
+///
+/// # Errors
+///
+/// `AttributeError` if it lacks one.
+pub(crate) fn register(class: &Bound<'_, PyType>) -> Result<()> {
+    let py = class.py();
+    let mut methods = Vec::new();
+    for (_, name) in names_of_methods(py) {
+        capi::push(py, &mut methods, class.getattr(name)?)?;
+    }
+    capi::keep(&METHODS, capi::tuple_of(py, [], &methods)?);
+    Ok(())
+}
+
+impl Asked {
+    /// Whether the class of a failure has what `Failure` has.
+    #[inline(always)]
+    pub(crate) fn is_plainly_asked(self, slf: &Bound<'_, FailureBase>) -> bool {
+        PLAIN[self as usize].have_type_of(slf.as_any()) || self.is_plain(&slf.get_type())
+    }
+
+    #[cold]
+    fn is_plain(self, class: &Bound<'_, PyType>) -> bool {
+        let py = class.py();
+        let base = py.get_type::<FailureBase>();
+        let is_ours = |name| capi::lookup(class, name) == capi::lookup(&base, name);
+        let native: &[_] = match self {
+            Self::Parents | Self::Copy => &[],
+            Self::Check => &[intern!(py, "check"), intern!(py, "value"), intern!(py, "tb")],
+            Self::Text => &[
+                intern!(py, "value"),
+                intern!(py, "tb"),
+                intern!(py, "captureVars"),
+                intern!(py, "count"),
+                intern!(py, "frames"),
+                intern!(py, "getErrorMessage"),
+                intern!(py, "__setattr__"),
+            ],
+        };
+        let has_methods = || {
+            METHODS.get(py).is_some_and(|methods| {
+                let methods = methods.bind(py).iter_borrowed();
+                names_of_methods(py)
+                    .into_iter()
+                    .zip(methods)
+                    .filter(|((asked, _), _)| *asked as usize == self as usize)
+                    .all(|((_, name), method)| {
+                        capi::lookup(class, name) == method.as_ptr() as usize
+                    })
+            })
+        };
+        let is_plain = is_ours(intern!(py, "__getattribute__"))
+            && is_ours(intern!(py, "parents"))
+            && is_ours(intern!(py, "type"))
+            && capi::lookup(class, intern!(py, "_parents")) == py.None().as_ptr() as usize
+            && native.iter().all(|name| is_ours(name))
+            && has_methods()
+            && match self {
+                Self::Parents | Self::Check => true,
+                Self::Text | Self::Copy => {
+                    capi::lookup(class, intern!(py, "_frames")) == 0
+                        && capi::lookup(class, intern!(py, "__getattr__")) == 0
+                }
+            };
+        if is_plain {
+            PLAIN[self as usize].remember(class, false);
+        }
+        is_plain
+    }
+}
