@@ -20,7 +20,7 @@ from .failure import Failure
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future
 
-__all__ = ["as_future", "from_future"]
+__all__ = ["as_future", "from_future", "takes_reason"]
 
 #: Seconds between two looks at a future on behalf of a clock.
 _POLL_INTERVAL = 0.01
@@ -29,6 +29,12 @@ _POLL_INTERVAL = 0.01
 _Post = Callable[[Callable[[], None]], object]
 #: Makes one, given a function that says whether it is still wanted.
 _Poster = Callable[[Callable[[], bool]], _Post]
+
+
+def takes_reason(canceller: Any) -> Any:
+    """Mark a canceller that is called with the reason, too, if `concurrency.cancel` has one."""
+    canceller.takes_reason = True
+    return canceller
 
 
 def as_future(deferred: Any, loop: AbstractEventLoop) -> Future[Any]:
@@ -146,8 +152,9 @@ def _from_loop(cls: Any, future: Future[Any]) -> Any:
     cancelled = object()
     receiver: Any
 
-    def cancel(deferred: Any) -> None:
-        future.cancel()
+    @takes_reason
+    def cancel(deferred: Any, *reason: Any) -> None:
+        future.cancel(*reason)
         # The Deferred must have fired when this returns, or it would fail at once.
         deferred.callback(cancelled)
 
@@ -189,12 +196,14 @@ def _from_thread(
     # hold of a result, and the future has hold of the functions here.
     waiting: tuple[Any, Any] | None
 
-    def abandon(_: Any) -> None:
+    @takes_reason
+    def abandon(_: Any, *reason: Any) -> None:
         nonlocal waiting
         # What the future calls back may cancel again.
         if waiting is not None:
             (_, future), waiting = waiting, None
-            touch(future.cancel)
+            # Others than asyncio's have no message.
+            touch(future.cancel, *(reason if hasattr(future, "_asyncio_future_blocking") else ()))
 
     def fire(outcome: Any) -> None:
         nonlocal waiting

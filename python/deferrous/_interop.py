@@ -13,6 +13,7 @@ from types import FrameType, GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from ._deferrous import Deferred
+from ._futures import takes_reason
 from .failure import Failure
 
 if TYPE_CHECKING:
@@ -201,7 +202,12 @@ def wait_for_future(future: Any) -> Deferred[None]:
     loop, the Deferred fails with RuntimeError.
     """
     future._asyncio_future_blocking = False
-    done: Deferred[None] = Deferred(lambda _: future.cancel())
+
+    @takes_reason
+    def cancel(_: object, *reason: Any) -> None:
+        future.cancel(*reason)
+
+    done: Deferred[None] = Deferred(cancel)
     if not _is_served(future.get_loop()):
         done.errback(
             RuntimeError(

@@ -18,31 +18,23 @@ from ._base import (
     TimeoutError,
 )
 from .cancellation import cancel, delay_cancellation, shield
+from .channels import Broadcast, Channel, Subscription
 from .context import ContextDeferred, in_context
 from .current import checkpoint, current_deferred, current_task_name
-from .events import (
-    Barrier,
-    BoundedSemaphore,
-    Condition,
-    Event,
-    KeyedLock,
-    ReadWriteLock,
-    Semaphore,
-)
+from .events import Barrier, Condition, Event
 from .groups import TaskGroup
+from .locks import BoundedSemaphore, KeyedLock, ReadWriteLock, Semaphore
 from .many import (
     ALL_COMPLETED,
     FIRST_COMPLETED,
     FIRST_EXCEPTION,
     AsCompleted,
-    Stream,
     as_completed,
     gather,
-    map,
-    stream,
     wait,
 )
-from .queues import Broadcast, Channel, LifoQueue, PriorityQueue, Queue, Subscription
+from .mapping import Stream, map, stream
+from .queues import LifoQueue, PriorityQueue, Queue
 from .sharing import Observable, once
 from .time import Timeout, sleep, timeout, timeout_at, wait_for
 

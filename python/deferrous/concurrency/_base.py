@@ -30,6 +30,7 @@ __all__ = [
     "QueueShutDown",
     "TimeoutError",
     "as_deferred",
+    "check_count",
     "discard",
     "fail_all",
     "is_cancellation",
@@ -85,6 +86,16 @@ def is_cancellation(error: object) -> bool:
 def was_cancelled(result: object) -> bool:
     """Return whether a result is the failure of something that was cancelled."""
     return isinstance(result, Failure) and isinstance(result.value, cancelled_errors())
+
+
+def check_count(name: str, value: Any, least: float) -> None:
+    """Raise an error for what is no number of so many, or of too few."""
+    if not isinstance(value, float) and not hasattr(type(value), "__index__"):
+        raise TypeError(f"{name} must be a number, not {value!r}")
+    if value != value:
+        raise ValueError(f"{name} must be a number, not {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be >= {least}, not {value!r}")
 
 
 def as_deferred(eventual: Any) -> Deferred[Any]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterable
 from typing import Any, TypeVar
 
 from .. import _deferrous
 from .._deferrous import CancelledError, Deferred, _hand_over
+from .._timeout import _cancel as _cancel_reporting
 from .._waiting import several_of
 from ..failure import Failure
 from ._base import Eventual, as_deferred, is_done
@@ -40,8 +41,31 @@ def cancel(deferred: Deferred[Any], reason: object = None) -> None:
 
     This prints the server stops.
     """
+    _cancel_by(deferred, reason, lambda it: it.cancel())
+
+
+def end_all(deferreds: Iterable[Deferred[Any]], reason: object = None) -> None:
+    """Cancel Deferreds that have to end. What a canceller raises is reported, and keeps none.
+
+    What is no Exception, as KeyboardInterrupt, is raised when all are cancelled.
+    """
+    raised: BaseException | None = None
+    for deferred in list(deferreds):
+        try:
+            if type(deferred) is Deferred and not deferred.called and not deferred._canceller:
+                # There is nobody who could raise anything.
+                cancel(deferred, reason)
+            else:
+                _cancel_by(deferred, reason, _cancel_reporting)
+        except BaseException as error:
+            raised = error
+    if raised is not None:
+        raise raised
+
+
+def _cancel_by(deferred: Deferred[Any], reason: object, how: Callable[[Any], None]) -> None:
     if reason is None:
-        deferred.cancel()
+        how(deferred)
         return
     changed = []
     for each in _to_fail(deferred):
@@ -50,7 +74,7 @@ def cancel(deferred: Deferred[Any], reason: object = None) -> None:
         _CANCELLER.__set__(each, with_reason)
         changed.append((each, canceller, with_reason))
     try:
-        deferred.cancel()
+        how(deferred)
     finally:
         for each, canceller, with_reason in changed:
             if _CANCELLER.__get__(each) is with_reason:
@@ -97,7 +121,10 @@ class _WithReason:
     def __call__(self, deferred: Any) -> None:
         canceller = self.canceller
         if callable(canceller):
-            if canceller:
+            if getattr(canceller, "takes_reason", None) is True:
+                # It stands for a future, which has it from there.
+                canceller(deferred, self.reason)
+            elif canceller:
                 canceller(deferred)
         elif isinstance(canceller, _deferrous._ConcurrencyPrimitive):
             canceller._cancelAcquire(deferred)

@@ -10,8 +10,7 @@ from weakref import WeakKeyDictionary
 
 from .._deferrous import CancelledError, Deferred, _driven, _Task, _task_for
 from .._interop import _frame_of
-from .._timeout import _cancel
-from .cancellation import cancel
+from .cancellation import end_all
 
 __all__ = [
     "Block",
@@ -132,15 +131,7 @@ def cancel_task(task: Any, reason: object = None) -> None:
     elif task._running:
         task._cancel_next(True)
     elif task._waiting_on is not None:
-        if reason is None:
-            waiting_on = task._waiting_on
-            if type(waiting_on) is Deferred and not waiting_on.called and not waiting_on._canceller:
-                # There is nobody who could raise anything.
-                waiting_on.cancel()
-            else:
-                _cancel(waiting_on)
-        else:
-            cancel(task._waiting_on, reason)
+        end_all((task._waiting_on,), reason)
 
 
 def give_name(generator: Any, name: str) -> None:

@@ -12,7 +12,7 @@ from .._deferrous import CancelledError, Deferred
 from .._gathering import FailureGroup
 from ..failure import Failure
 from ._base import Eventual, as_deferred, discard, is_cancellation, mark_handled, was_cancelled
-from .cancellation import _Delayed, cancel
+from .cancellation import _Delayed, end_all
 from .current import Block, find, give_name
 
 __all__ = ["TaskGroup"]
@@ -116,8 +116,7 @@ class TaskGroup(Block):
 
     def _abort(self, reason: object = None) -> None:
         self._aborting = True
-        for deferred in list(self._tasks):
-            cancel(deferred, reason)
+        end_all(self._tasks, reason)
 
     async def __aenter__(self) -> TaskGroup:
         if self._state != "new":

@@ -14,6 +14,7 @@ from .._clock import AnyClock, now, resolve, start, start_at
 from .._deferrous import Deferred, _Task
 from .._timeout import add_timeout
 from ._base import Eventual, TimeoutError, as_deferred, is_cancellation, is_done, was_cancelled
+from .cancellation import end_all
 from .current import Block, find
 
 __all__ = ["Timeout", "sleep", "timeout", "timeout_at", "wait_for"]
@@ -102,7 +103,7 @@ def wait_for(
     if timeout is None or is_done(deferred):
         return deferred
     if timeout <= 0:
-        deferred.cancel()
+        end_all((deferred,))
         return deferred.addBoth(_timed_out, timeout)
     limited: Deferred[_T] = add_timeout(deferred, timeout, clock, _timed_out)
     return limited
@@ -137,6 +138,8 @@ class Timeout(Block):
     _stop: Callable[[], object] | None = None
 
     def __init__(self, when: float | None, *, clock: AnyClock | None = None) -> None:
+        if when is not None and when != when:
+            raise ValueError("Invalid deadline: NaN (not a number)")
         self._clock: Any = None if clock is None else resolve(clock)
         self._when = when
 
@@ -158,6 +161,8 @@ class Timeout(Block):
             if self._state == "created":
                 raise RuntimeError("Timeout has not been entered")
             raise RuntimeError(f"Cannot change state of {self._state} Timeout")
+        if when is not None and when != when:
+            raise ValueError("Invalid deadline: NaN (not a number)")
         self._when = when
         if self._stop is not None:
             self._stop()
@@ -252,6 +257,8 @@ def timeout(delay: float | None, *, clock: AnyClock | None = None) -> Timeout:
     """
     if delay is None:
         return Timeout(None, clock=clock)
+    if delay != delay:
+        raise ValueError("Invalid delay: NaN (not a number)")
     it = Timeout(None)
     it._clock = clock = resolve(clock)
     it._when = now(clock) + delay

@@ -1,0 +1,324 @@
+"""Channels, and broadcasts: queues that hold little, and such as many read.
+
+They are made of no loop, and may be used under any. Who comes first is served first, and what is
+handed over to a task of asyncio that does not come for it stands in front again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from math import inf
+from typing import Any, Generic, TypeVar
+
+from .._deferrous import (
+    Deferred,
+    _Fifo,
+    _first_waiting,
+    _give_first,
+    _hand_over,
+    _wait_in,
+    fail,
+    succeed,
+)
+from ._base import ChannelClosed, check_count, fail_all
+from .queues import _NO_ITEMS, _Getters, _no_item
+
+__all__ = ["Broadcast", "Channel", "Subscription"]
+
+_T = TypeVar("_T")
+
+
+class Channel(_Getters[_T]):
+    """Hands items from those that send to those that receive, and holds few or none.
+
+    `send` waits until the item is received, or until one of `capacity` places is free for it. So
+    who sends is never far ahead of who receives. `async for` receives until the channel is closed.
+
+    ```python
+    from deferrous import concurrency
+
+    channel = concurrency.Channel()
+    channel.send("item").addCallback(lambda _: print("is received"))
+    channel.receive().addCallback(print)
+    ```
+
+    This prints is received, and item.
+    """
+
+    def __init__(self, capacity: int = 0) -> None:
+        check_count("capacity", capacity, 0)
+        super().__init__()
+        self._capacity = capacity
+        self._buffer: deque[_T] = deque()
+        self._putting: _Fifo[Deferred[None]] = _Fifo()
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return (
+            f"<Channel of {len(self._buffer)}, {len(self._getting)} receiving, "
+            f"{len(self._putting)} sending>"
+        )
+
+    @property
+    def capacity(self) -> int:
+        """How many items it holds that nobody has received."""
+        return self._capacity
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is closed."""
+        return self._closed
+
+    def send(self, item: _T) -> Deferred[None]:
+        """Return a Deferred that fires when the item is received, or held.
+
+        Cancelling it takes the item away again, as long as it is not. It fails with ChannelClosed
+        if the channel is closed, or is closed meanwhile. Raises TypeError if the item is a Deferred
+        or a Failure.
+        """
+        if self._closed:
+            return fail(ChannelClosed())
+        if isinstance(item, _NO_ITEMS):
+            raise _no_item(item)
+        if self._getting and _give_first(self._getting, item):
+            return succeed(None)
+        if len(self._buffer) < self._capacity:
+            self._buffer.append(item)
+            return succeed(None)
+        return _wait_in(self._putting, None, item)
+
+    def receive(self) -> Deferred[_T]:
+        """Return a Deferred that fires with the next item.
+
+        Cancelling it gives up waiting. It fails with ChannelClosed if the channel is closed and has
+        nothing left, or gets so.
+        """
+        return self._receive(False)
+
+    def _receive(self, iterating: bool) -> Deferred[_T]:
+        if self._returned:
+            return succeed(self._returned.pop(0)[1])
+        if self._buffer:
+            item = self._buffer.popleft()
+            sender = _first_waiting(self._putting)
+            if sender is not None:
+                place: Any = sender._canceller
+                self._buffer.append(place.what)
+                _hand_over(sender, None)
+            return succeed(item)
+        sender = _first_waiting(self._putting)
+        if sender is not None:
+            place = sender._canceller
+            _hand_over(sender, None)
+            item = place.what
+            return succeed(item)
+        if self._closed:
+            return fail(self._error(iterating))
+        return self._wait(iterating)
+
+    def close(self) -> None:
+        """Take nothing any more. What it holds can still be received.
+
+        All that wait fail with ChannelClosed, and `async for` ends.
+        """
+        self._closed = True
+        self._end()
+        putting, self._putting = self._putting, _Fifo()
+        fail_all(putting, ChannelClosed)
+
+    def __aiter__(self) -> Channel[_T]:
+        return self
+
+    def __anext__(self) -> Deferred[_T]:
+        return self._receive(True)
+
+
+class Broadcast(Generic[_T]):
+    """Hands each item to all that have subscribed.
+
+    `maxsize` is how many items one may be behind before `send` waits for it; zero or less is
+    without end.
+
+    ```python
+    from deferrous import concurrency
+
+    news = concurrency.Broadcast()
+    one, other = news.subscribe(), news.subscribe()
+    news.send("item")
+    one.get().addCallback(print)
+    other.get().addCallback(print)
+    ```
+
+    This prints item twice.
+    """
+
+    def __init__(self, maxsize: int = 0) -> None:
+        check_count("maxsize", maxsize, -inf)
+        self._maxsize = maxsize
+        #: In the order in which they have subscribed.
+        self._readers: dict[Subscription[_T], None] = {}
+        #: How many are as far behind as they may be.
+        self._full = 0
+        #: An item is on its way to all. Another that is sent meanwhile comes after it for each.
+        self._delivering = False
+        self._sending: _Fifo[Deferred[None]] = _Fifo()
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<Broadcast to {len(self._readers)}, {len(self._sending)} sending>"
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is closed."""
+        return self._closed
+
+    @property
+    def maxsize(self) -> int:
+        """How many items a subscription holds; zero or less if that is without end."""
+        return self._maxsize
+
+    def subscribe(self) -> Subscription[_T]:
+        """Return what gets all items that are sent from now on.
+
+        Raises ChannelClosed if it is closed.
+        """
+        if self._closed:
+            raise ChannelClosed
+        reader: Subscription[_T] = Subscription(self)
+        self._readers[reader] = None
+        return reader
+
+    def send(self, item: _T) -> Deferred[None]:
+        """Return a Deferred that fires when all that have subscribed hold the item.
+
+        All get it at the same time: while one has no room for it, none does. Cancelling the
+        Deferred takes it away again until then. It fails with ChannelClosed if this is closed, or
+        is closed meanwhile. Raises TypeError if the item is a Deferred or a Failure.
+        """
+        if self._closed:
+            return fail(ChannelClosed())
+        if isinstance(item, _NO_ITEMS):
+            raise _no_item(item)
+        if self._full or self._sending or self._delivering:
+            return _wait_in(self._sending, None, item)
+        self._deliver(item)
+        if self._sending:
+            self._admit()
+        return succeed(None)
+
+    def _deliver(self, item: _T) -> None:
+        self._delivering = True
+        try:
+            for reader in list(self._readers):
+                reader._take(item)
+        finally:
+            self._delivering = False
+
+    def _admit(self) -> None:
+        while self._sending and not (self._full or self._delivering):
+            sender = _first_waiting(self._sending)
+            if sender is None:
+                return
+            place: Any = sender._canceller
+            self._deliver(place.what)
+            if not sender.called:
+                _hand_over(sender, None)
+
+    def close(self) -> None:
+        """Take nothing any more. What is held can still be got.
+
+        All that wait fail with ChannelClosed, and `async for` ends.
+        """
+        self._closed = True
+        self._full = 0
+        readers, self._readers = self._readers, {}
+        for reader in readers:
+            reader._no_more()
+        sending, self._sending = self._sending, _Fifo()
+        fail_all(sending, ChannelClosed)
+
+
+class Subscription(_Getters[_T]):
+    """One subscriber of a `Broadcast`. `async for` gets items until either is closed.
+
+    ```python
+    from deferrous import concurrency
+
+    news = concurrency.Broadcast()
+    subscription = news.subscribe()
+    news.send("item")
+    subscription.get().addCallback(print)
+    ```
+
+    This prints `item`.
+    """
+
+    def __init__(self, broadcast: Broadcast[_T]) -> None:
+        super().__init__()
+        self._broadcast: Broadcast[_T] | None = broadcast
+        self._maxsize = broadcast.maxsize
+        self._items: deque[_T] = deque()
+
+    def __repr__(self) -> str:
+        return f"<Subscription of {self.qsize()}, {len(self._getting)} getting>"
+
+    def qsize(self) -> int:
+        """Return how many items it holds."""
+        return len(self._items) + len(self._returned)
+
+    def get(self) -> Deferred[_T]:
+        """Return a Deferred that fires with the next item.
+
+        Cancelling it gives up waiting. It fails with ChannelClosed if this is closed, or if the
+        broadcast is closed and there is nothing left.
+        """
+        return self._next(False)
+
+    def _next(self, iterating: bool) -> Deferred[_T]:
+        if self._returned:
+            item = self._returned.pop(0)[1]
+        elif self._items:
+            item = self._items.popleft()
+        elif self._broadcast is None:
+            return fail(self._error(iterating))
+        else:
+            return self._wait(iterating)
+        if self._broadcast is not None and self.qsize() == self._maxsize - 1:
+            self._broadcast._full -= 1
+            self._broadcast._admit()
+        return succeed(item)
+
+    def _take(self, item: _T) -> None:
+        if self._broadcast is None or (self._getting and _give_first(self._getting, item)):
+            return
+        self._items.append(item)
+        if self.qsize() == self._maxsize:
+            self._broadcast._full += 1
+
+    def _put_back(self, number: int, item: _T) -> None:
+        super()._put_back(number, item)
+        if self._broadcast is not None and self.qsize() == self._maxsize:
+            self._broadcast._full += 1
+
+    def _no_more(self) -> None:
+        self._broadcast = None
+        self._end()
+
+    def close(self) -> None:
+        """Get nothing any more. What this holds is dropped, and nobody waits for it."""
+        broadcast = self._broadcast
+        if broadcast is not None:
+            broadcast._readers.pop(self, None)
+            if 0 < self._maxsize <= self.qsize():
+                broadcast._full -= 1
+        self._items.clear()
+        self._returned.clear()
+        self._no_more()
+        if broadcast is not None:
+            broadcast._admit()
+
+    def __aiter__(self) -> Subscription[_T]:
+        return self
+
+    def __anext__(self) -> Deferred[_T]:
+        return self._next(True)

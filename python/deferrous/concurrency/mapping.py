@@ -1,0 +1,494 @@
+"""Calling a function for many items, so many at a time."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from typing import Any, Generic, Literal, TypeVar, overload
+
+from .._deferrous import (
+    CancelledError,
+    Deferred,
+    _first_waiting,
+    _hand_over,
+    fail,
+    maybeDeferred,
+    succeed,
+)
+from ..failure import Failure
+from ._base import Eventual, as_deferred, was_cancelled
+from .cancellation import _Delayed, end_all
+from .queues import _Getters
+
+__all__ = ["Stream", "map", "stream"]
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+
+class _Feed(Generic[_T, _R]):
+    """Calls a function for items, so many at a time."""
+
+    def __init__(
+        self,
+        function: Callable[[_T], Any],
+        items: Iterable[_T] | AsyncIterable[_T],
+        limit: int,
+        return_exceptions: bool,
+    ) -> None:
+        if not isinstance(limit, int) or limit < 1:
+            raise ValueError(f"limit must be an int >= 1, not {limit!r}")
+        if not callable(function):
+            raise TypeError(f"function must be callable, not {function!r}")
+        self._function = function
+        self._limit = limit
+        self._return_exceptions = return_exceptions
+        self._is_async = hasattr(type(items), "__aiter__")
+        # Raises TypeError for what are no items.
+        self._iterator: Any = items.__aiter__() if self._is_async else iter(items)  # type: ignore[union-attr,arg-type]
+        self._exhausted = False
+        #: Whether the rest is to be cancelled, and whether that is being done.
+        self._stopped = self._stopping = False
+        #: The Deferred of the end of the items, while it is waited for.
+        self._closing: Deferred[Any] | None = None
+        #: The Deferred of the next item, while it is waited for.
+        self._fetching: Deferred[Any] | None = None
+        self._feeding = False
+        #: What is under way.
+        self._running: dict[Any, Deferred[Any]] = {}
+
+    def _has_room(self) -> bool:
+        raise NotImplementedError
+
+    def _new_call(self) -> Any:
+        """Make a note of a call that is about to be made."""
+        raise NotImplementedError
+
+    def _ended(self, call: Any, result: Any) -> None:
+        """Do what is to be done with the result of a call."""
+        raise NotImplementedError
+
+    def _failed(self, failure: Failure) -> None:
+        """The items have failed."""
+        raise NotImplementedError
+
+    def _fed(self) -> None:
+        """See whether that was all."""
+
+    def _feed(self) -> None:
+        """Make calls as far as there is room. What they do at once does not get in here again."""
+        if self._feeding:
+            return
+        self._feeding = True
+        try:
+            if self._is_async:
+                while not self._exhausted and self._fetching is None and self._has_room():
+                    self._fetch()
+            else:
+                iterator = self._iterator
+                while not self._exhausted and self._has_room():
+                    try:
+                        item = next(iterator)
+                    except StopIteration:
+                        self._exhausted = True
+                    except BaseException:
+                        self._exhausted = True
+                        self._failed(Failure())
+                    else:
+                        if self._stopped:
+                            # It has been stopped by its own items, which could not be closed then.
+                            self._close(iterator)
+                        else:
+                            self._call(item)
+        finally:
+            self._feeding = False
+        self._fed()
+
+    def _fetch(self) -> None:
+        iterator = self._iterator
+        try:
+            fetching = as_deferred(iterator.__anext__())
+        except BaseException:
+            self._exhausted = True
+            self._failed(Failure())
+            return
+        self._fetching = fetching
+        if self._stopped:
+            # As for those that are not asynchronous.
+            self._iterator = iterator
+            end_all((fetching,))
+        fetching.addBoth(self._fetched)
+
+    def _fetched(self, result: Any) -> None:
+        self._fetching = None
+        if not isinstance(result, Failure):
+            if not self._exhausted:
+                self._call(result)
+        elif result.check(StopAsyncIteration):
+            self._exhausted = True
+        elif not self._exhausted:
+            self._exhausted = True
+            self._failed(result)
+        if self._stopped:
+            self._close_items()
+        self._feed()
+
+    def _call(self, item: _T) -> None:
+        call = self._new_call()
+        deferred = maybeDeferred(self._function, item)
+        self._running[call] = deferred
+        if self._stopped:
+            # The function has done that, or what it has called.
+            end_all((deferred,))
+        deferred.addBoth(self._call_ended, call)
+
+    def _call_ended(self, result: Any, call: Any) -> None:
+        del self._running[call]
+        self._ended(call, result)
+        if not self._feeding:
+            self._feed()
+
+    def _stop(self) -> None:
+        """Take no more items, and cancel what is under way."""
+        self._exhausted = self._stopped = True
+        was_stopping, self._stopping = self._stopping, True
+        try:
+            if self._fetching is None:
+                self._close_items()
+            else:
+                # The items are closed when that has ended.
+                end_all((self._fetching,))
+            end_all(self._running.values())
+        finally:
+            self._stopping = was_stopping
+
+    def _close_items(self) -> None:
+        """Let go of the items: a generator's `finally` runs now."""
+        iterator, self._iterator = self._iterator, None
+        running = "ag_running" if self._is_async else "gi_running"
+        # One that runs is closed when it is through.
+        if iterator is not None and not getattr(iterator, running, False):
+            self._close(iterator)
+
+    def _close(self, iterator: Any) -> None:
+        close = getattr(iterator, "aclose" if self._is_async else "close", None)
+        if close is None:
+            return
+        try:
+            closing = as_deferred(close()) if self._is_async else close()
+        except BaseException:
+            self._failed(Failure())
+            return
+        if self._is_async:
+            self._closing = closing
+            closing.addBoth(self._items_closed)
+
+    def _items_closed(self, result: Any) -> None:
+        self._closing = None
+        if isinstance(result, Failure) and not was_cancelled(result):
+            self._failed(result)
+        self._fed()
+
+    def _is_busy(self) -> bool:
+        """Return whether anything is still to end."""
+        return bool(
+            self._running
+            or self._feeding
+            or self._stopping
+            or self._fetching is not None
+            or self._closing is not None
+            or not self._exhausted
+        )
+
+
+@overload
+def map(
+    function: Callable[[_T], Eventual[_R]],
+    items: Iterable[_T] | AsyncIterable[_T],
+    *,
+    limit: int,
+    return_exceptions: Literal[False] = False,
+) -> Deferred[list[_R]]: ...
+@overload
+def map(
+    function: Callable[[_T], _R],
+    items: Iterable[_T] | AsyncIterable[_T],
+    *,
+    limit: int,
+    return_exceptions: Literal[False] = False,
+) -> Deferred[list[_R]]: ...
+@overload
+def map(
+    function: Callable[[_T], Eventual[_R]],
+    items: Iterable[_T] | AsyncIterable[_T],
+    *,
+    limit: int,
+    return_exceptions: bool,
+) -> Deferred[list[_R | BaseException]]: ...
+@overload
+def map(
+    function: Callable[[_T], _R],
+    items: Iterable[_T] | AsyncIterable[_T],
+    *,
+    limit: int,
+    return_exceptions: bool,
+) -> Deferred[list[_R | BaseException]]: ...
+def map(
+    function: Callable[[_T], Any],
+    items: Iterable[_T] | AsyncIterable[_T],
+    *,
+    limit: int,
+    return_exceptions: bool = False,
+) -> Deferred[list[Any]]:
+    """Call a function for each item, with no more than `limit` under way at a time.
+
+    Returns a Deferred for the list of what it comes to, in the order of the items. The function may
+    return a Deferred, a coroutine or a value. `items` may be asynchronous; they are taken as the
+    limit allows, never ahead. For endless ones there is `stream`.
+
+    When a call fails, no more items are taken, the calls under way are cancelled, and when they
+    have ended, the Deferred fails with the same exception. With `return_exceptions`, exceptions are
+    results like any other. Cancelling the Deferred does the same, and it ends when all has.
+
+    Raises ValueError if the limit is not positive, TypeError for what is no function or no items.
+
+    ```python
+    from deferrous import concurrency, succeed
+
+    d = concurrency.map(lambda number: succeed(2 * number), range(5), limit=2)
+    d.addCallback(print)
+    ```
+
+    This prints [0, 2, 4, 6, 8].
+    """
+    return _Map(function, items, limit, return_exceptions).begin()
+
+
+class _Map(_Feed[_T, _R]):
+    def begin(self) -> Deferred[list[_R]]:
+        self._results: list[Any] = []
+        self._failure: Failure | None = None
+        deferred: Deferred[list[_R]] = _Delayed(self._cancel)
+        self._deferred: Any = deferred
+        self._feed()
+        return deferred
+
+    def _has_room(self) -> bool:
+        return len(self._running) < self._limit
+
+    def _new_call(self) -> int:
+        self._results.append(None)
+        return len(self._results) - 1
+
+    def _ended(self, call: int, result: Any) -> None:
+        if not isinstance(result, Failure):
+            self._results[call] = result
+        elif self._return_exceptions:
+            self._results[call] = result.value
+        else:
+            self._failed(result)
+
+    def _failed(self, failure: Failure) -> None:
+        if self._failure is None:
+            self._failure = failure
+            self._stop()
+
+    def _cancel(self, deferred: Deferred[Any]) -> None:
+        # It has failed here and now, but nobody sees that before all has ended.
+        deferred.pause()
+        deferred.errback(Failure(CancelledError()))
+        self._return_exceptions = True
+        self._stop()
+        self._fed()
+
+    def _fed(self) -> None:
+        deferred = self._deferred
+        if deferred is None or self._is_busy():
+            return
+        self._deferred = None
+        results, self._results = self._results, []
+        failure, self._failure = self._failure, None
+        if not deferred.called:
+            _hand_over(deferred, results if failure is None else failure)
+            return
+        if failure is not None:
+            # The items have failed while they were closed, and nobody asks: it is reported.
+            fail(failure)
+        if deferred.paused:
+            deferred.unpause()
+
+
+@overload
+def stream(
+    function: Callable[[_T], Eventual[_R]],
+    items: Iterable[_T] | AsyncIterable[_T],
+    *,
+    limit: int,
+    return_exceptions: Literal[False] = False,
+) -> Stream[_R]: ...
+@overload
+def stream(
+    function: Callable[[_T], _R],
+    items: Iterable[_T] | AsyncIterable[_T],
+    *,
+    limit: int,
+    return_exceptions: Literal[False] = False,
+) -> Stream[_R]: ...
+@overload
+def stream(
+    function: Callable[[_T], Eventual[_R]],
+    items: Iterable[_T] | AsyncIterable[_T],
+    *,
+    limit: int,
+    return_exceptions: bool,
+) -> Stream[_R | BaseException]: ...
+@overload
+def stream(
+    function: Callable[[_T], _R],
+    items: Iterable[_T] | AsyncIterable[_T],
+    *,
+    limit: int,
+    return_exceptions: bool,
+) -> Stream[_R | BaseException]: ...
+def stream(
+    function: Callable[[_T], Any],
+    items: Iterable[_T] | AsyncIterable[_T],
+    *,
+    limit: int,
+    return_exceptions: bool = False,
+) -> Stream[Any]:
+    """Call a function for each item, and go through what it comes to with `async for`.
+
+    As `map`, but the results come one by one, in the order of the items, and there may be no end to
+    these. Calls that are under way, and results that nobody has asked for, are no more than `limit`
+    together; nothing is called before the first is asked for. When a call fails, its exception is
+    raised where its result would be; the calls under way are cancelled, and that is the end. To
+    leave off before, say `close()`.
+
+    ```python
+    import itertools
+
+    from deferrous import concurrency, ensureDeferred, succeed
+
+    async def show():
+        async for square in concurrency.stream(lambda n: n**2, itertools.count(), limit=3):
+            if square > 5:
+                break
+            print(square)
+
+    ensureDeferred(show())
+    ```
+
+    This prints 0, 1 and 4.
+    """
+    return Stream(function, items, limit, return_exceptions)
+
+
+class Stream(_Feed[Any, _R], _Getters[_R]):
+    """The asynchronous iterator that `stream` returns. From callbacks, call `__anext__`.
+
+    ```python
+    from deferrous import concurrency, ensureDeferred
+
+
+    async def main():
+        async for length in concurrency.stream(len, ["a", "bb"], limit=2):
+            print(length)
+
+
+    ensureDeferred(main())
+    ```
+
+    This prints 1 and 2.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[Any], Any],
+        items: Iterable[Any] | AsyncIterable[Any],
+        limit: int,
+        return_exceptions: bool,
+    ) -> None:
+        _Feed.__init__(self, function, items, limit, return_exceptions)
+        _Getters.__init__(self)
+        #: The calls whose results are to come, in order.
+        self._calls: deque[_Call] = deque()
+
+    def __aiter__(self) -> AsyncIterator[_R]:
+        return self
+
+    def __anext__(self) -> Deferred[_R]:
+        self._feed()
+        if self._returned:
+            return succeed(self._returned.pop(0)[1])
+        deferred = self._wait(True)
+        self._flush()
+        return deferred
+
+    def close(self) -> None:
+        """Take no more items, and cancel what is under way. Who waits is told that it is over."""
+        self._calls.clear()
+        self._returned.clear()
+        self._stop()
+        self._flush()
+
+    def _has_room(self) -> bool:
+        return len(self._calls) + len(self._returned) < self._limit
+
+    def _new_call(self) -> Any:
+        call = _Call()
+        self._calls.append(call)
+        return call
+
+    def _ended(self, call: Any, result: Any) -> None:
+        if self._stopped:
+            # Nobody will ask for it.
+            return
+        if isinstance(result, Failure) and self._return_exceptions:
+            result = result.value
+        call.finish(result)
+
+    def _failed(self, failure: Failure) -> None:
+        call = _Call()
+        call.finish(failure)
+        self._calls.append(call)
+
+    def _fed(self) -> None:
+        self._flush()
+
+    def _flush(self) -> None:
+        """Hand over what is there, in order, to those that wait for it."""
+        while self._getting and self._calls and self._calls[0].is_done:
+            getter = _first_waiting(self._getting)
+            if getter is None:
+                return
+            result = self._calls.popleft().take()
+            if isinstance(result, Failure):
+                self._calls.clear()
+                self._stop()
+            _hand_over(getter, result)
+            self._feed()
+        if not self._calls and not self._is_busy():
+            self._end()
+
+
+class _Call:
+    """A call of a stream. What it fails with is reported if nobody takes it."""
+
+    __slots__ = ("is_done", "result")
+
+    def __init__(self) -> None:
+        self.is_done = False
+        self.result: Any = None
+
+    def finish(self, result: Any) -> None:
+        self.is_done = True
+        self.result = fail(result) if isinstance(result, Failure) else result
+
+    def take(self) -> Any:
+        result, self.result = self.result, None
+        if isinstance(result, Deferred):
+            taken: list[Any] = []
+            result.addErrback(taken.append)
+            return taken[0]
+        return result
