@@ -67,6 +67,7 @@ impl Kinds for Numbers {
     type Deferred = Infallible;
     type Waiter = Infallible;
     type Canceller = Infallible;
+    type Flag = bool;
 }
 
 fn numbers(chain: &Chain<Numbers>) -> Vec<u32> {

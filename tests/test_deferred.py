@@ -2,10 +2,15 @@
 
 import collections.abc
 import copy
+import dis
+import gc
 import inspect
 import pickle
+import sys
+import types
 import warnings
 import weakref
+from unittest import mock
 
 import pytest
 from helpers import Recorder, caught, ignore, normalise, outcome, qual, raiser
@@ -425,6 +430,165 @@ def test_firing_itself_from_a_callback(defer):
 
 def snapshot(d):
     return d.called, d.paused, getattr(d, "result", "absent")
+
+
+def chained(defer):
+    inner = defer.Deferred()
+    return defer.succeed(None).addCallback(lambda _: inner)
+
+
+def paused(defer):
+    d = defer.succeed(1)
+    d.pause()
+    return d
+
+
+def cancelled(defer):
+    d = defer.Deferred()
+    d.cancel()
+    return d.addErrback(lambda _: "handled")
+
+
+#: Deferreds in every state, and whether they have been fired.
+STATES = {
+    "pending": (lambda defer: defer.Deferred(), False),
+    "with a canceller": (lambda defer: defer.Deferred(print), False),
+    "fired": (lambda defer: defer.succeed(1), True),
+    "chained": (chained, True),
+    "paused": (paused, True),
+    "cancelled": (cancelled, True),
+    "taken": (lambda defer: defer.succeed(1).chainDeferred(defer.Deferred()), True),
+    "a list": (lambda defer: defer.DeferredList([]), True),
+    "a pending list": (lambda defer: defer.DeferredList([defer.Deferred()]), False),
+    "a copy": (lambda defer: copy.copy(defer.succeed(1)), True),
+    "unpickled": (lambda defer: pickle.loads(pickle.dumps(defer.succeed(1))), True),
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_called(defer, state):
+    make, fired = STATES[state]
+    for _ in range(100):  # So that the interpreter knows where it is.
+        d = make(defer)
+        assert d.called is getattr(d, "called", None) is fired
+
+
+@pytest.mark.parametrize("called", [False, 0, 0.0, "", (), [], {}, None])
+def test_called_set_to_false(defer, called):
+    """Then it can be fired again."""
+    d = defer.succeed(1)
+    d.called = called
+    assert d.called is called
+    assert d.addCallback(lambda _: 2).result == 1
+    d.callback(3)
+    assert (d.called, d.result) == (True, 2)
+
+
+@pytest.mark.parametrize("called", [True, 1, 0.5, "yes", (0,), [0], {0: 0}, object()])
+@pytest.mark.parametrize("directly", [True, False])
+def test_called_set_to_true(defer, called, directly):
+    d = defer.Deferred()
+    if directly:
+        object.__setattr__(d, "called", called)
+    else:
+        d.called = called
+    assert d.called is called
+    with pytest.raises(defer.AlreadyCalledError):
+        d.callback(1)
+
+
+def test_called_in_a_subclass(defer):
+    class Own(defer.Deferred):
+        called = "always"
+
+        def __setattr__(self, name, value):
+            object.__setattr__(self, name, value)
+
+    class Computed(defer.Deferred):
+        @property
+        def called(self):
+            return "computed"
+
+        @called.setter
+        def called(self, value):
+            set_to.append(value)
+
+    set_to = []
+    d = Computed()
+    d.called = 1
+    assert (d.called, set_to) == ("computed", [1])
+    d = type("Plain", (defer.Deferred,), {})()
+    assert d.called is False
+    d.callback(1)
+    assert d.called is True
+    d = Own()
+    assert d.called == "always"
+
+
+def test_called_is_patched(defer):
+    d = defer.succeed(1)
+    with mock.patch.object(d, "called", "patched"):
+        assert d.called == "patched"
+    assert d.called is True
+    with mock.patch.object(defer.Deferred, "called", "for all", create=True):
+        assert defer.Deferred().called == "for all"
+    assert defer.Deferred().called is False
+
+
+def test_what_called_is_set_to_is_let_go_of(defer):
+    class Thing:
+        pass
+
+    def with_thing():
+        d, thing = defer.Deferred(), Thing()
+        d.called = thing
+        return d, weakref.ref(thing)
+
+    d, thing = with_thing()
+    del d
+    assert thing() is None
+    d, thing = with_thing()
+    d.called = False
+    assert thing() is None
+    d, thing = with_thing()
+    thing().deferred = d
+    del d
+    gc.collect()
+    assert thing() is None
+    d = defer.Deferred()
+    d.called = falsy = []
+    references = sys.getrefcount(falsy)
+    d.callback(1)
+    assert sys.getrefcount(falsy) == references - 1
+
+
+def test_true_and_false_are_never_used_up(defer):
+    for _ in range(100_000):
+        d = defer.Deferred()
+        d.called = True
+        d.called = False
+
+
+@pytest.mark.deferrous_only
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="nothing is specialised there")
+def test_called_is_a_slot():
+    """The interpreter reads it where it is."""
+    defer = pytest.importorskip("deferrous")
+    assert type(defer.Deferred.called) is types.MemberDescriptorType
+    assert "has been fired" in defer.Deferred.called.__doc__
+
+    class Subclass(defer.Deferred):
+        pass
+
+    for make in (defer.Deferred, Subclass):
+        read = eval("lambda d: d.called")
+        d = make()
+        for _ in range(1000):
+            assert read(d) is False
+        names = [it.opname for it in dis.get_instructions(read, adaptive=True)]
+        assert "LOAD_ATTR_SLOT" in names
+        d.callback(None)
+        assert read(d) is True
 
 
 def test_state_inside_callbacks(defer):

@@ -204,13 +204,34 @@ class TestDeferred:
 
     def test_called_and_paused(self, defer, ours):
         deferred = defer.Deferred()
-        deferred.called = "yes"
-        assert (deferred.called is True) is ours
         if ours:
             with pytest.raises(TypeError):
                 deferred.paused = 0.5
+            with pytest.raises(AttributeError):
+                del deferred.paused
         else:
             deferred.paused = 0.5
+            del deferred.paused
+
+    def test_called_deleted(self, defer, ours):
+        deferred = defer.succeed(None)
+        del deferred.called
+        assert hasattr(deferred, "called") is not ours
+        deferred.callback(None)
+        assert deferred.called is True
+
+    def test_called_is_something_that_answers_in_python(self, defer, ours):
+        class No:
+            def __bool__(self):
+                return False
+
+        deferred = defer.Deferred()
+        deferred.called = No()
+        if ours:
+            with pytest.raises(defer.AlreadyCalledError):
+                deferred.callback(None)
+        else:
+            deferred.callback(None)
 
     def test_attributes_of_the_class(self, defer, ours):
         assert (defer.Deferred.called is False) is not ours

@@ -342,10 +342,14 @@ def use(thing):
         call((type(thing), function), function, thing)
 
 
+#: Native attributes that an object's class has: with functions of ours, and slots.
+ATTRIBUTES = (types.GetSetDescriptorType, types.MemberDescriptorType)
+
+
 def native_names(cls):
     """What is native in a class or its bases."""
     native = (
-        types.MethodDescriptorType, types.WrapperDescriptorType, types.GetSetDescriptorType,
+        types.MethodDescriptorType, types.WrapperDescriptorType, *ATTRIBUTES,
         types.BuiltinFunctionType, types.ClassMethodDescriptorType, staticmethod, classmethod,
     )
     return sorted({
@@ -360,7 +364,7 @@ def native_classes():
     native = (
         types.MethodDescriptorType,
         types.WrapperDescriptorType,
-        types.GetSetDescriptorType,
+        *ATTRIBUTES,
     )
     found, todo = [], [object]
     while todo:
@@ -395,7 +399,7 @@ def call_everything(name):
 
 def call_attribute(make, attribute):
     # Reading, setting, deleting.
-    settable = isinstance(getattr(type(make()), attribute, None), types.GetSetDescriptorType)
+    settable = isinstance(getattr(type(make()), attribute, None), ATTRIBUTES)
     values = hostile()
     for value in values if settable else random.sample(values, 3):
         thing = make()

@@ -720,7 +720,6 @@ ENTERED = {
     "a line compared": "line(again) == [3, 4, 5]",
     "a line's text": "repr(line(again))",
     "a Deferred's text": "repr(defer.succeed(again))",
-    "called": "D().called = again",
     "paused": "D().paused = again",
     "_callbacks": "D()._callbacks = again",
     "result": "D().result = again",

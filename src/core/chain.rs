@@ -17,6 +17,35 @@ pub trait Kinds {
     type Waiter;
     /// What can stop the operation behind a Deferred.
     type Canceller;
+    /// Whether a chain has fired, in the form that the driver wants to show: a bool will do.
+    type Flag: Flag;
+}
+
+/// A yes or a no. One that is dropped lets go of nothing.
+pub trait Flag {
+    /// Yes, or no.
+    fn new(on: bool) -> Self;
+
+    /// Whether it is a yes.
+    fn is_on(&self) -> bool;
+
+    /// Whether it is a no that can be replaced. A driver may have others, which it has to replace
+    /// itself, by [`Chain::set_called`].
+    fn is_clear(&self) -> bool;
+}
+
+impl Flag for bool {
+    fn new(on: bool) -> Self {
+        on
+    }
+
+    fn is_on(&self) -> bool {
+        *self
+    }
+
+    fn is_clear(&self) -> bool {
+        !*self
+    }
 }
 
 /// How an operation or a callback ended: with a value, a failure, or another Deferred to wait for.
@@ -47,7 +76,7 @@ pub struct Chain<K: Kinds + ?Sized> {
     outcome: Outcome<K>,
     pub(super) chained_to: Option<K::Deferred>,
     pub(super) paused: i32,
-    pub(super) called: bool,
+    pub(super) called: K::Flag,
     running: bool,
     pub(super) swallow: bool,
     watch: Watch,
@@ -133,7 +162,7 @@ impl<K: Kinds + ?Sized> Chain<K> {
             canceller,
             chained_to: None,
             paused: 0,
-            called: false,
+            called: K::Flag::new(false),
             running: false,
             swallow: false,
             watch: Watch::Never,
@@ -143,7 +172,7 @@ impl<K: Kinds + ?Sized> Chain<K> {
     /// A chain that has fired with this outcome.
     pub fn fired(outcome: Outcome<K>) -> Self {
         Self {
-            called: true,
+            called: K::Flag::new(true),
             watch: if matches!(outcome, Slot::Failure(_)) { Watch::On } else { Watch::Never },
             outcome,
             ..Self::new(None)
@@ -154,17 +183,17 @@ impl<K: Kinds + ?Sized> Chain<K> {
     ///
     /// # Errors
     ///
-    /// [`AlreadyCalled`] with the refused outcome, if the chain has fired already.
+    /// [`AlreadyCalled`] with the refused outcome, if the chain has fired already, or its flag is
+    /// not [clear](Flag::is_clear).
     pub fn fire(&mut self, outcome: Outcome<K>) -> Result<Fired<K>, AlreadyCalled<Outcome<K>>> {
-        if self.called {
-            if self.swallow {
+        if !self.called.is_clear() {
+            if self.swallow && self.called() {
                 self.swallow = false;
                 return Ok(Fired::Swallowed(outcome));
             }
             return Err(AlreadyCalled(outcome));
         }
-        self.called = true;
-        let replaced = std::mem::replace(&mut self.outcome, outcome);
+        let replaced = self.set_fired(outcome);
         Ok(Fired::Accepted(self.canceller.take(), replaced))
     }
 
@@ -176,10 +205,13 @@ impl<K: Kinds + ?Sized> Chain<K> {
     /// The outcome, if the chain is not such a one.
     #[inline(always)]
     pub fn fire_fresh(&mut self, outcome: Outcome<K>) -> Result<bool, Outcome<K>> {
-        if self.called || self.canceller.is_some() || !matches!(self.outcome, Slot::Empty) {
+        if !self.called.is_clear()
+            || self.canceller.is_some()
+            || !matches!(self.outcome, Slot::Empty)
+        {
             return Err(outcome);
         }
-        self.called = true;
+        self.called = K::Flag::new(true);
         self.outcome = outcome;
         Ok(self.has_something_to_do())
     }
@@ -188,7 +220,7 @@ impl<K: Kinds + ?Sized> Chain<K> {
     /// Returns the previous outcome.
     #[must_use]
     pub fn set_fired(&mut self, outcome: Outcome<K>) -> Outcome<K> {
-        self.called = true;
+        self.called = K::Flag::new(true);
         self.replace_outcome(outcome)
     }
 
@@ -215,12 +247,12 @@ impl<K: Kinds + ?Sized> Chain<K> {
     ///
     /// It may still be paused, as [`Chain::enter`] then says.
     pub fn is_runnable(&self) -> bool {
-        self.called && !self.running
+        self.called() && !self.running
     }
 
     /// Whether the chain is at rest: fired, not running, not paused, and without links.
     pub fn is_at_rest(&self) -> bool {
-        self.called && !self.running && self.paused == 0 && self.links.is_empty()
+        self.called() && !self.running && self.paused == 0 && self.links.is_empty()
     }
 
     /// Whether the chain holds nothing but, perhaps, its outcome.
@@ -304,7 +336,6 @@ impl<K: Kinds + ?Sized> Chain<K> {
         &mut self,
         is_wanted: impl FnOnce(&K::Callback) -> bool,
     ) -> Option<(K::Callback, &Outcome<K>)> {
-        self.links.move_to_first();
         if !self.is_about_to_call(is_wanted) {
             return None;
         }
@@ -392,7 +423,7 @@ impl<K: Kinds + ?Sized> Chain<K> {
     /// handled afterwards.
     #[inline(always)]
     pub fn look_at_outcome(&mut self) -> Option<&Outcome<K>> {
-        if !self.called || self.paused != 0 {
+        if !self.called() || self.paused != 0 {
             return None;
         }
         self.mark_handled();
@@ -452,8 +483,8 @@ impl<K: Kinds + ?Sized> Chain<K> {
     /// What to do to cancel the chain now.
     pub fn cancel(&self) -> Cancel<'_, K> {
         match (&self.canceller, &self.outcome) {
-            (Some(canceller), _) if !self.called => Cancel::Ask(canceller),
-            _ if !self.called => Cancel::Fail,
+            (Some(canceller), _) if !self.called() => Cancel::Ask(canceller),
+            _ if !self.called() => Cancel::Fail,
             (_, Slot::Deferred(other)) => Cancel::Forward(other),
             _ => Cancel::Nothing,
         }
@@ -510,8 +541,15 @@ impl<K: Kinds + ?Sized> Chain<K> {
     }
 
     /// Whether the chain has fired.
+    #[inline(always)]
     pub fn called(&self) -> bool {
-        self.called
+        self.called.is_on()
+    }
+
+    /// What says whether the chain has fired.
+    #[inline(always)]
+    pub fn flag(&self) -> &K::Flag {
+        &self.called
     }
 
     /// Whether a callback or waiter is working on the outcome now.

@@ -3,7 +3,7 @@
 //! Twisted's Deferred has its state in attributes, which programs read, copy and now and then set.
 //! What that needs is here. Everything else makes whole transitions.
 
-use super::chain::{Chain, Kinds};
+use super::chain::{Chain, Flag, Kinds};
 use super::link::Links;
 
 impl<K: Kinds + ?Sized> Chain<K> {
@@ -17,9 +17,10 @@ impl<K: Kinds + ?Sized> Chain<K> {
         self.swallow = swallow;
     }
 
-    /// Set by hand whether the chain has fired.
-    pub fn set_called(&mut self, called: bool) {
-        self.called = called;
+    /// Set by hand whether the chain has fired. Returns what said so before.
+    #[must_use]
+    pub fn set_called(&mut self, called: bool) -> K::Flag {
+        std::mem::replace(&mut self.called, K::Flag::new(called))
     }
 
     /// Set the count of pauses by hand.

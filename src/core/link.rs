@@ -50,20 +50,24 @@ pub enum Link<K: Kinds + ?Sized> {
     Deliver(K::Waiter, u32),
 }
 
-/// A queue of links with room for the first one in place.
+/// A queue of links with room for one in place.
 ///
 /// Most Deferreds hold one link at a time; those never allocate.
-pub struct Links<K: Kinds + ?Sized> {
-    /// The first link. If empty, the first link is in `rest`.
-    first: Option<Link<K>>,
-    /// The following links. Never allocated while empty.
-    rest: Option<Boxed<Rest<K>>>,
+pub struct Links<K: Kinds + ?Sized>(Queue<K>);
+
+/// One link is in place. More than one are elsewhere, until none of them is left. That is two words
+/// for a queue, and one comparison to find out whether there is any link.
+enum Queue<K: Kinds + ?Sized> {
+    Empty,
+    One(Link<K>),
+    /// Never empty.
+    More(Boxed<Rest<K>>),
 }
 
-/// How many more links one allocation has room for.
-const NEAR: usize = 4;
+/// How many links one allocation has room for.
+const NEAR: usize = 5;
 
-/// The links after the first.
+/// The links, where there are more than one.
 struct Rest<K: Kinds + ?Sized> {
     /// The next ones, between `begin` and `end`.
     near: [Option<Link<K>>; NEAR],
@@ -73,13 +77,14 @@ struct Rest<K: Kinds + ?Sized> {
     far: VecDeque<Link<K>>,
 }
 
-impl<K: Kinds + ?Sized> Default for Rest<K> {
-    fn default() -> Self {
-        Self { near: [const { None }; NEAR], begin: 0, end: 0, far: VecDeque::new() }
-    }
-}
-
 impl<K: Kinds + ?Sized> Rest<K> {
+    fn of(first: Link<K>, second: Link<K>) -> Self {
+        let mut near = [const { None }; NEAR];
+        near[0] = Some(first);
+        near[1] = Some(second);
+        Self { near, begin: 0, end: 2, far: VecDeque::new() }
+    }
+
     fn len(&self) -> usize {
         usize::from(self.end - self.begin) + self.far.len()
     }
@@ -129,6 +134,13 @@ impl<K: Kinds + ?Sized> Rest<K> {
         link
     }
 
+    fn first(&self) -> Option<&Link<K>> {
+        if self.begin == self.end {
+            return self.far.front();
+        }
+        self.near[usize::from(self.begin)].as_ref()
+    }
+
     fn pop_near_back(&mut self) -> Option<Link<K>> {
         if self.begin == self.end {
             return None;
@@ -149,14 +161,14 @@ impl<K: Kinds + ?Sized> Rest<K> {
 impl<K: Kinds + ?Sized> Default for Links<K> {
     #[inline(always)]
     fn default() -> Self {
-        Self { first: None, rest: None }
+        Self(Queue::Empty)
     }
 }
 
 /// Drops from the last to the first, like a Python list.
 impl<K: Kinds + ?Sized> Drop for Links<K> {
     fn drop(&mut self) {
-        if let Some(rest) = &mut self.rest {
+        if let Queue::More(rest) = &mut self.0 {
             while rest.pop_back().is_some() {}
         }
     }
@@ -164,13 +176,18 @@ impl<K: Kinds + ?Sized> Drop for Links<K> {
 
 impl<K: Kinds + ?Sized> Links<K> {
     /// Whether no link is left.
+    #[inline(always)]
     pub fn is_empty(&self) -> bool {
-        self.first.is_none() && self.rest.is_none()
+        matches!(self.0, Queue::Empty)
     }
 
     /// How many links are left.
     pub fn len(&self) -> usize {
-        usize::from(self.first.is_some()) + self.rest.as_ref().map_or(0, |rest| rest.len())
+        match &self.0 {
+            Queue::Empty => 0,
+            Queue::One(_) => 1,
+            Queue::More(rest) => rest.len(),
+        }
     }
 
     /// Add a link at the end.
@@ -181,7 +198,7 @@ impl<K: Kinds + ?Sized> Links<K> {
     #[inline(always)]
     pub fn push_back(&mut self, link: Link<K>) -> Result<(), NoMemory<Link<K>>> {
         if self.is_empty() {
-            self.first = Some(link);
+            self.0 = Queue::One(link);
             Ok(())
         } else {
             self.push_behind(link)
@@ -190,9 +207,32 @@ impl<K: Kinds + ?Sized> Links<K> {
 
     #[inline(never)]
     fn push_behind(&mut self, link: Link<K>) -> Result<(), NoMemory<Link<K>>> {
-        match &mut self.rest {
-            Some(rest) => rest.push_back(link),
-            None => self.begin_rest(link),
+        if let Queue::More(rest) = &mut self.0 {
+            return rest.push_back(link);
+        }
+        match self.take_one() {
+            None => self.0 = Queue::One(link),
+            Some(first) => match Boxed::new(Rest::of(first, link)) {
+                Ok(rest) => self.0 = Queue::More(rest),
+                Err(NoMemory(mut two)) => {
+                    let refused = two.pop_back();
+                    self.0 = two.pop_front().map_or(Queue::Empty, Queue::One);
+                    return refused.map_or(Ok(()), |link| Err(NoMemory(link)));
+                }
+            },
+        }
+        Ok(())
+    }
+
+    /// Take the link in place, if there is one.
+    #[inline(always)]
+    fn take_one(&mut self) -> Option<Link<K>> {
+        if !matches!(self.0, Queue::One(_)) {
+            return None;
+        }
+        match std::mem::replace(&mut self.0, Queue::Empty) {
+            Queue::One(link) => Some(link),
+            Queue::Empty | Queue::More(_) => None,
         }
     }
 
@@ -202,72 +242,51 @@ impl<K: Kinds + ?Sized> Links<K> {
     ///
     /// [`NoMemory`] with the link.
     pub fn push_front(&mut self, link: Link<K>) -> Result<(), NoMemory<Link<K>>> {
-        let Some(second) = self.first.take() else {
-            self.first = Some(link);
-            return Ok(());
-        };
-        let pushed = match &mut self.rest {
-            Some(rest) => rest.push_front(second),
-            None => self.begin_rest(second),
-        };
-        match pushed {
-            Ok(()) => {
-                self.first = Some(link);
-                Ok(())
-            }
-            Err(NoMemory(second)) => {
-                self.first = Some(second);
-                Err(NoMemory(link))
-            }
+        if let Queue::More(rest) = &mut self.0 {
+            return rest.push_front(link);
         }
-    }
-
-    fn begin_rest(&mut self, link: Link<K>) -> Result<(), NoMemory<Link<K>>> {
-        match Boxed::new(Rest::default()) {
-            Ok(mut rest) => {
-                rest.push_back(link)?;
-                self.rest = Some(rest);
-                Ok(())
-            }
-            Err(NoMemory(_)) => Err(NoMemory(link)),
+        match self.take_one() {
+            None => self.0 = Queue::One(link),
+            Some(second) => match Boxed::new(Rest::of(link, second)) {
+                Ok(rest) => self.0 = Queue::More(rest),
+                Err(NoMemory(mut two)) => {
+                    let refused = two.pop_front();
+                    self.0 = two.pop_front().map_or(Queue::Empty, Queue::One);
+                    return refused.map_or(Ok(()), |link| Err(NoMemory(link)));
+                }
+            },
         }
+        Ok(())
     }
 
     /// Take the first link.
     #[inline(always)]
     pub fn pop_front(&mut self) -> Option<Link<K>> {
-        match self.first.take() {
-            None => self.pop_front_of_rest(),
-            first => first,
-        }
-    }
-
-    #[inline(always)]
-    fn pop_front_of_rest(&mut self) -> Option<Link<K>> {
-        let rest = self.rest.as_mut()?;
+        let Queue::More(rest) = &mut self.0 else { return self.take_one() };
         let link = rest.pop_front();
         if rest.is_empty() {
-            self.rest = None;
+            self.0 = Queue::Empty;
         }
         link
     }
 
-    /// The first link, if it is in place. If not, there may be others all the same.
+    /// The first link.
     #[inline(always)]
     pub(super) fn first(&self) -> Option<&Link<K>> {
-        self.first.as_ref()
-    }
-
-    /// Put the first link in place.
-    #[inline(always)]
-    pub(super) fn move_to_first(&mut self) {
-        if self.first.is_none() {
-            self.first = self.pop_front_of_rest();
+        match &self.0 {
+            Queue::Empty => None,
+            Queue::One(link) => Some(link),
+            Queue::More(rest) => rest.first(),
         }
     }
 
     /// The links in order.
     pub fn iter(&self) -> impl Iterator<Item = &Link<K>> {
-        self.first.iter().chain(self.rest.iter().flat_map(|rest| rest.iter()))
+        let (one, more) = match &self.0 {
+            Queue::Empty => (None, None),
+            Queue::One(link) => (Some(link), None),
+            Queue::More(rest) => (None, Some(rest)),
+        };
+        one.into_iter().chain(more.into_iter().flat_map(|rest| rest.iter()))
     }
 }

@@ -37,6 +37,7 @@
 //!     type Deferred = Infallible;
 //!     type Waiter = Infallible;
 //!     type Canceller = Infallible;
+//!     type Flag = bool;
 //! }
 //!
 //! let mut chain = Chain::<Numbers>::default();
@@ -69,7 +70,7 @@ pub mod local;
 mod refusable;
 
 pub use boxed::Boxed;
-pub use chain::{Cancel, Chain, Fired, Kinds, Outcome, Paused, Slot, Turn};
+pub use chain::{Cancel, Chain, Fired, Flag, Kinds, Outcome, Paused, Slot, Turn};
 pub use error::{AlreadyCalled, Cancelled, NoMemory};
 pub use link::{Link, Links, On};
 #[cfg(feature = "python")]

@@ -74,7 +74,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     ("links-lifo", CHAIN, "self.links.push_back(link)", "self.links.push_front(link)"),
     ("front-at-end", CHAIN, "self.links.push_front(link)", "self.links.push_back(link)"),
     ("swallow-forever", CHAIN, "self.swallow = false;", "self.swallow = true;"),
-    ("fire-twice-silent", CHAIN, "if self.swallow {", "if self.called {"),
+    ("fire-twice-silent", CHAIN, "if self.swallow && self.called() {", "if self.called() {"),
     ("canceller-kept", CHAIN, "Accepted(self.canceller.take(),", "Accepted(None,"),
     ("steals-from-paused", CHAIN, "if self.paused != 0 || matches", "if matches"),
     ("steals-deferred", CHAIN, "Slot::Empty | Slot::Deferred(_))", "Slot::Empty)"),
@@ -98,7 +98,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "cancel-not-forwarded",
         CHAIN,
         "(_, Slot::Deferred(other)) =>",
-        "(_, Slot::Deferred(other)) if !self.called =>",
+        "(_, Slot::Deferred(other)) if !self.called() =>",
     ),
     ("chained-mark-kept", CHAIN, "Ok(self.chained_to.take())", "Ok(None)"),
     ("pair-swapped", CHAIN, "if failed { (on_failure", "if !failed { (on_failure"),
@@ -151,7 +151,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "called-at-once-though-paused",
         CHAIN,
         "if !fits || !self.is_at_rest() || self.chained_to.is_some() {",
-        "if !fits || !self.called || self.running {",
+        "if !fits || !self.called() || self.running {",
     ),
     (
         "called-at-once-whatever-it-is-for",
@@ -251,8 +251,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     (
         "await-though-paused",
         CHAIN,
-        "if !self.called || self.paused != 0 {",
-        "if !self.called {",
+        "if !self.called() || self.paused != 0 {",
+        "if !self.called() {",
     ),
     (
         "await-still-reports",

@@ -31,6 +31,7 @@ mod panics;
 pub(crate) mod places;
 mod reserve;
 mod safe;
+pub(crate) mod shown;
 pub(crate) mod slots;
 pub(crate) mod stack;
 pub(crate) mod versions;

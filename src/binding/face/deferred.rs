@@ -436,19 +436,6 @@ impl Deferred {
         engine::cancel(slf)
     }
 
-    /// Whether this Deferred has been fired, by `callback`, `errback` or `cancel`.
-    #[getter]
-    pub(crate) fn called(slf: &Bound<'_, Self>) -> bool {
-        slf.get().chain(slf.py(), |chain| chain.called())
-    }
-
-    #[setter]
-    fn set_called(slf: &Bound<'_, Self>, called: &Bound<'_, PyAny>) -> PyResult<()> {
-        let called = stack::truth(called)?;
-        slf.get().chain(slf.py(), |chain| chain.set_called(called));
-        Ok(())
-    }
-
     /// How many times this Deferred is paused. Waiting for another Deferred counts as one.
     #[getter]
     pub(crate) fn paused(slf: &Bound<'_, Self>) -> i32 {
@@ -745,10 +732,11 @@ impl Deferred {
         // A subclass with a `__del__` of its own has no finalizer of ours.
         report::finalize(slf);
         // One that could not report yet keeps its failure.
-        let chain = slf.get().chain(slf.py(), |chain| {
+        let mut chain = slf.get().chain(slf.py(), |chain| {
             if chain.unhandled() { Chain::default() } else { std::mem::take(chain) }
         });
-        drop(chain);
+        let called = chain.set_called(false).into_other(slf.py());
+        drop((chain, called));
     }
 }
 

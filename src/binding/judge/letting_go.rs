@@ -23,6 +23,7 @@ impl Recycled for Deferred {
     fn is_light(&self, py: Python<'_>) -> bool {
         self.chain(py, |chain| {
             chain.is_bare()
+                && chain.flag().other().is_none()
                 && match chain.outcome() {
                     Outcome::Empty | Outcome::Taken => true,
                     Outcome::Value(object) => {
@@ -41,13 +42,14 @@ impl Recycled for Deferred {
 
     /// Drop the contents, and report an unhandled failure.
     fn dispose(&self, py: Python<'_>) {
-        let chain = self.chain(py, std::mem::take);
+        let mut chain = self.chain(py, std::mem::take);
+        let called = chain.set_called(false).into_other(py);
         let failure = match chain.outcome() {
             Outcome::Failure(failure) if chain.unhandled() => Some(failure.bind(py).clone()),
             _ => None,
         };
         // What it holds goes first, and is reported first.
-        drop(chain);
+        drop((chain, called));
         if let Some(failure) = failure {
             report::unhandled(failure);
         }

@@ -2,7 +2,7 @@
 
 use pyo3::prelude::*;
 
-use crate::binding::capi::{self, Held, error::Result};
+use crate::binding::capi::{self, Held, error::Result, shown::Truth};
 use crate::binding::model::deferred::Deferred;
 use crate::core;
 use crate::core::NoMemory;
@@ -19,6 +19,8 @@ impl core::Kinds for Objects {
     type Waiter = crate::binding::model::waiter::Waiter;
     /// A callable, or the `Task` whose generator is to be cancelled.
     type Canceller = Held<PyAny>;
+    /// `Deferred.called`
+    type Flag = Truth;
 }
 
 pub(crate) type Chain = core::Chain<Objects>;

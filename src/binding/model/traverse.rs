@@ -59,6 +59,9 @@ impl Traverse for Chain {
         if let Some(canceller) = self.canceller() {
             canceller.traverse(visit)?;
         }
-        self.chained_to().map_or(Ok(()), |other| other.traverse(visit))
+        if let Some(other) = self.chained_to() {
+            other.traverse(visit)?;
+        }
+        self.flag().other().map_or(Ok(()), |other| visit.call(other))
     }
 }

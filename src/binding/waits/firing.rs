@@ -76,10 +76,7 @@ pub(crate) fn begin_fire(deferred: &Bound<'_, Deferred>, outcome: Outcome) -> Re
             drop(outcome);
             Ok(false)
         }
-        Err(AlreadyCalled(outcome)) => {
-            drop(outcome);
-            Err(already_called(deferred, debugging)?)
-        }
+        Err(AlreadyCalled(outcome)) => fire_again(deferred, outcome, debugging),
     }
 }
 
@@ -95,6 +92,23 @@ pub(crate) fn fire_quickly(
     } else {
         Err(outcome)
     }
+}
+
+/// What there is to do if a Deferred could not be fired: it has been, or a program has set `called`
+/// to something that is false, but not `False`, and is replaced now.
+#[cold]
+#[inline(never)]
+fn fire_again(deferred: &Bound<'_, Deferred>, outcome: Outcome, debugging: bool) -> Result<bool> {
+    let py = deferred.py();
+    let replaced = deferred
+        .get()
+        .chain(py, |chain| (!chain.called()).then(|| chain.set_called(false).into_other(py)));
+    if replaced.is_some() {
+        drop(replaced);
+        return begin_fire(deferred, outcome);
+    }
+    drop(outcome);
+    Err(already_called(deferred, debugging)?)
 }
 
 #[cold]

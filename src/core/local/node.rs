@@ -24,6 +24,7 @@ impl<V, F> Kinds for Local<V, F> {
     type Deferred = Ref<V, F>;
     type Waiter = Infallible;
     type Canceller = Canceller<V, F>;
+    type Flag = bool;
 }
 
 pub(super) type Inner<V, F> = crate::core::Outcome<Local<V, F>>;
