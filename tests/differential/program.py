@@ -249,8 +249,10 @@ class Generator:
             return ("old", below(3), ref(), self.exc())
         if name == "setresult":
             return ("setresult", ref(), self.value())
-        if name in ("setcalled", "debug"):
-            return (name, *((ref(),) if name == "setcalled" else ()), below(2))
+        if name == "setcalled":
+            return (name, ref(), below(8))
+        if name == "debug":
+            return (name, below(2))
         if name == "dlist":
             return ("dlist", self.refs(), below(8))
         if name in ("gather",):

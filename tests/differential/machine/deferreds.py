@@ -184,9 +184,9 @@ class Deferreds(Making):
         self.pick(n, owner).result = made
 
     def op_setcalled(self, owner: Any, n: int, value: int) -> Any:
-        target = self.pick(n, owner)
-        if (hasattr(target, "result") or not value) and self.meddle(target):
-            target.called = bool(value)
+        target, called = self.pick(n, owner), (False, True, 0, "yes", None, 1, "", 0.5)[value % 8]
+        if (hasattr(target, "result") or not called) and self.meddle(target):
+            target.called = called
 
     def op_debug(self, owner: Any, on: int) -> Any:
         self.impl.defer.setDebugging(on)
