@@ -9,6 +9,7 @@ import pkgutil
 import runpy
 import sys
 import textwrap
+from collections.abc import Iterator
 from importlib.machinery import BuiltinImporter, SourceFileLoader, SourcelessFileLoader
 from types import CodeType, ModuleType, TracebackType
 from typing import Any
@@ -109,7 +110,27 @@ def _check() -> None:
     print(verdict)
     print(describe())
     print(f"at the start of this process: {'installed' if before else 'not yet installed'}")
+    for line in _what_is_on():
+        print(line)
     sys.exit(0 if works else 1)
+
+
+def _what_is_on() -> Iterator[str]:
+    """Say of what helps to find faults whether it is on: here, and so by the environment."""
+    from deferrous import _deferrous, inspect
+
+    yield f"debug mode: {'on' if _deferrous.getDebugging() else 'off'}"
+    for name, variable, state in (
+        ("track", "DEFERROUS_TRACK", "on" if _deferrous._tracking() else "off"),
+        ("trace", "DEFERROUS_TRACE", None),
+        ("inspect", "DEFERROUS_INSPECT", f"answers at {inspect.listening()}"),
+    ):
+        setting = os.environ.get(variable)
+        if name == "inspect" and inspect.listening() is None:
+            state = "on" if hasattr(sys, "remote_exec") else "off"
+            state += " (by sys.remote_exec)" if state == "on" else ""
+        shown = f"{variable} is {setting}" if setting else f"{variable} is not set"
+        yield f"{name}: {shown}" if state is None else f"{name}: {state}; {shown}"
 
 
 def _run(program: str, arguments: list[str], run: Any) -> None:

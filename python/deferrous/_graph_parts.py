@@ -12,6 +12,7 @@ from typing import Any
 
 from . import _deferrous
 from ._graph_objects import (
+    LINKS,
     MRO_OF_CLASS,
     NAME_OF_CLASS,
     STEPS,
@@ -85,8 +86,9 @@ def line_of(canceller: Any, deferred: Any) -> tuple[str, int, int, str] | None:
             place, count = _deferrous._place_in(line, deferred)
             if place is not None:
                 if type(owner) is _deferrous._Place:
-                    owner = _who_has(line) or line
-                return _named(owner), place, count, held
+                    owner = _who_has(line)
+                name = "a line that nobody else has" if owner is None else _named(owner)
+                return name, place, count, held
     return None
 
 
@@ -169,7 +171,14 @@ def _noun(found: list[Any], noun: str) -> str:
 
 
 def observers_of(owner: Any) -> Iterator[Any]:
-    """Yield those who wait for what a method of ours, as a callback, is told of."""
+    """Yield those who wait for what a callback is told of that is ours, or a method of ours."""
+    if _is_our(owner, "concurrency.many", "_Watch"):
+        for each in list(_slot(owner, "_watching") or ())[:LINKS]:
+            if type(each) is MethodType and not _is_our(
+                each.__self__, "concurrency.many", "_Watch"
+            ):
+                yield from observers_of(each.__self__)
+        return
     if _is_our(owner, "concurrency.groups", "TaskGroup"):
         ended = _slot(owner, "_ended")
     elif _is_our(owner, "concurrency.many", "_Wait"):

@@ -128,6 +128,7 @@ def behind_callback(callback: Any) -> Iterator[Any]:
             yield from (each for each in gc.get_referents(callback) if is_node(each))
         else:
             yield from waiters_behind(callback)
+            yield from observers_of(callback)
 
 
 def _is_task_group(obj: object) -> bool:

@@ -10,6 +10,7 @@ the user's own.
 
 from __future__ import annotations
 
+import logging
 import os
 import select
 import signal
@@ -18,9 +19,10 @@ import sys
 import threading
 import time
 
+from . import _deferrous
 from ._folders import own_folder, peer_of, socket_name
 
-__all__ = ["ENVIRONMENT_VARIABLE", "listen", "listening", "stop"]
+__all__ = ["ENVIRONMENT_VARIABLE", "LogFields", "listen", "listening", "stop"]
 
 #: Set to 1, it has each process that imports deferrous answer; 0, no, false and off are as if it
 #: were not set.
@@ -310,6 +312,45 @@ def stop() -> None:
             server.close()
 
 
+class LogFields(logging.Filter):
+    """Puts into the records of `logging` which of our coroutines and generators logs.
+
+    As a filter of a handler or a logger, it lets all records pass, and gives each the attribute
+    `deferred`: the name of the coroutine or generator that Deferreds run at this moment, or "-".
+
+    ```python
+    import logging
+    import sys
+
+    from deferrous import ensureDeferred
+    from deferrous.inspect import LogFields
+
+    handler = logging.StreamHandler(sys.stdout)
+    handler.addFilter(LogFields())
+    handler.setFormatter(logging.Formatter("%(deferred)s: %(message)s"))
+    log = logging.getLogger("shop")
+    log.addHandler(handler)
+    log.propagate = False
+
+
+    async def sell():
+        log.warning("sold out")
+
+
+    ensureDeferred(sell())
+    ```
+
+    This prints `sell: sold out`.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Give a record its attribute. Returns True."""
+        driven = _deferrous._driven()
+        name = getattr(driven[-1], "__qualname__", None) if driven else None
+        record.deferred = name if isinstance(name, str) else "-"
+        return True
+
+
 def heed_environment() -> None:
     """Answer if the environment says so. What is in the way of it is logged."""
     setting = os.environ.get(ENVIRONMENT_VARIABLE, "").strip().lower()
@@ -318,6 +359,4 @@ def heed_environment() -> None:
     try:
         listen()
     except (OSError, RuntimeError) as error:
-        import logging
-
         logging.getLogger("deferrous").warning("This process cannot be asked: %s", error)

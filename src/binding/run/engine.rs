@@ -20,7 +20,7 @@ use crate::binding::model::{
 };
 use crate::binding::run::links::{
     CallOrRest, answer_of, begin, begins, call_or_rest, complete_link, complete_with_value, enter,
-    failure_of_error, is_about_to_call, links, put_off, rest, settle,
+    failure_of_call, failure_of_error, is_about_to_call, links, put_off, rest, settle,
 };
 use crate::binding::waits::{
     cancel_list,
@@ -251,7 +251,9 @@ fn call_first_of_others<'py>(
             Ok(work) => return Ok(Some(Next::Do(work))),
             Err(outcome) => outcome?,
         },
-        Err(error) => failure_of_error(deferred, error)?,
+        Err(error) => {
+            failure_of_call(deferred, error.into_raised(deferred.py()), Ok(callable.clone()))?
+        }
     };
     complete_link(deferred, outcome)
 }

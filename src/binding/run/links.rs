@@ -325,7 +325,7 @@ pub(super) fn failure_of_error(deferred: &Bound<'_, Deferred>, error: Error) -> 
 /// Convert an exception that a callback raised into a failure. Where nothing else tells, a note on
 /// it says which callback that was.
 #[inline(never)]
-fn failure_of_call<'py>(
+pub(super) fn failure_of_call<'py>(
     deferred: &Bound<'py, Deferred>,
     mut raised: Raised<'py>,
     callable: Result<Bound<'py, PyAny>>,
