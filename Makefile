@@ -183,7 +183,7 @@ lint: $(LINTABLE)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 
-# `make bench BENCH_ARGS=growth` and `... allocations` measure those. What is measured is in
+# `make bench BENCH_ARGS=growth`, `... allocations` and `... concurrency` measure those. What is measured is in
 # target/bench, in a folder for each Python and kind of wheel, such as `python3.11-plain`.
 bench: $(BENCHABLE)
 	$(PY) -m benchmarks $(BENCH_ARGS)

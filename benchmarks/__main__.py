@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -11,6 +12,9 @@ from pathlib import Path
 from . import counting, growth, measure, report
 from .other_rows import ALL_ROWS
 from .rows import ROWS
+
+#: Only to see that each row runs.
+QUICKLY = ("--rounds", "1", "--scale", "0.01")
 
 
 def rows(options: argparse.Namespace) -> None:
@@ -39,6 +43,7 @@ def rows(options: argparse.Namespace) -> None:
         curves = growth.measure(sizes=(10, 100), rounds=1)
         print(growth.table(curves))
         counting.count_allocations()
+        subprocess.run([sys.executable, "-m", "benchmarks.concurrency", *QUICKLY], check=True)
         with tempfile.TemporaryDirectory() as folder:
             charts(results, curves, Path(folder))
     elif options.more or not options.rows:
@@ -72,6 +77,14 @@ def allocations(options: argparse.Namespace) -> None:
     measure.write(measure.folder() / "allocations.json", counting.count_allocations())
 
 
+def concurrency(options: argparse.Namespace) -> None:
+    # It imports asyncio, which the other rows are to be without.
+    from . import concurrency as it
+
+    results = it.run(options.rounds or 5)
+    measure.write(measure.folder() / "concurrency.json", results)
+
+
 def instructions(options: argparse.Namespace) -> None:
     sys.exit(counting.check_instructions(options.record))
 
@@ -99,6 +112,7 @@ def main() -> None:
     for run, name, text in (
         (grow, "growth", "ns per item, of 10 to 1,000,000 items"),
         (allocations, "allocations", "allocations per operation"),
+        (concurrency, "concurrency", "what deferrous.concurrency costs, beside asyncio's"),
         (instructions, "instructions", "compare instructions per operation with the record"),
         (publish, "publish", "put what target/bench has into the pages"),
     ):

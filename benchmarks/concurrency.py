@@ -1,9 +1,9 @@
 """What `deferrous.concurrency` costs, beside asyncio's equivalent.
 
-`python -m benchmarks.concurrency` prints a table. Each row does the same with both, in coroutines:
-ours are driven by Deferreds, on no loop, and, where it says so, in tasks of asyncio. Times are of
-the processor, in nanoseconds per operation, the least of several rounds in which the two take
-turns. asyncio's include the turns of its loop, as it does nothing without them.
+`python -m benchmarks concurrency` prints a table, and keeps it for the page. Each row does the same
+with both, in coroutines: ours are driven by Deferreds, on no loop, and, where it says so, in tasks
+of asyncio. Times are of the processor, in nanoseconds per operation, the least of several rounds in
+which the two take turns. asyncio's include the turns of its loop, as it does nothing without them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -635,21 +634,21 @@ def measure(run: Callable[[Row], None], row: Row) -> float:
         gc.enable()
 
 
-def million() -> tuple[float, int]:
+def million(count: int = 1_000_000) -> tuple[float, int]:
     """`map(limit=100)` over a million items: nanoseconds for each, and the most live objects."""
     most = 0
 
     def work(number):
         nonlocal most
-        if not number % 100_000:
+        if not number % (count // 10):
             most = max(most, len(gc.get_objects()))
         return succeed(None)
 
     gc.collect()
     before = len(gc.get_objects())
     start = time.process_time_ns()
-    c.map(work, iter(range(1_000_000)), limit=100)
-    return (time.process_time_ns() - start) / 1_000_000, most - before
+    c.map(work, iter(range(count)), limit=100)
+    return (time.process_time_ns() - start) / count, most - before
 
 
 def hundred_thousand() -> list[float]:
@@ -665,42 +664,80 @@ def hundred_thousand() -> list[float]:
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--scale", type=float, default=1, help="how many operations, times ours")
-    parser.add_argument("--only", default="", help="rows with this in their title")
-    parser.add_argument("--json", help="a file for the results")
-    options = parser.parse_args()
-    results = {}
-    print("| operation | deferrous | asyncio | asyncio / deferrous |")
-    print("| --- | ---: | ---: | ---: |")
+def measure_all(rounds: int, scale: float = 1, only: str = "") -> dict[str, Any]:
+    """Measure the rows with this in their title, and print each as it is done."""
+    results: dict[str, Any] = {}
+    print("\n".join(HEAD))
     for each in ROWS:
-        if options.only not in each.title:
+        if only not in each.title:
             continue
         if sys.version_info < (3, 11) and any(
             word in each.title for word in ("timeout", "TaskGroup", "Barrier")
         ):
             each.theirs = None
-        each.n = max(int(each.n * options.scale) // 1000, 1) * 1000
+        each.n = max(int(each.n * scale) // 1000, 1) * 1000
         ours, theirs = [], []
-        for _ in range(options.rounds):
+        for _ in range(rounds):
             ours.append(measure(run_ours, each))
             if each.theirs is not None:
                 theirs.append(measure(run_theirs, each))
-        line = [each.title, f"{min(ours):,.0f}", "", ""]
-        if theirs:
-            line[2:] = [f"{min(theirs):,.0f}", f"{min(theirs) / min(ours):.2f}"]
-        results[each.title] = (min(ours), min(theirs) if theirs else None)
-        print("| " + " | ".join(line) + " |", flush=True)
-    if not options.only:
-        each, objects = million()
-        print(f"\nmap(limit=100), a million items: {each:,.0f} ns each, {objects} objects at most")
-        found = ", ".join(f"{each:,.0f}" for each in hundred_thousand())
-        print(f"Event.set with 1,000, 10,000, 100,000 waiters: {found} ns each")
-    if options.json:
-        with open(options.json, "w", encoding="utf-8") as file:
-            json.dump(results, file, indent=1)
+        results[each.title] = [min(ours), min(theirs, default=None)]
+        print(line(each.title, *results[each.title]), flush=True)
+    return results
+
+
+HEAD = [
+    "| operation | deferrous | asyncio | asyncio / deferrous |",
+    "| --- | ---: | ---: | ---: |",
+]
+
+
+def line(title: str, ours: float, theirs: float | None) -> str:
+    """A row of the table, in nanoseconds per operation."""
+    cells = [title, f"{ours:,.0f}", "", ""]
+    if theirs is not None:
+        ratio = f"{theirs / ours:.2f}"
+        cells[2:] = [f"{theirs:,.0f}", ratio if theirs >= ours else f"**{ratio}**"]
+    return f"| {' | '.join(cells)} |"
+
+
+def table(results: dict[str, Any]) -> str:
+    """What was measured, in Markdown."""
+    lines = [*HEAD, *(line(title, *times) for title, times in results["nanoseconds"].items())]
+    found = ", ".join(f"{each:,.0f}" for each in results["event"])
+    each, objects = results["million"]
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"- `map(limit=100)` over a million items: {each:,.0f} ns each, never more than "
+            f"{objects} objects more than before.",
+            f"- `Event.set` with 1,000, 10,000 and 100,000 waiters: {found} ns each.",
+        ]
+    )
+
+
+def run(rounds: int = 5, scale: float = 1) -> dict[str, Any]:
+    """Measure all, and print a table."""
+    results = {
+        "nanoseconds": measure_all(rounds, scale),
+        "million": million(int(1_000_000 * scale)),
+        "event": hundred_thousand(),
+    }
+    print("\n".join(table(results).splitlines()[len(HEAD) + len(ROWS) :]))
+    return results
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--scale", type=float, default=1, help="how many operations, times ours")
+    parser.add_argument("--only", default="", help="rows with this in their title")
+    options = parser.parse_args()
+    if options.only:
+        measure_all(options.rounds, options.scale, options.only)
+    else:
+        run(options.rounds, options.scale)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from . import native
+from .concurrency_rows import CONCURRENCY_ROWS
 from .measure import ROOT, build, write
 from .other_rows import ALL_ROWS
 from .rows import Row
@@ -49,9 +50,13 @@ UNSTEADY = {"callbacks_100000", "file_lock", "file_lock_deferred", "subclass_def
 
 def counted(name: str, only: Collection[str] = ()) -> dict[str, Row]:
     """The rows of an implementation that are counted: all, or only these."""
+    rows = rows_of(name)
+    if name == "deferrous":
+        # The last, as they import asyncio.
+        rows = {**rows, **CONCURRENCY_ROWS}
     return {
         key: replace(row, size=row.size and min(row.size, SIZE))
-        for key, row in rows_of(name).items()
+        for key, row in rows.items()
         if key not in UNSTEADY and (not only or key in only)
     }
 
@@ -149,6 +154,11 @@ def at_best(costs: dict[str, float], limits: dict[str, float]) -> dict[str, floa
     return costs
 
 
+def title_of(key: str) -> str:
+    """What a row is called in tables."""
+    return {**ALL_ROWS, **CONCURRENCY_ROWS}[key].title
+
+
 def all_costs(cost: Callable[[str], dict[str, float]]) -> dict[str, dict[str, float]]:
     """Of each row, what an operation takes with each implementation."""
     names = ["deferrous", "twisted", *(["floor"] if native.available("floor") else [])]
@@ -204,12 +214,12 @@ def check_instructions(record: bool) -> int:
     print(f"{'instructions per operation':48} {'recorded':>9} {'now':>9}")
     for key, cost in costs.items():
         if key not in before:
-            line = f"{ALL_ROWS[key].title:48} {'none':>9} {cost:9,.0f}  new: to be recorded"
+            line = f"{title_of(key):48} {'none':>9} {cost:9,.0f}  new: to be recorded"
             more.append(line)
         else:
             change = cost / before[key] - 1
             remark = f"  {change:+.1%}" if abs(change) > TOLERANCE else ""
-            line = f"{ALL_ROWS[key].title:48} {before[key]:9,.0f} {cost:9,.0f}{remark}"
+            line = f"{title_of(key):48} {before[key]:9,.0f} {cost:9,.0f}{remark}"
             if change > TOLERANCE:
                 more.append(line)
             elif change < -TOLERANCE:
@@ -236,7 +246,7 @@ def table(rows: dict[str, dict[str, float]]) -> str:
     for key, costs in rows.items():
         names = ("twisted", "deferrous", "floor")
         numbers = [f"{costs[name]:,.1f}" if name in costs else "" for name in names]
-        lines.append(f"| {' | '.join([ALL_ROWS[key].title, *numbers])} |")
+        lines.append(f"| {' | '.join([title_of(key), *numbers])} |")
     return "\n".join(lines)
 
 

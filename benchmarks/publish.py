@@ -95,6 +95,11 @@ def publish() -> None:
     if (path := main / "allocations.json").exists():
         rows = json.loads(path.read_text(encoding="utf-8"))
         fill(PAGE, "allocations", counting.table(rows))
+    if (path := main / "concurrency.json").exists():
+        from . import concurrency
+
+        results = json.loads(path.read_text(encoding="utf-8"))
+        fill(PAGE, "concurrency", concurrency.table(results))
     if counting.RECORD.exists():
         recorded = json.loads(counting.RECORD.read_text(encoding="utf-8"))
         fill(PAGE, "instructions", counting.table(recorded["instructions"]))

@@ -100,3 +100,21 @@ def test_rows_are_in_groups() -> None:
     assert {row.group for row in ROWS.values()} == {"main"}
     assert "main" not in {row.group for row in OTHER_ROWS.values()}
     assert not ROWS.keys() & OTHER_ROWS.keys()
+
+
+def test_all_rows_of_concurrency_are_counted_or_trained_by() -> None:
+    from . import concurrency
+    from .concurrency_rows import CONCURRENCY_ROWS, IN_TASKS, TRAINING_ROWS
+
+    titles = [row.title for row in concurrency.ROWS if row.theirs is not None]
+    assert sorted(titles) == sorted(row.title for row in TRAINING_ROWS.values())
+    assert set(IN_TASKS) == {title for title in titles if title.startswith("in tasks")}
+    assert not {*CONCURRENCY_ROWS} & {*ALL_ROWS}
+
+
+def test_rows_of_concurrency_do_what_they_say() -> None:
+    """Each ends, and has done nothing that it leaves behind."""
+    from .concurrency_rows import TRAINING_ROWS
+
+    for row in TRAINING_ROWS.values():
+        row.run(load("deferrous"), 1)

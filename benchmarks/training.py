@@ -22,6 +22,7 @@ from typing import Any
 import deferrous as defer
 from deferrous import Deferred, Failure, inlineCallbacks
 
+from .concurrency_rows import TRAINING_ROWS
 from .rows import ROWS, add, fails, give, ignore, same, trap_and_fail
 
 #: How many operations each row does, at least.
@@ -461,11 +462,14 @@ def main() -> None:
     logging.basicConfig(handlers=[logging.NullHandler()])
     for row in ROWS.values():
         row.run(defer, max(1, OPERATIONS // row.items))
+    for row in TRAINING_ROWS.values():
+        row.run(defer, max(1, OPERATIONS // row.items))
     for each in SHAPES:
         for _ in repeat(None, TIMES):
             each()
         gc.collect()
-    print(f"{len(ROWS)} rows and {len(SHAPES)} shapes, with {sys.version}")
+    count = len(ROWS) + len(TRAINING_ROWS)
+    print(f"{count} rows and {len(SHAPES)} shapes, with {sys.version}")
 
 
 if __name__ == "__main__":
