@@ -545,3 +545,70 @@ def test_no_reason_where_there_is_none():
 
     assert asyncio.run(main()) is asyncio.CancelledError
     assert found == [()]
+
+
+class Future(asyncio.Future):
+    pass
+
+
+def on_the_class(made):
+    class Loop(asyncio.SelectorEventLoop):
+        def create_future(self):
+            made.append(Future(loop=self))
+            return made[-1]
+
+    return Loop()
+
+
+def on_the_object(made):
+    loop = asyncio.SelectorEventLoop()
+
+    def create_future():
+        made.append(Future(loop=loop))
+        return made[-1]
+
+    loop.create_future = create_future
+    return loop
+
+
+@pytest.mark.parametrize("make", [on_the_class, on_the_object])
+def test_loop_with_futures_of_its_own(make):
+    made = []
+    loop = make(made)
+
+    async def main():
+        event = c.Event()
+        task = asyncio.ensure_future(until_cancelled([], event.wait()))
+        await asyncio.sleep(0)
+        event.set()
+        return await task
+
+    loop.run_until_complete(main())
+    loop.close()
+    assert [type(each) for each in made] == [Future]
+
+
+def test_driver_that_asks_again():
+    """Whoever drives the coroutine of a task may send to it whenever it wants."""
+
+    async def main():
+        d = Deferred()
+        iterator = d.__await__()
+        future = iterator.send(None)
+        assert future._asyncio_future_blocking
+        assert iterator.send(None) is future
+        future.set_result(None)
+        assert iterator.send(None) is future
+        d.callback(3)
+        with pytest.raises(StopIteration) as stopped:
+            iterator.send(None)
+        return stopped.value.value
+
+    async def cancelled():
+        iterator = Deferred().__await__()
+        future = iterator.send(None)
+        future.cancel()
+        assert iterator.send(None) is future
+
+    assert asyncio.run(main()) == 3
+    asyncio.run(cancelled())

@@ -336,10 +336,13 @@ fn yield_stand_in(stand_in: Bound<'_, PyAny>, is_future: bool) -> Sent<'_> {
         Ok(waiting) => waiting.into_any(),
         Err(error) => return raised(py, error.into()),
     };
-    match capi::send(&waiting, &py.None().into_bound(py)) {
-        // Its driver finds out that it is done.
-        Sent::Returned(_) => Sent::Yielded(stand_in),
-        sent => sent,
+    if let Sent::Yielded(awaited) = capi::send(&waiting, &py.None().into_bound(py)) {
+        return Sent::Yielded(awaited);
+    }
+    // It is done, or has been yielded before. The driver is told all the same to wait for it.
+    match stand_in.setattr(intern!(py, "_asyncio_future_blocking"), true) {
+        Ok(()) => Sent::Yielded(stand_in),
+        Err(error) => raised(py, error.into()),
     }
 }
 

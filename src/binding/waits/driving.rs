@@ -302,6 +302,7 @@ fn future_of<'py>(running_loop: &Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>>
     if let Some(base) = names::BASE_EVENT_LOOP.get_once_imported(py)
         && let Some(class) = names::FUTURE.get_once_imported(py)
         && capi::lookup(&running_loop.get_type(), create) == capi::lookup(base, create)
+        && !running_loop.getattr(intern!(py, "__dict__"))?.contains(create)?
     {
         let by_name = capi::new_tuple(py, [intern!(py, "loop").clone().into_any()])?;
         return Ok(capi::call_many(class, std::slice::from_ref(running_loop), Some(&by_name))?);
