@@ -70,7 +70,8 @@ def look(name: str, *command: str | Path, needs: str | None = None, expected: st
     good = done.returncode == 0 and expected in done.stdout
     if not good:
         print(done.stdout)
-    check(name, good, " ".join(done.stdout.split("\n")[-2:]).strip()[:100])
+    said = [line for line in done.stdout.splitlines() if line.strip() and expected in line]
+    check(name, good, said[-1].strip()[:100] if said else "")
 
 
 def digest(path: Path) -> str:
