@@ -29,28 +29,45 @@ pub(super) fn returning<T>(py: Python<'_>, result: Result<Bound<'_, T>>) -> *mut
     }
 }
 
-/// Arguments as they stand on a stack, with a place in front that a callee may use for the time of
-/// the call: a bound method puts its `self` there.
-#[repr(C)]
-struct Stack<'a, 'py, const N: usize> {
-    for_the_callee: Option<Borrowed<'a, 'py, PyAny>>,
-    arguments: [Borrowed<'a, 'py, PyAny>; N],
+/// The keywords of a call.
+#[derive(Clone, Copy)]
+enum Keywords<'a, 'py> {
+    /// There are none.
+    None,
+    /// The last arguments go by these names, of which there are not more.
+    Names(&'a Bound<'py, PyTuple>),
+    /// These.
+    Dict(&'a Bound<'py, PyDict>),
 }
 
-/// `callable(*arguments)`
+/// `callable(*places[1..], **keywords)`. The first place is the callee's for the time of the call:
+/// a bound method puts its `self` there. It begins empty.
 #[inline(always)]
-fn call_with<'py, const N: usize>(
+fn call_with<'py>(
     callable: &Bound<'py, PyAny>,
-    arguments: [Borrowed<'_, 'py, PyAny>; N],
+    places: &mut [Option<Borrowed<'_, 'py, PyAny>>],
+    keywords: Keywords<'_, 'py>,
 ) -> Called<'py> {
-    let mut stack = Stack { for_the_callee: None, arguments };
+    let named = if let Keywords::Names(names) = keywords { names.len() } else { 0 };
+    let Some(count) = places.len().checked_sub(1 + named) else {
+        return Err(more_names_than_arguments(callable.py()));
+    };
+    let count = count | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
     // SAFETY: attached. A borrowed reference is one pointer, so that after the first place, which
-    // the flag leaves to the callee, so many arguments stand. All are alive during the call,
-    // whatever it does. A new reference comes, or null with an exception in flight.
+    // the flag leaves to the callee, so many arguments stand, and one for each name. All are alive
+    // during the call, whatever it does. A new reference comes, or null with an exception in flight.
     unsafe {
-        let arguments = (&raw mut stack).cast::<*mut ffi::PyObject>().add(1);
-        let count = N | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
-        let result = ffi::PyObject_Vectorcall(callable.as_ptr(), arguments, count, ptr::null_mut());
+        let (callee, arguments) =
+            (callable.as_ptr(), places.as_mut_ptr().cast::<*mut ffi::PyObject>().add(1));
+        let result = match keywords {
+            Keywords::None => ffi::PyObject_Vectorcall(callee, arguments, count, ptr::null_mut()),
+            Keywords::Names(names) => {
+                ffi::PyObject_Vectorcall(callee, arguments, count, names.as_ptr())
+            }
+            Keywords::Dict(kwargs) => {
+                ffi::PyObject_VectorcallDict(callee, arguments, count, kwargs.as_ptr())
+            }
+        };
         FromC::from_c(callable.py(), result)
     }
 }
@@ -61,7 +78,7 @@ pub(crate) fn call_one<'py>(
     callable: &Bound<'py, PyAny>,
     argument: &Bound<'py, PyAny>,
 ) -> Called<'py> {
-    call_with(callable, [argument.as_borrowed()])
+    call_with(callable, &mut [None, Some(argument.as_borrowed())], Keywords::None)
 }
 
 /// `callable(first, second)`
@@ -71,7 +88,8 @@ fn call_two<'py>(
     first: &Bound<'py, PyAny>,
     second: &Bound<'py, PyAny>,
 ) -> Called<'py> {
-    call_with(callable, [first.as_borrowed(), second.as_borrowed()])
+    let (first, second) = (first.as_borrowed(), second.as_borrowed());
+    call_with(callable, &mut [None, Some(first), Some(second)], Keywords::None)
 }
 
 /// `object.method(argument)`
@@ -84,7 +102,7 @@ pub(crate) fn call_method_one<'py>(
     safe::call_method(object.py(), method, &[object.as_borrowed(), argument.as_borrowed()])
 }
 
-/// Arguments as in a [`Stack`], of any number.
+/// Places as for [`call_with`], of any number.
 type Arguments<'a, 'py> = SmallVec<[Option<Borrowed<'a, 'py, PyAny>>; 6]>;
 
 fn stack_of<'a, 'py>(
@@ -109,20 +127,8 @@ fn call_any<'py>(
     rest: &[Bound<'py, PyAny>],
     names: Option<&Bound<'py, PyTuple>>,
 ) -> Called<'py> {
-    let named = names.map_or(0, |names| names.len());
-    if named > rest.len() {
-        return Err(more_names_than_arguments(first.py()));
-    }
-    let mut stack = stack_of(first, rest)?;
-    let count = (stack.len() - 1 - named) | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
-    let names = names.map_or(ptr::null_mut(), Bound::as_ptr);
-    // SAFETY: as for `call_with`; each of these is one pointer, too, and there are as many as said,
-    // and then one for each name. Without names, the tuple may be null.
-    unsafe {
-        let arguments = stack.as_mut_ptr().cast::<*mut ffi::PyObject>().add(1);
-        let result = ffi::PyObject_Vectorcall(callable.as_ptr(), arguments, count, names);
-        FromC::from_c(callable.py(), result)
-    }
+    let keywords = names.map_or(Keywords::None, Keywords::Names);
+    call_with(callable, &mut stack_of(first, rest)?, keywords)
 }
 
 #[cold]
@@ -164,15 +170,7 @@ pub(crate) fn call_with_dict<'py>(
     args: &Bound<'py, PyTuple>,
     kwargs: &Bound<'py, PyDict>,
 ) -> Called<'py> {
-    let mut stack = stack_of(first, args.as_slice())?;
-    let count = (stack.len() - 1) | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
-    // SAFETY: as for `call_with`; each of these is one pointer, too, and there are as many as said.
-    unsafe {
-        let arguments = stack.as_mut_ptr().cast::<*mut ffi::PyObject>().add(1);
-        let kwargs = kwargs.as_ptr();
-        let result = ffi::PyObject_VectorcallDict(callable.as_ptr(), arguments, count, kwargs);
-        FromC::from_c(callable.py(), result)
-    }
+    call_with(callable, &mut stack_of(first, args.as_slice())?, Keywords::Dict(kwargs))
 }
 
 /// `callable(first, *rest)`

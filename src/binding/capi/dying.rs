@@ -12,6 +12,8 @@ use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::hint;
 use std::marker::PhantomData;
+#[cfg(Py_GIL_DISABLED)]
+use std::mem::offset_of;
 use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
@@ -44,12 +46,13 @@ pub(crate) fn know_classes(all: &'static [fn() -> &'static Class]) {
 /// How many queued objects there are, in all threads.
 static WAITING: AtomicUsize = AtomicUsize::new(0);
 
-/// Those that threads have left which have ended, or which cannot leave a [`Will`].
+/// The first of those that threads have left which have ended, or which cannot leave a [`Will`]: a
+/// [`Waiting`], or null.
 static LEFT: AtomicPtr<ffi::PyObject> = AtomicPtr::new(ptr::null_mut());
 
 thread_local! {
-    /// The dead objects of this thread that wait, linked by [`link`].
-    static DEAD: Cell<*mut ffi::PyObject> = const { Cell::new(ptr::null_mut()) };
+    /// The first of the dead objects of this thread that wait.
+    static DEAD: Cell<Option<Waiting>> = const { Cell::new(None) };
     /// Hands them on when the thread ends.
     static WILL: Will = const { Will };
     /// Whether it will do so: it has been asked for, and has not done so yet.
@@ -70,8 +73,10 @@ impl<T: Native> Dead<T> {
 
     /// Free it, whatever has happened to it.
     pub(super) fn free(self) {
-        // SAFETY: it is, once, of this class.
-        unsafe { T::class().free(self.as_ptr()) }
+        if let Some(destructor) = T::class().destructor() {
+            // SAFETY: it is dead, of this class or a subclass, and freed once, attached.
+            unsafe { destructor(self.as_ptr()) }
+        }
     }
 }
 
@@ -103,51 +108,35 @@ pub(super) fn finish() {
 fn free_waiting() {
     // Each of them may have a failure to report.
     while stack::has_room_to_report() {
-        let Some(object) = next_waiting() else { return };
+        let Some(waiting) = next_waiting() else { return };
         WAITING.fetch_sub(1, Ordering::Relaxed);
-        // SAFETY: attached, as the callers are. The object was put by when it was to be freed by
-        // the first class of ours among its bases; a dead object is freed once, as it was taken
-        // out of the only list that it was in.
-        unsafe {
-            if let Some(class) = class_of(object) {
-                class.free(object);
-            }
-        }
+        waiting.free();
     }
 }
 
 /// Take one from the queue of this thread.
-fn next_waiting() -> Option<*mut ffi::PyObject> {
-    let mut first = DEAD.get();
-    if first.is_null() {
-        first = LEFT.swap(ptr::null_mut(), Ordering::AcqRel);
-        if first.is_null() {
-            return None;
-        }
-    }
-    // SAFETY: what is in a list was linked by `put_by` or `Will`, and is nobody else's.
-    unsafe {
-        DEAD.set(linked_to(first));
-        link(first, ptr::null_mut());
-    }
+fn next_waiting() -> Option<Waiting> {
+    let left = || NonNull::new(LEFT.swap(ptr::null_mut(), Ordering::AcqRel)).map(Waiting);
+    let first = DEAD.take().or_else(left)?;
+    DEAD.set(first.next());
+    first.link(None);
     Some(first)
 }
 
 /// Queue a dead object until there is more stack.
 #[cold]
 pub(super) fn put_by<T: Native>(dead: Dead<T>) {
-    let object = dead.as_ptr();
-    // SAFETY: a dead object of a class whose objects the collector knows, as all of ours are.
-    // It is untracked, so that the words of its header are free to be used. It keeps its dict and
-    // the weak references to it, which all give None now, as it keeps its count of 0.
-    unsafe {
-        ffi::PyObject_GC_UnTrack(object.cast());
-        if has_will() {
-            link(object, DEAD.get());
-            DEAD.set(object);
-        } else {
-            leave(object, object);
-        }
+    // SAFETY: a dead object of a class whose objects the collector knows, as all of ours are. It
+    // keeps its dict and the weak references to it, which all give None now, as it keeps its count
+    // of 0.
+    unsafe { ffi::PyObject_GC_UnTrack(dead.as_ptr().cast()) }
+    let waiting = Waiting(dead.0);
+    if has_will() {
+        waiting.link(DEAD.take());
+        DEAD.set(Some(waiting));
+    } else {
+        waiting.link(None);
+        leave(waiting);
     }
     WAITING.fetch_add(1, Ordering::Relaxed);
 }
@@ -168,17 +157,82 @@ fn has_will() -> bool {
     HAS_WILL.get()
 }
 
-/// Leave dead objects, linked from the first to the last, to whoever frees some next.
-///
-/// # Safety
-///
-/// As for [`link`], for each of them.
-unsafe fn leave(first: *mut ffi::PyObject, last: *mut ffi::PyObject) {
+/// A dead object that waits to be freed: of a class whose objects the collector knows, untracked,
+/// in one list, and nobody else's. [`put_by`] makes them.
+struct Waiting(NonNull<ffi::PyObject>);
+
+impl Waiting {
+    /// The word by which dead objects are linked: as in CPython's own lists of the kind, that of
+    /// the collector's header which refers to the object before, or, where the GIL may be off, that
+    /// which says whose the object is. The first has two bits that are marks, which have to stay:
+    /// whether its finalizer has run, for one.
+    fn word(&self) -> &Cell<usize> {
+        let object = self.0.as_ptr();
+        #[cfg(not(Py_GIL_DISABLED))]
+        let word = object.cast::<usize>().wrapping_sub(1);
+        #[cfg(Py_GIL_DISABLED)]
+        let word = object.wrapping_byte_add(offset_of!(ffi::PyObject, ob_tid)).cast::<usize>();
+        // SAFETY: an object that the collector knows has a header of two words in front of it. The
+        // object is dead, untracked and nobody else's, so nobody else reads or writes the word.
+        unsafe { &*word.cast_const().cast::<Cell<usize>>() }
+    }
+
+    /// Link it to the next.
+    fn link(&self, next: Option<Self>) {
+        self.link_to(next.map_or(ptr::null_mut(), |next| next.0.as_ptr()));
+    }
+
+    /// Link it to the next, a [`Waiting`] or null. Objects are aligned to more than the marks take.
+    fn link_to(&self, next: *mut ffi::PyObject) {
+        self.word().set((self.word().get() & MARKS) | next.expose_provenance());
+    }
+
+    /// The one that it is linked to. That stays in the list: this is for finding its end, or for
+    /// taking the first out.
+    fn next(&self) -> Option<Self> {
+        let next = ptr::with_exposed_provenance_mut(self.word().get() & !MARKS);
+        NonNull::new(next).map(Self)
+    }
+
+    /// Free it. It has been taken out of its list.
+    fn free(self) {
+        let Some(destructor) = self.class().and_then(Class::destructor) else { return };
+        // SAFETY: attached, as the callers are. The object was put by when it was to be freed by
+        // the first class of ours among its bases; a dead object is freed once, as it was taken
+        // out of the only list that it was in.
+        unsafe { destructor(self.0.as_ptr()) }
+    }
+
+    /// The class of ours that is to free it: the first among its class and its bases.
+    fn class(&self) -> Option<&'static Class> {
+        let all = CLASSES.get().copied().unwrap_or_default();
+        // SAFETY: types and their bases are alive as long as the object.
+        unsafe {
+            let mut kind = ffi::Py_TYPE(self.0.as_ptr());
+            while !kind.is_null() {
+                if let Some(class) = all.iter().map(|class| class()).find(|it| it.kind() == kind) {
+                    return Some(class);
+                }
+                kind = (*kind).tp_base;
+            }
+            None
+        }
+    }
+}
+
+const MARKS: usize = 3;
+
+/// Leave a dead object, and those that it is linked to, to whoever frees some next.
+fn leave(first: Waiting) {
+    let mut last = Waiting(first.0);
+    while let Some(next) = last.next() {
+        last = next;
+    }
     let mut others = LEFT.load(Ordering::Acquire);
     loop {
-        // SAFETY: the caller's promise.
-        unsafe { link(last, others) };
-        match LEFT.compare_exchange(others, first, Ordering::AcqRel, Ordering::Acquire) {
+        last.link_to(others);
+        let (new, success, failure) = (first.0.as_ptr(), Ordering::AcqRel, Ordering::Acquire);
+        match LEFT.compare_exchange(others, new, success, failure) {
             Ok(_) => break,
             Err(others_now) => others = others_now,
         }
@@ -191,93 +245,14 @@ unsafe fn leave(first: *mut ffi::PyObject, last: *mut ffi::PyObject) {
     }
 }
 
-/// The class of ours that is to free an object: the first among its class and its bases.
-///
-/// # Safety
-///
-/// An object, attached.
-unsafe fn class_of(object: *mut ffi::PyObject) -> Option<&'static Class> {
-    // SAFETY: types and their bases are alive as long as the object.
-    unsafe {
-        let mut kind = ffi::Py_TYPE(object);
-        while !kind.is_null() {
-            let all = CLASSES.get().copied().unwrap_or_default();
-            if let Some(class) = all.iter().map(|class| class()).find(|it| it.kind() == kind) {
-                return Some(class);
-            }
-            kind = (*kind).tp_base;
-        }
-        None
-    }
-}
-
-/// The word by which dead objects are linked: as in CPython's own lists of the kind, that of the
-/// collector's header which refers to the object before. Two bits of it are marks that have to
-/// stay: whether its finalizer has run, for one.
-///
-/// # Safety
-///
-/// A dead object of a class whose objects the collector knows.
-#[cfg(not(Py_GIL_DISABLED))]
-unsafe fn word(object: *mut ffi::PyObject) -> *mut usize {
-    // SAFETY: by the caller's promise the object has such a header: two words in front of it.
-    unsafe { object.cast::<usize>().sub(1) }
-}
-
-/// The word by which dead objects are linked, as in CPython's own lists of the kind: whose the
-/// object is, which is of no interest when it is dead.
-///
-/// # Safety
-///
-/// A dead object of a class whose objects the collector knows.
-#[cfg(Py_GIL_DISABLED)]
-unsafe fn word(object: *mut ffi::PyObject) -> *mut usize {
-    // SAFETY: by the caller's promise, an object.
-    unsafe { (&raw mut (*object).ob_tid).cast() }
-}
-
-const MARKS: usize = 3;
-
-/// Link a dead object to the next.
-///
-/// # Safety
-///
-/// It is of a class whose objects the collector knows, untracked, and nobody else's.
-unsafe fn link(object: *mut ffi::PyObject, next: *mut ffi::PyObject) {
-    // SAFETY: the caller's promise. Objects are aligned to more than the marks take.
-    unsafe {
-        let word = word(object);
-        *word = (*word & MARKS) | next.expose_provenance();
-    }
-}
-
-/// Which dead object this one is linked to, or null.
-///
-/// # Safety
-///
-/// It was linked by [`link`].
-unsafe fn linked_to(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
-    // SAFETY: the caller's promise.
-    unsafe { ptr::with_exposed_provenance_mut(*word(object) & !MARKS) }
-}
-
 /// What hands on the dead of a thread that ends.
 struct Will;
 
 impl Drop for Will {
     fn drop(&mut self) {
         HAS_WILL.set(false);
-        let first = DEAD.replace(ptr::null_mut());
-        if first.is_null() {
-            return;
-        }
-        // SAFETY: the list is this thread's, and nobody sees what is in it.
-        unsafe {
-            let mut last = first;
-            while let Some(next) = NonNull::new(linked_to(last)) {
-                last = next.as_ptr();
-            }
-            leave(first, last);
+        if let Some(first) = DEAD.take() {
+            leave(first);
         }
     }
 }

@@ -57,9 +57,8 @@ impl<T> Held<T> {
 
     /// Whether there are other references to the object.
     #[inline]
-    pub(crate) fn is_shared(&self, _py: Python<'_>) -> bool {
-        // SAFETY: an object that is alive, on an attached thread.
-        unsafe { ffi::Py_REFCNT(self.as_ptr()) > 1 }
+    pub(crate) fn is_shared(&self, py: Python<'_>) -> bool {
+        safe::references(py, self.bind(py).as_any()) > 1
     }
 
     /// The object's address.

@@ -239,6 +239,5 @@ impl BareNames {
 #[cfg(Py_3_13)]
 #[inline(always)]
 fn text_of_name(class: &Bound<'_, PyType>) -> usize {
-    // SAFETY: a class, alive.
-    unsafe { (*class.as_type_ptr()).tp_name as usize }
+    Kind::from(class).slots(class.py()).name as usize
 }

@@ -62,42 +62,38 @@ impl Class {
         self.kind.load(Ordering::Relaxed)
     }
 
-    /// Free an object of the class, or that part of an object of a subclass which is its.
-    ///
-    /// # Safety
-    ///
-    /// It is dead, and this is called once for it, attached.
-    pub(super) unsafe fn free(&self, object: *mut ffi::PyObject) {
-        if let Some(pyo3_dealloc) = self.pyo3_dealloc.get() {
-            // SAFETY: the caller's promise.
-            unsafe {
-                if lives::watching() {
-                    lives::died(Python::assume_attached(), object);
-                }
-                pyo3_dealloc(object)
-            }
-        }
+    /// What frees an object of the class, or that part of an object of a subclass which is its: to
+    /// be called once for a dead one, attached.
+    pub(super) fn destructor(&self) -> Option<ffi::destructor> {
+        self.pyo3_dealloc.get().copied()
+    }
+}
+
+/// The dict of an object, if it has one.
+#[inline(always)]
+fn dict_of<'a, 'py, T: Native>(object: &'a Bound<'py, T>) -> Option<Borrowed<'a, 'py, PyAny>> {
+    let offset = T::class().dict_offset.load(Ordering::Relaxed);
+    if offset == 0 {
+        return None;
+    }
+    // SAFETY: an object of the class or a subclass, which has a slot at this offset: a dict or
+    // null. No code runs here that could replace it.
+    unsafe {
+        let slot = object.as_ptr().byte_offset(offset).cast::<*mut ffi::PyObject>();
+        Borrowed::from_ptr_or_opt(object.py(), *slot)
     }
 }
 
 /// Whether an object has a dict.
 #[inline(always)]
 pub(super) fn has_dict<T: Native>(object: &Bound<'_, T>) -> bool {
-    // SAFETY: an object of the class or a subclass, which has a slot at this offset.
-    unsafe { !is_unused(object.as_ptr(), T::class().dict_offset.load(Ordering::Relaxed)) }
+    dict_of(object).is_some()
 }
 
 /// Whether an object has no dict, or none with this key.
 #[inline(always)]
 pub(crate) fn dict_lacks<T: Native>(object: &Bound<'_, T>, key: &Bound<'_, PyString>) -> bool {
-    let offset = T::class().dict_offset.load(Ordering::Relaxed);
-    // SAFETY: an object of the class or a subclass, which has a slot at this offset: a dict or
-    // null.
-    let dict = unsafe {
-        let slot = object.as_ptr().byte_offset(offset).cast::<*mut ffi::PyObject>();
-        Borrowed::from_ptr_or_opt(object.py(), *slot)
-    };
-    dict.is_none_or(|dict| is_key_of(&dict, key) == Some(false))
+    dict_of(object).is_none_or(|dict| is_key_of(&dict, key) == Some(false))
 }
 
 /// A class of ours or one that comes after it, as `tp_new` gets it.

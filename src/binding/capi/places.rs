@@ -210,15 +210,14 @@ impl<'py> Frame<'py> {
     fn place(&self) -> (u32, bool) {
         let frame = self.0.as_ptr().cast();
         // SAFETY: a frame, whose code is never null: a new reference.
-        let code = unsafe {
-            Bound::from_owned_ptr(self.0.py(), ffi::PyFrame_GetCode(frame).cast::<ffi::PyObject>())
+        let (code, at) = unsafe {
+            let code = ffi::PyFrame_GetCode(frame).cast::<ffi::PyObject>();
+            #[cfg(Py_3_11)]
+            let at = ffi::PyFrame_GetLasti(frame);
+            #[cfg(not(Py_3_11))]
+            let at = ffi::PyFrame_GetLineNumber(frame);
+            (Bound::from_owned_ptr(self.0.py(), code), at)
         };
-        #[cfg(Py_3_11)]
-        // SAFETY: as above.
-        let at = unsafe { ffi::PyFrame_GetLasti(frame) };
-        #[cfg(not(Py_3_11))]
-        // SAFETY: as above.
-        let at = unsafe { ffi::PyFrame_GetLineNumber(frame) };
         number_of(&code, at.max(0))
     }
 }

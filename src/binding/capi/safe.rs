@@ -5,7 +5,7 @@
 //! which references are borrowed (`&Bound`) and which taken over (`Bound`), and what comes back.
 //! What can be given to an entry must be safe to give: that is what makes it a safe function.
 
-use std::ffi::{c_int, c_longlong, c_ulonglong, c_void};
+use std::ffi::{CStr, c_char, c_int, c_longlong, c_ulonglong, c_void};
 use std::marker::PhantomData;
 use std::ptr;
 
@@ -50,6 +50,8 @@ impl<'a> Kind<'a> {
                 init: (*self.0).tp_init,
                 new: (*self.0).tp_new,
                 finalize: (*self.0).tp_finalize,
+                #[cfg(Py_3_13)]
+                name: (*self.0).tp_name,
             }
         }
     }
@@ -90,6 +92,9 @@ pub(super) struct Slots {
     pub(super) new: Option<ffi::newfunc>,
     /// What is called before the collector takes a cycle apart.
     pub(super) finalize: Option<ffi::destructor>,
+    /// The text of the name.
+    #[cfg(Py_3_13)]
+    pub(super) name: *const c_char,
 }
 
 /// An argument, as C has it.
@@ -161,6 +166,13 @@ impl<const N: usize> ToC<*const *mut ffi::PyObject> for &[Borrowed<'_, '_, PyAny
 impl ToC<*mut ffi::PyTypeObject> for Kind<'_> {
     #[inline(always)]
     fn to_c(self) -> *mut ffi::PyTypeObject {
+        self.as_ptr()
+    }
+}
+
+impl ToC<*const c_char> for &CStr {
+    #[inline(always)]
+    fn to_c(self) -> *const c_char {
         self.as_ptr()
     }
 }
@@ -253,6 +265,13 @@ impl<'py> FromC<'py, c_int> for Status<'py> {
 }
 
 impl FromC<'_, Self> for ffi::PySendResult {
+    #[inline(always)]
+    unsafe fn from_c(_py: Python<'_>, it: Self) -> Self {
+        it
+    }
+}
+
+impl FromC<'_, Self> for isize {
     #[inline(always)]
     unsafe fn from_c(_py: Python<'_>, it: Self) -> Self {
         it
@@ -358,6 +377,12 @@ safe! {
     fn exit_context<'py>(context: &Bound<'_, PyAny>) -> Status<'py>
         = ffi::PyContext_Exit: (context);
 
+    /// One more call that the interpreter's recursion limit counts. The text is the end of what the
+    /// error says. True if it is one too many, with that error in flight.
+    fn enter_recursion<'py>(text: &CStr) -> bool = ffi::Py_EnterRecursiveCall: (text);
+    /// The reverse.
+    fn leave_recursion<'py>() = ffi::Py_LeaveRecursiveCall: ();
+
     // Exceptions.
 
     /// Have a class raise an exception: an instance of it, or one that is to be made of an object.
@@ -391,6 +416,8 @@ safe! {
 
     // Questions.
 
+    /// How many references there are to an object.
+    fn references<'py>(object: &Bound<'_, PyAny>) -> isize = ffi::Py_REFCNT: (object);
     /// Whether a class is another or comes after it in its MRO, whatever their metaclasses say.
     fn comes_after<'py>(class: Kind<'_>, other: Kind<'_>) -> bool
         = ffi::PyType_IsSubtype: (class, other);

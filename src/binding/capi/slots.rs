@@ -222,14 +222,8 @@ fn has_new_of<T: Fresh + Recycled>(class: &Bound<'_, PyType>) -> bool {
 
 /// Let a new subclass of `C` be called in this way.
 pub(crate) fn inherit_construction<C: ConstructSub>(class: &Bound<'_, PyType>) {
-    if !is_subtype(class, &class.py().get_type::<C>()) || !has_new_of::<C>(class) {
-        return;
-    }
-    // SAFETY: as for `construct_quickly`. The class comes after `C`.
-    unsafe {
-        let construct = construct_sub::<C> as VectorcallOf<'_, '_, C>;
-        (*class.as_type_ptr()).tp_vectorcall =
-            Some(transmute::<VectorcallOf<'_, '_, C>, ffi::vectorcallfunc>(construct));
+    if has_new_of::<C>(class) {
+        fill(class.py(), Kind::from(class), Slot::<C>::VectorcallOf(construct_sub::<C>));
     }
 }
 
@@ -371,18 +365,12 @@ pub(crate) fn inherit_finalizer<T: Finalize>(class: &Bound<'_, PyType>) -> Resul
     if !is_subtype(class, &py.get_type::<T>()) {
         return Err(PyTypeError::error(py, "not a subclass"));
     }
-    // SAFETY: a type object, alive, whose objects are of `T`. A borrowed reference is a pointer.
-    unsafe {
-        let slot = &raw mut (*class.as_type_ptr()).tp_finalize;
-        let new = match (*slot, CALL_DEL.get()) {
-            (None, _) => finalize::<T>,
-            (Some(there), Some(&call_del)) if ptr::fn_addr_eq(there, call_del) => {
-                finalize_and_del::<T>
-            }
-            _ => return Ok(()),
-        };
-        *slot = Some(transmute::<Finalizer<'_, T>, ffi::destructor>(new));
-    }
+    let finalize = match (Kind::from(class).slots(py).finalize, CALL_DEL.get()) {
+        (None, _) => finalize::<T>,
+        (Some(there), Some(&call_del)) if ptr::fn_addr_eq(there, call_del) => finalize_and_del::<T>,
+        _ => return Ok(()),
+    };
+    fill(py, Kind::from(class), Slot::<T>::Finalize(finalize));
     Ok(())
 }
 
@@ -469,31 +457,69 @@ type SendTo<'a, T> = extern "C" fn(
     &'a mut MaybeUninit<*mut ffi::PyObject>,
 ) -> ffi::PySendResult;
 
-/// Change the slots of a type of ours. To be done when the module is made, before anyone can have
-/// subclassed.
-///
-/// # Safety
-///
-/// What is put there keeps the contract of its slot: the interpreter calls it attached, with an
-/// object of the type or a subclass, or with such a class, and with what else its type says, where
-/// a borrowed reference is one pointer, and null is none.
-unsafe fn change<T: Native>(py: Python<'_>, change: impl FnOnce(&mut ffi::PyTypeObject)) {
-    let kind = T::type_object_raw(py);
-    // SAFETY: a type of ours, complete and alive for good. No code of Python's runs meanwhile, and
-    // nobody else has a reference of Rust's. `PyType_Modified` tells the interpreter's caches.
+/// What can be put into a slot of a class that is `T` or comes after it.
+enum Slot<T: 'static> {
+    New(New<'static, 'static, T>),
+    Vectorcall(Vectorcall<'static, 'static>),
+    VectorcallOf(VectorcallOf<'static, 'static, T>),
+    Finalize(Finalizer<'static, T>),
+    Iterate(Unary<'static, T>),
+    Send(SendTo<'static, T>),
+    Next(Unary<'static, T>),
+}
+
+/// Fill a slot of a class. Nothing is done where that does not come after `T`.
+fn fill<T: Native>(py: Python<'_>, class: Kind<'_>, slot: Slot<T>) {
+    if !safe::comes_after(py, class, Kind::of::<T>(py)) {
+        return;
+    }
+    let kind = class.as_ptr();
+    // SAFETY: a type object, alive, and no code of Python's runs meanwhile. The interpreter calls
+    // what is put there attached, and as the slot's function says: with an object of the class or a
+    // subclass, and so of `T`, or with such a class, and with what else its type says, where a
+    // borrowed reference is one pointer, and null is none. A vectorcall's is not inherited by
+    // subclasses. A heap type has a place of its own for its asynchronous slots.
+    // `PyType_Modified` tells the interpreter's caches.
     unsafe {
-        change(&mut *kind);
+        match slot {
+            Slot::New(new) => {
+                (*kind).tp_new = Some(transmute::<New<'_, '_, T>, ffi::newfunc>(new));
+            }
+            Slot::Vectorcall(call) => {
+                let call = transmute::<Vectorcall<'_, '_>, ffi::vectorcallfunc>(call);
+                (*kind).tp_vectorcall = Some(call);
+            }
+            Slot::VectorcallOf(call) => {
+                let call = transmute::<VectorcallOf<'_, '_, T>, ffi::vectorcallfunc>(call);
+                (*kind).tp_vectorcall = Some(call);
+            }
+            Slot::Finalize(finalize) => {
+                let finalize = transmute::<Finalizer<'_, T>, ffi::destructor>(finalize);
+                (*kind).tp_finalize = Some(finalize);
+            }
+            Slot::Iterate(iterate) => {
+                let iterate = transmute::<Unary<'_, T>, ffi::unaryfunc>(iterate);
+                (*kind).tp_iter = Some(iterate);
+                if let Some(slots) = (*kind).tp_as_async.as_mut() {
+                    slots.am_await = Some(iterate);
+                }
+            }
+            Slot::Send(send) => {
+                if let Some(slots) = (*kind).tp_as_async.as_mut() {
+                    slots.am_send = Some(transmute::<SendTo<'_, T>, ffi::sendfunc>(send));
+                }
+            }
+            Slot::Next(next) => {
+                (*kind).tp_iternext = Some(transmute::<Unary<'_, T>, ffi::unaryfunc>(next));
+            }
+        }
         ffi::PyType_Modified(kind);
     }
 }
 
 /// Fill the slot of `__new__`.
 pub(crate) fn fill_new<T: Fresh + Recycled>(py: Python<'_>) {
-    // SAFETY: `new` is for classes that come after `T`.
-    unsafe {
-        let new = transmute::<New<'_, '_, T>, ffi::newfunc>(new::<T>);
-        change::<T>(py, |kind| kind.tp_new = Some(new));
-    }
+    fill(py, Kind::of::<T>(py), Slot::New(new::<T>));
 }
 
 /// Fill the slot of `__new__` of a class that is derived from another of ours.
@@ -502,45 +528,31 @@ where
     T: Fresh + Native + PyClass<Frozen = pyo3::pyclass::boolean_struct::True> + Sync,
     T::BaseType: Fresh + Recycled,
 {
-    // SAFETY: `new_derived` is for classes that come after `T`.
-    unsafe {
-        let new = transmute::<New<'_, '_, T>, ffi::newfunc>(new_derived::<T>);
-        change::<T>(py, |kind| kind.tp_new = Some(new));
-    }
+    fill(py, Kind::of::<T>(py), Slot::New(new_derived::<T>));
 }
 
 /// Let a class of exceptions have the `__new__` of `BaseException`: pickles of Twisted's failures
 /// call that, which refuses classes that have another.
 pub(crate) fn inherit_new_of_exceptions<T: Plain + ZeroIsEmpty>(py: Python<'_>) {
-    let base = Kind::of::<PyBaseException>(py);
-    if safe::comes_after(py, Kind::of::<T>(py), base) {
-        // SAFETY: it is for classes of exceptions, and what it leaves of `T` is a valid state.
-        unsafe { change::<T>(py, |kind| kind.tp_new = base.slots(py).new) }
+    let (class, base) = (Kind::of::<T>(py), Kind::of::<PyBaseException>(py));
+    if safe::comes_after(py, class, base) {
+        // SAFETY: a type of ours, complete and alive for good. What is put there is for classes of
+        // exceptions, and what it leaves of `T` is a valid state.
+        unsafe {
+            (*class.as_ptr()).tp_new = base.slots(py).new;
+            ffi::PyType_Modified(class.as_ptr());
+        }
     }
 }
 
 /// Have a class called without detour. Nothing is done where it does not come after `C`.
 pub(crate) fn construct_quickly<C: Construct>(class: &Bound<'_, PyType>) {
-    if !is_subtype(class, &class.py().get_type::<C>()) {
-        return;
-    }
-    // SAFETY: a type object, alive. The function keeps the contract of the slot, which subclasses
-    // do not inherit: it gets a borrowed reference to the class, which is one pointer, a
-    // vectorcall's arguments, and their names or null.
-    unsafe {
-        (*class.as_type_ptr()).tp_vectorcall =
-            Some(transmute::<Vectorcall<'_, '_>, ffi::vectorcallfunc>(construct::<C>));
-        ffi::PyType_Modified(class.as_type_ptr());
-    }
+    fill(class.py(), Kind::from(class), Slot::<C>::Vectorcall(construct::<C>));
 }
 
 /// Fill the slot of the finalizer.
 pub(crate) fn fill_finalizer<T: Finalize>(py: Python<'_>) {
-    // SAFETY: `finalize` is for objects of `T` or a subclass.
-    unsafe {
-        let finalize = transmute::<Finalizer<'_, T>, ffi::destructor>(finalize::<T>);
-        change::<T>(py, |kind| kind.tp_finalize = Some(finalize));
-    }
+    fill(py, Kind::of::<T>(py), Slot::Finalize(finalize::<T>));
 }
 
 /// Find out what calls `__del__`. To be done before `inherit_finalizer`.
@@ -559,31 +571,11 @@ pub(crate) fn find_call_of_del(py: Python<'_>) -> PyResult<()> {
 
 /// Fill the slots of `__iter__` and `__await__`.
 pub(crate) fn fill_iterate<T: Iterate>(py: Python<'_>) {
-    // SAFETY: `iterate` is for objects of `T` or a subclass. A heap type has a place of its own for
-    // its asynchronous slots.
-    unsafe {
-        let iterate = transmute::<Unary<'_, T>, ffi::unaryfunc>(iterate::<T>);
-        change::<T>(py, |kind| {
-            kind.tp_iter = Some(iterate);
-            if let Some(slots) = kind.tp_as_async.as_mut() {
-                slots.am_await = Some(iterate);
-            }
-        });
-    }
+    fill(py, Kind::of::<T>(py), Slot::Iterate(iterate::<T>));
 }
 
 /// Fill the slots of `send` and `__next__`.
 pub(crate) fn fill_step<T: Step>(py: Python<'_>) {
-    // SAFETY: both are for objects of `T` or a subclass. A heap type has a place of its own for its
-    // asynchronous slots.
-    unsafe {
-        let send = transmute::<SendTo<'_, T>, ffi::sendfunc>(send::<T>);
-        let next = transmute::<Unary<'_, T>, ffi::unaryfunc>(next::<T>);
-        change::<T>(py, |kind| {
-            if let Some(slots) = kind.tp_as_async.as_mut() {
-                slots.am_send = Some(send);
-            }
-            kind.tp_iternext = Some(next);
-        });
-    }
+    fill(py, Kind::of::<T>(py), Slot::Send(send::<T>));
+    fill(py, Kind::of::<T>(py), Slot::Next(next::<T>));
 }

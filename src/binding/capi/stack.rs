@@ -10,12 +10,12 @@ use std::hint;
 use std::{mem, ptr};
 
 use pyo3::exceptions::PyRecursionError;
-use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::cell::Shared;
 use super::error::{Error, Raise, Result};
 use super::exceptions::take_raised;
+use super::safe;
 
 /// The least that is left for what is called: extension modules, and the making of an error.
 const LEAST_MARGIN: usize = 16 << 10;
@@ -286,8 +286,7 @@ impl<'py> Nested<'py> {
 #[inline(never)]
 fn enter_another(py: Python<'_>) -> Result<()> {
     check(py)?;
-    // SAFETY: attached, and the text is a C string.
-    if unsafe { ffi::Py_EnterRecursiveCall(c" while calling a Python object".as_ptr()) } != 0 {
+    if safe::enter_recursion(py, c" while calling a Python object") {
         return Err(take_raised(py).into());
     }
     Ok(())
@@ -304,8 +303,8 @@ impl Drop for Nested<'_> {
         // Each takes back what it has added.
         UNDER_WAY.with(self.py, |count| *count = count.wrapping_sub(1));
         if self.counted {
-            // SAFETY: attached, and it was entered in `enter_another`.
-            unsafe { ffi::Py_LeaveRecursiveCall() }
+            // It was entered in `enter_another`.
+            safe::leave_recursion(self.py);
         }
     }
 }
