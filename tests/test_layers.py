@@ -198,3 +198,75 @@ def siblings(path: Path) -> Iterator[str]:
 
 def test_every_module_has_a_place() -> None:
     assert {path.stem for path in PYTHON.glob("*.py")} == set(MODULES) - {"_deferrous"}
+
+
+#: How state is guarded, by the types it is made of.
+GUARDS = (
+    (r"\bShared<", "the GIL"),
+    (r"\b(Py)?OnceLock<", "written once"),
+    (r"\bAtomic\w+", "atomic"),
+)
+
+
+def declarations(text: str, word: str) -> Iterator[tuple[int, str, str]]:
+    """Where something is declared, its name, and what follows the name up to an `=`."""
+    for match in re.finditer(rf"(?<!['\w]){word} (?:mut )?(\$?\w+)\s*:([^=]*)=", text):
+        yield match.start(), match[1], match[2]
+
+
+def code(path: Path) -> str:
+    return re.sub(r"//.*", "", path.read_text(encoding="utf-8"))
+
+
+def blocks(text: str, beginning: str) -> Iterator[range]:
+    """Where the blocks are that begin so."""
+    for match in re.finditer(beginning + r"\s*\{", text):
+        depth, end = 1, match.end()
+        while depth:
+            depth += {"{": 1, "}": -1}.get(text[end], 0)
+            end += 1
+        yield range(match.start(), end)
+
+
+def guards_of(kind: str, structs: dict[str, str], seen: frozenset[str] = frozenset()) -> set[str]:
+    """What guards a value of a type of Rust's: nothing if it never changes."""
+    found = {guard for pattern, guard in GUARDS if re.search(pattern, kind)}
+    for name in set(re.findall(r"\w+", kind)) & structs.keys() - seen:
+        # What stands behind a reference, a lock or in a function's type is another's.
+        if not re.search(rf"(Shared<|Lock<|Py<|fn\b|&).*\b{name}\b", kind):
+            found |= guards_of(structs[name], structs, seen | {name})
+    return found
+
+
+def state_in_source() -> dict[tuple[str, str], str]:
+    """What each process or thread has of its own, by file and name, and how it is guarded."""
+    texts = {path: code(path) for path in FILES}
+    structs: dict[str, str] = {}
+    for text in texts.values():
+        for name, body in re.findall(r"\bstruct (\w+)[^;{(]*(\(.*?\);|\{.*?\n\s*\})", text, re.S):
+            structs[name] = structs.get(name, "") + body
+    found = {}
+    for path, text in texts.items():
+        of_threads = list(blocks(text, r"\bthread_local!"))
+        for start, name, kind in declarations(text, "static"):
+            of_thread = any(start in block for block in of_threads)
+            guards = {"the thread"} if of_thread else guards_of(kind, structs)
+            if guards:
+                file = path.relative_to(RUST).with_suffix("").as_posix()
+                found[file.removeprefix("binding/"), name] = ", ".join(sorted(guards))
+    return found
+
+
+def state_in_page() -> dict[tuple[str, str], str]:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    section = page.partition("## State of the process\n")[2].partition("\n## ")[0]
+    found = {}
+    for row in re.findall(r"^\| `(.*) \|$", section, re.M):
+        file, names, guard, *_ = row.split(" | ")
+        for name in re.findall(r"`([^`]+)`", names):
+            found[file.rstrip("`"), name] = guard
+    return found
+
+
+def test_all_state_of_the_process_is_in_the_table() -> None:
+    assert state_in_page() == state_in_source()
