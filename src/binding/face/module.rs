@@ -82,9 +82,9 @@ mod _deferrous {
         NoCurrentExceptionError, failure_count, register_failure_class,
     };
     #[pymodule_export]
-    use crate::binding::judge::showing::{
-        pieces_of_frames, plain_pieces, plain_repr, plain_traceback, stands_alone,
-    };
+    use crate::binding::judge::frames::pieces_of_frames;
+    #[pymodule_export]
+    use crate::binding::judge::showing::{plain_pieces, plain_repr, plain_traceback, stands_alone};
     #[pymodule_export]
     use crate::binding::model::deferred::{
         AlreadyCalledError, CancelledError, Deferred, TimeoutError,

@@ -21,7 +21,7 @@ use crate::binding::judge::{
     asked::{self, Asked},
     copying,
     deprecation::Deprecated,
-    kinds,
+    frames, kinds,
     ordinary::{has_plain_traceback, is_ordinary},
     showing,
 };
@@ -646,7 +646,7 @@ impl FailureBase {
     #[getter]
     pub(crate) fn frames<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyAny>> {
         stack::check(slf.py())?;
-        showing::frames_of(slf)
+        frames::frames_of(slf)
     }
 
     #[setter]

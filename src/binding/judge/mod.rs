@@ -9,6 +9,7 @@ pub(crate) mod debug;
 pub(crate) mod deprecation;
 pub(crate) mod failure;
 pub(crate) mod foreign;
+pub(crate) mod frames;
 pub(crate) mod kinds;
 pub(crate) mod letting_go;
 pub(crate) mod notes;
