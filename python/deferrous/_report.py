@@ -16,6 +16,7 @@ import sys
 import tokenize as _tokenize  # noqa: F401  (linecache needs it, at exit too)
 import traceback
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Any
 
 from ._deferrous import stands_alone
@@ -24,6 +25,8 @@ from .failure import Failure, has_end
 
 __all__ = ["DebugInfo", "logError", "log_failure", "report_by"]
 
+#: What a logger does for a call of `critical`, and may be replaced.
+_STEPS = ("critical", "_log", "findCaller", "isEnabledFor", "makeRecord", "handle", "callHandlers")
 _UNHANDLED = "Unhandled error in Deferred:"
 #: Of what `logError` logs.
 _LOGGED = "Error in Deferred:"
@@ -91,11 +94,9 @@ class _Reporter:
         self.logger_class: Any = logging.Logger
         self.null_handler = logging.NullHandler
         #: How the class of loggers makes a record of a call, as far as programs may replace it.
-        self.calls = {
-            name: vars(logging.Logger)[name]
-            for name in ("critical", "_log", "findCaller", "isEnabledFor", "handle", "filter")
-            if name in vars(logging.Logger)
-        }
+        self.names = frozenset(_STEPS)
+        self.steps_of = itemgetter(*_STEPS)
+        self.steps = self.steps_of(vars(logging.Logger))
         code = _Reporter.to_logging.__code__
         self.place = code.co_filename, code.co_firstlineno
         self.unhandled_text = _UNHANDLED
@@ -160,13 +161,12 @@ class _Reporter:
     def is_plain(self, logger: Any) -> bool:
         """Return whether a logger does what those of the module `logging` do."""
         cls = logger.__class__
-        if cls is not self.logger_class or not self.calls.keys().isdisjoint(logger.__dict__):
+        if cls is not self.logger_class or not self.names.isdisjoint(logger.__dict__):
             return False
-        found = cls.__dict__
-        for name, function in self.calls.items():
-            if found.get(name) is not function:
-                return False
-        return True
+        try:
+            return bool(self.steps_of(cls.__dict__) == self.steps)
+        except KeyError:
+            return False
 
     def goes_nowhere(self, logger: Any) -> bool:
         """Return whether all handlers of a plain logger are of the kind that does nothing.
