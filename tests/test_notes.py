@@ -8,6 +8,7 @@ import sys
 import deferrous as defer
 import pytest
 from deferrous import _notes
+from deferrous.testing import Clock
 from helpers import run_script
 
 pytestmark = pytest.mark.deferrous_only
@@ -267,3 +268,12 @@ def test_twisteds_own_texts_stay():
         "Failure: builtins.ValueError: invalid literal for int() with base 10: 'x'",
     ]
     assert notes == "['raised by the callback int']"
+
+
+def test_that_the_time_has_run_out_needs_no_note():
+    clock, d = Clock(), defer.Deferred()
+    d.addTimeout(1, clock)
+    clock.advance(2)
+    error = failure_of(d).value
+    assert type(error) is defer.TimeoutError
+    assert not hasattr(error, "__notes__")

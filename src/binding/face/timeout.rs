@@ -4,7 +4,6 @@
 use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::PyModule;
 
 use crate::binding::capi::{
@@ -16,7 +15,7 @@ use crate::binding::model::{
     failure::FailureBase,
     names,
     outcome::Link,
-    timeout::{State, Timeout},
+    timeout::{CONVERT, STOP, State, Timeout},
     traverse::Traverse,
 };
 use crate::binding::run::engine;
@@ -59,10 +58,6 @@ impl Timeout {
         drop(call);
     }
 }
-
-/// The two callbacks of a timeout. Each gets the timeout as its argument.
-static CONVERT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-static STOP: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
 /// Remember the two, as the module has them.
 pub(crate) fn know_callbacks(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -7,14 +7,14 @@ use crate::binding::capi::{
     self,
     error::{Raised, Result},
 };
-use crate::binding::model::{deferred::Deferred, names};
+use crate::binding::model::{deferred::Deferred, names, timeout};
 
 /// Note on an exception that has no traceback which callback it came of, and of which Deferred's
 /// callbacks that was one. Where a Deferred was chained to another, it stands for the callback.
 ///
 /// Returns the exception that the callback has failed with: this one, or one that is no
 /// `Exception` and came while the note was made, as Ctrl-C does. A note that cannot be made for
-/// any other reason is dropped.
+/// any other reason is dropped. That the time has run out needs no note.
 #[cold]
 pub(crate) fn name_callback<'py>(
     raised: Raised<'py>,
@@ -23,6 +23,7 @@ pub(crate) fn name_callback<'py>(
 ) -> Raised<'py> {
     let py = raised.py();
     if raised.is_instance_of::<PyMemoryError>()
+        || callable.as_ref().is_ok_and(timeout::converts)
         || raised.is_instance_of::<PyRecursionError>()
         || !capi::stack::has_room_to_report()
     {

@@ -1,6 +1,7 @@
 //! The object that a timeout's clock calls.
 
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 
 use crate::binding::capi::{Held, cell::Shared};
 use crate::binding::model::deferred::Deferred;
@@ -24,4 +25,13 @@ impl Timeout {
     pub(crate) fn has_timed_out(&self, py: Python<'_>) -> bool {
         self.state.with(py, |state| state.timed_out)
     }
+}
+
+/// The two callbacks of a timeout. Each gets the timeout as its argument.
+pub(crate) static CONVERT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+pub(crate) static STOP: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+
+/// Whether a callback is the one that fails where the time has run out.
+pub(crate) fn converts(callback: &Bound<'_, PyAny>) -> bool {
+    CONVERT.get(callback.py()).is_some_and(|convert| convert.bind(callback.py()).is(callback))
 }
