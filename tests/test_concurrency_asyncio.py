@@ -289,16 +289,24 @@ def conditions(world, rng, log):
 
 def barriers(world, rng, log):
     barrier = world.kit.Barrier(rng.randrange(1, 4))
+    # asyncio's gives the number of one that was cancelled to another that has it already.
+    cancel = rng.random() < 0.5
+
+    def told(number):
+        return "a number" if cancel and number is not None else number
+
+    async def wait():
+        return told(await barrier.wait())
 
     async def block():
         async with barrier as number:
-            return number
+            return told(number)
 
     def pick(rng):
         return rng.choice(
             [
-                ("wait", barrier.wait),
-                ("wait", barrier.wait),
+                ("wait", wait),
+                ("wait", wait),
                 ("block", block),
                 ("abort", barrier.abort),
                 ("reset", barrier.reset),
@@ -308,7 +316,7 @@ def barriers(world, rng, log):
             ]
         )
 
-    return actors(world, rng, log, pick)
+    return actors(world, rng, log, pick, cancel=cancel)
 
 
 def queues_of(kind, shutdown=False):

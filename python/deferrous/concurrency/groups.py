@@ -13,7 +13,7 @@ from .._gathering import FailureGroup
 from ..failure import Failure
 from ._base import Eventual, as_deferred, discard, is_cancellation, mark_handled, was_cancelled
 from .cancellation import _Delayed, end_all
-from .current import Block, find, give_name
+from .current import Block, cancel_task, find, give_name
 
 __all__ = ["TaskGroup"]
 
@@ -138,6 +138,7 @@ class TaskGroup(Block):
         exc_tb: TracebackType | None,
     ) -> None:
         self._state = "exiting"
+        task = self._task
         is_the_cause = self._leave()
         cancelled: BaseException | None = None
         if exc_val is not None:
@@ -158,20 +159,26 @@ class TaskGroup(Block):
             try:
                 await self._ended
             except BaseException as error:
-                if not is_cancellation(error):
-                    raise
+                is_closed = not is_cancellation(error)
+                if is_closed:
+                    # The coroutine runs for the last time, and is not to be woken.
+                    self._ended = None
                 if not self._aborting:
-                    cancelled = error
                     self._abort()
+                if is_closed:
+                    self._close()
+                    raise
+                cancelled = error
             self._ended = None
         try:
             if self._base_error is not None:
                 raise self._base_error
-            if cancelled is not None and not self._errors:
-                raise cancelled
             if exc_val is not None and not is_cancellation(exc_val):
                 self._errors.append(Failure(exc_val))
+            if cancelled is not None and not self._errors:
+                raise cancelled
             if self._errors:
+                _cancel_again(task, cancelled)
                 raise self._group() from None
         finally:
             self._close()
@@ -237,3 +244,17 @@ class TaskGroup(Block):
             errors = [failure.value for failure in self._errors]
             return builtins.BaseExceptionGroup(_MESSAGE, errors)
         return FailureGroup(self._errors)
+
+
+def _cancel_again(task: Any, cancelled: BaseException | None) -> None:
+    """Have a task's next wait be cancelled, if it was cancelled and something else is raised.
+
+    As asyncio's groups do from Python 3.13 on: who cancelled it would wait for it in vain.
+    """
+    if hasattr(task, "uncancel"):
+        # A task of asyncio, which counts. So the count stays the same.
+        if task.cancelling():
+            task.uncancel()
+            task.cancel()
+    elif cancelled is not None:
+        cancel_task(task)
