@@ -139,6 +139,20 @@ def test_pstree(folder, capsys):
     ).replace("place 1", re.search(r"place \d", out).group())
 
 
+def test_each_way_to_wait_is_in_a_tree(folder, capsys):
+    # Those at the top wait alike, but not those below them.
+    script = STUCK + (
+        "queue = defer.DeferredQueue()\n"
+        "async def fetch():\n    await queue.get()\n"
+        "requests.append(defer.succeed(1).addCallback(lambda _: defer.Deferred()))\n"
+        "requests.append(defer.succeed(1).addCallback(lambda _: defer.ensureDeferred(fetch())))\n"
+    )
+    with child(script) as process:
+        _, out, _ = run(capsys, "pstree", process.pid)
+    assert "in coroutine fetch" in out and "in coroutine save" in out
+    assert re.search("└── awaits: .* stands in line at <DeferredQueue", out)
+
+
 def test_top_in_a_pipe_shows_it_once(folder, capsys):
     with child(STUCK) as process:
         status, out, _ = run(capsys, "top", process.pid, "--sort", "age")

@@ -122,7 +122,7 @@ class _Survey:
             if graph is None:
                 continue
             self._hold(graph)
-            shown.update(filter(None, (_why_any(node.obj) for node in graph._graph.nodes)))
+            shown.update(filter(None, map(_why_any, _below(graph))))
             tree = graph.to_dict()
             group = self.groups.get(text)
             tree["alike"] = 1 if group is None else group.count
@@ -166,6 +166,17 @@ class _Survey:
             _parked.extend(last)
             if not any(each is _empty for each in gc.callbacks):
                 gc.callbacks.append(_empty)
+
+
+def _below(graph: DeferredCallGraph) -> list[Any]:
+    """Return all in a graph that a tree shows: what it is of, and what that waits for."""
+    nodes = graph._graph.nodes
+    found, left = {0}, [0]
+    while left:
+        new = {edge.to for edge in nodes[left.pop()].waits_for} - found
+        found |= new
+        left += new
+    return [nodes[each].obj for each in found]
 
 
 def _empty(phase: str, _: object) -> None:
