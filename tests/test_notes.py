@@ -122,6 +122,28 @@ def test_where_they_were_made():
     assert note.startswith("raised by the callback <Deferred at 0x?>.callback")
 
 
+def test_the_way_of_a_failure():
+    with defer.track():
+        inner = defer.Deferred()
+        middle = defer.succeed(None).addCallback(lambda _: inner)
+        outer = defer.succeed(None).addCallback(lambda _: middle)
+        inner.errback(KeyError("name"))
+        failure = failure_of(outer)
+    line = line_of(test_the_way_of_a_failure)
+    function = "test_the_way_of_a_failure"
+    assert failure.value.__notes__ == [
+        f'passed on to a Deferred that was made at File "{__file__}", line {each}, in {function}'
+        for each in (line + 3, line + 4)
+    ]
+
+
+def test_the_way_is_not_noted_without_tracking():
+    inner = defer.Deferred()
+    outer = defer.succeed(None).addCallback(lambda _: inner)
+    inner.errback(KeyError("name"))
+    assert not hasattr(failure_of(outer).value, "__notes__")
+
+
 def test_where_it_was_made_in_debug_mode():
     defer.setDebugging(True)
     try:

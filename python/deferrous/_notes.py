@@ -10,11 +10,12 @@ from __future__ import annotations
 from types import BuiltinFunctionType
 from typing import Any
 
+from . import _deferrous
 from ._graph_entries import callback_entry
-from ._graph_objects import dict_of, is_deferred, text_of
+from ._graph_objects import attribute, dict_of, is_a, is_deferred, text_of
 from ._tracking import origin_of
 
-__all__ = ["age_of", "made_at", "name_callback", "notes_of"]
+__all__ = ["age_of", "made_at", "name_callback", "notes_of", "passed_on"]
 
 #: So many of our notes an exception gets at most: some are raised again and again.
 _MOST = 5
@@ -39,6 +40,19 @@ def name_callback(error: BaseException, callback: object, deferred: Any) -> None
         text += f"\nwhich was made at {made}"
     if made := made_at(deferred):
         text += f"\nin a Deferred that was made at {made}"
+    _add(error, text)
+
+
+def passed_on(failure: Any, to: Any) -> None:
+    """Note on the exception of a failure to which Deferred it is passed on."""
+    made = made_at(to)
+    if made and is_a(failure, _deferrous.FailureBase):
+        error = attribute(failure, _deferrous.FailureBase, "value")
+        if is_a(error, BaseException):
+            _add(error, f"passed on to a Deferred that was made at {made}")
+
+
+def _add(error: BaseException, text: str) -> None:
     # Not by `add_note`, which is not there before Python 3.11, and by which a class may do what it
     # likes.
     attributes = dict_of(error)

@@ -43,3 +43,27 @@ pub(crate) fn name_callback<'py>(
         _ => raised,
     }
 }
+
+/// Note on a failure, while it is tracked where Deferreds are made, to which Deferred it is passed
+/// on: no frame of Python's shows that.
+///
+/// # Errors
+///
+/// What is no `Exception` and came meanwhile, as Ctrl-C does. A note that cannot be made for any
+/// other reason is dropped.
+#[cold]
+pub(crate) fn passed_on(failure: &Bound<'_, PyAny>, to: &Bound<'_, Deferred>) -> Result<()> {
+    let py = failure.py();
+    if !capi::stack::has_room_to_report() {
+        return Ok(());
+    }
+    let note = || -> Result<()> {
+        let arguments = [failure.clone(), to.as_any().clone()];
+        capi::call_many(names::PASSED_ON.get(py)?, &arguments, None)?;
+        Ok(())
+    };
+    match note() {
+        Err(error) if !error.is_instance_of::<PyException>(py) => Err(error),
+        _ => Ok(()),
+    }
+}

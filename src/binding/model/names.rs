@@ -219,6 +219,8 @@ imported! {
     REPORT_UNHANDLED: PyAny = "deferrous._report", "report_unhandled";
     /// The methods by which such objects report, as we define them.
     DEBUG_INFO_METHODS: PyTuple = "deferrous._report", "debug_info_methods";
+    /// Notes on the exception of a failure to which Deferred it is passed on.
+    PASSED_ON: PyAny = "deferrous._notes", "passed_on";
     /// Logs a failure with a text.
     LOG_FAILURE: PyAny = "deferrous._report", "log_failure";
     /// Reports that the `cancel` of one in a list has raised, and tells timeouts.

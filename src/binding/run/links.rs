@@ -6,6 +6,7 @@ use crate::binding::capi::{
     self, Held, Hold,
     error::{Error, Raised, Result},
     interned::intern,
+    lives,
     overrides::overrides,
 };
 use crate::binding::judge::{
@@ -231,7 +232,14 @@ fn hand_on<'py>(
     let py = deferred.py();
     // A Deferred that waits for itself receives its own outcome, and loses it at once.
     let outcome = if other.is(&deferred) { Outcome::Taken } else { outcome };
-    if let Err(error) = make_room(py, stack).and_then(|()| report::forget(&deferred)) {
+    let noted = match &outcome {
+        Outcome::Failure(failure) if lives::watching_for(lives::TRACK) => {
+            notes::passed_on(failure.bind(py), &other)
+        }
+        _ => Ok(()),
+    };
+    let ready = noted.and_then(|()| make_room(py, stack)).and_then(|()| report::forget(&deferred));
+    if let Err(error) = ready {
         // As with Twisted, the other has the outcome, but stays paused.
         let before = other.get().chain(py, |chain| chain.replace_outcome(outcome));
         drop(before);
