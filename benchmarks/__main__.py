@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from . import counting, growth, measure, report
+from . import counting, growth, measure, report, watching
 from .other_rows import ALL_ROWS
 from .rows import ROWS
 
@@ -44,6 +44,7 @@ def rows(options: argparse.Namespace) -> None:
         print(growth.table(curves))
         counting.count_allocations()
         subprocess.run([sys.executable, "-m", "benchmarks.concurrency", *QUICKLY], check=True)
+        print(watching.table(n=100, number=10_000, rounds=1))
         with tempfile.TemporaryDirectory() as folder:
             charts(results, curves, Path(folder))
     elif options.more or not options.rows:
@@ -85,6 +86,10 @@ def concurrency(options: argparse.Namespace) -> None:
     measure.write(measure.folder() / "concurrency.json", results)
 
 
+def watch(options: argparse.Namespace) -> None:
+    print(watching.table())
+
+
 def instructions(options: argparse.Namespace) -> None:
     sys.exit(counting.check_instructions(options.record))
 
@@ -113,6 +118,7 @@ def main() -> None:
         (grow, "growth", "ns per item, of 10 to 1,000,000 items"),
         (allocations, "allocations", "allocations per operation"),
         (concurrency, "concurrency", "what deferrous.concurrency costs, beside asyncio's"),
+        (watch, "watching", "what `track` and `trace` cost while they are on"),
         (instructions, "instructions", "compare instructions per operation with the record"),
         (publish, "publish", "put what target/bench has into the pages"),
     ):

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from . import native, other_rows, rows
+from . import native, other_rows, rows, watching
 from .other_rows import ALL_ROWS, OTHER_ROWS
 from .rows import ROWS, Row
 from .worker import load, rows_of
@@ -94,6 +94,11 @@ def test_names_that_a_row_is_about(row: Row) -> None:
     for name in row.of:
         last = name.rpartition(".")[2]
         assert last.startswith("__") or last in used, name
+
+
+def test_watching() -> None:
+    lines = watching.table(n=10, number=1_000, rounds=1).splitlines()
+    assert len([line for line in lines if " ns | " in line]) == len(watching.ROWS)
 
 
 def test_rows_are_in_groups() -> None:

@@ -66,8 +66,10 @@ if _typing.TYPE_CHECKING:
     from ._call_graph import capture_call_graph as capture_call_graph
     from ._call_graph import format_call_graph as format_call_graph
     from ._call_graph import print_call_graph as print_call_graph
+    from ._deadlocks import deadlocks as deadlocks
     from ._pending import pending as pending
     from ._pending import track as track
+    from ._trace import trace as trace
     from .twisted import InstallError as InstallError
     from .twisted import install as install
     from .twisted import installed as installed
@@ -167,6 +169,11 @@ if _os.environ.get("DEFERROUS_INSPECT"):
     from . import inspect
 
     inspect.heed_environment()
+if _os.environ.get("DEFERROUS_TRACE"):
+    from . import _trace as _trace_of_all
+
+    _trace_of_all.heed_environment()
+    del _trace_of_all
 
 
 if not _typing.TYPE_CHECKING:
@@ -182,6 +189,14 @@ if not _typing.TYPE_CHECKING:
             from . import _call_graph
 
             return getattr(_call_graph, name)
+        if name == "deadlocks":
+            from . import _deadlocks
+
+            return _deadlocks.deadlocks
+        if name == "trace":
+            from . import _trace
+
+            return _trace.trace
         if name in ("pending", "track"):
             from . import _pending
 

@@ -57,6 +57,9 @@ Found = tuple[list[tuple[Any, str]], int]
 class Graph:
     """All that was found from one Deferred or future."""
 
+    #: So many are shown of what one waits for, or of those that wait for one.
+    breadth = BREADTH
+
     def __init__(
         self, root: object, limit: int | None, skip: FrameType | None, up: bool = True
     ) -> None:
@@ -100,7 +103,7 @@ class Graph:
             node = self.nodes[place]
             found, more = who_waits(node.obj) if up else self._waits_for(place)
             edges = []
-            for obj, label in found[:BREADTH]:
+            for obj, label in found[: self.breadth]:
                 skipped = 0
                 further = depth + 1
                 if id(obj) not in self._at:
@@ -121,7 +124,7 @@ class Graph:
                     seen.add(to)
                     queue.append((to, further))
             if more >= 0:
-                more += len(found[BREADTH:])
+                more += len(found[self.breadth :])
             if up:
                 node.awaited_by, node.awaited_by_more = edges, more
             else:
@@ -179,7 +182,8 @@ class Graph:
             return [(chained_to, "chained to")], 0
         if called:
             return [], 0
-        members = _deferrous._members_of(obj, BREADTH) or _deferrous._members_of(canceller, BREADTH)
+        breadth = self.breadth
+        members = _deferrous._members_of(obj, breadth) or _deferrous._members_of(canceller, breadth)
         if members is not None:
             return [(each, "member") for each in members[0]], members[1] - len(members[0])
         parts = _deferrous._parts_of(canceller)
@@ -193,7 +197,7 @@ class Graph:
             self._locks.setdefault(id(canceller), (canceller, []))[1].append(place)
         ours = parts_of(obj, canceller)
         if ours is not None:
-            return ours[1][:BREADTH], len(ours[1][BREADTH:])
+            return ours[1][: self.breadth], len(ours[1][self.breadth :])
         found = [(each, "stands for") for each in held_by_function(canceller, "theirs", "future")]
         if not found and type(canceller) is FunctionType:
             found = [(e, "stands for") for e in held_by_function(canceller) if e is not obj]
@@ -210,7 +214,7 @@ class Graph:
                 for each in children[:STEPS]
                 if is_a(each, *future_classes()) and of_future(each, "_state") == "PENDING"
             ]
-            return missing[:BREADTH], len(missing[BREADTH:])
+            return missing[: self.breadth], len(missing[self.breadth :])
         for task in task_classes():
             if is_a(future, task):
                 end = frames_of(attribute(future, task, "_coro"), self._skip)[1]
@@ -234,7 +238,7 @@ class Graph:
         releases: list[Any] = []
         # Generators, and their frames, which have hold of it in their place on Python 3.10.
         known: list[Any] = []
-        for each in gc.get_referrers(*locks):
+        for each in self._referrers(locks):
             parts = _deferrous._parts_of(each)
             if parts is not None and parts[0] == "locked":
                 releases.append(each)
@@ -250,7 +254,7 @@ class Graph:
             else id((_deferrous._parts_of(each) or ("", None))[1])
             for each in releases
         }
-        for each in gc.get_referrers(*releases) if releases else ():
+        for each in self._referrers(releases) if releases else ():
             if is_deferred(each):
                 for kind, one, other in _deferrous._state_of(each, LINKS)[7]:
                     lock = of_release.get(id(one))
@@ -270,12 +274,16 @@ class Graph:
                     self._note_holder(each, key, perhaps)
         for key, (_, places) in self._locks.items():
             for place in places:
-                for holder in holders.get(key, ())[:BREADTH]:
+                for holder in holders.get(key, ())[: self.breadth]:
                     self._add_holder(self.nodes[place], holder, "held by")
-                for holder in perhaps.get(key, ())[:BREADTH]:
+                for holder in perhaps.get(key, ())[: self.breadth]:
                     self._add_holder(self.nodes[place], holder, PERHAPS)
         self._locks.clear()
         return list(range(begin, len(self.nodes)))
+
+    def _referrers(self, objects: list[Any]) -> list[Any]:
+        """Return what refers to any of these."""
+        return gc.get_referrers(*objects)
 
     def _add_holder(self, node: Node, holder: Any, label: str) -> None:
         if holder is not node.obj:
@@ -286,7 +294,7 @@ class Graph:
     def _note_holder(self, obj: Any, lock: int, holders: dict[int, list[Any]]) -> None:
         """Note what a generator is to fire, if it does not wait for the lock itself."""
         noted = holders.get(lock, [])
-        if len(noted) >= BREADTH:
+        if len(noted) >= self.breadth:
             return
         for generator in [obj] if is_generator(obj) else generators_of(obj):
             end = frames_of(generator, self._skip)[1]

@@ -8,10 +8,20 @@ from typing import Any
 
 from . import _deferrous
 
-__all__ = ["MadeAt", "Origin", "age_of", "made_at", "origin_of", "place_of", "turn"]
+__all__ = [
+    "PACKAGE",
+    "MadeAt",
+    "Origin",
+    "age_of",
+    "made_at",
+    "name_of_place",
+    "origin_of",
+    "place_of",
+    "turn",
+]
 
 #: How the names of this package's files begin.
-_PACKAGE = os.path.dirname(__file__) + os.sep
+PACKAGE = os.path.dirname(__file__) + os.sep
 
 
 class MadeAt:
@@ -50,19 +60,32 @@ def _on_one_line(text: str) -> str:
 
 def place_of(number: int) -> tuple[CodeType, int] | None:
     """Return the code object and the line of a place."""
-    return _deferrous._place(number)
+    found = _deferrous._place(number)
+    if found is None or type(found[0]) is not CodeType:
+        return None
+    return found[0], found[1]
+
+
+def name_of_place(number: int) -> str:
+    """Return the name of the function that a place is in, or nothing."""
+    found = _deferrous._place(number)
+    if found is None:
+        return ""
+    code = found[0]
+    if type(code) is CodeType:
+        # CPython 3.10 knows no qualified names.
+        return _on_one_line(str.__str__(getattr(code, "co_qualname", code.co_name)))
+    return _on_one_line(str(code))
 
 
 def made_at(number: int) -> MadeAt | None:
     """Return a place in words. It runs nobody's code: code objects have texts of Python's own."""
-    found = _deferrous._place(number)
+    found = place_of(number)
     if found is None:
         return None
     code, line = found
-    # CPython 3.10 knows no qualified names.
-    function = str.__str__(getattr(code, "co_qualname", code.co_name))
-    file = str.__str__(code.co_filename)
-    return MadeAt(_on_one_line(file), line or code.co_firstlineno, _on_one_line(function))
+    file = _on_one_line(str.__str__(code.co_filename))
+    return MadeAt(file, line or code.co_firstlineno, name_of_place(number))
 
 
 class Origin:
@@ -95,4 +118,4 @@ def age_of(now: int, made: int) -> float | None:
 
 def turn(on: bool) -> None:
     """Turn tracking on or off."""
-    _deferrous._track(on, _PACKAGE)
+    _deferrous._track(on, PACKAGE)

@@ -10,8 +10,7 @@ use std::cell::RefCell;
 use std::mem;
 use std::ptr;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Instant;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -19,18 +18,23 @@ use pyo3::prelude::*;
 use super::cell::Shared;
 use super::dying::Native;
 use super::error::Result;
+use super::events;
 use super::exceptions::ok;
 use super::inspect::{is_coroutine, is_generator};
 use super::interned::intern;
 use super::making::no_memory;
 use super::places::{self, NOWHERE, Table};
+use super::ticks;
 use crate::core::refusable;
 
-/// What is wanted: see [`TRACK`].
+/// What is wanted: see [`TRACK`] and [`TRACE`].
 static WATCHED_BY: AtomicU8 = AtomicU8::new(0);
 
 /// A list of what is alive is wanted.
 pub(crate) const TRACK: u8 = 1;
+
+/// What happens to them is wanted, too: see [`events`].
+pub(crate) const TRACE: u8 = 2;
 
 /// Whether anything is wanted.
 #[inline(always)]
@@ -46,6 +50,7 @@ pub(crate) fn watching_for(what: u8) -> bool {
 
 /// Say whether something is wanted. Returns whether anything was wanted before.
 pub(crate) fn want(what: u8, wanted: bool) -> bool {
+    ticks::begin();
     let before = if wanted {
         WATCHED_BY.fetch_or(what, Ordering::Relaxed)
     } else {
@@ -59,7 +64,7 @@ pub(crate) fn want(what: u8, wanted: bool) -> bool {
 pub(crate) struct Life {
     /// Where it is. 0 in a free slot.
     address: usize,
-    /// When it was made, as [`now`] says. 0 if it was there before.
+    /// When it was made, as [`ticks::now`] says. 0 if it was there before.
     pub(crate) made: u64,
     /// Where it was made.
     pub(crate) place: u32,
@@ -176,24 +181,37 @@ impl Lives {
     }
 }
 
-/// Nanoseconds since this was first asked for, and one more.
-pub(crate) fn now() -> u64 {
-    static START: OnceLock<Instant> = OnceLock::new();
-    // It lasts for centuries.
-    START.get_or_init(Instant::now).elapsed().as_nanos() as u64 + 1
-}
-
 /// An object of a watched class has been made. It is complete: a collection may begin here, where
 /// CPython 3.11 and older make an object for a frame.
+///
+/// It may have been fired with something already, of which `fired` is the kind, or 0.
 #[cold]
-pub(super) fn born(object: &Bound<'_, PyAny>) {
+pub(super) fn born<T>(object: &Bound<'_, PyAny>, value: &T, fired: u32) {
     let py = object.py();
+    let place = places::here(py);
+    let (run, run_code) = current_run(py).map_or((0, NOWHERE), |run| (run.number, run.code));
+    let address = object.as_ptr() as usize;
     if watching_for(TRACK) {
-        let place = places::here(py);
-        let (run, run_code) = current_run(py).map_or((0, NOWHERE), |run| (run.number, run.code));
-        let address = object.as_ptr() as usize;
-        let life = Life { address, made: now(), place, run, run_code, number: 0 };
+        let life = Life { address, made: ticks::now(), place, run, run_code, number: 0 };
         LIVES.with(py, |lives| lives.insert(life));
+    }
+    if watching_for(TRACE) {
+        VALUE_AT.store(ptr::from_ref(value) as usize - address, Ordering::Relaxed);
+        events::record(py, events::Kind::Made, address, run as usize, place);
+        if fired != 0 {
+            events::record(py, events::Kind::Fired, address, 0, fired);
+        }
+    }
+}
+
+/// How far from its address an object of the watched class has its value. 0 before one was made.
+static VALUE_AT: AtomicUsize = AtomicUsize::new(0);
+
+/// The address of the object whose value this is. 0 if none was made while events were wanted.
+pub(crate) fn address_of<T>(value: &T) -> usize {
+    match VALUE_AT.load(Ordering::Relaxed) {
+        0 => 0,
+        at => ptr::from_ref(value) as usize - at,
     }
 }
 
@@ -311,7 +329,7 @@ pub(crate) fn know_greenlets(current: fn(Python<'_>) -> Option<usize>) {
     let _ = CURRENT_GREENLET.set(current);
 }
 
-fn current_greenlet(py: Python<'_>) -> usize {
+pub(super) fn current_greenlet(py: Python<'_>) -> usize {
     CURRENT_GREENLET.get().and_then(|current| current(py)).unwrap_or(0)
 }
 
@@ -336,6 +354,8 @@ pub(crate) fn number_of_run(generator: &Bound<'_, PyAny>) -> Option<u32> {
 /// Keeps a generator noted as running.
 pub(crate) struct Running {
     run: Run,
+    /// Whether it has not run before, as far as is known.
+    pub(crate) starts: bool,
 }
 
 impl Running {
@@ -363,7 +383,17 @@ impl Running {
             runs.push(run);
             Some(())
         });
-        noted.ok().flatten().map(|()| Self { run })
+        noted.ok().flatten().map(|()| Self { run, starts })
+    }
+
+    /// The number of the run.
+    pub(crate) fn number(&self) -> usize {
+        self.run.number as usize
+    }
+
+    /// The place of its code.
+    pub(crate) fn code(&self) -> u32 {
+        self.run.code
     }
 
     /// It has ended, so that its address may be another's.

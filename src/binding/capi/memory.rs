@@ -319,8 +319,19 @@ pub(crate) trait Recycled: Native + PyClass<Frozen = True> + Sync {
     /// Whether a list of those that are alive can be asked for: see [`lives`].
     const WATCHED: bool = false;
 
+    /// What it has been fired with, as a number, if it is watched; 0 for nothing.
+    fn kind_of_outcome(&self, _py: Python<'_>) -> u32 {
+        0
+    }
+
     /// Memory that is kept for it.
     fn pool() -> &'static Pool;
+
+    /// Memory that is kept while it is watched: the other pool is closed then, so that those that
+    /// are made and freed come by where that is noted.
+    fn pool_while_watched() -> &'static Pool {
+        Self::pool()
+    }
 
     /// Whether [`Recycled::dispose`] cannot do more than let references go.
     fn dies_quietly(&self, py: Python<'_>) -> bool;
@@ -381,12 +392,44 @@ pub(crate) fn new_exact<'py, T: Recycled>(
     py: Python<'py>,
     value: impl FnOnce() -> T,
 ) -> Result<Bound<'py, T>> {
+    let Some(memory) = T::pool().take(py) else { return new_without_pool(py, value) };
+    // SAFETY: the pool's own memory.
+    Ok(unsafe { new_within(py, memory, value) })
+}
+
+/// As [`new_exact`], where no memory is kept in the pool, perhaps because the class is watched.
+#[inline(always)]
+fn new_without_pool<'py, T: Recycled>(
+    py: Python<'py>,
+    value: impl FnOnce() -> T,
+) -> Result<Bound<'py, T>> {
+    if T::WATCHED
+        && lives::watching()
+        && let Some(memory) = T::pool_while_watched().take(py)
+    {
+        // SAFETY: the pool's own memory.
+        let object = unsafe { new_within(py, memory, value) };
+        note(&object);
+        return Ok(object);
+    }
+    // SAFETY: the type of `T`, which stays.
+    let class =
+        unsafe { Borrowed::from_ptr(py, T::class().kind().cast()).cast_unchecked::<PyType>() };
+    new_object(Subclass(class, PhantomData), value)
+}
+
+/// Make an object of this very class in memory that another has left.
+///
+/// # Safety
+///
+/// The memory comes from a pool of the class.
+#[inline(always)]
+unsafe fn new_within<'py, T: Recycled>(
+    py: Python<'py>,
+    memory: *mut ffi::PyObject,
+    value: impl FnOnce() -> T,
+) -> Bound<'py, T> {
     let kind = T::class().kind();
-    let Some(memory) = T::pool().take(py) else {
-        // SAFETY: the type of `T`, which stays.
-        let class = unsafe { Borrowed::from_ptr(py, kind.cast()).cast_unchecked::<PyType>() };
-        return new_object(Subclass(class, PhantomData), value);
-    };
     // SAFETY: memory that an object of this very type has left: its slots for a dict and weak
     // references are null, as `dealloc` has seen, and its value was dropped, so it is written
     // before anything reads it. The collector sees it from then on.
@@ -395,7 +438,7 @@ pub(crate) fn new_exact<'py, T: Recycled>(
         let object = object.cast_into_unchecked::<T>();
         ptr::from_ref(object.get()).cast_mut().write(value());
         ffi::PyObject_GC_Track(object.as_ptr().cast());
-        Ok(object)
+        object
     }
 }
 
@@ -414,7 +457,8 @@ pub(super) fn new_object<'py, T: Recycled>(
 #[inline(always)]
 pub(super) fn note<T: Recycled>(object: &Bound<'_, T>) {
     if T::WATCHED && lives::watching() {
-        lives::born(object.as_any());
+        let value = object.get();
+        lives::born(object.as_any(), value, value.kind_of_outcome(object.py()));
     }
 }
 
@@ -539,13 +583,31 @@ unsafe fn free_plain<T: Recycled>(
         // If its finalizer has run, the object carries a mark that would keep the finalizer of the
         // next one from running.
         if ffi::PyObject_GC_IsFinalized(object) != 0 || !T::pool().keep(py, object) {
-            if T::WATCHED && lives::watching() {
-                lives::died(py, object);
-            }
-            ffi::PyObject_GC_Del(object.cast());
+            free_watched::<T>(py, object);
         }
         // The object's hold on its type.
         ffi::Py_DECREF(T::class().kind().cast());
+    }
+}
+
+/// Free the memory of an object for which there is no room in the pool, perhaps because the class
+/// is watched.
+///
+/// # Safety
+///
+/// It has no value, is untracked, and this is called once for it, attached.
+#[inline(always)]
+unsafe fn free_watched<T: Recycled>(py: Python<'_>, object: *mut ffi::PyObject) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if T::WATCHED && lives::watching() {
+            lives::died(py, object);
+            if ffi::PyObject_GC_IsFinalized(object) == 0 && T::pool_while_watched().keep(py, object)
+            {
+                return;
+            }
+        }
+        ffi::PyObject_GC_Del(object.cast());
     }
 }
 

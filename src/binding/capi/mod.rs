@@ -9,6 +9,7 @@ mod calls;
 pub(crate) mod cell;
 mod dying;
 pub(crate) mod error;
+pub(crate) mod events;
 mod exceptions;
 #[cfg(all(
     target_os = "linux",
@@ -34,6 +35,7 @@ mod safe;
 pub(crate) mod shown;
 pub(crate) mod slots;
 pub(crate) mod stack;
+pub(crate) mod ticks;
 pub(crate) mod versions;
 #[cfg(Py_3_12)]
 pub(crate) mod wrapper;

@@ -2,7 +2,7 @@
 //! is first seen, and turned into a text only when somebody asks.
 
 use std::collections::HashMap;
-use std::ffi::c_int;
+use std::ffi::{CStr, c_int};
 use std::hash::{BuildHasherDefault, Hasher};
 
 use pyo3::ffi;
@@ -11,8 +11,10 @@ use pyo3::types::PyString;
 
 use super::cell::Shared;
 use super::exceptions::{ok, with_error_saved};
-use super::held::{Held, Hold};
+use super::held::{Held, Hold, new_interned};
+use super::inspect::python_function_of;
 use super::interned::intern;
+use super::methods::is_of_python;
 use crate::core::refusable;
 
 /// The number of a place that is not known.
@@ -60,11 +62,14 @@ pub(super) type Table<K, V> = HashMap<K, V, BuildHasherDefault<Mix>>;
 struct Places {
     numbers: Table<(usize, c_int), u32>,
     all: Vec<Place>,
+    /// The one that was asked for last: often it is the next, too.
+    last: ((usize, c_int), (u32, bool)),
     /// How the files of the package itself begin.
     own: Option<Held<PyString>>,
 }
 
 struct Place {
+    /// A code object, or a name where there is none.
     code: Held<PyAny>,
     /// Before which instruction, or in which line on CPython 3.10. Below 0 for the code as such.
     at: c_int,
@@ -86,7 +91,12 @@ pub(crate) fn know_own_files(begin: Bound<'_, PyString>) {
 impl Places {
     fn new() -> Self {
         // The first place is none.
-        Self { numbers: Table::default(), all: Vec::new(), own: None }
+        Self {
+            numbers: Table::default(),
+            all: Vec::new(),
+            last: ((0, 0), (NOWHERE, false)),
+            own: None,
+        }
     }
 }
 
@@ -113,16 +123,74 @@ pub(crate) fn of_code(code: &Bound<'_, PyAny>) -> u32 {
     number_of(code, -1).0
 }
 
+/// The number of the code that runs when something is called, or else of its name.
+pub(crate) fn of_callable(callable: &Bound<'_, PyAny>) -> u32 {
+    let py = callable.py();
+    if let Some(code) = code_of_function(callable) {
+        return of_code(&code);
+    }
+    // SAFETY: what is tested to be a method in C has a name that lasts as long as it, as do the
+    // names of types; a text of CPython's ends with a null.
+    let name = unsafe {
+        if ffi::PyCFunction_CheckExact(callable.as_ptr()) != 0 {
+            let method = callable.as_ptr().cast::<ffi::PyCFunctionObject>();
+            CStr::from_ptr((*(*method).m_ml).ml_name)
+        } else if ffi::PyType_Check(callable.as_ptr()) != 0 {
+            CStr::from_ptr((*callable.as_ptr().cast::<ffi::PyTypeObject>()).tp_name)
+        } else if let Some(code) = python_function_of(&callable.get_type(), intern!(py, "__call__"))
+            .and_then(|call| code_of_function(&call))
+        {
+            return of_code(&code);
+        } else {
+            CStr::from_ptr((*callable.get_type_ptr()).tp_name)
+        }
+    };
+    let name = name.to_str().unwrap_or("?");
+    // The same text is one object, and so one place.
+    let last = name.rsplit('.').next().unwrap_or(name);
+    match ok(py, new_interned(py, last)) {
+        Some(name) => of_code(name.as_any()),
+        None => NOWHERE,
+    }
+}
+
+/// The code of a function or method that was written in Python.
+fn code_of_function<'py>(callable: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+    if !is_of_python(callable) {
+        return None;
+    }
+    let py = callable.py();
+    let mut function = callable.clone();
+    for _ in 0..10 {
+        // SAFETY: the code of a function is borrowed from it.
+        unsafe {
+            if ffi::Py_TYPE(function.as_ptr()) == &raw mut ffi::PyFunction_Type {
+                let code = ffi::PyFunction_GetCode(function.as_ptr());
+                return Some(Bound::from_borrowed_ptr(py, code));
+            }
+        }
+        if !is_of_python(&function) {
+            return None;
+        }
+        // A method's own, which comes before what its function has. It may be anything.
+        function = ok(py, function.getattr(intern!(py, "__func__")))?;
+    }
+    None
+}
+
 /// The number of a place, and whether it is in a file of the package's.
 #[inline]
 fn number_of(code: &Bound<'_, PyAny>, at: c_int) -> (u32, bool) {
     let py = code.py();
     let key = (code.as_ptr() as usize, at);
     let known = PLACES.with(py, |places| {
-        let places = places.as_ref()?;
-        let number = *places.numbers.get(&key)?;
-        let place = places.all.get(number as usize - 1)?;
-        Some((number, place.is_own))
+        let places = places.as_mut()?;
+        if places.last.0 != key {
+            let number = *places.numbers.get(&key)?;
+            let place = places.all.get(number as usize - 1)?;
+            places.last = (key, (number, place.is_own));
+        }
+        Some(places.last.1)
     });
     known.unwrap_or_else(|| number_anew(code, at))
 }
@@ -130,7 +198,7 @@ fn number_of(code: &Bound<'_, PyAny>, at: c_int) -> (u32, bool) {
 #[cold]
 fn number_anew(code: &Bound<'_, PyAny>, at: c_int) -> (u32, bool) {
     let py = code.py();
-    let is_own = with_error_saved(py, || is_of_package(code));
+    let is_own = at >= 0 && with_error_saved(py, || is_of_package(code));
     let held = code.clone().hold();
     let key = (code.as_ptr() as usize, at);
     let (number, unused) = PLACES.with(py, |places| {
@@ -168,8 +236,8 @@ fn is_of_package(code: &Bound<'_, PyAny>) -> bool {
     }
 }
 
-/// The code object of a place, and the line, which is 0 for the code as such. None if there is no
-/// such place.
+/// The code object of a place, or the name, and the line, which is 0 for the code as such. None if
+/// there is no such place.
 pub(crate) fn code_and_line(py: Python<'_>, number: u32) -> Option<(Bound<'_, PyAny>, i32)> {
     let (code, at) = PLACES.with(py, |places| {
         let place = places.as_ref()?.all.get((number as usize).checked_sub(1)?)?;
@@ -178,7 +246,7 @@ pub(crate) fn code_and_line(py: Python<'_>, number: u32) -> Option<(Bound<'_, Py
     let line = if at < 0 {
         0
     } else if cfg!(Py_3_11) {
-        // SAFETY: places are made of code objects alone.
+        // SAFETY: a place with a number of 0 and more has a code object.
         unsafe { ffi::PyCode_Addr2Line(code.as_ptr().cast(), at) }
     } else {
         at

@@ -19,7 +19,7 @@ use crate::binding::judge::{classify::classify, failure, report};
 use crate::binding::model::{
     awaiting::{Awaiting, Left, StandIn, State},
     deferred::Deferred,
-    names,
+    names, observe,
     outcome::{self, Link, Outcome, into_object, share},
     traverse::Traverse,
     waiter::Waiter,
@@ -74,10 +74,11 @@ impl Awaiting {
             None => pending(slf, deferred).unwrap_or_else(|error| raised(py, error)),
             Some(outcome) => {
                 drop(self.replace(py, State::Done));
-                if matches!(outcome, Outcome::Failure(_))
-                    && let Err(error) = report::forget(&deferred)
-                {
-                    return raised(py, error);
+                if matches!(outcome, Outcome::Failure(_)) {
+                    observe::taken(&deferred, &outcome);
+                    if let Err(error) = report::forget(&deferred) {
+                        return raised(py, error);
+                    }
                 }
                 returned(slf, outcome)
             }

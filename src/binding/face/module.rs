@@ -73,7 +73,8 @@ mod _deferrous {
     use crate::binding::face::timeout::{convert, stop};
     #[pymodule_export]
     use crate::binding::face::tracking::{
-        place, run_of, track, track_earlier, tracked, tracked_at, tracked_one, tracking,
+        now, place, run_of, trace_begin, trace_end, trace_since, trace_strands, track,
+        track_earlier, tracked, tracked_at, tracked_one, tracking,
     };
     #[pymodule_export]
     use crate::binding::judge::copying::plain_state;

@@ -3,7 +3,12 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString, PyTuple};
 
-use crate::binding::capi::{self, Recycled, error::Result, lives, places};
+use crate::binding::capi::{
+    self, Recycled,
+    error::Result,
+    events, lives, places,
+    ticks::{self, Scale},
+};
 use crate::binding::model::deferred::Deferred;
 use crate::binding::waits::nesting;
 
@@ -20,10 +25,17 @@ pub(crate) fn track(py: Python<'_>, on: bool, own_files: Bound<'_, PyString>) {
     lives::know_greenlets(nesting::current_greenlet);
     places::know_own_files(own_files);
     lives::want(lives::TRACK, on);
-    <Deferred as Recycled>::pool().close(py, lives::watching());
+    choose_pool(py);
     if !on {
         lives::forget_all(py);
     }
+}
+
+/// Have Deferreds made in memory from the pool that is in use now: see [`Recycled`].
+fn choose_pool(py: Python<'_>) {
+    let watching = lives::watching();
+    Deferred::pool().close(py, watching);
+    Deferred::pool_while_watched().close(py, !watching);
 }
 
 /// Note those that have been there before.
@@ -51,22 +63,27 @@ pub(crate) fn tracking() -> bool {
 #[pyo3(name = "_tracked")]
 pub(crate) fn tracked(py: Python<'_>) -> Result<Bound<'_, PyTuple>> {
     let (lives, missed) = lives::all::<Deferred>(py)?;
-    let now = lives::now();
+    let now = ticks::now();
+    let scale = Scale::now();
     let list = capi::new_list(py)?;
     for (deferred, life) in lives {
-        list.append(entry(deferred, life)?)?;
+        list.append(entry(deferred, life, &scale)?)?;
     }
-    capi::new_tuple(py, [number(py, now)?, number(py, missed)?, list.into_any()])
+    capi::new_tuple(py, [number(py, scale.nanoseconds(now))?, number(py, missed)?, list.into_any()])
 }
 
-fn entry<'py>(deferred: Bound<'py, Deferred>, life: lives::Life) -> Result<Bound<'py, PyTuple>> {
+fn entry<'py>(
+    deferred: Bound<'py, Deferred>,
+    life: lives::Life,
+    scale: &Scale,
+) -> Result<Bound<'py, PyTuple>> {
     let py = deferred.py();
     capi::new_tuple(
         py,
         [
             deferred.into_any(),
             number(py, life.number.into())?,
-            number(py, life.made)?,
+            number(py, scale.nanoseconds(life.made))?,
             number(py, life.place.into())?,
             number(py, life.run.into())?,
             number(py, life.run_code.into())?,
@@ -84,8 +101,9 @@ pub(crate) fn tracked_one<'py>(
     match lives::life_of(deferred) {
         None => Ok(None),
         Some(life) => {
-            let known = entry(deferred.clone(), life)?.into_any();
-            Ok(Some(capi::new_tuple(py, [number(py, lives::now())?, known])?))
+            let (now, scale) = (ticks::now(), Scale::now());
+            let known = entry(deferred.clone(), life, &scale)?.into_any();
+            Ok(Some(capi::new_tuple(py, [number(py, scale.nanoseconds(now))?, known])?))
         }
     }
 }
@@ -113,4 +131,71 @@ pub(crate) fn run_of(generator: &Object<'_>) -> u32 {
 #[pyo3(name = "_place")]
 pub(crate) fn place(py: Python<'_>, number: u32) -> Option<(Object<'_>, i32)> {
     places::code_and_line(py, number)
+}
+
+/// Note what happens from now on, so many events at most. Returns how many there have been.
+#[pyfunction]
+#[pyo3(name = "_trace_begin")]
+pub(crate) fn trace_begin(py: Python<'_>, capacity: usize, own_files: Bound<'_, PyString>) -> u64 {
+    lives::know_greenlets(nesting::current_greenlet);
+    places::know_own_files(own_files);
+    let total = events::begin(py, capacity);
+    choose_pool(py);
+    total
+}
+
+/// One does not want that any longer.
+#[pyfunction]
+#[pyo3(name = "_trace_end")]
+pub(crate) fn trace_end(py: Python<'_>) {
+    events::end(py);
+    choose_pool(py);
+}
+
+/// The events since there had been so many, and how many of them are lost. Of each: the time in
+/// nanoseconds, its kind, the thread or greenlet, the subject, the other, and a detail.
+#[pyfunction]
+#[pyo3(name = "_trace_since")]
+pub(crate) fn trace_since(py: Python<'_>, total: u64) -> Result<Bound<'_, PyTuple>> {
+    let (events, lost) = events::since(py, total)?;
+    let scale = Scale::now();
+    let list = capi::new_list(py)?;
+    for event in events {
+        list.append(capi::new_tuple(
+            py,
+            [
+                number(py, scale.nanoseconds(event.time))?,
+                number(py, event.kind.into())?,
+                number(py, event.strand.into())?,
+                number(py, event.subject as u64)?,
+                number(py, event.other as u64)?,
+                number(py, event.detail.into())?,
+            ],
+        )?)?;
+    }
+    capi::new_tuple(py, [list.into_any(), number(py, lost)?])
+}
+
+/// The threads and greenlets that have had events: the number of each, the thread's identity, and
+/// the greenlet's address, or 0.
+#[pyfunction]
+#[pyo3(name = "_trace_strands")]
+pub(crate) fn trace_strands(py: Python<'_>) -> Result<Bound<'_, PyList>> {
+    let list = capi::new_list(py)?;
+    for (strand, (thread, greenlet)) in events::strands(py)? {
+        list.append(capi::new_tuple(
+            py,
+            [number(py, strand.into())?, number(py, thread as u64)?, number(py, greenlet as u64)?],
+        )?)?;
+    }
+    Ok(list)
+}
+
+/// The time now, in nanoseconds.
+#[pyfunction]
+#[pyo3(name = "_now")]
+pub(crate) fn now() -> u64 {
+    ticks::begin();
+    let now = ticks::now();
+    Scale::now().nanoseconds(now)
 }

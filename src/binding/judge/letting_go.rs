@@ -4,12 +4,22 @@ use pyo3::prelude::*;
 
 use crate::binding::capi::{self, Pool, Recycled};
 use crate::binding::judge::report;
-use crate::binding::model::{deferred::Deferred, outcome::Outcome};
+use crate::binding::model::{deferred::Deferred, observe, outcome::Outcome};
 
 impl Recycled for Deferred {
     const WATCHED: bool = true;
 
+    #[cold]
+    fn kind_of_outcome(&self, py: Python<'_>) -> u32 {
+        self.chain(py, |chain| observe::number_of_chain(chain))
+    }
+
     fn pool() -> &'static Pool {
+        static POOL: Pool = Pool::new();
+        &POOL
+    }
+
+    fn pool_while_watched() -> &'static Pool {
         static POOL: Pool = Pool::new();
         &POOL
     }
@@ -51,6 +61,7 @@ impl Recycled for Deferred {
         // What it holds goes first, and is reported first.
         drop((chain, called));
         if let Some(failure) = failure {
+            observe::unhandled(py, self);
             report::unhandled(failure);
         }
     }

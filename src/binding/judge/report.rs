@@ -23,6 +23,7 @@ use crate::binding::judge::showing::{plain_args, stands_alone};
 use crate::binding::model::deferred::Deferred;
 use crate::binding::model::failure::FailureBase;
 use crate::binding::model::names;
+use crate::binding::model::observe;
 use crate::binding::model::outcome::Outcome;
 
 /// Make a `DebugInfo`, of the class that has this name at the moment.
@@ -152,6 +153,7 @@ pub(crate) fn finalize(deferred: &Bound<'_, Deferred>) {
         && capi::stack::has_room_to_report()
         && let Some(failure) = take_over_failure(deferred)
     {
+        observe::unhandled(py, deferred.get());
         unhandled(failure);
     }
 }

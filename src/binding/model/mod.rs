@@ -13,6 +13,7 @@ pub(crate) mod line;
 pub(crate) mod list;
 pub(crate) mod marks;
 pub(crate) mod names;
+pub(crate) mod observe;
 pub(crate) mod outcome;
 pub(crate) mod place;
 pub(crate) mod primitive;

@@ -231,6 +231,8 @@ imported! {
     FIRST_ERROR: PyAny = "deferrous._gathering", "FirstError";
     /// The class `FailureGroup`.
     FAILURE_GROUP: PyAny = "deferrous._gathering", "FailureGroup";
+    /// Calls with arguments that are given before.
+    PARTIAL: PyType = "functools", "partial";
     /// The abstract class of generators, of whatever make.
     GENERATOR_ABC: PyAny = "collections.abc", "Generator";
     /// The class of generators.

@@ -16,6 +16,7 @@ use crate::binding::model::{
     callback::Callback,
     deferred::Deferred,
     list::DeferredList,
+    observe,
     outcome::{Link, Outcome, into_object, or_no_memory, share},
 };
 use crate::binding::run::links::{
@@ -160,7 +161,7 @@ pub(crate) fn call_at_once<'py>(
         chain.call_at_once(on).map(|outcome| into_object(py, share(py, outcome)))
     });
     let Some(argument) = argument else { return Ok(false) };
-    if !capi::is_of_python(callable) {
+    if !capi::is_of_python(callable) || observe::tracing() {
         return call_another_at_once(deferred, callable, argument, args);
     }
     let called = capi::call_first(callable, &argument, args);
@@ -217,22 +218,8 @@ fn continue_run<'py>(
     Ok(true)
 }
 
-/// Call a callback with an outcome and more arguments. Returns the next step, if there is one
-/// before the remaining links.
-#[inline(always)]
-fn call_first<'py>(
-    deferred: &Bound<'py, Deferred>,
-    callable: &Bound<'py, PyAny>,
-    argument: Bound<'py, PyAny>,
-    args: &[Bound<'py, PyAny>],
-) -> Result<Option<Next<'py>>> {
-    let called = capi::call_first(callable, &argument, args);
-    drop(argument);
-    let outcome = answer_of(deferred, called, || Ok(callable.clone()))?;
-    complete_link(deferred, outcome)
-}
-
-/// As [`call_first`], for a callable that is not a Python function and may be a method of ours.
+/// Call a callback with an outcome and more arguments, one that may be a method of ours, or is
+/// watched. Returns the next step, if there is one before the remaining links.
 #[inline(never)]
 fn call_first_of_others<'py>(
     deferred: &Bound<'py, Deferred>,
@@ -241,10 +228,20 @@ fn call_first_of_others<'py>(
     args: &[Bound<'py, PyAny>],
     stack: &mut Stack<'py>,
 ) -> Result<Option<Next<'py>>> {
+    let begun = observe::begins(deferred, || Some(callable.clone()));
     let Some(answer) = native::answer(callable, &argument, args) else {
-        return call_first(deferred, callable, argument, args);
+        let called = capi::call_first(callable, &argument, args);
+        drop(argument);
+        let outcome = answer_of(deferred, called, || Ok(callable.clone()));
+        observe::callback_ends(deferred, begun, outcome.as_ref().ok());
+        return complete_link(deferred, outcome?);
     };
     drop(argument);
+    if let Ok(Answer::Now(outcome) | Answer::After(_, outcome)) = &answer {
+        observe::callback_ends(deferred, begun, Some(outcome));
+    } else {
+        observe::callback_ends(deferred, begun, None);
+    }
     let outcome = match answer {
         Ok(Answer::Now(outcome)) => outcome,
         Ok(Answer::After(work, outcome)) => match put_off(deferred, work, outcome, stack) {

@@ -19,7 +19,7 @@ use crate::binding::judge::{
 use crate::binding::model::{
     callback::Callback,
     deferred::Deferred,
-    names,
+    names, observe,
     outcome::{self, Link, Outcome, into_object, share},
     waiter::Waiter,
 };
@@ -119,9 +119,9 @@ pub(super) enum CallOrRest<'py> {
 #[inline(always)]
 pub(super) fn call_or_rest<'py>(deferred: &Bound<'py, Deferred>) -> CallOrRest<'py> {
     let py = deferred.py();
+    let is_unwatched = |callback: &Callback| callback.is_of_python(py) && !observe::tracing();
     deferred.get().chain(py, |chain| {
-        if let Some((callback, outcome)) = chain.turn_to_call(|callback| callback.is_of_python(py))
-        {
+        if let Some((callback, outcome)) = chain.turn_to_call(is_unwatched) {
             return CallOrRest::Call(callback, into_object(py, share(py, outcome)));
         }
         chain.turn_to_rest().map_or(CallOrRest::Another, CallOrRest::Rest)
@@ -145,7 +145,8 @@ pub(super) fn links<'py>(
         let outcome = match step(&deferred) {
             Step::Call(callback, spare, argument) => {
                 drop(spare);
-                if callback.is_of_python(py) {
+                // What is watched goes the longer way.
+                if callback.is_of_python(py) && !observe::tracing() {
                     let called = callback.call(&argument);
                     drop(argument);
                     answer_of(&deferred, called, || callback.callable(py))?
@@ -269,7 +270,8 @@ fn call_another<'py>(
     callback: &Callback,
     argument: Bound<'py, PyAny>,
 ) -> Result<Answer<'py>> {
-    match native::answer_callback(callback, &argument) {
+    let begun = observe::callback_begins(deferred, callback);
+    let answer = match native::answer_callback(callback, &argument) {
         None => call(deferred, callback, argument).map(Answer::Now),
         Some(answer) => {
             drop(argument);
@@ -278,7 +280,13 @@ fn call_another<'py>(
                 failure_of_call(deferred, raised, callback.callable(deferred.py())).map(Answer::Now)
             })
         }
-    }
+    };
+    let (Ok(Answer::Now(outcome)) | Ok(Answer::After(_, outcome))) = &answer else {
+        observe::callback_ends(deferred, begun, None);
+        return answer;
+    };
+    observe::callback_ends(deferred, begun, Some(outcome));
+    answer
 }
 
 /// Call a callback. An exception becomes the outcome.
@@ -453,6 +461,7 @@ fn chain_to<'py>(
         drop(before);
         return Ok(None);
     }
+    observe::chained(deferred, &other);
     let pause = intern!(py, "pause");
     let pauses_itself = overrides::<Deferred>(deferred, pause);
     if pauses_itself {

@@ -3,7 +3,9 @@
 use pyo3::prelude::*;
 
 use crate::binding::capi::{self, error::Result, interned::intern, overrides::overrides};
-use crate::binding::model::{deferred::Deferred, list::DeferredList, race::Race, task::Task};
+use crate::binding::model::{
+    deferred::Deferred, list::DeferredList, observe, race::Race, task::Task,
+};
 use crate::binding::waits::{
     firing, handing_over, native, ring, task,
     work::{Answer, Later, Next, Stack, Work, make_room},
@@ -52,6 +54,9 @@ pub(crate) fn cancel_here<'py>(
         Cancel::Forward(other) => Do::Forward(other.bind(py).clone()),
         Cancel::Nothing => Do::Nothing,
     });
+    if !matches!(what, Do::Nothing) {
+        observe::cancelled(&deferred);
+    }
     match what {
         Do::Nothing => Ok(Next::Done),
         Do::Forward(other) => Ok(Next::Do(Work::Cancel(last_of_those(deferred, other)?))),

@@ -11,10 +11,10 @@ use crate::binding::capi::{
     interned::intern,
     lives::{self, Running},
 };
-use crate::binding::judge::{failure, report};
+use crate::binding::judge::{classify::as_deferred, failure, report};
 use crate::binding::model::{
     deferred::Deferred,
-    names,
+    names, observe,
     outcome::{Outcome, into_object},
     task::Task,
 };
@@ -130,11 +130,12 @@ pub(crate) fn advance_here<'py>(
     if lives::watching() {
         return advance_watched(driven, generator, context, outcome);
     }
-    advance_unwatched(driven, generator, context, outcome)
+    advance_as::<false>(driven, generator, context, outcome)
 }
 
 /// As [`advance_here`], with a note of what runs: that is known of the Deferreds that are made.
 #[cold]
+#[inline(never)]
 fn advance_watched<'py>(
     driven: &Bound<'py, PyAny>,
     generator: &Bound<'py, PyAny>,
@@ -145,18 +146,28 @@ fn advance_watched<'py>(
     // generator, and its Deferreds for those of nobody who is known.
     let starts = matches!(outcome, Outcome::Taken);
     let running = Running::begin(generator, starts);
-    let stopped = advance_unwatched(driven, generator, context, outcome);
-    if let Some(running) = running
-        && matches!(stopped, Err(_) | Ok(Stopped::Returned(_) | Stopped::Raised(_)))
-    {
-        running.ended(generator.py());
+    if let Some(running) = &running {
+        observe::resumed(driven, running, &outcome);
+    }
+    let stopped = advance_as::<true>(driven, generator, context, outcome);
+    if let Some(running) = running {
+        let py = generator.py();
+        match &stopped {
+            Ok(Stopped::Before(deferred)) => observe::suspended(py, &running, Some(deferred)),
+            Ok(Stopped::At(object)) => observe::suspended(py, &running, as_deferred(object)),
+            Ok(Stopped::Returned(_)) => observe::ended(driven, &running, false),
+            Err(_) | Ok(Stopped::Raised(_)) => observe::ended(driven, &running, true),
+        }
+        if !matches!(stopped, Ok(Stopped::Before(_) | Stopped::At(_))) {
+            running.ended(py);
+        }
     }
     stopped
 }
 
 /// As [`advance_here`].
 #[inline(always)]
-fn advance_unwatched<'py>(
+fn advance_as<'py, const WATCHED: bool>(
     driven: &Bound<'py, PyAny>,
     generator: &Bound<'py, PyAny>,
     context: &Bound<'py, PyAny>,
@@ -168,7 +179,7 @@ fn advance_unwatched<'py>(
     let entered = capi::enter_context(py, context);
     let stopped = match entered {
         Ok(_) => {
-            let stopped = go_on(generator, outcome);
+            let stopped = go_on::<WATCHED>(generator, outcome);
             // What the generator has entered it has left again.
             match capi::exit_context(py, context) {
                 Ok(_) => stopped,
@@ -184,7 +195,10 @@ fn advance_unwatched<'py>(
 
 /// Resume a generator, and again as long as what it yields has an outcome already.
 #[inline(always)]
-fn go_on<'py>(generator: &Bound<'py, PyAny>, mut outcome: Outcome) -> Result<Stopped<'py>> {
+fn go_on<'py, const WATCHED: bool>(
+    generator: &Bound<'py, PyAny>,
+    mut outcome: Outcome,
+) -> Result<Stopped<'py>> {
     let py = generator.py();
     loop {
         let sent = match outcome {
@@ -198,7 +212,12 @@ fn go_on<'py>(generator: &Bound<'py, PyAny>, mut outcome: Outcome) -> Result<Sto
         };
         outcome = match capi::into_exact::<Deferred>(object) {
             Ok(deferred) => match take_if_there(&deferred)? {
-                Some(outcome) => outcome,
+                Some(outcome) => {
+                    if WATCHED {
+                        observe::taken(&deferred, &outcome);
+                    }
+                    outcome
+                }
                 None => return Ok(Stopped::Before(deferred)),
             },
             Err(object) => {

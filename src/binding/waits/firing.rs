@@ -17,6 +17,7 @@ use crate::binding::judge::{
 };
 use crate::binding::model::{
     deferred::{AlreadyCalledError, CancelledError, Deferred, new_deferred},
+    observe,
     outcome::{Chain, Outcome},
 };
 use crate::binding::waits::work::{Answer, Waits, Work};
@@ -62,6 +63,7 @@ pub(crate) fn begin_fire(deferred: &Bound<'_, Deferred>, outcome: Outcome) -> Re
     if debugging && !deferred.get().chain(py, |chain| chain.called()) {
         report::remember_invoker(deferred)?;
     }
+    observe::fired(deferred, &outcome);
     match deferred.get().chain(py, |chain| chain.fire(outcome)) {
         Ok(Fired::Accepted(canceller, replaced)) => {
             if let Outcome::Failure(failure) = &replaced {
@@ -87,7 +89,8 @@ pub(crate) fn fire_quickly(
     deferred: &Bound<'_, Deferred>,
     outcome: Outcome,
 ) -> Result<bool, Outcome> {
-    if is_known_not_to_debug(deferred) {
+    // What is watched goes the longer way.
+    if is_known_not_to_debug(deferred) && !observe::tracing() {
         deferred.get().chain(deferred.py(), |chain| chain.fire_fresh(outcome))
     } else {
         Err(outcome)

@@ -14,6 +14,7 @@ use crate::binding::judge::{
 };
 use crate::binding::model::{
     deferred::Deferred,
+    observe,
     outcome::{Chain, Outcome},
 };
 use crate::binding::waits::firing::{fired, make, reason_of};
@@ -31,6 +32,7 @@ fn of_result_to_be_asked<'py>(result: Bound<'py, PyAny>) -> Result<Bound<'py, De
     let outcome = classify(&result)?;
     let deferred = make(py, Chain::default)?;
     // As with Twisted, a Failure that is passed as a result is not reported as unhandled.
+    observe::fired(&deferred, &outcome);
     let before = deferred.get().chain(py, |chain| chain.set_fired(outcome));
     drop(before);
     Ok(deferred)

@@ -1,0 +1,284 @@
+"""Deferreds that can never fire, because they wait for each other."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+from . import _deferrous
+from ._graph_objects import (
+    INNER,
+    PREFIXES,
+    STEPS,
+    attribute,
+    is_a,
+    is_deferred,
+    is_generator,
+    is_node,
+    task_classes,
+)
+from ._graph_search import PERHAPS, ROUNDS, Graph
+from ._graph_state import Edge, Node
+from ._graph_ways import frames_of
+
+__all__ = ["deadlocks"]
+
+#: From so many objects on, those that refer to them are found by one look at all objects.
+_MANY = 20
+
+
+def _generator_of(obj: Any) -> Any:
+    """Return the generator or coroutine that is to fire a Deferred, or runs as a task."""
+    if is_deferred(obj):
+        parts = _deferrous._parts_of(_deferrous._state_of(obj, 0)[6])
+        return parts[1] if parts is not None and parts[0] == "task" else None
+    for task in task_classes():
+        if is_a(obj, task):
+            return attribute(obj, task, "_coro")
+    return None
+
+
+class _Whole(Graph):
+    """What all that wait in the process wait for. Nothing is left out."""
+
+    breadth = 1 << 40
+
+    def __init__(self, waiting: list[Any]) -> None:
+        self.nodes = []
+        self.limit = 0
+        self._skip = None
+        self._at = {}
+        self._locks = {}
+        #: Of each generator that waits, by its address, for what it runs.
+        self._owners: dict[int, Any] = {}
+        #: In whose line each stands, by its place.
+        self._lines: dict[int, Any] = {}
+        #: What was found once in a generator that waits for the lock itself.
+        self._own: set[tuple[int, int, int]] = set()
+        for each in waiting:
+            self._add(each)
+        place = 0
+        for _ in range(ROUNDS):
+            while place < len(self.nodes):
+                node = self.nodes[place]
+                for obj, label in self._waits_for(place)[0]:
+                    node.waits_for.append(Edge(self._add(obj), label))
+                    if label == "member" and not is_a(node.obj, _deferrous.DeferredList):
+                        # The first that has a result, or fails, may be enough.
+                        node.any = True
+                place += 1
+            for _, (lock, places) in self._locks.items():
+                self._lines.update(dict.fromkeys(places, lock))
+            self._own.clear()
+            if not self._find_holders():
+                break
+
+    def _add(self, obj: Any) -> int:
+        place = self._at.get(id(obj))
+        if place is None:
+            place = self._at[id(obj)] = len(self.nodes)
+            node = Node(obj)
+            self.nodes.append(node)
+            generator = _generator_of(obj)
+            if is_generator(generator):
+                self._note_owner(node, generator)
+            if is_deferred(obj):
+                canceller = _deferrous._state_of(obj, 0)[6]
+                members = _deferrous._members_of(obj, 0) or _deferrous._members_of(canceller, 0)
+                # One that fails is enough for a list that says so.
+                node.any = members is not None and (
+                    members[3]
+                    or (
+                        is_a(obj, _deferrous.DeferredList)
+                        and bool(attribute(obj, _deferrous.DeferredList, "fireOnOneErrback"))
+                    )
+                )
+        return place
+
+    def _note_owner(self, node: Node, generator: Any) -> None:
+        for _ in range(STEPS):
+            if not is_generator(generator) or id(generator) in self._owners:
+                break
+            self._owners[id(generator)] = node.obj
+            prefix = PREFIXES[type(generator)]
+            frame = getattr(generator, f"{prefix}_frame")
+            if frame is not None:
+                # On CPython 3.10, it is the frame that refers to what is in it.
+                self._owners[id(frame)] = node.obj
+            if getattr(generator, f"{prefix}_running"):
+                node.state = "running"
+            generator = getattr(generator, INNER[type(generator)])
+
+    def _note_holder(self, obj: Any, lock: int, holders: dict[int, list[Any]]) -> None:
+        owner = self._owners.get(id(obj))
+        if owner is None:
+            return
+        end = frames_of(_generator_of(owner), None)[1]
+        if is_deferred(end) and id(_deferrous._state_of(end, 0)[6]) == lock:
+            # In `async with`, one that waits has hold of what will release the lock, too: the
+            # first is for that. With a second, it waits for a lock that it holds itself.
+            key = (id(holders), lock, id(obj))
+            if key not in self._own:
+                self._own.add(key)
+                return
+        noted = holders.setdefault(lock, [])
+        if all(each is not owner for each in noted):
+            noted.append(owner)
+
+    def _referrers(self, objects: list[Any]) -> list[Any]:
+        if len(objects) <= _MANY:
+            return gc.get_referrers(*objects)
+        wanted = {id(each) for each in objects}
+        every = gc.get_objects()
+        return [
+            each
+            for each in every
+            if each is not objects and any(id(it) in wanted for it in gc.get_referents(each))
+        ]
+
+    # --- what can never fire
+
+    def stuck(self) -> list[list[int]]:
+        """Return those that wait for each other and can never fire, each circle by itself."""
+        ways, waiting_for, left = self._ways()
+        never = [True] * len(self.nodes)
+        can = [place for place, number in enumerate(left) if number == 0]
+        for place in can:
+            never[place] = False
+        while can:
+            for place in waiting_for[can.pop()]:
+                left[place] -= 1
+                if never[place] and left[place] <= 0:
+                    never[place] = False
+                    can.append(place)
+        return _circles(ways, never)
+
+    def _ways(self) -> tuple[list[list[int]], list[list[int]], list[int]]:
+        """Return for what each waits, who waits for each, and how many have to fire first."""
+        ways: list[list[int]] = []
+        waiting_for: list[list[int]] = [[] for _ in self.nodes]
+        left = []
+        for place, node in enumerate(self.nodes):
+            certain = {edge.to for edge in node.waits_for if edge.label != PERHAPS}
+            needed = len(certain)
+            if node.state == "running" or len(certain) < len({e.to for e in node.waits_for}):
+                needed = 0
+            elif place in self._lines:
+                needed = min(1, needed) if self._all_held(place, len(certain)) else 0
+            elif node.any:
+                needed = min(1, needed)
+            ways.append(sorted(certain))
+            for each in certain:
+                waiting_for[each].append(place)
+            left.append(needed)
+        return ways, waiting_for, left
+
+    def _all_held(self, place: int, holders: int) -> bool:
+        """Return whether all are known who could let one go on that stands in line."""
+        parts = _deferrous._parts_of(self._lines[place])
+        if parts is None or not holders:
+            return False
+        if parts[0] == "semaphore":
+            return holders >= int(parts[3]) - int(parts[2])
+        return True
+
+
+def _circles(ways: list[list[int]], within: list[bool]) -> list[list[int]]:
+    """Return the strongly connected parts of a graph that are circles: Tarjan's algorithm."""
+    number = [0] * len(ways)
+    lowest = [0] * len(ways)
+    on_stack = [False] * len(ways)
+    stack: list[int] = []
+    found = []
+    count = 0
+    for start in range(len(ways)):
+        if number[start] or not within[start]:
+            continue
+        path = [(start, iter(ways[start]))]
+        count += 1
+        number[start] = lowest[start] = count
+        stack.append(start)
+        on_stack[start] = True
+        while path:
+            place, rest = path[-1]
+            for each in rest:
+                if not within[each]:
+                    continue
+                if not number[each]:
+                    count += 1
+                    number[each] = lowest[each] = count
+                    stack.append(each)
+                    on_stack[each] = True
+                    path.append((each, iter(ways[each])))
+                    break
+                if on_stack[each]:
+                    lowest[place] = min(lowest[place], number[each])
+            else:
+                path.pop()
+                if path:
+                    outer = path[-1][0]
+                    lowest[outer] = min(lowest[outer], lowest[place])
+                if lowest[place] == number[place]:
+                    part: list[int] = []
+                    while not part or part[-1] != place:
+                        part.append(stack.pop())
+                        on_stack[part[-1]] = False
+                    if len(part) > 1 or place in ways[place]:
+                        found.append(sorted(part))
+    return sorted(found)
+
+
+def deadlocks() -> list[tuple[Any, ...]]:
+    """Return the Deferreds which can never fire because they wait for each other.
+
+    Each circle is a tuple: of Deferreds, and of tasks and futures of asyncio's that are in it.
+    Those that wait for a circle and are in none can never fire either, but are left out. What
+    somebody fires from outside, or cancels, is fired nevertheless.
+
+    One that waits for several, of which one is enough, is in a circle only if all of them are, or
+    wait for one. So is a list that fails with the first of its Deferreds. What stands in line at a
+    lock waits for whoever holds it by `run` or `async with`; of other holders nothing is known.
+
+    All objects of the process are looked at. Nothing is changed, and nobody's code is run.
+
+    ```python
+    from deferrous import Deferred, DeferredLock, deadlocks, ensureDeferred
+
+
+    async def both(first, second, gate):
+        async with first:
+            await gate
+            async with second:
+                pass
+
+
+    one, two, gate = DeferredLock(), DeferredLock(), Deferred()
+    works = [ensureDeferred(both(one, two, gate)), ensureDeferred(both(two, one, gate))]
+    print(len(deadlocks()))
+    gate.callback(None)
+    print([d in deadlocks()[0] for d in works])
+    ```
+
+    This prints `0` and `[True, True]`. `print_call_graph` shows more of any one of them.
+    """
+    tasks = task_classes()
+    known: dict[int, bool] = {}
+    waiting = []
+    every = gc.get_objects()
+    for each in every:
+        cls = id(type(each))
+        wanted = known.get(cls)
+        if wanted is None:
+            wanted = known[cls] = is_node(each) and (is_deferred(each) or is_a(each, *tasks))
+        if wanted and _waits(each, tasks):
+            waiting.append(each)
+    del every
+    whole = _Whole(waiting)
+    return [tuple(whole.nodes[place].obj for place in part) for part in whole.stuck()]
+
+
+def _waits(obj: Any, tasks: tuple[type, ...]) -> bool:
+    if is_deferred(obj):
+        state = _deferrous._state_of(obj, 0)
+        return not state[2] or state[5] is not None
+    return any(is_a(obj, task) and attribute(obj, task, "_state") == "PENDING" for task in tasks)
