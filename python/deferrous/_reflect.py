@@ -78,7 +78,8 @@ def first_weak_reference(obj: object) -> object:
 
 
 #: The text of each place in the source that has been shown, with what `linecache` had of the file.
-_places: dict[tuple[str, int, str], tuple[object, str]] = {}
+#: What is in no file is known by the address of its code, which is kept as long.
+_places: dict[tuple[object, int, str], tuple[object, str, object]] = {}
 #: So many are kept at most.
 _MOST_PLACES = 10_000
 
@@ -110,26 +111,19 @@ def format_stack() -> list[str]:
     for frame in reversed(frames):
         code, line = frame.f_code, frame.f_lineno
         file = code.co_filename
-        found = _places.get((file, line, code.co_name))
-        if found is None or found[0] is not read.get(file):
-            if line is None:
-                return traceback.format_stack(start)
-            found = _place(file, line, code.co_name)
-        text = found[1]
+        key = (id(code) if file[:1] == "<" else file, line, code.co_name)
+        found = _places.get(key)
+        if found is not None and found[0] is read.get(file):
+            text = found[1]
+        else:
+            text = traceback.format_stack(frame, 1)[0]
+            if len(_places) >= _MOST_PLACES:
+                _places.clear()
+            # By now the file has been read.
+            _places[key] = read.get(file), text, code
         if text == before == repeated:
             # There may be more of the same than are shown.
             return traceback.format_stack(start)
         before, repeated = text, before
         texts.append(text)
     return texts
-
-
-def _place(file: str, line: int, function: str) -> tuple[object, str]:
-    """Make the text of a place in the source, and keep it."""
-    summary = traceback.FrameSummary(file, line, function)
-    text = "".join(traceback.StackSummary.from_list([summary]).format())
-    if len(_places) >= _MOST_PLACES:
-        _places.clear()
-    # By now the file has been read.
-    found = _places[file, line, function] = linecache.cache.get(file), text
-    return found
