@@ -13,6 +13,10 @@ use pyo3::types::PyString;
 use pyo3::{Borrowed, PyTypeInfo};
 
 use super::error::Result;
+#[cfg(Py_3_12)]
+use super::exceptions::new_exception;
+#[cfg(Py_3_12)]
+use super::making::new_tuple;
 use super::panics;
 use super::safe::{self, Kind};
 
@@ -35,6 +39,23 @@ pub(crate) trait Read {
     }
 }
 
+/// Put an AttributeError with this text in flight.
+#[inline(always)]
+fn raise_missing(text: &Bound<'_, PyString>) {
+    let py = text.py();
+    let kind = Kind::of::<PyAttributeError>(py);
+    // From 3.12 on, it is made at once in any case. That the class is called to make it, which
+    // looks for arguments by keyword, takes most of the time.
+    #[cfg(Py_3_12)]
+    if let Ok(args) = new_tuple(py, [text.clone().into_any()]) {
+        if let Some(error) = new_exception(&py.get_type::<PyAttributeError>(), &args) {
+            safe::raise_of(py, kind, Some(error.as_any()));
+        }
+        return;
+    }
+    safe::raise_of(py, kind, Some(text.as_any()));
+}
+
 /// What the interpreter calls, with an object that its descriptor has checked.
 extern "C" fn get<R: Read>(
     of: Borrowed<'_, '_, R::Of>,
@@ -42,7 +63,7 @@ extern "C" fn get<R: Read>(
 ) -> *mut ffi::PyObject {
     let py = of.py();
     if let Some(text) = R::missing(&of) {
-        safe::raise_of(py, Kind::of::<PyAttributeError>(py), Some(text.as_any()));
+        raise_missing(text);
         return ptr::null_mut();
     }
     panics::answering(py, || R::read(&of))
