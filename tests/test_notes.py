@@ -247,7 +247,7 @@ def test_a_note_that_cannot_be_made_is_dropped():
         def broken(*_):
             raise ValueError("no note")
 
-        _notes.callback_entry = broken
+        _notes._add = broken
         d = defer.succeed("x").addCallback(int)
         d.addErrback(lambda failure: print(failure.type.__name__, vars(failure.value)))
         """,
@@ -264,7 +264,7 @@ def test_ctrl_c_while_a_note_is_made():
         def interrupted(*_):
             raise KeyboardInterrupt
 
-        _notes.callback_entry = interrupted
+        _notes._add = interrupted
         d = defer.succeed("x").addCallback(int)
         d.addErrback(lambda failure: print(failure.type.__name__))
         """,

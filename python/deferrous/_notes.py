@@ -7,34 +7,50 @@ text, its arguments, or what it is equal to.
 
 from __future__ import annotations
 
-from types import BuiltinFunctionType
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
 from . import _deferrous
 from ._graph_entries import callback_entry
-from ._graph_objects import attribute, dict_of, is_a, is_deferred, text_of
+from ._graph_objects import (
+    NAME_OF_CLASS,
+    attribute,
+    clean,
+    dict_of,
+    is_a,
+    is_deferred,
+    one_of,
+    text_of,
+)
 from ._tracking import origin_of
 
 __all__ = ["age_of", "made_at", "name_callback", "notes_of", "passed_on"]
 
 #: So many of our notes an exception gets at most: some are raised again and again.
 _MOST = 5
+_DICT_OF_ERROR: Any = BaseException.__dict__["__dict__"].__get__
+#: None of these is a Deferred.
+_USUAL = (FunctionType, BuiltinFunctionType, MethodType, type)
 
 
-def name_callback(error: BaseException, callback: object, deferred: Any) -> None:
+def name_callback(error: BaseException, callback: Any, deferred: Any) -> None:
     """Note on an exception which callback it came of, and where its Deferred was made.
 
     A Deferred as the callback stands for its method `callback`, where it was chained to another.
     """
-    fired = callback if is_deferred(callback) else None
-    if fired is not None:
+    # Most callbacks are of these; and programs fail often on purpose: this is to be quick.
+    kind = type(callback)
+    fired = callback if not one_of(kind, _USUAL) and is_deferred(callback) else None
+    if kind is type:
+        text = f"raised by the callback {clean(NAME_OF_CLASS(callback))}"
+    elif fired is not None:
         text = f"raised by the callback {text_of(fired)}.callback"
     else:
         entry = callback_entry("", callback)
         text = f"raised by the callback {entry.name.removeprefix('class ')}"
         if entry.file is not None:
             text += f', file "{entry.file}", line {entry.line}'
-        if type(callback) is BuiltinFunctionType and is_deferred(callback.__self__):
+        if kind is BuiltinFunctionType and is_deferred(callback.__self__):
             fired = callback.__self__
     if fired is not None and (made := made_at(fired)):
         text += f"\nwhich was made at {made}"
@@ -55,7 +71,7 @@ def passed_on(failure: Any, to: Any) -> None:
 def _add(error: BaseException, text: str) -> None:
     # Not by `add_note`, which is not there before Python 3.11, and by which a class may do what it
     # likes.
-    attributes = dict_of(error)
+    attributes = _DICT_OF_ERROR(error)
     notes = attributes.get("__notes__")
     if notes is None:
         attributes["__notes__"] = [text]
@@ -71,6 +87,11 @@ def notes_of(error: object) -> list[str]:
 
 def made_at(deferred: Any) -> str:
     """Return where a Deferred was made, if that is known: by `track`, or by debug mode."""
+    if type(deferred) is _deferrous.Deferred and deferred._debugInfo is None:
+        if not _deferrous._tracking():
+            return ""
+    elif deferred is None:
+        return ""
     if is_deferred(deferred):
         origin = origin_of(deferred)
         if origin is not None and origin.made is not None:
