@@ -12,8 +12,8 @@ runs in a child of its own, in which the program has not been run before (`cold`
 Right is a MemoryError, what a program makes of it, or success; then every Deferred can go on, locks
 and queues are whole, and the same program succeeds. Never is there a panic, a death of the process,
 a hang, or an error that nobody hears of. Where CPython itself cannot go on, the same program on
-Twisted comes to the same end at the same place, if at another allocation: those are told apart by
-the machine's stack and Python's.
+Twisted, or a plain function, comes to the same end at the same place, if at another allocation: at
+the very same addresses of CPython's code, from the innermost to its eval loop.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from .programs import ASYNCIO_TOO, OURS_ONLY, PROGRAMS, load, loop
+from .programs import ASYNCIO_TOO, FRESH, OURS_ONLY, PLAIN, PROGRAMS, load, loop
 
-#: How long a child may take, in seconds: by the clock, and of a processor's time. (CPython 3.11
-#: goes round in a circle, or crashes, where it has no memory to note from where a block is left.)
+#: How long a child may do nothing, in seconds, and work. (CPython 3.11 goes round in a circle, or
+#: crashes, where it has no memory to note from where a block is left.)
 PATIENCE, WORK = 20, 0.5
 #: No program here allocates as often.
 MANY = 40_000
@@ -221,7 +221,7 @@ def case(names, program, expected, at: int, mode: str, heard, show: bool) -> tup
             try:
                 os.dup2(written.fileno(), 2)
                 # By the helper the machine's stack is told, and before that by this, Python's.
-                helper().watch()
+                helper().watch(PATIENCE)
                 faulthandler.enable(2, all_threads=False)
                 for number in (signal.SIGALRM, signal.SIGVTALRM):
                     faulthandler.register(number, file=2, all_threads=False, chain=True)
@@ -250,39 +250,62 @@ def case(names, program, expected, at: int, mode: str, heard, show: bool) -> tup
     ), text
 
 
-#: Frames in which nothing is decided: the helper's, the signal's, those that end a process.
-WAYS_OUT = re.compile(r"refusing|libc\.so|libpthread|raise|abort|faulthandler|_Py_FatalError|fatal")
+class Look(NamedTuple):
+    """Where a process died, or was at some moment after its time was up."""
+
+    #: The innermost frames of the machine's stack, as places in its code, down to one of the eval
+    #: loop.
+    native: tuple[str, ...]
+    #: Python's stack, from the innermost frame.
+    python: tuple[str, ...]
+
+    @property
+    def ours(self) -> bool:
+        """Whether the native half is among what runs there."""
+        return any(frame.startswith("_deferrous") for frame in self.native)
+
+    @property
+    def site(self) -> str:
+        """The place in the eval loop that something is called from, if it is."""
+        in_loop = len(self.native) > 1 and "EvalFrameDefault" in self.native[-1]
+        return self.native[-1] if in_loop else ""
 
 
-class Place(NamedTuple):
-    """Where a process died, or was when its time was up."""
+def looks(text: str) -> list[Look]:
+    """Find in what a child wrote where it was, each time that it was looked."""
+    found = []
+    before, *stacks = text.split("the machine's stack:\n")
+    for stack in stacks:
+        frames = []
+        for line in stack.splitlines():
+            frame = re.match(r"(\S+?)(?:\((\S*?)\))? ?\[(\w+)\]", line)
+            if not frame:
+                break
+            frames.append(f"{Path(frame[1]).name.partition('.')[0]}:{frame[2] or frame[3]}")
+        # By way of the second the signal came, and so did the one that was raised in handling it.
+        if len(frames) > 1:
+            frames = frames[len(frames) - frames[::-1].index(frames[1]) :]
+        loop_at = [i for i, frame in enumerate(frames) if "EvalFrameDefault" in frame]
+        lines = before.rpartition("most recent call first):\n")[2].splitlines()
+        python = [line.strip() for line in lines if line.startswith("  File ")]
+        found.append(Look(tuple(frames[: loop_at[0] + 1] if loop_at else frames), tuple(python)))
+        before = stack
+    return found
 
-    #: What runs: the innermost frames of the machine's stack, down to one of the eval loop.
-    native: str
-    #: The innermost frame of Python's: its function and its file.
-    python: str
-    #: Whether the native half is among `native`.
-    ours: bool
 
-
-def place(text: str, died: bool) -> Place:
-    """Find in what a child wrote where it was."""
-    frames = []
-    _, _, stack = text.partition("the machine's stack:\n")
-    for library, symbol in re.findall(r"^(\S+?)\((\S*?)\) ?\[", stack, re.MULTILINE):
-        name, _, offset = symbol.partition("+")
-        if not (frames == [] and WAYS_OUT.search(library + name)):
-            frames.append(f"{Path(library).name.partition('.')[0]}:{name or offset}")
-    eval_loop = [i for i, frame in enumerate(frames) if frame.endswith("EvalFrameDefault")]
-    inner = frames[: eval_loop[0] + 1] if eval_loop else frames[:3]
-    found = re.search(r'most recent call first\):\n  File "([^"]*)", line \d+ in (\S+)', text)
-    python = f"{found[2]} in {Path(found[1]).name}" if found else ""
-    ours = any(frame.startswith("_deferrous") for frame in inner)
-    native = inner[0] if inner else ""
-    if eval_loop and not died and not ours:
-        # Somewhere in its circle.
-        native = "the eval loop"
-    return Place(native, python, ours)
+def evidence(outcome: str, text: str) -> tuple[str, ...]:
+    """What has to be found without us as well, if this is to be of CPython's own making. Nothing,
+    if it cannot be."""
+    if outcome.startswith("died"):
+        last = looks(text)[-1:]
+        return tuple(" < ".join(it.native) for it in last if not it.ours)
+    if outcome == "hang":
+        seen = looks(text)
+        if any(it.ours or it.python != seen[0].python for it in seen):
+            return ()
+        # It is at one line for ever, in the eval loop, which does there what these places tell.
+        return tuple(sorted({it.site for it in seen} - {""}))
+    return (summary(outcome, text),) if outcome in ("lost", "not said") else ()
 
 
 def summary(outcome: str, text: str) -> str:
@@ -291,11 +314,16 @@ def summary(outcome: str, text: str) -> str:
     if found:
         return re.sub(r".*/(?=pyo3-|src/)", "", found[1]) + " " + found[2][:80]
     if outcome.startswith(("died", "hang")):
-        where = place(text, outcome != "hang")
+        seen = looks(text)
+        if not seen:
+            return "nobody knows where"
         found = re.search(r"(memory allocation|Fatal Python error: (?!Segm|Abort))[^\n]*", text)
         what = found[0] + ", " if found else ""
-        who = "by ours, " if where.ours else ""
-        return f"{what}{who}{where.native} for {where.python}"
+        if any(it.ours for it in seen):
+            what += "by ours, "
+        if outcome == "hang":
+            what += f"at {len({it.python for it in seen})} places in {len(seen)} looks, such as "
+        return what + " < ".join(seen[-1].native[:6]) + " for " + " ".join(seen[-1].python[:1])
     lines = text.strip().splitlines()
     return lines[-1][:200] if lines else ""
 
@@ -321,13 +349,22 @@ def allocations(names, program, expected, mode: str, heard) -> int:
     return above
 
 
+def program_called(name: str):
+    return (PROGRAMS | FRESH | PLAIN)[name]
+
+
+def names_for(implementation: str, name: str):
+    """The names that a program gets."""
+    return load("fresh" if name in FRESH else implementation)
+
+
 #: What each program returns.
 EXPECTED: dict[str, str] = {}
 
 
 def prepare(implementation: str, name: str, warm: bool) -> None:
     """Find out, in a child, what a program returns. If `warm`, run it here as well."""
-    names, program = load(implementation), PROGRAMS[name]
+    names, program = names_for(implementation, name), program_called(name)
     loop()
     with tempfile.TemporaryFile() as written:
         child = os.fork()
@@ -393,11 +430,8 @@ class Row(NamedTuple):
     at: int
     outcome: str
     text: str
-
-    @property
-    def end(self) -> str:
-        """How a process ended, and where."""
-        return f"{self.outcome} {self.text}"
+    #: What :func:`evidence` has.
+    where: tuple[str, ...] = ()
 
     @property
     def is_bad(self) -> bool:
@@ -408,17 +442,18 @@ def sweep_here(implementation: str, sweep: Sweep) -> Iterator[Row]:
     """Let each allocation of a program fail, in this process, which has run nothing before."""
     heard = Heard(implementation)
     prepare(implementation, sweep.name, sweep.warm)
-    names, program = load(implementation), PROGRAMS[sweep.name]
+    names, program = names_for(implementation, sweep.name), program_called(sweep.name)
     expected = EXPECTED[sweep.name]
     for at in range(allocations(names, program, expected, sweep.mode, heard)):
         outcome, text = case(names, program, expected, at, sweep.mode, heard, False)
-        yield Row(*sweep, at, outcome, summary(outcome, text) if outcome.startswith(BAD) else "")
+        bad = outcome.startswith(BAD)
+        told = (summary(outcome, text), evidence(outcome, text)) if bad else ("",)
+        yield Row(*sweep, at, outcome, *told)
 
 
 def swept(implementation: str, sweeps: list[Sweep], jobs: int, deadline: float) -> Iterator[Row]:
     """Make sweeps, so many at once, each in a process of its own. Yields all cases, and one whose
     outcome is `swept` at the end of each sweep."""
-    load(implementation)
     read, write = os.pipe()
 
     def tell(row: Row) -> None:
@@ -446,7 +481,8 @@ def swept(implementation: str, sweeps: list[Sweep], jobs: int, deadline: float) 
     try:
         with open(read) as lines:
             for line in lines:
-                yield Row(*json.loads(line))
+                *row, where = json.loads(line)
+                yield Row(*row, tuple(where))
     except BaseException:
         for worker in workers:
             # It may not have got as far as to have a group.
@@ -474,46 +510,68 @@ def in_child(work) -> int:
     return child
 
 
-#: What is looked for where a program runs without us. All else is never right.
-COMPARED = ("died", "hang", "lost", "not said")
-
-
 class Control:
     """What becomes of a program on another implementation, if it is bad: how, and where."""
 
     def __init__(self, implementation: str, name: str, mode: str, jobs: int) -> None:
         sweeps = [Sweep(mode, warm, name) for warm in (True, False)]
         self.rows = swept(implementation, sweeps, jobs, float("inf"))
-        self.ends: set[str] = set()
+        self.seen: dict[str, set[str]] = {}
 
-    def comes_to(self, end: str) -> bool:
+    def comes_to(self, row: Row) -> bool:
         """Whether it comes to this end, for any of its allocations; tries no more than needed."""
-        while end not in self.ends:
-            row = next(self.rows, None)
-            if row is None:
+        while not self.seen.get(row.outcome, set()).issuperset(row.where):
+            other = next(self.rows, None)
+            if other is None:
                 return False
-            if row.outcome.startswith(COMPARED):
-                self.ends.add(row.end)
+            if other.is_bad:
+                self.seen.setdefault(other.outcome, set()).update(other.where)
         return True
 
-
-@functools.lru_cache(maxsize=1)
-def control_for(implementation: str, name: str, mode: str, jobs: int) -> Control:
-    """That of one program, as long as it is asked about."""
-    control = Control(implementation, name, mode, jobs)
-    RUNNING.append(control)
-    return control
+    def stop(self) -> None:
+        """Try no more."""
+        self.rows.close()
 
 
-#: The control that runs, if any.
-RUNNING: list[Control] = []
+class Controls:
+    """Those of all programs. That of one program lasts as long as it is asked about, what is plain
+    as long as this."""
 
+    def __init__(self, jobs: int) -> None:
+        self.jobs = jobs
+        self.of_program: dict[tuple[str, str, str], Control] = {}
+        self.plain: dict[tuple[str, str, str], Control] = {}
 
-def stop_control() -> None:
-    """Let the control try no more."""
-    control_for.cache_clear()
-    while RUNNING:
-        RUNNING.pop().rows.close()
+    def like(self, row: Row) -> str | None:
+        """Return the name of what comes to the same end without us at the same place, if anything
+        does."""
+        if row.mode.startswith("native") or not row.where:
+            return None
+        # These are soon known for all programs.
+        for name in PLAIN:
+            if self.made(self.plain, ("plain", name, row.mode)).comes_to(row):
+                return name
+        kind = control_of(row.name)
+        if kind is None:
+            return None
+        key = kind, row.name, row.mode
+        if key not in self.of_program:
+            self.stop(self.of_program)
+        return kind if self.made(self.of_program, key).comes_to(row) else None
+
+    def made(self, controls: dict, key: tuple[str, str, str]) -> Control:
+        if key not in controls:
+            controls[key] = Control(*key, self.jobs)
+        return controls[key]
+
+    def stop(self, controls: dict) -> None:
+        for control in controls.values():
+            control.stop()
+        controls.clear()
+
+    def close(self) -> None:
+        self.stop(self.of_program)
+        self.stop(self.plain)
 
 
 @functools.cache
@@ -557,7 +615,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=600)
     parser.add_argument("--seed", type=int, default=0, help="of the order of sweeps")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1))
-    parser.add_argument("--program", action="append", choices=sorted(PROGRAMS))
+    parser.add_argument("--program", action="append", choices=sorted(PROGRAMS | FRESH))
     parser.add_argument("--mode", action="append", choices=MODES)
     parser.add_argument("--warm", action="store_true", help="after having run before only")
     parser.add_argument("--cold", action="store_true", help="at the first run only")
@@ -579,10 +637,9 @@ def main() -> int:
         implementation = control_of(sweep.name) if options.control else "deferrous"
         heard = Heard(implementation)
         prepare(implementation, sweep.name, sweep.warm)
-        program, expected = PROGRAMS[sweep.name], EXPECTED[sweep.name]
-        outcome, text = case(
-            load(implementation), program, expected, options.at, sweep.mode, heard, options.show
-        )
+        names = names_for(implementation, sweep.name)
+        program, expected = program_called(sweep.name), EXPECTED[sweep.name]
+        outcome, text = case(names, program, expected, options.at, sweep.mode, heard, options.show)
         print(outcome, summary(outcome, text))
         return outcome.startswith(BAD)
     deadline = time.monotonic() + options.minutes * 60
@@ -605,24 +662,21 @@ def report(rows: list[Row], sweeps: int, options) -> int:
     kinds: Counter = Counter()
     examples: dict = {}
     done = 0
-    last = None
-    # By program, so that one control runs at a time.
+    controls = Controls(options.jobs)
+    # By program, so that the controls of one run at a time.
     for row in sorted(rows, key=lambda row: (row.mode, row.name)):
-        if last != (row.mode, row.name):
-            last = row.mode, row.name
-            stop_control()
         if row.outcome == "swept":
             done += 1
         elif not row.is_bad:
             totals[row.mode, row.outcome] += 1
-        elif not options.control and is_of_cpython(row, options.jobs):
-            totals[row.mode, f"{row.outcome}, as without us"] += 1
+        elif not options.control and (like := controls.like(row)):
+            totals[row.mode, f"{row.outcome}, as without us: {like}"] += 1
         else:
             totals[row.mode, row.outcome] += 1
             kinds[row.mode, row.outcome, row.text] += 1
             warmth = "warm" if row.warm else "cold"
             examples.setdefault((row.mode, row.outcome, row.text), f"{row.name} {warmth} {row.at}")
-    stop_control()
+    controls.close()
     for (mode, outcome), count in sorted(totals.items()):
         print(f"{mode:10} {count:6} {outcome}")
     for key, count in kinds.most_common():
@@ -632,16 +686,6 @@ def report(rows: list[Row], sweeps: int, options) -> int:
         f"{done} of {sweeps} sweeps (seed {options.seed}), {sum(totals.values())} cases, {bad} bad"
     )
     return bad > 0
-
-
-def is_of_cpython(row: Row, jobs: int) -> bool:
-    """Whether the same program without us comes to the same end at the same place."""
-    if row.mode.startswith("native") or not row.outcome.startswith(COMPARED):
-        return False
-    if "by ours" in row.text:
-        return False
-    control = control_of(row.name)
-    return control is not None and control_for(control, row.name, row.mode, jobs).comes_to(row.end)
 
 
 if __name__ == "__main__":

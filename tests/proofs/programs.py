@@ -9,6 +9,7 @@ returns is the same each time that it is run.
 
 from __future__ import annotations
 
+import _imp
 import asyncio
 import copy
 import importlib
@@ -16,6 +17,8 @@ import itertools
 import sys
 import types
 from collections.abc import Callable
+from importlib.machinery import PathFinder
+from pathlib import Path
 from typing import Any
 
 Keep = Callable[[Any], Any]
@@ -28,6 +31,12 @@ IMPLEMENTATIONS = {
 }
 
 PROGRAMS: dict[str, Program] = {}
+
+#: Programs that are to find nothing imported of deferrous. They are run where they are named.
+FRESH: dict[str, Program] = {}
+
+#: What uses nothing but Python: to see what CPython does by itself.
+PLAIN: dict[str, Program] = {}
 
 #: Programs that use what Twisted's Deferreds cannot do, and those of them that asyncio can.
 OURS_ONLY = set()
@@ -49,10 +58,26 @@ def asyncio_too(function: Program) -> Program:
     return ours(function)
 
 
+def fresh(function: Program) -> Program:
+    FRESH[function.__name__] = function
+    OURS_ONLY.add(function.__name__)
+    return function
+
+
+def plain(function: Program) -> Program:
+    PLAIN[function.__name__] = function
+    return function
+
+
 def load(name: str) -> types.SimpleNamespace:
     """Return all public names of an implementation, and its Failure."""
     if name == "asyncio":
         return ASYNCIO
+    if name == "plain":
+        return types.SimpleNamespace()
+    if name == "fresh":
+        package = PathFinder.find_spec("deferrous").submodule_search_locations[0]
+        return types.SimpleNamespace(native_half=str(next(Path(package).glob("_deferrous.*.so"))))
     defer, failure = map(importlib.import_module, IMPLEMENTATIONS[name])
     names = {each: getattr(defer, each) for each in dir(defer)}
     names["Failure"] = failure.Failure
@@ -504,6 +529,133 @@ def bad_values(defer, keep):
             (defer.Failure(Oops()), "__dict__", 1),
         ]
     ] + [calls_that_fail([(getattr(awaiting, "throw", None), (1,), {})])]
+
+
+#: All that a program can call, set or delete of our native classes: attributes, and methods.
+#: `tests/test_memory.py` sees to it that none is missing.
+FORMS = {
+    "Deferred": (
+        "__dict__ _callbacks _canceller _chainedTo _suppressAlreadyCalled called paused result",
+        "__await__ __class_getitem__ __getstate__ __init__ __iter__ __reduce__ __repr__ "
+        "__setstate__ __str__ addBoth addCallback addCallbacks addErrback addTimeout asFuture "
+        "callback cancel chainDeferred errback fromCoroutine fromFuture pause unpause",
+    ),
+    "DeferredList": (
+        "_deferredList consumeErrors finishedCount fireOnOneCallback fireOnOneErrback resultList",
+        "__init__ _cbDeferred cancel",
+    ),
+    "DeferredLock": (
+        "__dict__ waiting locked",
+        "__aenter__ __aexit__ __class_getitem__ __getstate__ __init__ __reduce__ __setstate__ "
+        "_cancelAcquire _releaseAndReturn acquire release run",
+    ),
+    "DeferredSemaphore": ("limit tokens", "__init__ acquire release"),
+    "DeferredQueue": (
+        "__dict__ backlog pending size waiting",
+        "__class_getitem__ __getstate__ __init__ __reduce__ __setstate__ _cancelGet get put",
+    ),
+    "_Fifo": (
+        "",
+        "__add__ __class_getitem__ __contains__ __delitem__ __eq__ __ge__ __getitem__ __gt__ "
+        "__iadd__ __imul__ __iter__ __le__ __len__ __lt__ __mul__ __ne__ __radd__ __reduce__ "
+        "__repr__ __reversed__ __rmul__ __setitem__ append clear copy count extend index insert "
+        "pop remove reverse sort",
+    ),
+    "FailureBase": (
+        "__dict__ _raised captureVars count parents tb type value",
+        "__init__ _extrapolate _withoutTraceback check throwExceptionIntoGenerator trap",
+    ),
+    "_Task": ("_generator _running _waiting_on", "__call__ _cancel_next"),
+    "_Race": ("", "__call__"),
+    "_DeferredIterator": ("", "__iter__ __next__ _arrive close send throw"),
+    "_Timeout": ("", "__call__"),
+    "_Locked": ("", "__call__"),
+}
+
+#: And of the functions.
+FUNCTIONS = (
+    "_cancellableInlineCallbacks _convertTimedOut _driven _follow _hand_over _members_of "
+    "_parseDeferredListResult _parts_of _place_in _runInlineCallbacks _runNatively _state_of "
+    "_stopClock _task_for ensureDeferred execute fail failure_count gatherResults getDebugging "
+    "has_room_for_text look_all_up maybeDeferred race register_failure_class setDebugging "
+    "set_namespace stands_alone succeed"
+)
+
+
+def object_of(defer: Any, name: str) -> Any:
+    """An object of a native class, got as a program gets it."""
+
+    def waiting():
+        yield defer.Deferred()
+
+    if name == "_Fifo":
+        return defer.DeferredQueue().pending
+    if name == "FailureBase":
+        return defer.Failure(Oops())
+    if name == "_Task":
+        return defer.inlineCallbacks(waiting)()._canceller
+    if name == "_Race":
+        return defer.race([defer.Deferred()])._canceller
+    if name == "_DeferredIterator":
+        return defer.Deferred().__await__()
+    if name == "_Timeout":
+        return defer.Deferred().addTimeout(1, Clock())._callbacks[0][0][1][0]
+    if name == "_Locked":
+        lock = defer.DeferredLock()
+        lock.acquire()
+        return lock.run(nothing)._callbacks[0][0][1][0]
+    arguments = {"DeferredList": [[]], "DeferredSemaphore": [1]}
+    return getattr(defer, name)(*arguments.get(name, []))
+
+
+#: More arguments than anything takes; what no keyword is called; something of no class of ours.
+TOO_MANY, UNKNOWN, ALIEN = (object(),) * 9, {"unknown": 1}, object()
+
+
+def attributes_refuse(name: str) -> None:
+    def refuse(defer, keep):
+        def change(function, *value):
+            return [(function, (object_of(defer, name), each, *value), {}) for each in names]
+
+        names = [*FORMS[name][0].split(), "none_such"]
+        return calls_that_fail(change(delattr)), calls_that_fail(change(setattr, ALIEN))
+
+    refuse.__name__ = f"attributes_of_{name}"
+    ours(refuse)
+
+
+def methods_refuse(name: str) -> None:
+    def refuse(defer, keep):
+        failed = 0
+        for each in FORMS[name][1].split():
+            for args, kwargs in ((ALIEN,), {}), (TOO_MANY, {}), ((), UNKNOWN):
+                method = getattr(object_of(defer, name), each)
+                failed += calls_that_fail([(method, args, kwargs)])
+        kind = type(object_of(defer, name))
+        return failed + calls_that_fail([(kind, TOO_MANY, {}), (kind, (), UNKNOWN)])
+
+    refuse.__name__ = f"methods_of_{name}"
+    ours(refuse)
+
+
+def functions_refuse(number: int, names: list[str]) -> None:
+    def refuse(defer, keep):
+        native, failed = sys.modules["deferrous._deferrous"], 0
+        for each in names:
+            for args, kwargs in ((), {}), ((ALIEN,), {}), (TOO_MANY, {}), ((), UNKNOWN):
+                failed += calls_that_fail([(getattr(native, each), args, kwargs)])
+        native.setDebugging(False)
+        return failed
+
+    refuse.__name__ = f"functions_{number}"
+    ours(refuse)
+
+
+for _name in FORMS:
+    attributes_refuse(_name)
+    methods_refuse(_name)
+for _number in range(4):
+    functions_refuse(_number, FUNCTIONS.split()[_number::4])
 
 
 @program
@@ -1385,6 +1537,63 @@ def task_enters_lock(defer, keep):
             task.cancel()
     turns(loop(), 3)
     return seen
+
+
+# --------------------------------------------------------------------------------------------
+# The import
+
+
+@fresh
+def native_half_imported(names, keep):
+    """Where that fails, it succeeds the next time."""
+    # Without the Python half of CPython's import, which goes round in circles without memory.
+    spec = types.SimpleNamespace(name="deferrous._deferrous", origin=names.native_half)
+    module = _imp.create_dynamic(spec)
+    _imp.exec_dynamic(module)
+    seen = []
+    first, second = module.Deferred(), keep(module.Deferred())
+    first.addCallback(second.callback)
+    second.addCallbacks(seen.append, seen.append)
+    first.callback(5)
+    return seen, second.called, len(dir(module)), module.DeferredLock().acquire().called
+
+
+# --------------------------------------------------------------------------------------------
+# Nothing but Python
+
+
+@plain
+def warning_given(_names, keep):
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.warn("this is old", DeprecationWarning, stacklevel=2)
+    return True
+
+
+@plain
+def finally_far_away(_names, keep):
+    """So far from its beginning that where a block is left is no integer that is always there."""
+    made = []
+    try:
+        made.append([made, made, made, [made], [made], [made], [made], [made]])
+        made.append([made, made, made, [made], [made], [made], [made], [made]])
+        made.append([made, made, made, [made], [made], [made], [made], [made]])
+        made.append([made, made, made, [made], [made], [made], [made], [made]])
+        made.append([made, made, made, [made], [made], [made], [made], [made]])
+        made.append([made, made, made, [made], [made], [made], [made], [made]])
+        made.append([made, made, made, [made], [made], [made], [made], [made]])
+        made.append([made, made, made, [made], [made], [made], [made], [made]])
+        made.append([made, made, made, [made], [made], [made], [made], [made]])
+        made.append([made, made, made, [made], [made], [made], [made], [made]])
+        made.append([made, made, made, [made], [made], [made], [made], [made]])
+        made.append([made, made, made, [made], [made], [made], [made], [made]])
+        made.append([made, made, made, [made], [made], [made], [made], [made]])
+        made.append([made, made, made, [made], [made], [made], [made], [made]])
+    finally:
+        made.append(0)
+    return len(made)
 
 
 # --------------------------------------------------------------------------------------------

@@ -9,6 +9,8 @@
 #include <signal.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/time.h>
+#include <time.h>
 #include <unistd.h>
 
 extern void *__libc_malloc(size_t);
@@ -108,21 +110,52 @@ grant(void)
     return asked;
 }
 
+/* How often it is looked where a process is that has used up its time, and how long it goes on in
+ * between, in microseconds of a processor's time. */
+#define LOOKS 30
+#define BETWEEN 8000
+
+/* How many seconds a process may do nothing. */
+static unsigned patience;
+
+/* Whether the process has worked since this was asked before: others may have the processor. */
+static int
+works(void)
+{
+    static clock_t before;
+    clock_t now = clock();
+    int worked = now - before > CLOCKS_PER_SEC / 100;
+    before = now;
+    return worked;
+}
+
 static void
 tell(int number)
 {
     static const char headline[] = "the machine's stack:\n";
+    static int looks;
     void *frames[40];
+    if (number == SIGALRM && works()) {
+        alarm(patience);
+        return;
+    }
     ssize_t written = write(STDERR_FILENO, headline, sizeof headline - 1);
     (void)written;
     backtrace_symbols_fd(frames, backtrace(frames, 40), STDERR_FILENO);
+    if (number == SIGVTALRM && ++looks < LOOKS) {
+        /* Not before this is written: the next may come while this is handled. */
+        setitimer(ITIMER_VIRTUAL, &(struct itimerval){.it_value = {.tv_usec = BETWEEN}}, NULL);
+        return;
+    }
     signal(number, SIG_DFL);
     raise(number);
 }
 
-/* Write the machine's stack to the standard error when one of these signals ends the process. */
+/* Write the machine's stack to the standard error when one of these signals comes. It ends the
+ * process; where its time is up, only when it has been looked at so often. It is up as well when it
+ * has done nothing for so many seconds. */
 void
-watch(void)
+watch(unsigned seconds)
 {
     static const int numbers[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGALRM, SIGVTALRM};
     static char memory[1 << 16];
@@ -130,6 +163,7 @@ watch(void)
     struct sigaction action = {.sa_handler = tell, .sa_flags = SA_ONSTACK | SA_NODEFER};
     void *frames[1];
 
+    patience = seconds;
     /* The first call allocates. */
     backtrace(frames, 1);
     sigaltstack(&own, NULL);
