@@ -8,9 +8,12 @@ import resource
 import subprocess
 import sys
 import textwrap
+import types
 from pathlib import Path
 
 import pytest
+from proofs.memory import evidence
+from proofs.programs import FORMS, FUNCTIONS, load, object_of
 
 pytestmark = pytest.mark.deferrous_only
 
@@ -85,6 +88,125 @@ def test_no_memory_for_the_text_of_an_error(program):
     """PyO3 panics where Python has no memory for the text of an error about arguments: that is a
     MemoryError, at the first use and later."""
     sweep("--mode", "one", "--program", program)
+
+
+@needs_testcapi
+@swept_here
+@pytest.mark.parametrize(
+    "program",
+    [
+        *(f"attributes_of_{name}" for name in FORMS),
+        *(f"methods_of_{name}" for name in ("DeferredList", "DeferredSemaphore", "_Task")),
+        "functions_1",
+    ],
+)
+def test_no_memory_for_what_is_refused(program):
+    """All that is called, set or deleted in a way in which it cannot be."""
+    sweep("--mode", "one", "--warm", "--program", program)
+
+
+def test_every_method_and_attribute_is_swept():
+    """What the native classes and functions have is what those programs use."""
+    defer = load("deferrous")
+    module = sys.modules["deferrous._deferrous"]
+    shown = {it for it in vars(module).values() if isinstance(it, type)}
+    for name in FORMS:
+        shown.update(type(object_of(defer, name)).__mro__)
+    ours = {it for it in shown if it.__module__ in ("deferrous", "deferrous._deferrous")}
+    native = {it for it in ours if not issubclass(it, Exception)}
+    assert {it.__name__ for it in native} - FORMS.keys() == {"_ConcurrencyPrimitive", "_Place"}
+    kinds = (
+        types.GetSetDescriptorType,
+        types.MethodDescriptorType,
+        types.WrapperDescriptorType,
+        types.ClassMethodDescriptorType,
+    )
+    there = {name for kind in native for name, it in vars(kind).items() if isinstance(it, kinds)}
+    seen = {name for names in FORMS.values() for each in names for name in each.split()}
+    # What the interpreter calls at other moments; attributes that are only read.
+    others = {"__init_subclass__", "__weakref__", "callbacks", "what", "owner"}
+    assert there - seen - others == set()
+    functions = {
+        name for name, it in vars(module).items() if isinstance(it, types.BuiltinFunctionType)
+    }
+    # It cannot be taken back.
+    assert functions - {"keep_threads"} == set(FUNCTIONS.split())
+
+
+@needs_testcapi
+@swept_here
+@pytest.mark.parametrize(
+    ("program", "warmth"), [("hand_overs_deep", "--warm"), ("return_value", "--cold")]
+)
+def test_what_cpython_does_by_itself_is_found_in_plain_functions(program, warmth):
+    """The one goes round in a circle, the other crashes: so do functions without us."""
+    sweep("--mode", "all", warmth, "--program", program)
+
+
+def looked(*, inner=(), line=1, outer=("_deferrous.so(+0x1)[0x1]",)):
+    """What a child writes when it is looked where it is."""
+    native = [
+        "refusing.so(+0x1)[0x1]",
+        "libc.so.6(+0x2)[0x2]",
+        *inner,
+        "/usr/bin/python(_PyEval_EvalFrameDefault+0x5)[0x5]",
+        *outer,
+    ]
+    python = f'Stack (most recent call first):\n  File "a.py", line {line} in f\n'
+    return python + "the machine's stack:\n" + "".join(line + "\n" for line in native)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "text", "where"),
+    [
+        (
+            "died of SIGSEGV",
+            looked(inner=["/usr/bin/python[0x7]", "python(PyObject_Call+0x2)[0x8]"]),
+            ("python:0x7 < python:PyObject_Call+0x2 < python:_PyEval_EvalFrameDefault+0x5",),
+        ),
+        # Ours is among what runs there.
+        ("died of SIGSEGV", looked(inner=["_deferrous.so(+0x7)[0x7]"]), ()),
+        (
+            "hang",
+            looked(inner=["python(PyLong_FromLong+0x2)[0x8]"]) + looked(),
+            ("python:_PyEval_EvalFrameDefault+0x5",),
+        ),
+        # Nothing is known of what it does; ours takes part; it goes on to another line.
+        ("hang", looked() + looked(), ()),
+        ("hang", looked(inner=["_deferrous.so(+0x7)[0x7]"]) + looked(), ()),
+        ("hang", looked(inner=["python(PyLong_FromLong+0x2)[0x8]"]) + looked(line=2), ()),
+        ("panic", looked(), ()),
+    ],
+)
+def test_what_has_to_be_found_without_us(outcome, text, where):
+    """What a case is compared by, if it can be CPython's own at all."""
+    assert evidence(outcome, text) == where
+
+
+@needs_testcapi
+@swept_here
+def test_no_memory_for_the_import():
+    """Where the native half cannot be made, it is made the next time."""
+    sweep("--mode", "all", "--cold", "--program", "native_half_imported")
+
+
+def test_the_native_half_is_made_once_more():
+    """As after an import that has failed midway: the classes are the same, and whole."""
+    code = """
+import sys
+from deferrous import Deferred
+del sys.modules["deferrous._deferrous"]
+Deferred.callback, native = (lambda *_: None), Deferred.callback
+from deferrous import _deferrous as again
+Deferred.callback = native
+assert again.Deferred is Deferred
+seen = []
+first, second = Deferred(), again.succeed(5)
+first.addCallback(second.addCallback).addCallback(lambda _: seen.append("called"))
+first.callback(seen.append)
+assert seen == [5, "called"], seen
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 @needs_testcapi

@@ -562,8 +562,9 @@ FORMS = {
         "pop remove reverse sort",
     ),
     "FailureBase": (
-        "__dict__ _raised captureVars count parents tb type value",
-        "__init__ _extrapolate _withoutTraceback check throwExceptionIntoGenerator trap",
+        "__dict__ _raised captureVars count frames parents stack tb type value",
+        "__copy__ __init__ _extrapolate _withoutTraceback check getErrorMessage "
+        "throwExceptionIntoGenerator trap",
     ),
     "_Task": ("_generator _running _waiting_on", "__call__ _cancel_next"),
     "_Race": ("", "__call__"),
@@ -574,11 +575,14 @@ FORMS = {
 
 #: And of the functions.
 FUNCTIONS = (
-    "_cancellableInlineCallbacks _convertTimedOut _driven _follow _hand_over _members_of "
-    "_parseDeferredListResult _parts_of _place_in _runInlineCallbacks _runNatively _state_of "
-    "_stopClock _task_for ensureDeferred execute fail failure_count gatherResults getDebugging "
-    "has_room_for_text look_all_up maybeDeferred race register_failure_class setDebugging "
-    "set_namespace stands_alone succeed"
+    "_all_of _cancellableInlineCallbacks _convertTimedOut _driven _fire_all _first_waiting "
+    "_follow _give_first _hand_over _members_of _next_in _now _parseDeferredListResult "
+    "_parts_of _place _place_in _runInlineCallbacks _runNatively _run_of _state_of _stopClock "
+    "_take_last _task_for _trace_begin _trace_end _trace_since _trace_strands _track "
+    "_track_earlier _tracked _tracked_at _tracked_one _tracking _wait_in ensureDeferred execute "
+    "fail failure_count gatherResults getDebugging has_room_for_text look_all_up maybeDeferred "
+    "pieces_of_frames plain_pieces plain_repr plain_state plain_traceback race "
+    "register_failure_class setDebugging set_namespace stands_alone succeed"
 )
 
 
@@ -645,6 +649,7 @@ def functions_refuse(number: int, names: list[str]) -> None:
             for args, kwargs in ((), {}), ((ALIEN,), {}), (TOO_MANY, {}), ((), UNKNOWN):
                 failed += calls_that_fail([(getattr(native, each), args, kwargs)])
         native.setDebugging(False)
+        native._trace_end()
         return failed
 
     refuse.__name__ = f"functions_{number}"
@@ -654,8 +659,8 @@ def functions_refuse(number: int, names: list[str]) -> None:
 for _name in FORMS:
     attributes_refuse(_name)
     methods_refuse(_name)
-for _number in range(4):
-    functions_refuse(_number, FUNCTIONS.split()[_number::4])
+for _number in range(6):
+    functions_refuse(_number, FUNCTIONS.split()[_number::6])
 
 
 @program

@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 use pyo3::{Borrowed, PyTypeInfo};
 
-use super::error::Result;
+use super::error::{Raise, Result};
 #[cfg(Py_3_12)]
 use super::exceptions::new_exception;
 #[cfg(Py_3_12)]
@@ -54,6 +54,16 @@ fn raise_missing(text: &Bound<'_, PyString>) {
         return;
     }
     safe::raise_of(py, kind, Some(text.as_any()));
+}
+
+/// What an attribute raises that can be set, and not deleted. PyO3 would say the same of itself,
+/// but after it has stopped to catch panics.
+///
+/// # Errors
+///
+/// That `AttributeError`.
+pub(crate) fn no_deleter(py: Python<'_>) -> Result<()> {
+    Err(PyAttributeError::error(py, "property has no deleter"))
 }
 
 /// What the interpreter calls, with an object that its descriptor has checked.

@@ -30,17 +30,32 @@ pub(crate) mod impl_ {
         use pyo3::prelude::*;
 
         /// As PyO3's, with an error that is made.
-        pub(crate) fn extract_argument<'a, 'holder, 'py, T, const IS_FROM_PY: bool>(
-            obj: Borrowed<'a, 'py, PyAny>,
+        pub(crate) fn extract_required_argument<'a, 'holder, 'py, T, const IS_FROM_PY: bool>(
+            given: Option<Borrowed<'a, 'py, PyAny>>,
             holder: &'holder mut T::Holder,
             name: &str,
         ) -> PyResult<T>
         where
             T: PyFunctionArgument<'a, 'holder, 'py, IS_FROM_PY>,
         {
-            super::making(obj.py(), || {
-                pyo3::impl_::extract_argument::extract_argument(obj, holder, name)
-            })
+            use pyo3::impl_::extract_argument::extract_required_argument as extract;
+            match given {
+                Some(it) => super::making(it.py(), || extract(given, holder, name)),
+                None => extract(given, holder, name),
+            }
+        }
+
+        /// As PyO3's, with an error that is made.
+        pub(crate) fn from_py_with_required<'a, 'py, T>(
+            given: Option<&'a Bound<'py, PyAny>>,
+            name: &str,
+            extractor: fn(&'a Bound<'py, PyAny>) -> PyResult<T>,
+        ) -> PyResult<T> {
+            use pyo3::impl_::extract_argument::from_py_with_required as extract;
+            match given {
+                Some(it) => super::making(it.py(), || extract(given, name, extractor)),
+                None => extract(given, name, extractor),
+            }
         }
     }
 
@@ -67,9 +82,83 @@ pub(crate) mod impl_ {
         use std::ffi::c_int;
         use std::marker::PhantomData;
 
+        use pyo3::exceptions::{PyMemoryError, PyRuntimeError, PySystemError};
         use pyo3::ffi;
         pub(crate) use pyo3::impl_::trampoline::*;
+        use pyo3::panic::PanicException;
         use pyo3::prelude::*;
+        use pyo3::types::PyModule;
+
+        use crate::binding::capi::exceptions::restore;
+        use crate::binding::capi::inspect::in_main_interpreter;
+        use crate::binding::capi::panics::{catching, keep_quiet_without_memory};
+
+        /// How many bytes that is: what CPython asks the system for at a time.
+        const MUCH: ffi::Py_ssize_t = 1 << 21;
+
+        /// Whether there is much memory left; else a `MemoryError` is in flight. Where PyO3 cannot
+        /// make its class of panics, it waits for itself: it needs that to look at the error.
+        fn has_memory_to_begin(_py: Python<'_>) -> bool {
+            // SAFETY: attached. A new object comes, whose bytes nobody reads, or null with an
+            // exception in flight.
+            unsafe {
+                let much = ffi::PyBytes_FromStringAndSize(std::ptr::null(), MUCH);
+                ffi::Py_XDECREF(much);
+                !much.is_null()
+            }
+        }
+
+        /// Why a module could not be made.
+        fn reason_for(py: Python<'_>, mut error: PyErr) -> PyErr {
+            const NONE_SET: &str = "attempted to fetch exception but none was set";
+            // Where a class cannot be made, PyO3 raises this, with the reason as its cause.
+            while error.is_instance_of::<PyRuntimeError>(py)
+                && let Some(cause) = error.cause(py)
+            {
+                error = cause;
+            }
+            // At some places CPython does not say that it has no memory for a class.
+            let says_nothing = error.is_instance_of::<PySystemError>(py)
+                && error.value(py).str().is_ok_and(|text| text == NONE_SET);
+            if says_nothing { PyMemoryError::new_err(()) } else { error }
+        }
+
+        /// As PyO3's, with an error that is made.
+        ///
+        /// # Safety
+        ///
+        /// The interpreter calls it, with a module that it makes.
+        pub(crate) unsafe fn module_exec(
+            module: *mut ffi::PyObject,
+            fill: for<'a, 'py> fn(&'a Bound<'py, PyModule>) -> PyResult<()>,
+        ) -> c_int {
+            keep_quiet_without_memory();
+            // SAFETY: the caller's promise: attached, and the module lives as long as this runs.
+            let (py, borrowed) = unsafe {
+                let py = Python::assume_attached();
+                (py, Borrowed::from_ptr(py, module))
+            };
+            if !in_main_interpreter(py) {
+                // It will be refused. To make that error, PyO3 would wait for ever for the main one.
+                // SAFETY: the caller's promise.
+                return unsafe { pyo3::impl_::trampoline::module_exec(module, fill) };
+            }
+            if !has_memory_to_begin(py) {
+                return -1;
+            }
+            let filled = catching(py, || {
+                py.get_type::<PanicException>();
+                let filled = fill(&*borrowed.cast::<PyModule>()?);
+                Ok(filled.map_err(|error| reason_for(py, error))?)
+            });
+            match filled {
+                Ok(()) => 0,
+                Err(error) => {
+                    restore(error.into_raised(py));
+                    -1
+                }
+            }
+        }
 
         /// A function that raises errors which are already made.
         pub(crate) struct Made<M>(PhantomData<M>);

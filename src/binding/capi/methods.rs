@@ -212,6 +212,10 @@ fn in_the_singular<F: Quick>(py: Python<'_>, error: Error) -> Error {
 /// Put the quick form in the place of PyO3's: an attribute of the class, or of the module.
 pub(crate) fn put<F: Quick>(owner: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = owner.py();
+    if owner.is_instance_of::<PyType>() && F::slow().get(py).is_some() {
+        // The module is made once more: a class has it already.
+        return Ok(());
+    }
     let name = PyString::from_bytes(py, F::NAME.to_bytes())?;
     let slow = owner.getattr(&name)?;
     let of = Kind::of::<F::Of>(py);
@@ -253,8 +257,9 @@ pub(crate) fn put<F: Quick>(owner: &Bound<'_, PyAny>) -> PyResult<()> {
         };
         Result::<_, Error>::from_c(py, quick)?
     };
+    owner.setattr(name, quick)?;
     let _ = F::slow().set(py, slow.unbind());
-    owner.setattr(name, quick)
+    Ok(())
 }
 
 /// A function or method that was not written in Python.
@@ -321,7 +326,8 @@ impl<M: Copy, const N: usize> KnownMethods<M, N> {
             return Err(PySystemError::new_err("a method is none"));
         };
         let known = (definition as usize, method);
-        self.0.with(class.py(), |all| match all.iter_mut().find(|it| it.is_none()) {
+        let is_for_it = |it: &&mut Option<(usize, M)>| it.is_none_or(|(there, _)| there == known.0);
+        self.0.with(class.py(), |all| match all.iter_mut().find(is_for_it) {
             Some(place) => {
                 *place = Some(known);
                 Ok(())

@@ -61,6 +61,7 @@ pub(crate) use exceptions::{
     not(Py_3_14)
 ))]
 pub(crate) use exit::keep_threads;
+pub(crate) use getters::no_deleter;
 pub(crate) use held::{Held, Hold, keep, new_interned};
 #[cfg(Py_3_13)]
 pub(crate) use inspect::BareNames;
@@ -79,7 +80,7 @@ pub(crate) use memory::{
     new_exact, recycle, rely_on_base,
 };
 pub(crate) use methods::is_of_python;
-pub(crate) use panics::{catching, keep_quiet_without_memory};
+pub(crate) use panics::catching;
 pub(crate) use safe::{
     call_any_way, copy_context, enter_context, exit_context, list_of, new_dict, new_int, new_list,
     new_signed_int,

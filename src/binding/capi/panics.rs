@@ -5,6 +5,7 @@
 
 use std::any::Any;
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
 
 use pyo3::exceptions::{PyMemoryError, PySystemError};
 use pyo3::ffi;
@@ -64,21 +65,32 @@ fn report(py: Python<'_>, panic: Box<dyn Any + Send>) {
 /// arguments: for want of memory, as all that it makes so is small and simple.
 const NO_MEMORY: &str = "PyObject pointer is null";
 
+/// What is in the text where it expects something, and is told of such an error: when the module is
+/// made.
+const SAYS_SO: &str = "PyErr { type: <class 'MemoryError'>";
+
+/// How Rust panics where Python has no memory for the name of a class, which is part of such a text.
+const NO_NAME: &str = "a formatting trait implementation returned an error";
+
 fn is_no_memory(panic: &(dyn Any + Send)) -> bool {
+    let is = |text: &str| text == NO_MEMORY || text.contains(SAYS_SO) || text.starts_with(NO_NAME);
     // PyO3 passes a panic on with a text of its own.
-    panic.downcast_ref::<&str>().is_some_and(|text| *text == NO_MEMORY)
-        || panic.downcast_ref::<String>().is_some_and(|text| text == NO_MEMORY)
+    panic.downcast_ref::<&str>().is_some_and(|text| is(text))
+        || panic.downcast_ref::<String>().is_some_and(|text| is(text))
 }
 
-/// Write nothing where PyO3 panics for want of memory, which becomes an exception. To be done when
-/// the module is made. (Each library has a Rust of its own, so that this is for no other.)
-pub(crate) fn keep_quiet_without_memory() {
-    let write = panic::take_hook();
-    panic::set_hook(Box::new(move |information| {
-        if !is_no_memory(information.payload()) {
-            write(information);
-        }
-    }));
+/// Write nothing where PyO3 panics for want of memory, which becomes an exception. To be done
+/// before the module is made. (Each library has a Rust of its own, so that this is for no other.)
+pub(super) fn keep_quiet_without_memory() {
+    static DONE: Once = Once::new();
+    DONE.call_once(|| {
+        let write = panic::take_hook();
+        panic::set_hook(Box::new(move |information| {
+            if !is_no_memory(information.payload()) {
+                write(information);
+            }
+        }));
+    });
 }
 
 /// Not PyO3's `PanicException`, which panics anew when it comes back to Rust.

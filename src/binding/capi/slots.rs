@@ -92,7 +92,9 @@ impl InitSlot {
 
     /// Remember what stands there now.
     pub(crate) fn remember<T: Plain>(&self, py: Python<'_>) {
-        self.0.store(Self::read(py, Kind::of::<T>(py)), Ordering::Relaxed);
+        let there = Self::read(py, Kind::of::<T>(py));
+        // Once: where the module is made anew, a program may have replaced it.
+        let _ = self.0.compare_exchange(0, there, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     #[inline(always)]

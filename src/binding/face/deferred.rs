@@ -436,6 +436,11 @@ impl Deferred {
         engine::cancel(slf)
     }
 
+    #[deleter]
+    fn delete_called(slf: &Bound<'_, Self>) -> Result<()> {
+        capi::no_deleter(slf.py())
+    }
+
     /// How many times this Deferred is paused. Waiting for another Deferred counts as one.
     #[getter]
     pub(crate) fn paused(slf: &Bound<'_, Self>) -> i32 {
@@ -445,6 +450,11 @@ impl Deferred {
     #[setter]
     fn set_paused(slf: &Bound<'_, Self>, #[pyo3(from_py_with = stack::number)] paused: i32) {
         slf.get().chain(slf.py(), |chain| chain.set_paused(paused));
+    }
+
+    #[deleter]
+    fn delete_paused(slf: &Bound<'_, Self>) -> Result<()> {
+        capi::no_deleter(slf.py())
     }
 
     /// The current result or Failure. There is no such attribute before the Deferred has fired.
@@ -508,6 +518,11 @@ impl Deferred {
         drop(before);
     }
 
+    #[deleter]
+    fn delete__canceller(slf: &Bound<'_, Self>) -> Result<()> {
+        capi::no_deleter(slf.py())
+    }
+
     /// The links, as `callbacks` shows them.
     #[getter]
     pub(crate) fn _callbacks<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyList>> {
@@ -529,6 +544,11 @@ impl Deferred {
         Ok(())
     }
 
+    #[deleter]
+    fn delete__callbacks(slf: &Bound<'_, Self>) -> Result<()> {
+        capi::no_deleter(slf.py())
+    }
+
     /// Whether the next call of `callback` or `errback` is ignored, though it has fired.
     #[getter]
     fn _suppressAlreadyCalled(slf: &Bound<'_, Self>) -> bool {
@@ -540,6 +560,11 @@ impl Deferred {
         let on = stack::truth(on)?;
         slf.get().chain(slf.py(), |chain| chain.set_swallows_next_fire(on));
         Ok(())
+    }
+
+    #[deleter]
+    fn delete__suppressAlreadyCalled(slf: &Bound<'_, Self>) -> Result<()> {
+        capi::no_deleter(slf.py())
     }
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
@@ -571,6 +596,11 @@ impl Deferred {
         let other = other.map(Hold::hold);
         let before = slf.get().chain(slf.py(), |chain| chain.replace_chained_to(other));
         drop(before);
+    }
+
+    #[deleter]
+    fn delete__chainedTo(slf: &Bound<'_, Self>) -> Result<()> {
+        capi::no_deleter(slf.py())
     }
 
     fn __str__<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyString>> {

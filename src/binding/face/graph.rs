@@ -55,7 +55,7 @@ enum Station<'py> {
 ///
 /// A link is a word with a pair of callables, or a word with what waits, and at which place. Of
 /// either kind there are so many at most.
-#[pyfunction]
+#[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_state_of")]
 pub(crate) fn state_of<'py>(
     deferred: &Bound<'py, Deferred>,
@@ -147,7 +147,7 @@ fn is_pending(object: &Object<'_>) -> bool {
 /// Return the members of a list, or of a race as the canceller of its Deferred: up to so many of
 /// those that are missing, how many are, how many there are at all, whether one is enough, and the
 /// Deferred that they are for. None of anything else.
-#[pyfunction]
+#[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_members_of")]
 pub(crate) fn members_of<'py>(
     collector: &Object<'py>,
@@ -207,7 +207,7 @@ pub(crate) fn members_of<'py>(
 
 /// Return what one of our other objects is, as a word, and three things of what it has. None of
 /// anything else.
-#[pyfunction]
+#[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_parts_of")]
 pub(crate) fn parts_of<'py>(object: &Object<'py>) -> Result<Option<Bound<'py, PyTuple>>> {
     let py = object.py();
@@ -275,7 +275,7 @@ pub(crate) fn parts_of<'py>(object: &Object<'py>) -> Result<Option<Bound<'py, Py
 }
 
 /// Return the place of an object in a line, from 0, or None; and how many stand there.
-#[pyfunction]
+#[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_place_in")]
 pub(crate) fn place_in<'py>(
     line: &Bound<'py, Fifo>,
@@ -336,7 +336,7 @@ fn next<'py>(deferred: &Bound<'py, Deferred>, up: bool) -> Option<Bound<'py, Def
 ///
 /// Returns those at the end of the way, up to so many, and how many there are before these. None
 /// where the way leads in a circle, or is longer than anybody can want to know.
-#[pyfunction]
+#[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_follow")]
 pub(crate) fn follow<'py>(
     deferred: &Bound<'py, Deferred>,

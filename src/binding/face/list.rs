@@ -154,6 +154,11 @@ impl DeferredList {
         drop(before);
     }
 
+    #[deleter]
+    fn delete__deferredList(slf: &Bound<'_, Self>) -> Result<()> {
+        capi::no_deleter(slf.py())
+    }
+
     /// The outcomes so far: for each Deferred a pair `(success, result)`, or None.
     #[getter]
     pub(crate) fn resultList<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyList>> {
@@ -165,6 +170,11 @@ impl DeferredList {
         let results = results.hold();
         let before = slf.get().with(slf.py(), |state| state.results.replace(results));
         drop(before);
+    }
+
+    #[deleter]
+    fn delete_resultList(slf: &Bound<'_, Self>) -> Result<()> {
+        capi::no_deleter(slf.py())
     }
 
     /// How many of the Deferreds have fired.
@@ -181,6 +191,11 @@ impl DeferredList {
         slf.get().with(slf.py(), |state| state.finished = count);
     }
 
+    #[deleter]
+    fn delete_finishedCount(slf: &Bound<'_, Self>) -> Result<()> {
+        capi::no_deleter(slf.py())
+    }
+
     /// Whether the list fires with the first result.
     #[getter]
     pub(crate) fn fireOnOneCallback(slf: &Bound<'_, Self>) -> bool {
@@ -192,6 +207,11 @@ impl DeferredList {
         let flag = stack::truth(flag)?;
         slf.get().with(slf.py(), |state| state.fire_on_one_callback = flag);
         Ok(())
+    }
+
+    #[deleter]
+    fn delete_fireOnOneCallback(slf: &Bound<'_, Self>) -> Result<()> {
+        capi::no_deleter(slf.py())
     }
 
     /// Whether the list fails with the first failure.
@@ -207,6 +227,11 @@ impl DeferredList {
         Ok(())
     }
 
+    #[deleter]
+    fn delete_fireOnOneErrback(slf: &Bound<'_, Self>) -> Result<()> {
+        capi::no_deleter(slf.py())
+    }
+
     /// Whether failures are taken from the given Deferreds.
     #[getter]
     pub(crate) fn consumeErrors(slf: &Bound<'_, Self>) -> bool {
@@ -218,6 +243,11 @@ impl DeferredList {
         let flag = stack::truth(flag)?;
         slf.get().with(slf.py(), |state| state.consume_errors = flag);
         Ok(())
+    }
+
+    #[deleter]
+    fn delete_consumeErrors(slf: &Bound<'_, Self>) -> Result<()> {
+        capi::no_deleter(slf.py())
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {

@@ -3,7 +3,7 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::binding::capi::stack;
+use crate::binding::capi::{self, error::Result, stack};
 use crate::binding::model::primitive::{DeferredLock, Primitive};
 
 #[pymethods(crate = "crate::binding::capi::guarded")]
@@ -28,6 +28,11 @@ impl DeferredLock {
         let locked = stack::truth(locked)?;
         slf.as_super().get().with(slf.py(), |state| state.locked = locked);
         Ok(())
+    }
+
+    #[deleter]
+    fn delete_locked(slf: &Bound<'_, Self>) -> Result<()> {
+        capi::no_deleter(slf.py())
     }
 }
 

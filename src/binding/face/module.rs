@@ -1,26 +1,47 @@
 //! The extension module `deferrous._deferrous`.
 
-use pyo3::panic::PanicException;
 use pyo3::prelude::*;
+use pyo3::types::PyModule;
 
 use crate::binding::capi::error::Result;
 use crate::binding::model::awaiting::Awaiting;
+use crate::binding::model::deferred::Deferred;
+use crate::binding::model::failure::FailureBase;
+use crate::binding::model::fifo::Fifo;
+use crate::binding::model::list::DeferredList;
 use crate::binding::model::place::Place;
-use crate::binding::model::primitive::Locked;
+use crate::binding::model::primitive::{DeferredLock, DeferredSemaphore, Locked, Primitive};
+use crate::binding::model::queue::DeferredQueue;
 use crate::binding::model::race::Race;
 use crate::binding::model::task::{Task, TaskCallback};
+use crate::binding::model::timeout::Timeout;
 
-/// Have PyO3 make now what it makes when that is first needed, under a lock and without the
-/// interpreter: classes that the module does not show, and the names by which it describes
-/// classes.
-fn make_ready(py: Python<'_>) -> Result<()> {
-    py.get_type::<Awaiting>();
-    py.get_type::<Task>();
-    py.get_type::<TaskCallback>();
-    py.get_type::<Race>();
-    py.get_type::<Locked>();
-    py.get_type::<Place>();
-    py.get_type::<PanicException>();
+/// Make all classes, those that classes are derived from first: PyO3 panics where it has to make
+/// one before another, and cannot. And have it make now what it makes when that is first needed,
+/// under a lock and without the interpreter: the names by which it describes classes.
+fn make_classes(module: &Bound<'_, PyModule>) -> Result<()> {
+    let py = module.py();
+    module.add_class::<Deferred>()?;
+    module.add_class::<DeferredList>()?;
+    module.add_class::<Primitive>()?;
+    module.add_class::<DeferredLock>()?;
+    module.add_class::<DeferredSemaphore>()?;
+    module.add_class::<DeferredQueue>()?;
+    module.add_class::<Fifo>()?;
+    module.add_class::<Race>()?;
+    module.add_class::<Task>()?;
+    module.add_class::<Timeout>()?;
+    module.add_class::<Place>()?;
+    let shown_to_nobody = PyModule::new(py, "hidden")?;
+    shown_to_nobody.add_class::<Awaiting>()?;
+    shown_to_nobody.add_class::<TaskCallback>()?;
+    shown_to_nobody.add_class::<Locked>()?;
+    shown_to_nobody.add_class::<FailureBase>()?;
+    // It is called `Failure` where it is said what its methods take: a program sees no other.
+    let failure_base = py.get_type::<FailureBase>();
+    failure_base.setattr("__name__", "FailureBase")?;
+    failure_base.setattr("__qualname__", "FailureBase")?;
+    module.add("FailureBase", failure_base)?;
     let class = py.get_type::<PyAny>();
     class.name()?;
     class.qualname()?;
@@ -32,13 +53,13 @@ fn make_ready(py: Python<'_>) -> Result<()> {
 /// The native half of deferrous. Import `deferrous` instead.
 // The state of Deferreds is guarded by the GIL. A free-threaded interpreter turns it on for us, if
 // it was not told not to.
-#[pymodule(gil_used = true)]
+#[pymodule(crate = "crate::binding::capi::guarded", gil_used = true)]
 mod _deferrous {
     use pyo3::exceptions::PyImportError;
     use pyo3::prelude::*;
     use pyo3::types::{PyDict, PyModule};
 
-    use super::make_ready;
+    use super::make_classes;
     use crate::binding::capi::error::Result;
     use crate::binding::capi::methods::find_python_methods;
     use crate::binding::capi::{self, interned};
@@ -46,7 +67,6 @@ mod _deferrous {
     use crate::binding::face::quick::put_quick_forms;
     use crate::binding::face::slots::fill_slots;
     use crate::binding::face::timeout::know_callbacks;
-    use crate::binding::model::failure::FailureBase;
     use crate::binding::model::{deferred, names};
 
     #[pymodule_export]
@@ -87,25 +107,9 @@ mod _deferrous {
     #[pymodule_export]
     use crate::binding::judge::showing::{plain_pieces, plain_repr, plain_traceback, stands_alone};
     #[pymodule_export]
-    use crate::binding::model::deferred::{
-        AlreadyCalledError, CancelledError, Deferred, TimeoutError,
-    };
+    use crate::binding::model::deferred::{AlreadyCalledError, CancelledError, TimeoutError};
     #[pymodule_export]
-    use crate::binding::model::fifo::Fifo;
-    #[pymodule_export]
-    use crate::binding::model::list::DeferredList;
-    #[pymodule_export]
-    use crate::binding::model::place::Place;
-    #[pymodule_export]
-    use crate::binding::model::primitive::{DeferredLock, DeferredSemaphore, Primitive};
-    #[pymodule_export]
-    use crate::binding::model::queue::{DeferredQueue, QueueOverflow, QueueUnderflow};
-    #[pymodule_export]
-    use crate::binding::model::race::Race;
-    #[pymodule_export]
-    use crate::binding::model::task::Task;
-    #[pymodule_export]
-    use crate::binding::model::timeout::Timeout;
+    use crate::binding::model::queue::{QueueOverflow, QueueUnderflow};
     #[pymodule_export]
     use crate::binding::waits::starting::NotACoroutineError;
     #[pymodule_export]
@@ -154,15 +158,9 @@ mod _deferrous {
                  or PYTHON_GIL=0",
             ));
         }
-        capi::keep_quiet_without_memory();
         capi::stack::prepare();
         interned::make_names(py)?;
-        // It is called `Failure` where it is said what its methods take: a program sees no other.
-        let failure_base = py.get_type::<FailureBase>();
-        failure_base.setattr("__name__", "FailureBase")?;
-        failure_base.setattr("__qualname__", "FailureBase")?;
-        module.add("FailureBase", failure_base)?;
-        make_ready(py)?;
+        make_classes(module)?;
         fill_slots(py)?;
         find_python_methods(py)?;
         put_getters(py)?;

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::binding::capi::{
-    Hold,
+    self, Hold,
     error::{Raise, Result},
     interned::intern,
     overrides::overrides,
@@ -61,6 +61,11 @@ impl Primitive {
         let before = slf.get().with(slf.py(), |state| state.waiting.replace(line));
         drop(before);
         Ok(())
+    }
+
+    #[deleter]
+    fn delete_waiting(slf: &Bound<'_, Self>) -> Result<()> {
+        capi::no_deleter(slf.py())
     }
 
     /// Return a Deferred that fires with this object when it has been acquired.

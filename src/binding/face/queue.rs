@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::binding::capi::{
-    Held, Hold,
+    self, Held, Hold,
     cell::Shared,
     error::{Raise, Result},
     interned::intern,
@@ -147,6 +147,11 @@ impl DeferredQueue {
         Ok(())
     }
 
+    #[deleter]
+    fn delete_waiting(slf: &Bound<'_, Self>) -> Result<()> {
+        capi::no_deleter(slf.py())
+    }
+
     /// The objects in the queue, the next one first. Can be set to any iterable.
     ///
     /// Differs from Twisted: it behaves like a list, but is not one.
@@ -163,6 +168,11 @@ impl DeferredQueue {
         Ok(())
     }
 
+    #[deleter]
+    fn delete_pending(slf: &Bound<'_, Self>) -> Result<()> {
+        capi::no_deleter(slf.py())
+    }
+
     /// How many objects the queue holds at most, or None for no limit.
     #[getter]
     pub(crate) fn size<'py>(slf: &Bound<'py, Self>) -> Option<Bound<'py, PyAny>> {
@@ -174,6 +184,11 @@ impl DeferredQueue {
         let size = size.map(Hold::hold);
         let before = slf.get().with(slf.py(), |state| std::mem::replace(&mut state.size, size));
         drop(before);
+    }
+
+    #[deleter]
+    fn delete_size(slf: &Bound<'_, Self>) -> Result<()> {
+        capi::no_deleter(slf.py())
     }
 
     /// How many can wait for an object at most, or None for no limit.
@@ -189,6 +204,11 @@ impl DeferredQueue {
         let before =
             slf.get().with(slf.py(), |state| std::mem::replace(&mut state.backlog, backlog));
         drop(before);
+    }
+
+    #[deleter]
+    fn delete_backlog(slf: &Bound<'_, Self>) -> Result<()> {
+        capi::no_deleter(slf.py())
     }
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {

@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::binding::capi::{
+    self,
     cell::Shared,
     error::{Raise, Result},
     stack,
@@ -49,6 +50,11 @@ impl DeferredSemaphore {
         slf.as_super().get().with(slf.py(), |state| state.tokens = tokens);
     }
 
+    #[deleter]
+    fn delete_tokens(slf: &Bound<'_, Self>) -> Result<()> {
+        capi::no_deleter(slf.py())
+    }
+
     /// How many can hold this at a time.
     #[getter]
     pub(crate) fn limit(slf: &Bound<'_, Self>) -> i64 {
@@ -58,6 +64,11 @@ impl DeferredSemaphore {
     #[setter]
     fn set_limit(slf: &Bound<'_, Self>, #[pyo3(from_py_with = stack::number)] limit: i64) {
         slf.as_super().get().with(slf.py(), |state| state.limit = limit);
+    }
+
+    #[deleter]
+    fn delete_limit(slf: &Bound<'_, Self>) -> Result<()> {
+        capi::no_deleter(slf.py())
     }
 }
 

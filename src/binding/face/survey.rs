@@ -10,7 +10,7 @@ use crate::binding::capi::{self, Hold, error::Result};
 
 /// Return those of all objects that are of one of these classes, up to so many, and how many there
 /// are at all. The objects are those that `gc.get_objects`, which is to be given, knows.
-#[pyfunction]
+#[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_all_of")]
 pub(crate) fn all_of<'py>(
     get_objects: &Bound<'py, PyAny>,
@@ -39,7 +39,7 @@ pub(crate) fn all_of<'py>(
 
 /// Empty a list, and return those of its items that nothing but the list has a reference to. So
 /// none of them dies here.
-#[pyfunction]
+#[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_take_last")]
 pub(crate) fn take_last<'py>(list: &Bound<'py, PyList>) -> Result<Bound<'py, PyList>> {
     let py = list.py();

@@ -19,7 +19,7 @@ fn number(py: Python<'_>, number: u64) -> Result<Object<'_>> {
 }
 
 /// Note where and when Deferreds are made, from now on, or no longer.
-#[pyfunction]
+#[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_track")]
 pub(crate) fn track(py: Python<'_>, on: bool, own_files: Bound<'_, PyString>) {
     lives::know_greenlets(nesting::current_greenlet);
@@ -39,7 +39,7 @@ fn choose_pool(py: Python<'_>) {
 }
 
 /// Note those that have been there before.
-#[pyfunction]
+#[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_track_earlier")]
 pub(crate) fn track_earlier(deferreds: &Bound<'_, PyList>) {
     for each in deferreds {
@@ -50,7 +50,7 @@ pub(crate) fn track_earlier(deferreds: &Bound<'_, PyList>) {
 }
 
 /// Whether it is noted where Deferreds are made.
-#[pyfunction]
+#[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_tracking")]
 pub(crate) fn tracking() -> bool {
     lives::watching_for(lives::TRACK)
@@ -59,7 +59,7 @@ pub(crate) fn tracking() -> bool {
 /// The time now, in nanoseconds, and how many Deferreds are not known for want of memory, and the
 /// Deferreds, each with its number, when it was made, the number of the place where, the number of
 /// what ran then, and the number of that one's code. What is not known is 0.
-#[pyfunction]
+#[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_tracked")]
 pub(crate) fn tracked(py: Python<'_>) -> Result<Bound<'_, PyTuple>> {
     let (lives, missed) = lives::all::<Deferred>(py)?;
@@ -92,7 +92,7 @@ fn entry<'py>(
 }
 
 /// The time now, and the same of one Deferred. None if nothing is known of it.
-#[pyfunction]
+#[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_tracked_one")]
 pub(crate) fn tracked_one<'py>(
     deferred: &Bound<'py, Deferred>,
@@ -109,7 +109,7 @@ pub(crate) fn tracked_one<'py>(
 }
 
 /// The Deferred that is at an address, if it has this number.
-#[pyfunction]
+#[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_tracked_at")]
 pub(crate) fn tracked_at(
     py: Python<'_>,
@@ -120,21 +120,21 @@ pub(crate) fn tracked_at(
 }
 
 /// The number that a generator or coroutine has as what runs. 0 if it is not known.
-#[pyfunction]
+#[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_run_of")]
 pub(crate) fn run_of(generator: &Object<'_>) -> u32 {
     lives::number_of_run(generator).unwrap_or(0)
 }
 
 /// The code object of a place, and the line, or 0 for the code as such. None for the number 0.
-#[pyfunction]
+#[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_place")]
 pub(crate) fn place(py: Python<'_>, number: u32) -> Option<(Object<'_>, i32)> {
     places::code_and_line(py, number)
 }
 
 /// Note what happens from now on, so many events at most. Returns how many there have been.
-#[pyfunction]
+#[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_trace_begin")]
 pub(crate) fn trace_begin(py: Python<'_>, capacity: usize, own_files: Bound<'_, PyString>) -> u64 {
     lives::know_greenlets(nesting::current_greenlet);
@@ -145,7 +145,7 @@ pub(crate) fn trace_begin(py: Python<'_>, capacity: usize, own_files: Bound<'_, 
 }
 
 /// One does not want that any longer.
-#[pyfunction]
+#[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_trace_end")]
 pub(crate) fn trace_end(py: Python<'_>) {
     events::end(py);
@@ -154,7 +154,7 @@ pub(crate) fn trace_end(py: Python<'_>) {
 
 /// The events since there had been so many, and how many of them are lost. Of each: the time in
 /// nanoseconds, its kind, the thread or greenlet, the subject, the other, and a detail.
-#[pyfunction]
+#[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_trace_since")]
 pub(crate) fn trace_since(py: Python<'_>, total: u64) -> Result<Bound<'_, PyTuple>> {
     let (events, lost) = events::since(py, total)?;
@@ -178,7 +178,7 @@ pub(crate) fn trace_since(py: Python<'_>, total: u64) -> Result<Bound<'_, PyTupl
 
 /// The threads and greenlets that have had events: the number of each, the thread's identity, and
 /// the greenlet's address, or 0.
-#[pyfunction]
+#[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_trace_strands")]
 pub(crate) fn trace_strands(py: Python<'_>) -> Result<Bound<'_, PyList>> {
     let list = capi::new_list(py)?;
@@ -192,7 +192,7 @@ pub(crate) fn trace_strands(py: Python<'_>) -> Result<Bound<'_, PyList>> {
 }
 
 /// The time now, in nanoseconds.
-#[pyfunction]
+#[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_now")]
 pub(crate) fn now() -> u64 {
     ticks::begin();

@@ -639,6 +639,11 @@ impl FailureBase {
         slf.setattr(intern!(slf.py(), "_parents"), parents)
     }
 
+    #[deleter]
+    fn delete_parents(slf: &Bound<'_, Self>) -> Result<()> {
+        capi::no_deleter(slf.py())
+    }
+
     /// The frames of the traceback, the innermost last: one list, which can be changed.
     ///
     /// Each is a tuple of the function's name, the file, the line, the local and the global
@@ -652,6 +657,11 @@ impl FailureBase {
     #[setter]
     fn set_frames(slf: &Bound<'_, Self>, frames: &Bound<'_, PyAny>) -> PyResult<()> {
         slf.setattr(intern!(slf.py(), "_frames"), frames)
+    }
+
+    #[deleter]
+    fn delete_frames(slf: &Bound<'_, Self>) -> Result<()> {
+        capi::no_deleter(slf.py())
     }
 
     /// Always empty. Deprecated.
@@ -669,6 +679,11 @@ impl FailureBase {
         Ok(STACK.warn(names::failure_class(slf.py())?)?)
     }
 
+    #[deleter]
+    fn delete_stack(slf: &Bound<'_, Self>) -> Result<()> {
+        capi::no_deleter(slf.py())
+    }
+
     #[getter]
     pub(crate) fn __dict__<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyDict>> {
         if slf.get().state.with(slf.py(), |state| matches!(state, State::InDict)) {
@@ -682,6 +697,11 @@ impl FailureBase {
         capi::set_exception_dict(slf, dict)?;
         slf.get().put(slf.py(), State::InDict);
         Ok(())
+    }
+
+    #[deleter(__dict__)]
+    fn delete_dict(slf: &Bound<'_, Self>) -> Result<()> {
+        capi::no_deleter(slf.py())
     }
 
     /// Take on the state of another failure, tracebacks and all.

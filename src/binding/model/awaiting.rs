@@ -10,7 +10,13 @@ use crate::core::Boxed;
 ///
 /// To an asyncio task, which waits for nothing but futures, it yields a future instead, and to
 /// Twisted's own driver one of Twisted's own Deferreds.
-#[pyclass(name = "_DeferredIterator", module = "deferrous", frozen, weakref)]
+#[pyclass(
+    crate = "crate::binding::capi::guarded",
+    name = "_DeferredIterator",
+    module = "deferrous",
+    frozen,
+    weakref
+)]
 pub(crate) struct Awaiting {
     pub(crate) state: Shared<State>,
 }

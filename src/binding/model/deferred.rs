@@ -61,7 +61,15 @@ create_exception!(
 /// ```
 ///
 /// This prints 42.
-#[pyclass(module = "deferrous", subclass, frozen, weakref, dict, generic)]
+#[pyclass(
+    crate = "crate::binding::capi::guarded",
+    module = "deferrous",
+    subclass,
+    frozen,
+    weakref,
+    dict,
+    generic
+)]
 pub(crate) struct Deferred {
     pub(crate) chain: Shared<Chain>,
 }

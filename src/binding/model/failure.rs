@@ -33,7 +33,14 @@ pub(crate) struct Attributes {
 }
 
 /// The part of a Failure that is written in Rust. Use `deferrous.failure.Failure`.
-#[pyclass(name = "Failure", module = "deferrous._deferrous", extends = PyBaseException, subclass, frozen)]
+#[pyclass(
+    crate = "crate::binding::capi::guarded",
+    name = "Failure",
+    module = "deferrous._deferrous",
+    extends = PyBaseException,
+    subclass,
+    frozen
+)]
 pub(crate) struct FailureBase {
     pub(crate) state: Shared<State>,
 }

@@ -32,7 +32,15 @@ pub(crate) enum State {
 ///
 /// Taking from the front, and taking out a Deferred that was cancelled, take constant time. For
 /// everything else the items are put into a list, so that it works exactly as with a list.
-#[pyclass(name = "_Fifo", module = "deferrous", frozen, sequence, weakref, generic)]
+#[pyclass(
+    crate = "crate::binding::capi::guarded",
+    name = "_Fifo",
+    module = "deferrous",
+    frozen,
+    sequence,
+    weakref,
+    generic
+)]
 pub(crate) struct Fifo {
     pub(crate) state: Shared<State>,
 }

@@ -37,7 +37,13 @@ use crate::binding::model::{cancels::Cancels, deferred::Deferred};
 /// ```
 ///
 /// This prints `[True, False]`.
-#[pyclass(module = "deferrous", extends = Deferred, subclass, frozen)]
+#[pyclass(
+    crate = "crate::binding::capi::guarded",
+    module = "deferrous",
+    extends = Deferred,
+    subclass,
+    frozen
+)]
 pub(crate) struct DeferredList {
     pub(crate) state: Shared<ListState>,
 }

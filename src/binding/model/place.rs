@@ -11,7 +11,7 @@ use crate::binding::model::fifo::Fifo;
 /// there is one, is told by its `_left`, where it has that. A task of asyncio that is cancelled
 /// after it was given something, and before it runs, does not come for that: then the owner's
 /// `_not_taken` is called.
-#[pyclass(name = "_Place", module = "deferrous", frozen)]
+#[pyclass(crate = "crate::binding::capi::guarded", name = "_Place", module = "deferrous", frozen)]
 pub(crate) struct Place {
     pub(crate) line: Held<Fifo>,
     pub(crate) owner: Option<Held<PyAny>>,

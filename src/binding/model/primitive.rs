@@ -11,6 +11,7 @@ use crate::binding::model::{
 
 /// Something to be acquired and released.
 #[pyclass(
+    crate = "crate::binding::capi::guarded",
     name = "_ConcurrencyPrimitive",
     module = "deferrous",
     subclass,
@@ -74,7 +75,13 @@ impl Primitive {
 /// ```
 ///
 /// This prints `one at a time`.
-#[pyclass(module = "deferrous", extends = Primitive, subclass, frozen)]
+#[pyclass(
+    crate = "crate::binding::capi::guarded",
+    module = "deferrous",
+    extends = Primitive,
+    subclass,
+    frozen
+)]
 pub(crate) struct DeferredLock;
 
 /// A semaphore that is acquired with a Deferred and held by a limited number at a time.
@@ -104,11 +111,17 @@ pub(crate) struct DeferredLock;
 /// ```
 ///
 /// This prints 1.
-#[pyclass(module = "deferrous", extends = Primitive, subclass, frozen)]
+#[pyclass(
+    crate = "crate::binding::capi::guarded",
+    module = "deferrous",
+    extends = Primitive,
+    subclass,
+    frozen
+)]
 pub(crate) struct DeferredSemaphore;
 
 /// A call that needs something to be acquired.
-#[pyclass(name = "_Locked", module = "deferrous", frozen)]
+#[pyclass(crate = "crate::binding::capi::guarded", name = "_Locked", module = "deferrous", frozen)]
 pub(crate) struct Locked {
     pub(crate) primitive: Held<Primitive>,
     pub(crate) function: Held<PyAny>,

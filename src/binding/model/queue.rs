@@ -48,7 +48,15 @@ create_exception!(
 /// ```
 ///
 /// This prints `item`.
-#[pyclass(module = "deferrous", subclass, frozen, weakref, dict, generic)]
+#[pyclass(
+    crate = "crate::binding::capi::guarded",
+    module = "deferrous",
+    subclass,
+    frozen,
+    weakref,
+    dict,
+    generic
+)]
 pub(crate) struct DeferredQueue {
     pub(crate) state: Shared<QueueState>,
 }

@@ -6,7 +6,7 @@ use crate::binding::capi::{Held, cell::Shared};
 use crate::binding::model::{cancels::Cancels, deferred::Deferred};
 
 /// What `race` waits with.
-#[pyclass(name = "_Race", module = "deferrous", frozen)]
+#[pyclass(crate = "crate::binding::capi::guarded", name = "_Race", module = "deferrous", frozen)]
 pub(crate) struct Race {
     pub(crate) state: Shared<RaceState>,
 }

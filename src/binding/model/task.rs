@@ -13,7 +13,7 @@ use crate::binding::model::{deferred::Deferred, outcome::Outcome, traverse::Trav
 ///
 /// It is a waiter in the chain of the Deferred that it waits for, and the canceller of the Deferred
 /// that it will fire.
-#[pyclass(name = "_Task", module = "deferrous", frozen)]
+#[pyclass(crate = "crate::binding::capi::guarded", name = "_Task", module = "deferrous", frozen)]
 pub(crate) struct Task {
     pub(crate) state: Shared<State>,
 }
@@ -104,7 +104,12 @@ impl Recycled for Task {
 }
 
 /// A task as a callback, for subclasses of Deferred that override `addBoth`.
-#[pyclass(name = "_TaskCallback", module = "deferrous", frozen)]
+#[pyclass(
+    crate = "crate::binding::capi::guarded",
+    name = "_TaskCallback",
+    module = "deferrous",
+    frozen
+)]
 pub(crate) struct TaskCallback {
     pub(crate) task: Held<Task>,
 }

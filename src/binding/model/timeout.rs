@@ -7,7 +7,13 @@ use crate::binding::capi::{Held, cell::Shared};
 use crate::binding::model::deferred::Deferred;
 
 /// One timeout: what its clock calls when the time has run out.
-#[pyclass(name = "_Timeout", module = "deferrous", frozen, weakref)]
+#[pyclass(
+    crate = "crate::binding::capi::guarded",
+    name = "_Timeout",
+    module = "deferrous",
+    frozen,
+    weakref
+)]
 pub(crate) struct Timeout {
     pub(crate) deferred: Held<Deferred>,
     pub(crate) seconds: Held<PyAny>,
