@@ -221,7 +221,7 @@ fn put_off_or_collect(
 /// The address of the current greenlet, or 0. None if that cannot be determined.
 #[inline(never)]
 pub(crate) fn current_greenlet(py: Python<'_>) -> Option<usize> {
-    match names::CURRENT_GREENLET.get_if_imported(py) {
+    match names::CURRENT_GREENLET.get_once_imported(py) {
         None => Some(0),
         Some(current) => Some(capi::ok(py, current.call0())?.as_ptr() as usize),
     }
