@@ -122,6 +122,13 @@ def locked():
     return seen[0]
 
 
+def place(owner, what):
+    """That of the second in a line."""
+    line = deferrous._deferrous._Fifo()
+    deferrous._deferrous._wait_in(line, None, None)
+    return deferrous._deferrous._wait_in(line, owner, what)._canceller
+
+
 def failed():
     return deferrous.fail(ValueError("failed"))
 
@@ -200,6 +207,9 @@ MAKERS = {
     "_Fifo": [
         lambda: queue().pending, lambda: queue(1, 2, [3]).pending, lambda: type(queue().pending)(),
         lambda: waited_for(DeferredLock(), "acquire").waiting,
+    ],
+    "_Place": [
+        lambda: place(None, 1), lambda: place([], {}), cleared(lambda: place(Concrete(), 1)),
     ],
     "_ConcurrencyPrimitive": [Concrete],
     "DeferredLock": [
@@ -446,6 +456,7 @@ CLASSES = [
     "_DeferredIterator",
     "_Fifo",
     "_Locked",
+    "_Place",
     "_Race",
     "_Task",
     "_TaskCallback",
