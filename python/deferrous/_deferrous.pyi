@@ -1623,7 +1623,7 @@ class FailureBase(BaseException):
 
     If `type` is no exception class, the list has only that.
     """
-    frames: list[Any]
+    frames: list[tuple[str, str, int, Iterable[Any], Iterable[Any]]]
     """The frames of the traceback, the innermost last: one list, which can be changed.
 
     Each is a tuple of the function's name, the file, the line, the local and the global
