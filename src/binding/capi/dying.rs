@@ -20,7 +20,9 @@ use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use pyo3::PyClass;
 use pyo3::ffi;
+use pyo3::prelude::Python;
 
+use super::lives;
 use super::memory::Class;
 use super::stack;
 use crate::core::refusable;
@@ -75,8 +77,23 @@ impl<T: Native> Dead<T> {
     pub(super) fn free(self) {
         if let Some(destructor) = T::class().destructor() {
             // SAFETY: it is dead, of this class or a subclass, and freed once, attached.
-            unsafe { destructor(self.as_ptr()) }
+            unsafe { free_by(destructor, self.as_ptr()) }
         }
+    }
+}
+
+/// Free an object by what PyO3 frees its class with. It is no longer one of those that are alive.
+///
+/// # Safety
+///
+/// A dead object of a class that this is the destructor of, attached. It is freed once.
+unsafe fn free_by(destructor: ffi::destructor, object: *mut ffi::PyObject) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if lives::watching() {
+            lives::died(Python::assume_attached(), object);
+        }
+        destructor(object);
     }
 }
 
@@ -200,7 +217,7 @@ impl Waiting {
         // SAFETY: attached, as the callers are. The object was put by when it was to be freed by
         // the first class of ours among its bases; a dead object is freed once, as it was taken
         // out of the only list that it was in.
-        unsafe { destructor(self.0.as_ptr()) }
+        unsafe { free_by(destructor, self.0.as_ptr()) }
     }
 
     /// The class of ours that is to free it: the first among its class and its bases.
