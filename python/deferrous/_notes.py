@@ -30,7 +30,7 @@ __all__ = ["age_of", "made_at", "name_callback", "notes_of", "passed_on"]
 _MOST = 5
 _DICT_OF_ERROR: Any = BaseException.__dict__["__dict__"].__get__
 #: None of these is a Deferred.
-_USUAL = (FunctionType, BuiltinFunctionType, MethodType, type)
+_USUAL: tuple[type, ...] = (FunctionType, BuiltinFunctionType, MethodType, type)
 
 
 def name_callback(error: BaseException, callback: Any, deferred: Any) -> None:
