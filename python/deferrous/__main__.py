@@ -245,12 +245,13 @@ def _run_code(code: str, arguments: list[str]) -> None:
     import linecache
 
     compiled = compile(code, "<string>", "exec", dont_inherit=True)
-    if sys.version_info < (3, 14):
-        lines = code.splitlines(keepends=True)
-        linecache.cache["<string>"] = (len(code), None, lines, "<string>")
-    else:
+    if hasattr(linecache, "_interactive_cache"):
         # They find it by the code object, and not that of another "<string>".
         linecache._register_code(compiled, code, "<string>")  # type: ignore[attr-defined]
+    else:
+        # The first releases of 3.13.
+        lines = code.splitlines(keepends=True)
+        linecache.cache["<string>"] = (len(code), None, lines, "<string>")
     _execute(_new_main(), compiled, "<string>")
 
 
