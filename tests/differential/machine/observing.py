@@ -30,6 +30,8 @@ ESCAPED = re.compile(r"\\+n")
 ADDRESS = re.compile(r"0x([0-9a-fA-F]+)")
 NAMED = re.compile(r"@\w+")  # what `Machine.text` makes of an address
 VERSION = re.compile(r"deprecated in \w+ [\w.]+")
+#: How a note of ours begins (docs/differences.md).
+NOTE = "raised by the callback "
 FUEL = 400
 
 
@@ -143,7 +145,7 @@ class Observing:
             if match:
                 if ours(match[1]):
                     kept.append(f"{match[3]}:{match[2]}")
-            elif not line.startswith("    "):
+            elif not line.startswith(("    ", NOTE)):
                 kept.append(line.split(" with str error")[0])
         return "|".join([*kept, last])
 
