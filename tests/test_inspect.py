@@ -1,6 +1,7 @@
 """`python -m deferrous ps`, `pstree`, `top`: what waits in another process."""
 
 import contextlib
+import errno
 import gc
 import json
 import os
@@ -647,6 +648,28 @@ def test_listen_and_stop(folder):
     assert "deferrous.inspect" not in [each.name for each in threading.enumerate()]
     assert inspect.listen() == path
     inspect.stop()
+
+
+def test_a_moment_without_files(folder, monkeypatch):
+    """Whoever asks then is answered later."""
+    accept, errors = socket.socket.accept, [OSError(errno.EMFILE, "Too many open files")]
+
+    def accept_later(self):
+        if errors:
+            raise errors.pop()
+        return accept(self)
+
+    monkeypatch.setattr(socket.socket, "accept", accept_later)
+    path = inspect.listen()
+    try:
+        with socket.socket(socket.AF_UNIX) as asking:
+            asking.settimeout(60)
+            asking.connect(path)
+            asking.sendall(b"ps\n")
+            assert asking.recv(1)
+    finally:
+        inspect.stop()
+    assert not errors
 
 
 def test_what_is_let_go_of_dies_in_the_main_thread():

@@ -504,6 +504,20 @@ def test_greenlets():
     assert kinds(t).count("callback ended") == 3
 
 
+def test_one_that_cannot_begin():
+    """It has not begun, and does not end another."""
+    never = defer.trace(capacity=2**70)
+    with defer.trace() as other:
+        with pytest.raises(OverflowError), never:
+            pass
+        assert never.events == []
+        never.__exit__(None, None, None)
+        defer.Deferred()
+        with pytest.raises(OverflowError), never:
+            pass
+    assert [each.kind for each in other.events] == ["made"]
+
+
 def test_files(tmp_path):
     path = tmp_path / "trace.json"
     with defer.trace(file=path) as t:

@@ -719,3 +719,31 @@ def test_errors_in_flight_stay(before):
     with pytest.raises(ValueError, match="first"):
         list(Raises())
     assert len(since(before)) == 1
+
+
+def test_off_while_the_earlier_are_looked_for():
+    """Then they are not noted: nobody would hear of their deaths."""
+    run_script(
+        "deferrous",
+        """
+import gc, sys
+from deferrous import Deferred, pending, track
+
+def off(phase, info):
+    if sys._getframe(1).f_code.co_name == "_all_deferreds":
+        gc.callbacks.remove(off)
+        track(False)
+        done.append(1)
+
+done = []
+ds = [Deferred() for _ in range(3000)]
+gc.callbacks.append(off)
+gc.set_threshold(1)
+track()
+gc.set_threshold(700)
+del ds
+others = [bytes(range(40, 88 + i % 30)) for i in range(200_000)]
+track()
+assert len(pending().deferreds) == 0
+""",
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from types import ModuleType
 from typing import Any
 
 from . import _deferrous
@@ -133,7 +134,10 @@ class _Whole(Graph):
         return [
             each
             for each in every
-            if each is not objects and any(id(it) in wanted for it in gc.get_referents(each))
+            # On CPython 3.12, asking `_asyncio` makes a circle of its spare objects.
+            if each is not objects
+            and not issubclass(type(each), ModuleType)
+            and any(id(it) in wanted for it in gc.get_referents(each))
         ]
 
     # --- what can never fire

@@ -151,9 +151,9 @@ class Trace:
         if self._running:
             raise RuntimeError("this trace has begun already")
         self._raw, self._lost = [], 0
-        self._running = True
         self._began_at = _deferrous._now()
         self._begin = _deferrous._trace_begin(self._capacity, PACKAGE)
+        self._running = True
 
     def _stop(self) -> None:
         if self._running:

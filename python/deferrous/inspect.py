@@ -10,6 +10,7 @@ the user's own.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import select
@@ -32,6 +33,8 @@ ENVIRONMENT_VARIABLE = "DEFERROUS_INSPECT"
 _MOST_ASKED = 1000
 #: So many seconds has one who asks to ask, and to take the answer.
 _PATIENCE = 5.0
+#: What keeps one from being answered for a moment: too many files, no memory, one who has gone.
+_PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ECONNABORTED)
 #: So many seconds are waited for the thread to end.
 _END = 1.0
 
@@ -131,8 +134,14 @@ class _Server:
                 connection, _ = self._socket.accept()
             except BlockingIOError:
                 continue
-            except OSError:
-                return
+            except OSError as error:
+                if error.errno not in _PASSING:
+                    return
+                # Nobody can be answered now. Try again in a moment, unless told to end.
+                rest = select.poll()
+                rest.register(self._woken, select.POLLIN)
+                rest.poll(100)
+                continue
             with connection:
                 try:
                     _converse(connection)

@@ -42,6 +42,10 @@ fn choose_pool(py: Python<'_>) {
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_track_earlier")]
 pub(crate) fn track_earlier(deferreds: &Bound<'_, PyList>) {
+    // The list was made by Python code, in which somebody may have had enough of it.
+    if !lives::watching_for(lives::TRACK) {
+        return;
+    }
     for each in deferreds {
         if let Ok(deferred) = each.cast::<Deferred>() {
             lives::note_earlier(deferred);
