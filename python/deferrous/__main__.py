@@ -247,7 +247,7 @@ def _run_code(code: str, arguments: list[str]) -> None:
     compiled = compile(code, "<string>", "exec", dont_inherit=True)
     if hasattr(linecache, "_interactive_cache"):
         # They find it by the code object, and not that of another "<string>".
-        linecache._register_code(compiled, code, "<string>")  # type: ignore[attr-defined]
+        linecache._register_code(compiled, code, "<string>")
     else:
         # The first releases of 3.13.
         lines = code.splitlines(keepends=True)
