@@ -461,19 +461,17 @@ def test_an_answer_that_is_none(folder, capsys, answer):
     assert line.startswith("process") or line.startswith("the process"), line
 
 
+#: It says so when it is in C already. `PyDLL` keeps the GIL.
 BUSY = """
-import ctypes, sys
+import ctypes
 import deferrous
-print("ready", flush=True)
-{call}
+ctypes.PyDLL(None).system(b"echo ready; read line")
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs the C library")
 def test_a_process_that_is_busy_in_c(folder, capsys):
-    # `PyDLL` keeps the GIL.
-    script = BUSY.format(call="ctypes.PyDLL(None).getchar()")
-    with child(script, wait="") as process:
+    with child(BUSY, wait="") as process:
         assert "did not answer within 0.3 seconds" in refused(
             capsys, process.pid, "--timeout", "0.3"
         )
@@ -769,9 +767,8 @@ def test_one_that_takes_no_scripts(folder, capsys):
 def test_one_that_is_too_late(folder, capsys, monkeypatch):
     path = tempfile.mkdtemp(prefix="dfr")
     monkeypatch.setattr(tempfile, "tempdir", path)
-    script = BUSY.format(call="ctypes.PyDLL(None).getchar()")
     try:
-        with child(script, inspect="", wait="") as process:
+        with child(BUSY, inspect="", wait="") as process:
             line = refused(capsys, process.pid, "--timeout", "0.3")
             assert "did not answer" in line
         # It has come to the script by now, and has nothing to complain of.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import sys
 from collections import deque
-from types import BuiltinFunctionType, FrameType, FunctionType
+from itertools import pairwise
+from types import BuiltinFunctionType, FrameType, FunctionType, MethodDescriptorType
 from typing import Any
 
 from . import _deferrous
@@ -263,6 +264,16 @@ class Graph:
             elif one_of(type(each), WITH_FRAMES):
                 held = gc.get_referents(each)
                 generators += [(of_release[id(it)], each) for it in held if id(it) in of_release]
+        # From CPython 3.14 on, `async with` keeps the method and the lock side by side instead.
+        for each in known:
+            held = gc.get_referents(each)
+            generators += [
+                (id(lock), each)
+                for method, lock in pairwise(held)
+                if id(lock) in self._locks
+                and type(method) is MethodDescriptorType
+                and method.__name__ in names
+            ]
         for lock, each in generators:
             self._note_holder(each, lock, holders)
         # A coroutine that knows the lock, and does not wait for it, may hold it.
