@@ -607,7 +607,9 @@ def test_a_process_that_closes_all_its_files(folder, capsys):
     script = STUCK + "import os; os.closerange(3, 1000)\nothers = os.pipe()\n"
     with child(script, wait=WAIT + "assert os.get_blocking(others[0])\n") as process:
         if not hasattr(sys, "remote_exec"):
-            assert "nobody listens any more" in refused(capsys, process.pid)
+            # One whose thread has not seen it yet takes the question, and no more.
+            line = refused(capsys, process.pid)
+            assert "nobody listens any more" in line or "Connection reset" in line
 
 
 def test_its_thread_takes_no_signals(folder, capsys):
