@@ -237,8 +237,11 @@ class Graph:
         locks = [lock for lock, _ in self._locks.values()]
         names = ("_releaseAndReturn", "release", "__aexit__")
         releases: list[Any] = []
-        # Generators, and their frames, which have hold of it in their place on Python 3.10.
-        known: list[Any] = []
+        # Generators, and their frames, which have hold of it in their place on Python 3.10: each
+        # with the addresses of all that it has hold of.
+        known: list[tuple[Any, set[int]]] = []
+        # From CPython 3.14 on, `async with` keeps the method and the lock side by side.
+        pairs: list[tuple[int, Any]] = []
         for each in self._referrers(locks):
             parts = _deferrous._parts_of(each)
             if parts is not None and parts[0] == "locked":
@@ -246,7 +249,15 @@ class Graph:
             elif type(each) is BuiltinFunctionType and each.__name__ in names:
                 releases.append(each)
             elif one_of(type(each), WITH_FRAMES):
-                known.append(each)
+                held = gc.get_referents(each)
+                known.append((each, {id(it) for it in held}))
+                pairs += [
+                    (id(lock), each)
+                    for method, lock in pairwise(held)
+                    if id(lock) in self._locks
+                    and type(method) is MethodDescriptorType
+                    and method.__name__ in names
+                ]
         holders: dict[int, list[Any]] = {}
         generators: list[tuple[int, Any]] = []
         of_release = {
@@ -264,22 +275,11 @@ class Graph:
             elif one_of(type(each), WITH_FRAMES):
                 held = gc.get_referents(each)
                 generators += [(of_release[id(it)], each) for it in held if id(it) in of_release]
-        # From CPython 3.14 on, `async with` keeps the method and the lock side by side instead.
-        for each in known:
-            held = gc.get_referents(each)
-            generators += [
-                (id(lock), each)
-                for method, lock in pairwise(held)
-                if id(lock) in self._locks
-                and type(method) is MethodDescriptorType
-                and method.__name__ in names
-            ]
-        for lock, each in generators:
+        for lock, each in generators + pairs:
             self._note_holder(each, lock, holders)
         # A coroutine that knows the lock, and does not wait for it, may hold it.
         perhaps: dict[int, list[Any]] = {}
-        for each in known:
-            ids = {id(it) for it in gc.get_referents(each)}
+        for each, ids in known:
             for key in self._locks:
                 if key in ids and key not in holders:
                     self._note_holder(each, key, perhaps)
