@@ -730,7 +730,7 @@ import gc, sys
 from deferrous import Deferred, pending, track
 
 def off(phase, info):
-    if sys._getframe(1).f_code.co_name == "_all_deferreds":
+    if sys._getframe(1).f_code.co_name == "objects_of":
         gc.callbacks.remove(off)
         track(False)
         done.append(1)
@@ -741,6 +741,7 @@ gc.callbacks.append(off)
 gc.set_threshold(1)
 track()
 gc.set_threshold(700)
+assert done
 del ds
 others = [bytes(range(40, 88 + i % 30)) for i in range(200_000)]
 track()

@@ -16,6 +16,7 @@ from ._graph_objects import (
     is_deferred,
     is_generator,
     is_node,
+    objects_of,
     task_classes,
 )
 from ._graph_search import PERHAPS, ROUNDS, Graph
@@ -266,18 +267,11 @@ def deadlocks() -> list[tuple[Any, ...]]:
     This prints `0` and `[True, True]`. `print_call_graph` shows more of any one of them.
     """
     tasks = task_classes()
-    known: dict[int, bool] = {}
-    waiting = []
-    every = gc.get_objects()
-    for each in every:
-        cls = id(type(each))
-        wanted = known.get(cls)
-        if wanted is None:
-            wanted = known[cls] = is_node(each) and (is_deferred(each) or is_a(each, *tasks))
-        if wanted and _waits(each, tasks):
-            waiting.append(each)
-    del every
-    whole = _Whole(waiting)
+
+    def can_wait(obj: object) -> bool:
+        return is_node(obj) and (is_deferred(obj) or is_a(obj, *tasks))
+
+    whole = _Whole([each for each in objects_of(can_wait) if _waits(each, tasks)])
     return [tuple(whole.nodes[place].obj for place in part) for part in whole.stuck()]
 
 

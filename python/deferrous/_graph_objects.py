@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import gc
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import (
     AsyncGeneratorType,
     CoroutineType,
@@ -132,6 +133,22 @@ def attribute(obj: object, cls: type, name: str) -> Any:
 
 def is_deferred(obj: object) -> bool:
     return is_a(obj, _deferrous.Deferred)
+
+
+def objects_of(wanted: Callable[[object], bool]) -> list[Any]:
+    """Return all objects of the process that are wanted, which is asked once for each class."""
+    # By the addresses of the classes. They stay as long as the objects, which are in this list.
+    known: dict[int, bool] = {}
+    every = gc.get_objects()
+    found = []
+    for each in every:
+        cls = id(type(each))
+        of_wanted = known.get(cls)
+        if of_wanted is None:
+            of_wanted = known[cls] = wanted(each)
+        if of_wanted:
+            found.append(each)
+    return found
 
 
 def future_classes() -> tuple[type, ...]:

@@ -5,7 +5,6 @@ made.
 from __future__ import annotations
 
 import atexit
-import gc
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -20,7 +19,7 @@ from typing import Any
 
 from . import _deferrous, _tracking
 from ._graph_entries import FrameCallGraphEntry, callback_entry
-from ._graph_objects import class_name, dict_of, is_deferred, is_generator
+from ._graph_objects import class_name, dict_of, is_deferred, is_generator, objects_of
 from ._graph_parts import kind_of_line, parts_of, without_addresses
 from ._graph_ways import frames_of, kind_of_frame
 from ._tracking import MadeAt
@@ -256,7 +255,7 @@ def pending(*, older_than: float | None = None, made_in: Any = None) -> PendingD
         if older_than is not None or made_in is not None:
             raise RuntimeError("the ages of Deferreds, and where they were made, need track()")
         counts: dict[str, int] = {}
-        for each in _all_deferreds():
+        for each in objects_of(is_deferred):
             text = _why(each)
             if text is not None:
                 counts[text] = counts.get(text, 0) + 1
@@ -281,23 +280,6 @@ def pending(*, older_than: float | None = None, made_in: Any = None) -> PendingD
             each._number, each._place, each._run, each._code = number, where, run, code
             found.append(each)
     return _listed(found, missed)
-
-
-def _all_deferreds() -> list[Any]:
-    """Return all Deferreds among the objects of the process."""
-    # Of each class, by its address, whether its objects are Deferreds. The classes stay as long
-    # as the objects, which are in this list.
-    known: dict[int, bool] = {}
-    objects = gc.get_objects()
-    found = []
-    for each in objects:
-        cls = id(type(each))
-        wanted = known.get(cls)
-        if wanted is None:
-            wanted = known[cls] = is_deferred(each)
-        if wanted:
-            found.append(each)
-    return found
 
 
 def _place_test(made_in: object) -> Any:
@@ -398,7 +380,7 @@ def _turn(on: bool) -> None:
         return
     _tracking.turn(on)
     if on:
-        _deferrous._track_earlier(_all_deferreds())
+        _deferrous._track_earlier(objects_of(is_deferred))
 
 
 def track(on: bool = True, /, *, report_at_exit: bool = False) -> Tracking:
