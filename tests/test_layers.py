@@ -28,6 +28,7 @@ WITH_CIRCLES = ("core", "capi", "model")
 #: The modules of the Python half, from the bottom to the top. Each uses those before it.
 MODULES = (
     "_deferrous",
+    "_environment",
     "_reflect",
     "_tracking",
     "_trace",

@@ -5,7 +5,6 @@ made.
 from __future__ import annotations
 
 import atexit
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from types import (
@@ -18,6 +17,7 @@ from types import (
 from typing import Any
 
 from . import _deferrous, _tracking
+from ._environment import setting_of
 from ._graph_entries import FrameCallGraphEntry, callback_entry
 from ._graph_objects import class_name, dict_of, is_deferred, is_generator, objects_of
 from ._graph_parts import kind_of_line, parts_of, without_addresses
@@ -31,7 +31,6 @@ _GROUPS = 30
 
 #: It turns tracking on when the package is imported.
 ENVIRONMENT_VARIABLE = "DEFERROUS_TRACK"
-_OFF = ("", "0", "no", "false", "off")
 
 #: Whether what waits is printed at exit, and whether there is something registered for that.
 _at_exit = [False, False]
@@ -431,8 +430,8 @@ def track(on: bool = True, /, *, report_at_exit: bool = False) -> Tracking:
 
 def heed_environment() -> None:
     """Turn it on if the environment says so."""
-    setting = os.environ.get(ENVIRONMENT_VARIABLE, "").strip().lower()
-    if setting not in _OFF and not sys.flags.ignore_environment:
+    setting = setting_of(ENVIRONMENT_VARIABLE)
+    if setting:
         track(report_at_exit=setting == "exit")
 
 

@@ -21,6 +21,7 @@ import threading
 import time
 
 from . import _deferrous
+from ._environment import setting_of
 from ._folders import own_folder, peer_of, socket_name
 
 __all__ = ["ENVIRONMENT_VARIABLE", "LogFields", "listen", "listening", "stop"]
@@ -362,8 +363,7 @@ class LogFields(logging.Filter):
 
 def heed_environment() -> None:
     """Answer if the environment says so. What is in the way of it is logged."""
-    setting = os.environ.get(ENVIRONMENT_VARIABLE, "").strip().lower()
-    if setting in ("", "0", "no", "false", "off") or sys.flags.ignore_environment:
+    if not setting_of(ENVIRONMENT_VARIABLE):
         return
     try:
         listen()

@@ -40,6 +40,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from . import __version__, _deferrous, _report
+from ._environment import OFF
 
 __all__ = [
     "ENVIRONMENT_VARIABLE",
@@ -407,7 +408,7 @@ def describe() -> str:
         lines.append(f"child processes: no deferrous_install.pth reads {ENVIRONMENT_VARIABLE}")
     else:
         now = f"is {setting}" if setting else "is not set"
-        if setting and setting.strip().lower() in ("0", "no", "false", "off"):
+        if setting and setting.strip().lower() in OFF:
             now += " (off)"
         lines.append(f"child processes: {ENVIRONMENT_VARIABLE} {now}; {hook} reads it")
     return "\n".join(lines)
