@@ -726,21 +726,19 @@ def test_off_while_the_earlier_are_looked_for():
     run_script(
         "deferrous",
         """
-import gc, sys
+import sys
 from deferrous import Deferred, pending, track
 
-def off(phase, info):
-    if sys._getframe(1).f_code.co_name == "objects_of":
-        gc.callbacks.remove(off)
+def off(frame, event, value):
+    if event == "return" and frame.f_code.co_name == "objects_of":
+        sys.setprofile(None)
         track(False)
         done.append(1)
 
 done = []
 ds = [Deferred() for _ in range(3000)]
-gc.callbacks.append(off)
-gc.set_threshold(1)
+sys.setprofile(off)
 track()
-gc.set_threshold(700)
 assert done
 del ds
 others = [bytes(range(40, 88 + i % 30)) for i in range(200_000)]
