@@ -1,6 +1,6 @@
 """What is measured: the main rows, each a function of an implementation.
 
-`other_rows.py` has those for all else that the package offers.
+`other_rows/` has those for all else that the package offers.
 
 A row's function takes what looks like `twisted.internet.defer` (with `Failure`), and how many
 times it is to do its work. One of `size` items also takes their number, and its work is that on

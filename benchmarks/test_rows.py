@@ -22,7 +22,7 @@ import name_table
 
 # Not what takes Twisted long.
 KEYS = [key for key in ALL_ROWS if key != "callbacks_100000"]
-FILES = (rows.__file__, other_rows.__file__)
+FILES = (rows.__file__, *(module.__file__ for module in (other_rows.table, *other_rows.MODULES)))
 
 
 def calls(name: str, key: str) -> Counter[str]:

@@ -1,0 +1,110 @@
+"""Rows about classes that derive from Deferred."""
+
+from __future__ import annotations
+
+from itertools import repeat
+from typing import Any
+
+from ..rows import give, ignore, same
+from .table import group
+
+row = group("subclasses")
+
+
+@row("a plain subclass: create, callback, fire", 5)
+def subclass(defer: Any, n: int) -> None:
+    class Subclass(defer.Deferred):
+        pass
+
+    for _ in repeat(None, n):
+        d = Subclass()
+        d.addCallback(same)
+        d.callback(1)
+
+
+@row("a subclass with an attribute set in `__init__`", 5)
+def subclass_init(defer: Any, n: int) -> None:
+    class Subclass(defer.Deferred):
+        def __init__(self):
+            super().__init__()
+            self.name = None
+
+    for _ in repeat(None, n):
+        d = Subclass()
+        d.addCallback(same)
+        d.callback(1)
+
+
+@row("the same, that calls `Deferred.__init__`", 5)
+def subclass_init_by_name(defer: Any, n: int) -> None:
+    Deferred = defer.Deferred
+
+    class Subclass(Deferred):
+        def __init__(self, name):
+            Deferred.__init__(self)
+            self.name = name
+
+    for _ in repeat(None, n):
+        d = Subclass(None)
+        d.addCallback(same)
+        d.callback(1)
+
+
+@row("a subclass that overrides `callback`", 5)
+def subclass_callback(defer: Any, n: int) -> None:
+    class Subclass(defer.Deferred):
+        def callback(self, result):
+            super().callback(result)
+
+    for _ in repeat(None, n):
+        d = Subclass()
+        d.addCallback(same)
+        d.callback(1)
+
+
+@row("a subclass that overrides `addCallbacks`", 4)
+def subclass_add(defer: Any, n: int) -> None:
+    class Subclass(defer.Deferred):
+        def addCallbacks(self, *args, **kwargs):
+            return super().addCallbacks(*args, **kwargs)
+
+    for _ in repeat(None, n):
+        d = Subclass()
+        d.addCallbacks(same, ignore)
+        d.callback(1)
+
+
+@row("a plain subclass, chained", 4)
+def subclass_chained(defer: Any, n: int) -> None:
+    class Subclass(defer.Deferred):
+        pass
+
+    for _ in repeat(None, n):
+        inner, outer = Subclass(), Subclass()
+        outer.addCallback(give, inner)
+        outer.callback(1)
+        inner.callback(1)
+
+
+@row("a plain subclass, yielded", 5)
+def subclass_yielded(defer: Any, n: int) -> None:
+    class Subclass(defer.Deferred):
+        pass
+
+    @defer.inlineCallbacks
+    def generator(d):
+        yield d
+
+    for _ in repeat(None, n):
+        d = Subclass()
+        generator(d)
+        d.callback(1)
+
+
+@row("defining a subclass")
+def subclass_defined(defer: Any, n: int) -> None:
+    Deferred = defer.Deferred
+    for _ in repeat(None, n):
+        type("Subclass", (Deferred,), {})
+    # They are in a list, for good.
+    del defer._DEFERRED_SUBCLASSES[-n:]
