@@ -1,4 +1,4 @@
-"""The rows of `concurrency.py` as others have them: to count instructions, and to train a build.
+"""The rows of `concurrency/` as others have them: to count instructions, and to train a build.
 
 What runs them is imported when the first is run: with asyncio, `await` looks for its loop.
 """
