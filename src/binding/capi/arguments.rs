@@ -8,9 +8,10 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use smallvec::SmallVec;
 
+use super::conversions::Called;
 use super::error::Result;
 use super::making::{no_memory, tuple_of};
-use super::safe::{self, Called};
+use super::safe;
 
 /// The arguments of a call.
 #[derive(Clone, Copy)]

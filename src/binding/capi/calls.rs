@@ -10,11 +10,12 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 use smallvec::{SmallVec, smallvec};
 
+use super::conversions::{Called, FromC};
 use super::error::Raised;
 use super::error::{Raise, Result};
 use super::exceptions::{raised_by_call, restore};
 use super::making::no_memory;
-use super::safe::{self, Called, FromC};
+use super::safe;
 
 /// Make of a result what a C function returns: a new reference, or null with an exception in
 /// flight.

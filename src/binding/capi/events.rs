@@ -5,7 +5,6 @@
 use std::cell::Cell;
 use std::mem;
 
-use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::cell::Shared;
@@ -13,6 +12,7 @@ use super::error::Result;
 use super::lives::{self, TRACE};
 use super::making::no_memory;
 use super::places::Table;
+use super::safe;
 use super::ticks;
 use crate::core::refusable;
 
@@ -158,8 +158,7 @@ fn strand(py: Python<'_>) -> u16 {
     if number != 0 && last == greenlet {
         return number;
     }
-    // SAFETY: it needs nothing.
-    let thread = unsafe { ffi::PyThread_get_thread_ident() } as usize;
+    let thread = safe::this_thread(py);
     let number = RING.with(py, |ring| ring.number_of((thread, greenlet)));
     STRAND.set((greenlet, number));
     number

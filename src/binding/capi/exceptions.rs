@@ -17,8 +17,9 @@ use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 use super::error::{Error, Raise, Raised, Result};
 use super::held::{Held, Hold};
 use super::interned::intern;
+use super::kinds::Kind;
 use super::making::tuple_of;
-use super::safe::{self, Kind};
+use super::safe;
 
 /// As [`take_raised`], for calls: what it takes of the stack is not part of their frames.
 #[cold]

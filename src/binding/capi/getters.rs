@@ -15,10 +15,11 @@ use pyo3::{Borrowed, PyTypeInfo};
 use super::error::{Raise, Result};
 #[cfg(Py_3_12)]
 use super::exceptions::new_exception;
+use super::kinds::Kind;
 #[cfg(Py_3_12)]
 use super::making::new_tuple;
 use super::panics;
-use super::safe::{self, Kind};
+use super::safe;
 
 /// An attribute of `Self::Of`.
 pub(crate) trait Read {

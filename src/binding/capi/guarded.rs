@@ -134,15 +134,16 @@ pub(crate) mod impl_ {
         ) -> c_int {
             keep_quiet_without_memory();
             // SAFETY: the caller's promise: attached, and the module lives as long as this runs.
+            // PyO3's function asks for the same.
             let (py, borrowed) = unsafe {
                 let py = Python::assume_attached();
+                if !in_main_interpreter(py) {
+                    // It will be refused. To make that error, PyO3 would wait for ever for the main
+                    // one.
+                    return pyo3::impl_::trampoline::module_exec(module, fill);
+                }
                 (py, Borrowed::from_ptr(py, module))
             };
-            if !in_main_interpreter(py) {
-                // It will be refused. To make that error, PyO3 would wait for ever for the main one.
-                // SAFETY: the caller's promise.
-                return unsafe { pyo3::impl_::trampoline::module_exec(module, fill) };
-            }
             if !has_memory_to_begin(py) {
                 return -1;
             }

@@ -78,11 +78,15 @@ pub(crate) fn keep<T>(cell: &PyOnceLock<Py<T>>, object: Bound<'_, T>) {
     }
 }
 
-/// A string that is the same object wherever it is used as a name.
+/// A string as the same object wherever it is used as a name.
+pub(super) fn interned(mut string: Bound<'_, PyString>) -> Bound<'_, PyString> {
+    safe::intern(string.py(), &mut string);
+    string
+}
+
+/// The same, of a text.
 pub(crate) fn new_interned<'py>(py: Python<'py>, text: &str) -> Result<Bound<'py, PyString>> {
-    let mut string = PyString::from_bytes(py, text.as_bytes())?;
-    safe::intern(py, &mut string);
-    Ok(string)
+    Ok(interned(PyString::from_bytes(py, text.as_bytes())?))
 }
 
 /// Conversion into [`Held`].

@@ -10,7 +10,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 #[cfg(Py_3_13)]
 use pyo3::types::PyTuple;
-use pyo3::types::{PyDict, PyString, PyType};
+use pyo3::types::{PyDict, PyFunction, PyString, PyType};
 
 use super::dying::Native;
 #[cfg(Py_3_13)]
@@ -19,10 +19,11 @@ use super::exceptions::{ok, take_raised};
 #[cfg(Py_3_13)]
 use super::held::{Held, Hold};
 use super::interned::intern;
+use super::kinds::Kind;
 #[cfg(Py_3_13)]
 use super::making::push;
 use super::memory::has_dict;
-use super::safe::{self, Kind};
+use super::safe;
 
 /// Whether an object is of one of the most common types of plain results.
 #[inline(never)]
@@ -81,15 +82,8 @@ pub(super) fn python_function_of<'py>(
     kind: &Bound<'py, PyType>,
     name: &Bound<'py, PyString>,
 ) -> Option<Bound<'py, PyAny>> {
-    let found = lookup(kind, name) as *mut ffi::PyObject;
-    // SAFETY: borrowed from the class or one of its bases, which no code has changed since, or
-    // null.
-    unsafe {
-        if found.is_null() || ffi::Py_TYPE(found) != &raw mut ffi::PyFunction_Type {
-            return None;
-        }
-        Some(Bound::from_borrowed_ptr(kind.py(), found))
-    }
+    let found = safe::in_class(kind.py(), Kind::from(kind), name).0?;
+    found.is_exact_instance_of::<PyFunction>().then_some(found)
 }
 
 /// Whether the objects of a class are equal to others than themselves, as far as the class says.

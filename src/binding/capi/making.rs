@@ -8,9 +8,10 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString, PyTuple};
 
+use super::conversions::FromC;
 use super::error::{Error, Result};
 use super::exceptions::take_raised;
-use super::safe::{self, FromC};
+use super::safe;
 
 /// The MemoryError, of which Python keeps one in reserve.
 #[cold]

@@ -18,11 +18,13 @@ use pyo3::types::{PyString, PyTuple, PyType};
 use pyo3::{Borrowed, PyClass};
 
 use super::cell::Shared;
+use super::conversions::FromC;
 use super::dying::{self, Dead, Native};
 use super::error::Result;
 use super::inspect::is_key_of;
+use super::kinds::Kind;
 use super::lives;
-use super::safe::{self, FromC, Kind};
+use super::safe;
 use super::{panics, stack};
 
 /// What is known of a class.

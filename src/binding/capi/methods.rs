@@ -18,11 +18,13 @@ use smallvec::SmallVec;
 
 use super::arguments::Arguments;
 use super::cell::Shared;
+use super::conversions::FromC;
 use super::error::{Error, Raise, Result};
 use super::exceptions::ok;
+use super::kinds::Kind;
 use super::making::{new_str, new_tuple};
 use super::panics;
-use super::safe::{self, FromC, Kind};
+use super::safe;
 
 /// The positional arguments of a call.
 pub(crate) type Args<'a, 'py> = &'a [Bound<'py, PyAny>];

@@ -7,6 +7,7 @@
 mod arguments;
 mod calls;
 pub(crate) mod cell;
+mod conversions;
 mod dying;
 pub(crate) mod error;
 pub(crate) mod events;
@@ -23,6 +24,7 @@ pub(crate) mod guarded;
 mod held;
 mod inspect;
 pub(crate) mod interned;
+mod kinds;
 pub(crate) mod lives;
 mod making;
 mod memory;

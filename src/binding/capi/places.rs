@@ -2,19 +2,20 @@
 //! is first seen, and turned into a text only when somebody asks.
 
 use std::collections::HashMap;
-use std::ffi::{CStr, c_int};
+use std::ffi::c_int;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::types::{PyCFunction, PyFrame, PyFunction, PyString, PyType};
 
 use super::cell::Shared;
 use super::exceptions::{ok, with_error_saved};
-use super::held::{Held, Hold, new_interned};
+use super::held::{Held, Hold, interned};
 use super::inspect::python_function_of;
 use super::interned::intern;
 use super::methods::is_of_python;
+use super::safe;
 use crate::core::refusable;
 
 /// The number of a place that is not known.
@@ -129,27 +130,20 @@ pub(crate) fn of_callable(callable: &Bound<'_, PyAny>) -> u32 {
     if let Some(code) = code_of_function(callable) {
         return of_code(&code);
     }
-    // SAFETY: what is tested to be a method in C has a name that lasts as long as it, as do the
-    // names of types; a text of CPython's ends with a null.
-    let name = unsafe {
-        if ffi::PyCFunction_CheckExact(callable.as_ptr()) != 0 {
-            let method = callable.as_ptr().cast::<ffi::PyCFunctionObject>();
-            CStr::from_ptr((*(*method).m_ml).ml_name)
-        } else if ffi::PyType_Check(callable.as_ptr()) != 0 {
-            CStr::from_ptr((*callable.as_ptr().cast::<ffi::PyTypeObject>()).tp_name)
-        } else if let Some(code) = python_function_of(&callable.get_type(), intern!(py, "__call__"))
-            .and_then(|call| code_of_function(&call))
-        {
-            return of_code(&code);
-        } else {
-            CStr::from_ptr((*callable.get_type_ptr()).tp_name)
-        }
+    let name = if callable.is_exact_instance_of::<PyCFunction>() {
+        callable.getattr(intern!(py, "__name__")).and_then(|name| Ok(name.cast_into()?))
+    } else if let Ok(class) = callable.cast::<PyType>() {
+        class.name()
+    } else if let Some(code) = python_function_of(&callable.get_type(), intern!(py, "__call__"))
+        .and_then(|call| code_of_function(&call))
+    {
+        return of_code(&code);
+    } else {
+        callable.get_type().name()
     };
-    let name = name.to_str().unwrap_or("?");
-    // The same text is one object, and so one place.
-    let last = name.rsplit('.').next().unwrap_or(name);
-    match ok(py, new_interned(py, last)) {
-        Some(name) => of_code(name.as_any()),
+    match ok(py, name) {
+        // The same text is one object, and so one place.
+        Some(name) => of_code(interned(name).as_any()),
         None => NOWHERE,
     }
 }
@@ -162,12 +156,8 @@ fn code_of_function<'py>(callable: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAn
     let py = callable.py();
     let mut function = callable.clone();
     for _ in 0..10 {
-        // SAFETY: the code of a function is borrowed from it.
-        unsafe {
-            if ffi::Py_TYPE(function.as_ptr()) == &raw mut ffi::PyFunction_Type {
-                let code = ffi::PyFunction_GetCode(function.as_ptr());
-                return Some(Bound::from_borrowed_ptr(py, code));
-            }
+        if let Ok(function) = function.cast_exact::<PyFunction>() {
+            return safe::code_of_function(py, function).0.map(Bound::into_any);
         }
         if !is_of_python(&function) {
             return None;
@@ -246,7 +236,8 @@ pub(crate) fn code_and_line(py: Python<'_>, number: u32) -> Option<(Bound<'_, Py
     let line = if at < 0 {
         0
     } else if cfg!(Py_3_11) {
-        // SAFETY: a place with a number of 0 and more has a code object.
+        // SAFETY: a place with a number of 0 and more has a code object, and the number is that of
+        // an instruction there, as `Frame::place` has found it.
         unsafe { ffi::PyCode_Addr2Line(code.as_ptr().cast(), at) }
     } else {
         at
@@ -255,37 +246,24 @@ pub(crate) fn code_and_line(py: Python<'_>, number: u32) -> Option<(Bound<'_, Py
 }
 
 /// A frame on the stack of this thread.
-struct Frame<'py>(Bound<'py, PyAny>);
+struct Frame<'py>(Bound<'py, PyFrame>);
 
 impl<'py> Frame<'py> {
     fn innermost(py: Python<'py>) -> Option<Self> {
-        // SAFETY: attached. A borrowed reference, or null without an exception.
-        let frame = unsafe {
-            Bound::from_borrowed_ptr_or_opt(py, ffi::PyEval_GetFrame().cast::<ffi::PyObject>())
-        };
-        frame.map(Self)
+        safe::innermost_frame(py).0.map(Self)
     }
 
     fn outer(&self) -> Option<Self> {
-        // SAFETY: a frame. A new reference, or null without an exception.
-        let frame = unsafe {
-            let outer = ffi::PyFrame_GetBack(self.0.as_ptr().cast());
-            Bound::from_owned_ptr_or_opt(self.0.py(), outer.cast())
-        };
-        frame.map(Self)
+        safe::outer_frame(self.0.py(), &self.0).map(Self)
     }
 
     fn place(&self) -> (u32, bool) {
-        let frame = self.0.as_ptr().cast();
-        // SAFETY: a frame, whose code is never null: a new reference.
-        let (code, at) = unsafe {
-            let code = ffi::PyFrame_GetCode(frame).cast::<ffi::PyObject>();
-            #[cfg(Py_3_11)]
-            let at = ffi::PyFrame_GetLasti(frame);
-            #[cfg(not(Py_3_11))]
-            let at = ffi::PyFrame_GetLineNumber(frame);
-            (Bound::from_owned_ptr(self.0.py(), code), at)
-        };
-        number_of(&code, at.max(0))
+        let py = self.0.py();
+        let Some(code) = safe::code_of_frame(py, &self.0) else { return (NOWHERE, false) };
+        #[cfg(Py_3_11)]
+        let at = safe::instruction_of_frame(py, &self.0);
+        #[cfg(not(Py_3_11))]
+        let at = safe::line_of_frame(py, &self.0);
+        number_of(code.as_any(), at.max(0))
     }
 }

@@ -95,15 +95,14 @@ unsafe impl GlobalAlloc for Allocator {
 
     #[inline]
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        if !RESERVE.has(memory) {
-            // SAFETY: as for `dealloc`.
-            let larger = unsafe { System.realloc(memory, layout, size) };
-            if !larger.is_null() {
-                return larger;
-            }
+        // SAFETY: the caller's promise; what is not of the reserve is the system's. Where that
+        // cannot make it larger, it has left it as it was.
+        unsafe {
+            let of_reserve = RESERVE.has(memory);
+            let larger =
+                if of_reserve { ptr::null_mut() } else { System.realloc(memory, layout, size) };
+            if larger.is_null() { self.moved(memory, layout, size) } else { larger }
         }
-        // SAFETY: the caller's promise.
-        unsafe { self.moved(memory, layout, size) }
     }
 }
 

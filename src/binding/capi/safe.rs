@@ -5,300 +5,19 @@
 //! which references are borrowed (`&Bound`) and which taken over (`Bound`), and what comes back.
 //! What can be given to an entry must be safe to give: that is what makes it a safe function.
 
-use std::ffi::{CStr, c_char, c_int, c_longlong, c_ulonglong, c_void};
-use std::marker::PhantomData;
-use std::ptr;
+use std::ffi::{CStr, c_int};
 
+use pyo3::Borrowed;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyString, PyTuple, PyType};
-use pyo3::{Borrowed, PyClass, PyTypeInfo};
+#[cfg(not(Py_3_11))]
+use pyo3::types::PyType;
+use pyo3::types::{PyCode, PyDict, PyFrame, PyFunction, PyList, PyString, PyTuple};
 
 use super::arguments::Arguments;
+use super::conversions::{Called, FromC, Lent, New, Nothing, Null, Status, ToC};
 use super::error::Raised;
-use super::error::Result;
-use super::exceptions::raised_by_call;
-
-/// A type object that is alive for so long.
-#[derive(Clone, Copy)]
-pub(super) struct Kind<'a>(*mut ffi::PyTypeObject, PhantomData<&'a ()>);
-
-impl<'a> Kind<'a> {
-    /// That of a class of ours, or of PyO3's.
-    #[inline(always)]
-    pub(super) fn of<T: PyTypeInfo>(py: Python<'a>) -> Self {
-        Self(T::type_object_raw(py), PhantomData)
-    }
-
-    /// That which stands there.
-    ///
-    /// # Safety
-    ///
-    /// It is alive for so long.
-    pub(super) unsafe fn at(place: *mut ffi::PyTypeObject) -> Self {
-        Self(place, PhantomData)
-    }
-
-    /// What stands in it now.
-    #[inline(always)]
-    pub(super) fn slots(self, _py: Python<'_>) -> Slots {
-        // SAFETY: a type object, alive.
-        unsafe {
-            Slots {
-                version: (*self.0).tp_version_tag,
-                getattro: (*self.0).tp_getattro,
-                init: (*self.0).tp_init,
-                new: (*self.0).tp_new,
-                finalize: (*self.0).tp_finalize,
-                #[cfg(Py_3_13)]
-                name: (*self.0).tp_name,
-            }
-        }
-    }
-
-    /// Where it is.
-    #[inline(always)]
-    pub(super) fn as_ptr(self) -> *mut ffi::PyTypeObject {
-        self.0
-    }
-}
-
-impl Kind<'static> {
-    /// That of a class of ours, which PyO3 keeps for good.
-    pub(super) fn of_ours<T: PyClass>(py: Python<'_>) -> Self {
-        Self(T::type_object_raw(py), PhantomData)
-    }
-}
-
-// SAFETY: it says where a type object is. What stands there is read on attached threads alone.
-unsafe impl Send for Kind<'_> {}
-
-impl<'a> From<&'a Bound<'_, PyType>> for Kind<'a> {
-    #[inline(always)]
-    fn from(class: &'a Bound<'_, PyType>) -> Self {
-        Self(class.as_type_ptr(), PhantomData)
-    }
-}
-
-/// What stands in a type object, as far as it is of interest.
-pub(super) struct Slots {
-    /// Another after each change of the type or one of its bases, and 0 for none.
-    pub(super) version: u32,
-    /// What looks attributes up.
-    pub(super) getattro: Option<ffi::getattrofunc>,
-    /// `__init__`
-    pub(super) init: Option<ffi::initproc>,
-    /// `__new__`
-    pub(super) new: Option<ffi::newfunc>,
-    /// What is called before the collector takes a cycle apart.
-    pub(super) finalize: Option<ffi::destructor>,
-    /// The text of the name.
-    #[cfg(Py_3_13)]
-    pub(super) name: *const c_char,
-}
-
-/// An argument, as C has it.
-trait ToC<C> {
-    fn to_c(self) -> C;
-}
-
-/// A reference that is borrowed.
-impl<T> ToC<*mut ffi::PyObject> for &Bound<'_, T> {
-    #[inline(always)]
-    fn to_c(self) -> *mut ffi::PyObject {
-        self.as_ptr()
-    }
-}
-
-impl<T> ToC<*mut ffi::PyObject> for Option<&Bound<'_, T>> {
-    #[inline(always)]
-    fn to_c(self) -> *mut ffi::PyObject {
-        self.map_or(ptr::null_mut(), Bound::as_ptr)
-    }
-}
-
-impl<T> ToC<*mut ffi::PyObject> for Option<Borrowed<'_, '_, T>> {
-    #[inline(always)]
-    fn to_c(self) -> *mut ffi::PyObject {
-        self.map_or(ptr::null_mut(), Borrowed::as_ptr)
-    }
-}
-
-/// A reference that is taken over.
-impl<T> ToC<*mut ffi::PyObject> for Option<Bound<'_, T>> {
-    #[inline(always)]
-    fn to_c(self) -> *mut ffi::PyObject {
-        self.map_or(ptr::null_mut(), Bound::into_ptr)
-    }
-}
-
-/// A place with a reference, which the function may replace by another to an object of the class.
-impl<T> ToC<*mut *mut ffi::PyObject> for &mut Bound<'_, T> {
-    #[inline(always)]
-    fn to_c(self) -> *mut *mut ffi::PyObject {
-        (&raw mut *self).cast()
-    }
-}
-
-/// A place with a reference or null, likewise.
-impl<T> ToC<*mut *mut ffi::PyObject> for &mut Option<Bound<'_, T>> {
-    #[inline(always)]
-    fn to_c(self) -> *mut *mut ffi::PyObject {
-        (&raw mut *self).cast()
-    }
-}
-
-/// References that are borrowed: each is one pointer.
-impl ToC<*const *mut ffi::PyObject> for &[Bound<'_, PyAny>] {
-    #[inline(always)]
-    fn to_c(self) -> *const *mut ffi::PyObject {
-        self.as_ptr().cast()
-    }
-}
-
-impl<const N: usize> ToC<*const *mut ffi::PyObject> for &[Borrowed<'_, '_, PyAny>; N] {
-    #[inline(always)]
-    fn to_c(self) -> *const *mut ffi::PyObject {
-        self.as_ptr().cast()
-    }
-}
-
-impl ToC<*mut ffi::PyTypeObject> for Kind<'_> {
-    #[inline(always)]
-    fn to_c(self) -> *mut ffi::PyTypeObject {
-        self.as_ptr()
-    }
-}
-
-impl ToC<*const c_char> for &CStr {
-    #[inline(always)]
-    fn to_c(self) -> *const c_char {
-        self.as_ptr()
-    }
-}
-
-/// Where C asks for an object, as such.
-impl ToC<*mut ffi::PyObject> for Kind<'_> {
-    #[inline(always)]
-    fn to_c(self) -> *mut ffi::PyObject {
-        self.as_ptr().cast()
-    }
-}
-
-/// No object.
-struct Null;
-
-impl ToC<*mut ffi::PyObject> for Null {
-    #[inline(always)]
-    fn to_c(self) -> *mut ffi::PyObject {
-        ptr::null_mut()
-    }
-}
-
-/// The same, where C does not say that it would be an object.
-struct Nothing;
-
-impl ToC<*mut c_void> for Nothing {
-    #[inline(always)]
-    fn to_c(self) -> *mut c_void {
-        ptr::null_mut()
-    }
-}
-
-macro_rules! numbers {
-    ($($number:ty),*) => {$(
-        impl ToC<Self> for $number {
-            #[inline(always)]
-            fn to_c(self) -> Self {
-                self
-            }
-        }
-    )*};
-}
-
-numbers!(usize, ffi::Py_ssize_t, c_longlong, c_ulonglong);
-
-/// What a function gives, as Rust has it.
-pub(super) trait FromC<'py, C> {
-    /// # Safety
-    ///
-    /// It has just come from a function that gives what the implementation says.
-    unsafe fn from_c(py: Python<'py>, it: C) -> Self;
-}
-
-/// A new object, or one exception more.
-type New<'py, T> = Result<Bound<'py, T>>;
-
-/// What a call has returned or raised.
-pub(super) type Called<'py> = Result<Bound<'py, PyAny>, Raised<'py>>;
-
-/// What a function says that has either done what it is for or raised an exception.
-type Status<'py> = Result<c_int, Raised<'py>>;
-
-/// A new reference to an object of the class, or null with an exception in flight.
-impl<'py, T, E: From<Raised<'py>>> FromC<'py, *mut ffi::PyObject> for Result<Bound<'py, T>, E> {
-    #[inline(always)]
-    unsafe fn from_c(py: Python<'py>, it: *mut ffi::PyObject) -> Self {
-        // SAFETY: the caller's promise.
-        match unsafe { Option::<Bound<'py, T>>::from_c(py, it) } {
-            Some(object) => Ok(object),
-            None => Err(raised_by_call(py).into()),
-        }
-    }
-}
-
-/// A new reference to an object of the class, or null.
-impl<'py, T> FromC<'py, *mut ffi::PyObject> for Option<Bound<'py, T>> {
-    #[inline(always)]
-    unsafe fn from_c(py: Python<'py>, it: *mut ffi::PyObject) -> Self {
-        // SAFETY: the caller's promise.
-        unsafe { Some(Bound::from_owned_ptr_or_opt(py, it)?.cast_into_unchecked()) }
-    }
-}
-
-/// A negative number with an exception in flight, or another.
-impl<'py> FromC<'py, c_int> for Status<'py> {
-    #[inline(always)]
-    unsafe fn from_c(py: Python<'py>, status: c_int) -> Self {
-        if status < 0 { Err(raised_by_call(py)) } else { Ok(status) }
-    }
-}
-
-impl FromC<'_, Self> for ffi::PySendResult {
-    #[inline(always)]
-    unsafe fn from_c(_py: Python<'_>, it: Self) -> Self {
-        it
-    }
-}
-
-impl FromC<'_, Self> for isize {
-    #[inline(always)]
-    unsafe fn from_c(_py: Python<'_>, it: Self) -> Self {
-        it
-    }
-}
-
-/// Not 0 for true.
-impl FromC<'_, c_int> for bool {
-    #[inline(always)]
-    unsafe fn from_c(_py: Python<'_>, it: c_int) -> Self {
-        it != 0
-    }
-}
-
-/// The address of an object that is not given to the caller, or 0.
-impl FromC<'_, *mut ffi::PyObject> for usize {
-    #[inline(always)]
-    unsafe fn from_c(_py: Python<'_>, it: *mut ffi::PyObject) -> Self {
-        it as Self
-    }
-}
-
-/// Nothing, or what says nothing, such as a status that is always the same.
-impl<C> FromC<'_, C> for () {
-    #[inline(always)]
-    unsafe fn from_c(_py: Python<'_>, _it: C) {}
-}
+use super::kinds::Kind;
 
 macro_rules! safe {
     ($($(#[$meta:meta])* fn $name:ident<'py>($($argument:ident: $of:ty),*) $(-> $answer:ty)?
@@ -424,6 +143,9 @@ safe! {
     /// What a class or its bases have under a name.
     fn address_in_class<'py>(class: Kind<'_>, name: &Bound<'_, PyString>) -> usize
         = _PyType_Lookup: (class, name);
+    /// The same, to be used.
+    fn in_class<'py>(class: Kind<'_>, name: &Bound<'_, PyString>) -> Lent<'py, PyAny>
+        = _PyType_Lookup: (class, name);
     /// What a dict has under a key. 0 if that is nothing, or an exception, which is in flight then.
     fn address_in_dict<'py>(dict: &Bound<'_, PyDict>, key: &Bound<'_, PyString>) -> usize
         = ffi::PyDict_GetItemWithError: (dict, key);
@@ -439,6 +161,22 @@ safe! {
     /// Whether an object is a generator.
     fn is_exact_generator<'py>(object: &Bound<'_, PyAny>) -> bool
         = ffi::PyGen_CheckExact: (object);
+    /// The number of this thread.
+    fn this_thread<'py>() -> usize = ffi::PyThread_get_thread_ident: ();
+
+    // Frames.
+
+    /// The innermost frame of this thread.
+    fn innermost_frame<'py>() -> Lent<'py, PyFrame> = ffi::PyEval_GetFrame: ();
+    /// The frame that a frame was called from.
+    fn outer_frame<'py>(frame: &Bound<'_, PyFrame>) -> Option<Bound<'py, PyFrame>>
+        = ffi::PyFrame_GetBack: (frame);
+    /// Its code.
+    fn code_of_frame<'py>(frame: &Bound<'_, PyFrame>) -> Option<Bound<'py, PyCode>>
+        = ffi::PyFrame_GetCode: (frame);
+    /// The code of a function.
+    fn code_of_function<'py>(function: &Bound<'_, PyFunction>) -> Lent<'py, PyCode>
+        = ffi::PyFunction_GetCode: (function);
 }
 
 #[cfg(not(Py_3_12))]
@@ -480,6 +218,9 @@ safe! {
 
 #[cfg(not(Py_3_11))]
 safe! {
+    /// In which line a frame is.
+    fn line_of_frame<'py>(frame: &Bound<'_, PyFrame>) -> c_int
+        = ffi::PyFrame_GetLineNumber: (frame);
     /// Put the class of the exception that is being handled in place, if there is any, itself and
     /// its traceback.
     fn get_handled_parts<'py>(
@@ -497,6 +238,9 @@ safe! {
 
 #[cfg(Py_3_11)]
 safe! {
+    /// Before which instruction a frame is.
+    fn instruction_of_frame<'py>(frame: &Bound<'_, PyFrame>) -> c_int
+        = ffi::PyFrame_GetLasti: (frame);
     /// The exception that is being handled, or `None`.
     fn get_handled<'py>() -> Option<Bound<'py, PyAny>> = ffi::PyErr_GetHandledException: ();
     /// Say which exception is being handled, if any.

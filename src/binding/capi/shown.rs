@@ -12,10 +12,11 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 use pyo3::exceptions::PySystemError;
 use pyo3::prelude::*;
-use pyo3::types::PyString;
-use pyo3::{PyTypeInfo, ffi};
+use pyo3::types::{PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
+use pyo3::{Borrowed, PyTypeInfo, ffi};
 
-use super::safe::FromC;
+use super::conversions::FromC;
+use super::kinds::Kind;
 use crate::core::Flag;
 
 /// A place that holds `True` or `False`; or what a program has put there instead, or nothing, if it
@@ -47,14 +48,14 @@ impl Flag for Truth {
 impl Truth {
     /// What a program has put here that is no bool.
     #[inline(always)]
-    pub(crate) fn other(&self) -> Option<&Py<PyAny>> {
+    pub(crate) fn other(&self) -> Option<Borrowed<'_, '_, PyAny>> {
         let object = self.0.load(Ordering::Relaxed);
         if object == object_for(false) || object == object_for(true) {
             return None;
         }
-        // SAFETY: null or a reference that this owns; `Option<Py>` is one pointer, and null for
-        // None. A transition is not under way when somebody else writes here.
-        unsafe { (&raw const self.0).cast::<Option<Py<PyAny>>>().as_ref()?.as_ref() }
+        // SAFETY: null or a reference that this owns. A transition is not under way when somebody
+        // else writes here. The thread is attached, as for all state of ours.
+        unsafe { Borrowed::from_ptr_or_opt(Python::assume_attached(), object) }
     }
 
     /// Whether it counts as true. This must not run Python code, so that instances of classes
@@ -62,19 +63,14 @@ impl Truth {
     #[cold]
     fn other_is_on(&self) -> bool {
         let Some(other) = self.other() else { return false };
-        // SAFETY: an object that is alive, on an attached thread, as for all state of ours. It is
-        // asked only if it is of a class that answers without running Python code.
-        unsafe {
-            let object = other.as_ptr();
-            let answers = object == ffi::Py_None()
-                || ffi::PyLong_CheckExact(object) != 0
-                || ffi::PyFloat_CheckExact(object) != 0
-                || ffi::PyUnicode_CheckExact(object) != 0
-                || ffi::PyTuple_CheckExact(object) != 0
-                || ffi::PyList_CheckExact(object) != 0
-                || ffi::PyDict_CheckExact(object) != 0;
-            !answers || ffi::PyObject_IsTrue(object) != 0
-        }
+        let answers = other.is_none()
+            || other.is_exact_instance_of::<PyInt>()
+            || other.is_exact_instance_of::<PyFloat>()
+            || other.is_exact_instance_of::<PyString>()
+            || other.is_exact_instance_of::<PyTuple>()
+            || other.is_exact_instance_of::<PyList>()
+            || other.is_exact_instance_of::<PyDict>();
+        !answers || other.is_truthy().unwrap_or(true)
     }
 
     /// The same, to be let go of.
@@ -114,8 +110,7 @@ pub(crate) fn put_slot<S: Slot>(sample: &Bound<'_, S::Of>) -> PyResult<()> {
     let class = py.get_type::<S::Of>();
     let kind = class.as_type_ptr();
     let offset = (S::place(sample) as usize).checked_sub(sample.as_ptr() as usize);
-    // SAFETY: a type, alive.
-    let size = unsafe { (*kind).tp_basicsize } as usize;
+    let size = Kind::from(&class).slots(py).size as usize;
     let Some(offset) = offset.filter(|it| it.saturating_add(size_of::<Truth>()) <= size) else {
         return Err(PySystemError::new_err("a slot is in another object"));
     };

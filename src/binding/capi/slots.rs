@@ -15,15 +15,17 @@ use pyo3::{Borrowed, PyClass};
 
 use super::arguments::Arguments;
 use super::calls::{Sent, call_first_named};
+use super::conversions::FromC;
 use super::dying::Native;
 use super::error::{Raise, Result};
 use super::exceptions::{new_exception, restore, stop_iteration, take_raised};
 use super::inspect::{is_subtype, python_function_of};
 use super::interned::intern;
+use super::kinds::Kind;
 use super::making::{Text, joined};
 use super::memory::{Recycled, Subclass, new_base, new_object, note};
 use super::panics;
-use super::safe::{self, FromC, Kind};
+use super::safe;
 
 /// A class whose `__new__` ignores its arguments.
 pub(crate) trait Fresh {

@@ -11,7 +11,7 @@ use pyo3::types::PyType;
 use super::cell::Shared;
 use super::dying::Native;
 use super::inspect::type_of;
-use super::safe::Kind;
+use super::kinds::Kind;
 
 /// Up to `N` types of which something is known to be true: where each is, and the version of it
 /// that was looked at, in the place that the version's lowest bits say.

@@ -15,9 +15,9 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use super::arguments::Arguments;
+use super::conversions::Called;
 use super::error::{Raise, Result};
 use super::panics;
-use super::safe::Called;
 
 unsafe extern "C" {
     /// Says what runs when a function is called. Public, but PyO3 does not know it.

@@ -62,6 +62,6 @@ impl Traverse for Chain {
         if let Some(other) = self.chained_to() {
             other.traverse(visit)?;
         }
-        self.flag().other().map_or(Ok(()), |other| visit.call(other))
+        self.flag().other().map_or(Ok(()), |other| visit.call(other.as_unbound()))
     }
 }

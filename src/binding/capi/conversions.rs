@@ -1,0 +1,253 @@
+//! How arguments get to functions of CPython's, and answers back: by the table of `safe`, which
+//! says of each function what it takes and gives.
+
+use std::ffi::{CStr, c_char, c_int, c_longlong, c_ulong, c_ulonglong, c_void};
+use std::ptr;
+
+use pyo3::Borrowed;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyFrame;
+
+use super::error::{Raised, Result};
+use super::exceptions::raised_by_call;
+use super::kinds::Kind;
+
+/// An argument, as C has it.
+pub(super) trait ToC<C> {
+    fn to_c(self) -> C;
+}
+
+/// A reference that is borrowed.
+impl<T> ToC<*mut ffi::PyObject> for &Bound<'_, T> {
+    #[inline(always)]
+    fn to_c(self) -> *mut ffi::PyObject {
+        self.as_ptr()
+    }
+}
+
+impl ToC<*mut ffi::PyFrameObject> for &Bound<'_, PyFrame> {
+    #[inline(always)]
+    fn to_c(self) -> *mut ffi::PyFrameObject {
+        self.as_ptr().cast()
+    }
+}
+
+impl<T> ToC<*mut ffi::PyObject> for Option<&Bound<'_, T>> {
+    #[inline(always)]
+    fn to_c(self) -> *mut ffi::PyObject {
+        self.map_or(ptr::null_mut(), Bound::as_ptr)
+    }
+}
+
+impl<T> ToC<*mut ffi::PyObject> for Option<Borrowed<'_, '_, T>> {
+    #[inline(always)]
+    fn to_c(self) -> *mut ffi::PyObject {
+        self.map_or(ptr::null_mut(), Borrowed::as_ptr)
+    }
+}
+
+/// A reference that is taken over.
+impl<T> ToC<*mut ffi::PyObject> for Option<Bound<'_, T>> {
+    #[inline(always)]
+    fn to_c(self) -> *mut ffi::PyObject {
+        self.map_or(ptr::null_mut(), Bound::into_ptr)
+    }
+}
+
+/// A place with a reference, which the function may replace by another to an object of the class.
+impl<T> ToC<*mut *mut ffi::PyObject> for &mut Bound<'_, T> {
+    #[inline(always)]
+    fn to_c(self) -> *mut *mut ffi::PyObject {
+        (&raw mut *self).cast()
+    }
+}
+
+/// A place with a reference or null, likewise.
+impl<T> ToC<*mut *mut ffi::PyObject> for &mut Option<Bound<'_, T>> {
+    #[inline(always)]
+    fn to_c(self) -> *mut *mut ffi::PyObject {
+        (&raw mut *self).cast()
+    }
+}
+
+/// References that are borrowed: each is one pointer.
+impl ToC<*const *mut ffi::PyObject> for &[Bound<'_, PyAny>] {
+    #[inline(always)]
+    fn to_c(self) -> *const *mut ffi::PyObject {
+        self.as_ptr().cast()
+    }
+}
+
+impl<const N: usize> ToC<*const *mut ffi::PyObject> for &[Borrowed<'_, '_, PyAny>; N] {
+    #[inline(always)]
+    fn to_c(self) -> *const *mut ffi::PyObject {
+        self.as_ptr().cast()
+    }
+}
+
+impl ToC<*mut ffi::PyTypeObject> for Kind<'_> {
+    #[inline(always)]
+    fn to_c(self) -> *mut ffi::PyTypeObject {
+        self.as_ptr()
+    }
+}
+
+impl ToC<*const c_char> for &CStr {
+    #[inline(always)]
+    fn to_c(self) -> *const c_char {
+        self.as_ptr()
+    }
+}
+
+/// Where C asks for an object, as such.
+impl ToC<*mut ffi::PyObject> for Kind<'_> {
+    #[inline(always)]
+    fn to_c(self) -> *mut ffi::PyObject {
+        self.as_ptr().cast()
+    }
+}
+
+/// No object.
+pub(super) struct Null;
+
+impl ToC<*mut ffi::PyObject> for Null {
+    #[inline(always)]
+    fn to_c(self) -> *mut ffi::PyObject {
+        ptr::null_mut()
+    }
+}
+
+/// The same, where C does not say that it would be an object.
+pub(super) struct Nothing;
+
+impl ToC<*mut c_void> for Nothing {
+    #[inline(always)]
+    fn to_c(self) -> *mut c_void {
+        ptr::null_mut()
+    }
+}
+
+macro_rules! numbers {
+    ($($number:ty),*) => {$(
+        impl ToC<Self> for $number {
+            #[inline(always)]
+            fn to_c(self) -> Self {
+                self
+            }
+        }
+    )*};
+}
+
+numbers!(usize, ffi::Py_ssize_t, c_longlong, c_ulonglong);
+
+/// What a function gives, as Rust has it.
+pub(super) trait FromC<'py, C> {
+    /// # Safety
+    ///
+    /// It has just come from a function that gives what the implementation says.
+    unsafe fn from_c(py: Python<'py>, it: C) -> Self;
+}
+
+/// A new object, or one exception more.
+pub(super) type New<'py, T> = Result<Bound<'py, T>>;
+
+/// What a call has returned or raised.
+pub(super) type Called<'py> = Result<Bound<'py, PyAny>, Raised<'py>>;
+
+/// What a function says that has either done what it is for or raised an exception.
+pub(super) type Status<'py> = Result<c_int, Raised<'py>>;
+
+/// A new reference to an object of the class, or null with an exception in flight.
+impl<'py, T, E: From<Raised<'py>>> FromC<'py, *mut ffi::PyObject> for Result<Bound<'py, T>, E> {
+    #[inline(always)]
+    unsafe fn from_c(py: Python<'py>, it: *mut ffi::PyObject) -> Self {
+        // SAFETY: the caller's promise.
+        match unsafe { Option::<Bound<'py, T>>::from_c(py, it) } {
+            Some(object) => Ok(object),
+            None => Err(raised_by_call(py).into()),
+        }
+    }
+}
+
+/// A new reference to an object of the class, or null.
+impl<'py, T, C> FromC<'py, *mut C> for Option<Bound<'py, T>> {
+    #[inline(always)]
+    unsafe fn from_c(py: Python<'py>, it: *mut C) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { Some(Bound::from_owned_ptr_or_opt(py, it.cast())?.cast_into_unchecked()) }
+    }
+}
+
+/// What was only lent, and is held from now on.
+pub(super) struct Lent<'py, T>(pub(super) Option<Bound<'py, T>>);
+
+/// A borrowed reference to an object of the class, or null.
+impl<'py, T, C> FromC<'py, *mut C> for Lent<'py, T> {
+    #[inline(always)]
+    unsafe fn from_c(py: Python<'py>, it: *mut C) -> Self {
+        // SAFETY: the caller's promise. Nothing has run since that could let go of it.
+        let lent =
+            unsafe { Borrowed::from_ptr_or_opt(py, it.cast()).map(|it| it.cast_unchecked()) };
+        Self(lent.map(Borrowed::to_owned))
+    }
+}
+
+/// A negative number with an exception in flight, or another.
+impl<'py> FromC<'py, c_int> for Status<'py> {
+    #[inline(always)]
+    unsafe fn from_c(py: Python<'py>, status: c_int) -> Self {
+        if status < 0 { Err(raised_by_call(py)) } else { Ok(status) }
+    }
+}
+
+impl FromC<'_, Self> for ffi::PySendResult {
+    #[inline(always)]
+    unsafe fn from_c(_py: Python<'_>, it: Self) -> Self {
+        it
+    }
+}
+
+impl FromC<'_, Self> for c_int {
+    #[inline(always)]
+    unsafe fn from_c(_py: Python<'_>, it: Self) -> Self {
+        it
+    }
+}
+
+/// A number that stands for something.
+impl FromC<'_, c_ulong> for usize {
+    #[inline(always)]
+    unsafe fn from_c(_py: Python<'_>, it: c_ulong) -> Self {
+        it as Self
+    }
+}
+
+impl FromC<'_, Self> for isize {
+    #[inline(always)]
+    unsafe fn from_c(_py: Python<'_>, it: Self) -> Self {
+        it
+    }
+}
+
+/// Not 0 for true.
+impl FromC<'_, c_int> for bool {
+    #[inline(always)]
+    unsafe fn from_c(_py: Python<'_>, it: c_int) -> Self {
+        it != 0
+    }
+}
+
+/// The address of an object that is not given to the caller, or 0.
+impl FromC<'_, *mut ffi::PyObject> for usize {
+    #[inline(always)]
+    unsafe fn from_c(_py: Python<'_>, it: *mut ffi::PyObject) -> Self {
+        it as Self
+    }
+}
+
+/// Nothing, or what says nothing, such as a status that is always the same.
+impl<C> FromC<'_, C> for () {
+    #[inline(always)]
+    unsafe fn from_c(_py: Python<'_>, _it: C) {}
+}
