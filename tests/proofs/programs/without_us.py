@@ -1,0 +1,57 @@
+"""Programs that find nothing imported of deferrous, or use nothing but Python."""
+
+from __future__ import annotations
+
+import _imp
+import types
+
+from .base import fresh, plain
+
+
+@fresh
+def native_half_imported(names, keep):
+    """Where that fails, it succeeds the next time."""
+    # Without the Python half of CPython's import, which goes round in circles without memory.
+    spec = types.SimpleNamespace(name="deferrous._deferrous", origin=names.native_half)
+    module = _imp.create_dynamic(spec)
+    _imp.exec_dynamic(module)
+    seen = []
+    first, second = module.Deferred(), keep(module.Deferred())
+    first.addCallback(second.callback)
+    second.addCallbacks(seen.append, seen.append)
+    first.callback(5)
+    return seen, second.called, len(dir(module)), module.DeferredLock().acquire().called
+
+
+@plain
+def warning_given(_names, keep):
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.warn("this is old", DeprecationWarning, stacklevel=2)
+    return True
+
+
+@plain
+def finally_far_away(_names, keep):
+    """So far from its beginning that where a block is left is no integer that is always there."""
+    made = []
+    try:
+        made.append([made, made, made, [made], [made], [made], [made], [made]])
+        made.append([made, made, made, [made], [made], [made], [made], [made]])
+        made.append([made, made, made, [made], [made], [made], [made], [made]])
+        made.append([made, made, made, [made], [made], [made], [made], [made]])
+        made.append([made, made, made, [made], [made], [made], [made], [made]])
+        made.append([made, made, made, [made], [made], [made], [made], [made]])
+        made.append([made, made, made, [made], [made], [made], [made], [made]])
+        made.append([made, made, made, [made], [made], [made], [made], [made]])
+        made.append([made, made, made, [made], [made], [made], [made], [made]])
+        made.append([made, made, made, [made], [made], [made], [made], [made]])
+        made.append([made, made, made, [made], [made], [made], [made], [made]])
+        made.append([made, made, made, [made], [made], [made], [made], [made]])
+        made.append([made, made, made, [made], [made], [made], [made], [made]])
+        made.append([made, made, made, [made], [made], [made], [made], [made]])
+    finally:
+        made.append(0)
+    return len(made)
