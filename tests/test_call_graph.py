@@ -670,6 +670,164 @@ def test_tasks_written_in_python():
     asyncio.run(main())
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio has no groups before 3.11")
+@pytest.mark.parametrize("whose", ["asyncio", "ours"])
+@pytest.mark.parametrize("runs_as", ["a task", "a Deferred"])
+def test_groups_of_tasks(whose, runs_as):
+    if (whose, runs_as) == ("asyncio", "a Deferred"):
+        pytest.skip("a group of asyncio's has to be in a task")
+
+    async def main():
+        gate = asyncio.get_running_loop().create_future()
+        make = asyncio.TaskGroup if whose == "asyncio" else concurrency.TaskGroup
+        run = asyncio.ensure_future if runs_as == "a task" else defer.ensureDeferred
+        tasks = []
+
+        async def child():
+            await gate
+
+        async def at_the_end():
+            async with make() as group:
+                tasks.extend(group.create_task(child()) for _ in range(2))
+
+        async def in_the_block():
+            async with make() as group:
+                tasks.append(group.create_task(child()))
+                await gate
+
+        async def without_a_name():
+            async with make() as group:
+                tasks.append(group.create_task(child()))
+                del group
+                await gate
+
+        ended = run(at_the_end())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        found = graph(ended)
+        if whose == "ours":
+            (found,) = found.waits_for
+        assert {id(each) for each in waits_for(found)} == {id(each) for each in tasks}
+        assert all(last(graph(each), awaited_by)[-1] is ended for each in tasks)
+        for work in (in_the_block, without_a_name):
+            tasks.clear()
+            parent = run(work())
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            found = graph(parent)
+            assert found.cycles == ()
+            assert waits_for(found)[1:] == tasks
+            assert str(found).count("task: <") == 1
+            assert parent in last(graph(tasks[0]), awaited_by)
+        assert defer.deadlocks() == []
+        gate.set_result(None)
+        await ended
+        await asyncio.sleep(0)
+        assert "task: <" not in str(graph(ended))
+
+    asyncio.run(main())
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio has no groups before 3.11")
+def test_a_group_whose_tasks_wait_for_it():
+    async def main():
+        async def child():
+            await asyncio.wait([parent])
+
+        async def work():
+            async with asyncio.TaskGroup() as group:
+                group.create_task(child())
+
+        parent = asyncio.ensure_future(work())
+        await asyncio.sleep(0.01)
+        assert len(graph(parent).waits_for) == 1
+        parent.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await parent
+
+    asyncio.run(main())
+
+
+def test_timeouts_of_coroutines_and_generators():
+    clock = Clock()
+
+    async def inner(d):
+        async with concurrency.timeout(5, clock=clock):
+            await d
+
+    async def work(d):
+        async with concurrency.timeout(30, clock=clock), concurrency.timeout(None, clock=clock):
+            await inner(d)
+
+    @defer.inlineCallbacks
+    def generator(d):
+        with concurrency.timeout_at(7, clock=clock) as limit:
+            yield d
+            limit.reschedule(9)
+            yield defer.Deferred()
+
+    d = defer.Deferred()
+    found = graph(defer.ensureDeferred(work(d)))
+    assert found.detail.split(", ")[1:] == [
+        "in a timeout until 30.0 of its clock",
+        "in a timeout without an end",
+        "in a timeout until 5.0 of its clock",
+    ]
+    first = generator(d)
+    assert graph(first).detail.endswith("in a timeout until 7.0 of its clock")
+    d.callback(None)
+    assert graph(first).detail.endswith("in a timeout until 9.0 of its clock")
+    assert "in a timeout" not in graph(found.future).detail
+    clock.advance(20)
+    assert "in a timeout" not in graph(first).detail
+    first.addErrback(lambda _: None)
+
+
+def test_timeouts_that_others_are_in():
+    """One that a coroutine only knows is not its own."""
+    clock = Clock()
+    limit = concurrency.timeout(5, clock=clock)
+
+    async def other():
+        async with limit:
+            await defer.Deferred()
+
+    async def work(limit):
+        await defer.Deferred()
+        return limit
+
+    kept = [defer.ensureDeferred(other())]
+    assert "in a timeout" in graph(kept[0]).detail
+    assert "in a timeout" not in graph(defer.ensureDeferred(work(limit))).detail
+
+
+def test_timeouts_of_tasks():
+    async def main():
+        loop = asyncio.get_running_loop()
+        gate = loop.create_future()
+
+        async def work(timeout):
+            async with timeout:
+                await gate
+
+        async def ours():
+            await work(concurrency.timeout(1000))
+
+        makes = [lambda: concurrency.timeout(1000)]
+        if sys.version_info >= (3, 11):
+            makes.append(lambda: asyncio.timeout(1000))
+        tasks = [asyncio.ensure_future(work(make())) for make in makes]
+        tasks.append(defer.ensureDeferred(ours()))
+        await asyncio.sleep(0)
+        for each in tasks:
+            assert re.search(r", in a timeout with (1000|999)\.\d s left$", graph(each).detail)
+        gate.set_result(None)
+        for each in tasks:
+            await each
+
+    asyncio.run(main())
+
+
 # --- Twisted's own
 
 

@@ -38,6 +38,7 @@ MODULES = (
     "failure",
     "_waiting",
     "_graph_objects",
+    "_graph_blocks",
     "_graph_entries",
     "_graph_parts",
     "_notes",

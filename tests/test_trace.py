@@ -12,6 +12,7 @@ from functools import partial
 
 import deferrous as defer
 import pytest
+from deferrous import _trace, concurrency
 from helpers import ignore, raiser, run_script
 from test_tracking import MADE, NEVER, Own, WithInit, wait_for
 
@@ -30,22 +31,43 @@ def words(t):
     return [str(each).partition(", File")[0] for each in t.events]
 
 
+#: What each kind of event has, as Google's "Trace Event Format" says, and of which type.
+FORMAT = {
+    "M": {"args": dict},
+    "X": {"ts": float, "dur": float, "args": dict},
+    "b": {"ts": float, "cat": str, "id": str, "args": dict},
+    "e": {"ts": float, "cat": str, "id": str, "args": dict},
+    "s": {"ts": float, "cat": str, "id": int},
+    "f": {"ts": float, "cat": str, "id": int, "bp": str},
+    "i": {"ts": float, "s": str, "args": dict},
+}
+
+
 def check(chrome):
-    """Look at what Perfetto asks of a file."""
-    chrome = json.loads(json.dumps(chrome))
+    """Look at all that the format asks of a file, and Perfetto, which cuts times to nanoseconds."""
+    text = json.dumps(chrome, allow_nan=False)
+    chrome = json.loads(text)
+    assert set(chrome) == {"traceEvents", "displayTimeUnit", "otherData"}
+    assert chrome["displayTimeUnit"] in ("ms", "ns")
     opened, ended, flows = {}, set(), {}
-    slices = {}
-    for event in chrome["traceEvents"]:
+    slices, named, strands = {}, set(), set()
+    for place, event in enumerate(chrome["traceEvents"]):
         phase = event["ph"]
-        assert {"ph", "name", "pid", "tid"} <= set(event)
+        asked = {"ph": str, "name": str, "pid": int, "tid": int, **FORMAT[phase]}
+        assert set(event) == set(asked)
+        assert all(type(event[key]) is kind for key, kind in asked.items())
         if phase == "M":
+            named.add((event["name"], event["tid"]))
+            assert set(event["args"]) == {"name"}
             continue
-        assert event["ts"] >= 0
+        strands.add(event["tid"])
+        assert all(type(it) in (str, bool, int) for it in event.get("args", {}).values())
+        event["at"] = at = int(event["ts"] * 1000)
+        assert at >= 0
         if phase == "X":
-            assert event["dur"] > 0
-            slices.setdefault(event["tid"], []).append(
-                (event["ts"], round(event["ts"] + event["dur"], 3))
-            )
+            end = at + int(event["dur"] * 1000)
+            assert end > at
+            slices.setdefault(event["tid"], []).append((at, end, place))
         elif phase == "b":
             assert event["id"] not in opened
             assert event["id"] not in ended
@@ -54,26 +76,29 @@ def check(chrome):
             begun = opened.pop(event["id"])
             ended.add(event["id"])
             assert (begun["cat"], begun["name"]) == (event["cat"], event["name"])
-            assert begun["ts"] <= event["ts"]
+            assert begun["at"] < at
         elif phase in "sf":
-            flows.setdefault(event["id"], []).append(event)
+            flows.setdefault(event["id"], []).append((event, place))
         else:
-            assert (phase, event["s"]) == ("i", "t")
+            assert event["s"] == "t"
     assert not opened
+    assert ("process_name", 0) in named
+    assert {("thread_name", each) for each in strands} <= named
     # What is in a thread is nested.
     for each in slices.values():
         inner = []
-        for begin, end in sorted(each, key=lambda it: (it[0], -it[1])):
+        for begin, end, _ in sorted(each):
             while inner and inner[-1] <= begin:
                 inner.pop()
             assert not inner or end <= inner[-1]
             inner.append(end)
-    # Each arrow begins and ends once, in a slice.
-    for begin, end in flows.values():
+    # Each arrow begins and ends once, with a slice of its thread that comes before it in the file.
+    for (begin, first), (end, second) in flows.values():
         assert (begin["ph"], end["ph"], end["bp"]) == ("s", "f", "e")
-        assert begin["ts"] <= end["ts"]
-        for event in (begin, end):
-            assert any(a <= event["ts"] <= b for a, b in slices[event["tid"]])
+        assert (begin["cat"], begin["name"]) == (end["cat"], end["name"])
+        assert begin["at"] < end["at"]
+        for event, written in ((begin, first), (end, second)):
+            assert any(a == event["at"] and at < written for a, _, at in slices[event["tid"]])
     return flows
 
 
@@ -516,6 +541,79 @@ def test_one_that_cannot_begin():
         with pytest.raises(OverflowError), never:
             pass
     assert [each.kind for each in other.events] == ["made"]
+
+
+def test_times_are_not_cut():
+    """Perfetto makes nanoseconds of microseconds, and cuts off what is behind the point."""
+    for first in (0, 10**6, 10**9, 3_600 * 10**9, 10**15):
+        for number in range(first, first + 3000):
+            assert int(_trace._microseconds(number) * 1000) == number
+
+
+def test_many_slices_within_each_other():
+    """As short as they are, each is in its outer one."""
+
+    def inner(_, depth):
+        for _ in range(3):
+            d = defer.Deferred()
+            if depth:
+                d.addCallback(inner, depth - 1)
+            d.addCallback(add)
+            d.callback(1)
+
+    with defer.trace() as t:
+        inner(None, 6)
+    assert len(check(t.to_chrome())) > 1000
+
+
+def test_consumed_failures_are_handled():
+    """Whoever takes a failure away has handled it, whatever it is."""
+
+    def gathered(d):
+        return [defer.gatherResults([d], consumeErrors=True)]
+
+    def listed(d):
+        return [defer.DeferredList([d], consumeErrors=True)]
+
+    class List(defer.DeferredList):
+        pass
+
+    class ListOfOwn(defer.DeferredList):
+        def _cbDeferred(self, result, index, succeeded):
+            return super()._cbDeferred(result, index, succeeded)
+
+    ways = {
+        "gathered": gathered,
+        "listed": listed,
+        "a subclass": lambda d: [List([d], consumeErrors=True)],
+        "one that overrides": lambda d: [ListOfOwn([d], consumeErrors=True)],
+        "race": lambda d: [defer.race([d])],
+        "chainDeferred": lambda d: [d.chainDeferred(other := defer.Deferred()), other][1:],
+        "a coroutine": lambda d: [defer.ensureDeferred(wait_for(d))],
+        "concurrency.gather": lambda d: [concurrency.gather(d, return_exceptions=True)],
+    }
+    for before in (True, False):
+        for way, make in ways.items():
+            with defer.trace() as t:
+                d = defer.Deferred()
+                if before:
+                    made = make(d)
+                d.errback(ValueError())
+                if not before:
+                    made = make(d)
+                handled = [each for each in t.events if each.kind == "handled"]
+                for each in made:
+                    each.addErrback(ignore)
+            assert sum(each.subject == "Deferred 1" for each in handled) == 1, (way, before)
+            kinds(t)
+    # Who leaves it there has not.
+    with defer.trace() as t:
+        d = defer.Deferred()
+        made = defer.DeferredList([d])
+        d.errback(ValueError())
+        assert "handled" not in kinds(t)
+        d.addErrback(ignore)
+    del made
 
 
 def test_files(tmp_path):

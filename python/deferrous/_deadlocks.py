@@ -44,6 +44,7 @@ class _Whole(Graph):
     """What all that wait in the process wait for. Nothing is left out."""
 
     breadth = 1 << 40
+    ahead = False
 
     def __init__(self, waiting: list[Any]) -> None:
         self.nodes = []

@@ -31,6 +31,7 @@ MRO_OF_CLASS = type.__dict__["__mro__"].__get__
 DICT_OF_CLASS = type.__dict__["__dict__"].__get__
 _ARGS_OF_ERROR = BaseException.__dict__["args"].__get__
 FUNC_OF_PARTIAL = functools.partial.__dict__["func"].__get__
+ARGS_OF_PARTIAL = functools.partial.__dict__["args"].__get__
 
 GENERATORS: tuple[type, ...] = (GeneratorType, CoroutineType, AsyncGeneratorType)
 #: Iterators of the interpreter's that stand between two of these, and do not say so.
@@ -198,6 +199,11 @@ def _cells(function: FunctionType) -> Iterator[tuple[str, Any]]:
             pass
 
 
+def is_of_asyncio_tasks(function: FunctionType) -> bool:
+    before, name, _ = function.__code__.co_filename.rpartition("tasks.py")
+    return bool(name) and before.endswith(("asyncio/", "\\"))
+
+
 def held_by_function(obj: object, *names: str) -> Iterator[Any]:
     """Yield the Deferreds and futures that a function of this package's or of asyncio's is for."""
     if type(obj) is not FunctionType:
@@ -205,7 +211,7 @@ def held_by_function(obj: object, *names: str) -> Iterator[Any]:
     file = obj.__code__.co_filename
     if file.startswith(_PACKAGE):
         wanted = None
-    elif file.endswith("tasks.py") and file.rpartition("tasks.py")[0].endswith(("asyncio/", "\\")):
+    elif is_of_asyncio_tasks(obj):
         wanted = ("outer", "waiter")
     else:
         return

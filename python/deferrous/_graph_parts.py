@@ -181,6 +181,11 @@ def observers_of(owner: Any) -> Iterator[Any]:
         return
     if _is_our(owner, "concurrency.groups", "TaskGroup"):
         ended = _slot(owner, "_ended")
+        if not is_node(ended):
+            # Whoever is in the block will have to wait for it.
+            ended = _slot(owner, "_task")
+            parts = _deferrous._parts_of(ended)
+            ended = ended if parts is None else parts[2]
     elif _is_our(owner, "concurrency.many", "_Wait"):
         ended = _slot(owner, "deferred")
     else:

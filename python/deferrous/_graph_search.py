@@ -10,6 +10,7 @@ from types import BuiltinFunctionType, FrameType, FunctionType, MethodDescriptor
 from typing import Any
 
 from . import _deferrous
+from ._graph_blocks import groups_of
 from ._graph_objects import (
     LINKS,
     STEPS,
@@ -60,6 +61,8 @@ class Graph:
 
     #: So many are shown of what one waits for, or of those that wait for one.
     breadth = BREADTH
+    #: Whether those are shown that one will have to wait for at the end of a block that it is in.
+    ahead = True
 
     def __init__(
         self, root: object, limit: int | None, skip: FrameType | None, up: bool = True
@@ -173,7 +176,7 @@ class Graph:
         node = self.nodes[place]
         obj = node.obj
         if is_a(obj, *future_classes()):
-            return self._future_waits_for(obj)
+            return self._future_waits_for(node)
         if not is_deferred(obj):
             chained_to = dict_of(obj).get("_chainedTo")
             return ([(chained_to, "chained to")] if is_node(chained_to) else []), 0
@@ -193,7 +196,7 @@ class Graph:
             end = parts[3] if parts[3] is not None and not is_node(end) else end
             if node.state == "running":
                 return [], 0
-            return ([(end, "awaits")] if is_node(end) else []), 0
+            return self._with_groups(node, parts[1], canceller, end)
         if parts is not None and parts[0] in ("lock", "semaphore"):
             self._locks.setdefault(id(canceller), (canceller, []))[1].append(place)
         ours = parts_of(obj, canceller)
@@ -204,7 +207,22 @@ class Graph:
             found = [(e, "stands for") for e in held_by_function(canceller) if e is not obj]
         return found, 0
 
-    def _future_waits_for(self, future: Any) -> Found:
+    def _with_groups(self, node: Node, generator: Any, task: Any, end: Any) -> Found:
+        """Return for what a coroutine waits, and the tasks of the groups that it is in."""
+        found = [(end, "awaits")] if is_node(end) else []
+        for at_end, tasks in groups_of(generator, task):
+            if found and at_end is end:
+                # They are what it waits for.
+                found = []
+            elif not self.ahead or not tasks:
+                continue
+            # One that fails ends the group.
+            node.any = True
+            found += [(each, "task") for each in tasks]
+        return found[: self.breadth], len(found[self.breadth :])
+
+    def _future_waits_for(self, node: Node) -> Found:
+        future = node.obj
         children = None
         gathering = getattr(sys.modules.get("asyncio.tasks"), "_GatheringFuture", None)
         if type(future) is gathering:
@@ -218,10 +236,11 @@ class Graph:
             return missing[: self.breadth], len(missing[self.breadth :])
         for task in task_classes():
             if is_a(future, task):
-                end = frames_of(attribute(future, task, "_coro"), self._skip)[1]
+                coroutine = attribute(future, task, "_coro")
+                end = frames_of(coroutine, self._skip)[1]
                 if not is_node(end):
                     end = attribute(future, task, "_fut_waiter")
-                return ([(end, "awaits")] if is_node(end) else []), 0
+                return self._with_groups(node, coroutine, future, end)
         return [], 0
 
     def _find_holders(self) -> list[int]:

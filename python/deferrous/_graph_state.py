@@ -8,6 +8,7 @@ from types import FrameType, FunctionType, MethodDescriptorType
 from typing import Any
 
 from . import _deferrous
+from ._graph_blocks import timeouts_of
 from ._graph_entries import CallbackEntry, FrameCallGraphEntry, callback_entry
 from ._graph_objects import (
     DICT_OF_CLASS,
@@ -165,7 +166,7 @@ def _describe_pending(
     parts = _deferrous._parts_of(canceller)
     if parts is not None and parts[0] == "task":
         node.state = "waiting"
-        _describe_generator(node, parts[1], limit, skip)
+        _describe_generator(node, parts[1], limit, skip, canceller)
         return
     line = line_of(canceller, node.obj)
     if line is not None:
@@ -184,7 +185,7 @@ def _describe_pending(
 
 
 def _describe_generator(
-    node: Node, generator: Any, limit: int | None, skip: FrameType | None
+    node: Node, generator: Any, limit: int | None, skip: FrameType | None, task: Any
 ) -> None:
     if generator is None:
         node.detail = "waits for a generator that has ended"
@@ -199,6 +200,8 @@ def _describe_generator(
         node.detail = f"waits for {kind} {name}, which is running"
     else:
         node.detail = f"waits for {kind} {name}"
+    for each in timeouts_of(generator, task):
+        node.detail += f", in a timeout {each}"
     if limit != 0:
         frames = frames_of(generator, skip)[0]
         frames.reverse()
@@ -236,7 +239,7 @@ def _describe_future(node: Node, limit: int | None, skip: FrameType | None) -> N
                 if is_a(name, str):
                     node.name = f"<{class_name(future)} {clean(name)} at {id(future):#x}>"
                 node.state = "waiting"
-                _describe_generator(node, attribute(future, task, "_coro"), limit, skip)
+                _describe_generator(node, attribute(future, task, "_coro"), limit, skip, future)
                 break
     if node.state == "pending":
         for callback, _ in future_callbacks(future):

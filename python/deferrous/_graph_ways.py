@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import gc
-import sys
 from collections.abc import Iterator
 from types import (
     BuiltinFunctionType,
@@ -15,7 +14,9 @@ from types import (
 from typing import Any
 
 from . import _deferrous
+from ._graph_blocks import is_task_group
 from ._graph_objects import (
+    ARGS_OF_PARTIAL,
     BETWEEN,
     FUNC_OF_PARTIAL,
     INNER,
@@ -30,6 +31,7 @@ from ._graph_objects import (
     is_a,
     is_generator,
     is_node,
+    is_of_asyncio_tasks,
     of_future,
     of_package,
     one_of,
@@ -106,7 +108,10 @@ def behind(callback: Any) -> list[Any]:
 def behind_callback(callback: Any) -> Iterator[Any]:
     """Yield the Deferreds and futures that a callback is for, as far as that can be told."""
     if type(callback) is functools.partial:
-        callback = FUNC_OF_PARTIAL(callback)
+        args, callback = ARGS_OF_PARTIAL(callback), FUNC_OF_PARTIAL(callback)
+        if type(callback) is FunctionType and is_of_asyncio_tasks(callback):
+            # Up to CPython 3.11, `wait_for` is woken so.
+            yield from (each for each in args if is_node(each))
     if one_of(type(callback), (MethodType, BuiltinFunctionType)):
         owner = callback.__self__
         if is_node(owner):
@@ -114,7 +119,7 @@ def behind_callback(callback: Any) -> Iterator[Any]:
         else:
             yield from waiters_behind(owner)
             yield from observers_of(owner)
-            parent = dict_of(owner).get("_parent_task") if _is_task_group(owner) else None
+            parent = dict_of(owner).get("_parent_task") if is_task_group(owner) else None
             if parent is not None and is_node(parent):
                 yield parent
     elif type(callback) is FunctionType:
@@ -129,11 +134,6 @@ def behind_callback(callback: Any) -> Iterator[Any]:
         else:
             yield from waiters_behind(callback)
             yield from observers_of(callback)
-
-
-def _is_task_group(obj: object) -> bool:
-    group = getattr(sys.modules.get("asyncio.taskgroups"), "TaskGroup", None)
-    return isinstance(group, type) and is_a(obj, group)
 
 
 def future_callbacks(future: object) -> list[tuple[Any, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import json
+import math
 import os
 import sys
 import threading
@@ -314,30 +315,39 @@ def _with(outcome: int) -> str:
     return f"with {_OUTCOMES[outcome]}"
 
 
+def _microseconds(nanoseconds: int) -> float:
+    """Return a time as the format has it, in microseconds.
+
+    Perfetto makes nanoseconds of it again by cutting off what is behind the point: of a number that
+    is a little too small, it would make one less, and slices would no longer be in each other.
+    """
+    time = nanoseconds / 1000
+    return time if int(time * 1000) >= nanoseconds else math.nextafter(time, math.inf)
+
+
 class _Chrome:
-    """Makes the events of a file for Perfetto."""
+    """Makes the events of a file for Perfetto. Times are in nanoseconds until they are written."""
 
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
         self._names = _Names()
         self._pid = os.getpid()
         self._out: list[dict[str, Any]] = []
-        #: Of each thread, the slices that have begun: a key, and the event.
-        self._open: dict[int, list[tuple[object, dict[str, Any]]]] = {}
+        #: Of each thread, the slices that have begun: a key, the event, and when it begins.
+        self._open: dict[int, list[tuple[object, dict[str, Any], int]]] = {}
         #: The asynchronous slices that have not ended, by their ids.
         self._async: dict[str, dict[str, Any]] = {}
         #: The number of the Deferred that a run waits for.
         self._waits: dict[int, int] = {}
         #: Where each Deferred was fired: a time and a thread.
-        self._fired: dict[int, tuple[float, int]] = {}
+        self._fired: dict[int, tuple[int, int]] = {}
         #: Those whose first callback has been called.
         self._called: set[int] = set()
         #: The slice of each thread that ends with its next event.
-        self._short: dict[int, dict[str, Any]] = {}
+        self._short: dict[int, tuple[dict[str, Any], int]] = {}
         self._flows = 0
-        self._last = 0.0
-        #: When each thread had its last event.
-        self._times: dict[int, float] = {}
+        #: When the last event was.
+        self._last = 0
 
     def result(self) -> dict[str, Any]:
         self._meta("process_name", 0, "deferrous")
@@ -345,15 +355,15 @@ class _Chrome:
             self._meta("thread_name", number, self._trace._strands.get(number, "others"))
         for raw in self._trace._raw:
             self._add(*raw)
-        for strand, opened in self._open.items():
-            self._end_short(strand, self._last)
-            for _, event in reversed(opened):
-                self._finish(event, self._last)
+        end = self._last + 1
         for strand in list(self._short):
-            self._end_short(strand, self._last)
+            self._end_short(strand, end)
+        for opened in self._open.values():
+            for _, event, begin in opened:
+                self._finish(event, begin, end)
         for begun in list(self._async.values()):
             begun["args"]["open"] = True
-            self._async_end(begun["cat"], begun["id"], self._last, begun["tid"])
+            self._async_end(begun["cat"], begun["id"], end, begun["tid"])
         return {
             "traceEvents": self._out,
             "displayTimeUnit": "ms",
@@ -365,10 +375,9 @@ class _Chrome:
             {"ph": "M", "name": what, "pid": self._pid, "tid": strand, "args": {"name": name}}
         )
 
-    def _event(
-        self, phase: str, name: str, time: float, strand: int, **more: Any
-    ) -> dict[str, Any]:
-        event = {"ph": phase, "name": name, "ts": time, "pid": self._pid, "tid": strand, **more}
+    def _event(self, phase: str, name: str, time: int, strand: int, **more: Any) -> dict[str, Any]:
+        at = _microseconds(time)
+        event = {"ph": phase, "name": name, "ts": at, "pid": self._pid, "tid": strand, **more}
         self._out.append(event)
         return event
 
@@ -379,56 +388,56 @@ class _Chrome:
 
     # --- slices of threads
 
-    def _begin(self, key: object, name: str, time: float, strand: int, **args: Any) -> None:
+    def _begin(self, key: object, name: str, time: int, strand: int, **args: Any) -> None:
         event = self._event("X", name, time, strand, dur=0.0, args=args)
-        self._open.setdefault(strand, []).append((key, event))
+        self._open.setdefault(strand, []).append((key, event, time))
 
-    def _end(self, key: object, time: float, strand: int, **args: Any) -> None:
+    def _end(self, key: object, time: int, strand: int, **args: Any) -> None:
         opened = self._open.get(strand, [])
-        if not any(each == key for each, _ in opened):
+        if not any(each == key for each, _, _ in opened):
             # Its beginning is lost.
             return
         while opened:
-            each, event = opened.pop()
-            self._finish(event, time)
+            each, event, begin = opened.pop()
+            self._finish(event, begin, time)
             if each == key:
                 event["args"].update(args)
                 break
 
     @staticmethod
-    def _finish(event: dict[str, Any], time: float) -> None:
-        event["dur"] = max(0.0, round(time - event["ts"], 3))
+    def _finish(event: dict[str, Any], begin: int, end: int) -> None:
+        event["dur"] = _microseconds(end - begin)
 
-    def _end_short(self, strand: int, time: float) -> None:
-        event = self._short.pop(strand, None)
-        if event is not None:
-            self._finish(event, time)
+    def _end_short(self, strand: int, time: int) -> None:
+        short = self._short.pop(strand, None)
+        if short is not None:
+            self._finish(*short, time)
 
     # --- asynchronous slices
 
     def _async_begin(
-        self, category: str, number: int, name: str, time: float, strand: int, **args: Any
+        self, category: str, number: int, name: str, time: int, strand: int, **args: Any
     ) -> None:
         key = f"{category[0]}{number}"
         self._async[key] = self._event("b", name, time, strand, cat=category, id=key, args=args)
 
-    def _async_end(self, category: str, key: str, time: float, strand: int, **args: Any) -> None:
+    def _async_end(self, category: str, key: str, time: int, strand: int, **args: Any) -> None:
         begun = self._async.pop(key, None)
         if begun is not None:
             self._event("e", begun["name"], time, strand, cat=category, id=key, args=args)
 
-    def _deferred(self, address: int, time: float, strand: int) -> tuple[int, str]:
+    def _deferred(self, address: int, strand: int) -> tuple[int, str]:
         """Return the number and the name of a Deferred, which may be there from before."""
         before = self._names._count
         number = self._names.number(address)
         name = f"Deferred {number}"
         if number > before:
-            self._async_begin("deferred", number, name, 0.0, strand, before=True)
+            self._async_begin("deferred", number, name, 0, strand, before=True)
         return number, name
 
     # --- arrows
 
-    def _flow(self, deferred: int, time: float, strand: int) -> None:
+    def _flow(self, deferred: int, time: int, strand: int) -> None:
         fired = self._fired.get(deferred)
         if fired is not None:
             self._flows += 1
@@ -439,11 +448,8 @@ class _Chrome:
     # --- one event
 
     def _add(self, at: int, kind: int, strand: int, subject: int, other: int, detail: int) -> None:
-        time = round(max(0, at - self._trace._began_at) / 1e3, 3)
-        # Later than all before in its thread, so that slices are not empty.
-        time = max(time, round(self._times.get(strand, 0.0) + 0.001, 3))
-        self._times[strand] = time
-        self._last = max(self._last, round(time + 0.001, 3))
+        # Later than all before, so that no slice is empty, and no arrow goes back.
+        self._last = time = max(at - self._trace._began_at, self._last + 1)
         self._end_short(strand, time)
         if kind in _OF_RUNS:
             self._add_run(kind, time, strand, subject, other, detail)
@@ -456,12 +462,12 @@ class _Chrome:
             return
         if not subject:
             return
-        number, name = self._deferred(subject, time, strand)
+        number, name = self._deferred(subject, strand)
         key = f"d{number}"
         if kind == _FIRED:
-            self._short[strand] = self._event(
-                "X", f"fire {name}", time, strand, dur=0.0, args={"with": _OUTCOMES[detail]}
-            )
+            args = {"with": _OUTCOMES[detail]}
+            event = self._event("X", f"fire {name}", time, strand, dur=0.0, args=args)
+            self._short[strand] = event, time
             self._fired[number] = (time, strand)
             self._called.discard(number)
             self._async_end("deferred", key, time, strand, fired=_OUTCOMES[detail])
@@ -484,7 +490,7 @@ class _Chrome:
             self._event("i", f"{words[kind]} {name}", time, strand, s="t", args=args)
 
     def _add_run(
-        self, kind: int, time: float, strand: int, subject: int, other: int, detail: int
+        self, kind: int, time: int, strand: int, subject: int, other: int, detail: int
     ) -> None:
         known = subject in self._names._runs
         name = self._names.run(subject, _code_of(kind, detail))
@@ -492,7 +498,7 @@ class _Chrome:
         if kind == _STARTED:
             self._async_begin("generator", subject, name, time, strand, **self._where(detail))
         elif not known:
-            self._async_begin("generator", subject, name, 0.0, strand, before=True)
+            self._async_begin("generator", subject, name, 0, strand, before=True)
         if kind in (_STARTED, _RESUMED):
             more = {"fires": self._names.deferred(other)} if other else {}
             self._begin((_RESUMED, subject), name, time, strand, **more)
@@ -501,7 +507,7 @@ class _Chrome:
         elif kind == _SUSPENDED:
             on = {}
             if other:
-                number, waited = self._deferred(other, time, strand)
+                number, waited = self._deferred(other, strand)
                 self._waits[subject] = number
                 on = {"waits for": waited}
             self._end((_RESUMED, subject), time, strand, **on)

@@ -151,6 +151,21 @@ pub(crate) fn record(py: Python<'_>, kind: Kind, subject: usize, other: usize, d
     });
 }
 
+/// Note that something was made and, where `fired` is not 0, fired in the same moment: the time is
+/// asked for once.
+#[cold]
+pub(super) fn record_made(py: Python<'_>, subject: usize, other: usize, place: u32, fired: u32) {
+    let strand = strand(py);
+    let time = ticks::now();
+    let event = |kind, other, detail| Event { time, subject, other, detail, strand, kind };
+    RING.with(py, |ring| {
+        ring.push(event(Kind::Made as u8, other, place));
+        if fired != 0 {
+            ring.push(event(Kind::Fired as u8, 0, fired));
+        }
+    });
+}
+
 /// The number of the thread and greenlet.
 fn strand(py: Python<'_>) -> u16 {
     let greenlet = lives::current_greenlet(py);

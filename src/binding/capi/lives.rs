@@ -87,10 +87,13 @@ struct Lives {
     made: u32,
     /// How many there was no memory for.
     missed: u64,
+    /// The one that was made last, while it is in no slot. Most die before the next is made, and so
+    /// never need one.
+    newest: Life,
 }
 
 static LIVES: Shared<Lives> =
-    Shared::new(Lives { slots: Vec::new(), count: 0, made: 0, missed: 0 });
+    Shared::new(Lives { slots: Vec::new(), count: 0, made: 0, missed: 0, newest: FREE });
 
 impl Lives {
     /// So many slots at first.
@@ -136,7 +139,25 @@ impl Lives {
         true
     }
 
+    /// Note one that has just been made, or was found.
+    #[inline]
     fn insert(&mut self, life: Life) {
+        self.settle();
+        self.made = self.made.wrapping_add(1);
+        self.newest = Life { number: self.made, ..life };
+    }
+
+    /// Put the one that was made last into a slot. Whoever looks through the slots does this first.
+    #[inline]
+    fn settle(&mut self) {
+        if self.newest.address != 0 {
+            self.put_newest();
+        }
+    }
+
+    #[inline(never)]
+    fn put_newest(&mut self) {
+        let life = mem::replace(&mut self.newest, FREE);
         if !self.make_room() {
             self.missed += 1;
             return;
@@ -145,14 +166,20 @@ impl Lives {
         if self.slots[place].address == 0 {
             self.count += 1;
         }
-        self.made = self.made.wrapping_add(1);
-        self.slots[place] = Life { number: self.made, ..life };
+        self.slots[place] = life;
     }
 
+    #[inline]
     fn remove(&mut self, address: usize) {
-        if self.slots.is_empty() {
-            return;
+        if self.newest.address == address {
+            self.newest = FREE;
+        } else if !self.slots.is_empty() {
+            self.empty_slot_of(address);
         }
+    }
+
+    #[inline(never)]
+    fn empty_slot_of(&mut self, address: usize) {
         let mut hole = self.find(address);
         if self.slots[hole].address == 0 {
             return;
@@ -197,10 +224,7 @@ pub(super) fn born<T>(object: &Bound<'_, PyAny>, value: &T, fired: u32) {
     }
     if watching_for(TRACE) {
         VALUE_AT.store(ptr::from_ref(value) as usize - address, Ordering::Relaxed);
-        events::record(py, events::Kind::Made, address, run as usize, place);
-        if fired != 0 {
-            events::record(py, events::Kind::Fired, address, 0, fired);
-        }
+        events::record_made(py, address, run as usize, place, fired);
     }
 }
 
@@ -226,6 +250,7 @@ pub(super) fn died(py: Python<'_>, object: *mut ffi::PyObject) {
 pub(crate) fn note_earlier<T: Native>(object: &Bound<'_, T>) {
     let address = object.as_ptr() as usize;
     LIVES.with(object.py(), |lives| {
+        lives.settle();
         let is_new = lives.slots.is_empty() || lives.slots[lives.find(address)].address == 0;
         if is_new {
             lives.insert(Life { address, ..FREE });
@@ -236,8 +261,8 @@ pub(crate) fn note_earlier<T: Native>(object: &Bound<'_, T>) {
 /// Forget all of them.
 pub(crate) fn forget_all(py: Python<'_>) {
     let before = LIVES.with(py, |lives| {
-        lives.count = 0;
-        lives.missed = 0;
+        (lives.count, lives.missed) = (0, 0);
+        lives.newest = FREE;
         mem::take(&mut lives.slots)
     });
     drop(before);
@@ -253,6 +278,7 @@ pub(crate) type Known<'py, T> = (Vec<(Bound<'py, T>, Life)>, u64);
 /// `MemoryError`
 pub(crate) fn all<T: Native>(py: Python<'_>) -> Result<Known<'_, T>> {
     let found = LIVES.with(py, |lives| {
+        lives.settle();
         let mut found = Vec::new();
         refusable(|| found.try_reserve_exact(lives.count)).ok()?;
         found.extend(lives.slots.iter().filter_map(|life| Some((alive(py, life)?, *life))));
@@ -265,6 +291,7 @@ pub(crate) fn all<T: Native>(py: Python<'_>) -> Result<Known<'_, T>> {
 pub(crate) fn life_of<T: Native>(object: &Bound<'_, T>) -> Option<Life> {
     let address = object.as_ptr() as usize;
     LIVES.with(object.py(), |lives| {
+        lives.settle();
         if lives.slots.is_empty() {
             return None;
         }
@@ -280,6 +307,7 @@ pub(crate) fn object_at<T: Native>(
     number: u32,
 ) -> Option<Bound<'_, T>> {
     LIVES.with(py, |lives| {
+        lives.settle();
         if lives.slots.is_empty() || address == 0 {
             return None;
         }
@@ -318,8 +346,51 @@ thread_local! {
     static RUNS: RefCell<Vec<Run>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The numbers of generators that have not ended, by their addresses, and the last one given.
-static NUMBERS: Shared<Option<(Table<usize, u32>, u32)>> = Shared::new(None);
+/// The numbers of generators that have not ended, by their addresses.
+#[derive(Default)]
+struct Numbers {
+    known: Table<usize, u32>,
+    /// The last one given.
+    last: u32,
+    /// The one that was started last, and its number, while it is not in the table. Most end before
+    /// the next is started.
+    newest: Option<(usize, u32)>,
+}
+
+impl Numbers {
+    fn get(&self, address: usize) -> Option<u32> {
+        match self.newest {
+            Some((newest, number)) if newest == address => Some(number),
+            _ => self.known.get(&address).copied(),
+        }
+    }
+
+    /// Give a number to one. None if there is no memory for that.
+    fn give(&mut self, address: usize) -> Option<u32> {
+        if let Some((before, number)) = self.newest
+            && before != address
+        {
+            let known = &mut self.known;
+            refusable(|| known.try_reserve(1)).ok()?;
+            known.insert(before, number);
+        }
+        self.last = self.last.wrapping_add(1).max(1);
+        self.newest = Some((address, self.last));
+        Some(self.last)
+    }
+
+    fn forget(&mut self, address: usize) {
+        if self.newest.is_some_and(|(newest, _)| newest == address) {
+            self.newest = None;
+        }
+        // One that was freed before it had ended may have been there.
+        if !self.known.is_empty() {
+            self.known.remove(&address);
+        }
+    }
+}
+
+static NUMBERS: Shared<Option<Numbers>> = Shared::new(None);
 
 /// How to find out which greenlet runs. (Room for names of others is further up.)
 static CURRENT_GREENLET: OnceLock<fn(Python<'_>) -> Option<usize>> = OnceLock::new();
@@ -348,7 +419,7 @@ fn current_run(py: Python<'_>) -> Option<Run> {
 /// The number of a generator that has been resumed while that was watched, and has not ended.
 pub(crate) fn number_of_run(generator: &Bound<'_, PyAny>) -> Option<u32> {
     let address = generator.as_ptr() as usize;
-    NUMBERS.with(generator.py(), |numbers| numbers.as_ref()?.0.get(&address).copied())
+    NUMBERS.with(generator.py(), |numbers| numbers.as_ref()?.get(address))
 }
 
 /// Keeps a generator noted as running.
@@ -364,15 +435,10 @@ impl Running {
         let py = generator.py();
         let address = generator.as_ptr() as usize;
         let number = NUMBERS.with(py, |numbers| {
-            let (known, last) = numbers.get_or_insert_with(|| (Table::default(), 0));
-            match known.get(&address) {
-                Some(number) if !starts => Some(*number),
-                _ => {
-                    refusable(|| known.try_reserve(1)).ok()?;
-                    *last = last.wrapping_add(1).max(1);
-                    known.insert(address, *last);
-                    Some(*last)
-                }
+            let numbers = numbers.get_or_insert_default();
+            match numbers.get(address) {
+                Some(number) if !starts => Some(number),
+                _ => numbers.give(address),
             }
         })?;
         let code = code_of(generator).map_or(NOWHERE, |code| places::of_code(&code));
@@ -399,7 +465,7 @@ impl Running {
     /// It has ended, so that its address may be another's.
     pub(crate) fn ended(&self, py: Python<'_>) {
         let address = self.run.generator;
-        NUMBERS.with(py, |numbers| numbers.as_mut().map(|(known, _)| known.remove(&address)));
+        NUMBERS.with(py, |numbers| numbers.as_mut().map(|numbers| numbers.forget(address)));
     }
 }
 

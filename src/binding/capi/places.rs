@@ -24,6 +24,9 @@ pub(crate) const NOWHERE: u32 = 0;
 /// From code of the package itself, so many frames are looked through for one that is not.
 const OUTWARDS: usize = 64;
 
+/// So many places that were asked for last are found at once.
+const RECENT: usize = 16;
+
 /// All places seen so far. The code objects are kept: there are as many as the program has
 /// functions that were met here, and their addresses stand for them.
 static PLACES: Shared<Option<Places>> = Shared::new(None);
@@ -63,8 +66,9 @@ pub(super) type Table<K, V> = HashMap<K, V, BuildHasherDefault<Mix>>;
 struct Places {
     numbers: Table<(usize, c_int), u32>,
     all: Vec<Place>,
-    /// The one that was asked for last: often it is the next, too.
-    last: ((usize, c_int), (u32, bool)),
+    /// Some of those that were asked for last, each where [`Places::recent_of`] says: often one of
+    /// them is the next, too.
+    recent: [((usize, c_int), (u32, bool)); RECENT],
     /// How the files of the package itself begin.
     own: Option<Held<PyString>>,
 }
@@ -95,9 +99,15 @@ impl Places {
         Self {
             numbers: Table::default(),
             all: Vec::new(),
-            last: ((0, 0), (NOWHERE, false)),
+            recent: [((0, 0), (NOWHERE, false)); RECENT],
             own: None,
         }
+    }
+
+    /// Where a place is kept that was asked for last.
+    #[inline(always)]
+    fn recent_of(key: (usize, c_int)) -> usize {
+        ((key.0 >> 4) ^ (key.0 >> 9) ^ key.1 as usize) % RECENT
     }
 }
 
@@ -175,12 +185,13 @@ fn number_of(code: &Bound<'_, PyAny>, at: c_int) -> (u32, bool) {
     let key = (code.as_ptr() as usize, at);
     let known = PLACES.with(py, |places| {
         let places = places.as_mut()?;
-        if places.last.0 != key {
+        let recent = &mut places.recent[Places::recent_of(key)];
+        if recent.0 != key {
             let number = *places.numbers.get(&key)?;
             let place = places.all.get(number as usize - 1)?;
-            places.last = (key, (number, place.is_own));
+            *recent = (key, (number, place.is_own));
         }
-        Some(places.last.1)
+        Some(recent.1)
     });
     known.unwrap_or_else(|| number_anew(code, at))
 }

@@ -86,6 +86,13 @@ pub(crate) fn taken(deferred: &Bound<'_, Deferred>, outcome: &Outcome) {
     }
 }
 
+/// Somebody who is no generator has got the failure of a Deferred, and has left it this.
+pub(crate) fn took_failure(deferred: &Bound<'_, Deferred>, left: &Outcome) {
+    if !matches!(left, Outcome::Failure(_)) && tracing() {
+        record(deferred.py(), Kind::Handled, address(deferred), 0, 0);
+    }
+}
+
 /// One of its callbacks is to be called. Returns what its end is to be told.
 #[cold]
 pub(crate) fn begins<'py>(

@@ -9,6 +9,7 @@ use crate::binding::model::{
     awaiting::Awaiting,
     deferred::Deferred,
     list::DeferredList,
+    observe,
     outcome::Outcome,
     primitive::Locked,
     race::Race,
@@ -17,23 +18,39 @@ use crate::binding::model::{
 };
 use crate::binding::waits::work::{Answer, Waits};
 
-/// Deliver an outcome to a waiter, within the run of the Deferred that it waits for.
+/// Deliver the outcome of a Deferred to one who waits for it, within its run.
 #[inline(always)]
 pub(super) fn deliver<'py>(
-    py: Python<'py>,
+    deferred: &Bound<'py, Deferred>,
     waiter: Waiter,
     place: u32,
     outcome: Outcome,
 ) -> Result<Answer<'py>> {
-    match into_exact::<Task>(waiter.into_object(py)) {
+    match into_exact::<Task>(waiter.into_object(deferred.py())) {
         Ok(task) => Task::deliver(task, place, outcome),
-        Err(other) => deliver_to_other(other, place, outcome),
+        Err(other) => deliver_to_other(deferred, other, place, outcome),
     }
 }
 
 /// As [`deliver`], for a waiter that is not a task.
 #[inline(never)]
-fn deliver_to_other(waiter: Bound<'_, PyAny>, place: u32, outcome: Outcome) -> Result<Answer<'_>> {
+fn deliver_to_other<'py>(
+    deferred: &Bound<'py, Deferred>,
+    waiter: Bound<'py, PyAny>,
+    place: u32,
+    outcome: Outcome,
+) -> Result<Answer<'py>> {
+    let failed = matches!(outcome, Outcome::Failure(_));
+    let answer = deliver_to_one(waiter, place, outcome);
+    if failed && let Ok(Answer::Now(left) | Answer::After(_, left)) = &answer {
+        observe::took_failure(deferred, left);
+    }
+    answer
+}
+
+/// As [`deliver_to_other`], without a note of it.
+#[inline(always)]
+fn deliver_to_one(waiter: Bound<'_, PyAny>, place: u32, outcome: Outcome) -> Result<Answer<'_>> {
     if place == FIRE {
         let other = waiter.clone();
         return deliver_to::<Deferred>(waiter, place, outcome).map_err(|error| {

@@ -177,23 +177,25 @@ pub(super) fn links<'py>(
                 }
                 continue;
             }
-            Step::Deliver(waiter, place, outcome) => match deliver(py, waiter, place, outcome) {
-                Ok(Answer::Now(outcome)) => pass(&deferred, outcome)?,
-                Ok(Answer::After(work, outcome)) => {
-                    match put_off(&deferred, work, outcome, stack) {
-                        Ok(Work::Run(first)) => match begin(first) {
-                            Next::Links(first) => {
-                                deferred = first;
-                                continue;
-                            }
-                            next => return Ok(next),
-                        },
-                        Ok(work) => return Ok(Next::Do(work)),
-                        Err(outcome) => outcome?,
+            Step::Deliver(waiter, place, outcome) => {
+                match deliver(&deferred, waiter, place, outcome) {
+                    Ok(Answer::Now(outcome)) => pass(&deferred, outcome)?,
+                    Ok(Answer::After(work, outcome)) => {
+                        match put_off(&deferred, work, outcome, stack) {
+                            Ok(Work::Run(first)) => match begin(first) {
+                                Next::Links(first) => {
+                                    deferred = first;
+                                    continue;
+                                }
+                                next => return Ok(next),
+                            },
+                            Ok(work) => return Ok(Next::Do(work)),
+                            Err(outcome) => outcome?,
+                        }
                     }
+                    Err(error) => failure_of_error(&deferred, error)?,
                 }
-                Err(error) => failure_of_error(&deferred, error)?,
-            },
+            }
             Step::Rest(on_failure) => {
                 rest(&deferred, on_failure)?;
                 match stack.pop() {

@@ -1,0 +1,146 @@
+"""The blocks that a coroutine or generator is in: groups of tasks, and timeouts."""
+
+from __future__ import annotations
+
+import gc
+import math
+import sys
+import time
+from collections.abc import Iterator
+from types import MethodType
+from typing import Any
+
+from ._graph_objects import (
+    BETWEEN,
+    DICT_OF_CLASS,
+    INNER,
+    LINKS,
+    MRO_OF_CLASS,
+    PREFIXES,
+    STEPS,
+    attribute,
+    class_name,
+    future_classes,
+    is_a,
+    is_generator,
+    is_node,
+    of_future,
+)
+
+__all__ = ["groups_of", "is_task_group", "timeouts_of"]
+
+#: So many coroutines that wait for each other are looked into, from the outermost on.
+_DEEP = 200
+
+
+def _class(module: str, name: str) -> type | None:
+    """Return a class of a module, if that is imported."""
+    found = getattr(sys.modules.get(module), name, None)
+    return found if isinstance(found, type) else None
+
+
+def is_task_group(obj: object) -> bool:
+    """Return whether this is one of asyncio's groups of tasks."""
+    group = _class("asyncio.taskgroups", "TaskGroup")
+    return group is not None and is_a(obj, group)
+
+
+def _held_by(generator: Any) -> Iterator[Any]:
+    """Yield what a coroutine, and those that it waits for, have hold of: their variables, and what
+    `with` and `async with` keep for the end of the block.
+    """
+    for _ in range(_DEEP):
+        held = gc.get_referents(generator)
+        if not is_generator(generator):
+            if class_name(generator) not in BETWEEN:
+                return
+            generator = next(filter(is_generator, held), None)
+            continue
+        frame = getattr(generator, f"{PREFIXES[type(generator)]}_frame")
+        if frame is None:
+            return
+        # On CPython 3.10, it is the frame that has them.
+        for each in held if sys.version_info >= (3, 11) else gc.get_referents(frame):
+            # The method that ends a block knows the block.
+            yield each.__self__ if type(each) is MethodType else each
+        generator = getattr(generator, INNER[type(generator)])
+
+
+def _blocks(generator: Any, task: Any, classes: tuple[type | None, ...]) -> Iterator[Any]:
+    """Yield the blocks of a class that a task has entered, the outermost first."""
+    wanted = tuple(each for each in classes if each is not None)
+    seen = set()
+    for each in _held_by(generator) if wanted and task is not None else ():
+        if id(each) not in seen and is_a(each, *wanted):
+            seen.add(id(each))
+            if _slot(each, "_parent_task" if is_task_group(each) else "_task") is task:
+                yield each
+
+
+def _slot(obj: Any, name: str) -> Any:
+    return attribute(obj, type(obj), name)
+
+
+def groups_of(generator: Any, task: Any) -> Iterator[tuple[Any, list[Any]]]:
+    """Yield of each group of tasks that a coroutine is in what it waits for at the group's end, if
+    it is there, and the tasks that have not ended.
+    """
+    theirs = _class("asyncio.taskgroups", "TaskGroup")
+    ours = _class("deferrous.concurrency.groups", "TaskGroup")
+    for group in _blocks(generator, task, (theirs, ours)):
+        tasks = _slot(group, "_tasks")
+        # Copied in one step, in which no other thread changes it.
+        tasks = list(tasks)[:STEPS] if type(tasks) in (set, dict) else []
+        end = _slot(group, "_on_completed_fut" if is_task_group(group) else "_ended")
+        yield end, [each for each in tasks if is_node(each) and not _has_ended(each)]
+
+
+def _has_ended(task: Any) -> bool:
+    return is_a(task, *future_classes()) and of_future(task, "_state") != "PENDING"
+
+
+def timeouts_of(generator: Any, task: Any) -> list[str]:
+    """Say of each timeout that a coroutine is in how long it has, the outermost first."""
+    theirs = _class("asyncio.timeouts", "Timeout")
+    ours = _class("deferrous.concurrency.time", "Timeout")
+    found = []
+    for each in _blocks(generator, task, (theirs, ours)):
+        if len(found) == LINKS:
+            break
+        state, when = _slot(each, "_state"), _slot(each, "_when")
+        # Their state is a member of an enumeration.
+        state = state if type(state) is str else attribute(state, type(state), "_name_")
+        clock = _slot(each, "_clock") if ours is not None and is_a(each, ours) else _loop_of(task)
+        if state in ("active", "ENTERED"):
+            found.append(_time_left(when, clock))
+        elif state in ("expiring", "EXPIRING"):
+            found.append("whose time is up")
+    return found
+
+
+def _loop_of(task: Any) -> Any:
+    return of_future(task, "_loop") if is_a(task, *future_classes()) else None
+
+
+def _time_left(when: Any, clock: Any) -> str:
+    if type(when) not in (int, float):
+        return "without an end"
+    now = _now(clock)
+    if now is None or not math.isfinite(when):
+        return f"until {when:.1f} of its clock"
+    return f"with {max(0.0, when - now):.1f} s left"
+
+
+def _now(clock: Any) -> float | None:
+    """Return the time of a clock, without asking it: of loops and reactors that have the usual."""
+    for module, base, name, read in (
+        ("asyncio.base_events", "BaseEventLoop", "time", time.monotonic),
+        ("twisted.internet.base", "ReactorBase", "seconds", time.time),
+    ):
+        cls = _class(module, base)
+        if cls is not None and is_a(clock, cls):
+            for each in MRO_OF_CLASS(type(clock)):
+                found = DICT_OF_CLASS(each).get(name)
+                if found is not None:
+                    return read() if found is DICT_OF_CLASS(cls).get(name) else None
+    return None
