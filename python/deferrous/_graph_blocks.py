@@ -103,7 +103,7 @@ def timeouts_of(generator: Any, task: Any) -> list[str]:
     """Say of each timeout that a coroutine is in how long it has, the outermost first."""
     theirs = _class("asyncio.timeouts", "Timeout")
     ours = _class("deferrous.concurrency.time", "Timeout")
-    found = []
+    found: list[str] = []
     for each in _blocks(generator, task, (theirs, ours)):
         if len(found) == LINKS:
             break
