@@ -36,6 +36,70 @@ def test_pending_deferred_in_a_task():
     run(main)
 
 
+@pytest.mark.skipif(
+    sys.version_info < (3, 11) or sys.version_info >= (3, 13),
+    reason="an object's attributes are in a dict before, and stay where they are after",
+)
+def test_a_loop_has_no_dict_made_for_it():
+    """Once CPython has made one, all the loop's attributes are slower to get, for good."""
+    run_script(
+        "deferrous",
+        """
+        import asyncio
+        import gc
+        from deferrous import Deferred, concurrency, ensureDeferred
+
+        async def wait_for(awaitable):
+            return await awaitable
+
+        async def main():
+            loop = asyncio.get_running_loop()
+            d = Deferred()
+            loop.call_soon(d.callback, 5)
+            assert await d == 5
+            assert await ensureDeferred(wait_for(asyncio.sleep(0, 6))) == 6
+            assert await concurrency.wait_for(concurrency.sleep(0, 7), 8) == 7
+            async with concurrency.timeout(8), concurrency.TaskGroup() as group:
+                group.create_task(concurrency.sleep(0))
+            dicts = [each for each in gc.get_referents(loop) if type(each) is dict]
+            assert not [each for each in dicts if "_ready" in each]
+
+        asyncio.run(main())
+        """,
+    )
+
+
+def test_a_loop_makes_the_future():
+    """What a task waits for is made by the loop, or by what a program has put there."""
+    made = []
+
+    class Loop(asyncio.SelectorEventLoop):
+        def create_future(self):
+            made.append("by the class")
+            return super().create_future()
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        for _ in range(2):
+            d = Deferred()
+            loop.call_soon(d.callback, 5)
+            assert await d == 5
+            create_future = loop.create_future
+
+            def by_the_object(create_future=create_future):
+                made.append("by the object")
+                return create_future()
+
+            loop.create_future = by_the_object
+
+    loop = Loop()
+    try:
+        loop.run_until_complete(main())
+    finally:
+        loop.close()
+    assert made == ["by the class", "by the object", "by the class"]
+
+
 def test_fired_deferred_in_a_task():
     async def main():
         assert await defer.succeed(3) == 3

@@ -124,12 +124,10 @@ macro_rules! imported {
             let current = &CURRENT_TASKS;
             #[cfg(Py_3_14)]
             let current = &CURRENT_TASK;
-            for of_others in [&RUNNING_LOOP, &TWISTED, &CURRENT_GREENLET, &FUTURE, current] {
+            for of_others in [&RUNNING_LOOP, &TWISTED, &CURRENT_GREENLET, current] {
                 of_others.module.make(py)?;
                 of_others.name.make(py)?;
             }
-            BASE_EVENT_LOOP.module.make(py)?;
-            BASE_EVENT_LOOP.name.make(py)?;
             Ok(())
         }
     };
@@ -146,11 +144,6 @@ pub(crate) static CURRENT_TASKS: Imported = Imported::new("_asyncio", "_current_
 /// The current task of a loop.
 #[cfg(Py_3_14)]
 pub(crate) static CURRENT_TASK: Imported = Imported::new("_asyncio", "current_task");
-/// The class of most loops.
-pub(crate) static BASE_EVENT_LOOP: Imported<PyType> =
-    Imported::new("asyncio.base_events", "BaseEventLoop");
-/// The class of their futures.
-pub(crate) static FUTURE: Imported = Imported::new("_asyncio", "Future");
 /// Twisted's module of Deferreds.
 pub(crate) static TWISTED: Imported = Imported::new("twisted.internet.defer", "Deferred");
 /// The greenlet that runs in this thread.

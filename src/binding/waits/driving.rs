@@ -314,17 +314,9 @@ fn stand_in_where<'py>(
 }
 
 /// A new future of a loop.
+///
+/// The loop is asked, whatever its class. To look first whether it is one of asyncio's own would
+/// mean to ask for its `__dict__`, and up to CPython 3.12 all its attributes are slow from then on.
 fn future_of<'py>(running_loop: &Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>> {
-    let py = running_loop.py();
-    let create = intern!(py, "create_future");
-    // What most loops do in Python.
-    if let Some(base) = names::BASE_EVENT_LOOP.get_once_imported(py)
-        && let Some(class) = names::FUTURE.get_once_imported(py)
-        && capi::lookup(&running_loop.get_type(), create) == capi::lookup(base, create)
-        && !running_loop.getattr(intern!(py, "__dict__"))?.contains(create)?
-    {
-        let by_name = capi::new_tuple(py, [intern!(py, "loop").clone().into_any()])?;
-        return Ok(capi::call_many(class, std::slice::from_ref(running_loop), Some(&by_name))?);
-    }
-    Ok(running_loop.call_method0(create)?)
+    Ok(running_loop.call_method0(intern!(running_loop.py(), "create_future"))?)
 }
