@@ -105,6 +105,62 @@ def test_no_memory_for_what_is_refused(program):
     sweep("--mode", "one", "--warm", "--program", program)
 
 
+@needs_testcapi
+@swept_here
+@pytest.mark.parametrize(("mode", "below"), [("one", "250"), ("all", "420")])
+def test_no_memory_for_the_import(mode, below):
+    """PyO3 waited for itself where there was no memory for its class of panics. Where there was
+    none for a class of ours, it panicked."""
+    program = "native_half_imported"
+    sweep("--mode", mode, "--cold", "--program", program, "--below", below)
+
+
+@needs_testcapi
+@swept_here
+def test_first_failure_of_all_without_memory():
+    """Before the Python half of the package has been imported: no Deferred is left running."""
+    program = """
+import os, sys, _testcapi
+from tests.proofs.programs import load
+from tests.proofs.programs.without_us import native_half
+names, wrong = load("fresh"), 0
+for at in range(60):
+    child = os.fork()
+    if not child:
+        module = native_half(names)
+        first, second, seen = module.Deferred(), module.Deferred(), []
+        first.addCallback(second.callback)
+        second.addCallbacks(seen.append, seen.append)
+        _testcapi.set_nomemory(at, 0)
+        try:
+            first.callback(5)
+        except MemoryError:
+            pass
+        _testcapi.remove_mem_hooks()
+        for it in (first, second):
+            it.addBoth(seen.append)
+        os._exit(first.called != second.called or len(seen) < 2 * first.called)
+    wrong += os.waitpid(child, 0)[1] != 0
+sys.exit(wrong)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=600
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_programs_of_the_proofs_run():
+    """As valgrind and AddressSanitizer watch them."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "tests.proofs.programs"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_every_method_and_attribute_is_swept():
     """What the native classes and functions have is what those programs use."""
     defer = load("deferrous")

@@ -438,20 +438,22 @@ class Row(NamedTuple):
         return self.outcome.startswith(BAD)
 
 
-def sweep_here(implementation: str, sweep: Sweep) -> Iterator[Row]:
+def sweep_here(implementation: str, sweep: Sweep, below: int) -> Iterator[Row]:
     """Let each allocation of a program fail, in this process, which has run nothing before."""
     heard = Heard(implementation)
     prepare(implementation, sweep.name, sweep.warm)
     names, program = names_for(implementation, sweep.name), program_called(sweep.name)
     expected = EXPECTED[sweep.name]
-    for at in range(allocations(names, program, expected, sweep.mode, heard)):
+    for at in range(min(below, allocations(names, program, expected, sweep.mode, heard))):
         outcome, text = case(names, program, expected, at, sweep.mode, heard, False)
         bad = outcome.startswith(BAD)
         told = (summary(outcome, text), evidence(outcome, text)) if bad else ("",)
         yield Row(*sweep, at, outcome, *told)
 
 
-def swept(implementation: str, sweeps: list[Sweep], jobs: int, deadline: float) -> Iterator[Row]:
+def swept(
+    implementation: str, sweeps: list[Sweep], jobs: int, deadline: float, below: int = MANY
+) -> Iterator[Row]:
     """Make sweeps, so many at once, each in a process of its own. Yields all cases, and one whose
     outcome is `swept` at the end of each sweep."""
     read, write = os.pipe()
@@ -468,7 +470,7 @@ def swept(implementation: str, sweeps: list[Sweep], jobs: int, deadline: float) 
             tell(Row(*sweep, -1, "wrong" if status else "swept", ""))
 
     def sweep_one(sweep: Sweep) -> None:
-        for row in sweep_here(implementation, sweep):
+        for row in sweep_here(implementation, sweep, below):
             tell(row)
 
     def work(mine: list[Sweep]) -> None:
@@ -621,6 +623,7 @@ def main() -> int:
     parser.add_argument("--cold", action="store_true", help="at the first run only")
     parser.add_argument("--control", action="store_true", help="on Twisted or asyncio instead")
     parser.add_argument("--at", type=int, help="this allocation alone; needs one program")
+    parser.add_argument("--below", type=int, default=MANY, help="the allocations before this one")
     parser.add_argument("--show", action="store_true", help="show what the child of --at writes")
     parser.add_argument("--log", type=Path, help="write every case there")
     options = parser.parse_args()
@@ -649,7 +652,7 @@ def main() -> int:
     log = options.log.open("w", buffering=1) if options.log else None
     for implementation in ("twisted", "asyncio") if options.control else ("deferrous",):
         mine = [it for it in sweeps if not options.control or control_of(it.name) == implementation]
-        for row in swept(implementation, mine, options.jobs, deadline):
+        for row in swept(implementation, mine, options.jobs, deadline, options.below):
             rows.append(row)
             if log:
                 print(*row, sep="\t", file=log)

@@ -91,22 +91,9 @@ pub(crate) mod impl_ {
 
         use crate::binding::capi::exceptions::restore;
         use crate::binding::capi::inspect::in_main_interpreter;
+        use crate::binding::capi::making::no_memory;
         use crate::binding::capi::panics::{catching, keep_quiet_without_memory};
-
-        /// How many bytes that is: what CPython asks the system for at a time.
-        const MUCH: ffi::Py_ssize_t = 1 << 21;
-
-        /// Whether there is much memory left; else a `MemoryError` is in flight. Where PyO3 cannot
-        /// make its class of panics, it waits for itself: it needs that to look at the error.
-        fn has_memory_to_begin(_py: Python<'_>) -> bool {
-            // SAFETY: attached. A new object comes, whose bytes nobody reads, or null with an
-            // exception in flight.
-            unsafe {
-                let much = ffi::PyBytes_FromStringAndSize(std::ptr::null(), MUCH);
-                ffi::Py_XDECREF(much);
-                !much.is_null()
-            }
-        }
+        use crate::binding::capi::stock::with_memory_aside;
 
         /// Why a module could not be made.
         fn reason_for(py: Python<'_>, mut error: PyErr) -> PyErr {
@@ -144,11 +131,12 @@ pub(crate) mod impl_ {
                 }
                 (py, Borrowed::from_ptr(py, module))
             };
-            if !has_memory_to_begin(py) {
-                return -1;
-            }
             let filled = catching(py, || {
-                py.get_type::<PanicException>();
+                // Where PyO3 cannot make this class, it waits for itself: it needs it to look at the
+                // error.
+                if with_memory_aside(py, || py.get_type::<PanicException>()).is_none() {
+                    return Err(no_memory(py));
+                }
                 let filled = fill(&*borrowed.cast::<PyModule>()?);
                 Ok(filled.map_err(|error| reason_for(py, error))?)
             });

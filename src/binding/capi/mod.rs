@@ -37,6 +37,7 @@ mod safe;
 pub(crate) mod shown;
 pub(crate) mod slots;
 pub(crate) mod stack;
+mod stock;
 pub(crate) mod ticks;
 pub(crate) mod versions;
 #[cfg(Py_3_12)]

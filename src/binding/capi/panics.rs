@@ -69,11 +69,19 @@ const NO_MEMORY: &str = "PyObject pointer is null";
 /// made.
 const SAYS_SO: &str = "PyErr { type: <class 'MemoryError'>";
 
+/// The same, where there is no memory for the text of the class either.
+const SAYS_NOTHING: &str = "PyErr { type: <unprintable object>";
+
 /// How Rust panics where Python has no memory for the name of a class, which is part of such a text.
 const NO_NAME: &str = "a formatting trait implementation returned an error";
 
 fn is_no_memory(panic: &(dyn Any + Send)) -> bool {
-    let is = |text: &str| text == NO_MEMORY || text.contains(SAYS_SO) || text.starts_with(NO_NAME);
+    let is = |text: &str| {
+        text == NO_MEMORY
+            || text.contains(SAYS_SO)
+            || text.contains(SAYS_NOTHING)
+            || text.starts_with(NO_NAME)
+    };
     // PyO3 passes a panic on with a text of its own.
     panic.downcast_ref::<&str>().is_some_and(|text| is(text))
         || panic.downcast_ref::<String>().is_some_and(|text| is(text))

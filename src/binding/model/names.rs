@@ -51,6 +51,9 @@ impl<T: PyTypeCheck> Imported<T> {
     /// The object, where it is needed before the package has been imported.
     #[cold]
     fn import<'py>(&self, py: Python<'py>) -> Result<&Bound<'py, T>> {
+        // Where this comes before all names are made, there may be no memory for these.
+        self.module.make(py)?;
+        self.name.make(py)?;
         let module = py.import(self.module.get(py))?;
         capi::keep(&self.object, module.getattr(self.name.get(py))?.cast_into::<T>()?);
         match self.object.get(py) {

@@ -8,14 +8,19 @@ import types
 from .base import fresh, plain
 
 
-@fresh
-def native_half_imported(names, keep):
-    """Where that fails, it succeeds the next time."""
-    # Without the Python half of CPython's import, which goes round in circles without memory.
+def native_half(names):
+    """Import it without the Python half of CPython's import, which goes round in circles where it
+    has no memory."""
     spec = types.SimpleNamespace(name="deferrous._deferrous", origin=names.native_half)
     module = _imp.create_dynamic(spec)
     _imp.exec_dynamic(module)
-    seen = []
+    return module
+
+
+@fresh
+def native_half_imported(names, keep):
+    """Where that fails, it succeeds the next time."""
+    module, seen = native_half(names), []
     first, second = module.Deferred(), keep(module.Deferred())
     first.addCallback(second.callback)
     second.addCallbacks(seen.append, seen.append)
