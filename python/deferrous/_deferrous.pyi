@@ -65,11 +65,12 @@ __all__ = [
     "_fire_all",
     "_first_waiting",
     "_follow",
+    "_give_back",
     "_give_first",
     "_hand_over",
     "_members_of",
-    "_next_in",
     "_now",
+    "_number_all",
     "_parseDeferredListResult",
     "_parts_of",
     "_place",
@@ -77,6 +78,7 @@ __all__ = [
     "_runInlineCallbacks",
     "_runNatively",
     "_run_of",
+    "_serve_rest",
     "_state_of",
     "_stopClock",
     "_take_last",
@@ -984,9 +986,11 @@ def _place(number: int) -> tuple[CodeType | str, int] | None: ...
 def _hand_over(deferred: Deferred[_T], result: _T | Failure) -> None: ...
 def _wait_in(line: _Fifo[Deferred[_T]], owner: object, what: object) -> Deferred[_T]: ...
 def _first_waiting(line: _Fifo[Deferred[_T]]) -> Deferred[_T] | None: ...
-def _next_in(line: _Fifo[Deferred[Any]]) -> Any: ...
 def _give_first(line: _Fifo[Deferred[_T]], result: _T) -> bool: ...
 def _fire_all(line: _Fifo[Deferred[_T]], result: _T) -> None: ...
+def _number_all(line: _Fifo[Deferred[int]]) -> None: ...
+def _give_back(owner: object, line: _Fifo[Deferred[bool]], number: float) -> None: ...
+def _serve_rest(place: _Place, deferred: Deferred[Any]) -> None: ...
 def setDebugging(on: bool) -> None:
     """Turn debug mode on or off.
 

@@ -11,8 +11,7 @@ from .. import _deferrous
 from .._deferrous import (
     Deferred,
     _Fifo,
-    _first_waiting,
-    _hand_over,
+    _give_first,
     ensureDeferred,
     maybeDeferred,
     succeed,
@@ -31,6 +30,7 @@ __all__ = [
     "TimeoutError",
     "as_deferred",
     "check_count",
+    "check_depth",
     "discard",
     "fail_all",
     "is_cancellation",
@@ -160,10 +160,23 @@ def mark_handled(deferred: Deferred[Any]) -> None:
             error.__traceback__ = traceback
 
 
+def check_depth(calls: int = 12) -> None:
+    """Raise RecursionError where so many nested calls would, before anything is changed.
+
+    What hands over calls functions of Python in the midst of its work. If one of them were refused,
+    some would have been told, and others wait for ever.
+    """
+    if calls:
+        check_depth(calls - 1)
+
+
 def fail_all(line: _Fifo[Deferred[Any]], error: Callable[[], BaseException]) -> None:
-    """Have all that wait in a line that nobody else has any more fail, each with an error."""
-    while (first := _first_waiting(line)) is not None:
-        _hand_over(first, Failure(error()))
+    """Have all that wait in a line that nobody joins any more fail, each with an error.
+
+    Who has not been told yet, if an error cannot be made, stays in the line.
+    """
+    while line:
+        _give_first(line, Failure(error()))
 
 
 class Lockable:

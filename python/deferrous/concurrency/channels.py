@@ -20,7 +20,7 @@ from .._deferrous import (
     fail,
     succeed,
 )
-from ._base import ChannelClosed, check_count, fail_all
+from ._base import ChannelClosed, check_count, check_depth, fail_all
 from .queues import _NO_ITEMS, _Getters, _no_item
 
 __all__ = ["Broadcast", "Channel", "Subscription"]
@@ -121,10 +121,10 @@ class Channel(_Getters[_T]):
 
         All that wait fail with ChannelClosed, and `async for` ends.
         """
+        check_depth()
         self._closed = True
         self._end()
-        putting, self._putting = self._putting, _Fifo()
-        fail_all(putting, ChannelClosed)
+        fail_all(self._putting, ChannelClosed)
 
     def __aiter__(self) -> Channel[_T]:
         return self
@@ -201,6 +201,7 @@ class Broadcast(Generic[_T]):
             raise _no_item(item)
         if self._full or self._sending or self._delivering:
             return _wait_in(self._sending, None, item)
+        check_depth(5)
         self._deliver(item)
         if self._sending:
             self._admit()
@@ -229,13 +230,13 @@ class Broadcast(Generic[_T]):
 
         All that wait fail with ChannelClosed, and `async for` ends.
         """
+        check_depth()
         self._closed = True
         self._full = 0
         readers, self._readers = self._readers, {}
         for reader in readers:
             reader._no_more()
-        sending, self._sending = self._sending, _Fifo()
-        fail_all(sending, ChannelClosed)
+        fail_all(self._sending, ChannelClosed)
 
 
 class Subscription(_Getters[_T]):
@@ -275,6 +276,9 @@ class Subscription(_Getters[_T]):
         return self._next(False)
 
     def _next(self, iterating: bool) -> Deferred[_T]:
+        if self._maxsize > 0:
+            # Another item may be let in.
+            check_depth()
         if self._returned:
             item = self._returned.pop(0)[1]
         elif self._items:
@@ -306,6 +310,7 @@ class Subscription(_Getters[_T]):
 
     def close(self) -> None:
         """Get nothing any more. What this holds is dropped, and nobody waits for it."""
+        check_depth()
         broadcast = self._broadcast
         if broadcast is not None:
             broadcast._readers.pop(self, None)

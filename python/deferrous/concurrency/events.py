@@ -17,6 +17,7 @@ from .._deferrous import (
     _fire_all,
     _first_waiting,
     _hand_over,
+    _number_all,
     _wait_in,
     fail,
     succeed,
@@ -25,6 +26,7 @@ from ..failure import Failure
 from ._base import (
     BrokenBarrierError,
     Lockable,
+    check_depth,
     fail_all,
     is_done,
 )
@@ -66,12 +68,11 @@ class Event:
 
     def set(self) -> None:
         """Say that it has happened. All that wait now are woken, whatever they do then."""
-        if self._is_set:
-            return
+        if self._waiting:
+            check_depth(3)
         self._is_set = True
         if self._waiting:
-            waiting, self._waiting = self._waiting, _Fifo()
-            _fire_all(waiting, True)
+            _fire_all(self._waiting, True)
 
     def clear(self) -> None:
         """Say that it has not happened."""
@@ -195,7 +196,13 @@ class Condition(Lockable):
             raise RuntimeError("cannot wait on un-acquired lock")
         woken = _Woken(self)
         self._waiting.append(woken)
-        self._lock.release()
+        try:
+            self._lock.release()
+        except BaseException:
+            if not woken.notified:
+                # Nobody will come for it.
+                self._waiting.remove(woken)
+            raise
         return woken
 
     def wait_for(self, predicate: Callable[[], _R]) -> Deferred[_R]:
@@ -227,6 +234,7 @@ class Condition(Lockable):
         self.notify(len(self._waiting))
 
     def _notify(self, n: int) -> None:
+        check_depth()
         for _ in range(n):
             woken: Any = _first_waiting(self._waiting)
             if woken is None:
@@ -255,6 +263,7 @@ class Condition(Lockable):
 
     def _leave(self, woken: Any) -> None:
         """The canceller: it fails at once, but nobody sees that before it has the lock."""
+        check_depth()
         woken.pause()
         woken.errback(Failure(CancelledError()))
         if not woken.notified:
@@ -322,12 +331,9 @@ class Barrier:
             return fail(BrokenBarrierError("Barrier aborted"))
         place = len(self._waiting)
         if place + 1 == self._parties:
-            waiting, self._waiting = self._waiting, _Fifo()
-            number = 0
-            while (first := _first_waiting(waiting)) is not None:
-                _hand_over(first, number)
-                number += 1
-            return succeed(place)
+            last = succeed(place)
+            _number_all(self._waiting)
+            return last
         return _wait_in(self._waiting, None, self)
 
     def __aenter__(self) -> Deferred[int]:
@@ -338,12 +344,14 @@ class Barrier:
 
     def reset(self) -> Deferred[None]:
         """Have all that wait fail with BrokenBarrierError, and begin anew."""
+        check_depth()
         self._broken = False
         self._break()
         return succeed(None)
 
     def abort(self) -> Deferred[None]:
         """Have all that wait, and all that come, fail with BrokenBarrierError."""
+        check_depth()
         self._broken = True
         self._break()
         return succeed(None)

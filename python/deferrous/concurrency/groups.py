@@ -8,7 +8,7 @@ from collections.abc import Coroutine, Generator
 from types import TracebackType
 from typing import Any, TypeVar
 
-from .._deferrous import CancelledError, Deferred
+from .._deferrous import CancelledError, Deferred, _hand_over
 from .._gathering import FailureGroup
 from ..failure import Failure
 from ._base import Eventual, as_deferred, discard, is_cancellation, mark_handled, was_cancelled
@@ -219,7 +219,7 @@ class TaskGroup(Block):
         if ended.paused:
             ended.unpause()
         elif not ended.called:
-            ended.callback(None)
+            _hand_over(ended, None)
 
     def _joined(self, result: Any) -> Any:
         try:

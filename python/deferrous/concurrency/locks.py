@@ -8,7 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import Any, Generic, TypeVar
 
-from .._deferrous import Deferred, _Fifo, _give_first, _next_in, _Place, _wait_in, succeed
+from .._deferrous import (
+    Deferred,
+    _Fifo,
+    _give_back,
+    _give_first,
+    _Place,
+    _serve_rest,
+    _wait_in,
+    succeed,
+)
 from ._base import Lockable, check_count
 
 __all__ = [
@@ -40,28 +49,35 @@ class _Part(Lockable):
         self._release(self._what)
 
 
-class _InTurn:
-    """What has a line, where the first keeps the others waiting, and each asks for something."""
+class _InTurn(Lockable):
+    """So much that is free, and a line of those that ask for some of it. The first keeps the others
+    waiting.
 
-    __slots__ = ()
+    What is free and who waits change in one native step each: an exception in between, as at the
+    recursion limit, would leave one waiting for what nobody has.
+    """
 
-    _waiting: _Fifo[Deferred[bool]]
+    __slots__ = ("__weakref__", "_value", "_waiting")
 
-    def _take(self, what: Any) -> bool:
-        """Take it, if it is free."""
-        raise NotImplementedError
+    def __init__(self, value: int) -> None:
+        self._value = value
+        self._waiting: _Fifo[Deferred[bool]] = _Fifo()
 
-    def _wake(self) -> None:
-        waiting = self._waiting
-        while (what := _next_in(waiting)) is not None and self._take(what):
-            _give_first(waiting, True)
+    def _take(self, number: int) -> Deferred[bool]:
+        if self._value < number or self._waiting:
+            return _wait_in(self._waiting, self, number)
+        self._value -= number
+        try:
+            return succeed(True)
+        except BaseException:
+            self._value += number
+            raise
 
-    def _left(self, _place: _Place, _deferred: Deferred[Any]) -> None:
-        # It may have kept others waiting.
-        self._wake()
+    #: Who leaves may have kept others waiting.
+    _left = staticmethod(_serve_rest)
 
 
-class Semaphore(_InTurn, Lockable):
+class Semaphore(_InTurn):
     """So many at a time, where one may count for several.
 
     As `asyncio.Semaphore`, with weights. Who comes first is served first: a heavy one that waits
@@ -79,12 +95,11 @@ class Semaphore(_InTurn, Lockable):
     This prints True.
     """
 
-    __slots__ = ("__weakref__", "_value", "_waiting")
+    __slots__ = ()
 
     def __init__(self, value: int = 1) -> None:
         check_count("Semaphore initial value", value, 0)
-        self._value = value
-        self._waiting = _Fifo()
+        super().__init__(value)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._value}, {len(self._waiting)} waiting>"
@@ -105,30 +120,22 @@ class Semaphore(_InTurn, Lockable):
         """
         if not weight >= 1:
             raise ValueError(f"weight must be >= 1, not {weight!r}")
-        if self._value >= weight and not self._waiting:
-            self._value -= weight
-            return succeed(True)
-        return _wait_in(self._waiting, self, weight)
+        return self._take(weight)
 
     def release(self, weight: int = 1) -> None:
         """Give so much back. Raises ValueError if the weight is not positive."""
         if not weight >= 1:
             raise ValueError(f"weight must be >= 1, not {weight!r}")
-        self._value += weight
         if self._waiting:
-            self._wake()
+            _give_back(self, self._waiting, weight)
+        else:
+            self._value += weight
 
     def weighing(self, weight: int) -> Lockable:
         """Return something to `run`, or for `async with`, that counts for so many."""
         if not weight >= 1:
             raise ValueError(f"weight must be >= 1, not {weight!r}")
         return _Part(self.acquire, self.release, weight)
-
-    def _take(self, weight: int) -> bool:
-        if weight > self._value:
-            return False
-        self._value -= weight
-        return True
 
     def _not_taken(self, place: _Place, _result: Any, _number: int) -> None:
         self.release(place.what)
@@ -174,6 +181,10 @@ class BoundedSemaphore(Semaphore):
         super().release(weight)
 
 
+#: How much who writes takes. Who reads takes one.
+_ALL = 1 << 60
+
+
 class ReadWriteLock(_InTurn):
     """Many that read at a time, or one that writes.
 
@@ -195,58 +206,40 @@ class ReadWriteLock(_InTurn):
     This prints writes and reads.
     """
 
-    __slots__ = ("__weakref__", "_readers", "_waiting", "_writing")
+    __slots__ = ()
 
     def __init__(self) -> None:
-        self._readers = 0
-        self._writing = False
-        self._waiting: _Fifo[Deferred[bool]] = _Fifo()
+        super().__init__(_ALL)
 
     def __repr__(self) -> str:
-        state = "written" if self._writing else f"read by {self._readers}"
+        state = "written" if self._value == 0 else f"read by {self.readers}"
         return f"<ReadWriteLock {state}, {len(self._waiting)} waiting>"
 
     @property
     def reading(self) -> Lockable:
         """What those acquire that read."""
-        return _Part(self._acquire, self._release, False)
+        return _Part(self._take, self._release, 1)
 
     @property
     def writing(self) -> Lockable:
         """What those acquire that write."""
-        return _Part(self._acquire, self._release, True)
+        return _Part(self._take, self._release, _ALL)
 
     @property
     def readers(self) -> int:
         """How many read."""
-        return self._readers
+        return _ALL - self._value if self._value else 0
 
     def locked(self) -> bool:
         """Return whether anybody reads or writes."""
-        return self._writing or self._readers > 0
+        return self._value < _ALL
 
-    def _take(self, write: bool) -> bool:
-        if self._writing or (write and self._readers):
-            return False
-        if write:
-            self._writing = True
-        else:
-            self._readers += 1
-        return True
-
-    def _acquire(self, write: bool) -> Deferred[bool]:
-        if not self._waiting and self._take(write):
-            return succeed(True)
-        return _wait_in(self._waiting, self, write)
-
-    def _release(self, write: bool) -> None:
-        if write and self._writing:
-            self._writing = False
-        elif not write and self._readers:
-            self._readers -= 1
-        else:
-            raise RuntimeError(f"nobody {'writes' if write else 'reads'}")
-        self._wake()
+    def _release(self, number: int) -> None:
+        if number == _ALL and self._value:
+            raise RuntimeError("nobody writes")
+        if number == 1 and not self.readers:
+            raise RuntimeError("nobody reads")
+        _give_back(self, self._waiting, number)
 
     def _not_taken(self, place: _Place, _result: Any, _number: int) -> None:
         self._release(place.what)
@@ -297,14 +290,16 @@ class KeyedLock(Generic[_K]):
         return 0 if state is None else len(state[1])
 
     def _acquire(self, key: _K) -> Deferred[bool]:
+        # First, as it may be refused.
+        acquired = succeed(True)
         state = self._keys.get(key)
         if state is None:
             self._keys[key] = ([1], _Fifo())
-            return succeed(True)
+            return acquired
         held, waiting = state
         if held[0] < self._limit:
             held[0] += 1
-            return succeed(True)
+            return acquired
         return _wait_in(waiting, self, key)
 
     def _release(self, key: _K) -> None:
@@ -313,8 +308,10 @@ class KeyedLock(Generic[_K]):
         held, waiting = self._keys[key]
         if waiting and _give_first(waiting, True):
             return
-        held[0] -= 1
-        if not held[0]:
+        if held[0] > 1:
+            held[0] -= 1
+        else:
+            # What this calls of the key may raise something.
             del self._keys[key]
 
     def _not_taken(self, place: _Place, _result: Any, _number: int) -> None:

@@ -365,8 +365,7 @@ class AsCompleted(Generic[_T]):
 
     def _wake_rest(self) -> None:
         """Nothing more will come: have those that come for one see that."""
-        waiting, self._waiting = self._waiting, _Fifo()
-        _fire_all(waiting, None)
+        _fire_all(self._waiting, None)
 
     def _time_out(self) -> None:
         self._stop = None

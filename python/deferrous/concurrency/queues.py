@@ -31,6 +31,7 @@ from ._base import (
     QueueFull,
     QueueShutDown,
     check_count,
+    check_depth,
     fail_all,
 )
 
@@ -71,10 +72,12 @@ class _Getters(Generic[_T]):
 
     def _end(self) -> None:
         """Tell those that wait that nothing will come."""
-        getting, self._getting = self._getting, _Fifo()
-        while (getter := _first_waiting(getting)) is not None:
-            place: Any = getter._canceller
-            _hand_over(getter, Failure(self._error(place.what)))
+        getting: Any = self._getting
+        while getting:
+            if getting[0].called:
+                del getting[0]
+            else:
+                _give_first(getting, Failure(self._error(getting[0]._canceller.what)))
 
     def _error(self, iterating: bool) -> Exception:
         return StopAsyncIteration() if iterating else self._over()
@@ -169,6 +172,7 @@ class Queue(_Getters[_T]):
         QueueShutDown if the queue is shut down, or is shut down meanwhile. Raises TypeError if the
         item is a Deferred or a Failure.
         """
+        done = succeed(None)
         if self._is_shut_down:
             return fail(QueueShutDown())
         if isinstance(item, _NO_ITEMS):
@@ -176,9 +180,13 @@ class Queue(_Getters[_T]):
         if 0 < self._maxsize <= len(self._queue):
             return _wait_in(self._putting, None, item)
         self._unfinished += 1
-        if not (self._getting and _give_first(self._getting, item)):
-            self._put(item)
-        return succeed(None)
+        try:
+            if not (self._getting and _give_first(self._getting, item)):
+                self._put(item)
+        except BaseException:
+            self._unfinished -= 1
+            raise
+        return done
 
     def put_nowait(self, item: _T) -> None:
         """Put an item in. Raises QueueFull if there is no room, QueueShutDown if it is shut down.
@@ -195,8 +203,12 @@ class Queue(_Getters[_T]):
 
     def _accept(self, item: _T) -> None:
         self._unfinished += 1
-        if not (self._getting and _give_first(self._getting, item)):
-            self._put(item)
+        try:
+            if not (self._getting and _give_first(self._getting, item)):
+                self._put(item)
+        except BaseException:
+            self._unfinished -= 1
+            raise
 
     def get(self) -> Deferred[_T]:
         """Return a Deferred that fires with the next item.
@@ -205,10 +217,9 @@ class Queue(_Getters[_T]):
         empty, or gets so.
         """
         if self._queue:
-            item = self._get()
             if self._putting:
-                self._admit()
-            return succeed(item)
+                return succeed(self.get_nowait())
+            return succeed(self._get())
         if self._is_shut_down:
             return fail(QueueShutDown())
         return self._wait(False)
@@ -217,21 +228,27 @@ class Queue(_Getters[_T]):
         """Return the next item. Raises QueueEmpty if there is none, QueueShutDown if never."""
         if not self._queue:
             raise QueueShutDown if self._is_shut_down else QueueEmpty
+        if self._putting:
+            check_depth()
         item = self._get()
         if self._putting:
             self._admit()
         return item
 
     def _admit(self) -> None:
-        """Take in what waits, as far as there is room."""
+        """Take in what waits, as far as there is room. Who put what cannot be taken in is told."""
         while self._putting and not self.full():
             putter = _first_waiting(self._putting)
             if putter is None:
                 return
             place: Any = putter._canceller
-            self._accept(place.what)
+            result = None
+            try:
+                self._accept(place.what)
+            except BaseException:
+                result = Failure()
             if not putter.called:
-                _hand_over(putter, None)
+                _hand_over(putter, result)
 
     def task_done(self) -> None:
         """Say that an item that was got is done with.
@@ -243,10 +260,11 @@ class Queue(_Getters[_T]):
         self._done(1)
 
     def _done(self, number: int) -> None:
+        if self._joining:
+            check_depth(3)
         self._unfinished -= number
         if not self._unfinished and self._joining:
-            joining, self._joining = self._joining, _Fifo()
-            _fire_all(joining, None)
+            _fire_all(self._joining, None)
 
     def join(self) -> Deferred[None]:
         """Return a Deferred that fires when all items that were put in are done with."""
@@ -259,6 +277,7 @@ class Queue(_Getters[_T]):
 
         All that wait fail with QueueShutDown, and `async for` ends.
         """
+        check_depth()
         self._is_shut_down = True
         if immediate:
             self._is_shut_at_once = True
@@ -268,8 +287,7 @@ class Queue(_Getters[_T]):
                 number += 1
             self._done(min(number, self._unfinished))
         self._end()
-        putting, self._putting = self._putting, _Fifo()
-        fail_all(putting, QueueShutDown)
+        fail_all(self._putting, QueueShutDown)
 
     def _put_back(self, number: int, item: _T) -> None:
         if self._is_shut_at_once:
@@ -288,6 +306,46 @@ class Queue(_Getters[_T]):
         if self._is_shut_down:
             return fail(StopAsyncIteration())
         return self._wait(True)
+
+
+def _place_of(heap: list[Any], item: object) -> int | None:
+    return next((at for at, each in enumerate(heap) if each is item), None)
+
+
+def _undo_push(heap: list[Any], item: object, count: int) -> None:
+    """Take an item out of a heap again that was not put in to the end.
+
+    It has moved up from the last place, and others down. These are moved back; none is compared.
+    If a comparison has changed the heap, the order is gone, but no item.
+    """
+    way, at = [], count
+    while at and len(heap) == count + 1 and heap[at] is not item:
+        way.append(at)
+        at = (at - 1) >> 1
+    if len(heap) == count + 1 and heap[at] is item:
+        for below in reversed(way):
+            heap[at] = heap[below]
+            at = below
+        heap.pop()
+    elif (place := _place_of(heap, item)) is not None:
+        del heap[place]
+
+
+def _undo_pop(heap: list[Any], first: object, last: object, count: int) -> None:
+    """Put an item into a heap again that was not taken out to the end, as `_undo_push`.
+
+    The last item was put into its place, and has moved down, and others up.
+    """
+    at = _place_of(heap, last) if len(heap) == count - 1 else None
+    if at is None:
+        if _place_of(heap, first) is None:
+            heap.append(first)
+        return
+    while at:
+        heap[at] = heap[(at - 1) >> 1]
+        at = (at - 1) >> 1
+    heap[0] = first
+    heap.append(last)
 
 
 class PriorityQueue(Queue[_T]):
@@ -309,10 +367,25 @@ class PriorityQueue(Queue[_T]):
         self._queue = []
 
     def _put(self, item: _T) -> None:
-        heapq.heappush(self._queue, item)
+        heap = self._queue
+        count = len(heap)
+        try:
+            heapq.heappush(heap, item)
+        except BaseException:
+            # Two items cannot be compared. It is not put in then.
+            _undo_push(heap, item, count)
+            raise
 
     def _get(self) -> _T:
-        item: _T = heapq.heappop(self._queue)
+        heap = self._queue
+        count, first, last = len(heap), heap[0], heap[-1]
+        try:
+            heapq.heappop(heap)
+        except BaseException:
+            # It is not taken out then.
+            _undo_pop(heap, first, last, count)
+            raise
+        item: _T = first
         return item
 
     def _insert(self, place: int, item: _T) -> None:

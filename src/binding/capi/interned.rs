@@ -168,6 +168,7 @@ table! {$
     SET_RESULT = "set_result",
     LEFT = "_left",
     NOT_TAKEN = "_not_taken",
+    FREE = "_value",
     WHAT = "what",
     SORT = "sort",
     SUB_FAILURE = "subFailure",

@@ -282,6 +282,18 @@ impl<'py> Nested<'py> {
     }
 }
 
+/// A check for code that is going to call something and must not be refused that midway.
+///
+/// # Errors
+///
+/// `RecursionError` where little is left of the stack, or as many calls are nested as the
+/// interpreter allows.
+pub(crate) fn check_call(py: Python<'_>) -> Result<()> {
+    enter_another(py)?;
+    safe::leave_recursion(py);
+    Ok(())
+}
+
 /// Enter a call that is not the first. It is left in the `drop` of [`Nested`].
 #[inline(never)]
 fn enter_another(py: Python<'_>) -> Result<()> {

@@ -82,7 +82,9 @@ mod _deferrous {
     #[pymodule_export]
     use crate::binding::face::list::{gather_results, parse_results};
     #[pymodule_export]
-    use crate::binding::face::place::{_fire_all, _first_waiting, _give_first, _next_in, _wait_in};
+    use crate::binding::face::place::{
+        _fire_all, _first_waiting, _give_back, _give_first, _number_all, _serve_rest, _wait_in,
+    };
     #[pymodule_export]
     use crate::binding::face::primitive::_hand_over;
     #[pymodule_export]

@@ -3,10 +3,15 @@
 use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
+use pyo3::types::PyBool;
 
 use crate::binding::capi::{self, Hold, error::Result, interned::intern, stack};
 use crate::binding::model::{
-    deferred::Deferred, fifo::Fifo, outcome::Chain, place::Place, traverse::Traverse,
+    deferred::Deferred,
+    fifo::{Fifo, exact_index},
+    outcome::Chain,
+    place::Place,
+    traverse::Traverse,
 };
 use crate::binding::run::engine;
 use crate::binding::waits::{
@@ -77,9 +82,8 @@ pub(crate) fn _first_waiting<'py>(line: &Bound<'py, Fifo>) -> Result<Option<Boun
     Ok(None)
 }
 
-/// Return what the first that still waits in a line asks for, or None. It stays there.
-#[pyfunction(crate = "crate::binding::capi::guarded")]
-pub(crate) fn _next_in<'py>(line: &Bound<'py, Fifo>) -> Result<Option<Bound<'py, PyAny>>> {
+/// What the first that still waits in a line asks for. It stays there.
+fn next_in<'py>(line: &Bound<'py, Fifo>) -> Result<Option<Bound<'py, PyAny>>> {
     let py = line.py();
     while let Some(first) = Fifo::get(line, 0) {
         if is_fired(&first)? {
@@ -115,18 +119,98 @@ pub(crate) fn _give_first<'py>(line: &Bound<'py, Fifo>, result: Bound<'py, PyAny
     }
 }
 
-/// Fire all that wait in a line. Those that come meanwhile stay, if the owner has put another line
-/// in the place of this one before.
+/// Fire all that wait in a line. Those that come meanwhile stay. Either nothing is done, or all.
 ///
 /// What is no Exception, as KeyboardInterrupt, is raised when all are fired.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _fire_all<'py>(line: &Bound<'py, Fifo>, result: Bound<'py, PyAny>) -> Result<()> {
+    fire_each(line, |_| Ok(result.clone()))
+}
+
+/// As [`_fire_all`], with numbers from 0 on.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _number_all(line: &Bound<'_, Fifo>) -> Result<()> {
+    fire_each(line, |number| capi::new_int(line.py(), number).map(Bound::into_any))
+}
+
+fn fire_each<'py>(
+    line: &Bound<'py, Fifo>,
+    result: impl Fn(u64) -> Result<Bound<'py, PyAny>>,
+) -> Result<()> {
+    let all = Fifo::empty(line.py())?;
+    Fifo::take_all(line, &all);
     let mut raised = Ok(());
-    loop {
-        match _give_first(line, result.clone()) {
+    for number in 0.. {
+        match result(number).and_then(|result| _give_first(&all, result)) {
             Ok(true) => {}
-            Ok(false) => return raised,
+            Ok(false) => break,
             Err(error) => raised = Err(error),
         }
     }
+    raised
+}
+
+/// Add to the `_value` of an owner, and hand it on to those that wait in its line, as far as it
+/// goes: each takes what it asks for. Either nothing is done, or all: if this were done in Python,
+/// an exception in the midst of it, as at the recursion limit, would leave one waiting for what
+/// nobody has.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _give_back<'py>(
+    owner: &Bound<'py, PyAny>,
+    line: &Bound<'py, Fifo>,
+    number: &Bound<'py, PyAny>,
+) -> Result<()> {
+    let py = line.py();
+    stack::check(py)?;
+    serve(owner, line, owner.getattr(intern!(py, "_value"))?.add(number)?)
+}
+
+/// The `_left` of an owner that has a `_value`: who has left its line may have kept others waiting.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _serve_rest<'py>(
+    place: &Bound<'py, Place>,
+    _deferred: &Bound<'py, PyAny>,
+) -> Result<()> {
+    let py = place.py();
+    match &place.get().owner {
+        Some(owner) => {
+            let owner = owner.bind(py);
+            serve(owner, place.get().line.bind(py), owner.getattr(intern!(py, "_value"))?)
+        }
+        None => Ok(()),
+    }
+}
+
+/// Whether a number is no greater than another. Of ints it is known without asking them, which
+/// could be refused at the recursion limit.
+fn is_no_more(number: &Bound<'_, PyAny>, other: &Bound<'_, PyAny>) -> PyResult<bool> {
+    match (exact_index(number), exact_index(other)) {
+        (Some(number), Some(other)) => Ok(number <= other),
+        _ => number.le(other),
+    }
+}
+
+/// Hand on what is free to those that wait in a line, as far as it goes. The rest is the owner's
+/// `_value` then.
+fn serve<'py>(
+    owner: &Bound<'py, PyAny>,
+    line: &Bound<'py, Fifo>,
+    mut free: Bound<'py, PyAny>,
+) -> Result<()> {
+    let py = line.py();
+    let (value, mut raised) = (intern!(py, "_value"), Ok(()));
+    loop {
+        let asked = match next_in(line)? {
+            Some(asked) if is_no_more(&asked, &free)? => asked,
+            _ => break,
+        };
+        owner.setattr(value, free.sub(asked)?)?;
+        // Its callbacks may acquire and release.
+        if let Err(error) = _give_first(line, PyBool::new(py, true).to_owned().into_any()) {
+            raised = Err(error);
+        }
+        free = owner.getattr(value)?;
+    }
+    owner.setattr(value, free)?;
+    raised
 }

@@ -158,9 +158,9 @@ quick!(WaitIn = c"_wait_in" of PyAny, |_, [line, owner, what]| {
     let owner = (!owner.is_none()).then(|| owner.clone());
     place::_wait_in(line, owner, what.clone()).map(Bound::into_any)
 });
-quick!(NextIn = c"_next_in" of PyAny, |_, [line]| {
+quick!(GiveBack = c"_give_back" of PyAny, |_, [owner, line, number]| {
     let line = capi::as_exact::<Fifo>(line)?;
-    place::_next_in(line).map(|what| what.unwrap_or_else(|| none(line.py())))
+    place::_give_back(owner, line, number).map(|()| none(line.py()))
 });
 quick!(GiveFirst = c"_give_first" of PyAny, |_, [line, result]| {
     let line = capi::as_exact::<Fifo>(line)?;
@@ -291,7 +291,7 @@ pub(crate) fn put_quick_forms(module: &Bound<'_, PyModule>) -> PyResult<()> {
     put::<ConvertTimedOut>(module)?;
     put::<StopClock>(module)?;
     put::<WaitIn>(module)?;
-    put::<NextIn>(module)?;
+    put::<GiveBack>(module)?;
     put::<GiveFirst>(module)?;
     know_methods(py)
 }

@@ -118,6 +118,16 @@ impl Fifo {
         Ok(Some(first))
     }
 
+    /// Move all items to another line, in the place of what is there. Runs no Python code, but what
+    /// is run when that is let go of.
+    pub(crate) fn take_all(slf: &Bound<'_, Self>, to: &Bound<'_, Self>) {
+        let py = slf.py();
+        let empty = State::Line(Items::default());
+        let all = slf.get().with(py, |state| std::mem::replace(state, empty));
+        let before = to.get().with(py, |state| std::mem::replace(state, all));
+        drop(before);
+    }
+
     /// Insert before an index, or at the end. Runs no Python code.
     ///
     /// # Errors

@@ -90,6 +90,7 @@ pub(crate) fn give_up<'py>(
 /// Give up a place in a line, and tell the owner of that, if it has a `_left`.
 pub(crate) fn leave<'py>(place: &Bound<'py, Place>, deferred: &Bound<'py, PyAny>) -> Result<()> {
     let py = place.py();
+    stack::check_call(py)?;
     match Fifo::remove(place.get().line.bind(py), deferred) {
         // It is being woken.
         Err(error) if error.is_instance_of::<PyValueError>(py) => {}
