@@ -236,8 +236,9 @@ def guards_of(kind: str, structs: dict[str, str], seen: frozenset[str] = frozens
     """What guards a value of a type of Rust's: nothing if it never changes."""
     found = {guard for pattern, guard in GUARDS if re.search(pattern, kind)}
     for name in set(re.findall(r"\w+", kind)) & structs.keys() - seen:
-        # What stands behind a reference, a lock or in a function's type is another's.
-        if not re.search(rf"(Shared<|Lock<|Py<|fn\b|&).*\b{name}\b", kind):
+        # What stands behind a reference, a lock or in a function's type is another's. In a pool
+        # there is memory of such objects, and none of them.
+        if not re.search(rf"(Shared<|Lock<|Py<|Pool<|fn\b|&).*\b{name}\b", kind):
             found |= guards_of(structs[name], structs, seen | {name})
     return found
 

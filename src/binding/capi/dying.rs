@@ -11,31 +11,22 @@
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::hint;
-use std::marker::PhantomData;
 #[cfg(Py_GIL_DISABLED)]
 use std::mem::offset_of;
 use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
-use pyo3::PyClass;
+use pyo3::Borrowed;
 use pyo3::ffi;
 use pyo3::prelude::Python;
 
+use super::beside::has_nothing_beside;
+use super::classes::{Class, Native, is_exact};
 use super::lives;
-use super::memory::Class;
+use super::pools::{Piece, Recycled};
 use super::stack;
 use crate::core::refusable;
-
-/// A class of ours.
-pub(crate) trait Native: PyClass {
-    /// Whether an object that dies may have a failure to report, which takes more of the stack. (Of
-    /// one with a `dealloc` of its own, that is asked of each object.)
-    const REPORTS: bool = false;
-
-    /// What is known of it.
-    fn class() -> &'static Class;
-}
 
 /// All classes of ours. None before the module is made: then there are no objects.
 static CLASSES: OnceLock<&'static [fn() -> &'static Class]> = OnceLock::new();
@@ -62,43 +53,99 @@ thread_local! {
 }
 
 /// A dead object of a class or a subclass, as `tp_dealloc` of that class gets it, on an attached
-/// thread: to be freed once.
+/// thread: to be freed once. It gets no new references.
 #[repr(transparent)]
-pub(super) struct Dead<T>(NonNull<ffi::PyObject>, PhantomData<T>);
+pub(super) struct Dead<'a, T>(Borrowed<'a, 'a, T>);
 
-impl<T: Native> Dead<T> {
-    /// Where it is.
+impl<'a, T: Native> Dead<'a, T> {
+    /// Whether it is of the class itself, and nothing special has happened to it.
     #[inline(always)]
-    pub(super) fn as_ptr(&self) -> *mut ffi::PyObject {
-        self.0.as_ptr()
+    pub(super) fn plain(self) -> Result<Plain<'a, T>, Self> {
+        let is_plain = is_exact::<T>(self.0.as_any()) && has_nothing_beside(&*self.0);
+        if is_plain { Ok(Plain(self)) } else { Err(self) }
     }
 
     /// Free it, whatever has happened to it.
     pub(super) fn free(self) {
-        if let Some(destructor) = T::class().destructor() {
-            // SAFETY: it is dead, of this class or a subclass, and freed once, attached.
-            unsafe { free_by(destructor, self.as_ptr()) }
+        Corpse { object: self.0.as_ptr(), class: T::class() }.free();
+    }
+
+    /// Take it from the collector. It keeps its dict and the weak references to it, which all give
+    /// None now, as it keeps its count of 0.
+    #[inline(always)]
+    fn untrack(&self) {
+        // SAFETY: attached; an object of a class whose objects the collector knows, as all of ours
+        // are.
+        unsafe { ffi::PyObject_GC_UnTrack(self.0.as_ptr().cast()) }
+    }
+}
+
+impl<'a, T: Recycled> Dead<'a, T> {
+    /// What is in it.
+    #[inline(always)]
+    pub(super) fn value(&self) -> (Python<'a>, &T) {
+        (self.0.py(), self.0.get())
+    }
+}
+
+/// One of the class itself, with no dict and no weak references.
+pub(super) struct Plain<'a, T>(Dead<'a, T>);
+
+impl<'a, T: Recycled> Plain<'a, T> {
+    pub(super) fn into_dead(self) -> Dead<'a, T> {
+        self.0
+    }
+
+    /// What is in it.
+    #[inline(always)]
+    pub(super) fn value(&self) -> (Python<'a>, &T) {
+        self.0.value()
+    }
+
+    /// Its memory, once it has let go of its value. Also whether its finalizer has run: then it
+    /// carries a mark that would keep the finalizer of the next one from running.
+    #[inline(always)]
+    pub(super) fn into_memory(self, dispose: impl FnOnce(&T)) -> (Piece<T>, bool) {
+        // No collection may see it any longer. Disposing of the value may run any code, but nobody
+        // can reach the object.
+        self.0.untrack();
+        dispose(self.value().1);
+        let object = self.0.0.as_ptr();
+        // SAFETY: attached. The object is of the class itself, untracked, nobody else's, without a
+        // dict and weak references, and its value has been disposed of: so a piece is what it
+        // leaves. It gives up its hold on its type.
+        unsafe {
+            let is_finalized = ffi::PyObject_GC_IsFinalized(object) != 0;
+            ffi::Py_DECREF(T::class().kind().cast());
+            (Piece::left(NonNull::new_unchecked(object)), is_finalized)
         }
     }
 }
 
-/// Free an object by what PyO3 frees its class with. It is no longer one of those that are alive.
-///
-/// # Safety
-///
-/// A dead object of a class that this is the destructor of, attached. It is freed once.
-unsafe fn free_by(destructor: ffi::destructor, object: *mut ffi::PyObject) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        if lives::watching() {
-            lives::died(Python::assume_attached(), object);
+/// A dead object, on an attached thread, to be freed once: by what frees this class of ours, the
+/// first one among its class and its bases.
+struct Corpse {
+    object: *mut ffi::PyObject,
+    class: &'static Class,
+}
+
+impl Corpse {
+    /// Free it. It is no longer one of those that are alive.
+    fn free(self) {
+        let Some(destructor) = self.class.destructor() else { return };
+        // SAFETY: as the type says: attached; a dead object of a class that this is the destructor
+        // of, freed once, as it is given up here.
+        unsafe {
+            if lives::watching() {
+                lives::died(Python::assume_attached(), self.object);
+            }
+            destructor(self.object);
         }
-        destructor(object);
     }
 }
 
 /// `tp_dealloc` of a class whose objects have nothing special about their deaths.
-pub(super) extern "C" fn dealloc<T: Native>(dead: Dead<T>) {
+pub(super) extern "C" fn dealloc<T: Native>(dead: Dead<'_, T>) {
     if !has_room_to_die::<T>() {
         return put_by(dead);
     }
@@ -142,12 +189,9 @@ fn next_waiting() -> Option<Waiting> {
 
 /// Queue a dead object until there is more stack.
 #[cold]
-pub(super) fn put_by<T: Native>(dead: Dead<T>) {
-    // SAFETY: a dead object of a class whose objects the collector knows, as all of ours are. It
-    // keeps its dict and the weak references to it, which all give None now, as it keeps its count
-    // of 0.
-    unsafe { ffi::PyObject_GC_UnTrack(dead.as_ptr().cast()) }
-    let waiting = Waiting(dead.0);
+pub(super) fn put_by<T: Native>(dead: Dead<'_, T>) {
+    dead.untrack();
+    let Some(waiting) = NonNull::new(dead.0.as_ptr()).map(Waiting) else { return };
     if has_will() {
         waiting.link(DEAD.take());
         DEAD.set(Some(waiting));
@@ -211,13 +255,12 @@ impl Waiting {
         NonNull::new(next).map(Self)
     }
 
-    /// Free it. It has been taken out of its list.
+    /// Free it. It has been taken out of its list, the only one that it was in, on an attached
+    /// thread, as the callers are.
     fn free(self) {
-        let Some(destructor) = self.class().and_then(Class::destructor) else { return };
-        // SAFETY: attached, as the callers are. The object was put by when it was to be freed by
-        // the first class of ours among its bases; a dead object is freed once, as it was taken
-        // out of the only list that it was in.
-        unsafe { free_by(destructor, self.0.as_ptr()) }
+        if let Some(class) = self.class() {
+            Corpse { object: self.0.as_ptr(), class }.free();
+        }
     }
 
     /// The class of ours that is to free it: the first among its class and its bases.

@@ -12,7 +12,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 #[cfg(not(Py_3_12))]
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyString, PyTuple, PyType};
+use pyo3::types::{PyString, PyTuple, PyType};
 
 use super::error::{Error, Raise, Raised, Result};
 use super::held::{Held, Hold};
@@ -349,31 +349,6 @@ pub(crate) fn with_error_saved<R>(py: Python<'_>, work: impl FnOnce() -> R) -> R
         saved.put();
         result
     }
-}
-
-/// Whether an exception has no instance dict, and so no attributes of its own.
-#[inline]
-pub(crate) fn has_no_exception_dict(exception: &Raised<'_>) -> bool {
-    // SAFETY: every exception has a dict slot within it, at this offset; it may be null.
-    unsafe {
-        let base = Kind::of::<PyBaseException>(exception.py()).as_ptr();
-        let slot = exception.as_ptr().byte_offset((*base).tp_dictoffset);
-        (*slot.cast::<*mut ffi::PyObject>()).is_null()
-    }
-}
-
-/// The instance dict of an exception, made where there was none.
-pub(crate) fn exception_dict<'py>(exception: &Bound<'py, PyAny>) -> Result<Bound<'py, PyDict>> {
-    safe::dict_of(exception.py(), exception)
-}
-
-/// Replace the instance dict of an exception.
-pub(crate) fn set_exception_dict(
-    exception: &Bound<'_, PyAny>,
-    dict: &Bound<'_, PyAny>,
-) -> Result<()> {
-    safe::put_dict(exception.py(), exception, dict)?;
-    Ok(())
 }
 
 /// The traceback of an exception, whatever its class has under that name.

@@ -12,7 +12,6 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use pyo3::types::{PyDict, PyFunction, PyString, PyType};
 
-use super::dying::Native;
 #[cfg(Py_3_13)]
 use super::error::Result;
 use super::exceptions::{ok, take_raised};
@@ -22,7 +21,6 @@ use super::interned::intern;
 use super::kinds::Kind;
 #[cfg(Py_3_13)]
 use super::making::push;
-use super::memory::has_dict;
 use super::safe;
 
 /// Whether an object is of one of the most common types of plain results.
@@ -130,12 +128,6 @@ pub(crate) fn has_gil(py: Python<'_>) -> bool {
     let on = || py.import("sys")?.call_method0("_is_gil_enabled")?.is_truthy();
     // Interpreters that do not know the question have one.
     !cfg!(Py_GIL_DISABLED) || ok(py, on()) == Some(true)
-}
-
-/// Whether an attribute has ever been set on this very object, where that makes its instance dict.
-#[inline(always)]
-pub(crate) fn has_instance_dict<T: Native>(object: &Bound<'_, T>) -> bool {
-    has_dict(object)
 }
 
 /// Whether a class is another or comes after it in its MRO, whatever their metaclasses say.

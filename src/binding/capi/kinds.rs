@@ -40,6 +40,11 @@ impl<'a> Kind<'a> {
                 init: (*self.0).tp_init,
                 new: (*self.0).tp_new,
                 finalize: (*self.0).tp_finalize,
+                dealloc: (*self.0).tp_dealloc,
+                traverse: (*self.0).tp_traverse,
+                clear: (*self.0).tp_clear,
+                dict_offset: (*self.0).tp_dictoffset,
+                weak_offset: (*self.0).tp_weaklistoffset,
                 size: (*self.0).tp_basicsize,
                 #[cfg(Py_3_13)]
                 name: (*self.0).tp_name,
@@ -83,6 +88,15 @@ pub(super) struct Slots {
     pub(super) new: Option<ffi::newfunc>,
     /// What is called before the collector takes a cycle apart.
     pub(super) finalize: Option<ffi::destructor>,
+    /// What frees an object.
+    pub(super) dealloc: Option<ffi::destructor>,
+    /// What shows the collector what an object holds.
+    pub(super) traverse: Option<ffi::traverseproc>,
+    /// What has an object let go of that.
+    pub(super) clear: Option<ffi::inquiry>,
+    /// Where an object has its dict, and the first weak reference to it.
+    pub(super) dict_offset: ffi::Py_ssize_t,
+    pub(super) weak_offset: ffi::Py_ssize_t,
     /// How large its objects are, up to what differs from one to the next.
     pub(super) size: ffi::Py_ssize_t,
     /// The text of the name.

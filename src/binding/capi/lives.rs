@@ -16,7 +16,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::cell::Shared;
-use super::dying::Native;
+use super::classes::Native;
 use super::error::Result;
 use super::events;
 use super::exceptions::ok;

@@ -4,9 +4,14 @@
 //! slower one, and fills type slots that PyO3's macros do not. It uses no other room; all rooms
 //! above use it.
 
+mod allocating;
 mod arguments;
+mod beside;
 mod calls;
 pub(crate) mod cell;
+pub(crate) mod classes;
+mod collecting;
+pub(crate) mod constructing;
 mod conversions;
 mod dying;
 pub(crate) mod error;
@@ -19,23 +24,26 @@ mod exceptions;
     not(Py_3_14)
 ))]
 mod exit;
+pub(crate) mod finalizing;
+mod freeing;
 pub(crate) mod getters;
 pub(crate) mod guarded;
 mod held;
 mod inspect;
 pub(crate) mod interned;
+pub(crate) mod iterating;
 mod kinds;
 pub(crate) mod lives;
 mod making;
-mod memory;
 pub(crate) mod methods;
 pub(crate) mod overrides;
 mod panics;
 pub(crate) mod places;
+mod pools;
 mod reserve;
 mod safe;
 pub(crate) mod shown;
-pub(crate) mod slots;
+mod slots;
 pub(crate) mod stack;
 mod stock;
 pub(crate) mod ticks;
@@ -43,19 +51,24 @@ pub(crate) mod versions;
 #[cfg(Py_3_12)]
 pub(crate) mod wrapper;
 
+pub(crate) use allocating::{ZeroIsEmpty, new_exact, new_exception_of};
+pub(crate) use beside::{
+    dict_lacks, exception_dict, has_instance_dict, has_no_exception_dict, set_exception_dict,
+};
 pub(crate) use calls::{
     Sent, call_first, call_many, call_method_one, call_one, call_spread, call_with_dict, send,
 };
-pub(crate) use dying::{Native, know_classes};
+pub(crate) use classes::{Class, Native, as_exact, into_exact, is_exact};
+pub(crate) use collecting::{keep_dicts, rely_on_base};
+pub(crate) use dying::know_classes;
 #[cfg(Py_3_11)]
 pub(crate) use exceptions::refill_group;
 #[cfg(not(Py_3_12))]
 pub(crate) use exceptions::spare_one;
 pub(crate) use exceptions::{
-    as_pyo3_has_it, begin_handling, end_handling, exception_dict, exception_of, handled,
-    has_no_exception_dict, into_raised, new_raised, new_raised_with, ok, raise, set_cause,
-    set_context, set_exception_dict, set_traceback, stopped_with, traceback_of, while_handling,
-    with_error_saved,
+    as_pyo3_has_it, begin_handling, end_handling, exception_of, handled, into_raised, new_raised,
+    new_raised_with, ok, raise, set_cause, set_context, set_traceback, stopped_with, traceback_of,
+    while_handling, with_error_saved,
 };
 #[cfg(all(
     target_os = "linux",
@@ -64,26 +77,23 @@ pub(crate) use exceptions::{
     not(Py_3_14)
 ))]
 pub(crate) use exit::keep_threads;
+pub(crate) use freeing::{bury, dropping, recycle};
 pub(crate) use getters::no_deleter;
 pub(crate) use held::{Held, Hold, keep, new_interned};
 #[cfg(Py_3_13)]
 pub(crate) use inspect::BareNames;
 pub(crate) use inspect::{
-    base_named, compares_specially, has_generic_getattr, has_gil, has_instance_dict,
-    has_plain_metaclass, holds_or_lacks, in_main_interpreter, is_coroutine, is_exception_class,
-    is_generator, is_key_of, is_leaf, is_of_heap_type, is_plain, is_plain_class, is_subtype,
-    lookup,
+    base_named, compares_specially, has_generic_getattr, has_gil, has_plain_metaclass,
+    holds_or_lacks, in_main_interpreter, is_coroutine, is_exception_class, is_generator, is_key_of,
+    is_leaf, is_of_heap_type, is_plain, is_plain_class, is_subtype, lookup,
 };
 pub(crate) use making::{
     Text, joined, list_of_same, new_str, new_tuple, no_memory, push, shown_address, slice_from,
     tuple_of,
 };
-pub(crate) use memory::{
-    Class, Pool, Recycled, as_exact, bury, dict_lacks, dropping, into_exact, is_exact, keep_dicts,
-    new_exact, recycle, rely_on_base,
-};
 pub(crate) use methods::is_of_python;
 pub(crate) use panics::catching;
+pub(crate) use pools::{Pool, Recycled};
 pub(crate) use safe::{
     call_any_way, copy_context, enter_context, exit_context, list_of, new_dict, new_int, new_list,
     new_signed_int,

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use super::cell::Shared;
-use super::dying::Native;
+use super::classes::Native;
 use super::inspect::type_of;
 use super::kinds::Kind;
 

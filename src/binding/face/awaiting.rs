@@ -98,8 +98,8 @@ impl Awaiting {
 }
 
 impl Recycled for Awaiting {
-    fn pool() -> &'static Pool {
-        static POOL: Pool = Pool::new();
+    fn pool() -> &'static Pool<Self> {
+        static POOL: Pool<Awaiting> = Pool::new();
         &POOL
     }
 

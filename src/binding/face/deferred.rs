@@ -8,10 +8,11 @@ use pyo3::types::{PyDict, PyList, PyString, PyTuple, PyType};
 
 use crate::binding::capi::{
     self, Hold, Text,
+    constructing::inherit_construction,
     error::{Raise, Result},
+    finalizing::inherit_finalizer,
     interned::intern,
     overrides::overrides,
-    slots::{inherit_construction, inherit_finalizer},
     stack::{self, Nested},
 };
 use crate::binding::face::{described, generators, timeout};

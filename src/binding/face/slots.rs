@@ -1,7 +1,8 @@
 //! Type slots of our classes: creation, iteration, finalizing and freeing.
 
 use crate::binding::capi::Held;
-use crate::binding::capi::slots::{ConstructSub, Initialize};
+use crate::binding::capi::classes::{InitSlot, Plain};
+use crate::binding::capi::constructing::{self, Construct, ConstructSub, Fresh, Initialize};
 use crate::binding::judge::debug::debugging;
 use crate::binding::model::timeout::Timeout;
 use pyo3::ffi::initproc;
@@ -9,9 +10,8 @@ use pyo3::prelude::*;
 use std::sync::OnceLock;
 
 use crate::binding::capi::error::Result;
-use crate::binding::capi::slots::{
-    self, Construct, Finalize, Fresh, InitSlot, Iterate, Plain, Step,
-};
+use crate::binding::capi::finalizing::{self, Finalize};
+use crate::binding::capi::iterating::{self, Iterate, Step};
 #[cfg(not(Py_3_12))]
 use crate::binding::capi::spare_one;
 use crate::binding::capi::{
@@ -231,7 +231,7 @@ impl Step for Awaiting {
 pub(crate) fn fill_slots(py: Python<'_>) -> PyResult<()> {
     #[cfg(not(Py_3_12))]
     spare_one(py)?;
-    slots::fill_init::<Deferred>(py)?;
+    constructing::fill_init::<Deferred>(py)?;
     Deferred::init().remember::<Deferred>(py);
     FailureBase::init().remember::<FailureBase>(py);
     bury_all(py);
@@ -242,20 +242,20 @@ pub(crate) fn fill_slots(py: Python<'_>) -> PyResult<()> {
     rely_on_base::<DeferredList, Deferred>(py);
     rely_on_base::<DeferredLock, Primitive>(py);
     rely_on_base::<DeferredSemaphore, Primitive>(py);
-    slots::find_call_of_del(py)?;
-    slots::fill_new::<Deferred>(py);
-    slots::construct_quickly::<Deferred>(&py.get_type::<Deferred>());
+    finalizing::find_call_of_del(py)?;
+    constructing::fill_new::<Deferred>(py);
+    constructing::construct_quickly::<Deferred>(&py.get_type::<Deferred>());
     DeferredLock::init().remember::<DeferredLock>(py);
     DeferredSemaphore::init().remember::<DeferredSemaphore>(py);
     DeferredQueue::init().remember::<DeferredQueue>(py);
-    slots::construct_quickly::<DeferredLock>(&py.get_type::<DeferredLock>());
-    slots::construct_quickly::<DeferredSemaphore>(&py.get_type::<DeferredSemaphore>());
-    slots::construct_quickly::<DeferredQueue>(&py.get_type::<DeferredQueue>());
-    slots::fill_finalizer::<Deferred>(py);
-    slots::fill_iterate::<Deferred>(py);
-    slots::fill_new_derived::<DeferredList>(py);
-    slots::fill_finalizer::<DeferredList>(py);
-    slots::inherit_new_of_exceptions::<FailureBase>(py);
-    slots::fill_step::<Awaiting>(py);
+    constructing::construct_quickly::<DeferredLock>(&py.get_type::<DeferredLock>());
+    constructing::construct_quickly::<DeferredSemaphore>(&py.get_type::<DeferredSemaphore>());
+    constructing::construct_quickly::<DeferredQueue>(&py.get_type::<DeferredQueue>());
+    finalizing::fill_finalizer::<Deferred>(py);
+    iterating::fill_iterate::<Deferred>(py);
+    constructing::fill_new_derived::<DeferredList>(py);
+    finalizing::fill_finalizer::<DeferredList>(py);
+    constructing::inherit_new_of_exceptions::<FailureBase>(py);
+    iterating::fill_step::<Awaiting>(py);
     Ok(())
 }

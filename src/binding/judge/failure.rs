@@ -12,9 +12,11 @@ use pyo3::{PyTraverseError, PyTypeInfo, create_exception};
 use crate::binding::capi::{
     self, Held, Hold, Text,
     cell::Shared,
+    classes::Plain,
+    constructing::{Construct, construct_quickly},
     error::{Raise, Raised, Result},
     interned::intern,
-    slots::{Construct, Plain, construct_quickly, new_exception_of},
+    new_exception_of,
     stack::{self, Nested},
 };
 use crate::binding::judge::{

@@ -14,13 +14,13 @@ impl Recycled for Deferred {
         self.chain(py, |chain| observe::number_of_chain(chain))
     }
 
-    fn pool() -> &'static Pool {
-        static POOL: Pool = Pool::new();
+    fn pool() -> &'static Pool<Self> {
+        static POOL: Pool<Deferred> = Pool::new();
         &POOL
     }
 
-    fn pool_while_watched() -> &'static Pool {
-        static POOL: Pool = Pool::new();
+    fn pool_while_watched() -> &'static Pool<Self> {
+        static POOL: Pool<Deferred> = Pool::new();
         &POOL
     }
 

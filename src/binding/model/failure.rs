@@ -4,9 +4,9 @@ use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 
 use crate::binding::capi::{
-    Held,
+    Held, ZeroIsEmpty,
     cell::Shared,
-    slots::{InitSlot, Plain, ZeroIsEmpty},
+    classes::{InitSlot, Plain},
 };
 
 /// Where the five attributes of a failure are stored.

@@ -81,8 +81,8 @@ impl Task {
 }
 
 impl Recycled for Task {
-    fn pool() -> &'static Pool {
-        static POOL: Pool = Pool::new();
+    fn pool() -> &'static Pool<Self> {
+        static POOL: Pool<Task> = Pool::new();
         &POOL
     }
 

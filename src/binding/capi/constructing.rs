@@ -1,0 +1,283 @@
+//! Slots for making objects, `tp_new`, `tp_init` and `tp_vectorcall`, where PyO3's macros fill much
+//! slower ones.
+
+use std::ffi::{c_int, c_void};
+use std::ptr;
+use std::sync::OnceLock;
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::pyclass::boolean_struct::True;
+use pyo3::types::{PyDict, PyTuple, PyType};
+use pyo3::{Borrowed, PyClass};
+
+use super::allocating::{self, ZeroIsEmpty, new_object};
+use super::arguments::Arguments;
+use super::calls::call_first_named;
+use super::classes::{Native, Plain, Subclass};
+use super::conversions::FromC;
+use super::error::{Raise, Result};
+use super::exceptions::restore;
+use super::inspect::python_function_of;
+use super::interned::intern;
+use super::kinds::Kind;
+use super::making::{Text, joined};
+use super::panics;
+use super::pools::Recycled;
+use super::slots::{Init, New, Slot, fill};
+
+/// A class whose `__new__` ignores its arguments.
+pub(crate) trait Fresh {
+    /// What a new object is.
+    fn fresh() -> Self;
+}
+
+/// `tp_new`
+extern "C" fn new<T: Fresh + Recycled>(
+    class: Subclass<'_, '_, T>,
+    _args: *mut ffi::PyObject,
+    _kwargs: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    panics::answering(class.py(), || new_object(class, T::fresh))
+}
+
+/// `tp_new`, of a class that is derived from another of ours.
+extern "C" fn new_derived<T>(
+    class: Subclass<'_, '_, T>,
+    _args: *mut ffi::PyObject,
+    _kwargs: *mut ffi::PyObject,
+) -> *mut ffi::PyObject
+where
+    T: Fresh + PyClass<Frozen = True> + Sync,
+    T::BaseType: Fresh + Recycled,
+{
+    panics::answering(class.py(), || allocating::new_derived(class, T::BaseType::fresh, T::fresh))
+}
+
+/// A class that is called without the detour by `__new__` and `__init__`.
+pub(crate) trait Construct: Plain {
+    /// Make an object. None if that is to be done in the usual way, as where `class` is not plain.
+    fn construct<'py>(
+        class: &Bound<'py, PyType>,
+        arguments: &[Bound<'py, PyAny>],
+    ) -> Option<Result<Bound<'py, PyAny>>>;
+}
+
+/// How a class is called that is `C` or comes after it: one of the two below.
+trait Call<C> {
+    /// Make an object. None if that is to be done in the usual way.
+    fn call<'py>(
+        class: Subclass<'_, 'py, C>,
+        arguments: Arguments<'_, 'py>,
+    ) -> Result<Option<Bound<'py, PyAny>>>;
+}
+
+/// The class itself.
+struct Itself;
+
+impl<C: Construct> Call<C> for Itself {
+    #[inline(always)]
+    fn call<'py>(
+        class: Subclass<'_, 'py, C>,
+        arguments: Arguments<'_, 'py>,
+    ) -> Result<Option<Bound<'py, PyAny>>> {
+        let args = arguments.by_position_alone();
+        args.and_then(|args| C::construct(class.as_type(), args)).transpose()
+    }
+}
+
+/// A subclass.
+struct Derived;
+
+impl<C: ConstructSub> Call<C> for Derived {
+    #[inline(always)]
+    fn call<'py>(
+        class: Subclass<'_, 'py, C>,
+        arguments: Arguments<'_, 'py>,
+    ) -> Result<Option<Bound<'py, PyAny>>> {
+        Ok(make_sub(class, arguments)?.map(Bound::into_any))
+    }
+}
+
+/// `tp_vectorcall`, which is not inherited: what `type.__call__` does.
+///
+/// # Safety
+///
+/// The arguments are as [`Arguments::from_c`] says.
+unsafe extern "C" fn called<'py, C, K: Call<C>>(
+    class: Subclass<'_, 'py, C>,
+    args: *const *mut ffi::PyObject,
+    nargsf: usize,
+    names: Option<Borrowed<'_, 'py, PyTuple>>,
+) -> *mut ffi::PyObject {
+    // SAFETY: the caller's promise.
+    let arguments =
+        unsafe { Arguments::from_c(args, ffi::PyVectorcall_NARGS(nargsf) as usize, names) };
+    panics::answering(class.py(), || match K::call(class, arguments)? {
+        Some(made) => Ok(made),
+        None => call_type_slowly(class.as_type(), arguments),
+    })
+}
+
+/// Call a type as if it had no vectorcall.
+#[cold]
+fn call_type_slowly<'py>(
+    class: &Bound<'py, PyType>,
+    arguments: Arguments<'_, 'py>,
+) -> Result<Bound<'py, PyAny>> {
+    let (py, class) = (class.py(), class.as_ptr());
+    let (positional, named) = (arguments.as_tuple(py)?, arguments.by_keyword(py)?);
+    // SAFETY: attached; an object, and so its type, alive. `tp_call` takes a tuple and a dict; a
+    // new reference comes, or null with an exception in flight.
+    unsafe {
+        let Some(call) = (*ffi::Py_TYPE(class)).tp_call else {
+            return Err(PyTypeError::error(py, "the class cannot be called"));
+        };
+        FromC::from_c(py, call(class, positional.as_ptr(), named.as_ptr()))
+    }
+}
+
+/// A class whose subclasses are called without a tuple of arguments, too.
+pub(crate) trait ConstructSub: Construct + Fresh + Recycled {
+    /// What an object is that is made with these arguments, where `__init__` is ours. None if that
+    /// is to have them.
+    fn of_arguments(arguments: &[Bound<'_, PyAny>]) -> Option<Self>;
+
+    /// What is to be done with it then.
+    ///
+    /// # Errors
+    ///
+    /// What is raised instead.
+    fn made(object: &Bound<'_, Self>) -> Result<()>;
+}
+
+#[inline(always)]
+fn make_sub<'py, C: ConstructSub>(
+    class: Subclass<'_, 'py, C>,
+    arguments: Arguments<'_, 'py>,
+) -> Result<Option<Bound<'py, C>>> {
+    let (py, kind) = (class.py(), class.as_type());
+    if !has_new_of::<C>(kind) {
+        return Ok(None);
+    }
+    if C::is_plain(kind) {
+        let value = arguments.by_position_alone().and_then(C::of_arguments);
+        let Some(value) = value else { return Ok(None) };
+        let object = new_object(class, || value)?;
+        C::made(&object)?;
+        return Ok(Some(object));
+    }
+    // It is held during the call, as that may change the class.
+    let Some(init) = python_function_of(kind, intern!(py, "__init__")) else { return Ok(None) };
+    let object = new_object(class, C::fresh)?;
+    let answer =
+        call_first_named(&init, object.as_any(), arguments.all(), arguments.names().as_deref())?;
+    if !answer.is_none() {
+        let kind = Text::Python(answer.get_type().name()?);
+        let text = [Text::Ours("__init__() should return None, not '"), kind, Text::Ours("'")];
+        return Err(PyTypeError::error_saying(joined(py, text)));
+    }
+    Ok(Some(object))
+}
+
+/// Whether the `__new__` of a class is that of `T`.
+fn has_new_of<T: Fresh + Recycled>(class: &Bound<'_, PyType>) -> bool {
+    let ours = new::<T> as New<'_, '_, T> as usize;
+    Kind::from(class).slots(class.py()).new.is_some_and(|there| there as usize == ours)
+}
+
+/// Let a new subclass of `C` be called in this way.
+pub(crate) fn inherit_construction<C: ConstructSub>(class: &Bound<'_, PyType>) {
+    if has_new_of::<C>(class) {
+        fill(class.py(), Kind::from(class), Slot::<C>::Vectorcall(called::<C, Derived>));
+    }
+}
+
+/// A class with an `__init__` that can be called without PyO3's handling of arguments.
+pub(crate) trait Initialize: Native {
+    /// Where PyO3's form is kept.
+    fn slow() -> &'static OnceLock<ffi::initproc>;
+
+    /// Initialize an object. None if PyO3's form is to do it.
+    fn initialize<'py>(
+        object: &Bound<'py, Self>,
+        arguments: &Bound<'py, PyTuple>,
+    ) -> Option<Result<()>>;
+}
+
+/// `tp_init`, as `super().__init__()` calls it.
+extern "C" fn initialize<'py, T: Initialize>(
+    object: Borrowed<'_, 'py, T>,
+    arguments: Borrowed<'_, 'py, PyTuple>,
+    named: Option<Borrowed<'_, 'py, PyDict>>,
+) -> c_int {
+    let py = object.py();
+    let done = match named {
+        None => panics::catching(py, || T::initialize(&object, &arguments).transpose()),
+        Some(_) => Ok(None),
+    };
+    match done {
+        Ok(Some(())) => 0,
+        Ok(None) => {
+            let named = named.map_or(ptr::null_mut(), |named| named.as_ptr());
+            // SAFETY: attached; what it is to get: an object of the class, a tuple, a dict or null.
+            T::slow()
+                .get()
+                .map_or(-1, |init| unsafe { init(object.as_ptr(), arguments.as_ptr(), named) })
+        }
+        Err(error) => {
+            restore(error.into_raised(py));
+            -1
+        }
+    }
+}
+
+/// Put that in the place of PyO3's, in the slot and in what shows it in the class.
+///
+/// # Errors
+///
+/// `TypeError` if the class does not show the slot.
+pub(crate) fn fill_init<T: Initialize>(py: Python<'_>) -> PyResult<()> {
+    let class = py.get_type::<T>();
+    let shown = class.getattr("__dict__")?.get_item("__init__")?;
+    let slow = Kind::from(&class).slots(py).init;
+    if !ptr::eq(shown.get_type_ptr(), &raw const ffi::PyWrapperDescr_Type) {
+        return Err(PyTypeError::new_err("__init__ shows no slot"));
+    }
+    if slow.is_some_and(|slow| T::slow().set(slow).is_ok()) {
+        fill(py, Kind::from(&class), Slot::Init(initialize::<T>));
+        // SAFETY: of the very type whose layout is read. It calls what it holds as it would what is
+        // in the slot, which is the same.
+        unsafe {
+            let shown = shown.as_ptr().cast::<ffi::PyWrapperDescrObject>();
+            (*shown).d_wrapped = initialize::<T> as Init<'_, '_, T> as *mut c_void;
+        }
+    }
+    Ok(())
+}
+
+/// Fill the slot of `__new__`.
+pub(crate) fn fill_new<T: Fresh + Recycled>(py: Python<'_>) {
+    fill(py, Kind::of::<T>(py), Slot::New(new::<T>));
+}
+
+/// Fill the slot of `__new__` of a class that is derived from another of ours.
+pub(crate) fn fill_new_derived<T>(py: Python<'_>)
+where
+    T: Fresh + Native + PyClass<Frozen = True> + Sync,
+    T::BaseType: Fresh + Recycled,
+{
+    fill(py, Kind::of::<T>(py), Slot::New(new_derived::<T>));
+}
+
+/// Let a class of exceptions have the `__new__` of `BaseException`: pickles of Twisted's failures
+/// call that, which refuses classes that have another.
+pub(crate) fn inherit_new_of_exceptions<T: Plain + ZeroIsEmpty>(py: Python<'_>) {
+    fill(py, Kind::of::<T>(py), Slot::<T>::NewOfExceptions);
+}
+
+/// Have a class called without detour. Nothing is done where it does not come after `C`.
+pub(crate) fn construct_quickly<C: Construct>(class: &Bound<'_, PyType>) {
+    fill(class.py(), Kind::from(class), Slot::<C>::Vectorcall(called::<C, Itself>));
+}

@@ -1,0 +1,105 @@
+//! Frees objects of our classes: what the interpreter calls, `tp_dealloc`.
+
+use pyo3::prelude::*;
+
+use super::classes::{Class, Native};
+use super::dying::{self, Dead, Plain};
+use super::kinds::Kind;
+use super::lives;
+use super::pools::{Piece, Recycled};
+use super::slots::{Slot, fill};
+use super::{panics, stack};
+
+/// Set how the objects of a class are freed.
+pub(crate) fn bury<T: Native>(py: Python<'_>) {
+    bury_by::<T>(py, dying::dealloc::<T>);
+}
+
+/// Set how the objects of a class are freed, and keep their memory for reuse.
+pub(crate) fn recycle<T: Recycled>(py: Python<'_>) {
+    bury_by::<T>(py, dealloc::<T>);
+}
+
+/// Have the objects of a class freed by this function.
+fn bury_by<T: Native>(py: Python<'_>, dealloc: extern "C" fn(Dead<'_, T>)) {
+    if Class::know::<T>(py) {
+        fill(py, Kind::of::<T>(py), Slot::Dealloc(dealloc));
+    }
+}
+
+/// For the `drop` of a value of ours that lets go of Python objects.
+pub(crate) fn dropping<T: Recycled>(value: &T) {
+    // SAFETY: a value of ours is only ever part of a Python object, which the interpreter frees on
+    // an attached thread, or on its way to be made one, on such a thread, too.
+    value.dispose(unsafe { Python::assume_attached() });
+}
+
+/// `tp_dealloc`: what PyO3's does, but quicker for objects of the class itself that nothing
+/// special has happened to.
+extern "C" fn dealloc<T: Recycled>(dead: Dead<'_, T>) {
+    match dead.plain() {
+        Ok(plain) => {
+            let (py, value) = plain.value();
+            if !value.dies_quietly(py) {
+                dealloc_heavy(Err(plain.into_dead()));
+            } else if value.is_light(py) {
+                free_plain(plain, |value| value.dispose_of_light(py));
+                dying::finish();
+            } else {
+                dealloc_heavy(Ok(plain));
+            }
+        }
+        Err(dead) => dealloc_heavy(Err(dead)),
+    }
+}
+
+/// What [`dealloc`] does with objects of which more can die: with plain ones that die quietly, and
+/// with others.
+#[inline(never)]
+fn dealloc_heavy<T: Recycled>(dead: Result<Plain<'_, T>, Dead<'_, T>>) {
+    let quiet = match &dead {
+        Ok(_) => true,
+        Err(dead) => {
+            let (py, value) = dead.value();
+            value.dies_quietly(py)
+        }
+    };
+    let has_room = if quiet { stack::has_room() } else { stack::has_room_to_report() };
+    match dead {
+        dead if !has_room => return dying::put_by(dead.map_or_else(|it| it, Plain::into_dead)),
+        Ok(plain) => {
+            let (py, _) = plain.value();
+            free_plain(plain, |value| panics::reporting(py, || value.dispose(py)));
+        }
+        Err(dead) => dead.free(),
+    }
+    dying::finish();
+}
+
+/// Free an object of the class itself that nothing special has happened to.
+#[inline(always)]
+fn free_plain<T: Recycled>(plain: Plain<'_, T>, dispose: impl FnOnce(&T)) {
+    let (py, _) = plain.value();
+    let (piece, is_finalized) = plain.into_memory(dispose);
+    let left = if is_finalized { Some(piece) } else { T::pool().keep(py, piece) };
+    if let Some(piece) = left {
+        free_watched(py, piece, is_finalized);
+    }
+}
+
+/// Free memory for which there is no room in the pool, perhaps because the class is watched.
+#[inline(always)]
+fn free_watched<T: Recycled>(py: Python<'_>, piece: Piece<T>, is_finalized: bool) {
+    let mut left = Some(piece);
+    if T::WATCHED && lives::watching() {
+        if let Some(piece) = &left {
+            lives::died(py, piece.as_ptr());
+        }
+        if !is_finalized {
+            left = left.and_then(|piece| T::pool_while_watched().keep(py, piece));
+        }
+    }
+    if let Some(piece) = left {
+        piece.free();
+    }
+}

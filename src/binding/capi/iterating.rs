@@ -1,0 +1,80 @@
+//! Slots for `iter()`, `await` and what they iterate, where PyO3's macros fill none or a much slower
+//! one.
+
+use std::mem::MaybeUninit;
+use std::ptr;
+
+use pyo3::Borrowed;
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+use super::calls::Sent;
+use super::classes::Native;
+use super::error::Result;
+use super::exceptions::{restore, stop_iteration};
+use super::kinds::Kind;
+use super::panics;
+use super::slots::{Slot, fill};
+
+/// A class that `await` and `iter()` can be used on.
+pub(crate) trait Iterate: Native {
+    /// What they iterate.
+    fn iterate<'py>(object: &Bound<'py, Self>) -> Result<Bound<'py, PyAny>>;
+}
+
+/// `tp_iter` and `am_await`
+extern "C" fn iterate<T: Iterate>(object: Borrowed<'_, '_, T>) -> *mut ffi::PyObject {
+    panics::answering(object.py(), || T::iterate(&object))
+}
+
+/// A class whose objects are iterated by a coroutine's driver.
+pub(crate) trait Step: Native {
+    /// Go on.
+    fn step<'py>(object: &Bound<'py, Self>) -> Sent<'py>;
+}
+
+/// `am_send`
+extern "C" fn send<T: Step>(
+    object: Borrowed<'_, '_, T>,
+    _value: *mut ffi::PyObject,
+    result: &mut MaybeUninit<*mut ffi::PyObject>,
+) -> ffi::PySendResult {
+    match panics::catching_sent(object.py(), || T::step(&object)) {
+        Sent::Yielded(object) => {
+            result.write(object.into_ptr());
+            ffi::PySendResult::PYGEN_NEXT
+        }
+        Sent::Returned(object) => {
+            result.write(object.into_ptr());
+            ffi::PySendResult::PYGEN_RETURN
+        }
+        Sent::Raised(raised) => {
+            result.write(ptr::null_mut());
+            restore(raised);
+            ffi::PySendResult::PYGEN_ERROR
+        }
+    }
+}
+
+/// `tp_iternext`, by which CPython itself resumes with None, from 3.12 on.
+extern "C" fn next<T: Step>(object: Borrowed<'_, '_, T>) -> *mut ffi::PyObject {
+    match panics::catching_sent(object.py(), || T::step(&object)) {
+        Sent::Yielded(object) => return object.into_ptr(),
+        // Without an exception, that says as much.
+        Sent::Returned(object) if object.is_none() => {}
+        Sent::Returned(object) => stop_iteration(object),
+        Sent::Raised(raised) => restore(raised),
+    }
+    ptr::null_mut()
+}
+
+/// Fill the slots of `__iter__` and `__await__`.
+pub(crate) fn fill_iterate<T: Iterate>(py: Python<'_>) {
+    fill(py, Kind::of::<T>(py), Slot::Iterate(iterate::<T>));
+}
+
+/// Fill the slots of `send` and `__next__`.
+pub(crate) fn fill_step<T: Step>(py: Python<'_>) {
+    fill(py, Kind::of::<T>(py), Slot::Send(send::<T>));
+    fill(py, Kind::of::<T>(py), Slot::Next(next::<T>));
+}
