@@ -1,71 +1,9 @@
 //! The state machine of one Deferred. It performs no calls: a driver does, and reports back.
 
+use super::answers::{Cancel, Fired, Paused, Turn};
 use super::error::{AlreadyCalled, NoMemory};
+use super::kinds::{Flag, Kinds, Outcome, Slot};
 use super::link::{Link, Links, On};
-
-/// The types that a driver chooses for its chains.
-pub trait Kinds {
-    /// A result.
-    type Value;
-    /// The reason for having no result.
-    type Failure;
-    /// Something the driver can call with an outcome.
-    type Callback;
-    /// A handle on another Deferred.
-    type Deferred;
-    /// Something that waits for an outcome and is not a callback.
-    type Waiter;
-    /// What can stop the operation behind a Deferred.
-    type Canceller;
-    /// Whether a chain has fired, in the form that the driver wants to show: a bool will do.
-    type Flag: Flag;
-}
-
-/// A yes or a no. One that is dropped lets go of nothing.
-pub trait Flag {
-    /// Yes, or no.
-    fn new(on: bool) -> Self;
-
-    /// Whether it is a yes.
-    fn is_on(&self) -> bool;
-
-    /// Whether it is a no that can be replaced. A driver may have others, which it has to replace
-    /// itself, by [`Chain::set_called`].
-    fn is_clear(&self) -> bool;
-}
-
-impl Flag for bool {
-    fn new(on: bool) -> Self {
-        on
-    }
-
-    fn is_on(&self) -> bool {
-        *self
-    }
-
-    fn is_clear(&self) -> bool {
-        !*self
-    }
-}
-
-/// How an operation or a callback ended: with a value, a failure, or another Deferred to wait for.
-/// This is decided once, when the result arrives.
-pub type Outcome<K> = Slot<<K as Kinds>::Value, <K as Kinds>::Failure, <K as Kinds>::Deferred>;
-
-/// Where a chain keeps its outcome.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Slot<V, F, D> {
-    /// No outcome yet.
-    Empty,
-    /// The outcome has been taken, by a chained Deferred or a waiter.
-    Taken,
-    /// A result.
-    Value(V),
-    /// A failure.
-    Failure(F),
-    /// Another Deferred, which this chain waits for or was fired with.
-    Deferred(D),
-}
 
 /// The state of one Deferred.
 ///
@@ -92,56 +30,6 @@ enum Watch {
     /// It has, and nobody has handled the failure.
     On,
 }
-
-/// What to do next with a chain. The answer to a call or a delivery is given by
-/// [`Chain::settle`].
-pub enum Turn<'a, K: Kinds + ?Sized> {
-    /// Call this with the outcome, which stays visible meanwhile.
-    Call {
-        /// What to call.
-        callback: K::Callback,
-        /// The other half of a [`Link::Both`], to be dropped.
-        spare: Option<K::Callback>,
-        /// What to call it with.
-        outcome: &'a Outcome<K>,
-    },
-    /// Deliver the outcome to this waiter. It stays visible until the waiter's answer is settled.
-    Deliver(K::Waiter, u32, &'a Outcome<K>),
-    /// Give the outcome to this chained Deferred by [`Chain::receive`], then run that one.
-    Continue(K::Deferred, Outcome<K>),
-    /// This link does not apply to the outcome. Take the next turn.
-    Skip(Link<K>),
-    /// This link does not apply, and the outcome is a Deferred: settle with it, to wait for it.
-    Pass(Link<K>, Outcome<K>),
-    /// Nothing is left to do.
-    Rest,
-}
-
-/// The result of [`Chain::fire`], with everything that the driver should drop.
-#[must_use]
-pub enum Fired<K: Kinds + ?Sized> {
-    /// The outcome is accepted. The canceller is no longer needed, nor is an outcome that was set
-    /// by hand before.
-    Accepted(Option<K::Canceller>, Outcome<K>),
-    /// The Deferred was cancelled without a canceller, so its late outcome is discarded, once.
-    Swallowed(Outcome<K>),
-}
-
-/// What to do to cancel a Deferred.
-pub enum Cancel<'a, K: Kinds + ?Sized> {
-    /// Call this canceller. If the Deferred has not fired after that, fail it.
-    Ask(&'a K::Canceller),
-    /// There is no canceller: call [`Chain::swallow_next_fire`] and fail the Deferred.
-    Fail,
-    /// It waits for this Deferred: cancel that one instead.
-    Forward(&'a K::Deferred),
-    /// It has its outcome already.
-    Nothing,
-}
-
-/// A chain is paused, so no run can begin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Paused;
 
 impl<K: Kinds + ?Sized> Default for Chain<K> {
     #[inline(always)]

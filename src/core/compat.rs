@@ -3,7 +3,8 @@
 //! Twisted's Deferred has its state in attributes, which programs read, copy and now and then set.
 //! What that needs is here. Everything else makes whole transitions.
 
-use super::chain::{Chain, Flag, Kinds};
+use super::chain::Chain;
+use super::kinds::{Flag, Kinds};
 use super::link::Links;
 
 impl<K: Kinds + ?Sized> Chain<K> {

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use super::boxed::Boxed;
-use super::chain::Kinds;
 use super::error::NoMemory;
+use super::kinds::Kinds;
 use super::refusable::refusable;
 
 /// Which outcomes a callback is for.

@@ -61,17 +61,21 @@
 
 #![forbid(unsafe_code)]
 
+mod answers;
 mod boxed;
 mod chain;
 mod compat;
 mod error;
+mod kinds;
 mod link;
 pub mod local;
 mod refusable;
 
+pub use answers::{Cancel, Fired, Paused, Turn};
 pub use boxed::Boxed;
-pub use chain::{Cancel, Chain, Fired, Flag, Kinds, Outcome, Paused, Slot, Turn};
+pub use chain::Chain;
 pub use error::{AlreadyCalled, Cancelled, NoMemory};
+pub use kinds::{Flag, Kinds, Outcome, Slot};
 pub use link::{Link, Links, On};
 #[cfg(feature = "python")]
 pub(crate) use refusable::is_refusable;

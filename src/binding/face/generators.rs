@@ -24,7 +24,8 @@ use crate::binding::run::engine;
 use crate::binding::waits::{
     driving, early,
     starting::{self, NotACoroutineError},
-    task::{answer_callback, begin_cancel},
+    task::answer_callback,
+    task_cancelling::begin_cancel,
     work::{Answer, Work},
 };
 

@@ -115,7 +115,7 @@ mod _deferrous {
     #[pymodule_export]
     use crate::binding::waits::starting::NotACoroutineError;
     #[pymodule_export]
-    use crate::binding::waits::task::_InternalInlineCallbacksCancelledError;
+    use crate::binding::waits::task_cancelling::_InternalInlineCallbacksCancelledError;
 
     /// Say in which module's namespace `DebugInfo` is to be looked up.
     #[pyfunction(crate = "crate::binding::capi::guarded")]

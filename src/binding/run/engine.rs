@@ -20,8 +20,11 @@ use crate::binding::model::{
     outcome::{Link, Outcome, into_object, or_no_memory, share},
 };
 use crate::binding::run::links::{
-    CallOrRest, answer_of, begin, begins, call_or_rest, complete_link, complete_with_value, enter,
-    failure_of_call, failure_of_error, is_about_to_call, links, put_off, rest, settle,
+    CallOrRest, begin, begins, call_or_rest, enter, is_about_to_call, links, rest,
+};
+use crate::binding::run::settling::{
+    answer_of, complete_link, complete_with_value, failure_of_call, failure_of_error, put_off,
+    settle,
 };
 use crate::binding::waits::{
     cancel_list,

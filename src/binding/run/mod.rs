@@ -9,3 +9,4 @@
 mod deliver;
 pub(crate) mod engine;
 mod links;
+mod settling;

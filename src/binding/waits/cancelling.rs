@@ -7,7 +7,7 @@ use crate::binding::model::{
     deferred::Deferred, list::DeferredList, observe, race::Race, task::Task,
 };
 use crate::binding::waits::{
-    firing, handing_over, native, ring, task,
+    firing, handing_over, native, ring, task_cancelling,
     work::{Answer, Later, Next, Stack, Work, make_room},
 };
 use crate::core::Cancel;
@@ -63,7 +63,7 @@ pub(crate) fn cancel_here<'py>(
         Do::Ask(canceller) => {
             if let Some(task) = capi::as_exact::<Task>(&canceller) {
                 stack.push(Later::Asked(deferred.clone()));
-                return task::ask_to_cancel(task, deferred);
+                return task_cancelling::ask_to_cancel(task, deferred);
             }
             if let Ok(race) = canceller.cast_exact::<Race>() {
                 stack.push(Later::Asked(deferred));

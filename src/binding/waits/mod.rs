@@ -21,5 +21,6 @@ pub(crate) mod race;
 pub(crate) mod ring;
 pub(crate) mod starting;
 pub(crate) mod task;
+pub(crate) mod task_cancelling;
 pub(crate) mod work;
 pub(crate) mod yielded;

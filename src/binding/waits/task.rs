@@ -1,19 +1,17 @@
 //! Tasks: each runs a generator or coroutine from one Deferred to the next.
 
-use pyo3::create_exception;
-use pyo3::exceptions::{PyAssertionError, PyException, PyMemoryError};
+use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
 
 use crate::binding::capi::{
     self, Held, Hold,
-    error::{Raise, Raised, Result},
+    error::{Raised, Result},
     interned::intern,
     overrides::overrides,
 };
 use crate::binding::judge::{
     classify::{self, as_deferred, classify},
     debug::debugging,
-    failure,
 };
 use crate::binding::model::{
     deferred::Deferred,
@@ -25,22 +23,13 @@ use crate::binding::model::{
 use crate::binding::waits::{
     driving::{advance, take_if_there},
     firing::{self, make},
+    task_cancelling::{CANCEL, deliver_cancelled},
     work::{Answer, Later, Next, Stack, Stopped, Waits, Work, make_room},
     yielded::{Yielded, kind_of},
 };
 
-create_exception!(
-    deferrous,
-    _InternalInlineCallbacksCancelledError,
-    PyException,
-    "What the Deferred of a generator comes to while the generator is being cancelled."
-);
-
 /// The number of a task's link in the chain of the Deferred that it waits for.
 const RESUME: u32 = 0;
-
-/// The number of a task's link in the chain of its own Deferred, while that is being cancelled.
-const CANCEL: u32 = 1;
 
 /// Resume a task that was added as a callback.
 pub(crate) fn answer_callback<'py>(
@@ -397,17 +386,6 @@ fn wait_in_front<'py>(
     Ok(Answer::After(Work::Halt(deferred.clone()), Outcome::Taken))
 }
 
-/// Continue cancelling a task: its own Deferred has delivered the mark of the cancellation.
-#[cold]
-fn deliver_cancelled<'py>(task: &Bound<'py, Task>, outcome: Outcome) -> Result<Answer<'py>> {
-    let Outcome::Failure(reason) = outcome else { return Ok(Answer::Now(outcome)) };
-    // It may be another failure if a program has reset `called` by hand. `trap` raises that again.
-    let py = task.py();
-    let ours = py.get_type::<_InternalInlineCallbacksCancelledError>();
-    reason.bind(py).call_method1(intern!(py, "trap"), (ours,))?;
-    cancel(task)
-}
-
 /// Fail the Deferred of a generator that raised an exception. If there is no memory for that
 /// Failure, fail it with the MemoryError; otherwise it would never fire.
 #[cold]
@@ -477,49 +455,4 @@ fn finish<'py>(
 
 fn run_next(deferred: Option<Bound<'_, Deferred>>) -> Next<'_> {
     deferred.map_or(Next::Done, |deferred| Next::Do(Work::Run(deferred)))
-}
-
-/// Start to cancel a task: add it to the front of its Deferred's chain, and fire the Deferred with
-/// a mark. True if the Deferred has to be run.
-pub(crate) fn begin_cancel<'py>(
-    task: &Bound<'py, Task>,
-    deferred: &Bound<'py, Deferred>,
-) -> Result<bool> {
-    let py = task.py();
-    let reason = failure::of_new::<_InternalInlineCallbacksCancelledError>(py)?;
-    let waiter = Waiter::new(task);
-    let added = deferred.get().chain(py, |chain| chain.add_front(Link::Deliver(waiter, CANCEL)));
-    outcome::or_no_memory(py, added)?;
-    firing::begin_fire(deferred, Outcome::Failure(reason.hold()))
-}
-
-/// Cancel a task, as the canceller of its Deferred.
-pub(crate) fn ask_to_cancel<'py>(
-    task: &Bound<'py, Task>,
-    deferred: Bound<'py, Deferred>,
-) -> Result<Next<'py>> {
-    if begin_cancel(task, &deferred)? {
-        return Ok(Next::Do(Work::Run(deferred)));
-    }
-    Ok(Next::Done)
-}
-
-/// Cancel the Deferred that a task waits for. The generator's result goes to a new Deferred, for
-/// which the cancelled one waits.
-fn cancel<'py>(task: &Bound<'py, Task>) -> Result<Answer<'py>> {
-    let py = task.py();
-    let deferred = make(py, || Chain::new(Some(task.as_any().clone().hold())))?;
-    let next = deferred.clone().hold();
-    let (before, waiting_on) = task.get().with(py, |state| {
-        let waiting_on = state.waiting_on.as_ref().map(|it| it.bind(py).clone());
-        (state.deferred.replace(next), waiting_on)
-    });
-    drop(before);
-    match waiting_on {
-        Some(waiting_on) => {
-            Ok(Answer::After(Work::Cancel(waiting_on), Outcome::Deferred(deferred.hold())))
-        }
-        // A generator cancels itself before it has waited for anything.
-        None => Err(PyAssertionError::bare_error(py)),
-    }
 }
