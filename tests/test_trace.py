@@ -35,8 +35,8 @@ def words(t):
 FORMAT = {
     "M": {"args": dict},
     "X": {"ts": float, "dur": float, "args": dict},
-    "b": {"ts": float, "cat": str, "id": str, "args": dict},
-    "e": {"ts": float, "cat": str, "id": str, "args": dict},
+    "b": {"ts": float, "cat": str, "id2": dict, "args": dict},
+    "e": {"ts": float, "cat": str, "id2": dict, "args": dict},
     "s": {"ts": float, "cat": str, "id": int},
     "f": {"ts": float, "cat": str, "id": int, "bp": str},
     "i": {"ts": float, "s": str, "args": dict},
@@ -69,12 +69,15 @@ def check(chrome):
             assert end > at
             slices.setdefault(event["tid"], []).append((at, end, place))
         elif phase == "b":
-            assert event["id"] not in opened
-            assert event["id"] not in ended
-            opened[event["id"]] = event
+            (local,) = event["id2"].values()
+            assert event["id2"] == {"local": local}
+            assert local not in opened
+            assert local not in ended
+            opened[local] = event
         elif phase == "e":
-            begun = opened.pop(event["id"])
-            ended.add(event["id"])
+            local = event["id2"]["local"]
+            begun = opened.pop(local)
+            ended.add(local)
             assert (begun["cat"], begun["name"]) == (event["cat"], event["name"])
             assert begun["at"] < at
         elif phase in "sf":

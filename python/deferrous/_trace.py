@@ -318,8 +318,8 @@ def _with(outcome: int) -> str:
 def _microseconds(nanoseconds: int) -> float:
     """Return a time as the format has it, in microseconds.
 
-    Perfetto makes nanoseconds of it again by cutting off what is behind the point: of a number that
-    is a little too small, it would make one less, and slices would no longer be in each other.
+    Who makes nanoseconds of it again by cutting off what is behind the point, as Perfetto has done,
+    would make one less of a number that is a little too small, and slices would overlap.
     """
     time = nanoseconds / 1000
     return time if int(time * 1000) >= nanoseconds else math.nextafter(time, math.inf)
@@ -363,7 +363,7 @@ class _Chrome:
                 self._finish(event, begin, end)
         for begun in list(self._async.values()):
             begun["args"]["open"] = True
-            self._async_end(begun["cat"], begun["id"], end, begun["tid"])
+            self._async_end(begun["id2"]["local"], end, begun["tid"])
         return {
             "traceEvents": self._out,
             "displayTimeUnit": "ms",
@@ -416,15 +416,18 @@ class _Chrome:
     # --- asynchronous slices
 
     def _async_begin(
-        self, category: str, number: int, name: str, time: int, strand: int, **args: Any
+        self, category: str, number: int, title: str, time: int, strand: int, **args: Any
     ) -> None:
         key = f"{category[0]}{number}"
-        self._async[key] = self._event("b", name, time, strand, cat=category, id=key, args=args)
+        # The number is this process's. What is alike has the same name, and is shown together.
+        more = {"cat": category, "id2": {"local": key}, "args": args}
+        self._async[key] = self._event("b", title, time, strand, **more)
 
-    def _async_end(self, category: str, key: str, time: int, strand: int, **args: Any) -> None:
+    def _async_end(self, key: str, time: int, strand: int, **args: Any) -> None:
         begun = self._async.pop(key, None)
         if begun is not None:
-            self._event("e", begun["name"], time, strand, cat=category, id=key, args=args)
+            more = {"cat": begun["cat"], "id2": begun["id2"], "args": args}
+            self._event("e", begun["name"], time, strand, **more)
 
     def _deferred(self, address: int, strand: int) -> tuple[int, str]:
         """Return the number and the name of a Deferred, which may be there from before."""
@@ -432,7 +435,7 @@ class _Chrome:
         number = self._names.number(address)
         name = f"Deferred {number}"
         if number > before:
-            self._async_begin("deferred", number, name, 0, strand, before=True)
+            self._async_begin("deferred", number, "Deferred", 0, strand, name=name, before=True)
         return number, name
 
     # --- arrows
@@ -456,9 +459,12 @@ class _Chrome:
             return
         if kind == _MADE:
             number = self._names.made(subject)
-            name = f"Deferred {number}"
-            by = {"by": self._names.run(other)} if other else {}
-            self._async_begin("deferred", number, name, time, strand, **self._where(detail), **by)
+            args = {"name": f"Deferred {number}", **self._where(detail)}
+            if other:
+                args["by"] = self._names.run(other)
+            place = name_of_place(detail)
+            name = f"Deferred of {place}" if place else "Deferred"
+            self._async_begin("deferred", number, name, time, strand, **args)
             return
         if not subject:
             return
@@ -470,7 +476,7 @@ class _Chrome:
             self._short[strand] = event, time
             self._fired[number] = (time, strand)
             self._called.discard(number)
-            self._async_end("deferred", key, time, strand, fired=_OUTCOMES[detail])
+            self._async_end(key, time, strand, fired=_OUTCOMES[detail])
         elif kind == _BEGINS:
             shown = name_of_place(detail) or "callback"
             self._begin((_BEGINS, number), shown, time, strand, of=name, **self._where(detail))
@@ -495,10 +501,12 @@ class _Chrome:
         known = subject in self._names._runs
         name = self._names.run(subject, _code_of(kind, detail))
         key = f"g{subject}"
+        alike = name.rpartition(" ")[0]
         if kind == _STARTED:
-            self._async_begin("generator", subject, name, time, strand, **self._where(detail))
+            args = {"name": name, **self._where(detail)}
+            self._async_begin("generator", subject, alike, time, strand, **args)
         elif not known:
-            self._async_begin("generator", subject, name, 0, strand, before=True)
+            self._async_begin("generator", subject, alike, 0, strand, name=name, before=True)
         if kind in (_STARTED, _RESUMED):
             more = {"fires": self._names.deferred(other)} if other else {}
             self._begin((_RESUMED, subject), name, time, strand, **more)
@@ -514,7 +522,7 @@ class _Chrome:
         else:
             result = "an exception" if detail else "a result"
             self._end((_RESUMED, subject), time, strand, result=result)
-            self._async_end("generator", key, time, strand, result=result)
+            self._async_end(key, time, strand, result=result)
 
 
 def trace(*, capacity: int = _CAPACITY, file: str | os.PathLike[str] | None = None) -> Trace:
