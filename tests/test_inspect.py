@@ -453,8 +453,12 @@ def test_another_version(folder, capsys):
 @pytest.mark.parametrize("answer", [b"", b"{", b"[]", b"\xff\xfe", b"null", b"1" * 5000])
 def test_an_answer_that_is_none(folder, capsys, answer):
     script = (
-        "import sys\nfrom deferrous import inspect\n"
-        f"inspect._converse = lambda connection: connection.sendall({answer!r})\n"
+        "import select, sys\nfrom deferrous import inspect\n"
+        "def read(self):\n"
+        "    self.socket.recv(1000)\n"
+        f"    self._answer, self.wants = memoryview({answer!r}), select.POLLOUT\n"
+        "    return self._write()\n"
+        "inspect._Client._read = read\n"
     )
     with child(script) as process:
         line = refused(capsys, process.pid)
@@ -541,6 +545,53 @@ def test_one_who_does_not_listen(folder, capsys):
                 connection.connect(os.path.join(folder, f"{process.pid}.sock"))
                 connection.sendall(b'{"ask": "pstree"}\n')
         assert run(capsys, "ps", process.pid)[0] == 0
+
+
+@pytest.mark.parametrize("number", [1, 150])
+@pytest.mark.parametrize("sent", [b"", b'{"ask": ', b'{"ask": "pstree"}\n'])
+def test_those_who_say_nothing_keep_nobody_waiting(folder, capsys, sent, number):
+    """However many they are, and whether they do not ask or do not take the answer."""
+    script = STUCK + "requests += [defer.Deferred() for _ in range(3)]\n"
+    with child(script) as process, contextlib.ExitStack() as stack:
+        for _ in range(number):
+            connection = stack.enter_context(socket.socket(socket.AF_UNIX))
+            connection.connect(os.path.join(folder, f"{process.pid}.sock"))
+            connection.sendall(sent)
+        # In less time than any one of them is given.
+        status, out, err = run(capsys, "ps", process.pid, "--timeout", "4.5")
+        assert (status, err) == (0, "")
+        assert "9 wait" in out
+
+
+def test_a_fork_between_a_question_and_its_answer(folder):
+    script = STUCK + (
+        "import os\nprint('ready', flush=True)\nsys.stdin.readline()\npid = os.fork()\n"
+        "if not pid: os._exit(0)\nos.waitpid(pid, 0)\n"
+    )
+    with child(script) as process:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(os.path.join(folder, f"{process.pid}.sock"))
+            connection.sendall(b'{"ask": ')
+            process.stdin.write("\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == "ready\n"
+            connection.sendall(b'"ps"}\n')
+            assert connection.makefile().readline().startswith('{"protocol": 1')
+
+
+def test_a_file_that_has_the_number_of_one_who_asked(folder):
+    """A program has closed all files, and has others by the same numbers."""
+    script = STUCK + (
+        "import os\nprint('ready', flush=True)\nsys.stdin.readline()\n"
+        "os.closerange(3, 100)\nothers = [os.open('/dev/null', os.O_RDWR) for _ in range(20)]\n"
+    )
+    end = WAIT + "assert all(os.write(each, b'x') == 1 for each in others)\n"
+    with child(script, wait=end) as process, socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(os.path.join(folder, f"{process.pid}.sock"))
+        connection.sendall(b'{"ask": ')
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "ready\n"
 
 
 # --- The process goes on as without

@@ -22,7 +22,7 @@ import time
 
 from . import _deferrous
 from ._environment import setting_of
-from ._folders import own_folder, peer_of, socket_name
+from ._folders import NotSafe, own_folder, peer_of, socket_name
 
 __all__ = ["ENVIRONMENT_VARIABLE", "LogFields", "listen", "listening", "stop"]
 
@@ -34,6 +34,8 @@ ENVIRONMENT_VARIABLE = "DEFERROUS_INSPECT"
 _MOST_ASKED = 1000
 #: So many seconds has one who asks to ask, and to take the answer.
 _PATIENCE = 5.0
+#: So many are listened to at the same time.
+_MOST_CLIENTS = 100
 #: What keeps one from being answered for a moment: too many files, no memory, one who has gone.
 _PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ECONNABORTED)
 #: So many seconds are waited for the thread to end.
@@ -70,6 +72,8 @@ class _Server:
         #: By which files they are known: a program may close all that it has, and then have others
         #: by the same numbers.
         self._files = [(each, _identity(each)) for each in (self._socket, self._waker, self._woken)]
+        #: Those who ask, the first first.
+        self._clients: list[_Client] = []
         self._thread: threading.Thread | None = None
         self.start()
 
@@ -97,6 +101,8 @@ class _Server:
     def forget(self) -> None:
         """Let go of what is another process's: in one that was forked off."""
         self._thread = None
+        for client in self._clients:
+            client.close()
         for each, identity in self._files:
             if _identity(each) == identity:
                 each.close()
@@ -119,11 +125,8 @@ class _Server:
         if hasattr(signal, "pthread_sigmask"):
             # They are for the main thread, which they wake.
             signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        poll = select.poll()
-        poll.register(self._socket, select.POLLIN)
-        poll.register(self._woken, select.POLLIN)
         while True:
-            poll.poll()
+            ready = self._wait()
             if not self._is_whole():
                 return
             try:
@@ -131,24 +134,102 @@ class _Server:
                 return
             except BlockingIOError:
                 pass
+            self._clients = [each for each in self._clients if each.go_on(ready)]
+            if self._socket.fileno() in ready and not self._accept():
+                return
+
+    def _wait(self) -> dict[int, int]:
+        """Wait until there is something to do. Returns which files are ready."""
+        poll = select.poll()
+        for each in (self._socket, self._woken):
+            poll.register(each, select.POLLIN)
+        for client in self._clients:
+            poll.register(client.socket, client.wants)
+        ends = [each.end for each in self._clients]
+        return dict(poll.poll(max(0.0, min(ends) - time.monotonic()) * 1000 if ends else None))
+
+    def _accept(self) -> bool:
+        """Take one who asks. Returns whether there may be more."""
+        try:
+            connection, _ = self._socket.accept()
+        except BlockingIOError:
+            return True
+        except OSError as error:
+            if error.errno not in _PASSING:
+                return False
+            # Nobody can be answered now. Try again in a moment, unless told to end.
+            rest = select.poll()
+            rest.register(self._woken, select.POLLIN)
+            rest.poll(100)
+            return True
+        try:
+            if peer_of(connection)[0] not in (os.geteuid(), 0):
+                raise NotSafe("another user asks")
+            client = _Client(connection)
+        except OSError:
+            connection.close()
+            return True
+        if len(self._clients) >= _MOST_CLIENTS:
+            # It has had the most time.
+            self._clients.pop(0).close()
+        self._clients.append(client)
+        return True
+
+
+class _Client:
+    """One who asks. It is never waited for: others may ask meanwhile."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        self.socket = connection
+        #: For what it is ready or not.
+        self.wants = select.POLLIN
+        #: Until when it has to have asked, or to have taken the answer.
+        self.end = time.monotonic() + _PATIENCE
+        self._identity = _identity(connection)
+        self._asked = b""
+        self._answer = memoryview(b"")
+
+    def go_on(self, ready: dict[int, int]) -> bool:
+        """Do what can be done without waiting. Returns whether there is more to do."""
+        more = time.monotonic() < self.end
+        if _identity(self.socket) == self._identity and self.socket.fileno() in ready:
             try:
-                connection, _ = self._socket.accept()
+                more = self._read() if self.wants == select.POLLIN else self._write()
             except BlockingIOError:
-                continue
-            except OSError as error:
-                if error.errno not in _PASSING:
-                    return
-                # Nobody can be answered now. Try again in a moment, unless told to end.
-                rest = select.poll()
-                rest.register(self._woken, select.POLLIN)
-                rest.poll(100)
-                continue
-            with connection:
-                try:
-                    _converse(connection)
-                except Exception:
-                    # Whoever asks has gone, or speaks otherwise. It is nothing to this process.
-                    pass
+                pass
+            except Exception:
+                # Whoever asks has gone, or speaks otherwise. It is nothing to this process.
+                more = False
+        if not more:
+            self.close()
+        return more
+
+    def _read(self) -> bool:
+        received = self.socket.recv(_MOST_ASKED)
+        self._asked += received
+        if not received or len(self._asked) > _MOST_ASKED:
+            return False
+        if not self._asked.endswith(b"\n"):
+            return True
+        # Not needed until somebody asks.
+        from ._survey import answer_text
+
+        text = answer_text(self._asked.decode("utf-8", "replace"))
+        self._answer = memoryview(text.encode() + b"\n")
+        self.wants, self.end = select.POLLOUT, time.monotonic() + _PATIENCE
+        return self._write()
+
+    def _write(self) -> bool:
+        self._answer = self._answer[self.socket.send(self._answer) :]
+        return bool(self._answer)
+
+    def close(self) -> None:
+        """Let go of it, or of the number of its file where that is another's by now."""
+        if _identity(self.socket) == self._identity:
+            self.socket.close()
+        else:
+            self.socket.detach()
 
 
 def _identity(sock: socket.socket) -> tuple[int, int] | None:
@@ -157,27 +238,6 @@ def _identity(sock: socket.socket) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
-
-
-def _converse(connection: socket.socket) -> None:
-    """Read a question, and answer it."""
-    uid, _ = peer_of(connection)
-    if uid not in (os.geteuid(), 0):
-        return
-    end = time.monotonic() + _PATIENCE
-    asked = b""
-    while not asked.endswith(b"\n"):
-        connection.settimeout(max(end - time.monotonic(), 0.001))
-        received = connection.recv(_MOST_ASKED)
-        asked += received
-        if not received or len(asked) > _MOST_ASKED:
-            return
-    # Not needed until somebody asks.
-    from ._survey import answer_text
-
-    text = answer_text(asked.decode("utf-8", "replace"))
-    connection.settimeout(_PATIENCE)
-    connection.sendall(text.encode() + b"\n")
 
 
 def _sweep(folder: str) -> None:
