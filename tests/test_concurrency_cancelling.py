@@ -126,3 +126,75 @@ def test_delay_cancellation_in_a_task():
         assert seen == [True]
 
     asyncio.run(main())
+
+
+async def until_cancelled(seen, waitable):
+    try:
+        await waitable
+    except (defer.CancelledError, asyncio.CancelledError) as error:
+        seen.append((type(error).__module__.split(".")[0], error.args))
+        raise
+
+
+@pytest.mark.parametrize("message", [(), ("why",), (("a", "tuple"),)])
+def test_message_of_asyncio_reaches_deferreds(message):
+    """Whichever of asyncio's objects is cancelled, and whatever of ours stands behind it."""
+
+    async def main():
+        loop, seen = asyncio.get_running_loop(), []
+
+        def inner():
+            return ensureDeferred(until_cancelled(seen, Deferred()))
+
+        async def cancelled(waiting):
+            await asyncio.sleep(0)
+            waiting.cancel(*message)
+            with pytest.raises(asyncio.CancelledError) as caught:
+                await waiting
+            assert caught.value.args == message
+            # What a future is cancelled for is told to others by its loop.
+            await asyncio.sleep(0)
+            found = seen[:]
+            del seen[:]
+            return found
+
+        ours = ("deferrous", message)
+        assert await cancelled(inner().asFuture(loop)) == [ours]
+        assert await cancelled(loop.create_task(awaited(inner()))) == [ours]
+        assert await cancelled(loop.create_task(awaited(awaited(inner())))) == [ours]
+        chained = succeed(None).addCallback(lambda _: inner())
+        assert await cancelled(loop.create_task(awaited(chained))) == [ours]
+        # Through ours to asyncio's again.
+        future = loop.create_future()
+        through = ensureDeferred(until_cancelled(seen, future))
+        assert await cancelled(loop.create_task(awaited(through))) == [ours]
+        with pytest.raises(asyncio.CancelledError) as caught:
+            future.result()
+        assert caught.value.args == message
+
+    asyncio.run(main())
+
+
+def test_message_and_a_cancel_of_a_subclass():
+    class Own(Deferred):
+        cancelled = 0
+
+        def cancel(self):
+            self.cancelled += 1
+            super().cancel()
+
+    async def main():
+        d = Own()
+        task = asyncio.ensure_future(awaited(d))
+        await asyncio.sleep(0)
+        task.cancel("why")
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert d.cancelled == 1
+        d = Own()
+        future = d.asFuture(asyncio.get_running_loop())
+        future.cancel("why")
+        await asyncio.sleep(0)
+        assert d.cancelled == 1
+
+    asyncio.run(main())

@@ -37,6 +37,7 @@ MODULES = (
     "_deprecation",
     "failure",
     "_waiting",
+    "_reasons",
     "_graph_objects",
     "_graph_blocks",
     "_graph_entries",

@@ -15,6 +15,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from . import _deferrous
+from ._reasons import cancel_as
 from .failure import Failure
 
 if TYPE_CHECKING:
@@ -62,7 +63,12 @@ def as_future(deferred: Any, loop: AbstractEventLoop) -> Future[Any]:
 
     def pass_on_cancellation(future: Future[Any]) -> None:
         if future.cancelled():
-            deferred.cancel()
+            cancelled = None
+            try:
+                future.result()
+            except BaseException as error:
+                cancelled = error
+            cancel_as(deferred, cancelled)
 
     deferred.addCallbacks(succeed, fail)
     future.add_done_callback(pass_on_cancellation)

@@ -212,10 +212,9 @@ class Clock:
         """Return the calls that are to come, the next one first."""
         return [call for _, _, call in sorted(self._calls) if call.active()]
 
-    def _forget_one(self) -> None:
-        """One was cancelled. Where these are most, they are let go."""
-        self._cancelled += 1
-        if self._cancelled > 64 and 2 * self._cancelled > len(self._calls):
+    def _forget(self) -> None:
+        """Many were cancelled. Where these are most, they are let go."""
+        if 2 * self._cancelled > len(self._calls):
             self._calls = [each for each in self._calls if each[2].active()]
             heapq.heapify(self._calls)
             self._cancelled = 0
@@ -253,7 +252,10 @@ class _DelayedCall:
         if self._what is None:
             raise ValueError("the call has come already, or was cancelled before")
         self._what = None
-        self._clock._forget_one()
+        clock = self._clock
+        clock._cancelled += 1
+        if clock._cancelled > 64:
+            clock._forget()
 
     def _call(self) -> None:
         assert self._what is not None

@@ -16,6 +16,7 @@ from .._deferrous import (
     maybeDeferred,
     succeed,
 )
+from .._reasons import is_done
 from .._waiting import deferred_types
 from ..failure import Failure
 
@@ -128,11 +129,6 @@ def discard(eventual: Any) -> None:
 
 async def _await(awaitable: Awaitable[_T]) -> _T:
     return await awaitable
-
-
-def is_done(deferred: Deferred[Any]) -> bool:
-    """Return whether a Deferred has fired and is neither paused nor waiting for another."""
-    return deferred.called and not deferred.paused and deferred._chainedTo is None
 
 
 class _Quiet:

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Generator, Iterable
 from typing import Any, TypeVar
 
-from .. import _deferrous
 from .._deferrous import CancelledError, Deferred, _hand_over
+from .._reasons import cancel_by
 from .._timeout import _cancel as _cancel_reporting
-from .._waiting import several_of
 from ..failure import Failure
 from ._base import Eventual, as_deferred, is_done
 
 __all__ = ["cancel", "delay_cancellation", "shield"]
 
 _T = TypeVar("_T")
-
-#: What an attribute of a Deferred is, whatever a subclass says.
-_CALLED: Any = Deferred.__dict__["called"]
-_CANCELLER: Any = Deferred.__dict__["_canceller"]
 
 
 def cancel(deferred: Deferred[Any], reason: object = None) -> None:
@@ -41,7 +36,7 @@ def cancel(deferred: Deferred[Any], reason: object = None) -> None:
 
     This prints the server stops.
     """
-    _cancel_by(deferred, reason, lambda it: it.cancel())
+    cancel_by(deferred, reason, lambda it: it.cancel())
 
 
 def end_all(deferreds: Iterable[Deferred[Any]], reason: object = None) -> None:
@@ -56,85 +51,11 @@ def end_all(deferreds: Iterable[Deferred[Any]], reason: object = None) -> None:
                 # There is nobody who could raise anything.
                 cancel(deferred, reason)
             else:
-                _cancel_by(deferred, reason, _cancel_reporting)
+                cancel_by(deferred, reason, _cancel_reporting)
         except BaseException as error:
             raised = error
     if raised is not None:
         raise raised
-
-
-def _cancel_by(deferred: Deferred[Any], reason: object, how: Callable[[Any], None]) -> None:
-    if reason is None:
-        how(deferred)
-        return
-    changed = []
-    for each in _to_fail(deferred):
-        canceller = _CANCELLER.__get__(each)
-        with_reason = _WithReason(canceller, reason)
-        _CANCELLER.__set__(each, with_reason)
-        changed.append((each, canceller, with_reason))
-    try:
-        how(deferred)
-    finally:
-        for each, canceller, with_reason in changed:
-            if _CANCELLER.__get__(each) is with_reason:
-                _CANCELLER.__set__(each, canceller)
-
-
-def _to_fail(deferred: Any) -> list[Any]:
-    """List the Deferreds whose cancellers are asked if this is cancelled, as far as can be seen."""
-    rest, seen, found = [deferred], set(), []
-    while rest:
-        each = rest.pop()
-        if not isinstance(each, Deferred) or id(each) in seen:
-            continue
-        seen.add(id(each))
-        if _CALLED.__get__(each):
-            rest.append(getattr(each, "result", None))
-            continue
-        canceller = _CANCELLER.__get__(each)
-        if type(canceller) is _deferrous._Task:
-            rest.append(canceller._waiting_on)
-            continue
-        several = several_of(each)
-        if several is None:
-            found.append(each)
-        else:
-            rest += [one for one in several if not is_done(one)]
-    return found
-
-
-class _WithReason:
-    """A canceller that gives a reason if another one, or none, leaves it at that."""
-
-    __slots__ = ("canceller", "reason")
-
-    def __init__(self, canceller: Any, reason: object) -> None:
-        self.canceller = canceller
-        self.reason = reason
-
-    @property
-    def what(self) -> Any:
-        """What the place in a line is for that it stands in front of."""
-        return self.canceller.what
-
-    def __call__(self, deferred: Any) -> None:
-        canceller = self.canceller
-        if callable(canceller):
-            if getattr(canceller, "takes_reason", None) is True:
-                # It stands for a future, which has it from there.
-                canceller(deferred, self.reason)
-            elif canceller:
-                canceller(deferred)
-        elif isinstance(canceller, _deferrous._ConcurrencyPrimitive):
-            canceller._cancelAcquire(deferred)
-        elif isinstance(canceller, _deferrous.DeferredQueue):
-            canceller._cancelGet(deferred)
-        else:
-            # There was nobody to be asked, so a late result is of no interest.
-            deferred._suppressAlreadyCalled = True
-        if not _CALLED.__get__(deferred):
-            deferred.errback(Failure(CancelledError(self.reason)))
 
 
 def shield(eventual: Eventual[_T]) -> Deferred[_T]:

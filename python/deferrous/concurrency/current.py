@@ -163,9 +163,9 @@ class Block:
             if cancelling is not None:
                 self._cancelling = cancelling()
 
-    def _cancel_task(self) -> None:
+    def _cancel_task(self, reason: object = None) -> None:
         self._has_cancelled = True
-        cancel_task(self._task)
+        cancel_task(self._task, reason)
 
     def _leave(self) -> bool:
         """Take back that it has cancelled the task. Return whether nobody else has."""

@@ -111,8 +111,21 @@ class TaskGroup(Block):
                 self._cancel_task()
 
     def cancel(self, reason: object = None) -> None:
-        """Cancel all tasks. No more can be created."""
-        self._abort(reason)
+        """Cancel all tasks, and what the block waits for. No more can be created.
+
+        As `asyncio.TaskGroup.cancel`: the block ends without an error because of that. It may be
+        called before the block begins, which is then cancelled where it first waits, and, to no
+        effect, when the group is over or is ending because of a failure.
+        """
+        if self._aborting or self._state == "over":
+            return
+        # What the block waits for may be one of the tasks.
+        self._has_cancelled = self._state == "entered"
+        try:
+            self._abort(reason)
+        finally:
+            if self._state == "entered":
+                self._cancel_task(reason)
 
     def _abort(self, reason: object = None) -> None:
         self._aborting = True
@@ -129,6 +142,8 @@ class TaskGroup(Block):
             )
         self._enter(task)
         self._state = "entered"
+        if self._aborting:
+            self._cancel_task()
         return self
 
     async def __aexit__(
@@ -136,7 +151,7 @@ class TaskGroup(Block):
         exc_type: type[BaseException] | None,
         exc_val: BaseException | None,
         exc_tb: TracebackType | None,
-    ) -> None:
+    ) -> bool | None:
         self._state = "exiting"
         task = self._task
         is_the_cause = self._leave()
@@ -151,7 +166,9 @@ class TaskGroup(Block):
             if exc_type is GeneratorExit:
                 # The coroutine is closed, and cannot wait.
                 self._close()
-                return
+                return None
+        if is_the_cause:
+            await _forget_cancellation(task)
         while self._tasks:
             self._ended = Deferred()
             # For the graph of what waits for what.
@@ -180,6 +197,8 @@ class TaskGroup(Block):
             if self._errors:
                 _cancel_again(task, cancelled)
                 raise self._group() from None
+            # What is left is that the group has cancelled the block.
+            return True
         finally:
             self._close()
             cancelled = exc_val = None
@@ -244,6 +263,25 @@ class TaskGroup(Block):
             errors = [failure.value for failure in self._errors]
             return builtins.BaseExceptionGroup(_MESSAGE, errors)
         return FailureGroup(self._errors)
+
+
+async def _forget_cancellation(task: Any) -> None:
+    """Take back that a task of asyncio was cancelled while it ran.
+
+    Up to Python 3.12, `uncancel` does not: the next wait of the task would be cancelled. So it is
+    this one.
+    """
+    if getattr(task, "_must_cancel", False):
+        asyncio: Any = sys.modules["asyncio"]
+        cancelling = getattr(task, "cancelling", int)
+        before = cancelling()
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            if cancelling() > before:
+                # It was cancelled by another meanwhile.
+                task.uncancel()
+                task.cancel()
 
 
 def _cancel_again(task: Any, cancelled: BaseException | None) -> None:

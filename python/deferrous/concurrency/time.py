@@ -168,13 +168,9 @@ class Timeout(Block):
             self._stop()
             self._stop = None
         if when is not None:
-            self._start()
-
-    def _start(self) -> None:
-        if self._clock is None:
-            self._clock = resolve(None)
-        when: Any = self._when
-        self._stop = start_at(self._clock, when, self._expire)
+            if self._clock is None:
+                self._clock = resolve(None)
+            self._stop = start_at(self._clock, when, self._expire)
 
     def __enter__(self) -> Timeout:
         if self._state != "created":
@@ -185,8 +181,12 @@ class Timeout(Block):
                 "Timeout should be used in a coroutine or generator that runs: under "
                 "ensureDeferred, inlineCallbacks, or asyncio"
             )
-        if self._when is not None:
-            self._start()
+        when = self._when
+        if when is not None:
+            clock = self._clock
+            if clock is None:
+                clock = self._clock = resolve(None)
+            self._stop = start_at(clock, when, self._expire)
         self._state = "active"
         self._enter(task)
         return self
@@ -197,9 +197,10 @@ class Timeout(Block):
         exc_val: BaseException | None,
         exc_tb: TracebackType | None,
     ) -> None:
-        if self._stop is not None:
-            self._stop()
+        stop = self._stop
+        if stop is not None:
             self._stop = None
+            stop()
         if self._state == "active" and type(self._task) is not _Task:
             # Nothing was cancelled, and asyncio's tasks know of nothing.
             self._task = None
@@ -259,7 +260,8 @@ def timeout(delay: float | None, *, clock: AnyClock | None = None) -> Timeout:
         return Timeout(None, clock=clock)
     if delay != delay:
         raise ValueError("Invalid delay: NaN (not a number)")
-    it = Timeout(None)
+    # All that `__init__` would look at has been seen.
+    it = Timeout.__new__(Timeout)
     it._clock = clock = resolve(clock)
     it._when = now(clock) + delay
     return it

@@ -18,7 +18,7 @@ use crate::binding::capi::{
 use crate::binding::judge::{classify::classify, failure, report};
 use crate::binding::model::{
     awaiting::{Awaiting, Left, StandIn, State},
-    deferred::Deferred,
+    deferred::{CancelledError, Deferred},
     names, observe,
     outcome::{self, Link, Outcome, into_object, share},
     traverse::Traverse,
@@ -353,19 +353,38 @@ fn yield_stand_in(stand_in: Bound<'_, PyAny>, is_future: bool) -> Sent<'_> {
 /// # Errors
 ///
 /// What is not an `Exception`, such as KeyboardInterrupt.
-fn leave<'py>(awaiting: &Bound<'py, Awaiting>) -> Result<()> {
+fn leave<'py>(
+    awaiting: &Bound<'py, Awaiting>,
+    thrown: Option<&Bound<'py, PyBaseException>>,
+) -> Result<()> {
     let py = awaiting.py();
-    match begin_leave(awaiting) {
+    match begin_leave(awaiting, thrown) {
         Err(error) if error.is_instance_of::<PyException>(py) => ring::report_canceller(py, error),
         left => left,
     }
 }
 
+/// Whether a failure says that a Deferred was cancelled.
+fn is_cancellation(failure: &Bound<'_, PyAny>) -> bool {
+    let value = failure.getattr(intern!(failure.py(), "value"));
+    value.is_ok_and(|value| value.is_instance_of::<CancelledError>())
+}
+
 /// Stop waiting, whether or not an outcome has arrived.
-fn begin_leave<'py>(awaiting: &Bound<'py, Awaiting>) -> Result<()> {
+fn begin_leave<'py>(
+    awaiting: &Bound<'py, Awaiting>,
+    thrown: Option<&Bound<'py, PyBaseException>>,
+) -> Result<()> {
     let py = awaiting.py();
     let it = match awaiting.get().replace(py, State::Done) {
         State::Through(it) if it.arrived.is_none() => it.into_inner(),
+        // Both were cancelled, and the driver is told of that: there is nothing to report.
+        State::Through(it)
+            if thrown.is_some()
+                && matches!(&it.arrived, Some(Outcome::Failure(failure)) if is_cancellation(failure.bind(py))) =>
+        {
+            return Ok(());
+        }
         other => {
             other.give_up(py);
             return Ok(());
@@ -397,7 +416,14 @@ fn begin_leave<'py>(awaiting: &Bound<'py, Awaiting>) -> Result<()> {
     };
     if cancelled || (it.source.is_some() && alone()) {
         left(true)?;
-        deferred.call_method0(intern!(py, "cancel"))?;
+        let with_reason = |thrown: &&Bound<'py, PyBaseException>| {
+            let args = thrown.getattr(intern!(py, "args"));
+            args.is_ok_and(|args| args.is_truthy().unwrap_or(false))
+        };
+        match thrown.filter(with_reason) {
+            Some(thrown) => names::CANCEL_AS.get(py)?.call1((deferred, thrown))?,
+            None => deferred.call_method0(intern!(py, "cancel"))?,
+        };
     }
     Ok(())
 }
@@ -429,13 +455,13 @@ impl Awaiting {
         let py = slf.py();
         let (val, tb) = (val.filter(|it| !it.is_none()), tb.filter(|it| !it.is_none()));
         let exception = thrown(typ, val, tb)?;
-        leave(slf)?;
+        leave(slf, Some(&exception))?;
         Err(no_result(py, exception.into()))
     }
 
     /// Stop waiting.
     fn close(slf: &Bound<'_, Self>) -> Result<()> {
-        leave(slf)
+        leave(slf, None)
     }
 
     /// As a callback, for subclasses of Deferred that override `addBoth`.

@@ -1,0 +1,107 @@
+"""Cancelling a Deferred for a reason, which arrives in the CancelledError."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from . import _deferrous
+from ._deferrous import CancelledError, Deferred
+from ._waiting import several_of
+from .failure import Failure
+
+__all__ = ["cancel_as", "cancel_by", "is_done"]
+
+#: What an attribute of a Deferred is, whatever a subclass says.
+_CALLED: Any = Deferred.__dict__["called"]
+_CANCELLER: Any = Deferred.__dict__["_canceller"]
+
+
+def is_done(deferred: Deferred[Any]) -> bool:
+    """Return whether a Deferred has fired and is neither paused nor waiting for another."""
+    return deferred.called and not deferred.paused and deferred._chainedTo is None
+
+
+def cancel_as(deferred: Any, error: object) -> None:
+    """Cancel a Deferred because who waits for it was. asyncio's exception has the reason."""
+    asyncio: Any = sys.modules.get("asyncio.exceptions")
+    reason = None
+    if asyncio is not None and isinstance(error, asyncio.CancelledError) and error.args:
+        reason = error.args[0]
+    cancel_by(deferred, reason, lambda it: it.cancel())
+
+
+def cancel_by(deferred: Deferred[Any], reason: object, how: Callable[[Any], None]) -> None:
+    """Cancel a Deferred by a function, and have a reason arrive that is not None."""
+    if reason is None:
+        how(deferred)
+        return
+    changed = []
+    for each in _to_fail(deferred):
+        canceller = _CANCELLER.__get__(each)
+        with_reason = _WithReason(canceller, reason)
+        _CANCELLER.__set__(each, with_reason)
+        changed.append((each, canceller, with_reason))
+    try:
+        how(deferred)
+    finally:
+        for each, canceller, with_reason in changed:
+            if _CANCELLER.__get__(each) is with_reason:
+                _CANCELLER.__set__(each, canceller)
+
+
+def _to_fail(deferred: Any) -> list[Any]:
+    """List the Deferreds whose cancellers are asked if this is cancelled, as far as can be seen."""
+    rest, seen, found = [deferred], set(), []
+    while rest:
+        each = rest.pop()
+        if not isinstance(each, Deferred) or id(each) in seen:
+            continue
+        seen.add(id(each))
+        if _CALLED.__get__(each):
+            rest.append(getattr(each, "result", None))
+            continue
+        canceller = _CANCELLER.__get__(each)
+        if type(canceller) is _deferrous._Task:
+            rest.append(canceller._waiting_on)
+            continue
+        several = several_of(each)
+        if several is None:
+            found.append(each)
+        else:
+            rest += [one for one in several if not is_done(one)]
+    return found
+
+
+class _WithReason:
+    """A canceller that gives a reason if another one, or none, leaves it at that."""
+
+    __slots__ = ("canceller", "reason")
+
+    def __init__(self, canceller: Any, reason: object) -> None:
+        self.canceller = canceller
+        self.reason = reason
+
+    @property
+    def what(self) -> Any:
+        """What the place in a line is for that it stands in front of."""
+        return self.canceller.what
+
+    def __call__(self, deferred: Any) -> None:
+        canceller = self.canceller
+        if callable(canceller):
+            if getattr(canceller, "takes_reason", None) is True:
+                # It stands for a future, which has it from there.
+                canceller(deferred, self.reason)
+            elif canceller:
+                canceller(deferred)
+        elif isinstance(canceller, _deferrous._ConcurrencyPrimitive):
+            canceller._cancelAcquire(deferred)
+        elif isinstance(canceller, _deferrous.DeferredQueue):
+            canceller._cancelGet(deferred)
+        else:
+            # There was nobody to be asked, so a late result is of no interest.
+            deferred._suppressAlreadyCalled = True
+        if not _CALLED.__get__(deferred):
+            deferred.errback(Failure(CancelledError(self.reason)))
