@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 import random
 import sys
 import threading
+import weakref
 
 import pytest
 from deferrous import CancelledError, Deferred, Failure, ensureDeferred, fail
@@ -1141,3 +1143,41 @@ def test_coroutines_with_groups_in_groups():
         last = ensureDeferred(one_more(last))
     innermost.callback(0)
     assert result_of(last) == 3000
+
+
+# Let go of at once, and so reported at once.
+
+
+@pytest.mark.parametrize("how", ["join", "join later", "block", "block later", "block in a block"])
+def test_failed_groups_are_let_go_of_at_once(how, reports):
+    async def fails():
+        raise KeyError("lost")
+
+    async def block(task):
+        async with c.TaskGroup() as group:
+            group.create_task(task)
+
+    def failed():
+        later = Deferred()
+        task = later if "later" in how else fails()
+        if "join" in how:
+            group = c.TaskGroup().open()
+            group.create_task(task)
+            done = group.join()
+        elif how == "block in a block":
+            done = ensureDeferred(block(block(task)))
+        else:
+            done = ensureDeferred(block(task))
+        if task is later:
+            # Whoever fires it is in the traceback, with what it has.
+            done, kept = None, weakref.ref(done)
+            later.errback(KeyError("lost"))
+            return kept
+        return weakref.ref(done)
+
+    gc.disable()
+    try:
+        assert failed()() is None
+        assert len(reports.values()) == 1
+    finally:
+        gc.enable()

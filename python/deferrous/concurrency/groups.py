@@ -201,7 +201,8 @@ class TaskGroup(Block):
             return True
         finally:
             self._close()
-            cancelled = exc_val = None
+            # The traceback refers to this frame, and what it waited in to the failure.
+            task = cancelled = exc_val = None
 
     def open(self) -> TaskGroup:
         """Begin, without a block. Raises RuntimeError if it has begun."""
@@ -242,10 +243,11 @@ class TaskGroup(Block):
 
     def _joined(self, result: Any) -> Any:
         try:
+            # Not raised, as a traceback would refer to the Deferred that fails.
             if self._base_error is not None:
-                raise self._base_error
+                return Failure(self._base_error)
             if self._errors:
-                raise self._group()
+                return Failure(self._group())
             return result
         finally:
             self._close()
