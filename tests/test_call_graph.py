@@ -670,13 +670,21 @@ def test_tasks_written_in_python():
     asyncio.run(main())
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio has no groups before 3.11")
-@pytest.mark.parametrize("whose", ["asyncio", "ours"])
-@pytest.mark.parametrize("runs_as", ["a task", "a Deferred"])
+@pytest.mark.parametrize(
+    ("whose", "runs_as"),
+    [
+        pytest.param(
+            "asyncio",
+            "a task",
+            marks=pytest.mark.skipif(
+                sys.version_info < (3, 11), reason="asyncio has no groups before 3.11"
+            ),
+        ),
+        ("ours", "a task"),
+        ("ours", "a Deferred"),
+    ],
+)
 def test_groups_of_tasks(whose, runs_as):
-    if (whose, runs_as) == ("asyncio", "a Deferred"):
-        pytest.skip("a group of asyncio's has to be in a task")
-
     async def main():
         gate = asyncio.get_running_loop().create_future()
         make = asyncio.TaskGroup if whose == "asyncio" else concurrency.TaskGroup
