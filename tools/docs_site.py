@@ -40,7 +40,7 @@ CONTENTS = (
     "docs/images/**/*.*",
     "docs/assets/*",
     "examples/*.py",
-    "benchmarks/*.py",
+    "benchmarks/**/*.py",
     "benchmarks/native/*.c",
     "tests/compare/exceptions.txt",
 )
