@@ -1181,3 +1181,97 @@ def test_failed_groups_are_let_go_of_at_once(how, reports):
         assert len(reports.values()) == 1
     finally:
         gc.enable()
+
+
+# Two loops, each in a thread of its own.
+
+ACROSS = {
+    "Event": (c.Event, lambda it: it.wait(), lambda it: it.set(), True),
+    "Queue": (c.Queue, lambda it: it.get(), lambda it: it.put_nowait("item"), "item"),
+    "Channel": (c.Channel, lambda it: it.receive(), lambda it: it.send("item"), "item"),
+    "Semaphore": (lambda: c.Semaphore(0), lambda it: it.acquire(), lambda it: it.release(), True),
+    "Barrier": (lambda: c.Barrier(2), lambda it: it.wait(), lambda it: it.wait(), 0),
+    "Deferred": (Deferred, lambda it: it, lambda it: it.callback("item"), "item"),
+    "Deferred that fails": (Deferred, lambda it: it, lambda it: it.errback(KeyError(1)), None),
+}
+
+
+@pytest.mark.parametrize("how", ACROSS.values(), ids=list(ACROSS))
+@pytest.mark.parametrize("with_loop", [True, False])
+def test_woken_from_another_thread(how, with_loop):
+    """A loop that sleeps wakes up: its task goes on, and nothing has to come by for that."""
+    make, wait, fire, expected = how
+    it, begun, got = make(), threading.Event(), []
+
+    async def waiting():
+        loop = asyncio.get_running_loop()
+        # What comes next is that the loop sleeps.
+        loop.call_soon(begun.set)
+        try:
+            got.append(await wait(it))
+        except KeyError as error:
+            got.append(error.args)
+
+    thread = threading.Thread(target=lambda: asyncio.run(waiting()), daemon=True)
+    thread.start()
+    begun.wait(60)
+    if with_loop:
+
+        async def firing():
+            fire(it)
+
+        asyncio.run(firing())
+    else:
+        fire(it)
+    thread.join(60)
+    assert not thread.is_alive()
+    assert got == [(1,) if expected is None else expected]
+
+
+def test_cancelled_before_it_is_woken_from_another_thread():
+    """What was handed over to it goes to the next."""
+    queue, begun, go_on, got = c.Queue(), threading.Event(), threading.Event(), []
+
+    async def waiting():
+        task = asyncio.ensure_future(one())
+        await asyncio.sleep(0)
+        begun.set()
+        # The loop's thread stands still while another puts an item in.
+        go_on.wait(60)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    async def one():
+        got.append(await queue.get())
+
+    thread = threading.Thread(target=lambda: asyncio.run(waiting()), daemon=True)
+    thread.start()
+    begun.wait(60)
+    queue.put_nowait("item")
+    go_on.set()
+    thread.join(60)
+    assert not thread.is_alive()
+    assert (got, queue.get_nowait()) == ([], "item")
+
+
+def test_left_by_a_loop_that_is_closed():
+    """A task whose loop is closed never comes for what it is given: that goes to the next."""
+    queue = c.Queue()
+    loop = asyncio.new_event_loop()
+
+    async def one():
+        return await queue.get()
+
+    task = loop.create_task(one())
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    put = []
+    thread = threading.Thread(target=lambda: put.append(queue.put_nowait("item")))
+    thread.start()
+    thread.join()
+    assert put == [None] or queue.qsize() == 1
+    task._log_destroy_pending = False
+    del task
+    gc.collect()
+    assert queue.get_nowait() == "item"

@@ -21,7 +21,7 @@ from .failure import Failure
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future
 
-__all__ = ["as_future", "from_future", "takes_reason"]
+__all__ = ["as_future", "from_future", "takes_reason", "wake_elsewhere"]
 
 #: Seconds between two looks at a future on behalf of a clock.
 _POLL_INTERVAL = 0.01
@@ -243,6 +243,25 @@ def _is_plain(future: Any) -> bool:
     return (asyncio is not None and asyncio.isfuture(future)) or (
         concurrent is not None and isinstance(future, concurrent.Future)
     )
+
+
+def wake_elsewhere(future: Future[Any]) -> bool:
+    """Have a future be done that a task waits for in another thread. False if it is already."""
+    if future.done():
+        return False
+    loop = future.get_loop()
+    if _runs_elsewhere(loop):
+        # Otherwise the loop would not even wake up. If the task is cancelled first, it does not
+        # come for what was handed over to it, as ever.
+        loop.call_soon_threadsafe(_be_done, future)
+    else:
+        _be_done(future)
+    return True
+
+
+def _be_done(future: Future[Any]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 def _runs_elsewhere(loop: AbstractEventLoop) -> bool:

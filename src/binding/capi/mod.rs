@@ -96,5 +96,5 @@ pub(crate) use panics::catching;
 pub(crate) use pools::{Pool, Recycled};
 pub(crate) use safe::{
     call_any_way, copy_context, enter_context, exit_context, list_of, new_dict, new_int, new_list,
-    new_signed_int,
+    new_signed_int, this_thread,
 };

@@ -312,6 +312,7 @@ fn pending_through<'py>(
         deferred: deferred.clone().hold(),
         object: stand_in.hold(),
         wake: wake.map(Hold::hold),
+        thread: capi::this_thread(py),
         arrived: None,
         source: handing_over::source_of(&deferred).map(Hold::hold),
         number: 0,

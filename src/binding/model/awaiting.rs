@@ -40,6 +40,8 @@ pub(crate) struct StandIn {
     /// Wakes the driver when the Deferred has its outcome. None if the object is a future of
     /// asyncio's, which needs a result for that.
     pub(crate) wake: Option<Held<PyAny>>,
+    /// The thread that waits.
+    pub(crate) thread: usize,
     pub(crate) arrived: Option<Outcome>,
     /// The lock, semaphore or queue that hands over to the Deferred, if any, and the number of the
     /// hand-over. If the driver never takes it, it is given back.

@@ -161,6 +161,8 @@ imported! {
     CANCELLED_TO_TIMED_OUT: PyAny = "deferrous._timeout", "_cancelled_to_timed_out";
     /// The body of `Deferred.asFuture`.
     AS_FUTURE: PyAny = "deferrous._futures", "as_future";
+    /// Wakes a task of asyncio whose loop runs in another thread.
+    WAKE_ELSEWHERE: PyAny = "deferrous._futures", "wake_elsewhere";
     /// Cancels a Deferred for the reason in an exception.
     CANCEL_AS: PyAny = "deferrous._reasons", "cancel_as";
     /// The body of `Deferred.fromFuture`.

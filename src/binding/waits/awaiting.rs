@@ -11,6 +11,7 @@ use crate::binding::capi::{
 use crate::binding::judge::classify::failure_of;
 use crate::binding::model::{
     awaiting::{Awaiting, Left, State},
+    names,
     outcome::{Outcome, into_object},
 };
 use crate::binding::waits::{
@@ -40,13 +41,14 @@ pub(crate) fn deliver<'py>(
                 it.number = handing_over::number_of_hand_over();
             }
             let wake = it.wake.as_ref().map(|wake| wake.bind(py).clone());
-            (Some((it.object.bind(py).clone(), wake)), None)
+            (Some((it.object.bind(py).clone(), wake, it.thread)), None)
         }
         State::Left(Left { cancelled, source }) => (None, Some((*cancelled, source.take()))),
         _ => (None, None),
     });
-    if let Some((object, wake)) = wake {
+    if let Some((object, wake, thread)) = wake {
         let woken = match wake {
+            None if thread != capi::this_thread(py) => wake_elsewhere(&object),
             None => wake_future(&object),
             Some(wake) => wake.call0().map(|woken| !woken.is(PyBool::new(py, false))),
         };
@@ -94,6 +96,12 @@ fn wake_future(future: &Bound<'_, PyAny>) -> PyResult<bool> {
     let none = py.None().into_bound(py);
     capi::call_method_one(future, intern!(py, "set_result"), &none).map_err(Error::from)?;
     Ok(true)
+}
+
+/// As [`wake_future`], from another thread than that of the task's loop, which sleeps perhaps.
+#[cold]
+fn wake_elsewhere(future: &Bound<'_, PyAny>) -> PyResult<bool> {
+    names::WAKE_ELSEWHERE.get(future.py())?.call1((future,))?.is_truthy()
 }
 
 /// Take back what was handed over, because the driver could not be woken.
