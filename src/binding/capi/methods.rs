@@ -85,7 +85,8 @@ macro_rules! quick {
                 }
             }
 
-            $(fn call_named<'py>(
+            $(#[inline(never)]
+            fn call_named<'py>(
                 $of_named: &pyo3::Bound<'py, $of>,
                 args: $crate::binding::capi::methods::Args<'_, 'py>,
                 names: &pyo3::Bound<'py, pyo3::types::PyTuple>,
@@ -109,7 +110,8 @@ macro_rules! quick {
                 }
             })?
 
-            $(fn call_named<'py>(
+            $(#[inline(never)]
+            fn call_named<'py>(
                 $of_all: &pyo3::Bound<'py, $of>,
                 $all: $crate::binding::capi::methods::Args<'_, 'py>,
                 $names: &pyo3::Bound<'py, pyo3::types::PyTuple>,
@@ -122,6 +124,7 @@ macro_rules! quick {
 pub(crate) use quick;
 
 /// Where among these names one is.
+#[inline(never)]
 pub(crate) fn place_of(
     names: &Bound<'_, PyTuple>,
     name: &Bound<'_, PyString>,

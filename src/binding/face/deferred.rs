@@ -371,7 +371,10 @@ impl Deferred {
     ///
     /// This prints `no such page`.
     #[pyo3(signature = (fail=None))]
-    fn errback<'py>(slf: &Bound<'py, Self>, fail: Option<Bound<'py, PyAny>>) -> Result<()> {
+    pub(crate) fn errback<'py>(
+        slf: &Bound<'py, Self>,
+        fail: Option<Bound<'py, PyAny>>,
+    ) -> Result<()> {
         fire(slf, reason_of(slf.py(), fail, || debugging(slf))?)
     }
 
@@ -404,7 +407,7 @@ impl Deferred {
     /// ```
     ///
     /// This prints `result`.
-    fn unpause(slf: &Bound<'_, Self>) -> Result<()> {
+    pub(crate) fn unpause(slf: &Bound<'_, Self>) -> Result<()> {
         if slf.get().chain(slf.py(), Chain::unpause) {
             return engine::run_deferred(slf);
         }

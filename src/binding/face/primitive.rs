@@ -138,27 +138,16 @@ impl Primitive {
         args: Bound<'py, PyTuple>,
         kwargs: Option<Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let py = slf.py();
-        let _nested = Nested::enter(py)?;
-        let locked = Locked {
-            primitive: slf.clone().hold(),
-            function: f.hold(),
-            args: args.hold(),
-            kwargs: kwargs.map(Hold::hold),
-        };
-        let locked = Bound::new(py, locked)?;
-        let acquired = if overrides_ours(slf, intern!(py, "acquire")) {
-            slf.call_method0(intern!(py, "acquire"))?
-        } else {
-            acquire(slf)?.into_any()
-        };
-        let add_callback = intern!(py, "addCallback");
+        let _nested = Nested::enter(slf.py())?;
+        let (locked, acquired) = acquire_for(slf, f, args, kwargs)?;
+        // The function may be called from here, and may come here again.
+        let add_callback = intern!(slf.py(), "addCallback");
         match as_deferred(&acquired) {
             Some(deferred) if !overrides::<Deferred>(deferred, add_callback) => {
                 engine::add(deferred, Link::Deliver(Waiter::new(&locked), RUN))?;
                 Ok(acquired)
             }
-            _ => acquired.call_method1(add_callback, (locked,)),
+            _ => add_by_method(&acquired, locked),
         }
     }
 
@@ -220,6 +209,39 @@ impl Primitive {
 pub(crate) fn forget_waiting(primitive: &Bound<'_, Primitive>) {
     let before = primitive.get().with(primitive.py(), |state| state.waiting.take());
     drop(before);
+}
+
+/// Make a call that is to hold a primitive, and acquire that. Returns what `acquire()` does.
+#[inline(never)]
+fn acquire_for<'py>(
+    primitive: &Bound<'py, Primitive>,
+    function: Bound<'py, PyAny>,
+    args: Bound<'py, PyTuple>,
+    kwargs: Option<Bound<'py, PyDict>>,
+) -> PyResult<(Bound<'py, Locked>, Bound<'py, PyAny>)> {
+    let py = primitive.py();
+    let locked = Locked {
+        primitive: primitive.clone().hold(),
+        function: function.hold(),
+        args: args.hold(),
+        kwargs: kwargs.map(Hold::hold),
+    };
+    let locked = Bound::new(py, locked)?;
+    let acquired = if overrides_ours(primitive, intern!(py, "acquire")) {
+        primitive.call_method0(intern!(py, "acquire"))?
+    } else {
+        acquire(primitive)?.into_any()
+    };
+    Ok((locked, acquired))
+}
+
+/// Have a call wait for what `acquire()` of a class has returned that has one of its own.
+#[cold]
+fn add_by_method<'py>(
+    acquired: &Bound<'py, PyAny>,
+    locked: Bound<'py, Locked>,
+) -> PyResult<Bound<'py, PyAny>> {
+    acquired.call_method1(intern!(acquired.py(), "addCallback"), (locked,))
 }
 
 /// What `acquire` does.

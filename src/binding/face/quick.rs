@@ -27,20 +27,30 @@ use crate::core::On;
 quick!(AddCallback = c"addCallback" of Deferred, |slf, [callback, args @ ..]| {
     add(slf, On::Value, callback, args)
 }, but "callback" by keyword, |slf, [callback, args @ ..], names| {
-    add_named(slf, On::Value, callback, args, names)
+    add_with_arguments(slf, On::Value, callback, args, Some(names))
 });
 quick!(AddErrback = c"addErrback" of Deferred, |slf, [errback, args @ ..]| {
     add(slf, On::Failure, errback, args)
 }, but "errback" by keyword, |slf, [errback, args @ ..], names| {
-    add_named(slf, On::Failure, errback, args, names)
+    add_with_arguments(slf, On::Failure, errback, args, Some(names))
 });
 quick!(AddBoth = c"addBoth" of Deferred, |slf, [callback, args @ ..]| {
     add(slf, On::Either, callback, args)
 }, but "callback" by keyword, |slf, [callback, args @ ..], names| {
-    add_named(slf, On::Either, callback, args, names)
+    add_with_arguments(slf, On::Either, callback, args, Some(names))
 });
 quick!(Fire = c"callback" of Deferred, |slf, [result]| {
     engine::fire_with(slf, result.clone()).map(|()| none(slf.py()))
+});
+quick!(FireWithFailure = c"errback" of Deferred, |slf, rest| {
+    if rest.len() > 1 {
+        return None;
+    }
+    let reason = rest.first().filter(|it| !it.is_none()).cloned();
+    Deferred::errback(slf, reason).map(|()| none(slf.py()))
+});
+quick!(Unpause = c"unpause" of Deferred, |slf, []| {
+    Deferred::unpause(slf).map(|()| none(slf.py()))
 });
 quick!(Cancel = c"cancel" of Deferred, |slf, []| Deferred::cancel(slf).map(|()| none(slf.py())));
 quick!(Check = c"check" of FailureBase, |slf, types| {
@@ -182,24 +192,23 @@ fn add<'py>(
     {
         return Ok(slf.as_any().clone());
     }
-    let callback = if args.is_empty() {
-        Callback::plain(callable.clone())?
-    } else {
-        Callback::with_arguments(slf.py(), callable, args, None)?
-    };
-    engine::add(slf, on.link(callback))?;
+    if !args.is_empty() {
+        return add_with_arguments(slf, on, callable, args, None);
+    }
+    engine::add(slf, on.link(Callback::plain(callable.clone())?))?;
     Ok(slf.as_any().clone())
 }
 
-/// Add a callback, with these arguments, some of them by keyword.
-fn add_named<'py>(
+/// Add a callback, with these arguments, some of them perhaps by keyword.
+#[inline(never)]
+fn add_with_arguments<'py>(
     slf: &Bound<'py, Deferred>,
     on: On,
     callable: &Bound<'py, PyAny>,
     args: Args<'_, 'py>,
-    names: &Bound<'py, PyTuple>,
+    names: Option<&Bound<'py, PyTuple>>,
 ) -> Result<Bound<'py, PyAny>> {
-    let callback = Callback::with_arguments(slf.py(), callable, args, Some(names))?;
+    let callback = Callback::with_arguments(slf.py(), callable, args, names)?;
     engine::add(slf, on.link(callback))?;
     Ok(slf.as_any().clone())
 }
@@ -268,6 +277,8 @@ pub(crate) fn put_quick_forms(module: &Bound<'_, PyModule>) -> PyResult<()> {
     put::<AddTimeout>(&class)?;
     put::<Fire>(&class)?;
     put::<Cancel>(&class)?;
+    put::<FireWithFailure>(&class)?;
+    put::<Unpause>(&class)?;
     let class = py.get_type::<FailureBase>();
     put::<Check>(&class)?;
     put::<Trap>(&class)?;

@@ -23,8 +23,8 @@ use crate::binding::run::links::{
     CallOrRest, begin, begins, call_or_rest, enter, is_about_to_call, links, rest,
 };
 use crate::binding::run::settling::{
-    answer_of, complete_link, complete_with_value, failure_of_call, failure_of_error, put_off,
-    settle,
+    answer_of, complete_link, complete_with, failure_of_call, failure_of_error, put_off, settle,
+    settle_call,
 };
 use crate::binding::waits::{
     cancel_list,
@@ -106,7 +106,7 @@ fn run_calls(deferred: &Bound<'_, Deferred>) -> Result<()> {
                 match called {
                     Ok(result) if is_known_ordinary(&result) => {
                         drop(callback);
-                        complete_with_value(deferred, result);
+                        complete_with(deferred, Outcome::Value(result.hold()));
                     }
                     called => {
                         if !answered(deferred, callback, called)? {
@@ -128,9 +128,7 @@ fn answered<'py>(
     callback: Callback,
     called: Result<Bound<'py, PyAny>, Raised<'py>>,
 ) -> Result<bool> {
-    let outcome = answer_of(deferred, called, || callback.callable(deferred.py()))?;
-    drop(callback);
-    match complete_link(deferred, outcome)? {
+    match settle_call(deferred, callback, called)? {
         None => Ok(true),
         Some(next) => end(deferred.py(), Ok(next), &mut new_stack()).map(|()| false),
     }
@@ -170,7 +168,9 @@ pub(crate) fn call_at_once<'py>(
     let called = capi::call_first(callable, &argument, args);
     drop(argument);
     match called {
-        Ok(result) if is_known_ordinary(&result) => complete_with_value(deferred, result),
+        Ok(result) if is_known_ordinary(&result) => {
+            complete_with(deferred, Outcome::Value(result.hold()));
+        }
         called => return answer_at_once(deferred, callable, called),
     }
     // It has seldom been given more to do.
@@ -274,7 +274,8 @@ fn new_stack<'py>() -> ManuallyDrop<Stack<'py>> {
     ManuallyDrop::new(Stack::new())
 }
 
-/// The main loop: continue until the stack is empty.
+/// The main loop: continue until the stack is empty. What it calls may come here again, so it takes
+/// little of the machine's stack.
 #[inline(never)]
 fn drive<'py>(py: Python<'py>, mut next: Result<Next<'py>>, stack: &mut Stack<'py>) -> Result<()> {
     let result = loop {
@@ -283,6 +284,7 @@ fn drive<'py>(py: Python<'py>, mut next: Result<Next<'py>>, stack: &mut Stack<'p
             Ok(Next::Links(deferred)) => links(deferred, stack),
             Ok(Next::Done) => match stack.pop() {
                 None => break Ok(()),
+                Some(Later::GoOn(deferred)) => Ok(enter(deferred)),
                 Some(later) => resume(py, later, stack),
             },
             Ok(Next::Abandoned) => {
@@ -304,6 +306,8 @@ fn drive<'py>(py: Python<'py>, mut next: Result<Next<'py>>, stack: &mut Stack<'p
     result
 }
 
+/// Do a piece of work.
+#[inline(never)]
 fn perform<'py>(work: Work<'py>, stack: &mut Stack<'py>) -> Result<Next<'py>> {
     match work {
         Work::Run(deferred) => Ok(begin(deferred)),
@@ -324,18 +328,10 @@ fn perform<'py>(work: Work<'py>, stack: &mut Stack<'py>) -> Result<Next<'py>> {
             Ok(Next::Done)
         }
         Work::Cancel(deferred) => {
-            let cancel = intern!(deferred.py(), "cancel");
-            if !overrides::<Deferred>(&deferred, cancel) {
-                return cancelling::cancel_here(deferred, stack);
+            if overrides::<Deferred>(&deferred, intern!(deferred.py(), "cancel")) {
+                return cancel_another(deferred, stack);
             }
-            match deferred.cast_into::<DeferredList>() {
-                Ok(list) if cancelling::cancels_plainly(&list) => {
-                    return cancel_list::cancel_list(list, 0, stack);
-                }
-                Ok(list) => list.call_method0(cancel)?,
-                Err(other) => other.into_inner().call_method0(cancel)?,
-            };
-            Ok(Next::Done)
+            cancelling::cancel_here(deferred, stack)
         }
         Work::CancelList(list) => cancel_list::cancel_list(list, 0, stack),
         Work::CancelRace(race) => race::cancel_race(race, 0, stack),
@@ -346,7 +342,25 @@ fn perform<'py>(work: Work<'py>, stack: &mut Stack<'py>) -> Result<Next<'py>> {
     }
 }
 
-#[inline(always)]
+/// Cancel a Deferred of a class with a `cancel` of its own.
+#[inline(never)]
+fn cancel_another<'py>(
+    deferred: Bound<'py, Deferred>,
+    stack: &mut Stack<'py>,
+) -> Result<Next<'py>> {
+    let cancel = intern!(deferred.py(), "cancel");
+    match deferred.cast_into::<DeferredList>() {
+        Ok(list) if cancelling::cancels_plainly(&list) => {
+            return cancel_list::cancel_list(list, 0, stack);
+        }
+        Ok(list) => list.call_method0(cancel)?,
+        Err(other) => other.into_inner().call_method0(cancel)?,
+    };
+    Ok(Next::Done)
+}
+
+/// Continue with pending work.
+#[inline(never)]
 fn resume<'py>(py: Python<'py>, later: Later<'py>, stack: &mut Stack<'py>) -> Result<Next<'py>> {
     match later {
         Later::GoOn(deferred) => Ok(enter(deferred)),
@@ -367,6 +381,7 @@ fn resume<'py>(py: Python<'py>, later: Later<'py>, stack: &mut Stack<'py>) -> Re
 
 /// Continue with pending work after the work before it has failed.
 #[cold]
+#[inline(never)]
 fn interrupt<'py>(
     py: Python<'py>,
     later: Later<'py>,
@@ -414,6 +429,7 @@ pub(crate) fn cancel(deferred: &Bound<'_, Deferred>) -> Result<()> {
     // Cancellers may cancel others, so this takes as little of the stack as can be.
     match cancelling::simply(deferred) {
         Simply::Call(canceller) => {
+            observe::cancelled(deferred);
             drop(capi::call_one(&canceller, deferred)?);
             drop(canceller);
             end_cancelling(deferred)

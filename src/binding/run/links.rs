@@ -1,9 +1,11 @@
 //! Runs the links of a chain, one after the other.
 
+use std::mem;
+
 use pyo3::prelude::*;
 
-use crate::binding::capi::{Held, error::Result, lives};
-use crate::binding::judge::{notes, report};
+use crate::binding::capi::{Held, Hold, error::Result, lives};
+use crate::binding::judge::{notes, ordinary::is_known_ordinary, report};
 use crate::binding::model::{
     callback::Callback,
     deferred::Deferred,
@@ -13,7 +15,8 @@ use crate::binding::model::{
 };
 use crate::binding::run::deliver::deliver;
 use crate::binding::run::settling::{
-    answer_of, complete_link, failure_of_call, failure_of_error, pass, put_off,
+    answer_of, complete_link, complete_with, failure_of_call, failure_of_error, pass, put_off,
+    settle, settle_call,
 };
 use crate::binding::waits::{
     native,
@@ -127,108 +130,135 @@ pub(super) fn rest(deferred: &Bound<'_, Deferred>, on_failure: bool) -> Result<(
 
 /// Run the links of a Deferred, and of the Deferreds that follow from them, until none is left or
 /// other work has to come first.
+///
+/// Callbacks and generators are called from here, which may come here again. So it takes as little
+/// of the stack as can be: what is not for each link has functions of its own.
 pub(super) fn links<'py>(
     mut deferred: Bound<'py, Deferred>,
     stack: &mut Stack<'py>,
 ) -> Result<Next<'py>> {
     let py = deferred.py();
     loop {
-        let outcome = match step(&deferred) {
+        // None if the next link can run at once.
+        let next = match step(&deferred) {
             Step::Call(callback, spare, argument) => {
                 drop(spare);
                 // What is watched goes the longer way.
                 if callback.is_of_python(py) && !observe::tracing() {
                     let called = callback.call(&argument);
                     drop(argument);
-                    answer_of(&deferred, called, || callback.callable(py))?
-                } else {
-                    match call_another(&deferred, &callback, argument)? {
-                        Answer::Now(outcome) => outcome,
-                        Answer::After(work, outcome) => {
-                            match put_off(&deferred, work, outcome, stack) {
-                                Ok(work) => return Ok(Next::Do(work)),
-                                Err(outcome) => outcome?,
-                            }
+                    match called {
+                        Ok(result) if is_known_ordinary(&result) => {
+                            drop(callback);
+                            complete_with(&deferred, Outcome::Value(result.hold()));
+                            continue;
                         }
+                        called => settle_call(&deferred, callback, called),
                     }
+                } else {
+                    call_another(&deferred, callback, argument, stack)
                 }
             }
             Step::Skip(link) => {
                 drop(link);
                 continue;
             }
-            Step::Pass(link, outcome) => {
-                drop(link);
-                pass(&deferred, outcome)?
-            }
+            Step::Pass(link, outcome) => pass_on(&deferred, link, outcome),
             Step::Continue(other, outcome) => {
-                match hand_on(deferred, other.into_bound(py), outcome, stack)? {
-                    Next::Links(other) => deferred = other,
-                    next => return Ok(next),
-                }
-                continue;
+                let giver = mem::replace(&mut deferred, other.into_bound(py));
+                hand_on(giver, &deferred, outcome, stack)
             }
             Step::Deliver(waiter, place, outcome) => {
                 match deliver(&deferred, waiter, place, outcome) {
-                    Ok(Answer::Now(outcome)) => pass(&deferred, outcome)?,
-                    Ok(Answer::After(work, outcome)) => {
-                        match put_off(&deferred, work, outcome, stack) {
-                            Ok(Work::Run(first)) => match begin(first) {
-                                Next::Links(first) => {
-                                    deferred = first;
-                                    continue;
-                                }
-                                next => return Ok(next),
-                            },
-                            Ok(work) => return Ok(Next::Do(work)),
-                            Err(outcome) => outcome?,
-                        }
+                    Ok(Answer::Now(outcome)) if !matches!(outcome, Outcome::Deferred(_)) => {
+                        complete_with(&deferred, outcome);
+                        continue;
                     }
-                    Err(error) => failure_of_error(&deferred, error)?,
+                    answer => settle_delivery(&deferred, answer, stack),
                 }
             }
             Step::Rest(on_failure) => {
                 rest(&deferred, on_failure)?;
                 match stack.pop() {
-                    Some(Later::Settle(giver, outcome)) => {
-                        deferred = giver;
-                        pass(&deferred, outcome)?
-                    }
-                    Some(Later::GoOn(waited)) => {
-                        match enter(waited) {
-                            Next::Links(waited) => deferred = waited,
-                            next => return Ok(next),
+                    Some(Later::GoOn(waited)) => match enter(waited) {
+                        Next::Links(waited) => {
+                            deferred = waited;
+                            continue;
                         }
-                        continue;
-                    }
-                    Some(later) => {
-                        stack.push(later);
-                        return Ok(Next::Done);
-                    }
+                        next => return Ok(next),
+                    },
+                    Some(later) => settle_later(later, stack),
                     None => return Ok(Next::Done),
                 }
             }
         };
-        if let Some(next) = complete_link(&deferred, outcome)? {
-            return Ok(next);
+        match next {
+            Ok(None) => {}
+            Ok(Some(Next::Links(other))) => deferred = other,
+            Ok(Some(next)) => return Ok(next),
+            Err(error) => return Err(error),
         }
     }
 }
 
-/// Pass the outcome of a Deferred to the one that is chained to it, and continue with that one.
+/// Settle a link that does not apply to an outcome which is a Deferred.
+#[inline(never)]
+fn pass_on<'py>(
+    deferred: &Bound<'py, Deferred>,
+    link: Link,
+    outcome: Outcome,
+) -> Result<Option<Next<'py>>> {
+    drop(link);
+    complete_link(deferred, pass(deferred, outcome)?)
+}
+
+/// Settle a link with what a waiter has answered.
+#[inline(never)]
+fn settle_delivery<'py>(
+    deferred: &Bound<'py, Deferred>,
+    answer: Result<Answer<'py>>,
+    stack: &mut Stack<'py>,
+) -> Result<Option<Next<'py>>> {
+    let outcome = match answer {
+        Ok(Answer::Now(outcome)) => pass(deferred, outcome)?,
+        Ok(Answer::After(work, outcome)) => match put_off(deferred, work, outcome, stack) {
+            Ok(Work::Run(first)) => return Ok(Some(begin(first))),
+            Ok(work) => return Ok(Some(Next::Do(work))),
+            Err(outcome) => outcome?,
+        },
+        Err(error) => failure_of_error(deferred, error)?,
+    };
+    complete_link(deferred, outcome)
+}
+
+/// Settle the link of another Deferred that waits for the one which has come to rest, if that is
+/// what is pending.
+#[inline(never)]
+fn settle_later<'py>(later: Later<'py>, stack: &mut Stack<'py>) -> Result<Option<Next<'py>>> {
+    match later {
+        Later::Settle(giver, outcome) => settle(giver, outcome).map(Some),
+        later => {
+            stack.push(later);
+            Ok(Some(Next::Done))
+        }
+    }
+}
+
+/// Pass the outcome of a Deferred to the one that is chained to it. None if that one is to
+/// continue.
 #[inline(never)]
 fn hand_on<'py>(
     deferred: Bound<'py, Deferred>,
-    other: Bound<'py, Deferred>,
+    other: &Bound<'py, Deferred>,
     outcome: Outcome,
     stack: &mut Stack<'py>,
-) -> Result<Next<'py>> {
+) -> Result<Option<Next<'py>>> {
     let py = deferred.py();
     // A Deferred that waits for itself receives its own outcome, and loses it at once.
     let outcome = if other.is(&deferred) { Outcome::Taken } else { outcome };
     let noted = match &outcome {
         Outcome::Failure(failure) if lives::watching_for(lives::TRACK) => {
-            notes::passed_on(failure.bind(py), &other)
+            notes::passed_on(failure.bind(py), other)
         }
         _ => Ok(()),
     };
@@ -244,21 +274,40 @@ fn hand_on<'py>(
     match other.get().chain(py, |chain| chain.enter()) {
         Err(_paused) => {
             if let Outcome::Failure(failure) = &before {
-                report::keep_replaced(&other, failure.bind(py))?;
+                report::keep_replaced(other, failure.bind(py))?;
             }
-            Ok(Next::Abandoned)
+            Ok(Some(Next::Abandoned))
         }
         Ok(chained_to) => {
             drop((before, chained_to));
-            Ok(Next::Links(other))
+            Ok(None)
         }
     }
 }
 
-/// Call a callback that is not a Python function (it may be a method of ours) or that has keyword
-/// arguments. An exception becomes the outcome.
+/// Settle a link with what its callback has come to: a callback that is not a Python function (it
+/// may be a method of ours), has keyword arguments, or is watched.
 #[inline(never)]
 fn call_another<'py>(
+    deferred: &Bound<'py, Deferred>,
+    callback: Callback,
+    argument: Bound<'py, PyAny>,
+    stack: &mut Stack<'py>,
+) -> Result<Option<Next<'py>>> {
+    let outcome = match answer_of_another(deferred, &callback, argument)? {
+        Answer::Now(outcome) => outcome,
+        Answer::After(work, outcome) => match put_off(deferred, work, outcome, stack) {
+            Ok(work) => return Ok(Some(Next::Do(work))),
+            Err(outcome) => outcome?,
+        },
+    };
+    drop(callback);
+    complete_link(deferred, outcome)
+}
+
+/// Call such a callback. An exception becomes the outcome.
+#[inline(always)]
+fn answer_of_another<'py>(
     deferred: &Bound<'py, Deferred>,
     callback: &Callback,
     argument: Bound<'py, PyAny>,

@@ -16,6 +16,7 @@ use crate::binding::judge::{
     report,
 };
 use crate::binding::model::{
+    callback::Callback,
     deferred::Deferred,
     names, observe,
     outcome::{self, Link, Outcome},
@@ -43,6 +44,18 @@ pub(super) fn answer_of<'py>(
         Ok(other) => Ok(Outcome::Deferred(other.hold())),
         Err(result) => outcome_of_another(deferred, result),
     }
+}
+
+/// Settle a link with what a callback has come to.
+#[inline(never)]
+pub(super) fn settle_call<'py>(
+    deferred: &Bound<'py, Deferred>,
+    callback: Callback,
+    called: Result<Bound<'py, PyAny>, Raised<'py>>,
+) -> Result<Option<Next<'py>>> {
+    let outcome = answer_of(deferred, called, || callback.callable(deferred.py()))?;
+    drop(callback);
+    complete_link(deferred, outcome)
 }
 
 /// As [`answer_of`], for a result that may be a failure, or a Deferred of a subclass.
@@ -160,11 +173,11 @@ pub(super) fn complete_link<'py>(
     }
 }
 
-/// As [`complete_link`], for an ordinary value: the next link can run at once.
+/// As [`complete_link`], for what is no Deferred: the next link can run at once.
 #[inline(always)]
-pub(super) fn complete_with_value<'py>(deferred: &Bound<'py, Deferred>, value: Bound<'py, PyAny>) {
-    let (py, value) = (deferred.py(), Outcome::Value(value.hold()));
-    let before = deferred.get().chain(py, |chain| chain.replace_outcome(value));
+pub(super) fn complete_with(deferred: &Bound<'_, Deferred>, outcome: Outcome) {
+    let py = deferred.py();
+    let before = deferred.get().chain(py, |chain| chain.replace_outcome(outcome));
     drop(before);
     deferred.get().chain(py, |chain| chain.stop_running());
 }

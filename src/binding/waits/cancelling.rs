@@ -36,7 +36,28 @@ pub(crate) fn simply<'py>(deferred: &Bound<'py, Deferred>) -> Simply<'py> {
 }
 
 /// Cancel a Deferred.
+///
+/// Cancellers may cancel others, so this takes as little of the stack as can be.
+#[inline(never)]
 pub(crate) fn cancel_here<'py>(
+    deferred: Bound<'py, Deferred>,
+    stack: &mut Stack<'py>,
+) -> Result<Next<'py>> {
+    match simply(&deferred) {
+        Simply::Call(canceller) => {
+            observe::cancelled(&deferred);
+            drop(capi::call_one(&canceller, &deferred)?);
+            drop(canceller);
+            asked(deferred)
+        }
+        Simply::Nothing => Ok(Next::Done),
+        Simply::Not => cancel_otherwise(deferred, stack),
+    }
+}
+
+/// As [`cancel_here`], where more is to be done than to call a function.
+#[inline(never)]
+fn cancel_otherwise<'py>(
     deferred: Bound<'py, Deferred>,
     stack: &mut Stack<'py>,
 ) -> Result<Next<'py>> {
@@ -75,16 +96,12 @@ pub(crate) fn cancel_here<'py>(
             if !canceller.is_truthy()? {
                 return fail_unasked(deferred);
             }
-            if capi::is_of_python(&canceller) {
-                canceller.call1((&deferred,))?;
-            } else {
-                match native::answer(&canceller, &deferred, &[]) {
-                    None => drop(canceller.call1((&deferred,))?),
-                    Some(answer) => {
-                        if let Answer::After(work, _) = answer? {
-                            stack.push(Later::Asked(deferred));
-                            return Ok(Next::Do(work));
-                        }
+            match native::answer(&canceller, &deferred, &[]) {
+                None => drop(capi::call_one(&canceller, &deferred)?),
+                Some(answer) => {
+                    if let Answer::After(work, _) = answer? {
+                        stack.push(Later::Asked(deferred));
+                        return Ok(Next::Do(work));
                     }
                 }
             }

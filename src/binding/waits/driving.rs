@@ -230,28 +230,47 @@ fn go_on<'py, const WATCHED: bool>(
     }
 }
 
-/// Throw a failure into a generator.
+/// Throw a failure into a generator, which may throw others into further ones.
 #[inline(never)]
 fn throw<'py>(generator: &Bound<'py, PyAny>, reason: Bound<'py, PyAny>) -> Sent<'py> {
     let py = generator.py();
-    let thrown = || -> Result<Bound<'py, PyAny>, Raised<'py>> {
-        let class = names::failure_class(py).map_err(capi::into_raised(py))?;
-        if reason.get_type_ptr() != class.as_type_ptr() {
+    let thrown = match exception_of(&reason) {
+        Ok(Some(exception)) => capi::call_method_one(generator, intern!(py, "throw"), &exception),
+        Ok(None) => {
             let throw = intern!(py, "throwExceptionIntoGenerator");
-            return capi::call_method_one(&reason, throw, generator);
+            capi::call_method_one(&reason, throw, generator)
         }
-        let exception = failure::to_raise(&reason).map_err(capi::into_raised(py))?;
-        capi::call_method_one(generator, intern!(py, "throw"), &exception)
+        Err(raised) => Err(raised),
     };
-    match thrown() {
+    match thrown {
         Ok(object) => Sent::Yielded(object),
-        Err(raised) if raised.is_instance_of::<PyStopIteration>() => {
-            match raised.getattr(intern!(py, "value")) {
-                Ok(value) => Sent::Returned(value),
-                Err(error) => Sent::Raised(capi::into_raised(py)(error)),
-            }
-        }
-        Err(raised) => Sent::Raised(raised),
+        Err(raised) => ended_by(raised),
+    }
+}
+
+/// The exception that is to be raised for a failure. None if that is to do so itself, being of a
+/// subclass.
+#[inline(never)]
+fn exception_of<'py>(reason: &Bound<'py, PyAny>) -> Result<Option<Raised<'py>>, Raised<'py>> {
+    let py = reason.py();
+    let class = names::failure_class(py).map_err(capi::into_raised(py))?;
+    if reason.get_type_ptr() != class.as_type_ptr() {
+        return Ok(None);
+    }
+    let exception = failure::to_raise(reason).map_err(capi::into_raised(py))?;
+    Ok(Some(exception))
+}
+
+/// What an exception says that has come out of a generator.
+#[inline(never)]
+fn ended_by(raised: Raised<'_>) -> Sent<'_> {
+    let py = raised.py();
+    if !raised.is_instance_of::<PyStopIteration>() {
+        return Sent::Raised(raised);
+    }
+    match raised.getattr(intern!(py, "value")) {
+        Ok(value) => Sent::Returned(value),
+        Err(error) => Sent::Raised(capi::into_raised(py)(error)),
     }
 }
 

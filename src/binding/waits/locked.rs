@@ -3,7 +3,11 @@
 use pyo3::prelude::*;
 
 use crate::binding::capi::{
-    self, Hold, error::Result, interned::intern, overrides::overrides, stack::Nested,
+    self, Hold,
+    error::{Raised, Result},
+    interned::intern,
+    overrides::overrides,
+    stack::Nested,
 };
 use crate::binding::judge::classify::{as_deferred, classify};
 use crate::binding::model::{
@@ -31,7 +35,17 @@ pub(crate) fn call<'py>(
     let (this, py) = (locked.get(), locked.py());
     let _nested = Nested::enter(py)?;
     let kwargs = this.kwargs.as_ref().map(|kwargs| kwargs.bind(py));
-    match capi::call_any_way(py, this.function.bind(py), this.args.bind(py), kwargs) {
+    let called = capi::call_any_way(py, this.function.bind(py), this.args.bind(py), kwargs);
+    deferred_of(py, called)
+}
+
+/// The Deferred for what a function has come to, and the work that follows, if any.
+#[inline(never)]
+fn deferred_of<'py>(
+    py: Python<'py>,
+    called: Result<Bound<'py, PyAny>, Raised<'py>>,
+) -> Result<(Bound<'py, PyAny>, Option<Work<'py>>)> {
+    match called {
         Err(raised) => Ok((made::of_error(py, raised.into())?.into_any(), None)),
         Ok(result) if capi::is_coroutine(&result) => {
             let (deferred, work) = starting::start(result)?;
@@ -48,42 +62,60 @@ impl Waits for Locked {
         place: u32,
         outcome: Outcome,
     ) -> Result<Answer<'py>> {
-        let py = locked.py();
-        let primitive = locked.get().primitive.bind(py);
         if place == RELEASE {
-            if overrides_ours(primitive, intern!(py, "release")) {
-                primitive.call_method0(intern!(py, "release"))?;
-                return Ok(Answer::Now(outcome));
-            }
-            return Ok(match begin_release(primitive)? {
-                Some(work) => Answer::After(work, outcome),
-                None => Answer::Now(outcome),
-            });
+            return release(&locked, outcome);
         }
         if matches!(outcome, Outcome::Failure(_)) {
             return Ok(Answer::Now(outcome));
         }
         drop(outcome);
         let (result, work) = call(&locked)?;
-        let deferred = match as_deferred(&result) {
-            Some(deferred) if !overrides::<Deferred>(deferred, intern!(py, "addBoth")) => {
-                deferred.clone()
-            }
-            _ => {
-                let release = primitive.getattr(intern!(py, "_releaseAndReturn"))?;
-                let chained = result.call_method1(intern!(py, "addBoth"), (release,))?;
-                return Ok(Answer::Now(classify(&chained)?));
-            }
-        };
-        let waiter = Waiter::new(&locked);
-        let added = deferred.get().chain(py, |chain| {
-            chain.add(Link::Deliver(waiter, RELEASE)).map(|()| chain.is_runnable())
-        });
-        let runnable = outcome::or_no_memory(py, added)?;
-        let outcome = Outcome::Deferred(deferred.clone().hold());
-        Ok(match work.or_else(|| runnable.then(|| Work::Run(deferred))) {
-            Some(work) => Answer::After(work, outcome),
-            None => Answer::Now(outcome),
-        })
+        release_after(&locked, result, work)
     }
+}
+
+/// Release after the function is done, which has come to this.
+#[inline(never)]
+fn release<'py>(locked: &Bound<'py, Locked>, outcome: Outcome) -> Result<Answer<'py>> {
+    let py = locked.py();
+    let primitive = locked.get().primitive.bind(py);
+    if overrides_ours(primitive, intern!(py, "release")) {
+        primitive.call_method0(intern!(py, "release"))?;
+        return Ok(Answer::Now(outcome));
+    }
+    Ok(match begin_release(primitive)? {
+        Some(work) => Answer::After(work, outcome),
+        None => Answer::Now(outcome),
+    })
+}
+
+/// Have the release come after what the function has returned.
+#[inline(never)]
+fn release_after<'py>(
+    locked: &Bound<'py, Locked>,
+    result: Bound<'py, PyAny>,
+    work: Option<Work<'py>>,
+) -> Result<Answer<'py>> {
+    let py = locked.py();
+    let deferred = match as_deferred(&result) {
+        Some(deferred) if !overrides::<Deferred>(deferred, intern!(py, "addBoth")) => {
+            deferred.clone()
+        }
+        _ => {
+            let primitive = locked.get().primitive.bind(py);
+            let release = primitive.getattr(intern!(py, "_releaseAndReturn"))?;
+            let chained = result.call_method1(intern!(py, "addBoth"), (release,))?;
+            return Ok(Answer::Now(classify(&chained)?));
+        }
+    };
+    let waiter = Waiter::new(locked);
+    let added = deferred
+        .get()
+        .chain(py, |chain| chain.add(Link::Deliver(waiter, RELEASE)).map(|()| chain.is_runnable()));
+    let runnable = outcome::or_no_memory(py, added)?;
+    let outcome = Outcome::Deferred(deferred.clone().hold());
+    Ok(match work.or_else(|| runnable.then(|| Work::Run(deferred))) {
+        Some(work) => Answer::After(work, outcome),
+        None => Answer::Now(outcome),
+    })
 }
