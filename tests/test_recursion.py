@@ -212,59 +212,6 @@ def test_endless(name, stack):
     run_script("deferrous", HARNESS.format(program=ENDLESS[name]) + STACKS[stack])
 
 
-#: How many levels of each of these fit on a thread's stack, with no other limit.
-LEVELS = """
-import sys, threading
-sys.setrecursionlimit(10**8)
-D = defer.Deferred
-levels = 0
-def deeper():
-    global levels
-    levels += 1
-{program}
-def levels_on(size):
-    global levels
-    levels = 0
-    def run():
-        try:
-            d = go()
-            isinstance(d, D) and d.addBoth(lambda _: None)
-        except RecursionError:
-            pass
-    threading.stack_size(size)
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    return levels
-# The smaller stack comes first: the C library may keep it for the next thread.
-few, many = levels_on(1 << 20), levels_on(2 << 20)
-print((1 << 20) // (many - few))
-"""
-
-#: Each cancels another.
-CANCELLERS = """
-def go(_=None):
-    deeper()
-    D(go).cancel()
-"""
-
-
-@pytest.mark.skipif(
-    sys.version_info[:2] != (3, 11), reason="most of it is CPython's own, each version's another"
-)
-@pytest.mark.skipif(sys.platform != "linux", reason="so is what a compiler takes")
-@pytest.mark.parametrize(
-    "name",
-    ["inlineCallbacks", "ensureDeferred", "maybeDeferred", "callbacks that fire", "cancellers"],
-    ids=lambda name: name.replace(" ", "_"),
-)
-def test_a_level_takes_little_of_the_stack(name):
-    """CPython's own frames take 460 bytes of it. Builds that optimise less take more."""
-    program = ENDLESS.get(name, CANCELLERS)
-    done = run_script("deferrous", LEVELS.format(program=program))
-    assert int(done.stdout) < 960
-
-
 #: Handing over from one to the next, thousands of times, each by a release of the one before.
 HANDED_OVER = """
 import sys, threading

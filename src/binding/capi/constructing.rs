@@ -70,7 +70,7 @@ trait Call<C> {
     fn call<'py>(
         class: Subclass<'_, 'py, C>,
         arguments: Arguments<'_, 'py>,
-    ) -> Result<Option<Bound<'py, PyAny>>>;
+    ) -> Option<Result<Bound<'py, PyAny>>>;
 }
 
 /// The class itself.
@@ -81,9 +81,8 @@ impl<C: Construct> Call<C> for Itself {
     fn call<'py>(
         class: Subclass<'_, 'py, C>,
         arguments: Arguments<'_, 'py>,
-    ) -> Result<Option<Bound<'py, PyAny>>> {
-        let args = arguments.by_position_alone();
-        args.and_then(|args| C::construct(class.as_type(), args)).transpose()
+    ) -> Option<Result<Bound<'py, PyAny>>> {
+        C::construct(class.as_type(), arguments.by_position_alone()?)
     }
 }
 
@@ -95,8 +94,8 @@ impl<C: ConstructSub> Call<C> for Derived {
     fn call<'py>(
         class: Subclass<'_, 'py, C>,
         arguments: Arguments<'_, 'py>,
-    ) -> Result<Option<Bound<'py, PyAny>>> {
-        Ok(make_sub(class, arguments)?.map(Bound::into_any))
+    ) -> Option<Result<Bound<'py, PyAny>>> {
+        make_sub(class, arguments).transpose().map(|made| made.map(Bound::into_any))
     }
 }
 
@@ -114,8 +113,8 @@ unsafe extern "C" fn called<'py, C, K: Call<C>>(
     // SAFETY: the caller's promise.
     let arguments =
         unsafe { Arguments::from_c(args, ffi::PyVectorcall_NARGS(nargsf) as usize, names) };
-    panics::answering(class.py(), || match K::call(class, arguments)? {
-        Some(made) => Ok(made),
+    panics::answering(class.py(), || match K::call(class, arguments) {
+        Some(made) => made,
         None => call_type_slowly(class.as_type(), arguments),
     })
 }

@@ -115,8 +115,8 @@ impl<'a, T: Recycled> Plain<'a, T> {
         // dict and weak references, and its value has been disposed of: so a piece is what it
         // leaves. It gives up its hold on its type.
         unsafe {
-            let is_finalized = ffi::PyObject_GC_IsFinalized(object) != 0;
             ffi::Py_DECREF(T::class().kind().cast());
+            let is_finalized = ffi::PyObject_GC_IsFinalized(object) != 0;
             (Piece::left(NonNull::new_unchecked(object)), is_finalized)
         }
     }

@@ -88,7 +88,7 @@ fn free_plain<T: Recycled>(plain: Plain<'_, T>, dispose: impl FnOnce(&T)) {
 }
 
 /// Free memory for which there is no room in the pool, perhaps because the class is watched.
-#[inline(always)]
+#[inline(never)]
 fn free_watched<T: Recycled>(py: Python<'_>, piece: Piece<T>, is_finalized: bool) {
     let mut left = Some(piece);
     if T::WATCHED && lives::watching() {

@@ -124,7 +124,6 @@ macro_rules! quick {
 pub(crate) use quick;
 
 /// Where among these names one is.
-#[inline(never)]
 pub(crate) fn place_of(
     names: &Bound<'_, PyTuple>,
     name: &Bound<'_, PyString>,

@@ -27,17 +27,17 @@ use crate::core::On;
 quick!(AddCallback = c"addCallback" of Deferred, |slf, [callback, args @ ..]| {
     add(slf, On::Value, callback, args)
 }, but "callback" by keyword, |slf, [callback, args @ ..], names| {
-    add_with_arguments(slf, On::Value, callback, args, Some(names))
+    add_named(slf, On::Value, callback, args, names)
 });
 quick!(AddErrback = c"addErrback" of Deferred, |slf, [errback, args @ ..]| {
     add(slf, On::Failure, errback, args)
 }, but "errback" by keyword, |slf, [errback, args @ ..], names| {
-    add_with_arguments(slf, On::Failure, errback, args, Some(names))
+    add_named(slf, On::Failure, errback, args, names)
 });
 quick!(AddBoth = c"addBoth" of Deferred, |slf, [callback, args @ ..]| {
     add(slf, On::Either, callback, args)
 }, but "callback" by keyword, |slf, [callback, args @ ..], names| {
-    add_with_arguments(slf, On::Either, callback, args, Some(names))
+    add_named(slf, On::Either, callback, args, names)
 });
 quick!(Fire = c"callback" of Deferred, |slf, [result]| {
     engine::fire_with(slf, result.clone()).map(|()| none(slf.py()))
@@ -192,23 +192,24 @@ fn add<'py>(
     {
         return Ok(slf.as_any().clone());
     }
-    if !args.is_empty() {
-        return add_with_arguments(slf, on, callable, args, None);
-    }
-    engine::add(slf, on.link(Callback::plain(callable.clone())?))?;
+    let callback = if args.is_empty() {
+        Callback::plain(callable.clone())?
+    } else {
+        Callback::with_arguments(slf.py(), callable, args, None)?
+    };
+    engine::add(slf, on.link(callback))?;
     Ok(slf.as_any().clone())
 }
 
-/// Add a callback, with these arguments, some of them perhaps by keyword.
-#[inline(never)]
-fn add_with_arguments<'py>(
+/// Add a callback, with these arguments, some of them by keyword.
+fn add_named<'py>(
     slf: &Bound<'py, Deferred>,
     on: On,
     callable: &Bound<'py, PyAny>,
     args: Args<'_, 'py>,
-    names: Option<&Bound<'py, PyTuple>>,
+    names: &Bound<'py, PyTuple>,
 ) -> Result<Bound<'py, PyAny>> {
-    let callback = Callback::with_arguments(slf.py(), callable, args, names)?;
+    let callback = Callback::with_arguments(slf.py(), callable, args, Some(names))?;
     engine::add(slf, on.link(callback))?;
     Ok(slf.as_any().clone())
 }

@@ -174,6 +174,19 @@ pub(super) fn links<'py>(
                         complete_with(&deferred, outcome);
                         continue;
                     }
+                    // The usual end of a generator.
+                    Ok(Answer::After(Work::Run(first), outcome))
+                        if stack.len() < stack.capacity() =>
+                    {
+                        stack.push(Later::Settle(deferred, outcome));
+                        match begin(first) {
+                            Next::Links(first) => {
+                                deferred = first;
+                                continue;
+                            }
+                            next => return Ok(next),
+                        }
+                    }
                     answer => settle_delivery(&deferred, answer, stack),
                 }
             }
@@ -187,6 +200,13 @@ pub(super) fn links<'py>(
                         }
                         next => return Ok(next),
                     },
+                    Some(Later::Settle(giver, outcome))
+                        if !matches!(outcome, Outcome::Deferred(_)) =>
+                    {
+                        deferred = giver;
+                        complete_with(&deferred, outcome);
+                        continue;
+                    }
                     Some(later) => settle_later(later, stack),
                     None => return Ok(Next::Done),
                 }
