@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 
 use crate::binding::capi::{
     self, Hold,
-    error::{Error, Raised, Result},
+    error::{Raised, Result},
     interned::intern,
     overrides::overrides,
     stack::Nested,
@@ -22,9 +22,9 @@ use crate::binding::model::{
 use crate::binding::run::links::{
     CallOrRest, begin, begins, call_or_rest, enter, is_about_to_call, links, rest,
 };
+use crate::binding::run::pending::{interrupt, resume};
 use crate::binding::run::settling::{
-    answer_of, complete_link, complete_with, failure_of_call, failure_of_error, put_off, settle,
-    settle_call,
+    answer_of, complete_link, complete_with, failure_of_call, put_off, settle_call,
 };
 use crate::binding::waits::{
     cancel_list,
@@ -357,65 +357,6 @@ fn cancel_another<'py>(
         Err(other) => other.into_inner().call_method0(cancel)?,
     };
     Ok(Next::Done)
-}
-
-/// Continue with pending work.
-#[inline(never)]
-fn resume<'py>(py: Python<'py>, later: Later<'py>, stack: &mut Stack<'py>) -> Result<Next<'py>> {
-    match later {
-        Later::GoOn(deferred) => Ok(enter(deferred)),
-        Later::Settle(deferred, outcome) => settle(deferred, outcome),
-        Later::TakeInlineResult(task, deferred) => task::take_inline_result(task, deferred),
-        Later::Wait(task, deferred) => task::wait(task, deferred, stack),
-        Later::Handled(before) => {
-            capi::end_handling(py, before);
-            Ok(Next::Done)
-        }
-        Later::CancelList(list, place) => cancel_list::cancel_list(list, place, stack),
-        Later::CancelRace(race, place) => race::cancel_race(race, place, stack),
-        Later::CancelLosers(race, place) => race::cancel_losers(race, place, stack),
-        Later::Asked(deferred) => cancelling::asked(deferred),
-        Later::Raise(error) => Err(error),
-    }
-}
-
-/// Continue with pending work after the work before it has failed.
-#[cold]
-#[inline(never)]
-fn interrupt<'py>(
-    py: Python<'py>,
-    later: Later<'py>,
-    error: Error,
-    stack: &mut Stack<'py>,
-) -> Result<Next<'py>> {
-    match later {
-        Later::Settle(deferred, _) => {
-            let outcome = failure_of_error(&deferred, error)?;
-            settle(deferred, outcome)
-        }
-        Later::Handled(before) => {
-            capi::end_handling(py, before);
-            Err(error)
-        }
-        Later::CancelList(list, place) => {
-            match cancel_list::canceller_raised(&list, place - 1, error) {
-                Ok(()) => cancel_list::cancel_list(list, place, stack),
-                Err(error) => {
-                    cancel_list::stop_cancelling_list(&list);
-                    Err(error)
-                }
-            }
-        }
-        Later::TakeInlineResult(task, deferred) => {
-            task::give_up_inline_result(&task, deferred);
-            Err(error)
-        }
-        Later::CancelRace(race, _) => {
-            race::stop_cancelling(&race);
-            Err(error)
-        }
-        _ => Err(error),
-    }
 }
 
 /// Cancel a Deferred, and do everything that follows from it.

@@ -9,4 +9,5 @@
 mod deliver;
 pub(crate) mod engine;
 mod links;
+mod pending;
 mod settling;
