@@ -315,6 +315,16 @@ def test_cancelling():
     assert kinds(t).count("cancelled") == 3
 
 
+@pytest.mark.parametrize("canceller", [ignore, partial(ignore)], ids=["function", "partial"])
+def test_cancelling_with_a_canceller(canceller):
+    with defer.trace() as t:
+        d = defer.Deferred(canceller)
+        d.addErrback(ignore)
+        d.cancel()
+    found = words(t)
+    assert found[:3] == ["Deferred 1 made", "Deferred 1 cancelled", "Deferred 1 failed"]
+
+
 def test_chaining():
     with defer.trace() as t:
         outer, inner = defer.succeed(1), defer.Deferred()
