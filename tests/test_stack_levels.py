@@ -16,7 +16,7 @@ pytestmark = [
 #: generator.
 KINDS = {
     "inlineCallbacks": (
-        720,
+        755,
         """
 @defer.inlineCallbacks
 def {go}(_=None):
@@ -25,7 +25,7 @@ def {go}(_=None):
 """,
     ),
     "ensureDeferred": (
-        760,
+        790,
         """
 async def coroutine_{go}():
     deeper()
@@ -35,7 +35,7 @@ def {go}(_=None):
 """,
     ),
     "maybeDeferred": (
-        640,
+        625,
         """
 def {go}(_=None):
     deeper()
@@ -43,7 +43,7 @@ def {go}(_=None):
 """,
     ),
     "a callback that fires": (
-        700,
+        735,
         """
 def {go}(_=None):
     deeper()
@@ -53,7 +53,7 @@ def {go}(_=None):
 """,
     ),
     "an errback that fails": (
-        700,
+        735,
         """
 def {go}(_=None):
     deeper()
@@ -63,7 +63,7 @@ def {go}(_=None):
 """,
     ),
     "a callback of a subclass": (
-        700,
+        735,
         """
 class Sub_{go}(D):
     def callback(self, result):
@@ -76,7 +76,7 @@ def {go}(_=None):
 """,
     ),
     "a callback of what has fired": (
-        760,
+        790,
         """
 def {go}(_=None):
     deeper()
@@ -84,7 +84,7 @@ def {go}(_=None):
 """,
     ),
     "a callback with arguments by keyword": (
-        1430,
+        1490,
         """
 def {go}(_=None):
     deeper()
@@ -92,7 +92,7 @@ def {go}(_=None):
 """,
     ),
     "unpause": (
-        700,
+        735,
         """
 def {go}(_=None):
     deeper()
@@ -104,7 +104,7 @@ def {go}(_=None):
 """,
     ),
     "a canceller": (
-        670,
+        700,
         """
 def {go}(_=None):
     deeper()
@@ -112,7 +112,7 @@ def {go}(_=None):
 """,
     ),
     "a generator that is resumed": (
-        1180,
+        1250,
         """
 def {go}(_=None):
     d = D()
@@ -127,7 +127,7 @@ def {go}(_=None):
 """,
     ),
     "a coroutine that is resumed": (
-        1180,
+        1250,
         """
 def {go}(_=None):
     d = D()
@@ -141,7 +141,7 @@ def {go}(_=None):
 """,
     ),
     "a generator that a failure is thrown into": (
-        1600,
+        1690,
         """
 def {go}(_=None):
     d = D()
@@ -158,7 +158,7 @@ def {go}(_=None):
 """,
     ),
     "a generator that is cancelled": (
-        1900,
+        2000,
         """
 def {go}(_=None):
     @defer.inlineCallbacks
@@ -174,7 +174,7 @@ def {go}(_=None):
 """,
     ),
     "a coroutine that is cancelled": (
-        1900,
+        2000,
         """
 def {go}(_=None):
     async def resumed():
@@ -189,7 +189,7 @@ def {go}(_=None):
 """,
     ),
     "gatherResults": (
-        1060,
+        1120,
         """
 def {go}(_=None):
     deeper()
@@ -200,7 +200,7 @@ def {go}(_=None):
 """,
     ),
     "race": (
-        1270,
+        1340,
         """
 def {go}(_=None):
     deeper()
@@ -211,7 +211,7 @@ def {go}(_=None):
 """,
     ),
     "gatherResults, cancelled": (
-        1390,
+        1450,
         """
 def {go}(_=None):
     deeper()
@@ -219,7 +219,7 @@ def {go}(_=None):
 """,
     ),
     "race, cancelled": (
-        1130,
+        1180,
         """
 def {go}(_=None):
     deeper()
@@ -227,7 +227,7 @@ def {go}(_=None):
 """,
     ),
     "what is waited for": (
-        1060,
+        1120,
         """
 def {go}(_=None):
     deeper()
@@ -238,7 +238,7 @@ def {go}(_=None):
 """,
     ),
     "what is waited for, cancelled": (
-        1130,
+        1180,
         """
 def {go}(_=None):
     deeper()
@@ -247,7 +247,7 @@ def {go}(_=None):
 """,
     ),
     "a method as a callback": (
-        1270,
+        1340,
         """
 def {go}(_=None):
     deeper()
@@ -258,7 +258,7 @@ def {go}(_=None):
 """,
     ),
     "a method that is called at once": (
-        1480,
+        1580,
         """
 def {go}(_=None):
     deeper()
@@ -268,7 +268,7 @@ def {go}(_=None):
 """,
     ),
     "run": (
-        2000,
+        2170,
         """
 def {go}(_=None):
     deeper()
