@@ -245,9 +245,10 @@ def _run_code(code: str, arguments: list[str]) -> None:
     import linecache
 
     compiled = compile(code, "<string>", "exec", dont_inherit=True)
-    if hasattr(linecache, "_interactive_cache"):
+    register = getattr(linecache, "_register_code", None)
+    if register is not None and hasattr(linecache, "_interactive_cache"):
         # They find it by the code object, and not that of another "<string>".
-        linecache._register_code(compiled, code, "<string>")
+        register(compiled, code, "<string>")
     else:
         # The first releases of 3.13.
         lines = code.splitlines(keepends=True)

@@ -28,9 +28,10 @@ def check(*command: str) -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_mypy() -> None:
+@pytest.mark.parametrize("version", ["3.10", "3.11", "3.12", "3.13", "3.14"])
+def test_mypy(version: str) -> None:
     """The package and the typing tests are sound to `mypy --strict`."""
-    check("mypy", "--strict", "python/deferrous", "tests/typing")
+    check("mypy", "--strict", "--python-version", version, "python/deferrous", "tests/typing")
 
 
 def test_pyright() -> None:
