@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pathlib
+import re
 import subprocess
 import sys
 
 import pytest
 from concurrency_programs import PROGRAMS
 from concurrency_worlds import in_generators, in_tasks, on_a_fake_clock, sweep
+from deferrous import concurrency as c
 
 pytestmark = pytest.mark.deferrous_only
 
@@ -25,6 +27,39 @@ def test_cancelled_at_each_step(program, world, reports):
         # does not come for that: it is reported.
         unhandled = [each for each in unhandled if not isinstance(each, (KeyError, TimeoutError))]
     assert unhandled == []
+
+
+#: What nobody can wait for.
+CANNOT_BE_WAITED_FOR = {
+    "AnyClock",
+    "AsCompleted",
+    "Clock",
+    "ContextDeferred",
+    "DelayedCall",
+    "Eventual",
+    "Lockable",
+    "Stream",
+    "Subscription",
+    "Timeout",
+    "cancel",
+    "checkpoint",
+    "current_deferred",
+    "current_task_name",
+    "in_context",
+}
+
+
+def test_there_is_a_program_for_everything():
+    """`Stream` is what `stream` returns, and so on."""
+    text = pathlib.Path(__file__).with_name("concurrency_programs.py").read_text(encoding="utf-8")
+    exceptions = {
+        name
+        for name in c.__all__
+        if isinstance(getattr(c, name), type) and issubclass(getattr(c, name), Exception)
+    }
+    constants = {name for name in c.__all__ if name.isupper()}
+    used = set(re.findall(r"\bc\.(\w+)", text))
+    assert set(c.__all__) - exceptions - constants - CANNOT_BE_WAITED_FOR - used == set()
 
 
 def test_under_the_reactor():
