@@ -61,7 +61,10 @@ BENCHABLE := $(VENV)/.bench-extra-is-installed
 RELEASABLE := $(VENV)/.release-extra-is-installed
 DOCUMENTABLE := $(VENV)/.docs-extra-is-installed
 # What is run where each step takes longer.
-CORE_TESTS := bad_input copying debug deferred failure functions generators limits mixing
+CORE_TESTS := bad_input cancel_and_timeout chaining collections copying coroutines debug deferred \
+  deferred_class deferred_state failure failure_state failure_texts functions generator_cancelling \
+  generator_contexts generator_errors generators hostile_values limits mixing reentrance return_value \
+  unhandled unhandled_logging
 CORE_TEST_FILES := $(CORE_TESTS:%=tests/test_%.py)
 
 # What a wheel is made of.

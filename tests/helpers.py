@@ -24,12 +24,12 @@ def normalise(text):
     return re.sub(r"0x[0-9a-f]+", "0x?", text)
 
 
-def user_frames(failure, filename):
-    """Names of the functions of one file in a failure's frames, outermost first.
+def user_frames(failure, *filenames):
+    """Names of the functions of these files in a failure's frames, outermost first.
 
     The frames of an implementation's own functions are its own affair.
     """
-    return [frame[0] for frame in failure.frames if frame[1] == filename]
+    return [frame[0] for frame in failure.frames if frame[1] in filenames]
 
 
 def ignore(_):

@@ -1,42 +1,10 @@
-"""Failure: construction, identification, raising, formatting, copying."""
+"""Failures: how they are made, which error they are of, raising them, and subclasses."""
 
-import copy
-import io
-import pickle
-import re
-import sys
 import traceback
-import warnings
-import weakref
 
 import pytest
-from helpers import caught, normalise, qual, run_script, user_frames
-from twisted.python import log
-
-
-class Custom(ValueError):
-    """An exception of this module, to be found by name."""
-
-
-class BrokenStr(Exception):
-    def __str__(self):
-        raise RuntimeError("no str")
-
-
-def fails(error):
-    local = "a local variable"  # noqa: F841 - seen in reports
-    raise error
-
-
-def make(failure, error, **options):
-    """A Failure of an error raised two of this file's functions deep."""
-    try:
-        fails(error)
-    except BaseException:
-        return failure.Failure(**options)
-
-
-# --- construction ----------------------------------------------------------
+from failure_helpers import FILE, Custom, make
+from helpers import caught, qual, user_frames
 
 
 def test_from_current_exception(failure):
@@ -44,7 +12,7 @@ def test_from_current_exception(failure):
     f = make(failure, error)
     assert (f.value, f.type, f.captureVars) == (error, ValueError, False)
     assert f.tb is error.__traceback__
-    assert user_frames(f, __file__) == ["make", "fails"]
+    assert user_frames(f, FILE) == ["make", "fails"]
 
 
 @pytest.mark.parametrize("args", [(), (None,), (None, ValueError), (None, None, None)])
@@ -137,9 +105,6 @@ def test_deferred_failures_are_counted(defer, failure):
     d.addErrback(lambda _: None)
 
 
-# --- a Failure of a Failure ------------------------------------------------
-
-
 def raised_again(failure, f):
     try:
         raise f
@@ -182,7 +147,7 @@ def test_raise_exception_then_failure_has_the_original_frames(failure):
     except ValueError:
         f = failure.Failure()
     assert f.value is original.value
-    names = user_frames(f, __file__)
+    names = user_frames(f, __file__, FILE)
     assert names[0] == "test_raise_exception_then_failure_has_the_original_frames"
     assert names[-2:] == ["make", "fails"]
 
@@ -196,140 +161,6 @@ def test_raised_failure_in_a_callback(defer, failure):
     d = defer.succeed(None).addCallback(again)
     assert (d.result.value, d.result.type) == (f.value, ValueError)
     d.addErrback(lambda _: None)
-
-
-# --- state -----------------------------------------------------------------
-
-
-@pytest.mark.parametrize("args, kwargs", [((), {}), ((1, 2, 3, 4, 5), {}), ((), {"any": 1})])
-def test_new_without_init(failure, args, kwargs):
-    """Remote failures are made empty, whatever the arguments, and then filled."""
-    before = failure.count
-    f = failure.Failure.__new__(failure.Failure, *args, **kwargs)
-    assert f.__dict__ == {}
-    assert failure.count == before
-    for name in ("value", "type", "tb", "count", "captureVars"):
-        assert not hasattr(f, name)
-    assert f.pickled == 0
-
-
-def test_new_inside_a_handler_looks_for_nothing(failure):
-    try:
-        raise ValueError
-    except ValueError:
-        f = failure.Failure.__new__(failure.Failure)
-    assert f.__dict__ == {}
-
-
-def test_state_assigned_as_a_dict(failure):
-    error = Custom("x")
-    f = failure.Failure.__new__(failure.Failure)
-    f.__dict__ = {
-        "value": error,
-        "type": Custom,
-        "tb": None,
-        "count": 3,
-        "captureVars": False,
-        "other": 1,
-    }
-    assert (f.value, f.type, f.count, f.other) == (error, Custom, 3, 1)
-    assert f.check(ValueError) is ValueError
-    assert f.getErrorMessage() == "x"
-    assert repr(f) == f"<{qual(failure.Failure)} {qual(Custom)}: x>"
-    # Once asked for, the parents are kept.
-    f.__dict__.update(value=KeyError("k"), type=KeyError)
-    assert f.check(KeyError) is None
-    with pytest.raises(KeyError):
-        f.raiseException()
-
-
-def test_state_is_seen_in_the_dict(failure):
-    error = ValueError()
-    f = failure.Failure(error)
-    state = vars(f)
-    assert state["value"] is error
-    assert state["type"] is ValueError
-    assert state["tb"] is None
-    assert state["count"] == f.count
-    assert state["captureVars"] is False
-
-
-@pytest.mark.parametrize("name", ["value", "type", "tb", "count", "captureVars"])
-def test_attributes_can_be_set_and_deleted(failure, name):
-    f = failure.Failure(ValueError())
-    setattr(f, name, "new")
-    assert getattr(f, name) == vars(f)[name] == "new"
-    delattr(f, name)
-    assert not hasattr(f, name)
-    assert name not in vars(f)
-
-
-def test_assigned_value_is_what_counts(failure):
-    f = failure.Failure(ValueError("old"))
-    f.value, f.type = KeyError("new"), KeyError
-    assert f.check(ValueError) is None
-    assert f.trap(KeyError) is KeyError
-    with pytest.raises(KeyError):
-        f.raiseException()
-    assert "new" in f.getTraceback()
-
-
-def test_free_attributes_and_weak_reference(failure):
-    f = failure.Failure(ValueError())
-    f.request = 1
-    assert vars(f)["request"] == 1
-    reference = weakref.ref(f)
-    del f
-    assert reference() is None
-
-
-def test_frames_are_cached_and_mutable(failure):
-    f = make(failure, ValueError())
-    frames = f.frames
-    assert isinstance(frames, list)
-    assert frames is f.frames
-    name, filename, line, local_items, global_items = frames[-1]
-    assert (name, filename) == ("fails", __file__)
-    assert line == fails.__code__.co_firstlineno + 2
-    assert (local_items, global_items) == ((), ())
-    frames.pop()
-    assert f.frames[-1][0] == "make"
-
-
-def test_frames_can_be_set(failure):
-    f = failure.Failure(ValueError())
-    frames = [("name", "file.py", 1, (), ())]
-    f.frames = frames
-    assert f.frames is frames
-    assert 'File "file.py", line 1, in name' in f.getTraceback()
-
-
-def test_captured_variables(failure):
-    f = make(failure, ValueError(), captureVars=True)
-    _, _, _, local_items, global_items = f.frames[-1]
-    assert ("local", "a local variable") in local_items
-    names = [name for name, _ in global_items]
-    assert "fails" in names
-    assert "__builtins__" not in names
-
-
-def test_stack_is_deprecated(failure):
-    f = failure.Failure(ValueError())
-    for use in (lambda: f.stack, lambda: setattr(f, "stack", [1])):
-        with pytest.warns(DeprecationWarning) as caught_warnings:
-            result = use()
-        [warning] = caught_warnings
-        assert str(warning.message) == (
-            f"{qual(failure.Failure)}.stack was deprecated in Twisted 24.10.0"
-        )
-        assert warning.filename == __file__
-        assert not result
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        assert f.stack == []
-
-
-# --- which error is it -----------------------------------------------------
 
 
 def test_parents(failure):
@@ -360,7 +191,7 @@ def test_parents_of_a_base_exception(failure):
         ((KeyError, Exception), Exception),
         ((Exception, Custom), Exception),
         (("builtins.ValueError",), "builtins.ValueError"),
-        ((f"{__name__}.Custom",), f"{__name__}.Custom"),
+        ((f"{Custom.__module__}.Custom",), f"{Custom.__module__}.Custom"),
         (("builtins.object",), "builtins.object"),
         (("builtins.BaseException",), "builtins.BaseException"),
         ((KeyError, "builtins.KeyError"), None),
@@ -399,7 +230,7 @@ def test_check_of_base_exceptions(failure, error):
 
 def test_check_goes_by_qualified_name(failure):
     """Another class of the same name, as after a reload, is the same error."""
-    twin = type("Custom", (Exception,), {"__module__": __name__})
+    twin = type("Custom", (Exception,), {"__module__": Custom.__module__})
     assert failure.Failure(Custom()).check(twin) is twin
 
 
@@ -418,9 +249,6 @@ def test_trap_in_an_errback(defer):
     assert d.result is ValueError
 
 
-# --- raising ---------------------------------------------------------------
-
-
 def test_raise_exception(failure):
     error = ValueError()
     f = make(failure, error)
@@ -431,7 +259,7 @@ def test_raise_exception(failure):
     assert names[0] == "test_raise_exception"
     assert names[-2:] == ["make", "fails"]
     # The failure still has the traceback that it was made with.
-    assert user_frames(f, __file__) == ["make", "fails"]
+    assert user_frames(f, FILE) == ["make", "fails"]
 
 
 def test_raise_exception_twice_does_not_pile_up(failure):
@@ -460,7 +288,7 @@ def test_throw_into_generator(failure):
         except ValueError as e:
             seen.append(e)
             again = failure.Failure()
-            seen.append(user_frames(again, __file__))
+            seen.append(user_frames(again, __file__, FILE))
         yield "second"
 
     g = generator()
@@ -497,366 +325,6 @@ def test_throw_into_anything_with_throw(failure):
     assert f.throwExceptionIntoGenerator(Thrower()) == ("thrown", error)
     with pytest.raises(AttributeError):
         f.throwExceptionIntoGenerator(object())
-
-
-# --- cleaning, copying, pickling -------------------------------------------
-
-
-@pytest.mark.parametrize("capture", [False, True])
-def test_clean_failure(failure, capture):
-    f = make(failure, ValueError("x"), captureVars=capture)
-    f.extra = 1
-    before = [frame[:3] for frame in f.frames]
-    shown = f.getTraceback()
-    f.cleanFailure()
-    assert f.tb is None
-    assert f.value.__traceback__ is None
-    assert f.pickled == 1
-    assert f.extra == 1
-    assert [tuple(frame[:3]) for frame in f.frames] == before
-    assert f.getTraceback() == shown
-    assert f.check(ValueError)
-    if capture:
-        assert ("local", "'a local variable'") in f.frames[-1][3]
-
-
-def test_clean_failure_lets_go_of_locals(failure):
-    class Held:
-        pass
-
-    def fails_holding():
-        held = Held()
-        references.append(weakref.ref(held))
-        raise ValueError
-
-    references = []
-    try:
-        fails_holding()
-    except ValueError:
-        f = failure.Failure()
-    assert references[0]() is not None
-    f.cleanFailure()
-    assert references[0]() is None
-
-
-@pytest.mark.parametrize("capture", [False, True])
-@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
-def test_pickle(failure, protocol, capture):
-    f = make(failure, Custom("x"), captureVars=capture)
-    f.extra = [1]
-    loaded = pickle.loads(pickle.dumps(f, protocol))
-    assert type(loaded) is failure.Failure
-    assert type(loaded.value) is Custom and loaded.value.args == ("x",)
-    assert (loaded.type, loaded.count, loaded.extra) == (Custom, f.count, [1])
-    assert (loaded.tb, loaded.pickled) == (None, 1)
-    assert loaded.parents == f.parents
-    assert user_frames(loaded, __file__) == ["make", "fails"]
-    assert loaded.getTraceback() == f.getTraceback()
-    if capture:
-        assert ("local", "'a local variable'") in loaded.frames[-1][3]
-    assert f.tb is not None and f.pickled == 0
-
-
-def test_pickle_of_a_subclass_is_a_failure(failure):
-    class Local(failure.Failure):
-        pass
-
-    loaded = pickle.loads(pickle.dumps(Local(ValueError("x"))))
-    assert type(loaded) is failure.Failure
-    assert loaded.check(ValueError)
-
-
-def test_class_pickles_by_reference(failure):
-    for cls in (failure.Failure, failure.NoCurrentExceptionError):
-        assert pickle.loads(pickle.dumps(cls)) is cls
-
-
-@pytest.mark.parametrize("copier", [copy.copy, copy.deepcopy])
-def test_copy(failure, copier):
-    f = make(failure, ValueError("x"))
-    f.extra = [1]
-    other = copier(f)
-    assert type(other) is failure.Failure
-    assert (other.value is f.value) == (copier is copy.copy)
-    assert (other.extra is f.extra) == (copier is copy.copy)
-    assert (other.tb, other.pickled) == (None, 1)
-    assert user_frames(other, __file__) == ["make", "fails"]
-    assert f.tb is not None
-
-
-def test_getstate_and_setstate(failure):
-    """The state has names of its own; old states with a stack are welcome."""
-    f = make(failure, ValueError("x"))
-    state = f.__getstate__()
-    assert (state["tb"], state["pickled"], state["stack"]) == (None, 1, [])
-    assert state["parents"] == f.parents
-    assert [frame[0] for frame in state["frames"]] == [x[0] for x in f.frames]
-    assert state["type"] is ValueError
-    other = failure.Failure.__new__(failure.Failure)
-    other.__setstate__({**state, "stack": ["old"]})
-    assert other.parents == f.parents
-    assert user_frames(other, __file__) == ["make", "fails"]
-    assert other.getErrorMessage() == "x"
-
-
-def test_args(failure):
-    """As BaseException keeps them: what was given by position."""
-    error = ValueError()
-    assert failure.Failure(error).args == (error,)
-    assert failure.Failure(exc_value=error).args == ()
-
-
-# --- formatting ------------------------------------------------------------
-
-
-def test_traceback_default(failure):
-    f = make(failure, ValueError("why"))
-    first, *lines, last = f.getTraceback().splitlines()
-    assert first == "Traceback (most recent call last):"
-    fails_line = fails.__code__.co_firstlineno + 2
-    assert lines[-2:] == [
-        f'  File "{__file__}", line {fails_line}, in fails',
-        "    raise error",
-    ]
-    assert lines[-4].endswith(", in make")
-    assert last == "builtins.ValueError: why"
-    assert f.getTraceback(detail="default") == f.getTraceback(0, "default")
-    assert f.getTraceback(elideFrameworkCode=1) == f.getTraceback()
-
-
-def test_traceback_brief(failure):
-    f = make(failure, ValueError("why"))
-    lines = f.getBriefTraceback().splitlines()
-    assert lines[0] == "Traceback: <class 'ValueError'>: why"
-    assert lines[-1] == f"{__file__}:{fails.__code__.co_firstlineno + 2}:fails"
-    assert f.getTraceback(detail="brief") == f.getBriefTraceback()
-
-
-def test_traceback_verbose(failure):
-    f = make(failure, ValueError("why"), captureVars=True)
-    text = f.getTraceback(detail="verbose")
-    lines = text.splitlines()
-    assert lines[0] == f"*--- Failure #{f.count} ---"
-    assert f"{__file__}:{fails.__code__.co_firstlineno + 2}: fails(...)" in lines
-    assert " [ Locals ]" in lines and " ( Globals )" in lines
-    assert "  local : 'a local variable'" in lines
-    assert lines[-2:] == [
-        "builtins.ValueError: why",
-        f"*--- End of Failure #{f.count} ---",
-    ]
-    f.cleanFailure()
-    assert f.getTraceback(detail="verbose").startswith(f"*--- Failure #{f.count} (pickled) ---\n")
-
-
-def test_traceback_verbose_without_variables(failure):
-    f = make(failure, ValueError("why"))
-    lines = f.getTraceback(detail="verbose").splitlines()
-    assert lines[-3:] == [
-        " [Capture of Locals and Globals disabled (use captureVars=True)]",
-        "builtins.ValueError: why",
-        f"*--- End of Failure #{f.count} ---",
-    ]
-    assert lines[-4] == f"{__file__}:{fails.__code__.co_firstlineno + 2}: fails(...)"
-
-
-def test_tracebacks_without_frames(failure):
-    f = failure.Failure(ValueError("why"))
-    assert f.getTraceback() == (
-        "Traceback (most recent call last):\nFailure: builtins.ValueError: why\n"
-    )
-    assert f.getBriefTraceback() == (
-        "Traceback (failure with no frames): <class 'ValueError'>: why\n"
-    )
-    assert f.getTraceback(detail="verbose") == (
-        f"*--- Failure #{f.count} ---\n"
-        "Failure: builtins.ValueError: why\n"
-        f"*--- End of Failure #{f.count} ---\n"
-    )
-
-
-def test_unknown_detail(failure):
-    f = make(failure, ValueError())
-    with pytest.raises(ValueError) as raised:
-        f.getTraceback(detail="chatty")
-    assert str(raised.value) == (
-        "Detail must be default, brief, verbose, or verbose-vars-not-captured. (not 'chatty')"
-    )
-    # Only frames have details.
-    assert "Failure: " in failure.Failure(ValueError()).getTraceback(detail="chatty")
-
-
-@pytest.mark.parametrize(
-    "printer, detail",
-    [
-        ("printTraceback", "default"),
-        ("printBriefTraceback", "brief"),
-        ("printDetailedTraceback", "verbose"),
-    ],
-)
-def test_print_to_a_file(failure, printer, detail):
-    f = make(failure, ValueError("why"), captureVars=True)
-    expected = f.getTraceback(detail=detail)
-    for args, kwargs in [((), {"file": 0}), ((0,), {}), ((0, 1), {})]:
-        stream = io.StringIO()
-        args = (stream, *args[1:]) if args else args
-        kwargs = {"file": stream} if kwargs else kwargs
-        getattr(f, printer)(*args, **kwargs)
-        assert normalise(stream.getvalue()) == normalise(expected)
-
-
-def test_print_without_a_file(failure, monkeypatch):
-    """Where Twisted's log is in use, that is where it goes."""
-    f = make(failure, ValueError("why"), captureVars=True)
-    for printer, detail in [
-        (f.printTraceback, "default"),
-        (f.printBriefTraceback, "brief"),
-        (f.printDetailedTraceback, "verbose"),
-    ]:
-        stream = io.StringIO()
-        monkeypatch.setattr(log, "logerr", stream)
-        assert printer() is None
-        assert normalise(stream.getvalue()) == normalise(f.getTraceback(detail=detail))
-
-
-def test_print_without_a_file_or_twisted():
-    done = run_script(
-        "deferrous",
-        """
-        import sys
-        sys.stderr = sys.stdout
-        f = failure.Failure(ValueError("why"))
-        f.printTraceback()
-        f.printBriefTraceback()
-        f.printDetailedTraceback()
-        assert "twisted" not in sys.modules
-        """,
-    )
-    assert done.stdout == (
-        "Traceback (most recent call last):\nFailure: builtins.ValueError: why\n"
-        "Traceback (failure with no frames): <class 'ValueError'>: why\n"
-        "*--- Failure #1 ---\nFailure: builtins.ValueError: why\n*--- End of Failure #1 ---\n"
-    )
-
-
-def test_constants(failure):
-    assert failure.traceupLength == 4
-    assert failure.EXCEPTION_CAUGHT_HERE == "--- <exception caught here> ---"
-
-
-def test_value_that_is_a_failure(failure):
-    """Only to be had by assignment; it is printed below its outer one."""
-    inner = failure.Failure(ValueError("inner"))
-    f = failure.Failure(KeyError("outer"))
-    f.value = inner
-    assert f.getErrorMessage() == "inner"
-    assert f.getTraceback().endswith(
-        " (chained Failure)\n"
-        "Traceback (most recent call last):\nFailure: builtins.ValueError: inner\n"
-    )
-
-
-def test_str_and_repr(failure):
-    f = failure.Failure(ValueError("why"))
-    assert repr(f) == f"<{qual(failure.Failure)} builtins.ValueError: why>"
-    assert str(f) == (
-        "[Failure instance: Traceback (failure with no frames): <class 'ValueError'>: why\n]"
-    )
-    f = make(failure, ValueError("why"))
-    assert str(f) == f"[Failure instance: {f.getBriefTraceback()}]"
-    assert "Traceback: <class 'ValueError'>: why\n" in str(f)
-
-    class Sub(failure.Failure):
-        pass
-
-    assert repr(Sub(ValueError("x"))) == f"<{__name__}.Sub builtins.ValueError: x>"
-
-
-@pytest.mark.parametrize(
-    "value, message",
-    [
-        (ValueError("why"), "why"),
-        (ValueError(), ""),
-        (KeyError("k"), "'k'"),
-        (b"bytes \xc3\xa9", "bytes é"),
-        (b"\xff", repr(b"\xff")),
-        (12, "12"),
-    ],
-    ids=repr,
-)
-def test_error_message(failure, value, message):
-    assert failure.Failure(value).getErrorMessage() == message
-
-
-def test_error_message_of_a_broken_exception(failure):
-    f = failure.Failure(BrokenStr())
-    message = normalise(f.getErrorMessage())
-    assert message.startswith("<BrokenStr instance at 0x? with str error:\n Traceback")
-    assert message.endswith("RuntimeError: no str\n>")
-    for shown in (str(f), repr(f), f.getTraceback(), f.getTraceback(detail="verbose")):
-        assert "RuntimeError: no str" in shown
-
-
-def test_broken_repr_of_a_local(failure):
-    class BrokenRepr:
-        def __repr__(self):
-            raise RuntimeError("no repr")
-
-    def fails_with_it():
-        broken = BrokenRepr()
-        raise ValueError(broken is None)
-
-    try:
-        fails_with_it()
-    except ValueError:
-        f = failure.Failure(captureVars=True)
-    loaded = pickle.loads(pickle.dumps(f))
-    text = dict(loaded.frames[-1][3])["broken"]
-    assert normalise(text).startswith("<BrokenRepr instance at 0x? with repr error")
-
-
-def test_traceback_object(failure):
-    f = make(failure, ValueError())
-    assert f.getTracebackObject() is f.tb
-    entries = [(e.name, e.filename, e.lineno) for e in traceback.extract_tb(f.tb)]
-    f.cleanFailure()
-    fake = f.getTracebackObject()
-    extracted = traceback.extract_tb(fake)
-    assert [(e.name, e.filename, e.lineno) for e in extracted] == entries
-    frame = fake.tb_frame
-    assert (frame.f_code.co_name, frame.f_back) == (entries[0][0], None)
-    assert fake.tb_next.tb_frame.f_back is frame
-    assert fake.tb_lineno == frame.f_lineno == entries[0][2]
-    assert failure.Failure(ValueError()).getTracebackObject() is None
-
-
-def test_traceback_object_with_variables(failure):
-    f = make(failure, ValueError(), captureVars=True)
-    f.cleanFailure()
-    tb = f.getTracebackObject()
-    while tb.tb_next:
-        tb = tb.tb_next
-    assert tb.tb_frame.f_locals["local"] == "'a local variable'"
-    assert "fails" in tb.tb_frame.f_globals
-
-
-@pytest.mark.parametrize("depth", [1, 2000])
-def test_traceback_object_of_many_frames(failure, depth):
-    f = failure.Failure(ValueError())
-    f.frames = [(f"f{n}", "file.py", n, (), ()) for n in range(depth)]
-    names = [entry.name for entry in traceback.extract_tb(f.getTracebackObject())]
-    assert names == [f"f{n}" for n in range(depth)]
-
-
-def test_format_frames(failure):
-    written = []
-    frames = [("name", "file.py", 3, [("a", 1)], [("b", 2)])]
-    failure.format_frames(frames, written.append, "verbose")
-    assert "".join(written) == (
-        "file.py:3: name(...)\n [ Locals ]\n  a : 1\n ( Globals )\n  b : 2\n"
-    )
-
-
-# --- subclasses ------------------------------------------------------------
 
 
 def test_subclass_with_second_base(failure):
@@ -935,84 +403,3 @@ def test_replaced_init_is_honoured(defer, failure, monkeypatch):
 def test_identity(failure):
     a, b = failure.Failure(ValueError()), failure.Failure(ValueError())
     assert a == a and a != b and len({a, b}) == 2
-
-
-# --- debug mode ------------------------------------------------------------
-
-DEBUG_MODE = """
-    import pdb
-    traced = []
-    pdb.post_mortem = traced.append
-    failure.startDebugMode()
-
-    def make(error):
-        try:
-            raise error
-        except BaseException:
-            return failure.Failure()
-
-    f = make(ValueError("why"))
-    assert traced == [f.tb] and f.check(ValueError), traced
-
-    class Broken(Exception):
-        def __str__(self):
-            raise RuntimeError
-
-    make(Broken())
-    failure.Failure(KeyError())
-    assert len(traced) == 2
-    d = defer.succeed(None)
-    d.addCallback(lambda _: 1 / 0)
-    d.addErrback(lambda f: None)
-    failure.DO_POST_MORTEM = False
-    make(ValueError())
-    assert len(traced) == EXPECTED, traced
-"""
-
-
-def test_debug_mode(implementation):
-    # A Deferred says captureVars=, and no exception: that too starts the debugger.
-    script = DEBUG_MODE.replace("EXPECTED", "3")
-    done = run_script(implementation, script)
-    said = "Jumping into debugger for post-mortem of exception"
-    assert done.stdout.splitlines() == [
-        f"{said} 'why':",
-        f"{said} 'broken str':",
-        f"{said} 'division by zero':",
-    ]
-
-
-def test_module_flags(failure):
-    assert failure.DO_POST_MORTEM is True
-    assert failure.EXCEPTION_CAUGHT_HERE == "--- <exception caught here> ---"
-    assert issubclass(failure.DefaultException, Exception)
-    assert isinstance(failure.count, int)
-
-
-def test_extraneous_returns_the_function(failure):
-    def function():
-        """Some helper that is not to be shown."""
-
-    assert failure._extraneous(function) is function
-
-
-def test_without_traceback(failure):
-    error = caught(failure, ValueError()).value
-    before = failure.count
-    f = failure.Failure._withoutTraceback(error)
-    assert (f.value, f.type, f.tb, f.captureVars) == (error, ValueError, None, False)
-    assert f.count == before + 1 == failure.count
-
-
-def test_source_of_the_last_line(failure):
-    """Frames of code without a file have an empty line, and do no harm."""
-    try:
-        exec(compile("raise ValueError('x')", "<nowhere>", "exec"), {})
-    except ValueError:
-        f = failure.Failure()
-    assert re.search(r'  File "<nowhere>", line 1, in <module>\n +\n', f.getTraceback())
-
-
-def test_no_exception_is_left_being_handled(failure):
-    make(failure, ValueError())
-    assert sys.exc_info() == (None, None, None)

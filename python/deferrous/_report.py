@@ -20,8 +20,9 @@ from operator import itemgetter
 from typing import Any
 
 from ._deferrous import stands_alone
+from ._linked_errors import has_end
 from ._notes import notes_of
-from .failure import Failure, has_end
+from .failure import Failure
 
 __all__ = ["DebugInfo", "logError", "log_failure", "report_by"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import json
-import math
 import os
 import sys
 import threading
@@ -13,26 +12,39 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from . import _deferrous
+from ._perfetto import Perfetto
+from ._trace_names import (
+    BEGINS,
+    CANCELLED,
+    CHAINED,
+    ENDS,
+    FAILURE,
+    FIRED,
+    HANDLED,
+    MADE,
+    OF_RUNS,
+    OUTCOMES,
+    RESUMED,
+    STARTED,
+    SUSPENDED,
+    UNHANDLED,
+    Names,
+    Raw,
+    code_of,
+    with_outcome,
+)
 from ._tracking import PACKAGE, made_at, name_of_place
 
 __all__ = ["Trace", "TraceEvent", "trace"]
 
 #: It has the events of the whole process written to the file that it names.
 ENVIRONMENT_VARIABLE = "DEFERROUS_TRACE"
+
 #: So many events are kept, the last ones.
 _CAPACITY = 100_000
+
 #: So many lines are in a text.
 _LINES = 1_000
-
-# The kinds, as the native half numbers them.
-_MADE, _FIRED, _BEGINS, _ENDS, _STARTED, _RESUMED, _SUSPENDED, _ENDED = range(1, 9)
-_CANCELLED, _HANDLED, _UNHANDLED, _CHAINED = range(9, 13)
-_OF_RUNS = (_STARTED, _RESUMED, _SUSPENDED, _ENDED)
-#: What an outcome is.
-_FAILURE, _DEFERRED = 3, 4
-_OUTCOMES = ("nothing", "nothing", "a result", "a failure", "another Deferred")
-
-_Raw = tuple[int, int, int, int, int, int]
 
 
 class TraceEvent:
@@ -86,42 +98,6 @@ class TraceEvent:
         }
 
 
-class _Names:
-    """Names for what has been at addresses, one after the other."""
-
-    def __init__(self) -> None:
-        self._of_address: dict[int, int] = {}
-        self._count = 0
-        self._runs: dict[int, str] = {}
-        self._numbers: dict[str, int] = {}
-
-    def made(self, address: int) -> int:
-        """Return the number of a new Deferred."""
-        self._count += 1
-        self._of_address[address] = self._count
-        return self._count
-
-    def number(self, address: int) -> int:
-        """Return the number of the Deferred that is there, or 0 for none."""
-        if not address:
-            return 0
-        return self._of_address.get(address) or self.made(address)
-
-    def deferred(self, address: int) -> str:
-        """Return the name of the Deferred that is there."""
-        number = self.number(address)
-        return f"Deferred {number}" if number else ""
-
-    def run(self, number: int, code: int = 0) -> str:
-        """Return the name of a generator or coroutine. Its code is known at some events."""
-        name = self._runs.get(number)
-        if name is None:
-            base = (name_of_place(code) if code else "") or "generator"
-            self._numbers[base] = count = self._numbers.get(base, 0) + 1
-            name = self._runs[number] = f"{base} {count}"
-        return name
-
-
 class Trace:
     """What `trace` returns: the events, as they are or, after the `with`, as they were."""
 
@@ -130,7 +106,7 @@ class Trace:
         self._file = file
         self._begin = self._began_at = 0
         self._running = False
-        self._raw: list[_Raw] = []
+        self._raw: list[Raw] = []
         self._lost = 0
         self._strands: dict[int, str] = {}
 
@@ -190,9 +166,9 @@ class Trace:
     def events(self) -> list[TraceEvent]:
         """The events, the oldest first."""
         self._look()
-        return list(self._shown(_Names()))
+        return list(self._shown(Names()))
 
-    def _shown(self, names: _Names) -> Iterator[TraceEvent]:
+    def _shown(self, names: Names) -> Iterator[TraceEvent]:
         for raw in self._raw:
             time, number, strand, subject, other, detail = raw
             seconds = max(0, time - self._began_at) / 1e9
@@ -209,45 +185,45 @@ class Trace:
             ) -> TraceEvent:
                 return TraceEvent(seconds, kind, name, words, second, place, where)
 
-            if number == _MADE:
+            if number == MADE:
                 number = names.made(subject)
                 by = names.run(other) if other else ""
                 yield event("made", f"Deferred {number}", "by" if by else "", by, detail)
                 continue
-            if number in _OF_RUNS:
-                name = names.run(subject, _code_of(number, detail))
-                if number == _STARTED:
+            if number in OF_RUNS:
+                name = names.run(subject, code_of(number, detail))
+                if number == STARTED:
                     yield event("started", name, place=detail)
-                elif number == _RESUMED:
-                    yield event("resumed", name, f"with {_OUTCOMES[detail % 8]}")
-                elif number == _SUSPENDED:
+                elif number == RESUMED:
+                    yield event("resumed", name, f"with {OUTCOMES[detail % 8]}")
+                elif number == SUSPENDED:
                     on = names.deferred(other)
                     yield event("suspended", name, "waits for" if on else "", on)
                 else:
                     yield event("ended", name, "by an exception" if detail else "")
                 continue
             name = names.deferred(subject) or "a Deferred"
-            if number == _FIRED:
-                if detail == _FAILURE:
+            if number == FIRED:
+                if detail == FAILURE:
                     yield event("failed", name)
                 else:
-                    yield event("fired", name, _with(detail))
-            elif number == _BEGINS:
+                    yield event("fired", name, with_outcome(detail))
+            elif number == BEGINS:
                 yield event("callback", name, name_of_place(detail), place=detail)
-            elif number == _ENDS:
+            elif number == ENDS:
                 before, after = divmod(detail, 8)
-                yield event("callback ended", name, _with(after))
-                if after == _FAILURE and before != _FAILURE:
+                yield event("callback ended", name, with_outcome(after))
+                if after == FAILURE and before != FAILURE:
                     yield event("failed", name)
-                elif before == _FAILURE and after != _FAILURE:
+                elif before == FAILURE and after != FAILURE:
                     yield event("handled", name)
-            elif number == _CHAINED:
+            elif number == CHAINED:
                 yield event("chained", name, "waits for", names.deferred(other))
-            elif number == _CANCELLED:
+            elif number == CANCELLED:
                 yield event("cancelled", name)
-            elif number == _HANDLED:
+            elif number == HANDLED:
                 yield event("handled", name, "by whoever waited for it")
-            elif number == _UNHANDLED:
+            elif number == UNHANDLED:
                 yield event("unhandled", name)
 
     def timeline(self, *, limit: int | None = _LINES) -> str:
@@ -287,7 +263,7 @@ class Trace:
         where a Deferred is fired to what runs because of it.
         """
         self._look()
-        return _Chrome(self).result()
+        return Perfetto(self).result()
 
     def write(self, file: str | os.PathLike[str] | TextIO) -> None:
         """Write what `to_chrome` returns to a file, as JSON.
@@ -302,227 +278,6 @@ class Trace:
                 opened.write(text)
         else:
             file.write(text)
-
-
-def _code_of(kind: int, detail: int) -> int:
-    """Return the place of the code of a generator, as far as an event says it."""
-    if kind in (_STARTED, _SUSPENDED):
-        return detail
-    return detail >> 3 if kind == _RESUMED else 0
-
-
-def _with(outcome: int) -> str:
-    return f"with {_OUTCOMES[outcome]}"
-
-
-def _microseconds(nanoseconds: int) -> float:
-    """Return a time as the format has it, in microseconds.
-
-    Who makes nanoseconds of it again by cutting off what is behind the point, as Perfetto has done,
-    would make one less of a number that is a little too small, and slices would overlap.
-    """
-    time = nanoseconds / 1000
-    return time if int(time * 1000) >= nanoseconds else math.nextafter(time, math.inf)
-
-
-class _Chrome:
-    """Makes the events of a file for Perfetto. Times are in nanoseconds until they are written."""
-
-    def __init__(self, trace: Trace) -> None:
-        self._trace = trace
-        self._names = _Names()
-        self._pid = os.getpid()
-        self._out: list[dict[str, Any]] = []
-        #: Of each thread, the slices that have begun: a key, the event, and when it begins.
-        self._open: dict[int, list[tuple[object, dict[str, Any], int]]] = {}
-        #: The asynchronous slices that have not ended, by their ids.
-        self._async: dict[str, dict[str, Any]] = {}
-        #: The number of the Deferred that a run waits for.
-        self._waits: dict[int, int] = {}
-        #: Where each Deferred was fired: a time and a thread.
-        self._fired: dict[int, tuple[int, int]] = {}
-        #: Those whose first callback has been called.
-        self._called: set[int] = set()
-        #: The slice of each thread that ends with its next event.
-        self._short: dict[int, tuple[dict[str, Any], int]] = {}
-        self._flows = 0
-        #: When the last event was.
-        self._last = 0
-
-    def result(self) -> dict[str, Any]:
-        self._meta("process_name", 0, "deferrous")
-        for number in sorted({raw[2] for raw in self._trace._raw}):
-            self._meta("thread_name", number, self._trace._strands.get(number, "others"))
-        for raw in self._trace._raw:
-            self._add(*raw)
-        end = self._last + 1
-        for strand in list(self._short):
-            self._end_short(strand, end)
-        for opened in self._open.values():
-            for _, event, begin in opened:
-                self._finish(event, begin, end)
-        for begun in list(self._async.values()):
-            begun["args"]["open"] = True
-            self._async_end(begun["id2"]["local"], end, begun["tid"])
-        return {
-            "traceEvents": self._out,
-            "displayTimeUnit": "ms",
-            "otherData": {"lost": self._trace._lost},
-        }
-
-    def _meta(self, what: str, strand: int, name: str) -> None:
-        self._out.append(
-            {"ph": "M", "name": what, "pid": self._pid, "tid": strand, "args": {"name": name}}
-        )
-
-    def _event(self, phase: str, name: str, time: int, strand: int, **more: Any) -> dict[str, Any]:
-        at = _microseconds(time)
-        event = {"ph": phase, "name": name, "ts": at, "pid": self._pid, "tid": strand, **more}
-        self._out.append(event)
-        return event
-
-    @staticmethod
-    def _where(place: int) -> dict[str, Any]:
-        found = made_at(place)
-        return {} if found is None else {"at": str(found)}
-
-    # --- slices of threads
-
-    def _begin(self, key: object, name: str, time: int, strand: int, **args: Any) -> None:
-        event = self._event("X", name, time, strand, dur=0.0, args=args)
-        self._open.setdefault(strand, []).append((key, event, time))
-
-    def _end(self, key: object, time: int, strand: int, **args: Any) -> None:
-        opened = self._open.get(strand, [])
-        if not any(each == key for each, _, _ in opened):
-            # Its beginning is lost.
-            return
-        while opened:
-            each, event, begin = opened.pop()
-            self._finish(event, begin, time)
-            if each == key:
-                event["args"].update(args)
-                break
-
-    @staticmethod
-    def _finish(event: dict[str, Any], begin: int, end: int) -> None:
-        event["dur"] = _microseconds(end - begin)
-
-    def _end_short(self, strand: int, time: int) -> None:
-        short = self._short.pop(strand, None)
-        if short is not None:
-            self._finish(*short, time)
-
-    # --- asynchronous slices
-
-    def _async_begin(
-        self, category: str, number: int, title: str, time: int, strand: int, **args: Any
-    ) -> None:
-        key = f"{category[0]}{number}"
-        # The number is this process's. What is alike has the same name, and is shown together.
-        more = {"cat": category, "id2": {"local": key}, "args": args}
-        self._async[key] = self._event("b", title, time, strand, **more)
-
-    def _async_end(self, key: str, time: int, strand: int, **args: Any) -> None:
-        begun = self._async.pop(key, None)
-        if begun is not None:
-            more = {"cat": begun["cat"], "id2": begun["id2"], "args": args}
-            self._event("e", begun["name"], time, strand, **more)
-
-    def _deferred(self, address: int, strand: int) -> tuple[int, str]:
-        """Return the number and the name of a Deferred, which may be there from before."""
-        before = self._names._count
-        number = self._names.number(address)
-        name = f"Deferred {number}"
-        if number > before:
-            self._async_begin("deferred", number, "Deferred", 0, strand, name=name, before=True)
-        return number, name
-
-    # --- arrows
-
-    def _flow(self, deferred: int, time: int, strand: int) -> None:
-        fired = self._fired.get(deferred)
-        if fired is not None:
-            self._flows += 1
-            more = {"cat": "fires", "id": self._flows}
-            self._event("s", "fires", fired[0], fired[1], **more)
-            self._event("f", "fires", time, strand, bp="e", **more)
-
-    # --- one event
-
-    def _add(self, at: int, kind: int, strand: int, subject: int, other: int, detail: int) -> None:
-        # Later than all before, so that no slice is empty, and no arrow goes back.
-        self._last = time = max(at - self._trace._began_at, self._last + 1)
-        self._end_short(strand, time)
-        if kind in _OF_RUNS:
-            self._add_run(kind, time, strand, subject, other, detail)
-            return
-        if kind == _MADE:
-            number = self._names.made(subject)
-            args = {"name": f"Deferred {number}", **self._where(detail)}
-            if other:
-                args["by"] = self._names.run(other)
-            place = name_of_place(detail)
-            name = f"Deferred of {place}" if place else "Deferred"
-            self._async_begin("deferred", number, name, time, strand, **args)
-            return
-        if not subject:
-            return
-        number, name = self._deferred(subject, strand)
-        key = f"d{number}"
-        if kind == _FIRED:
-            args = {"with": _OUTCOMES[detail]}
-            event = self._event("X", f"fire {name}", time, strand, dur=0.0, args=args)
-            self._short[strand] = event, time
-            self._fired[number] = (time, strand)
-            self._called.discard(number)
-            self._async_end(key, time, strand, fired=_OUTCOMES[detail])
-        elif kind == _BEGINS:
-            shown = name_of_place(detail) or "callback"
-            self._begin((_BEGINS, number), shown, time, strand, of=name, **self._where(detail))
-            if number not in self._called:
-                self._called.add(number)
-                self._flow(number, time, strand)
-        elif kind == _ENDS:
-            self._end((_BEGINS, number), time, strand, result=_OUTCOMES[detail % 8])
-        else:
-            words = {
-                _CANCELLED: "cancel",
-                _HANDLED: "handled",
-                _UNHANDLED: "unhandled",
-                _CHAINED: "chained",
-            }
-            args = {"to": self._names.deferred(other)} if other else {}
-            self._event("i", f"{words[kind]} {name}", time, strand, s="t", args=args)
-
-    def _add_run(
-        self, kind: int, time: int, strand: int, subject: int, other: int, detail: int
-    ) -> None:
-        known = subject in self._names._runs
-        name = self._names.run(subject, _code_of(kind, detail))
-        key = f"g{subject}"
-        alike = name.rpartition(" ")[0]
-        if kind == _STARTED:
-            args = {"name": name, **self._where(detail)}
-            self._async_begin("generator", subject, alike, time, strand, **args)
-        elif not known:
-            self._async_begin("generator", subject, alike, 0, strand, name=name, before=True)
-        if kind in (_STARTED, _RESUMED):
-            more = {"fires": self._names.deferred(other)} if other else {}
-            self._begin((_RESUMED, subject), name, time, strand, **more)
-            if kind == _RESUMED:
-                self._flow(self._waits.pop(subject, 0), time, strand)
-        elif kind == _SUSPENDED:
-            on = {}
-            if other:
-                number, waited = self._deferred(other, strand)
-                self._waits[subject] = number
-                on = {"waits for": waited}
-            self._end((_RESUMED, subject), time, strand, **on)
-        else:
-            result = "an exception" if detail else "a result"
-            self._end((_RESUMED, subject), time, strand, result=result)
-            self._async_end(key, time, strand, result=result)
 
 
 def trace(*, capacity: int = _CAPACITY, file: str | os.PathLike[str] | None = None) -> Trace:

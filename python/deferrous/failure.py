@@ -7,20 +7,18 @@ here.
 
 from __future__ import annotations
 
-import builtins
 import copy
 import copyreg
 import linecache
 import sys
 import threading
-import traceback
-from collections.abc import Callable, Iterable, Mapping
-from functools import cached_property, partial
+from collections.abc import Callable, Iterable
+from functools import partial
 from io import StringIO
-from itertools import groupby, pairwise
+from itertools import groupby
 from operator import itemgetter
 from types import CodeType
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from ._deferrous import (
     FailureBase,
@@ -35,6 +33,14 @@ from ._deferrous import (
     register_failure_class,
     stands_alone,
 )
+from ._frames import (
+    FrameInfo,
+    _Frame,  # noqa: F401 - a name of Twisted's module, as those below
+    _Traceback,
+    _TracebackFrame,  # noqa: F401
+)
+from ._frames import add_frames_with_variables as _add_frames_with_variables  # noqa: F401
+from ._linked_errors import NOTHING, what_is_around
 from ._reflect import qual, safe_repr, safe_str
 
 __all__ = [
@@ -50,11 +56,9 @@ __all__ = [
 
 _F = TypeVar("_F", bound=Callable[..., object])
 
-#: A frame: its function's name, its file, its line, its local and its global variables.
-FrameInfo = tuple[str, str, int, Iterable[Any], Iterable[Any]]
-
 #: A name that Twisted's module has had from the start. Nothing here uses it.
 traceupLength = 4
+
 #: Another such name.
 EXCEPTION_CAUGHT_HERE = "--- <exception caught here> ---"
 
@@ -122,70 +126,6 @@ def format_frames(
         write(" [Capture of Locals and Globals disabled (use captureVars=True)]\n")
 
 
-class _Code:
-    """Enough of a code object for what formats tracebacks."""
-
-    co_firstlineno = 0
-    co_argcount = co_posonlyargcount = co_kwonlyargcount = 0
-    co_nlocals = co_stacksize = co_flags = 0
-    co_code = co_lnotab = b""
-    co_cellvars: tuple[str, ...] = ()
-    co_consts: tuple[object, ...] = ()
-    co_freevars: tuple[str, ...] = ()
-    co_names: tuple[str, ...] = ()
-
-    def __init__(self, name: str, filename: str) -> None:
-        self.co_name = self.co_qualname = name
-        self.co_filename = filename
-        self.co_varnames: list[str] = []
-
-    def co_positions(self) -> tuple[tuple[None, None, None, None], ...]:
-        return ((None, None, None, None),)
-
-
-class _Frame:
-    """Enough of a frame for what formats tracebacks."""
-
-    def __init__(self, frameinfo: FrameInfo, back: _Frame | None) -> None:
-        name, filename, line, local_vars, global_vars = frameinfo
-        self.f_code = _Code(name, filename)
-        self.f_lineno = line
-        self.f_lasti = 0
-        self.f_globals = dict(global_vars or {})
-        self.f_locals = dict(local_vars or {})
-        self.f_back = back
-        self.f_trace = None
-
-    @cached_property
-    def f_builtins(self) -> dict[str, Any]:
-        return vars(builtins).copy()
-
-
-class _TracebackFrame:
-    """Enough of a traceback for the functions of the module traceback."""
-
-    tb_next: _TracebackFrame | None
-
-    def __init__(self, frame: _Frame) -> None:
-        self.tb_frame = frame
-        self.tb_lineno = frame.f_lineno
-        self.tb_lasti = frame.f_lasti
-        self.tb_next = None
-
-
-def _Traceback(tbFrames: list[FrameInfo]) -> _TracebackFrame:
-    """Return a stand-in for a traceback, made of what `Failure.frames` has."""
-    assert len(tbFrames) > 0, "Must pass some frames"
-    frame: _Frame | None = None
-    links = []
-    for frameinfo in tbFrames:
-        frame = _Frame(frameinfo, frame)
-        links.append(_TracebackFrame(frame))
-    for link, following in pairwise(links):
-        link.tb_next = following
-    return links[0]
-
-
 _inlineCallbacksExtraneous: list[CodeType] = []
 
 
@@ -197,32 +137,6 @@ def _extraneous(f: _F) -> _F:
 
 #: Sets the traceback of an exception, whatever its class makes of that.
 _set_traceback: Callable[[BaseException, object], None] = BaseException.__traceback__.__set__  # type: ignore[union-attr]
-
-
-def _variables(variables: Mapping[str, object]) -> list[tuple[str, object]]:
-    found = list(variables.items())
-    if "__builtins__" in variables:
-        found = [pair for pair in found if pair[0] != "__builtins__"]
-    return found
-
-
-def _add_frames_with_variables(frames: list[FrameInfo], tb: Any) -> None:
-    """Add the frames of a traceback to a list, with their variables."""
-    # Frames of one module have the same global variables: each gets a list of its own of them.
-    of_modules: dict[int, list[tuple[str, object]]] = {}
-    while tb is not None:
-        frame = tb.tb_frame
-        all_locals, all_globals = frame.f_locals, frame.f_globals
-        local_vars = _variables(all_locals)
-        global_vars: list[tuple[str, object]] = []
-        if all_locals is not all_globals:
-            known = of_modules.get(id(all_globals))
-            if known is None:
-                known = of_modules[id(all_globals)] = _variables(all_globals)
-            global_vars = known.copy()
-        code = frame.f_code
-        frames.append((code.co_name, code.co_filename, tb.tb_lineno, local_vars, global_vars))
-        tb = tb.tb_next
 
 
 def _error_message(failure: Failure) -> str:
@@ -255,81 +169,9 @@ class _BeingShown(threading.local):
 
 
 _being_shown = _BeingShown()
+
 #: So many can be in each other.
 _NESTED = 10
-
-#: So many exceptions can be linked to each other before we give up following them.
-_LINKED = 10_000
-
-
-def has_end(error: BaseException) -> bool:
-    """Return whether the exceptions that an exception is linked to come to an end.
-
-    A property `__cause__` or `__context__` of a class may make another one each time, and what
-    formats tracebacks would follow them for ever.
-    """
-    rest: list[Any] = [error]
-    # Held here, so that none can be at the address of another.
-    seen: dict[int, object] = {}
-    while rest:
-        each = rest.pop()
-        if not isinstance(each, BaseException) or id(each) in seen:
-            continue
-        seen[id(each)] = each
-        if len(seen) > _LINKED:
-            return False
-        rest += (each.__cause__, each.__context__)
-        if isinstance(each, _GROUP):
-            rest += each.exceptions
-    return True
-
-
-#: The class of groups of exceptions, since Python 3.11.
-_GROUP: Any = getattr(builtins, "BaseExceptionGroup", ())
-_CAUSE_TEXT = "\nThe above exception was the direct cause of the following exception:\n\n"
-_CONTEXT_TEXT = "\nDuring handling of the above exception, another exception occurred:\n\n"
-
-
-class _Around(NamedTuple):
-    """What the module traceback shows around an exception."""
-
-    #: The exception that it came of, with all that those came of, and the connecting words.
-    before: str = ""
-    #: The place in the source that a SyntaxError is about.
-    place: str = ""
-    #: The text of a SyntaxError, which does not say the place again.
-    text: str | None = None
-    #: Its notes, and what is in a group.
-    after: str = ""
-
-
-_NOTHING = _Around()
-
-
-def _around(error: Any) -> _Around:
-    """Return what the module traceback shows around an exception."""
-    if not has_end(error):
-        return _NOTHING
-    shown: Any = traceback.TracebackException(type(error), error, None, compact=True)
-    before = place = after = ""
-    text = None
-    if shown.__cause__ is not None:
-        before = "".join(shown.__cause__.format()) + _CAUSE_TEXT
-    elif shown.__context__ is not None and not shown.__suppress_context__:
-        before = "".join(shown.__context__.format()) + _CONTEXT_TEXT
-    if getattr(shown, "__notes__", None) is not None:
-        with_notes = "".join(shown.format_exception_only())
-        shown.__notes__ = None
-        after = with_notes[len("".join(shown.format_exception_only())) :]
-    if getattr(shown, "exceptions", None) is not None:
-        lines = "".join(shown.format(chain=False)).splitlines(keepends=True)
-        members = [i for i, line in enumerate(lines) if line.startswith("  +-+")]
-        after += "".join(lines[members[0] :] if members else ())
-    if isinstance(error, SyntaxError):
-        *lines, last = shown.format_exception_only()
-        place, text = "".join(lines), last.partition(": ")[2].removesuffix("\n")
-    return _Around(before, place, text, after)
-
 
 #: So many frames that are the same are shown, one after the other; of the others, the number.
 _REPEATED = 3
@@ -551,10 +393,10 @@ class Failure(FailureBase):
         frames: list[FrameInfo],
         detail: str,
     ) -> None:
-        around = _NOTHING
+        around = NOTHING
         if (alone := not _twisted_in_use()) and not stands_alone(value):
             try:
-                around = _around(value)
+                around = what_is_around(value)
             except Exception:
                 # It cannot be asked. What is wrong with it shows in its own text, if at all.
                 pass

@@ -1,4 +1,4 @@
-"""The language of random programs, their generator and their reducer.
+"""The language of random programs, and their generator.
 
 A program is a tuple of *acts*; an act is a tuple whose first item names it
 (`Machine.op_<name>` performs it) and whose other items are small numbers, values,
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 Node = tuple[Any, ...]
@@ -45,6 +44,7 @@ GENERATED = (
 )
 OBSERVED = ("chained_to", "frames", "reports", "exc_context")
 ALL_FEATURES = frozenset(GENERATED + OBSERVED)
+
 # `__context__` of exceptions depends on frames inside the implementation: on request.
 DEFAULT_FEATURES = ALL_FEATURES - {"exc_context"}
 
@@ -132,6 +132,7 @@ CORE_ACTS: tuple[tuple[int, str, str | None], ...] = (
 )
 TOP_ONLY = {"drop", "debug"}
 NESTED_WEIGHT = {"add": 6, "gen": 2}
+
 # A theme makes some acts more frequent, so that programs are about something.
 FEW = "few"  # not an act: few Deferreds, which wait for each other
 THEMES: tuple[dict[str, int], ...] = (
@@ -151,6 +152,7 @@ THEMES: tuple[dict[str, int], ...] = (
     {"cancel": 4, "new": 2, "gen": 3},
     {"drop": 8, "err": 3, "fail": 4, "iter": 4, "debug": 4},
 )
+
 # Acts that belong to one theme are rare outside of it.
 SPECIAL = {"gather", "sync", "futures"}
 
@@ -452,55 +454,6 @@ class Generator:
 
 def generate(source: Source, features: frozenset[str], max_steps: int = 40) -> Program:
     return Generator(source, features, max_steps).program()
-
-
-# -- reducing
-
-
-def _variants(node: Any) -> Iterator[Any]:
-    """Simpler forms of a piece of a program, boldest first."""
-    if isinstance(node, tuple):
-        if node and isinstance(node[0], tuple):  # a sequence
-            size = len(node)
-            chunk = size
-            while chunk:
-                for start in range(0, size, chunk):
-                    yield node[:start] + node[start + chunk :]
-                chunk //= 2
-        elif node and node[0] in ("d", "f", "rf", "exc", "fd", "sd", "sub", "pd"):
-            yield ("none",)
-        elif node and node[0] in ("raise", "trap", "reraise", "raw"):
-            yield ("ret", ("same",))
-        elif node and node[0] in ("fires", "fails", "raises", "acts", "falsy"):
-            yield ("nothing",)
-        elif node and node[0] == "try":
-            yield ("twice", node[1])
-        for index, item in enumerate(node):
-            for simpler in _variants(item):
-                yield (*node[:index], simpler, *node[index + 1 :])
-    elif isinstance(node, str):
-        if node in EXCEPTIONS and node != "ValueError":
-            yield "ValueError"
-    elif isinstance(node, int) and not isinstance(node, bool) and node != 0:
-        yield 0
-        if node > 1:
-            yield node - 1
-
-
-def reduce(program: Program, interesting: Callable[[Program], bool], tries: int = 1500) -> Program:
-    """Cut `program` down while `interesting` stays true."""
-    improved = True
-    while improved and tries > 0:
-        improved = False
-        for candidate in _variants(program):
-            tries -= 1
-            if tries <= 0:
-                break
-            if interesting(candidate):
-                program = candidate
-                improved = True
-                break
-    return program
 
 
 def show(program: Program) -> str:

@@ -17,9 +17,9 @@ from .program import (
     Program,
     RandomSource,
     generate,
-    reduce,
     show,
 )
+from .reducing import reduce
 
 _BELOW = [st.integers(0, max(0, n - 1)) for n in range(200)]
 

@@ -1,0 +1,102 @@
+"""Frames of failures as data, and stand-ins for frames and tracebacks made of them."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+#: A frame: its function's name, its file, its line, its local and its global variables.
+FrameInfo = tuple[str, str, int, Iterable[Any], Iterable[Any]]
+
+
+class _Code:
+    """Enough of a code object for what formats tracebacks."""
+
+    co_firstlineno = 0
+    co_argcount = co_posonlyargcount = co_kwonlyargcount = 0
+    co_nlocals = co_stacksize = co_flags = 0
+    co_code = co_lnotab = b""
+    co_cellvars: tuple[str, ...] = ()
+    co_consts: tuple[object, ...] = ()
+    co_freevars: tuple[str, ...] = ()
+    co_names: tuple[str, ...] = ()
+
+    def __init__(self, name: str, filename: str) -> None:
+        self.co_name = self.co_qualname = name
+        self.co_filename = filename
+        self.co_varnames: list[str] = []
+
+    def co_positions(self) -> tuple[tuple[None, None, None, None], ...]:
+        return ((None, None, None, None),)
+
+
+class _Frame:
+    """Enough of a frame for what formats tracebacks."""
+
+    def __init__(self, frameinfo: FrameInfo, back: _Frame | None) -> None:
+        name, filename, line, local_vars, global_vars = frameinfo
+        self.f_code = _Code(name, filename)
+        self.f_lineno = line
+        self.f_lasti = 0
+        self.f_globals = dict(global_vars or {})
+        self.f_locals = dict(local_vars or {})
+        self.f_back = back
+        self.f_trace = None
+
+    @cached_property
+    def f_builtins(self) -> dict[str, Any]:
+        return vars(builtins).copy()
+
+
+class _TracebackFrame:
+    """Enough of a traceback for the functions of the module traceback."""
+
+    tb_next: _TracebackFrame | None
+
+    def __init__(self, frame: _Frame) -> None:
+        self.tb_frame = frame
+        self.tb_lineno = frame.f_lineno
+        self.tb_lasti = frame.f_lasti
+        self.tb_next = None
+
+
+def _Traceback(tbFrames: list[FrameInfo]) -> _TracebackFrame:
+    """Return a stand-in for a traceback, made of what `Failure.frames` has."""
+    assert len(tbFrames) > 0, "Must pass some frames"
+    frame: _Frame | None = None
+    links = []
+    for frameinfo in tbFrames:
+        frame = _Frame(frameinfo, frame)
+        links.append(_TracebackFrame(frame))
+    for link, following in pairwise(links):
+        link.tb_next = following
+    return links[0]
+
+
+def _variables(variables: Mapping[str, object]) -> list[tuple[str, object]]:
+    found = list(variables.items())
+    if "__builtins__" in variables:
+        found = [pair for pair in found if pair[0] != "__builtins__"]
+    return found
+
+
+def add_frames_with_variables(frames: list[FrameInfo], tb: Any) -> None:
+    """Add the frames of a traceback to a list, with their variables."""
+    # Frames of one module have the same global variables: each gets a list of its own of them.
+    of_modules: dict[int, list[tuple[str, object]]] = {}
+    while tb is not None:
+        frame = tb.tb_frame
+        all_locals, all_globals = frame.f_locals, frame.f_globals
+        local_vars = _variables(all_locals)
+        global_vars: list[tuple[str, object]] = []
+        if all_locals is not all_globals:
+            known = of_modules.get(id(all_globals))
+            if known is None:
+                known = of_modules[id(all_globals)] = _variables(all_globals)
+            global_vars = known.copy()
+        code = frame.f_code
+        frames.append((code.co_name, code.co_filename, tb.tb_lineno, local_vars, global_vars))
+        tb = tb.tb_next

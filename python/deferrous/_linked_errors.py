@@ -1,0 +1,79 @@
+"""What the module `traceback` shows around an exception: what it came of, notes, groups."""
+
+from __future__ import annotations
+
+import builtins
+import traceback
+from typing import Any, NamedTuple
+
+#: So many exceptions can be linked to each other before we give up following them.
+_LINKED = 10_000
+
+
+def has_end(error: BaseException) -> bool:
+    """Return whether the exceptions that an exception is linked to come to an end.
+
+    A property `__cause__` or `__context__` of a class may make another one each time, and what
+    formats tracebacks would follow them for ever.
+    """
+    rest: list[Any] = [error]
+    # Held here, so that none can be at the address of another.
+    seen: dict[int, object] = {}
+    while rest:
+        each = rest.pop()
+        if not isinstance(each, BaseException) or id(each) in seen:
+            continue
+        seen[id(each)] = each
+        if len(seen) > _LINKED:
+            return False
+        rest += (each.__cause__, each.__context__)
+        if isinstance(each, _GROUP):
+            rest += each.exceptions
+    return True
+
+
+#: The class of groups of exceptions, since Python 3.11.
+_GROUP: Any = getattr(builtins, "BaseExceptionGroup", ())
+_CAUSE_TEXT = "\nThe above exception was the direct cause of the following exception:\n\n"
+_CONTEXT_TEXT = "\nDuring handling of the above exception, another exception occurred:\n\n"
+
+
+class Around(NamedTuple):
+    """What the module traceback shows around an exception."""
+
+    #: The exception that it came of, with all that those came of, and the connecting words.
+    before: str = ""
+    #: The place in the source that a SyntaxError is about.
+    place: str = ""
+    #: The text of a SyntaxError, which does not say the place again.
+    text: str | None = None
+    #: Its notes, and what is in a group.
+    after: str = ""
+
+
+NOTHING = Around()
+
+
+def what_is_around(error: Any) -> Around:
+    """Return what the module traceback shows around an exception."""
+    if not has_end(error):
+        return NOTHING
+    shown: Any = traceback.TracebackException(type(error), error, None, compact=True)
+    before = place = after = ""
+    text = None
+    if shown.__cause__ is not None:
+        before = "".join(shown.__cause__.format()) + _CAUSE_TEXT
+    elif shown.__context__ is not None and not shown.__suppress_context__:
+        before = "".join(shown.__context__.format()) + _CONTEXT_TEXT
+    if getattr(shown, "__notes__", None) is not None:
+        with_notes = "".join(shown.format_exception_only())
+        shown.__notes__ = None
+        after = with_notes[len("".join(shown.format_exception_only())) :]
+    if getattr(shown, "exceptions", None) is not None:
+        lines = "".join(shown.format(chain=False)).splitlines(keepends=True)
+        members = [i for i, line in enumerate(lines) if line.startswith("  +-+")]
+        after += "".join(lines[members[0] :] if members else ())
+    if isinstance(error, SyntaxError):
+        *lines, last = shown.format_exception_only()
+        place, text = "".join(lines), last.partition(": ")[2].removesuffix("\n")
+    return Around(before, place, text, after)

@@ -1,0 +1,141 @@
+"""The file beside a link that is locked for as long as its holder lives."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import ClassVar
+
+from ._lock_system import BUSY, FLAGS, WINDOWS, lock_file
+
+
+class Warrant:
+    """The file beside a link, locked by this object."""
+
+    #: Those of the locks that this process holds, by the device and number of the file.
+    held: ClassVar[dict[tuple[int, int], Warrant]] = {}
+
+    def __init__(self, path: str, file: int, status: os.stat_result) -> None:
+        # Of that path, wherever the process goes.
+        self._path = path if path.startswith("/") else os.path.abspath(path)
+        self._file = file
+        self._key = _key(status)
+        self._is_empty = status.st_size == 0
+
+    @staticmethod
+    def path(name: str) -> str:
+        return f"{name}.warrant"
+
+    @classmethod
+    def take(cls, name: str, create: bool) -> Warrant | None:
+        """Lock the warrant of a link; None if somebody has it locked.
+
+        If there is none, it is made if `create` says so, else the answer is None, too.
+        """
+        path = cls.path(name)
+        while True:
+            try:
+                file = _open(path, create)
+            except FileExistsError:
+                continue
+            except OSError:
+                if create and not WINDOWS:
+                    raise
+                return None
+            try:
+                lock_file(file)
+                status = os.fstat(file)
+                if _key(status) == _key(os.stat(path)):
+                    return cls(path, file, status)
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                os.close(file)
+                if create and error.errno not in BUSY:
+                    raise
+                return None
+            # Somebody has removed the file before it could be locked.
+            os.close(file)
+
+    @classmethod
+    def of_holder(cls, name: str) -> Warrant | None:
+        """Return the warrant of a lock that this process holds, to be given up."""
+        try:
+            return cls.held.pop(_key(os.stat(cls.path(name))), None)
+        except OSError:
+            return None
+
+    def is_held_for(self, name: str) -> bool:
+        """Return whether this process has it locked, for the link of that name, an absolute one.
+
+        If so, it is to be given up.
+        """
+        if self._path != self.path(name) or self.held.get(self._key) is not self:
+            return False
+        del self.held[self._key]
+        return True
+
+    def is_for(self, identity: str) -> bool:
+        """Return whether this is the warrant of a link of that identity."""
+        os.lseek(self._file, 0, os.SEEK_SET)
+        return os.read(self._file, 100) == identity.encode()
+
+    def keep_for(self, identity: str) -> None:
+        """Let it be the warrant of a link, and keep it locked until this process gives it up."""
+        if not self._is_empty:
+            os.ftruncate(self._file, 0)
+            os.lseek(self._file, 0, os.SEEK_SET)
+        os.write(self._file, identity.encode())
+        self.held[self._key] = self
+
+    def give_up(self) -> None:
+        """Remove the file, and unlock it."""
+        # Who finds it unlocked and not yet removed must find nothing in it.
+        if WINDOWS:
+            os.ftruncate(self._file, 0)
+            # Only a file that nobody has open can be removed there.
+            self.close()
+        try:
+            os.remove(self._path)
+        except OSError:
+            if not WINDOWS:
+                os.ftruncate(self._file, 0)
+        if not WINDOWS:
+            self.close()
+
+    def close(self) -> None:
+        os.close(self._file)
+
+
+def _open(path: str, create: bool) -> int:
+    if create:
+        try:
+            return os.open(path, FLAGS | os.O_CREAT | os.O_EXCL, 0o666)
+        except FileExistsError:
+            pass
+    try:
+        # Not with O_CREAT, which may be refused for what is there already, if it is another
+        # user's in a directory that everybody can write to.
+        return os.open(path, FLAGS)
+    except FileNotFoundError:
+        if not create:
+            raise
+        # It has just been removed.
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path) from None
+
+
+def _key(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _forget_warrants() -> None:
+    """Close what a forked process has got from its parent, which goes on holding the locks.
+
+    Else the child would keep them locked after the parent's death.
+    """
+    while Warrant.held:
+        Warrant.held.popitem()[1].close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_warrants)
