@@ -14,6 +14,7 @@
 #   make publish                 put what was measured last into the pages
 #   make docs                    the documentation, as a site in target/docs
 #   make release-check           could a release be made? built twice, compared, and looked at
+#   make mutants                 which changes of the core's source does no test notice? An hour or more
 #   make proofs                  the short form of what docs/proofs.md lists, some minutes
 #   make PYTHON=python3.13 ...   with another Python; VENV=folder for another place
 #   make PGO=1 ...               with a wheel made by the profile of benchmarks/training.py, as
@@ -76,7 +77,7 @@ SOURCES := Cargo.toml pyproject.toml README.md LICENSE THIRD-PARTY-LICENSES.txt 
 .PHONY: help demo test test-core test-python test-version compare compare-twisted build install lint bench \
   bench-programs test-bench instructions publish docs release-check clean proofs \
   proof-memory proof-memory-short proof-threads proof-edges proof-checked proof-references proof-sanitized \
-  proof-valgrind fuzz-core fuzz-python
+  proof-valgrind fuzz-core fuzz-python mutants
 .DELETE_ON_ERROR:
 
 help:
@@ -261,6 +262,19 @@ SUPPRESSIONS ?= $(wildcard /usr/lib/valgrind/python3.supp) tests/proofs/valgrind
 proof-valgrind: $(TESTABLE)
 	PYTHONMALLOC=malloc valgrind --quiet --error-exitcode=9 $(addprefix --suppressions=,$(SUPPRESSIONS)) \
 	  $(PY) -m tests.proofs.programs
+
+# cargo-mutants changes one thing at a time in a copy of the source, and runs the core's tests on that. It is
+# taken from where cargo finds it, or is built once into target/tools. The tests with a million
+# Deferreds are left out, for their time. CARGO_MUTANTS_ARGS='--shard 1/8' is an eighth of it.
+CARGO_MUTANTS_ARGS ?=
+TOOLS := $(abspath target/tools)
+CORE_TEST_TARGETS := $(patsubst tests/%.rs,--test %,$(wildcard tests/core_*.rs))
+mutants:
+	PATH="$(TOOLS)/bin:$$PATH" $(CARGO) mutants --version || \
+	  $(CARGO) install --quiet --locked --version 27.1.0 --root $(TOOLS) cargo-mutants
+	PATH="$(TOOLS)/bin:$$PATH" CARGO_PROFILE_DEV_OPT_LEVEL=1 CARGO_PROFILE_DEV_DEBUG=0 \
+	  $(CARGO) mutants --file 'src/core/**' --no-default-features --output target --timeout 60 \
+	  $(CARGO_MUTANTS_ARGS) -- --lib $(CORE_TEST_TARGETS) -- --skip a_million
 
 fuzz-core:
 	ASAN_OPTIONS=detect_leaks=0 RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run chain -- -detect_leaks=0 -max_total_time=$$(($(MINUTES) * 60))

@@ -51,7 +51,8 @@ CANNOT_BE_WAITED_FOR = {
 
 def test_there_is_a_program_for_everything():
     """`Stream` is what `stream` returns, and so on."""
-    text = pathlib.Path(__file__).with_name("concurrency_programs.py").read_text(encoding="utf-8")
+    files = pathlib.Path(__file__).with_name("concurrency_programs").glob("*.py")
+    text = "".join(path.read_text(encoding="utf-8") for path in files)
     exceptions = {
         name
         for name in c.__all__

@@ -283,3 +283,35 @@ def state_in_page() -> dict[tuple[str, str], str]:
 
 def test_all_state_of_the_process_is_in_the_table() -> None:
     assert state_in_page() == state_in_source()
+
+
+#: Files that are longer than others may be, and the most lines of each. It only becomes shorter.
+LONG = {
+    "benchmarks/native/floor.c": 750,
+    # What one process shows from beginning to end, and is read so.
+    "examples/introduction.py": 740,
+    # The stub of one module, most of it docstrings that tools/stub_docs.py copies.
+    "python/deferrous/_deferrous.pyi": 2000,
+    "src/binding/face/awaiting.rs": 550,
+    "src/binding/face/deferred.rs": 850,
+    "src/binding/judge/failure.rs": 1000,
+    "tests/core_chain.rs": 900,
+    "tests/core_model.rs": 750,
+    "tests/proofs/memory.py": 720,
+    "tests/test_concurrency_hostile.py": 600,
+    "tests/test_memory.py": 600,
+}
+
+
+def test_no_file_is_long() -> None:
+    """Beyond 500 lines, a file is about more than one thing."""
+    endings = ("*.py", "*.pyi", "*.rs", "*.c")
+    folders = ("benchmarks", "examples", "fuzz", "python", "src", "tests", "tools")
+    files = [path for each in folders for end in endings for path in (ROOT / each).rglob(end)]
+    lengths = {
+        path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8").count("\n")
+        for path in files
+        if "target" not in path.parts
+    }
+    long = {name: lines for name, lines in lengths.items() if lines > LONG.get(name, 500)}
+    assert long == {}

@@ -72,7 +72,7 @@ class Source(Protocol):
 
 
 class RandomSource:
-    """Decisions from a seeded `random.Random`: fast, for mutants and soaking."""
+    """Decisions from a seeded `random.Random`: fast, for soaking."""
 
     def __init__(self, seed: object) -> None:
         self._random = random.Random(repr(seed))

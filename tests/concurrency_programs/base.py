@@ -1,0 +1,42 @@
+"""What a program is, and how it gets into the list."""
+
+from __future__ import annotations
+
+import asyncio
+
+from deferrous import CancelledError
+
+CANCELLED = (CancelledError, asyncio.CancelledError)
+
+
+class Program:
+    def __init__(self, actors, check):
+        self.actors = actors
+        self.check = check
+
+
+PROGRAMS = []
+
+
+def program(make):
+    PROGRAMS.append(make)
+    return make
+
+
+class Use:
+    """Who is in a critical section."""
+
+    def __init__(self, most):
+        self.now = 0
+        self.most = most
+
+    def enter(self, weight=1):
+        self.now += weight
+        assert self.now <= self.most
+
+    def leave(self, weight=1):
+        self.now -= weight
+
+
+def _equal(one, other):
+    assert one == other
