@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from typing import Any, ParamSpec, TypeAlias, TypeVar, overload
+from typing import Any, ParamSpec, TypeAlias, TypeGuard, TypeVar, overload
 
 from .. import _deferrous
 from .._deferrous import (
@@ -34,8 +34,10 @@ __all__ = [
     "check_depth",
     "discard",
     "fail_all",
+    "is_a",
     "is_cancellation",
     "is_done",
+    "is_failure",
     "mark_handled",
     "was_cancelled",
 ]
@@ -79,14 +81,29 @@ def cancelled_errors() -> tuple[type[BaseException], ...]:
     return (_deferrous.CancelledError, theirs)
 
 
+def is_a(result: object, classes: type[Any] | tuple[type[Any], ...]) -> bool:
+    """Return whether a result is of a class. One that cannot be asked, because its `__class__`
+    raises, is of none: to look at a result must not lose it.
+    """
+    try:
+        return isinstance(result, classes)
+    except Exception:
+        return False
+
+
+def is_failure(result: object) -> TypeGuard[Failure]:
+    """Return whether a result is a failure."""
+    return is_a(result, Failure)
+
+
 def is_cancellation(error: object) -> bool:
     """Return whether an exception says that something was cancelled: ours, or asyncio's."""
-    return isinstance(error, cancelled_errors())
+    return is_a(error, cancelled_errors())
 
 
 def was_cancelled(result: object) -> bool:
     """Return whether a result is the failure of something that was cancelled."""
-    return isinstance(result, Failure) and isinstance(result.value, cancelled_errors())
+    return is_failure(result) and is_cancellation(result.value)
 
 
 def check_count(name: str, value: Any, least: float) -> None:
@@ -147,7 +164,7 @@ def mark_handled(deferred: Deferred[Any]) -> None:
     """Do not report the failure of a Deferred, now or later. The failure stays its result."""
     deferred._debugInfo = _QUIET
     result = deferred.result if is_done(deferred) else None
-    if isinstance(result, Failure):
+    if is_failure(result):
         error, traceback = result.value, result.value.__traceback__
         try:
             deferred.__await__().send(None)

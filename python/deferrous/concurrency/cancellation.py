@@ -9,7 +9,7 @@ from .._deferrous import CancelledError, Deferred, _hand_over
 from .._reasons import cancel_by
 from .._timeout import _cancel as _cancel_reporting
 from ..failure import Failure
-from ._base import Eventual, as_deferred, is_done
+from ._base import Eventual, as_deferred, is_done, is_failure
 
 __all__ = ["cancel", "delay_cancellation", "shield"]
 
@@ -91,7 +91,7 @@ def _pass_on(result: Any, outer: Deferred[Any]) -> Any:
     if outer.called:
         return result
     _hand_over(outer, result)
-    return None if isinstance(result, Failure) else result
+    return None if is_failure(result) else result
 
 
 def delay_cancellation(eventual: Eventual[_T]) -> Deferred[_T]:
@@ -133,7 +133,7 @@ def _end_delayed(result: Any, outer: _Delayed[Any]) -> Any:
         outer.unpause()
     elif not outer.called:
         _hand_over(outer, result)
-        return None if isinstance(result, Failure) else result
+        return None if is_failure(result) else result
     return result
 
 

@@ -11,7 +11,15 @@ from typing import Any, TypeVar
 from .._deferrous import CancelledError, Deferred, _hand_over
 from .._gathering import FailureGroup
 from ..failure import Failure
-from ._base import Eventual, as_deferred, discard, is_cancellation, mark_handled, was_cancelled
+from ._base import (
+    Eventual,
+    as_deferred,
+    discard,
+    is_cancellation,
+    is_failure,
+    mark_handled,
+    was_cancelled,
+)
 from .cancellation import _Delayed, end_all
 from .current import Block, cancel_task, find, give_name
 
@@ -92,7 +100,7 @@ class TaskGroup(Block):
 
     def _task_ended(self, result: Any, deferred: Deferred[Any]) -> Any:
         self._tasks.pop(deferred, None)
-        if isinstance(result, Failure):
+        if is_failure(result):
             self._failed.append(deferred)
             if not was_cancelled(result):
                 self._add_error(result)

@@ -138,7 +138,11 @@ class Semaphore(_InTurn):
         return _Part(self.acquire, self.release, weight)
 
     def _not_taken(self, place: _Place, _result: Any, _number: int) -> None:
-        self.release(place.what)
+        if place.what == 1:
+            # That of a subclass may know of no weights, as asyncio's.
+            self.release()
+        else:
+            self.release(place.what)
 
 
 class BoundedSemaphore(Semaphore):

@@ -23,7 +23,7 @@ from .._deferrous import (
 )
 from .._gathering import FirstError
 from ..failure import Failure
-from ._base import Eventual, TimeoutError, as_deferred, discard, is_done, was_cancelled
+from ._base import Eventual, TimeoutError, as_deferred, discard, is_done, is_failure, was_cancelled
 from .cancellation import _pass_on, end_all
 
 __all__ = [
@@ -73,7 +73,7 @@ def tell(
     Whoever awaits it then gets its failure, and would not have handled it: it comes to rest on that
     later. So it is paused meanwhile, and who awaits it stands in line for the failure.
     """
-    failed = isinstance(result, Failure)
+    failed = is_failure(result)
     if failed:
         deferred.pause()
     try:
@@ -235,7 +235,7 @@ class _Wait:
 
 def is_error(result: object) -> bool:
     """Return whether a result is a failure, and not that of something cancelled."""
-    return isinstance(result, Failure) and not was_cancelled(result)
+    return is_failure(result) and not was_cancelled(result)
 
 
 # ---------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from .._deferrous import (
     succeed,
 )
 from ..failure import Failure
-from ._base import Eventual, as_deferred, was_cancelled
+from ._base import Eventual, as_deferred, is_a, is_failure, was_cancelled
 from .cancellation import _Delayed, end_all
 from .queues import _Getters
 
@@ -121,7 +121,7 @@ class _Feed(Generic[_T, _R]):
 
     def _fetched(self, result: Any) -> None:
         self._fetching = None
-        if not isinstance(result, Failure):
+        if not is_failure(result):
             if not self._exhausted:
                 self._call(result)
         elif result.check(StopAsyncIteration):
@@ -185,7 +185,7 @@ class _Feed(Generic[_T, _R]):
 
     def _items_closed(self, result: Any) -> None:
         self._closing = None
-        if isinstance(result, Failure) and not was_cancelled(result):
+        if is_failure(result) and not was_cancelled(result):
             self._failed(result)
         self._fed()
 
@@ -281,7 +281,7 @@ class _Map(_Feed[_T, _R]):
         return len(self._results) - 1
 
     def _ended(self, call: int, result: Any) -> None:
-        if not isinstance(result, Failure):
+        if not is_failure(result):
             self._results[call] = result
         elif self._return_exceptions:
             self._results[call] = result.value
@@ -444,7 +444,7 @@ class Stream(_Feed[Any, _R], _Getters[_R]):
         if self._stopped:
             # Nobody will ask for it.
             return
-        if isinstance(result, Failure) and self._return_exceptions:
+        if is_failure(result) and self._return_exceptions:
             result = result.value
         call.finish(result)
 
@@ -463,7 +463,7 @@ class Stream(_Feed[Any, _R], _Getters[_R]):
             if getter is None:
                 return
             result = self._calls.popleft().take()
-            if isinstance(result, Failure):
+            if is_failure(result):
                 self._calls.clear()
                 self._stop()
             _hand_over(getter, result)
@@ -483,11 +483,11 @@ class _Call:
 
     def finish(self, result: Any) -> None:
         self.is_done = True
-        self.result = fail(result) if isinstance(result, Failure) else result
+        self.result = fail(result) if is_failure(result) else result
 
     def take(self) -> Any:
         result, self.result = self.result, None
-        if isinstance(result, Deferred):
+        if is_a(result, Deferred):
             taken: list[Any] = []
             result.addErrback(taken.append)
             return taken[0]

@@ -143,8 +143,15 @@ class Queue(_Getters[_T]):
         self._queue.append(item)
 
     def _insert(self, place: int, item: _T) -> None:
-        """Put an item that nobody came for in front again, behind so many others of these."""
-        self._queue.insert(place, item)
+        """Put an item that nobody came for in front again, behind so many others of these.
+
+        Where a subclass keeps its items in something of its own, it has no such place.
+        """
+        if type(self)._init is Queue._init:
+            self._queue.insert(place, item)
+        else:
+            self._numbers.clear()
+            self._put(item)
 
     # What all have.
 

@@ -7,8 +7,7 @@ from functools import wraps
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from .._deferrous import Deferred, _hand_over, maybeDeferred, succeed
-from ..failure import Failure
-from ._base import Eventual, as_deferred, was_cancelled
+from ._base import Eventual, as_deferred, is_failure, was_cancelled
 
 __all__ = ["Observable", "once"]
 
@@ -56,7 +55,7 @@ class Observable(Generic[_T]):
         """Return a Deferred for the result. Cancelling it cancels nothing else."""
         if self._has_result:
             observer: Deferred[_T] = succeed(None)  # type: ignore[arg-type]
-            if isinstance(self._result, Failure):
+            if is_failure(self._result):
                 observer = Deferred()
                 observer.errback(self._result)
                 self._take_failure()
@@ -92,9 +91,7 @@ class Observable(Generic[_T]):
         for observer in observers:
             if not observer.called:
                 _hand_over(observer, result)
-        if isinstance(result, Failure) and (
-            observers or (self._is_abandoned and was_cancelled(result))
-        ):
+        if is_failure(result) and (observers or (self._is_abandoned and was_cancelled(result))):
             self._deferred = None
             return None
         return result

@@ -31,6 +31,7 @@ use crate::binding::waits::{
     handing_over::{self, begin_release, begin_release_of, overrides_ours},
     locked::{self, RUN},
     nesting::hand_over,
+    work::Work,
 };
 
 #[pymethods(crate = "crate::binding::capi::guarded")]
@@ -362,7 +363,12 @@ pub(crate) fn _hand_over<'py>(
     result: Bound<'py, PyAny>,
 ) -> Result<()> {
     let py = deferred.py();
-    match handing_over::fire_one(deferred, result)? {
+    let work = match handing_over::fire_one(deferred, result)? {
+        // Whoever fires the first Deferred with a result that cannot be asked what it is, is told.
+        Some(Work::RunAndRaise(fired, _)) => fired.map(Work::Run),
+        work => work,
+    };
+    match work {
         Some(work) => hand_over(py, work, engine::run_within),
         None => Ok(()),
     }

@@ -1,0 +1,151 @@
+"""`deferrous.concurrency` with subclasses as they are written for asyncio, and with odd results."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from deferrous import Deferred, Failure, ensureDeferred
+from deferrous import concurrency as c
+from deferrous.testing import Clock
+
+pytestmark = pytest.mark.deferrous_only
+
+
+# Subclasses as they are written for asyncio's classes.
+
+
+class ReleasesOne(c.Semaphore):
+    def release(self):
+        super().release()
+
+
+class BoundToOne(c.BoundedSemaphore):
+    def acquire(self):
+        return super().acquire()
+
+    def release(self):
+        super().release()
+
+
+class SetQueue(c.Queue):
+    def _init(self, maxsize):
+        self._queue = set()
+
+    def _put(self, item):
+        self._queue.add(item)
+
+    def _get(self):
+        return self._queue.pop()
+
+
+class Sorted(c.Queue):
+    def _init(self, maxsize):
+        self._queue = []
+
+    def _put(self, item):
+        self._queue.append(item)
+        self._queue.sort()
+
+    def _get(self):
+        return self._queue.pop(0)
+
+
+class Counting(c.Queue):
+    puts = 0
+
+    def _put(self, item):
+        self.puts += 1
+        super()._put(item)
+
+
+async def cancelled_when_it_was_given(acquire, give):
+    """Have a task be given something, and cancelled before it runs."""
+
+    async def take():
+        return await acquire()
+
+    task = asyncio.ensure_future(take())
+    await asyncio.sleep(0)
+    give()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+@pytest.mark.parametrize("make", [ReleasesOne, BoundToOne])
+def test_semaphores_that_know_of_no_weights(make):
+    async def main():
+        semaphore = make(1)
+        semaphore.acquire()
+        await cancelled_when_it_was_given(semaphore.acquire, semaphore.release)
+        assert semaphore.value == 1
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("make", [SetQueue, Sorted, Counting])
+def test_queues_that_keep_their_items_elsewhere(make):
+    async def main():
+        queue = make()
+        await cancelled_when_it_was_given(queue.get, lambda: queue.put(2))
+        queue.put(3)
+        assert sorted(queue.get_nowait() for _ in range(queue.qsize())) == [2, 3]
+
+    asyncio.run(main())
+
+
+# Results that cannot be asked what they are.
+
+
+class Unasked:
+    @property
+    def __class__(self):
+        raise KeyError("do not ask")
+
+
+async def block_with(task):
+    async with c.TaskGroup() as group:
+        group.create_task(task)
+
+
+def joined(task):
+    group = c.TaskGroup().open()
+    group.create_task(task)
+    return group.join()
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        lambda d: [c.wait([d])],
+        lambda d: [c.wait([d], return_when=c.FIRST_COMPLETED), c.wait([d])],
+        lambda d: [c.wait([d], return_when=c.FIRST_EXCEPTION)],
+        lambda d: [next(c.as_completed([d]))],
+        lambda d: [c.gather(d)],
+        lambda d: [c.gather(d, return_exceptions=True)],
+        lambda d: [c.gather(d, cancel_losers=True)],
+        lambda d: [c.shield(d)],
+        lambda d: [c.delay_cancellation(d)],
+        lambda d: [each.observe() for each in [c.Observable(d)] for _ in range(3)],
+        lambda d: [each() for each in [c.once(lambda: d)] for _ in range(3)],
+        lambda d: [ensureDeferred(block_with(d))],
+        lambda d: [joined(d)],
+        lambda d: [c.map(lambda _: d, [1], limit=1)],
+        lambda d: [c.stream(lambda _: d, [1], limit=1).__anext__()],
+        lambda d: [c.wait_for(d, 9, clock=Clock())],
+        lambda d: [c.Semaphore().run(lambda: d)],
+    ],
+    ids="wait first exception as_completed gather exceptions losers shield delay observe once "
+    "block join map stream wait_for run".split(),
+)
+def test_result_that_cannot_be_asked_what_it_is(begin):
+    d = Deferred()
+    all_that_wait = begin(d)
+    with pytest.raises(KeyError, match="do not ask"):
+        d.callback(Unasked())
+    assert all(each.called and not each.paused for each in all_that_wait)
+    results = []
+    for each in all_that_wait:
+        each.addBoth(results.append)
+    assert Failure not in map(type, results)
