@@ -67,6 +67,8 @@ FORGOTTEN = re.compile(
     r"<function \S+ at 0x\w+> returned NULL without setting an exception"
     r"|error return without exception set|an error without an exception"
 )
+#: CPython 3.13 says so at some places, and goes on. Whatever it calls next is blamed for that.
+WENT_ON = re.compile(r"<[^<>]*> returned a result with an exception set$")
 
 
 class Stuck(Exception):
@@ -177,6 +179,9 @@ def run_with_failures(names, program, expected, at: int, mode: str, heard: Heard
         no_more()
         if FORGOTTEN.search(repr(error)):
             return NOT_SAID
+        if isinstance(error, SystemError) and WENT_ON.search(str(error)):
+            traceback.print_exc()
+            return NOT_SAID
         if isinstance(error, SystemError) or "Panic" in type(error).__name__:
             traceback.print_exc()
             return WRONG
@@ -244,7 +249,7 @@ def case(names, program, expected, at: int, mode: str, heard, show: bool) -> tup
         return "panic", text
     code = os.WEXITSTATUS(status)
     if code == NOT_SAID:
-        return "not said", ""
+        return "not said", text if WENT_ON.search(text.strip()) else ""
     return {FINISHED: "finished", HIT: "hit", LOST: "lost", NOT_SAID: "not said"}.get(
         code, "wrong"
     ), text
@@ -305,7 +310,11 @@ def evidence(outcome: str, text: str) -> tuple[str, ...]:
             return ()
         # It is at one line for ever, in the eval loop, which does there what these places tell.
         return tuple(sorted({it.site for it in seen} - {""}))
-    return (summary(outcome, text),) if outcome in ("lost", "not said") else ()
+    if outcome == "not said":
+        # What is blamed, and the line that calls it.
+        lines = re.findall(r'^  File "[^"]+", line \d+, in .*', text, re.M)
+        return (" ".join([*lines[-1:], summary(outcome, text)]),)
+    return (summary(outcome, text),) if outcome == "lost" else ()
 
 
 def summary(outcome: str, text: str) -> str:
@@ -438,13 +447,16 @@ class Row(NamedTuple):
         return self.outcome.startswith(BAD)
 
 
-def sweep_here(implementation: str, sweep: Sweep, below: int) -> Iterator[Row]:
+def sweep_here(implementation: str, sweep: Sweep, below: int, last_moment: float) -> Iterator[Row]:
     """Let each allocation of a program fail, in this process, which has run nothing before."""
     heard = Heard(implementation)
     prepare(implementation, sweep.name, sweep.warm)
     names, program = names_for(implementation, sweep.name), program_called(sweep.name)
     expected = EXPECTED[sweep.name]
     for at in range(min(below, allocations(names, program, expected, sweep.mode, heard))):
+        if time.monotonic() > last_moment:
+            yield Row(*sweep, at, "given up", "")
+            return
         outcome, text = case(names, program, expected, at, sweep.mode, heard, False)
         bad = outcome.startswith(BAD)
         told = (summary(outcome, text), evidence(outcome, text)) if bad else ("",)
@@ -455,8 +467,10 @@ def swept(
     implementation: str, sweeps: list[Sweep], jobs: int, deadline: float, below: int = MANY
 ) -> Iterator[Row]:
     """Make sweeps, so many at once, each in a process of its own. Yields all cases, and one whose
-    outcome is `swept` at the end of each sweep."""
+    outcome is `ended` at the end of each sweep. None begins after the deadline, and none takes
+    longer after that than it was away at first."""
     read, write = os.pipe()
+    last_moment = deadline + max(deadline - time.monotonic(), 0)
 
     def tell(row: Row) -> None:
         # So short a line is written in one.
@@ -467,10 +481,10 @@ def swept(
             if time.monotonic() > deadline:
                 break
             _, status = os.waitpid(in_child(lambda sweep=sweep: sweep_one(sweep)), 0)
-            tell(Row(*sweep, -1, "wrong" if status else "swept", ""))
+            tell(Row(*sweep, -1, "wrong" if status else "ended", ""))
 
     def sweep_one(sweep: Sweep) -> None:
-        for row in sweep_here(implementation, sweep, below):
+        for row in sweep_here(implementation, sweep, below, last_moment):
             tell(row)
 
     def work(mine: list[Sweep]) -> None:
@@ -614,7 +628,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--minutes", type=float, default=600)
+    parser.add_argument("--minutes", type=float, default=600, help="begin no sweep later")
     parser.add_argument("--seed", type=int, default=0, help="of the order of sweeps")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--program", action="append", choices=sorted(PROGRAMS | FRESH))
@@ -668,8 +682,10 @@ def report(rows: list[Row], sweeps: int, options) -> int:
     controls = Controls(options.jobs)
     # By program, so that the controls of one run at a time.
     for row in sorted(rows, key=lambda row: (row.mode, row.name)):
-        if row.outcome == "swept":
+        if row.outcome == "ended":
             done += 1
+        elif row.outcome == "given up":
+            done -= 1
         elif not row.is_bad:
             totals[row.mode, row.outcome] += 1
         elif not options.control and (like := controls.like(row)):
