@@ -161,6 +161,20 @@ def test_the_programs_of_the_proofs_run():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_whom_cpython_blames_is_compared_with_where():
+    """CPython 3.13 says at some places that it has no memory, and goes on."""
+    told = """Traceback (most recent call last):
+  File "program.py", line 1, in program
+  File "linecache.py", line 60, in checkcache
+SystemError: <built-in function len> returned a result with an exception set"""
+    (where,) = evidence("not said", told)
+    assert 'File "linecache.py", line 60, in checkcache' in where
+    assert "<built-in function len>" in where
+    assert "program.py" not in where
+    # It may be anybody's.
+    assert evidence("wrong", told) == ()
+
+
 def test_every_method_and_attribute_is_swept():
     """What the native classes and functions have is what those programs use."""
     defer = load("deferrous")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _imp
+import sys
 import types
 
 from .base import fresh, plain
@@ -60,3 +61,13 @@ def finally_far_away(_names, keep):
     finally:
         made.append(0)
     return len(made)
+
+
+if sys.version_info[:2] == (3, 13):
+
+    @plain
+    def stack_formatted(_names, keep):
+        """The first time in a process this crashes, for one or another of its allocations."""
+        import traceback
+
+        return len(traceback.format_stack()) > 0
