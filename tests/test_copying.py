@@ -306,7 +306,7 @@ def test_callbacks_assigned_by_hand(defer):
         {"_callbacks": [((ignore, 1, 2), (ignore, None, None))]},
         {"paused": "x"},
         {"called": True, "_chainedTo": 1},
-        {"resultList": 1},
+        {"finishedCount": "x"},
     ],
 )
 def test_wrong_state(defer, state):

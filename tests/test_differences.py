@@ -309,13 +309,16 @@ class TestGathering:
         assert results == [(1, "first")] * ours
 
     def test_result_list(self, defer, ours):
-        gathered = defer.DeferredList([defer.succeed(1)])
-        gathered.resultList = []
-        if ours:
-            with pytest.raises(TypeError):
-                gathered.resultList = ()
-        else:
-            gathered.resultList = ()
+        class Results(dict):
+            pass
+
+        inner = defer.Deferred()
+        gathered = defer.DeferredList([inner])
+        gathered.resultList = Results()
+        inner.callback(1)
+        assert (gathered.resultList == {0: (True, 1)}) is not ours
+        assert gathered.called is not ours
+        inner.addErrback(lambda failure: failure.trap(TypeError))
 
 
 class TestLocks:
@@ -332,17 +335,43 @@ class TestLocks:
             json.dumps(queue.pending)
         assigned = [2]
         queue.pending = assigned
-        assert list(queue.pending) == [2]
+        assert queue.pending is assigned
+        queue.put(3)
+        assert list(queue.pending) == [2, 3]
         assert (queue.pending is assigned) is not ours
+
+    def test_deleted(self, defer, ours):
+        """What is not there counts as at first: there is no class attribute."""
+        queue, lock = defer.DeferredQueue(1), defer.DeferredLock()
+        lock.acquire()
+        del queue.size, lock.locked
+        assert hasattr(lock, "locked") is not ours
+        if ours:
+            queue.put(1)
+            assert list(queue.pending) == [1]
+        else:
+            with pytest.raises(AttributeError):
+                queue.put(1)
+        assert result_of(lock.acquire()) == [lock]
+
+    def test_locked_is_something_that_answers_in_python(self, defer, ours):
+        class No:
+            def __bool__(self):
+                return False
+
+        lock = defer.DeferredLock()
+        lock.locked = No()
+        assert (result_of(lock.acquire()) == []) is ours
 
     def test_tokens(self, defer, ours):
         semaphore = defer.DeferredSemaphore(1)
-        for name in ("tokens", "limit"):
-            if ours:
-                with pytest.raises(TypeError):
-                    setattr(semaphore, name, 1.5)
-            else:
-                setattr(semaphore, name, 1.5)
+        semaphore.tokens = 1.5
+        if ours:
+            with pytest.raises(TypeError):
+                semaphore.acquire()
+        else:
+            semaphore.acquire()
+            assert semaphore.tokens == 0.5
 
     def test_filesystem_lock_after_a_timeout(self, defer, ours, tmp_path):
         clock = Clock()

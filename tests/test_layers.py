@@ -35,6 +35,7 @@ MODULES = (
     "_perfetto",
     "_trace",
     "_clock",
+    "_debugging",
     "_callbacks",
     "_deprecation",
     "_frames",

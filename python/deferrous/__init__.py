@@ -19,6 +19,7 @@ from collections.abc import MutableSequence as _MutableSequence
 
 from . import _deferrous
 from ._callbacks import _failthru, passthru
+from ._debugging import getDebugging, setDebugging
 from ._deferrous import (
     _DEFERRED_SUBCLASSES,
     AlreadyCalledError,
@@ -41,10 +42,8 @@ from ._deferrous import (
     execute,
     fail,
     gatherResults,
-    getDebugging,
     maybeDeferred,
     race,
-    setDebugging,
     succeed,
 )
 from ._deferrous import __version__ as __version__

@@ -119,7 +119,7 @@ def _what_is_on() -> Iterator[str]:
     """Say of what helps to find faults whether it is on: here, and so by the environment."""
     from deferrous import _deferrous, inspect
 
-    yield f"debug mode: {'on' if _deferrous.getDebugging() else 'off'}"
+    yield f"debug mode: {'on' if _deferrous.Deferred.debug else 'off'}"
     for name, variable, state in (
         ("track", "DEFERROUS_TRACK", "on" if _deferrous._tracking() else "off"),
         ("trace", "DEFERROUS_TRACE", None),

@@ -49,6 +49,9 @@ _ATTRIBUTES: tuple[tuple[type, tuple[str, ...]], ...] = (
     (DeferredQueue, ("waiting", "pending", "size", "backlog")),
 )
 
+#: Those that are lists of ours. In a state they are plain lists, as Twisted's are.
+_LINES = frozenset({"waiting", "pending"})
+
 
 def get_state(obj: Any) -> dict[str, Any]:
     """Return the instance dict, and the native attributes under the names that Twisted has."""
@@ -70,6 +73,8 @@ def get_state(obj: Any) -> dict[str, Any]:
 def set_state(obj: Any, state: dict[str, Any]) -> None:
     """Make an object what `get_state` was told of."""
     for name, value in state.items():
+        if name in _LINES and type(value) is list and not isinstance(obj, Deferred):
+            value = _Fifo(value)
         setattr(obj, name, value)
 
 

@@ -99,7 +99,6 @@ __all__ = [
     "fail",
     "failure_count",
     "gatherResults",
-    "getDebugging",
     "has_room_for_text",
     "look_all_up",
     "maybeDeferred",
@@ -110,7 +109,6 @@ __all__ = [
     "plain_traceback",
     "race",
     "register_failure_class",
-    "setDebugging",
     "set_namespace",
     "stands_alone",
     "succeed",
@@ -991,39 +989,6 @@ def _fire_all(line: _Fifo[Deferred[_T]], result: _T) -> None: ...
 def _number_all(line: _Fifo[Deferred[int]]) -> None: ...
 def _give_back(owner: object, line: _Fifo[Deferred[bool]], number: float) -> None: ...
 def _serve_rest(place: _Place, deferred: Deferred[Any]) -> None: ...
-def setDebugging(on: bool) -> None:
-    """Turn debug mode on or off.
-
-    In debug mode, Deferreds remember the stacks in which they are made and fired. The text of
-    an AlreadyCalledError and reports of unhandled failures show them.
-
-    Arguments:
-
-    - `on`: whether debug mode is to be on.
-
-    ```python
-    from deferrous import getDebugging, setDebugging
-
-    setDebugging(True)
-    print(getDebugging())
-    setDebugging(False)
-    ```
-
-    This prints `True`.
-    """
-
-def getDebugging() -> bool:
-    """Return whether debug mode is on: see `setDebugging`.
-
-    ```python
-    from deferrous import getDebugging
-
-    print(getDebugging())
-    ```
-
-    This prints `False`.
-    """
-
 def plain_traceback(failure: FailureBase, detail: object, /) -> str | None:
     """The text of `Failure.getTraceback`, or None if Python has to make it."""
 

@@ -209,12 +209,7 @@ impl<K: Kinds + ?Sized> Chain<K> {
     #[inline(always)]
     pub fn is_about_to_call(&self, is_wanted: impl FnOnce(&K::Callback) -> bool) -> bool {
         let failed = matches!(self.outcome, Slot::Failure(_));
-        match self.links.first() {
-            Some(Link::Either(callback)) => is_wanted(callback),
-            Some(Link::OnValue(callback)) => !failed && is_wanted(callback),
-            Some(Link::OnFailure(callback)) => failed && is_wanted(callback),
-            _ => false,
-        }
+        self.links.first().is_some_and(|link| link.is_called(failed, is_wanted))
     }
 
     /// Fast path of [`Chain::turn`]: the callback and the outcome of a [`Turn::Call`], if that is
@@ -224,10 +219,8 @@ impl<K: Kinds + ?Sized> Chain<K> {
         &mut self,
         is_wanted: impl FnOnce(&K::Callback) -> bool,
     ) -> Option<(K::Callback, &Outcome<K>)> {
-        if !self.is_about_to_call(is_wanted) {
-            return None;
-        }
-        match self.links.pop_front() {
+        let failed = matches!(self.outcome, Slot::Failure(_));
+        match self.links.pop_front_if(|link| link.is_called(failed, is_wanted)) {
             Some(Link::Either(callback) | Link::OnValue(callback) | Link::OnFailure(callback)) => {
                 self.running = true;
                 Some((callback, &self.outcome))

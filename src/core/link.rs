@@ -50,6 +50,24 @@ pub enum Link<K: Kinds + ?Sized> {
     Deliver(K::Waiter, u32),
 }
 
+impl<K: Kinds + ?Sized> Link<K> {
+    /// Whether this is one callback, nothing is spare, and it is called with such an outcome, if
+    /// `is_wanted` says so of it.
+    #[inline(always)]
+    pub(super) fn is_called(
+        &self,
+        failed: bool,
+        is_wanted: impl FnOnce(&K::Callback) -> bool,
+    ) -> bool {
+        match self {
+            Self::Either(callback) => is_wanted(callback),
+            Self::OnValue(callback) => !failed && is_wanted(callback),
+            Self::OnFailure(callback) => failed && is_wanted(callback),
+            _ => false,
+        }
+    }
+}
+
 /// A queue of links with room for one in place.
 ///
 /// Most Deferreds hold one link at a time; those never allocate.
@@ -100,7 +118,12 @@ impl<K: Kinds + ?Sized> Rest<K> {
                 *place = Some(link);
                 self.end += 1;
             }
-            _ if refusable(|| self.far.try_reserve(1)).is_err() => return Err(NoMemory(link)),
+            // To ask for memory that may be refused takes a while: not where there is room.
+            _ if self.far.len() == self.far.capacity()
+                && refusable(|| self.far.try_reserve(1)).is_err() =>
+            {
+                return Err(NoMemory(link));
+            }
             _ => self.far.push_back(link),
         }
         Ok(())
@@ -139,6 +162,19 @@ impl<K: Kinds + ?Sized> Rest<K> {
             return self.far.front();
         }
         self.near[usize::from(self.begin)].as_ref()
+    }
+
+    #[inline(always)]
+    fn pop_front_if(&mut self, is_wanted: impl FnOnce(&Link<K>) -> bool) -> Option<Link<K>> {
+        if self.begin == self.end {
+            return if is_wanted(self.far.front()?) { self.far.pop_front() } else { None };
+        }
+        let place = &mut self.near[usize::from(self.begin)];
+        if !is_wanted(place.as_ref()?) {
+            return None;
+        }
+        self.begin += 1;
+        place.take()
     }
 
     fn pop_near_back(&mut self) -> Option<Link<K>> {
@@ -268,6 +304,31 @@ impl<K: Kinds + ?Sized> Links<K> {
             self.0 = Queue::Empty;
         }
         link
+    }
+
+    /// Take the first link, if it is wanted.
+    #[inline(always)]
+    pub(super) fn pop_front_if(
+        &mut self,
+        is_wanted: impl FnOnce(&Link<K>) -> bool,
+    ) -> Option<Link<K>> {
+        match &mut self.0 {
+            Queue::Empty => None,
+            Queue::One(link) => {
+                if is_wanted(link) {
+                    self.take_one()
+                } else {
+                    None
+                }
+            }
+            Queue::More(rest) => {
+                let link = rest.pop_front_if(is_wanted);
+                if rest.is_empty() {
+                    self.0 = Queue::Empty;
+                }
+                link
+            }
+        }
     }
 
     /// The first link.

@@ -14,6 +14,7 @@ use super::safe;
 ///
 /// It differs from `Py` in its drop. `Py` checks first whether PyO3 has attached the thread, and
 /// otherwise delays the drop. That is so in the functions that we put into slots ourselves.
+#[repr(transparent)]
 pub(crate) struct Held<T>(ManuallyDrop<Py<T>>);
 
 impl<T> Drop for Held<T> {

@@ -8,6 +8,8 @@
 //! attribute has to be a getter and a setter.
 
 use std::ffi::CStr;
+use std::ops::Deref;
+use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use pyo3::exceptions::PySystemError;
@@ -16,8 +18,28 @@ use pyo3::types::{PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 use pyo3::{Borrowed, PyTypeInfo, ffi};
 
 use super::conversions::FromC;
+use super::error::Result;
+use super::held::Held;
 use super::kinds::Kind;
+use super::safe;
 use crate::core::Flag;
+
+/// What the interpreter may read and write by itself.
+///
+/// # Safety
+///
+/// It is one word: null, or a reference. It owns that reference, but for those to objects that are
+/// never freed.
+pub(crate) unsafe trait Shown {}
+
+// SAFETY: a pointer, as below.
+unsafe impl Shown for Truth {}
+
+// SAFETY: one pointer, null for None, as all of its layers are transparent; and it is owned.
+unsafe impl Shown for Option<Held<PyAny>> {}
+
+// SAFETY: a pointer, as below.
+unsafe impl Shown for Figure {}
 
 /// A place that holds `True` or `False`; or what a program has put there instead, or nothing, if it
 /// has deleted that.
@@ -46,6 +68,19 @@ impl Flag for Truth {
 }
 
 impl Truth {
+    /// Whether it is `True` itself.
+    #[inline(always)]
+    pub(crate) fn is_true(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == object_for(true)
+    }
+
+    /// Whether it is `True`, or `False`.
+    #[inline(always)]
+    pub(crate) fn is_plain(&self) -> bool {
+        let object = self.0.load(Ordering::Relaxed);
+        object == object_for(true) || object == object_for(false)
+    }
+
     /// What a program has put here that is no bool.
     #[inline(always)]
     pub(crate) fn other(&self) -> Option<Borrowed<'_, '_, PyAny>> {
@@ -81,6 +116,46 @@ impl Truth {
     }
 }
 
+/// A [`Truth`] in the state of a Python object, which lets go of what it owns when that dies.
+pub(crate) struct Switch(Truth);
+
+impl Switch {
+    pub(crate) fn new(on: bool) -> Self {
+        Self(Truth::new(on))
+    }
+
+    /// Put this there instead.
+    #[inline(always)]
+    #[must_use]
+    pub(crate) fn set(&mut self, on: bool) -> Truth {
+        std::mem::replace(&mut self.0, Truth::new(on))
+    }
+}
+
+impl Default for Switch {
+    fn default() -> Self {
+        Self::new(false)
+    }
+}
+
+impl Deref for Switch {
+    type Target = Truth;
+
+    fn deref(&self) -> &Truth {
+        &self.0
+    }
+}
+
+impl Drop for Switch {
+    fn drop(&mut self) {
+        if self.other().is_some() {
+            // SAFETY: the thread is attached, for the state of Python objects is freed by those
+            // only.
+            drop(self.set(false).into_other(unsafe { Python::assume_attached() }));
+        }
+    }
+}
+
 #[inline(always)]
 fn object_for(on: bool) -> *mut ffi::PyObject {
     // SAFETY: that is where they are, whether or not an interpreter runs.
@@ -96,8 +171,11 @@ pub(crate) trait Slot {
     /// What there is to say about it.
     const DOC: &'static CStr;
 
+    /// What holds it.
+    type In: Shown;
+
     /// Where it is in an object: in all objects of the class at the same place.
-    fn place(of: &Bound<'_, Self::Of>) -> *const Truth;
+    fn place(of: &Bound<'_, Self::Of>) -> *const Self::In;
 }
 
 /// Add such an attribute to a class of which this is an object.
@@ -111,7 +189,7 @@ pub(crate) fn put_slot<S: Slot>(sample: &Bound<'_, S::Of>) -> PyResult<()> {
     let kind = class.as_type_ptr();
     let offset = (S::place(sample) as usize).checked_sub(sample.as_ptr() as usize);
     let size = Kind::from(&class).slots(py).size as usize;
-    let Some(offset) = offset.filter(|it| it.saturating_add(size_of::<Truth>()) <= size) else {
+    let Some(offset) = offset.filter(|it| it.saturating_add(size_of::<S::In>()) <= size) else {
         return Err(PySystemError::new_err("a slot is in another object"));
     };
     let member = ffi::PyMemberDef {
@@ -121,22 +199,140 @@ pub(crate) fn put_slot<S: Slot>(sample: &Bound<'_, S::Of>) -> PyResult<()> {
         flags: 0,
         doc: S::DOC.as_ptr(),
     };
-    keep_bools(py);
     // SAFETY: attached. The member is alive for good, and so are its texts. Each object of the class
     // has at this place, within its bounds, what a slot is to hold: null or a reference, where those
-    // to the two bools need not be counted.
+    // to what is never freed need not be counted.
     let descriptor: PyResult<Bound<'_, PyAny>> =
         unsafe { FromC::from_c(py, ffi::PyDescr_NewMember(kind, Box::leak(Box::new(member)))) };
     let descriptor = descriptor?;
     class.setattr(descriptor.getattr("__name__")?.cast::<PyString>()?, &descriptor)
 }
 
-/// See to it that `True` and `False` are never freed, though there are references that nobody has
-/// counted: from CPython 3.12 on that is so. Before, they get more than a program can let go of.
-fn keep_bools(_py: Python<'_>) {
+/// The ints that are shown without being counted: CPython has one object for each of them.
+static SMALL: [AtomicPtr<ffi::PyObject>; 257] = [const { AtomicPtr::new(ptr::null_mut()) }; 257];
+
+/// The object for a number, if it is one of those.
+#[inline(always)]
+fn small(number: i64) -> Option<*mut ffi::PyObject> {
+    // What is below 0 is far beyond as well.
+    Some(SMALL.get(number as usize)?.load(Ordering::Relaxed))
+}
+
+/// See to it that `True`, `False` and the small ints are never freed, though there are references
+/// that nobody has counted: from CPython 3.12 on that is so. Before, they get more than a program
+/// can let go of. Called once, before there is any slot.
+pub(crate) fn keep_constants(py: Python<'_>) -> Result<()> {
+    keep_one(py, object_for(false));
+    keep_one(py, object_for(true));
+    for (number, place) in SMALL.iter().enumerate() {
+        let object = safe::new_int(py, number as u64)?.into_ptr();
+        keep_one(py, object);
+        place.store(object, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+fn keep_one(_py: Python<'_>, _object: *mut ffi::PyObject) {
     #[cfg(not(Py_3_12))]
-    for on in [false, true] {
-        // SAFETY: an object that is always alive, on an attached thread.
-        unsafe { (*object_for(on)).ob_refcnt |= ffi::Py_ssize_t::MAX / 4 + 1 };
+    // SAFETY: an object that is alive, and that nobody else changes, on an attached thread.
+    unsafe {
+        (*_object).ob_refcnt |= ffi::Py_ssize_t::MAX / 4 + 1;
+    }
+}
+
+/// An int that programs see, and may replace by anything, or delete.
+pub(crate) struct Count {
+    /// What it was when it was last set here.
+    number: i64,
+    shown: Figure,
+}
+
+/// Where it is shown. It owns no reference to a small int; it owns one to anything else.
+#[repr(transparent)]
+pub(crate) struct Figure(AtomicPtr<ffi::PyObject>);
+
+impl Count {
+    /// Show this number.
+    ///
+    /// # Errors
+    ///
+    /// `MemoryError`
+    pub(crate) fn new(py: Python<'_>, number: i64) -> Result<Self> {
+        let object = match small(number) {
+            Some(object) => object,
+            None => safe::new_signed_int(py, number)?.into_ptr(),
+        };
+        Ok(Self { number, shown: Figure(AtomicPtr::new(object)) })
+    }
+
+    /// Nothing to be seen yet.
+    pub(crate) fn none() -> Self {
+        Self { number: 0, shown: Figure(AtomicPtr::new(ptr::null_mut())) }
+    }
+
+    /// The number, if it is a small one that no program has replaced.
+    #[inline(always)]
+    pub(crate) fn quick(&self) -> Option<i64> {
+        (small(self.number)? == self.shown.0.load(Ordering::Relaxed)).then_some(self.number)
+    }
+
+    /// Show another number instead of one that [`Count::quick`] has given. False if it is not a
+    /// small one.
+    #[inline(always)]
+    pub(crate) fn set_quickly(&mut self, number: i64) -> bool {
+        let Some(object) = small(number) else { return false };
+        self.number = number;
+        self.shown.0.store(object, Ordering::Relaxed);
+        true
+    }
+
+    /// What is to be seen, to be asked for its number; the number itself where that was deleted.
+    pub(crate) fn get<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyAny>, i64> {
+        let object = self.shown.0.load(Ordering::Relaxed);
+        // SAFETY: null or an object that is alive, on an attached thread.
+        unsafe { Bound::from_borrowed_ptr_or_opt(py, object) }.ok_or(self.number)
+    }
+
+    /// What is to be seen, if it is not for all time.
+    pub(crate) fn other(&self) -> Option<Borrowed<'_, '_, PyAny>> {
+        self.shown.other()
+    }
+
+    /// Where it is shown.
+    pub(crate) fn place(&self) -> *const Figure {
+        &raw const self.shown
+    }
+
+    /// Take out what is to be seen. The number stays.
+    pub(crate) fn hide(&mut self) -> Figure {
+        std::mem::replace(&mut self.shown, Figure(AtomicPtr::new(ptr::null_mut())))
+    }
+}
+
+impl Figure {
+    fn other(&self) -> Option<Borrowed<'_, '_, PyAny>> {
+        let object = self.0.load(Ordering::Relaxed);
+        // SAFETY: null or an object that is alive. The thread is attached, as for all state of ours.
+        unsafe {
+            if !object.is_null() && ffi::PyLong_CheckExact(object) != 0 {
+                let mut overflow = 0;
+                let number = ffi::PyLong_AsLongLongAndOverflow(object, &raw mut overflow);
+                if overflow == 0 && small(number) == Some(object) {
+                    return None;
+                }
+            }
+            Borrowed::from_ptr_or_opt(Python::assume_attached(), object)
+        }
+    }
+}
+
+/// Lets go of what it owns. As [`Held`], it stands only in the state of Python objects.
+impl Drop for Figure {
+    fn drop(&mut self) {
+        if let Some(other) = self.other() {
+            // SAFETY: the reference that this owns, which is given up here; the thread is attached,
+            // for the state of Python objects is touched and freed by those only.
+            drop(unsafe { Bound::from_owned_ptr(Python::assume_attached(), other.as_ptr()) });
+        }
     }
 }

@@ -15,7 +15,7 @@ use crate::binding::capi::{
     overrides::overrides,
     stack,
 };
-use crate::binding::judge::{classify::classify, failure, report};
+use crate::binding::judge::{attributes, classify::classify, report};
 use crate::binding::model::{
     awaiting::{Awaiting, Left, StandIn, State},
     deferred::{CancelledError, Deferred},
@@ -203,7 +203,7 @@ fn raise<'py>(
     stack::check(py)?;
     let class = names::failure_class(py)?;
     if reason.get_type_ptr() == class.as_type_ptr() {
-        return Err(no_result(py, capi::raise(failure::to_raise(&reason)?)));
+        return Err(no_result(py, capi::raise(attributes::to_raise(&reason)?)));
     }
     let has_its_own = |name| capi::lookup(&reason.get_type(), name) != capi::lookup(class, name);
     let [throw, raise] =

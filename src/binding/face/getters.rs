@@ -4,18 +4,19 @@ use std::ffi::CStr;
 use std::ptr;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyString};
+use pyo3::types::PyString;
 
 use crate::binding::capi::{
     error::Result,
     getters::{Read, put},
     interned::intern,
     is_exact, new_int, new_signed_int,
-    shown::{Slot, Truth, put_slot},
+    shown::{Figure, Slot, Truth, keep_constants, put_slot},
 };
 use crate::binding::model::{
     deferred::{Deferred, new_deferred},
     failure::FailureBase,
+    line::Line,
     list::DeferredList,
     outcome::{Chain, Outcome},
     primitive::{DeferredLock, DeferredSemaphore, Primitive},
@@ -42,21 +43,103 @@ impl Read for ResultOf {
     }
 }
 
-/// `Deferred.called`: programs read it more than anything else.
-///
-/// `result` is none: if a slot is empty, CPython makes an error with a text for everybody who asks,
-/// which takes five to ten times as long as a getter that says no.
-struct Called;
+// What programs read more than anything else is in slots.
+//
+// `Deferred.result` is not: if a slot is empty, CPython makes an error with a text for everybody
+// who asks, which takes five to ten times as long as a getter that says no.
+macro_rules! slots {
+    ($($form:ident = $name:literal of $of:ty, $in:ty, |$slf:ident| $place:expr, $doc:literal;)+) => {
+        $(
+            struct $form;
 
-impl Slot for Called {
-    type Of = Deferred;
-    const NAME: &'static CStr = c"called";
-    const DOC: &'static CStr =
+            impl Slot for $form {
+                type Of = $of;
+                type In = $in;
+                const NAME: &'static CStr = $name;
+                const DOC: &'static CStr = $doc;
+
+                fn place($slf: &Bound<'_, $of>) -> *const $in {
+                    $place
+                }
+            }
+        )+
+    };
+}
+
+slots! {
+    Called = c"called" of Deferred, Truth,
+        |of| of.get().chain(of.py(), |chain| ptr::from_ref(chain.flag())),
         c"Whether this Deferred has been fired, by `callback`, `errback` or `cancel`.";
+    Locked = c"locked" of DeferredLock, Truth,
+        |of| of.as_super().get().with(of.py(), |state| ptr::from_ref(&*state.locked)),
+        c"Whether the lock is held.";
+    Tokens = c"tokens" of DeferredSemaphore, Figure,
+        |of| of.as_super().get().with(of.py(), |state| state.tokens.place()),
+        c"How many tokens are left: how many more can acquire this.";
+    Limit = c"limit" of DeferredSemaphore, Figure,
+        |of| of.as_super().get().with(of.py(), |state| state.limit.place()),
+        c"How many can hold this at a time.";
+    WaitingForLock = c"waiting" of Primitive, Line,
+        |of| of.get().with(of.py(), |state| &raw const state.waiting),
+        c"The Deferreds that wait to acquire this, in the order of asking. Can be set to any\n\
+        iterable.\n\n\
+        Differs from Twisted: it behaves like a list, but is not one.";
+    WaitingForQueue = c"waiting" of DeferredQueue, Line,
+        |of| of.get().with(of.py(), |state| &raw const state.waiting),
+        c"The Deferreds that wait for an object, in the order of asking. Can be set to any\n\
+        iterable.\n\n\
+        Differs from Twisted: it behaves like a list, but is not one.";
+    Pending = c"pending" of DeferredQueue, Line,
+        |of| of.get().with(of.py(), |state| &raw const state.pending),
+        c"The objects in the queue, the next one first. Can be set to any iterable.\n\n\
+        Differs from Twisted: it behaves like a list, but is not one.";
+    Size = c"size" of DeferredQueue, Line,
+        |of| of.get().with(of.py(), |state| &raw const state.size),
+        c"How many objects the queue holds at most, or None for no limit.";
+    Backlog = c"backlog" of DeferredQueue, Line,
+        |of| of.get().with(of.py(), |state| &raw const state.backlog),
+        c"How many can wait for an object at most, or None for no limit.";
+}
 
-    fn place(of: &Bound<'_, Deferred>) -> *const Truth {
-        of.get().chain(of.py(), |chain| ptr::from_ref(chain.flag()))
-    }
+slots! {
+    Results = c"resultList" of DeferredList, Line,
+        |of| of.get().with(of.py(), |state| &raw const state.results),
+        c"The outcomes so far: for each Deferred a pair `(success, result)`, or None.";
+    FireOnOneCallback = c"fireOnOneCallback" of DeferredList, Truth,
+        |of| of.get().with(of.py(), |state| ptr::from_ref(&*state.fire_on_one_callback)),
+        c"Whether the list fires with the first result.";
+    FireOnOneErrback = c"fireOnOneErrback" of DeferredList, Truth,
+        |of| of.get().with(of.py(), |state| ptr::from_ref(&*state.fire_on_one_errback)),
+        c"Whether the list fails with the first failure.";
+    ConsumeErrors = c"consumeErrors" of DeferredList, Truth,
+        |of| of.get().with(of.py(), |state| ptr::from_ref(&*state.consume_errors)),
+        c"Whether failures are taken from the given Deferreds.";
+}
+
+/// Put the slots into their classes.
+fn put_slots(py: Python<'_>) -> PyResult<()> {
+    keep_constants(py)?;
+    put_slot::<Called>(&new_deferred(py, Chain::default)?)?;
+    let lock = Bound::new(py, DeferredLock::unlocked(py)?)?;
+    put_slot::<Locked>(&lock)?;
+    put_slot::<WaitingForLock>(lock.as_super())?;
+    let semaphore = Bound::new(py, DeferredSemaphore::with_tokens(py, 1)?)?;
+    put_slot::<Tokens>(&semaphore)?;
+    put_slot::<Limit>(&semaphore)?;
+    let queue = Bound::new(py, DeferredQueue::limited(py, None, None)?)?;
+    put_slot::<WaitingForQueue>(&queue)?;
+    put_slot::<Pending>(&queue)?;
+    put_slot::<Size>(&queue)?;
+    put_slot::<Backlog>(&queue)?;
+    let list = Bound::new(
+        py,
+        PyClassInitializer::from(Deferred::of(Chain::default()))
+            .add_subclass(DeferredList::empty()),
+    )?;
+    put_slot::<Results>(&list)?;
+    put_slot::<FireOnOneCallback>(&list)?;
+    put_slot::<FireOnOneErrback>(&list)?;
+    put_slot::<ConsumeErrors>(&list)
 }
 
 macro_rules! getters {
@@ -77,20 +160,12 @@ macro_rules! getters {
 
         /// Replace PyO3's getters by these, and add the slots.
         pub(crate) fn put_getters(py: Python<'_>) -> PyResult<()> {
-            put_slot::<Called>(&new_deferred(py, Chain::default)?)?;
+            put_slots(py)?;
             put::<ResultOf>(py)?;
             $(put::<$form>(py)?;)+
             Ok(())
         }
     };
-}
-
-fn truth(py: Python<'_>, value: bool) -> Result<Bound<'_, PyAny>> {
-    Ok(PyBool::new(py, value).to_owned().into_any())
-}
-
-fn or_none<'py>(py: Python<'py>, value: Option<Bound<'py, PyAny>>) -> Result<Bound<'py, PyAny>> {
-    Ok(value.unwrap_or_else(|| py.None().into_bound(py)))
 }
 
 getters! {
@@ -107,28 +182,8 @@ getters! {
     Stack = "stack" of FailureBase, |of| FailureBase::stack(of);
     Frames = "frames" of FailureBase, |of| FailureBase::frames(of);
     DictOf = "__dict__" of FailureBase, |of| FailureBase::__dict__(of).map(Bound::into_any);
-    Locked = "locked" of DeferredLock, |of| truth(of.py(), DeferredLock::locked(of));
-    Tokens = "tokens" of DeferredSemaphore, |of| {
-        new_signed_int(of.py(), DeferredSemaphore::tokens(of))
-    };
-    Limit = "limit" of DeferredSemaphore, |of| new_signed_int(of.py(), DeferredSemaphore::limit(of));
-    WaitingForLock = "waiting" of Primitive, |of| Ok(Primitive::waiting(of)?.into_any());
-    WaitingForQueue = "waiting" of DeferredQueue, |of| Ok(DeferredQueue::waiting(of)?.into_any());
-    Pending = "pending" of DeferredQueue, |of| Ok(DeferredQueue::pending(of)?.into_any());
-    Size = "size" of DeferredQueue, |of| or_none(of.py(), DeferredQueue::size(of));
-    Backlog = "backlog" of DeferredQueue, |of| or_none(of.py(), DeferredQueue::backlog(of));
     Members = "_deferredList" of DeferredList, |of| {
         DeferredList::_deferredList(of).map(Bound::into_any)
-    };
-    Results = "resultList" of DeferredList, |of| DeferredList::resultList(of).map(Bound::into_any);
-    FireOnOneCallback = "fireOnOneCallback" of DeferredList, |of| {
-        truth(of.py(), DeferredList::fireOnOneCallback(of))
-    };
-    FireOnOneErrback = "fireOnOneErrback" of DeferredList, |of| {
-        truth(of.py(), DeferredList::fireOnOneErrback(of))
-    };
-    ConsumeErrors = "consumeErrors" of DeferredList, |of| {
-        truth(of.py(), DeferredList::consumeErrors(of))
     };
     FinishedCount = "finishedCount" of DeferredList, |of| {
         Ok(new_int(of.py(), DeferredList::finishedCount(of) as u64)?.into_any())

@@ -4,7 +4,7 @@
 //! is compared but by identity.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyList, PyTuple};
+use pyo3::types::{PyBool, PyInt, PyList, PyTuple};
 
 use crate::binding::capi::{self, error::Result};
 use crate::binding::model::{
@@ -12,6 +12,7 @@ use crate::binding::model::{
     callback::Callback,
     deferred::Deferred,
     fifo::{Fifo, State as FifoState},
+    line::ours,
     list::DeferredList,
     outcome::{self, Link, Outcome},
     place::Place,
@@ -22,7 +23,7 @@ use crate::binding::model::{
     timeout::Timeout,
     waiter::FIRE,
 };
-use crate::core::{NoMemory, refusable};
+use crate::core::{Flag, NoMemory, refusable};
 
 type Object<'py> = Bound<'py, PyAny>;
 
@@ -170,7 +171,7 @@ pub(crate) fn members_of<'py>(
                 }
             }
         }
-        any = list.get().with(py, |state| state.fire_on_one_callback);
+        any = list.get().with(py, |state| state.fire_on_one_callback.is_on());
         result = Some(collector.clone());
     } else if let Ok(race) = collector.cast_exact::<Race>() {
         total = race.get().with(py, |state| state.deferreds.len());
@@ -246,13 +247,16 @@ pub(crate) fn parts_of<'py>(object: &Object<'py>) -> Result<Option<Bound<'py, Py
         [text(py, "locked")?, primitive, locked.function.bind(py).clone(), none()]
     } else if let Ok(primitive) = object.cast::<Primitive>() {
         let (line, locked, tokens, limit) = primitive.get().with(py, |state| {
-            let line = state.waiting.as_ref().map(|it| it.bind(py).as_any().clone());
-            (line, state.locked, state.tokens, state.limit)
+            let line = ours(py, &state.waiting).map(|it| it.as_any().clone());
+            (line, state.locked.is_on(), state.tokens.get(py), state.limit.get(py))
         });
         if object.is_instance_of::<DeferredSemaphore>() {
-            let tokens = capi::new_signed_int(py, tokens)?;
-            let limit = capi::new_signed_int(py, limit)?;
-            [text(py, "semaphore")?, or_none(py, line), tokens, limit]
+            let number = |count: Result<Bound<'py, PyAny>, i64>| match count {
+                Ok(object) if object.is_exact_instance_of::<PyInt>() => Ok(object),
+                Ok(_) => capi::new_signed_int(py, 0),
+                Err(number) => capi::new_signed_int(py, number),
+            };
+            [text(py, "semaphore")?, or_none(py, line), number(tokens)?, number(limit)?]
         } else {
             [text(py, "lock")?, or_none(py, line), truth(py, locked), none()]
         }
@@ -263,8 +267,8 @@ pub(crate) fn parts_of<'py>(object: &Object<'py>) -> Result<Option<Bound<'py, Py
         [text(py, "place")?, line, or_none(py, owner), place.what.bind(py).clone()]
     } else if let Ok(queue) = object.cast::<DeferredQueue>() {
         let (line, pending) = queue.get().with(py, |state| {
-            let held = state.pending.as_ref().map(|it| it.bind(py).clone());
-            (state.waiting.as_ref().map(|it| it.bind(py).as_any().clone()), held)
+            let held = ours(py, &state.pending).cloned();
+            (ours(py, &state.waiting).map(|it| it.as_any().clone()), held)
         });
         let pending = pending.map_or(0, |pending| pending.get().len(py));
         [text(py, "queue")?, or_none(py, line), number(py, pending)?, none()]

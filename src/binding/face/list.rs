@@ -14,6 +14,7 @@ use crate::binding::capi::{
     error::{Raise, Result},
     interned::intern,
     overrides::overrides,
+    shown::Switch,
     stack::{self, Nested},
 };
 use crate::binding::judge::{classify::as_deferred, debug::debugging, foreign, report};
@@ -63,11 +64,11 @@ impl DeferredList {
         let results = capi::list_of_same(py.None().bind(py), count)?;
         let state = ListState {
             deferreds: Some(deferreds.clone().hold()),
-            results: Some(results.hold()),
+            results: Some(results.into_any().hold()),
             finished: 0,
-            fire_on_one_callback: fireOnOneCallback,
-            fire_on_one_errback: fireOnOneErrback,
-            consume_errors: consumeErrors,
+            fire_on_one_callback: Switch::new(fireOnOneCallback),
+            fire_on_one_errback: Switch::new(fireOnOneErrback),
+            consume_errors: Switch::new(consumeErrors),
             cancels: Cancels::default(),
         };
         let before = slf.get().with(py, |current| std::mem::replace(current, state));
@@ -159,24 +160,6 @@ impl DeferredList {
         capi::no_deleter(slf.py())
     }
 
-    /// The outcomes so far: for each Deferred a pair `(success, result)`, or None.
-    #[getter]
-    pub(crate) fn resultList<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyList>> {
-        slf.get().results(slf.py())
-    }
-
-    #[setter]
-    fn set_resultList(slf: &Bound<'_, Self>, results: Bound<'_, PyList>) {
-        let results = results.hold();
-        let before = slf.get().with(slf.py(), |state| state.results.replace(results));
-        drop(before);
-    }
-
-    #[deleter]
-    fn delete_resultList(slf: &Bound<'_, Self>) -> Result<()> {
-        capi::no_deleter(slf.py())
-    }
-
     /// How many of the Deferreds have fired.
     #[getter]
     pub(crate) fn finishedCount(slf: &Bound<'_, Self>) -> usize {
@@ -196,64 +179,16 @@ impl DeferredList {
         capi::no_deleter(slf.py())
     }
 
-    /// Whether the list fires with the first result.
-    #[getter]
-    pub(crate) fn fireOnOneCallback(slf: &Bound<'_, Self>) -> bool {
-        slf.get().with(slf.py(), |state| state.fire_on_one_callback)
-    }
-
-    #[setter]
-    fn set_fireOnOneCallback(slf: &Bound<'_, Self>, flag: &Bound<'_, PyAny>) -> PyResult<()> {
-        let flag = stack::truth(flag)?;
-        slf.get().with(slf.py(), |state| state.fire_on_one_callback = flag);
-        Ok(())
-    }
-
-    #[deleter]
-    fn delete_fireOnOneCallback(slf: &Bound<'_, Self>) -> Result<()> {
-        capi::no_deleter(slf.py())
-    }
-
-    /// Whether the list fails with the first failure.
-    #[getter]
-    pub(crate) fn fireOnOneErrback(slf: &Bound<'_, Self>) -> bool {
-        slf.get().with(slf.py(), |state| state.fire_on_one_errback)
-    }
-
-    #[setter]
-    fn set_fireOnOneErrback(slf: &Bound<'_, Self>, flag: &Bound<'_, PyAny>) -> PyResult<()> {
-        let flag = stack::truth(flag)?;
-        slf.get().with(slf.py(), |state| state.fire_on_one_errback = flag);
-        Ok(())
-    }
-
-    #[deleter]
-    fn delete_fireOnOneErrback(slf: &Bound<'_, Self>) -> Result<()> {
-        capi::no_deleter(slf.py())
-    }
-
-    /// Whether failures are taken from the given Deferreds.
-    #[getter]
-    pub(crate) fn consumeErrors(slf: &Bound<'_, Self>) -> bool {
-        slf.get().with(slf.py(), |state| state.consume_errors)
-    }
-
-    #[setter]
-    fn set_consumeErrors(slf: &Bound<'_, Self>, flag: &Bound<'_, PyAny>) -> PyResult<()> {
-        let flag = stack::truth(flag)?;
-        slf.get().with(slf.py(), |state| state.consume_errors = flag);
-        Ok(())
-    }
-
-    #[deleter]
-    fn delete_consumeErrors(slf: &Bound<'_, Self>) -> Result<()> {
-        capi::no_deleter(slf.py())
-    }
-
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         let state = self.state.during_gc();
         state.deferreds.traverse(visit)?;
-        state.results.traverse(visit)
+        state.results.traverse(visit)?;
+        let flags =
+            [&state.fire_on_one_callback, &state.fire_on_one_errback, &state.consume_errors];
+        flags
+            .into_iter()
+            .filter_map(|flag| flag.other())
+            .try_for_each(|other| visit.call(other.as_unbound()))
     }
 
     fn __clear__(slf: &Bound<'_, Self>) {

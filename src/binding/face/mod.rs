@@ -3,7 +3,6 @@
 //! May use all rooms below. No room uses it.
 
 pub(crate) mod awaiting;
-pub(crate) mod debugging;
 pub(crate) mod deferred;
 pub(crate) mod described;
 pub(crate) mod fifo;

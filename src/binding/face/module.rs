@@ -70,8 +70,6 @@ mod _deferrous {
     use crate::binding::model::{deferred, names};
 
     #[pymodule_export]
-    use crate::binding::face::debugging::{get_debugging, set_debugging};
-    #[pymodule_export]
     use crate::binding::face::functions::{execute, fail, maybe_deferred, succeed};
     #[pymodule_export]
     use crate::binding::face::generators::{
@@ -101,9 +99,9 @@ mod _deferrous {
     #[pymodule_export]
     use crate::binding::judge::copying::plain_state;
     #[pymodule_export]
-    use crate::binding::judge::failure::{
-        NoCurrentExceptionError, failure_count, register_failure_class,
-    };
+    use crate::binding::judge::creating::{failure_count, register_failure_class};
+    #[pymodule_export]
+    use crate::binding::judge::failure::NoCurrentExceptionError;
     #[pymodule_export]
     use crate::binding::judge::frames::pieces_of_frames;
     #[pymodule_export]

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::binding::capi::{
-    self, Hold,
+    Hold,
     error::{Raise, Result},
     interned::intern,
     overrides::overrides,
@@ -18,7 +18,7 @@ use crate::binding::judge::classify::as_deferred;
 use crate::binding::model::{
     deferred::Deferred,
     fifo::Fifo,
-    line::{as_line, kept},
+    line::new_line,
     names,
     outcome::{Chain, Link, Outcome},
     primitive::{DeferredLock, DeferredSemaphore, Locked, Primitive},
@@ -33,40 +33,23 @@ use crate::binding::waits::{
     nesting::hand_over,
     work::Work,
 };
+use crate::core::Flag;
 
 #[pymethods(crate = "crate::binding::capi::guarded")]
 #[allow(non_snake_case)]
 impl Primitive {
     #[new]
     #[pyo3(signature = (*_args, **_kwargs), text_signature = "()")]
-    fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
-        Self::new_state()
+    fn new(
+        py: Python<'_>,
+        _args: &Bound<'_, PyTuple>,
+        _kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> Result<Self> {
+        Self::new_state(py, None)
     }
 
-    fn __init__(slf: &Bound<'_, Self>) {
-        forget_waiting(slf);
-    }
-
-    /// The Deferreds that wait to acquire this, in the order of asking. Can be set to any
-    /// iterable.
-    ///
-    /// Differs from Twisted: it behaves like a list, but is not one.
-    #[getter]
-    pub(crate) fn waiting<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Fifo>> {
-        slf.get().line(slf.py())
-    }
-
-    #[setter]
-    fn set_waiting<'py>(slf: &Bound<'py, Self>, waiting: &Bound<'py, PyAny>) -> PyResult<()> {
-        let line = as_line(waiting)?.hold();
-        let before = slf.get().with(slf.py(), |state| state.waiting.replace(line));
-        drop(before);
-        Ok(())
-    }
-
-    #[deleter]
-    fn delete_waiting(slf: &Bound<'_, Self>) -> Result<()> {
-        capi::no_deleter(slf.py())
+    fn __init__(slf: &Bound<'_, Self>) -> Result<()> {
+        forget_waiting(slf)
     }
 
     /// Return a Deferred that fires with this object when it has been acquired.
@@ -105,7 +88,7 @@ impl Primitive {
     ///
     /// This prints `the second has it`.
     pub(crate) fn release(slf: &Bound<'_, Self>) -> Result<()> {
-        match slf.get().busy_line(slf.py()) {
+        match slf.get().busy_line(slf.py())? {
             // Nothing else is run.
             None => begin_release_of(slf, None).map(drop),
             line => release_to_next(slf, line),
@@ -198,18 +181,31 @@ impl Primitive {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        self.state.during_gc().waiting.traverse(visit)
+        let state = self.state.during_gc();
+        state.waiting.traverse(visit)?;
+        let others = [state.locked.other(), state.tokens.other(), state.limit.other()];
+        others.into_iter().flatten().try_for_each(|other| visit.call(other.as_unbound()))
     }
 
     fn __clear__(slf: &Bound<'_, Self>) {
-        forget_waiting(slf);
+        let py = slf.py();
+        let before = slf.get().with(py, |state| {
+            let is_on = state.locked.is_on();
+            let locked = state.locked.set(is_on);
+            (state.waiting.take(), locked, state.tokens.hide(), state.limit.hide())
+        });
+        let (waiting, locked, tokens, limit) = before;
+        drop((waiting, locked.into_other(py), tokens, limit));
     }
 }
 
 /// Let go of those that wait.
-pub(crate) fn forget_waiting(primitive: &Bound<'_, Primitive>) {
-    let before = primitive.get().with(primitive.py(), |state| state.waiting.take());
+pub(crate) fn forget_waiting(primitive: &Bound<'_, Primitive>) -> Result<()> {
+    let py = primitive.py();
+    let line = new_line(py)?;
+    let before = primitive.get().with(py, |state| std::mem::replace(&mut state.waiting, line));
     drop(before);
+    Ok(())
 }
 
 /// Make a call that is to hold a primitive, and acquire that. Returns what `acquire()` does.
@@ -267,17 +263,14 @@ fn acquire<'py>(primitive: &Bound<'py, Primitive>) -> Result<Bound<'py, Deferred
         } else {
             primitive.as_any().clone()
         };
-    let line = primitive.get().line(py)?;
+    // In case a program has put something else in its place.
+    primitive.get().line(py)?;
     let deferred = make(py, || Chain::new(Some(canceller.hold())))?;
     if let Some(acquired) = try_acquire(primitive, is_lock)? {
         // It was released meanwhile.
         return Ok(acquired);
     }
-    let line = match primitive.get().with(py, |state| kept(py, &mut state.waiting, None)) {
-        Some(line) => line,
-        None => line,
-    };
-    line.get().push_back(deferred.as_any().clone())?;
+    primitive.get().line(py)?.get().push_back(deferred.as_any().clone())?;
     Ok(deferred)
 }
 
@@ -288,16 +281,23 @@ fn try_acquire<'py>(
     is_lock: bool,
 ) -> Result<Option<Bound<'py, Deferred>>> {
     let py = primitive.py();
-    let (free, sound) = primitive.get().with(py, |state| {
+    let quick = primitive.get().with(py, |state| {
         if is_lock {
-            (!std::mem::replace(&mut state.locked, true), true)
-        } else if state.tokens > 0 {
-            state.tokens -= 1;
-            (true, true)
-        } else {
-            (false, state.tokens == 0)
+            let is_free = state.locked.is_clear();
+            if !is_free {
+                return state.locked.is_plain().then_some((false, true));
+            }
+            let _false = state.locked.set(true);
+            return Some((true, true));
         }
+        let tokens = state.tokens.quick()?;
+        let is_free = tokens > 0;
+        (!is_free || state.tokens.set_quickly(tokens - 1)).then_some((is_free, true))
     });
+    let (free, sound) = match quick {
+        Some(answer) => answer,
+        None => acquire_asked(primitive, is_lock)?,
+    };
     if !sound {
         return Err(PyAssertionError::error(
             py,
@@ -317,6 +317,26 @@ fn try_acquire<'py>(
             Err(error)
         }
     }
+}
+
+/// The rest of [`try_acquire`], where a program has put something else in the place of our bool or
+/// small int. Returns whether it was free, and whether its number makes sense.
+#[inline(never)]
+fn acquire_asked(primitive: &Bound<'_, Primitive>, is_lock: bool) -> Result<(bool, bool)> {
+    let py = primitive.py();
+    if is_lock {
+        let before = primitive
+            .get()
+            .with(py, |state| (!state.locked.is_on()).then(|| state.locked.set(true)));
+        let is_free = before.is_some();
+        drop(before.and_then(|before| before.into_other(py)));
+        return Ok((is_free, true));
+    }
+    let tokens = primitive.get().number(py, |state| &mut state.tokens)?;
+    if tokens > 0 {
+        primitive.get().set_number(py, |state| &mut state.tokens, tokens - 1)?;
+    }
+    Ok((tokens > 0, tokens >= 0))
 }
 
 /// What `release` does where somebody waits.

@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::binding::capi::{
-    self, Held, Hold,
+    Hold,
     cell::Shared,
     error::{Raise, Result},
     interned::intern,
@@ -17,7 +17,7 @@ use crate::binding::face::functions::succeed;
 use crate::binding::model::{
     deferred::Deferred,
     fifo::Fifo,
-    line::{as_line, if_busy},
+    line::if_busy,
     names,
     outcome::Chain,
     queue::{DeferredQueue, QueueState, QueueUnderflow},
@@ -35,8 +35,12 @@ use crate::binding::waits::{
 impl DeferredQueue {
     #[new]
     #[pyo3(signature = (*_args, **_kwargs), text_signature = "(size=None, backlog=None)")]
-    fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
-        Self { state: Shared::new(QueueState::default()) }
+    fn new(
+        py: Python<'_>,
+        _args: &Bound<'_, PyTuple>,
+        _kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
+        Ok(Self { state: Shared::new(QueueState::new(py, None, None)?) })
     }
 
     #[pyo3(signature = (size=None, backlog=None))]
@@ -44,11 +48,11 @@ impl DeferredQueue {
         slf: &Bound<'_, Self>,
         size: Option<Bound<'_, PyAny>>,
         backlog: Option<Bound<'_, PyAny>>,
-    ) {
-        let (size, backlog) = (size.map(Hold::hold), backlog.map(Hold::hold));
-        let state = QueueState { size, backlog, ..QueueState::default() };
+    ) -> PyResult<()> {
+        let state = QueueState::new(slf.py(), size, backlog)?;
         let before = slf.get().with(slf.py(), |current| std::mem::replace(current, state));
         drop(before);
+        Ok(())
     }
 
     /// Put an object into the queue. If somebody waits, the first of them gets it at once.
@@ -105,7 +109,7 @@ impl DeferredQueue {
             return Ok(deferred);
         }
         let waiting = slf.get().waiting_line(py)?;
-        if let Some(backlog) = Self::backlog(slf)
+        if let Some(backlog) = slf.get().room(py)
             && !has_room(&waiting, &backlog)?
         {
             return Err(QueueUnderflow::bare_error(py));
@@ -128,87 +132,6 @@ impl DeferredQueue {
     /// Take a Deferred that was cancelled out of those that wait.
     fn _cancelGet<'py>(slf: &Bound<'py, Self>, d: &Bound<'py, PyAny>) -> Result<()> {
         Fifo::remove(&slf.get().waiting_line(slf.py())?, d)
-    }
-
-    /// The Deferreds that wait for an object, in the order of asking. Can be set to any
-    /// iterable.
-    ///
-    /// Differs from Twisted: it behaves like a list, but is not one.
-    #[getter]
-    pub(crate) fn waiting<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Fifo>> {
-        slf.get().waiting_line(slf.py())
-    }
-
-    #[setter]
-    fn set_waiting<'py>(slf: &Bound<'py, Self>, waiting: &Bound<'py, PyAny>) -> PyResult<()> {
-        let line = as_line(waiting)?.hold();
-        let before = slf.get().with(slf.py(), |state| state.waiting.replace(line));
-        drop(before);
-        Ok(())
-    }
-
-    #[deleter]
-    fn delete_waiting(slf: &Bound<'_, Self>) -> Result<()> {
-        capi::no_deleter(slf.py())
-    }
-
-    /// The objects in the queue, the next one first. Can be set to any iterable.
-    ///
-    /// Differs from Twisted: it behaves like a list, but is not one.
-    #[getter]
-    pub(crate) fn pending<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Fifo>> {
-        slf.get().pending_line(slf.py())
-    }
-
-    #[setter]
-    fn set_pending<'py>(slf: &Bound<'py, Self>, pending: &Bound<'py, PyAny>) -> PyResult<()> {
-        let line = as_line(pending)?.hold();
-        let before = slf.get().with(slf.py(), |state| state.pending.replace(line));
-        drop(before);
-        Ok(())
-    }
-
-    #[deleter]
-    fn delete_pending(slf: &Bound<'_, Self>) -> Result<()> {
-        capi::no_deleter(slf.py())
-    }
-
-    /// How many objects the queue holds at most, or None for no limit.
-    #[getter]
-    pub(crate) fn size<'py>(slf: &Bound<'py, Self>) -> Option<Bound<'py, PyAny>> {
-        slf.get().capacity(slf.py())
-    }
-
-    #[setter]
-    fn set_size(slf: &Bound<'_, Self>, size: Option<Bound<'_, PyAny>>) {
-        let size = size.map(Hold::hold);
-        let before = slf.get().with(slf.py(), |state| std::mem::replace(&mut state.size, size));
-        drop(before);
-    }
-
-    #[deleter]
-    fn delete_size(slf: &Bound<'_, Self>) -> Result<()> {
-        capi::no_deleter(slf.py())
-    }
-
-    /// How many can wait for an object at most, or None for no limit.
-    #[getter]
-    pub(crate) fn backlog<'py>(slf: &Bound<'py, Self>) -> Option<Bound<'py, PyAny>> {
-        let py = slf.py();
-        slf.get().with(py, |state| state.backlog.as_ref().map(|backlog| backlog.bind(py).clone()))
-    }
-
-    #[setter]
-    fn set_backlog(slf: &Bound<'_, Self>, backlog: Option<Bound<'_, PyAny>>) {
-        let backlog = backlog.map(Hold::hold);
-        let before =
-            slf.get().with(slf.py(), |state| std::mem::replace(&mut state.backlog, backlog));
-        drop(before);
-    }
-
-    #[deleter]
-    fn delete_backlog(slf: &Bound<'_, Self>) -> Result<()> {
-        capi::no_deleter(slf.py())
     }
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
@@ -255,8 +178,12 @@ fn put_where_asked<'py>(
 #[inline(always)]
 fn take_pending<'py>(queue: &Bound<'py, DeferredQueue>) -> Result<Option<Bound<'py, Deferred>>> {
     let py = queue.py();
-    let pending = queue.get().with(py, |state| if_busy(py, &state.pending).cloned());
-    let Some(pending) = pending else { return Ok(None) };
+    let pending =
+        match queue.get().with(py, |state| if_busy(py, &state.pending).map(|it| it.cloned())) {
+            Ok(None) => return Ok(None),
+            Ok(Some(pending)) => pending,
+            Err(_) => queue.get().pending_line(py)?,
+        };
     let Some(object) = pending.get().pop_front(py)? else { return Ok(None) };
     match succeed(object.clone()) {
         Ok(deferred) => Ok(Some(deferred)),
@@ -270,7 +197,11 @@ fn take_pending<'py>(queue: &Bound<'py, DeferredQueue>) -> Result<Option<Bound<'
 
 impl DeferredQueue {
     /// A new one.
-    pub(crate) fn limited(size: Option<Held<PyAny>>, backlog: Option<Held<PyAny>>) -> Self {
-        Self { state: Shared::new(QueueState { size, backlog, ..QueueState::default() }) }
+    pub(crate) fn limited<'py>(
+        py: Python<'py>,
+        size: Option<Bound<'py, PyAny>>,
+        backlog: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Self> {
+        Ok(Self { state: Shared::new(QueueState::new(py, size, backlog)?) })
     }
 }

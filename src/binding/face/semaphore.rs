@@ -5,77 +5,41 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::binding::capi::{
-    self,
-    cell::Shared,
     error::{Raise, Result},
     stack,
 };
 use crate::binding::face::primitive::forget_waiting;
-use crate::binding::model::primitive::{DeferredSemaphore, Primitive, PrimitiveState};
+use crate::binding::model::primitive::{DeferredSemaphore, Primitive};
 
 #[pymethods(crate = "crate::binding::capi::guarded")]
 impl DeferredSemaphore {
     #[new]
     #[pyo3(signature = (*_args, **_kwargs), text_signature = "(tokens)")]
     fn new(
+        py: Python<'_>,
         _args: &Bound<'_, PyTuple>,
         _kwargs: Option<&Bound<'_, PyDict>>,
-    ) -> PyClassInitializer<Self> {
-        PyClassInitializer::from(Primitive::new_state()).add_subclass(Self)
+    ) -> Result<PyClassInitializer<Self>> {
+        Self::with_tokens(py, 0)
     }
 
     fn __init__(
         slf: &Bound<'_, Self>,
         #[pyo3(from_py_with = stack::number)] tokens: i64,
     ) -> Result<()> {
-        forget_waiting(slf.as_super());
+        forget_waiting(slf.as_super())?;
         if tokens < 1 {
             return Err(PyValueError::error(slf.py(), "DeferredSemaphore requires tokens >= 1"));
         }
-        slf.as_super().get().with(slf.py(), |state| {
-            state.tokens = tokens;
-            state.limit = tokens;
-        });
-        Ok(())
-    }
-
-    /// How many tokens are left: how many more can acquire this.
-    #[getter]
-    pub(crate) fn tokens(slf: &Bound<'_, Self>) -> i64 {
-        slf.as_super().get().with(slf.py(), |state| state.tokens)
-    }
-
-    #[setter]
-    fn set_tokens(slf: &Bound<'_, Self>, #[pyo3(from_py_with = stack::number)] tokens: i64) {
-        slf.as_super().get().with(slf.py(), |state| state.tokens = tokens);
-    }
-
-    #[deleter]
-    fn delete_tokens(slf: &Bound<'_, Self>) -> Result<()> {
-        capi::no_deleter(slf.py())
-    }
-
-    /// How many can hold this at a time.
-    #[getter]
-    pub(crate) fn limit(slf: &Bound<'_, Self>) -> i64 {
-        slf.as_super().get().with(slf.py(), |state| state.limit)
-    }
-
-    #[setter]
-    fn set_limit(slf: &Bound<'_, Self>, #[pyo3(from_py_with = stack::number)] limit: i64) {
-        slf.as_super().get().with(slf.py(), |state| state.limit = limit);
-    }
-
-    #[deleter]
-    fn delete_limit(slf: &Bound<'_, Self>) -> Result<()> {
-        capi::no_deleter(slf.py())
+        let (py, primitive) = (slf.py(), slf.as_super().get());
+        primitive.set_number(py, |state| &mut state.tokens, tokens)?;
+        primitive.set_number(py, |state| &mut state.limit, tokens)
     }
 }
 
 impl DeferredSemaphore {
     /// A new one.
-    pub(crate) fn with_tokens(tokens: i64) -> PyClassInitializer<Self> {
-        let state = PrimitiveState { tokens, limit: tokens, ..PrimitiveState::default() };
-        PyClassInitializer::from(Primitive { state: Shared::new(state) }).add_subclass(Self)
+    pub(crate) fn with_tokens(py: Python<'_>, tokens: i64) -> Result<PyClassInitializer<Self>> {
+        Ok(PyClassInitializer::from(Primitive::new_state(py, Some(tokens))?).add_subclass(Self))
     }
 }

@@ -57,9 +57,9 @@ macro_rules! native {
 }
 
 native! {
-    recycle: Deferred, Awaiting, Task;
+    recycle: Deferred, Awaiting, Task, Fifo;
     bury: DeferredList = true, TaskCallback, Primitive, DeferredLock, DeferredSemaphore,
-        DeferredQueue, Locked, Fifo, Place, Race, Timeout, FailureBase;
+        DeferredQueue, Locked, Place, Race, Timeout, FailureBase;
 }
 
 /// A Deferred that has not fired.
@@ -164,7 +164,7 @@ impl Construct for DeferredLock {
         arguments: &[Bound<'py, PyAny>],
     ) -> Option<Result<Bound<'py, PyAny>>> {
         let is_usual = arguments.is_empty() && Self::is_plain(class);
-        is_usual.then(|| made(Bound::new(class.py(), Self::unlocked())))
+        is_usual.then(|| made(Bound::new(class.py(), Self::unlocked(class.py())?)))
     }
 }
 
@@ -177,7 +177,7 @@ impl Construct for DeferredSemaphore {
         let [tokens] = arguments else { return None };
         let tokens = capi::ok(class.py(), tokens.cast_exact::<PyInt>().ok()?.extract::<i64>())?;
         let is_usual = tokens >= 1 && Self::is_plain(class);
-        is_usual.then(|| made(Bound::new(class.py(), Self::with_tokens(tokens))))
+        is_usual.then(|| made(Bound::new(class.py(), Self::with_tokens(class.py(), tokens)?)))
     }
 }
 
@@ -190,9 +190,9 @@ impl Construct for DeferredQueue {
         if arguments.len() > 2 || !Self::is_plain(class) {
             return None;
         }
-        let given =
-            |i: usize| arguments.get(i).filter(|it| !it.is_none()).map(|it| it.clone().hold());
-        Some(made(Bound::new(class.py(), Self::limited(given(0), given(1)))))
+        let given = |i: usize| arguments.get(i).cloned();
+        let queue = Self::limited(class.py(), given(0), given(1));
+        Some(made(queue.and_then(|queue| Bound::new(class.py(), queue))))
     }
 }
 

@@ -11,7 +11,7 @@ use crate::binding::capi::{
     stack::Nested,
 };
 use crate::binding::judge::{
-    failure, foreign,
+    creating, foreign,
     ordinary::{is_known_ordinary, is_ordinary},
 };
 use crate::binding::model::{
@@ -67,7 +67,7 @@ fn look_at(object: &Bound<'_, PyAny>) -> Result<Outcome> {
         Ok(Outcome::Value(object.clone().hold()))
     } else if let Some(deferred) = as_deferred(object) {
         Ok(Outcome::Deferred(deferred.clone().hold()))
-    } else if failure::is_failure(object)? {
+    } else if creating::is_failure(object)? {
         Ok(Outcome::Failure(object.clone().hold()))
     } else if let Some(failure) = foreign::adopt_failure(object)? {
         Ok(Outcome::Failure(failure.hold()))
@@ -157,5 +157,5 @@ pub(crate) fn as_deferred<'a, 'py>(
 ///
 /// If memory has run out, or a program has replaced `Failure.__init__` by something that raises.
 pub(crate) fn failure_of(raised: Raised<'_>, capture_vars: bool) -> Result<Outcome> {
-    Ok(Outcome::Failure(failure::from_raised(raised, capture_vars)?.hold()))
+    Ok(Outcome::Failure(creating::from_raised(raised, capture_vars)?.hold()))
 }

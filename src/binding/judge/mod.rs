@@ -3,11 +3,14 @@
 //! May use `model` and the rooms below. `waits` and all rooms above use it.
 
 pub(crate) mod asked;
+pub(crate) mod attributes;
 pub(crate) mod classify;
 pub(crate) mod copying;
+pub(crate) mod creating;
 pub(crate) mod debug;
 pub(crate) mod deprecation;
 pub(crate) mod failure;
+pub(crate) mod finding;
 pub(crate) mod foreign;
 pub(crate) mod frames;
 pub(crate) mod kinds;

@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyInt, PyList};
 
 use crate::binding::capi::{
-    self, Held, Hold,
+    self, Held, Hold, Pool, Recycled,
     cell::Shared,
     error::{Raise, Result},
 };
@@ -45,10 +45,44 @@ pub(crate) struct Fifo {
     pub(crate) state: Shared<State>,
 }
 
+/// Each lock has one, and each queue has two.
+impl Recycled for Fifo {
+    fn pool() -> &'static Pool<Self> {
+        static POOL: Pool<Fifo> = Pool::new();
+        &POOL
+    }
+
+    fn dies_quietly(&self, _py: Python<'_>) -> bool {
+        true
+    }
+
+    #[inline]
+    fn is_light(&self, py: Python<'_>) -> bool {
+        self.with(py, |state| matches!(state, State::Line(items) if items.items.is_empty()))
+    }
+
+    #[inline(always)]
+    fn dispose_of_light(&self, py: Python<'_>) {
+        self.dispose(py);
+    }
+
+    #[inline(always)]
+    fn dispose(&self, py: Python<'_>) {
+        let empty = State::Line(Items::default());
+        drop(self.with(py, |state| std::mem::replace(state, empty)));
+    }
+}
+
+impl Drop for Fifo {
+    fn drop(&mut self) {
+        capi::dropping(self);
+    }
+}
+
 impl Fifo {
     /// An empty one.
     pub(crate) fn empty(py: Python<'_>) -> PyResult<Bound<'_, Self>> {
-        Bound::new(py, Self { state: Shared::new(State::Line(Items::default())) })
+        Ok(capi::new_exact(py, || Self { state: Shared::new(State::Line(Items::default())) })?)
     }
 
     pub(crate) fn with<R>(&self, py: Python<'_>, transition: impl FnOnce(&mut State) -> R) -> R {

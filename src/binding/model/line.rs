@@ -1,56 +1,84 @@
-//! The lists of locks and queues, made when first needed.
+//! The lists of locks and queues, where programs see them and may put something else.
 
 use pyo3::prelude::*;
 
-use crate::binding::capi::{Held, Hold};
+use crate::binding::capi::{self, Held, Hold};
 use crate::binding::model::fifo::Fifo;
 
-/// A line that somebody waits in.
+/// What programs see as `waiting` or `pending`: a list of ours, or what one has put in its place,
+/// which becomes such a list when it is needed. Nothing, if it was deleted.
+pub(crate) type Line = Option<Held<PyAny>>;
+
+/// A new one.
+pub(crate) fn new_line(py: Python<'_>) -> PyResult<Line> {
+    Ok(Some(Fifo::empty(py)?.into_any().hold()))
+}
+
+/// A list of ours, if that is what is there.
+#[inline(always)]
+pub(crate) fn ours<'a, 'py>(py: Python<'py>, line: &'a Line) -> Option<&'a Bound<'py, Fifo>> {
+    capi::as_exact::<Fifo>(line.as_ref()?.bind(py))
+}
+
+/// A list that somebody waits in, or something is in. `Err` if something else is there than a list
+/// of ours: [`line`] makes it one.
 #[inline(always)]
 pub(crate) fn if_busy<'a, 'py>(
     py: Python<'py>,
-    line: &'a Option<Held<Fifo>>,
-) -> Option<&'a Bound<'py, Fifo>> {
-    let line = line.as_ref()?.bind(py);
-    (line.get().len(py) > 0).then_some(line)
+    line: &'a Line,
+) -> Result<Option<&'a Bound<'py, Fifo>>, NotOurs> {
+    let line = ours(py, line).ok_or(NotOurs)?;
+    Ok((line.get().len(py) > 0).then_some(line))
 }
 
-/// The list in a slot. `kept` gives what is there, after putting in what it is given.
+/// Something else is there than a list of ours.
+pub(crate) struct NotOurs;
+
+/// The list that is there, after making it one of ours. `place` calls a function with the place.
 #[inline(always)]
 pub(crate) fn line<'py>(
     py: Python<'py>,
-    kept: impl Fn(Option<Held<Fifo>>) -> Option<Bound<'py, Fifo>>,
+    place: impl Fn(&mut dyn FnMut(&mut Line)),
 ) -> PyResult<Bound<'py, Fifo>> {
-    match kept(None) {
+    let mut found = None;
+    place(&mut |line| found = ours(py, line).cloned());
+    match found {
         Some(line) => Ok(line),
-        None => new_line(py, kept),
+        None => made_ours(py, &place),
     }
 }
 
 #[inline(never)]
-pub(crate) fn new_line<'py>(
+fn made_ours<'py>(
     py: Python<'py>,
-    kept: impl Fn(Option<Held<Fifo>>) -> Option<Bound<'py, Fifo>>,
+    place: &dyn Fn(&mut dyn FnMut(&mut Line)),
 ) -> PyResult<Bound<'py, Fifo>> {
-    // Making one may begin a collection, and so run any code: it may have put one there by now.
-    let made = Fifo::empty(py)?;
-    Ok(kept(Some(made.clone().hold())).unwrap_or(made))
-}
-
-pub(crate) fn kept<'py>(
-    py: Python<'py>,
-    slot: &mut Option<Held<Fifo>>,
-    made: Option<Held<Fifo>>,
-) -> Option<Bound<'py, Fifo>> {
-    match (&*slot, made) {
-        (None, Some(made)) => Some(slot.insert(made).bind(py).clone()),
-        // One that is not needed is new, and runs no code when it dies.
-        (line, _unneeded) => line.as_ref().map(|line| line.bind(py).clone()),
+    loop {
+        let mut object = None;
+        place(&mut |line| object = line.as_ref().map(|it| it.bind(py).clone()));
+        // This may run any code, which may put something else there.
+        let made = match &object {
+            Some(object) => as_line(object)?,
+            None => Fifo::empty(py)?,
+        };
+        let mut new = Some(made.clone().into_any().hold());
+        place(&mut |line| {
+            let now = line.as_ref().map(Held::as_ptr);
+            if now == object.as_ref().map(Bound::as_ptr) {
+                std::mem::swap(line, &mut new);
+            }
+        });
+        drop(new);
+        let mut is_there = false;
+        place(&mut |line| is_there = line.as_ref().is_some_and(|it| it.as_ptr() == made.as_ptr()));
+        if is_there {
+            return Ok(made);
+        }
     }
 }
 
-/// What a program assigns to `waiting` or `pending`, as a list of ours.
-pub(crate) fn as_line<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Fifo>> {
+/// What a program has put there, as a list of ours.
+fn as_line<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Fifo>> {
     match object.cast_exact::<Fifo>() {
         Ok(line) => Ok(line.clone()),
         Err(_) => Ok(object.py().get_type::<Fifo>().call1((object,))?.cast_into()?),

@@ -1,9 +1,15 @@
 //! The class `DeferredList`.
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
-use crate::binding::capi::{self, Held, cell::Shared, error::Result};
+use crate::binding::capi::{
+    self, Held,
+    cell::Shared,
+    error::{Raise, Result},
+    shown::Switch,
+};
 use crate::binding::model::{cancels::Cancels, deferred::Deferred};
 
 /// A Deferred for the outcomes of several Deferreds.
@@ -51,11 +57,12 @@ pub(crate) struct DeferredList {
 #[derive(Default)]
 pub(crate) struct ListState {
     pub(crate) deferreds: Option<Held<PyList>>,
-    pub(crate) results: Option<Held<PyList>>,
+    /// What programs see, and may put something else in the place of.
+    pub(crate) results: Option<Held<PyAny>>,
     pub(crate) finished: usize,
-    pub(crate) fire_on_one_callback: bool,
-    pub(crate) fire_on_one_errback: bool,
-    pub(crate) consume_errors: bool,
+    pub(crate) fire_on_one_callback: Switch,
+    pub(crate) fire_on_one_errback: Switch,
+    pub(crate) consume_errors: Switch,
     pub(crate) cancels: Cancels,
 }
 
@@ -79,7 +86,11 @@ impl DeferredList {
     }
 
     pub(crate) fn results<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyList>> {
-        self.with(py, |state| state.results.as_ref().map(|list| list.bind(py).clone()))
-            .map_or_else(|| capi::new_list(py), Ok)
+        match self.with(py, |state| state.results.as_ref().map(|it| it.bind(py).clone())) {
+            Some(results) => results
+                .cast_into()
+                .map_err(|_| PyTypeError::error(py, "DeferredList.resultList is not a list")),
+            None => capi::new_list(py),
+        }
     }
 }

@@ -1,12 +1,18 @@
 //! The classes of locks and semaphores.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyInt, PyTuple};
 
-use crate::binding::capi::{Held, cell::Shared};
+use crate::binding::capi::{
+    Held,
+    cell::Shared,
+    error::Result,
+    shown::{Count, Switch},
+    stack,
+};
 use crate::binding::model::{
     fifo::Fifo,
-    line::{if_busy, kept, line},
+    line::{Line, if_busy, line, new_line},
 };
 
 /// Something to be acquired and released.
@@ -24,18 +30,31 @@ pub(crate) struct Primitive {
     pub(crate) state: Shared<PrimitiveState>,
 }
 
-#[derive(Default)]
+/// All of it is seen by programs, which may put anything there.
 pub(crate) struct PrimitiveState {
-    /// Those that wait to acquire it. Made when first needed.
-    pub(crate) waiting: Option<Held<Fifo>>,
-    pub(crate) locked: bool,
-    pub(crate) tokens: i64,
-    pub(crate) limit: i64,
+    /// Those that wait to acquire it.
+    pub(crate) waiting: Line,
+    pub(crate) locked: Switch,
+    pub(crate) tokens: Count,
+    pub(crate) limit: Count,
+}
+
+impl PrimitiveState {
+    /// One that nobody holds, and that this many can, of a semaphore.
+    pub(crate) fn new(py: Python<'_>, limit: Option<i64>) -> Result<Self> {
+        let count = || limit.map_or_else(|| Ok(Count::none()), |limit| Count::new(py, limit));
+        Ok(Self {
+            waiting: new_line(py)?,
+            locked: Switch::new(false),
+            tokens: count()?,
+            limit: count()?,
+        })
+    }
 }
 
 impl Primitive {
-    pub(crate) fn new_state() -> Self {
-        Self { state: Shared::new(PrimitiveState::default()) }
+    pub(crate) fn new_state(py: Python<'_>, limit: Option<i64>) -> Result<Self> {
+        Ok(Self { state: Shared::new(PrimitiveState::new(py, limit)?) })
     }
 
     pub(crate) fn with<R>(
@@ -47,13 +66,56 @@ impl Primitive {
     }
 
     pub(crate) fn line<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Fifo>> {
-        line(py, |made| self.with(py, |state| kept(py, &mut state.waiting, made)))
+        line(py, |look| self.with(py, |state| look(&mut state.waiting)))
     }
 
     /// The line, if anybody waits in it.
     #[inline(always)]
-    pub(crate) fn busy_line<'py>(&self, py: Python<'py>) -> Option<Bound<'py, Fifo>> {
-        self.with(py, |state| if_busy(py, &state.waiting).cloned())
+    pub(crate) fn busy_line<'py>(&self, py: Python<'py>) -> Result<Option<Bound<'py, Fifo>>> {
+        match self.with(py, |state| if_busy(py, &state.waiting).map(|it| it.cloned())) {
+            Ok(line) => Ok(line),
+            Err(_) => Ok(Some(self.line(py)?).filter(|line| line.get().len(py) > 0)),
+        }
+    }
+
+    /// The number that one of the counts stands for. An int is there afterwards.
+    #[cold]
+    pub(crate) fn number(
+        &self,
+        py: Python<'_>,
+        count: impl Fn(&mut PrimitiveState) -> &mut Count,
+    ) -> Result<i64> {
+        loop {
+            let object = match self.with(py, |state| count(state).get(py)) {
+                Ok(object) => object,
+                Err(number) => return Ok(number),
+            };
+            let number = stack::number(&object)?;
+            if object.is_instance_of::<PyInt>() {
+                return Ok(number);
+            }
+            // Its class has said so in Python, and may have set it, too.
+            let mut new = Count::new(py, number)?;
+            self.with(py, |state| {
+                if count(state).get(py).is_ok_and(|now| now.is(&object)) {
+                    std::mem::swap(count(state), &mut new);
+                }
+            });
+        }
+    }
+
+    /// Show another number.
+    #[cold]
+    pub(crate) fn set_number(
+        &self,
+        py: Python<'_>,
+        count: impl Fn(&mut PrimitiveState) -> &mut Count,
+        number: i64,
+    ) -> Result<()> {
+        let new = Count::new(py, number)?;
+        let before = self.with(py, |state| std::mem::replace(count(state), new));
+        drop(before);
+        Ok(())
     }
 }
 

@@ -4,10 +4,10 @@ use pyo3::create_exception;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 
-use crate::binding::capi::{Held, cell::Shared};
+use crate::binding::capi::{Held, Hold, cell::Shared};
 use crate::binding::model::{
     fifo::Fifo,
-    line::{if_busy, kept, line},
+    line::{Line, if_busy, line, new_line, ours},
 };
 
 create_exception!(
@@ -61,18 +61,55 @@ pub(crate) struct DeferredQueue {
     pub(crate) state: Shared<QueueState>,
 }
 
+/// All of it is seen by programs, which may put anything there.
 #[derive(Default)]
 pub(crate) struct QueueState {
-    pub(crate) waiting: Option<Held<Fifo>>,
-    pub(crate) pending: Option<Held<Fifo>>,
+    pub(crate) waiting: Line,
+    pub(crate) pending: Line,
+    /// `None` for no limit, as programs see it; so does nothing, where it was deleted.
     pub(crate) size: Option<Held<PyAny>>,
     pub(crate) backlog: Option<Held<PyAny>>,
 }
 
+impl QueueState {
+    /// An empty one.
+    pub(crate) fn new<'py>(
+        py: Python<'py>,
+        size: Option<Bound<'py, PyAny>>,
+        backlog: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Self> {
+        let shown = |limit: Option<Bound<'py, PyAny>>| {
+            Some(limit.unwrap_or_else(|| py.None().into_bound(py)).hold())
+        };
+        Ok(Self {
+            waiting: new_line(py)?,
+            pending: new_line(py)?,
+            size: shown(size),
+            backlog: shown(backlog),
+        })
+    }
+}
+
+/// A limit, if there is one.
+#[inline(always)]
+fn limit<'a, 'py>(
+    py: Python<'py>,
+    shown: &'a Option<Held<PyAny>>,
+) -> Option<&'a Bound<'py, PyAny>> {
+    shown.as_ref().map(|limit| limit.bind(py)).filter(|limit| !limit.is_none())
+}
+
 impl DeferredQueue {
     /// How many objects it may hold.
+    #[inline(always)]
     pub(crate) fn capacity<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
-        self.with(py, |state| state.size.as_ref().map(|size| size.bind(py).clone()))
+        self.with(py, |state| limit(py, &state.size).cloned())
+    }
+
+    /// How many may wait.
+    #[inline(always)]
+    pub(crate) fn room<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        self.with(py, |state| limit(py, &state.backlog).cloned())
     }
 
     pub(crate) fn with<R>(
@@ -84,25 +121,28 @@ impl DeferredQueue {
     }
 
     pub(crate) fn waiting_line<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Fifo>> {
-        line(py, |made| self.with(py, |state| kept(py, &mut state.waiting, made)))
+        line(py, |look| self.with(py, |state| look(&mut state.waiting)))
     }
 
     /// Those who wait, if anybody does.
     #[inline(always)]
-    pub(crate) fn busy_line<'py>(&self, py: Python<'py>) -> Option<Bound<'py, Fifo>> {
-        self.with(py, |state| if_busy(py, &state.waiting).cloned())
+    pub(crate) fn busy_line<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, Fifo>>> {
+        match self.with(py, |state| if_busy(py, &state.waiting).map(|it| it.cloned())) {
+            Ok(line) => Ok(line),
+            Err(_) => Ok(Some(self.waiting_line(py)?).filter(|line| line.get().len(py) > 0)),
+        }
     }
 
     pub(crate) fn pending_line<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Fifo>> {
-        line(py, |made| self.with(py, |state| kept(py, &mut state.pending, made)))
+        line(py, |look| self.with(py, |state| look(&mut state.pending)))
     }
 
     /// What it holds, if another object can be added with nothing to be asked: nobody waits, and
     /// there is room for any number.
     #[inline(always)]
     pub(crate) fn free_line<'py>(&self, py: Python<'py>) -> Option<Bound<'py, Fifo>> {
-        self.with(py, |state| match (&state.pending, &state.size, if_busy(py, &state.waiting)) {
-            (Some(pending), None, None) => Some(pending.bind(py).clone()),
+        self.with(py, |state| match (if_busy(py, &state.waiting), limit(py, &state.size)) {
+            (Ok(None), None) => ours(py, &state.pending).cloned(),
             _ => None,
         })
     }

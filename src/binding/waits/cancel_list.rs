@@ -4,7 +4,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 
 use crate::binding::capi::error::{Error, Result};
-use crate::binding::judge::{classify::as_deferred, failure};
+use crate::binding::judge::{classify::as_deferred, creating};
 use crate::binding::model::{list::DeferredList, names};
 use crate::binding::waits::{
     cancelling,
@@ -69,7 +69,7 @@ pub(crate) fn canceller_raised<'py>(
     if is_of_ring(py, &error) {
         list.get().with(py, |state| state.cancels.in_ring = true);
     }
-    let reason = failure::from_raised(error.into_raised(py), false)?;
+    let reason = creating::from_raised(error.into_raised(py), false)?;
     let raised = match list.get().deferreds(py)?.get_item(place) {
         Ok(deferred) => deferred,
         // A program has shortened the list in the meantime.

@@ -11,7 +11,7 @@ use crate::binding::capi::{
     interned::intern,
     lives::{self, Running},
 };
-use crate::binding::judge::{classify::as_deferred, failure, report};
+use crate::binding::judge::{attributes, classify::as_deferred, report};
 use crate::binding::model::{
     deferred::Deferred,
     names, observe,
@@ -257,7 +257,7 @@ fn exception_of<'py>(reason: &Bound<'py, PyAny>) -> Result<Option<Raised<'py>>, 
     if reason.get_type_ptr() != class.as_type_ptr() {
         return Ok(None);
     }
-    let exception = failure::to_raise(reason).map_err(capi::into_raised(py))?;
+    let exception = attributes::to_raise(reason).map_err(capi::into_raised(py))?;
     Ok(Some(exception))
 }
 

@@ -10,6 +10,7 @@ use crate::binding::capi::{
 };
 use crate::binding::judge::{
     classify::classify_asking,
+    creating,
     debug::{debugging, debugging_by_default, is_known_not_to_debug},
     failure, foreign,
     ordinary::{is_known_ordinary, is_ordinary},
@@ -145,7 +146,7 @@ impl Waits for Deferred {
 /// chain has to be run.
 pub(crate) fn fail_cancelled(deferred: &Bound<'_, Deferred>) -> Result<bool> {
     let py = deferred.py();
-    let reason = failure::of_new::<CancelledError>(py)?;
+    let reason = creating::of_new::<CancelledError>(py)?;
     let errback = intern!(py, "errback");
     if overrides::<Deferred>(deferred, errback) {
         deferred.call_method1(errback, (reason,))?;
@@ -161,14 +162,14 @@ pub(crate) fn reason_of<'py>(
     capture_vars: impl FnOnce() -> Result<bool>,
 ) -> Result<Outcome> {
     let reason = match fail {
-        Some(fail) if is_ordinary(&fail) => failure::from_exception(fail)?,
-        Some(fail) if failure::is_failure(&fail)? => fail,
+        Some(fail) if is_ordinary(&fail) => creating::from_exception(fail)?,
+        Some(fail) if creating::is_failure(&fail)? => fail,
         Some(fail) => match foreign::adopt_failure(&fail)? {
             Some(failure) => failure,
-            None => failure::from_exception(fail)?,
+            None => creating::from_exception(fail)?,
         },
         None => match capi::handled(py) {
-            Some(handled) => failure::from_raised(handled, capture_vars()?)?,
+            Some(handled) => creating::from_raised(handled, capture_vars()?)?,
             None => return Err(failure::NoCurrentExceptionError::bare_error(py)),
         },
     };

@@ -8,7 +8,7 @@ use pyo3::types::PyString;
 
 use crate::binding::capi::{
     self,
-    error::{Raise, Result},
+    error::{Error, Raise, Result},
     interned::intern,
     overrides::overrides,
     stack,
@@ -24,6 +24,7 @@ use crate::binding::model::{
     queue::{DeferredQueue, QueueOverflow},
 };
 use crate::binding::waits::{firing, work::Work};
+use crate::core::Flag;
 
 /// Fire the first waiter with this. Returns the Deferred to run, if any.
 pub(crate) fn fire_first<'py>(
@@ -233,7 +234,7 @@ fn skip_fired(line: &Bound<'_, Fifo>) -> Result<()> {
 
 /// `release`, without running the callbacks of the next waiter.
 pub(crate) fn begin_release<'py>(primitive: &Bound<'py, Primitive>) -> Result<Option<Work<'py>>> {
-    begin_release_of(primitive, primitive.get().busy_line(primitive.py()))
+    begin_release_of(primitive, primitive.get().busy_line(primitive.py())?)
 }
 
 /// As [`begin_release`], with the line of waiters known.
@@ -245,27 +246,26 @@ pub(crate) fn begin_release_of<'py>(
     let py = primitive.py();
     let waits = line.is_some();
     if primitive.is_instance_of::<DeferredLock>() {
-        let was_locked = primitive.get().with(py, |state| {
-            let was_locked = state.locked;
-            state.locked = was_locked && waits;
-            was_locked
+        let quick = primitive.get().with(py, |state| {
+            let is_true = state.locked.is_true();
+            if is_true {
+                let _true = state.locked.set(waits);
+            }
+            is_true
         });
-        if !was_locked {
+        if !quick && !was_locked(primitive, waits) {
             return Err(PyAssertionError::error(py, "Tried to release an unlocked lock"));
         }
     } else if primitive.is_instance_of::<DeferredSemaphore>() {
-        let acquired = primitive.get().with(py, |state| {
-            let acquired = state.tokens < state.limit;
-            if acquired && !waits {
-                state.tokens += 1;
-            }
-            acquired
+        let quick = primitive.get().with(py, |state| {
+            let (tokens, limit) = (state.tokens.quick()?, state.limit.quick()?);
+            let acquired = tokens < limit;
+            (!acquired || waits || state.tokens.set_quickly(tokens + 1)).then_some(acquired)
         });
-        if !acquired {
-            return Err(PyAssertionError::error(
-                py,
-                "Someone released me too many times: too many tokens!",
-            ));
+        match quick {
+            Some(true) => {}
+            Some(false) => return Err(too_many_tokens(py)),
+            None => return release_asked(primitive),
         }
     } else {
         return Err(PyNotImplementedError::error(py, "release"));
@@ -274,6 +274,43 @@ pub(crate) fn begin_release_of<'py>(
         Some(line) => fire_first(&line, primitive.as_any().clone()),
         None => Ok(None),
     }
+}
+
+/// Unlock a lock, unless somebody waits for it. Returns whether it was locked.
+#[inline(never)]
+fn was_locked(primitive: &Bound<'_, Primitive>, waits: bool) -> bool {
+    let (was_locked, before) = primitive.get().with(primitive.py(), |state| {
+        let was_locked = state.locked.is_on();
+        (was_locked, state.locked.set(was_locked && waits))
+    });
+    drop(before.into_other(primitive.py()));
+    was_locked
+}
+
+/// As [`begin_release_of`], for a semaphore that has something else than our small ints.
+#[inline(never)]
+fn release_asked<'py>(primitive: &Bound<'py, Primitive>) -> Result<Option<Work<'py>>> {
+    let py = primitive.py();
+    // What a program has put there may run any code as it is asked: that comes first.
+    primitive.get().number(py, |state| &mut state.tokens)?;
+    let limit = primitive.get().number(py, |state| &mut state.limit)?;
+    let line = primitive.get().busy_line(py)?;
+    let tokens = primitive.get().number(py, |state| &mut state.tokens)?;
+    if tokens >= limit {
+        return Err(too_many_tokens(py));
+    }
+    match line {
+        Some(line) => fire_first(&line, primitive.as_any().clone()),
+        None => {
+            primitive.get().set_number(py, |state| &mut state.tokens, tokens + 1)?;
+            Ok(None)
+        }
+    }
+}
+
+#[cold]
+fn too_many_tokens(py: Python<'_>) -> Error {
+    PyAssertionError::error(py, "Someone released me too many times: too many tokens!")
 }
 
 /// Whether a lock's or semaphore's `release` is not overridden.
@@ -304,7 +341,7 @@ pub(crate) fn begin_put<'py>(
     let py = queue.py();
     // Comparing sizes may run any code, after which somebody may wait.
     for asked in [false, true] {
-        if let Some(waiting) = queue.get().busy_line(py) {
+        if let Some(waiting) = queue.get().busy_line(py)? {
             return fire_first(&waiting, object);
         }
         let Some(size) = queue.get().capacity(py) else { break };

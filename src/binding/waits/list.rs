@@ -6,7 +6,7 @@ use pyo3::types::PyBool;
 use crate::binding::capi::{
     self, Hold, error::Result, interned::intern, overrides::overrides, stack,
 };
-use crate::binding::judge::{failure, foreign};
+use crate::binding::judge::{creating, foreign};
 use crate::binding::model::{
     deferred::Deferred,
     list::DeferredList,
@@ -17,6 +17,7 @@ use crate::binding::waits::{
     firing,
     work::{Answer, Waits, Work},
 };
+use crate::core::Flag;
 
 /// `_cbDeferred`, without running the list. Returns the list if it has to be run, and whether the
 /// failure is consumed.
@@ -29,7 +30,7 @@ pub(crate) fn begin_collect<'py>(
     let success = stack::truth(succeeded)?;
     let ours = if success { None } else { foreign::adopt_failure(result)? };
     let fired = collect(list, place, success, ours.as_ref().unwrap_or(result))?;
-    let consumed = !success && list.get().with(list.py(), |state| state.consume_errors);
+    let consumed = !success && list.get().with(list.py(), |state| state.consume_errors.is_on());
     Ok((fired, consumed))
 }
 
@@ -46,7 +47,7 @@ fn collect<'py>(
     results.set_item(place, capi::new_tuple(py, [succeeded, result.clone()])?)?;
     let (finished, on_callback, on_errback) = list.get().with(py, |state| {
         state.finished = state.finished.saturating_add(1);
-        (state.finished, state.fire_on_one_callback, state.fire_on_one_errback)
+        (state.finished, state.fire_on_one_callback.is_on(), state.fire_on_one_errback.is_on())
     });
     let deferred = list.as_super();
     if deferred.get().chain(py, |chain| chain.called()) {
@@ -58,7 +59,7 @@ fn collect<'py>(
     } else if !success && on_errback {
         let place = capi::new_int(py, place as u64)?;
         let first = names::FIRST_ERROR.get(py)?.call1((result, place))?;
-        let reason = failure::from_exception(first)?;
+        let reason = creating::from_exception(first)?;
         (intern!(py, "errback"), Outcome::Failure(reason.hold()))
     } else if finished == results.len() {
         (intern!(py, "callback"), Outcome::Value(results.into_any().hold()))
@@ -81,7 +82,7 @@ impl Waits for DeferredList {
     ) -> Result<Answer<'py>> {
         let py = list.py();
         let success = !matches!(outcome, Outcome::Failure(_));
-        let passed_on = if !success && list.get().with(py, |state| state.consume_errors) {
+        let passed_on = if !success && list.get().with(py, |state| state.consume_errors.is_on()) {
             Outcome::Taken
         } else {
             share(py, &outcome)

@@ -8,8 +8,9 @@ use crate::binding::capi::{
 };
 use crate::binding::judge::{
     classify::{as_deferred, claimed_class, classify, classify_as, unless_interrupted},
+    creating,
     debug::debugging_by_default,
-    failure, foreign,
+    foreign,
     ordinary::{is_known_ordinary, is_ordinary},
 };
 use crate::binding::model::{
@@ -56,7 +57,7 @@ pub(crate) fn of_failure<'py>(
 
 /// Make a Deferred that has failed with an error.
 pub(crate) fn of_error<'py>(py: Python<'py>, error: Error) -> Result<Bound<'py, Deferred>> {
-    let reason = failure::from_raised(error.into_raised(py), debugging_by_default(py)?)?;
+    let reason = creating::from_raised(error.into_raised(py), debugging_by_default(py)?)?;
     fired(py, Outcome::Failure(reason.hold()))
 }
 

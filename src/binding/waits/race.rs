@@ -3,7 +3,7 @@
 use pyo3::prelude::*;
 
 use crate::binding::capi::{self, Held, Hold, error::Result};
-use crate::binding::judge::failure;
+use crate::binding::judge::creating;
 use crate::binding::model::{
     names,
     outcome::{self, Outcome, into_object},
@@ -58,7 +58,7 @@ pub(crate) fn arrive<'py>(
             failures.append(failure)?;
         }
         let group = names::FAILURE_GROUP.get(py)?.call1((failures,))?;
-        let reason = failure::from_exception(group)?;
+        let reason = creating::from_exception(group)?;
         return fire(&race, Outcome::Failure(reason.hold()));
     }
     let output = into_object(py, outcome).hold();

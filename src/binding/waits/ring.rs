@@ -7,7 +7,7 @@ use crate::binding::capi::{
     error::{Error, Raise, Result},
     interned::intern,
 };
-use crate::binding::judge::{classify::as_deferred, failure};
+use crate::binding::judge::{classify::as_deferred, creating};
 use crate::binding::model::names;
 use crate::binding::waits::work::{Next, Work};
 
@@ -38,7 +38,7 @@ pub(crate) fn cancel_one(object: Bound<'_, PyAny>) -> Result<Next<'_>> {
 /// A canceller has raised an exception that cannot be reported.
 #[cold]
 pub(crate) fn report_canceller(py: Python<'_>, error: Error) -> Result<()> {
-    let reason = failure::from_raised(error.into_raised(py), false)?;
+    let reason = creating::from_raised(error.into_raised(py), false)?;
     names::LOG_FAILURE
         .get(py)?
         .call1((reason, intern!(py, "Exception raised from user supplied canceller")))?;

@@ -9,7 +9,7 @@ use crate::binding::capi::{
     error::{Raise, Result},
     interned::intern,
 };
-use crate::binding::judge::failure;
+use crate::binding::judge::creating;
 use crate::binding::model::{
     deferred::Deferred,
     outcome::{self, Chain, Link, Outcome},
@@ -38,7 +38,7 @@ pub(crate) fn begin_cancel<'py>(
     deferred: &Bound<'py, Deferred>,
 ) -> Result<bool> {
     let py = task.py();
-    let reason = failure::of_new::<_InternalInlineCallbacksCancelledError>(py)?;
+    let reason = creating::of_new::<_InternalInlineCallbacksCancelledError>(py)?;
     let waiter = Waiter::new(task);
     let added = deferred.get().chain(py, |chain| chain.add_front(Link::Deliver(waiter, CANCEL)));
     outcome::or_no_memory(py, added)?;

@@ -109,14 +109,14 @@ def bad_calls_of_locks(defer, keep):
 
 @program
 def bad_values(defer, keep):
-    d, semaphore = keep(defer.Deferred()), keep(defer.DeferredSemaphore(1))
+    d = keep(defer.Deferred())
     awaiting = defer.Deferred().__await__()
     return [
         calls_that_fail([(setattr, (it, name, value), {})])
         for it, name, value in [
             (d, "__dict__", 1),
             (d, "__class__", int),
-            (semaphore, "waiting", 1),
+            (defer.DeferredList([]), "finishedCount", "one"),
             (defer.Failure(Oops()), "__dict__", 1),
         ]
     ] + [calls_that_fail([(getattr(awaiting, "throw", None), (1,), {})])]
@@ -173,9 +173,9 @@ FUNCTIONS = (
     "_stopClock "
     "_take_last _task_for _trace_begin _trace_end _trace_since _trace_strands _track "
     "_track_earlier _tracked _tracked_at _tracked_one _tracking _wait_in ensureDeferred execute "
-    "fail failure_count gatherResults getDebugging has_room_for_text look_all_up maybeDeferred "
+    "fail failure_count gatherResults has_room_for_text look_all_up maybeDeferred "
     "pieces_of_frames plain_pieces plain_repr plain_state plain_traceback race "
-    "register_failure_class setDebugging set_namespace stands_alone succeed"
+    "register_failure_class set_namespace stands_alone succeed"
 )
 
 
@@ -241,7 +241,6 @@ def functions_refuse(number: int, names: list[str]) -> None:
         for each in names:
             for args, kwargs in ((), {}), ((ALIEN,), {}), (TOO_MANY, {}), ((), UNKNOWN):
                 failed += calls_that_fail([(getattr(native, each), args, kwargs)])
-        native.setDebugging(False)
         native._trace_end()
         return failed
 

@@ -1,0 +1,228 @@
+//! What a failure has: five attributes, kept here until somebody wants to see them in its dict.
+
+use pyo3::PyTypeInfo;
+use pyo3::exceptions::{PyAttributeError, PyBaseException};
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyDict, PyString};
+
+use crate::binding::capi::{
+    self, Held, Hold, Text,
+    error::{Raise, Raised, Result},
+    interned::intern,
+};
+use crate::binding::judge::asked::Asked;
+use crate::binding::model::failure::{Attributes, FailureBase, State};
+
+/// The exception in a failure, with the failure's traceback set on it.
+///
+/// # Errors
+///
+/// `AttributeError` if the failure is not of an exception.
+pub(crate) fn to_raise<'py>(failure: &Bound<'py, PyAny>) -> Result<Raised<'py>> {
+    let py = failure.py();
+    let (value, traceback) = match failure.cast::<FailureBase>() {
+        Ok(failure) => {
+            (FailureBase::attribute(failure, &VALUE)?, FailureBase::attribute(failure, &TB)?)
+        }
+        Err(_) => (failure.getattr(intern!(py, "value"))?, failure.getattr(intern!(py, "tb"))?),
+    };
+    match value.cast_into::<PyBaseException>() {
+        Ok(exception) => {
+            capi::set_traceback(&exception, &traceback)?;
+            Ok(exception)
+        }
+        // Raises what there is to raise: this is not an exception.
+        Err(error) => {
+            let other = error.into_inner();
+            let raised = other.call_method1(intern!(py, "with_traceback"), (traceback,))?;
+            Ok(raised.cast_into::<PyBaseException>()?)
+        }
+    }
+}
+
+/// Puts another value in the place of one that is returned, if there was one.
+type Set = fn(&mut Attributes, Held<PyAny>) -> Option<Held<PyAny>>;
+
+/// One of the five attributes.
+pub(super) struct Field {
+    text: &'static str,
+    name: for<'py> fn(Python<'py>) -> &'py Bound<'py, PyString>,
+    get: for<'py> fn(&Attributes, Python<'py>) -> Result<Bound<'py, PyAny>>,
+    /// Replace the value, and return the old one. None if that needs more than a replacement.
+    set: Option<Set>,
+}
+
+impl Field {
+    /// Its name.
+    pub(super) fn name<'py>(&self, py: Python<'py>) -> &'py Bound<'py, PyString> {
+        (self.name)(py)
+    }
+}
+
+pub(super) static VALUE: Field = Field {
+    text: "value",
+    name: |py| intern!(py, "value"),
+    get: |of, py| Ok(of.value.bind(py).clone()),
+    set: Some(|of, value| Some(std::mem::replace(&mut of.value, value))),
+};
+pub(super) static TYPE: Field = Field {
+    text: "type",
+    name: |py| intern!(py, "type"),
+    get: |of, py| Ok(of.kind.bind(py).clone()),
+    // The names of its classes may have to be kept before it changes.
+    set: None,
+};
+pub(super) static TB: Field = Field {
+    text: "tb",
+    name: |py| intern!(py, "tb"),
+    get: |of, py| {
+        Ok(match &of.traceback {
+            Some(traceback) => traceback.bind(py).clone(),
+            None => py.None().into_bound(py),
+        })
+    },
+    set: Some(|of, traceback| of.traceback.replace(traceback)),
+};
+pub(super) static CAPTURE_VARS: Field = Field {
+    text: "captureVars",
+    name: |py| intern!(py, "captureVars"),
+    get: |of, py| Ok(PyBool::new(py, of.capture_vars).to_owned().into_any()),
+    set: None,
+};
+pub(super) static COUNT_FIELD: Field = Field {
+    text: "count",
+    name: |py| intern!(py, "count"),
+    get: |of, py| capi::new_int(py, of.count),
+    set: None,
+};
+/// The attributes, in the order in which Twisted sets them.
+static FIELDS: [&Field; 5] = [&COUNT_FIELD, &TYPE, &VALUE, &CAPTURE_VARS, &TB];
+
+impl FailureBase {
+    /// The attributes, if they are here.
+    fn here(&self, py: Python<'_>) -> Option<Attributes> {
+        self.state.with(py, |state| match state {
+            State::InDict => None,
+            State::Here(attributes) => Some(Attributes {
+                value: attributes.value.clone_ref(py),
+                kind: attributes.kind.clone_ref(py),
+                traceback: attributes.traceback.as_ref().map(|traceback| traceback.clone_ref(py)),
+                ..*attributes
+            }),
+        })
+    }
+
+    pub(super) fn attribute<'py>(
+        slf: &Bound<'py, Self>,
+        field: &Field,
+    ) -> Result<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let here = slf.get().state.with(py, |state| match state {
+            // Making an int or a bool runs no Python code.
+            State::Here(attributes) => Some((field.get)(attributes, py)),
+            State::InDict => None,
+        });
+        match here {
+            Some(value) => value,
+            None => capi::exception_dict(slf)?.get_item(field.name(py))?.ok_or_else(|| {
+                PyAttributeError::error_saying(match capi::ok(py, slf.get_type().name()) {
+                    Some(class) => capi::joined(
+                        py,
+                        [
+                            Text::Ours("'"),
+                            Text::Python(class),
+                            Text::Ours("' object has no attribute '"),
+                            Text::Ours(field.text),
+                            Text::Ours("'"),
+                        ],
+                    ),
+                    None => capi::new_str(py, field.text),
+                })
+            }),
+        }
+    }
+
+    pub(super) fn set_attribute(
+        slf: &Bound<'_, Self>,
+        field: &Field,
+        value: Option<&Bound<'_, PyAny>>,
+    ) -> Result<()> {
+        if let (Some(value), Some(set)) = (value, field.set) {
+            let value = value.clone().hold();
+            let rest = slf.get().state.with(slf.py(), |state| match state {
+                State::Here(attributes) => Ok(set(attributes, value)),
+                State::InDict => Err(value),
+            });
+            if let Ok(before) = rest {
+                drop(before);
+                return Ok(());
+            }
+        }
+        let (dict, name) = (Self::instance_dict(slf)?, field.name(slf.py()));
+        match value {
+            Some(value) => Ok(dict.set_item(name, value)?),
+            None if dict.contains(name)? => Ok(dict.del_item(name)?),
+            None => Err(PyAttributeError::error(slf.py(), field.text)),
+        }
+    }
+
+    /// The instance dict. From now on it contains the five attributes.
+    pub(crate) fn instance_dict<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyDict>> {
+        let py = slf.py();
+        let dict = capi::exception_dict(slf)?;
+        let Some(attributes) = slf.get().here(py) else { return Ok(dict) };
+        for field in FIELDS {
+            dict.set_item(field.name(py), (field.get)(&attributes, py)?)?;
+        }
+        slf.get().put(py, State::InDict);
+        if attributes.checked {
+            // The names of its classes are in it from then on.
+            slf.getattr(intern!(py, "parents"))?;
+        }
+        Ok(dict)
+    }
+
+    /// Whether the exception is known to be of this very class.
+    pub(crate) fn is_plainly_of<T: PyTypeInfo>(slf: &Bound<'_, Self>) -> bool {
+        let py = slf.py();
+        Asked::Check.is_plainly_asked(slf)
+            && slf.get().state.with(py, |state| match state {
+                State::Here(attributes) => {
+                    attributes.kind.as_ptr() == py.get_type::<T>().as_ptr()
+                        && attributes.value.bind(py).is_exact_instance_of::<T>()
+                }
+                State::InDict => false,
+            })
+    }
+
+    /// The exception, if there is one. No code of a subclass is asked.
+    pub(crate) fn value_of<'py>(slf: &Bound<'py, Self>) -> Option<Bound<'py, PyAny>> {
+        capi::ok(slf.py(), Self::attribute(slf, &VALUE))
+    }
+
+    pub(super) fn put(&self, py: Python<'_>, state: State) {
+        let before = self.state.with(py, |current| std::mem::replace(current, state));
+        drop(before);
+    }
+
+    /// Copy the state of another failure.
+    pub(super) fn extrapolate(slf: &Bound<'_, Self>, other: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = slf.py();
+        let dict = match other.cast::<FailureBase>() {
+            Ok(other) => {
+                if let Some(attributes) = other.get().here(py) {
+                    capi::set_exception_dict(slf, capi::exception_dict(other)?.copy()?.as_any())?;
+                    slf.get().put(py, State::Here(attributes));
+                    return Ok(());
+                }
+                capi::exception_dict(other)?.copy()?.into_any()
+            }
+            Err(_) => {
+                other.getattr(intern!(py, "__dict__"))?.cast_into::<PyDict>()?.copy()?.into_any()
+            }
+        };
+        capi::set_exception_dict(slf, &dict)?;
+        slf.get().put(py, State::InDict);
+        Ok(())
+    }
+}

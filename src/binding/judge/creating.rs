@@ -1,0 +1,182 @@
+//! Makes failures.
+
+use pyo3::PyTypeInfo;
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple, PyType};
+
+use crate::binding::capi::{
+    self, Hold,
+    cell::Shared,
+    classes::Plain,
+    constructing::{Construct, construct_quickly},
+    error::{Raise, Raised, Result},
+    new_exception_of,
+    stack::Nested,
+};
+use crate::binding::judge::{asked, attributes::CAPTURE_VARS, ordinary::is_ordinary};
+use crate::binding::model::{
+    failure::{Attributes, FailureBase, State},
+    names,
+};
+
+/// How many failures there have been.
+static COUNT: Shared<u64> = Shared::new(0);
+
+/// How many failures have been made in this process.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn failure_count(py: Python<'_>) -> u64 {
+    COUNT.with(py, |count| *count)
+}
+
+/// Count one more failure. Returns which it is.
+pub(super) fn count_one(py: Python<'_>) -> u64 {
+    COUNT.with(py, |count| {
+        *count += 1;
+        *count
+    })
+}
+
+/// Make a failure of an exception that was raised, like `Failure()` in an `except` block.
+///
+/// # Errors
+///
+/// What a replacement of `Failure.__init__` raises.
+pub(crate) fn from_raised(raised: Raised<'_>, capture_vars: bool) -> Result<Bound<'_, PyAny>> {
+    let py = raised.py();
+    let class = names::failure_class(py)?;
+    if !FailureBase::is_plain(class) {
+        // A replacement of `Failure.__init__` expects that the exception is being handled.
+        let named = with_capture_vars(py, capture_vars)?;
+        let call = || capi::call_any_way(py, class, &PyTuple::empty(py), Some(&named));
+        return Ok(capi::while_handling(&raised, call)?);
+    }
+    let traceback = capi::traceback_of(&raised);
+    make(raised.into_any(), traceback, capture_vars)
+}
+
+/// Make a failure of an exception that was not raised.
+///
+/// # Errors
+///
+/// What a replacement of `Failure.__init__` raises.
+pub(crate) fn from_exception(exception: Bound<'_, PyAny>) -> Result<Bound<'_, PyAny>> {
+    let class = names::failure_class(exception.py())?;
+    if !FailureBase::is_plain(class) {
+        return Ok(class.call1((exception,))?);
+    }
+    init_new(class, std::slice::from_ref(&exception)).map(Bound::into_any)
+}
+
+/// `Failure(*args)`, of up to four arguments.
+///
+/// # Errors
+///
+/// What `Failure.__init__` raises.
+pub(crate) fn init_new<'py>(
+    class: &Bound<'py, PyType>,
+    args: &[Bound<'py, PyAny>],
+) -> Result<Bound<'py, FailureBase>> {
+    let py = class.py();
+    let failure = new_failure(class, &capi::tuple_of(py, [], args)?, State::InDict)?;
+    let argument = |i: usize| args.get(i).filter(|it| !it.is_none()).cloned();
+    FailureBase::__init__(&failure, argument(0), argument(1), argument(2), argument(3))?;
+    Ok(failure)
+}
+
+/// Register the class `Failure`, so that calling it bypasses `__new__` and `__init__`.
+///
+/// # Errors
+///
+/// `TypeError` if it is no class of failures.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+#[pyo3(signature = (class, /))]
+pub(crate) fn register_failure_class(class: &Bound<'_, PyType>) -> Result<()> {
+    let py = class.py();
+    if !capi::is_subtype(class, &py.get_type::<FailureBase>()) {
+        return Err(PyTypeError::error(py, "not a class of failures"));
+    }
+    asked::register(class)?;
+    construct_quickly::<FailureBase>(class);
+    Ok(())
+}
+
+/// `Failure(...)`
+impl Construct for FailureBase {
+    #[inline(always)]
+    fn construct<'py>(
+        class: &Bound<'py, PyType>,
+        arguments: &[Bound<'py, PyAny>],
+    ) -> Option<Result<Bound<'py, PyAny>>> {
+        if !Self::is_plain(class) || arguments.len() > 4 {
+            return None;
+        }
+        Some(init_new(class, arguments).map(Bound::into_any))
+    }
+}
+
+/// Make a failure of this class with this state: what `__new__` and `__init__` do together.
+///
+/// # Errors
+///
+/// `TypeError` if it is no class of failures: a program can have it be anything.
+pub(super) fn new_failure<'py>(
+    class: &Bound<'py, PyType>,
+    args: &Bound<'py, PyTuple>,
+    state: State,
+) -> Result<Bound<'py, FailureBase>> {
+    new_exception_of(class, args, FailureBase::of(state)).unwrap_or_else(|| {
+        Err(PyTypeError::error(class.py(), "Failure is not a class of failures"))
+    })
+}
+
+/// Make a failure of a new exception of this class, which is never raised.
+pub(crate) fn of_new<T: PyTypeInfo>(py: Python<'_>) -> Result<Bound<'_, PyAny>> {
+    make(py.get_type::<T>().call0()?, None, false)
+}
+
+fn make<'py>(
+    value: Bound<'py, PyAny>,
+    traceback: Option<Bound<'py, PyAny>>,
+    capture_vars: bool,
+) -> Result<Bound<'py, PyAny>> {
+    let py = value.py();
+    let class = names::failure_class(py)?;
+    if !FailureBase::is_plain(class) || (!is_ordinary(&value) && is_failure(&value)?) {
+        let named = with_capture_vars(py, capture_vars)?;
+        return Ok(capi::call_any_way(py, class, &capi::new_tuple(py, [value])?, Some(&named))?);
+    }
+    let attributes = Attributes {
+        kind: value.get_type().into_any().hold(),
+        value: value.hold(),
+        traceback: traceback.filter(|traceback| !traceback.is_none()).map(Hold::hold),
+        capture_vars,
+        count: count_one(py),
+        checked: false,
+    };
+    let failure = new_failure(class, &PyTuple::empty(py), State::Here(attributes))?;
+    Ok(failure.into_any())
+}
+
+/// `{"captureVars": ...}`
+fn with_capture_vars(py: Python<'_>, capture_vars: bool) -> Result<Bound<'_, PyDict>> {
+    let named = capi::new_dict(py)?;
+    named.set_item(CAPTURE_VARS.name(py), capture_vars)?;
+    Ok(named)
+}
+
+/// `isinstance(object, Failure)`
+///
+/// # Errors
+///
+/// What the object's own `__class__` raises when it is asked.
+#[inline]
+pub(crate) fn is_failure(object: &Bound<'_, PyAny>) -> Result<bool> {
+    let class = names::failure_class(object.py())?;
+    if capi::is_subtype(&object.get_type(), class) {
+        return Ok(true);
+    }
+    // It may have a `__class__` that can be anything.
+    let _nested = Nested::enter(object.py())?;
+    Ok(object.is_instance(class)?)
+}
