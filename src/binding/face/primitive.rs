@@ -18,7 +18,7 @@ use crate::binding::judge::classify::as_deferred;
 use crate::binding::model::{
     deferred::Deferred,
     fifo::Fifo,
-    line::new_line,
+    line::{self, new_line},
     names,
     outcome::{Chain, Link, Outcome},
     primitive::{DeferredLock, DeferredSemaphore, Locked, Primitive},
@@ -263,8 +263,10 @@ fn acquire<'py>(primitive: &Bound<'py, Primitive>) -> Result<Bound<'py, Deferred
         } else {
             primitive.as_any().clone()
         };
-    // In case a program has put something else in its place.
-    primitive.get().line(py)?;
+    if primitive.get().with(py, |state| line::ours(py, &state.waiting).is_none()) {
+        // A program has put something else in its place.
+        primitive.get().line(py)?;
+    }
     let deferred = make(py, || Chain::new(Some(canceller.hold())))?;
     if let Some(acquired) = try_acquire(primitive, is_lock)? {
         // It was released meanwhile.

@@ -21,7 +21,7 @@ pub(crate) fn ours<'a, 'py>(py: Python<'py>, line: &'a Line) -> Option<&'a Bound
 }
 
 /// A list that somebody waits in, or something is in. `Err` if something else is there than a list
-/// of ours: [`line`] makes it one.
+/// of ours: [`made_ours`] makes it one.
 #[inline(always)]
 pub(crate) fn if_busy<'a, 'py>(
     py: Python<'py>,
@@ -34,25 +34,12 @@ pub(crate) fn if_busy<'a, 'py>(
 /// Something else is there than a list of ours.
 pub(crate) struct NotOurs;
 
-/// The list that is there, after making it one of ours. `place` calls a function with the place.
-#[inline(always)]
-pub(crate) fn line<'py>(
-    py: Python<'py>,
-    place: impl Fn(&mut dyn FnMut(&mut Line)),
-) -> PyResult<Bound<'py, Fifo>> {
-    let mut found = None;
-    place(&mut |line| found = ours(py, line).cloned());
-    match found {
-        Some(line) => Ok(line),
-        None => made_ours(py, &place),
-    }
-}
+/// Calls a function with the place of a line.
+type Reach<'a> = dyn Fn(&mut dyn FnMut(&mut Line)) + 'a;
 
+/// The list that is there, after making it one of ours.
 #[inline(never)]
-fn made_ours<'py>(
-    py: Python<'py>,
-    place: &dyn Fn(&mut dyn FnMut(&mut Line)),
-) -> PyResult<Bound<'py, Fifo>> {
+pub(crate) fn made_ours<'py>(py: Python<'py>, place: &Reach<'_>) -> PyResult<Bound<'py, Fifo>> {
     loop {
         let mut object = None;
         place(&mut |line| object = line.as_ref().map(|it| it.bind(py).clone()));

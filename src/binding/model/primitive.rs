@@ -12,7 +12,7 @@ use crate::binding::capi::{
 };
 use crate::binding::model::{
     fifo::Fifo,
-    line::{Line, if_busy, line, new_line},
+    line::{Line, if_busy, made_ours, new_line, ours},
 };
 
 /// Something to be acquired and released.
@@ -66,7 +66,10 @@ impl Primitive {
     }
 
     pub(crate) fn line<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Fifo>> {
-        line(py, |look| self.with(py, |state| look(&mut state.waiting)))
+        match self.with(py, |state| ours(py, &state.waiting).cloned()) {
+            Some(line) => Ok(line),
+            None => made_ours(py, &|look| self.with(py, |state| look(&mut state.waiting))),
+        }
     }
 
     /// The line, if anybody waits in it.

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use crate::binding::capi::{Held, Hold, cell::Shared};
 use crate::binding::model::{
     fifo::Fifo,
-    line::{Line, if_busy, line, new_line, ours},
+    line::{Line, if_busy, made_ours, new_line, ours},
 };
 
 create_exception!(
@@ -121,7 +121,10 @@ impl DeferredQueue {
     }
 
     pub(crate) fn waiting_line<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Fifo>> {
-        line(py, |look| self.with(py, |state| look(&mut state.waiting)))
+        match self.with(py, |state| ours(py, &state.waiting).cloned()) {
+            Some(line) => Ok(line),
+            None => made_ours(py, &|look| self.with(py, |state| look(&mut state.waiting))),
+        }
     }
 
     /// Those who wait, if anybody does.
@@ -134,7 +137,10 @@ impl DeferredQueue {
     }
 
     pub(crate) fn pending_line<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Fifo>> {
-        line(py, |look| self.with(py, |state| look(&mut state.pending)))
+        match self.with(py, |state| ours(py, &state.pending).cloned()) {
+            Some(line) => Ok(line),
+            None => made_ours(py, &|look| self.with(py, |state| look(&mut state.pending))),
+        }
     }
 
     /// What it holds, if another object can be added with nothing to be asked: nobody waits, and
