@@ -20,9 +20,9 @@ __all__ = ["CannotAsk", "ask"]
 
 #: No answer is longer.
 _MOST_BYTES = 16_000_000
-#: So long a process that was asked by `remote_exec` may take before it is woken.
+#: How long a process that was asked by `remote_exec` may take before it is woken.
 _DOZE = 0.3
-#: So long is waited between two looks for an answer in a file.
+#: How often a file is looked at for an answer.
 _LOOK = 0.02
 
 #: What the other process runs, in a namespace of its own. It imports nothing of ours where

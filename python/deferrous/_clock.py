@@ -92,7 +92,7 @@ def resolve(clock: AnyClock | None = None) -> Any:
     return default
 
 
-#: Of classes of clocks, whether they have `callLater`; of classes of calls, whether `active`.
+#: Kept answers: whether a class of clocks has `callLater`, and a class of calls has `active`.
 _with_call_later: dict[type, bool] = {}
 _with_active: dict[type, bool] = {}
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["as_future", "from_future", "takes_reason", "wake_elsewhere"]
 
-#: Seconds between two looks at a future on behalf of a clock.
+#: How often a future is polled where there is only a clock, in seconds.
 _POLL_INTERVAL = 0.01
 
 #: Has a function without arguments called in the right thread.

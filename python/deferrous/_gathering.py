@@ -42,7 +42,7 @@ class FirstError(Exception):
         ours: Any = FirstError.__repr__
         if type(error).__repr__ is not ours:
             return f"FirstError[#{self.index}, {error!r}]"
-        # Each may be in another, to any depth: without recursion.
+        # They may be nested to any depth, so this does not recurse.
         error = self
         places: list[str] = []
         seen: set[int] = set()

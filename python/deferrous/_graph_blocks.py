@@ -29,7 +29,7 @@ from ._graph_objects import (
 
 __all__ = ["groups_of", "is_task_group", "timeouts_of"]
 
-#: So many coroutines that wait for each other are looked into, from the outermost on.
+#: The most coroutines in a row, each awaiting the next, that are looked into.
 _DEEP = 200
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from . import _deferrous
 
-#: So many links of a Deferred are looked at.
+#: The most links of a Deferred that are looked at.
 LINKS = 200
 #: No loop over what programs have built goes on for longer.
 STEPS = 100_000

@@ -39,17 +39,17 @@ from ._graph_ways import (
     waiters_behind,
 )
 
-#: So many of what one waits for, or of those that wait for one, are shown.
+#: The most neighbours of one object that are shown, in each direction.
 BREADTH = 5
-#: So many steps of a way are shown before its middle is left out.
+#: A chain that is longer than this is shown without its middle.
 DEPTH = 10
-#: So many are shown of the end of such a way.
+#: How much of the end of such a chain is shown.
 END = 4
-#: So many are shown in each direction at all.
+#: The most objects that are shown in each direction.
 NODES = 50
-#: How it is said that one may hold what another waits for.
+#: The words for one that may hold what another waits for.
 PERHAPS = "perhaps held by"
-#: So often those are looked for who hold what others wait for, who hold what those wait for, ...
+#: How many rounds the search for holders of locks makes: a holder may wait for another lock.
 ROUNDS = 5
 
 #: What one waits for, or who waits for one: objects with a word for each, and how many more.
@@ -59,7 +59,7 @@ Found = tuple[list[tuple[Any, str]], int]
 class Graph:
     """All that was found from one Deferred or future."""
 
-    #: So many are shown of what one waits for, or of those that wait for one.
+    #: The most neighbours of one object that are shown, in each direction.
     breadth = BREADTH
     #: Whether those are shown that one will have to wait for at the end of a block that it is in.
     ahead = True

@@ -34,9 +34,9 @@ from ._graph_parts import line_of, parts_of
 from ._graph_ways import behind, frames_of, future_callbacks
 from ._notes import age_of, made_at
 
-#: So many of its callbacks are.
+#: How many of its callbacks are shown.
 CALLBACKS = 10
-#: So many frames are shown of the outside of a call stack, and of its inside.
+#: How many frames of a call stack are shown from its outer end, and from its inner end.
 FRAMES = 10
 
 

@@ -1,4 +1,4 @@
-"""Meeting others halfway: asyncio, and a Twisted that runs on its own Deferreds.
+"""Waiting for asyncio's futures and for Twisted's own Deferreds, and the other way round.
 
 What our generators yield and await, and who drives a coroutine that awaits one of our Deferreds,
 may be either's. Both are looked up when they are needed: that they are imported does not mean that
@@ -33,7 +33,7 @@ __all__ = [
     "wait_for_future",
 ]
 
-#: What a generator may yield that is no Deferred of ours, as `kind_of` has it.
+#: What else than our Deferreds a generator may yield: the answers of `kind_of`.
 VALUE, COROUTINE, FUTURE, TWISTED = range(4)
 
 

@@ -6,7 +6,7 @@ import builtins
 import traceback
 from typing import Any, NamedTuple
 
-#: So many exceptions can be linked to each other before we give up following them.
+#: The most linked exceptions that are followed.
 _LINKED = 10_000
 
 

@@ -26,7 +26,7 @@ from ._tracking import origin_of
 
 __all__ = ["age_of", "made_at", "name_callback", "notes_of", "passed_on"]
 
-#: So many of our notes an exception gets at most: some are raised again and again.
+#: The most notes of ours on one exception: some are raised again and again.
 _MOST = 5
 _DICT_OF_ERROR: Any = BaseException.__dict__["__dict__"].__get__
 #: None of these is a Deferred.

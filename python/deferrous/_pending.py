@@ -26,7 +26,7 @@ from ._tracking import MadeAt
 
 __all__ = ["PendingDeferred", "PendingDeferreds", "Tracking", "pending", "track"]
 
-#: So many groups are in the text.
+#: The most groups in the text.
 _GROUPS = 30
 
 #: It turns tracking on when the package is imported.

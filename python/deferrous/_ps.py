@@ -22,7 +22,7 @@ _HELP = {
     "pstree": "show what waits for what in a process, as a tree",
     "top": "show what ps does, again and again",
 }
-#: So many rows `top` shows where nothing says how many lines there are.
+#: How many rows `top` shows where the height of the terminal is not known.
 _ROWS = 40
 
 

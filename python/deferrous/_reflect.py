@@ -80,7 +80,7 @@ def first_weak_reference(obj: object) -> object:
 #: The text of each place in the source that has been shown, with what `linecache` had of the file.
 #: What is in no file is known by the address of its code, which is kept as long.
 _places: dict[tuple[object, int, str], tuple[object, str, object]] = {}
-#: So many are kept at most.
+#: The most that are kept.
 _MOST_PLACES = 10_000
 
 

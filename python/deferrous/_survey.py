@@ -29,17 +29,17 @@ __all__ = ["MOST_BYTES", "PROTOCOL", "QUESTIONS", "answer", "answer_text"]
 PROTOCOL = 1
 #: What can be asked.
 QUESTIONS = ("ps", "pstree")
-#: So many objects are looked at.
+#: The most objects that are looked at.
 _OBJECTS = 1_000_000
-#: So many groups are in an answer.
+#: The most groups in an answer.
 _GROUPS = 200
-#: So many trees are.
+#: The most trees in an answer.
 _TREES = 20
-#: So many seconds are spent on counting, and so many on trees.
+#: The most seconds that are spent on counting, and on trees.
 _COUNTING, _DRAWING = 3.0, 3.0
-#: So many steps are taken from a Deferred to those that wait for it.
+#: The most steps from a Deferred up to what waits for it.
 _CLIMB = 1000
-#: So long may an answer be.
+#: The longest answer, in bytes.
 MOST_BYTES = 4_000_000
 
 #: What the program has let go of while it was looked at.

@@ -52,7 +52,7 @@ def canceller_raised(failure: Any, deferred: Any) -> None:
 
 
 def _cancel(deferred: Any) -> None:
-    """Cancel a Deferred whose time has run out. Whatever a canceller raises, there is an end to it.
+    """Cancel a Deferred whose time has run out. It ends even if a canceller raises.
 
     What it raises is reported, and the Deferred fails as if it had no canceller: what the
     operation comes to after all is ignored. What is no Exception is raised again when all is done.
@@ -106,7 +106,7 @@ def _report_canceller(failure: Any) -> None:
 
 
 def _guard(canceller: Any, raised: list[tuple[Any, BaseException]]) -> Callable[[Any], None]:
-    """Make a canceller that raises nothing of one that may."""
+    """Wrap a canceller so that it raises nothing."""
 
     def cancel(deferred: Any) -> None:
         try:
@@ -125,7 +125,7 @@ def _guard(canceller: Any, raised: list[tuple[Any, BaseException]]) -> Callable[
 
 
 def _to_be_asked(deferred: Any) -> tuple[list[Any], bool]:
-    """List the Deferreds whose cancellers are asked, as far as can be seen, if this is cancelled.
+    """List the Deferreds whose cancellers would run if this were cancelled, as far as is known.
 
     Those of generators, races, locks and queues are ours, and are left out. Also tells whether the
     `cancel` of all is ours.

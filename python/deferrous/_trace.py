@@ -40,10 +40,10 @@ __all__ = ["Trace", "TraceEvent", "trace"]
 #: It has the events of the whole process written to the file that it names.
 ENVIRONMENT_VARIABLE = "DEFERROUS_TRACE"
 
-#: So many events are kept, the last ones.
+#: How many events are kept. Older ones are dropped.
 _CAPACITY = 100_000
 
-#: So many lines are in a text.
+#: The most lines in a text.
 _LINES = 1_000
 
 

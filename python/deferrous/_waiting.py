@@ -12,7 +12,7 @@ __all__ = ["deferred_types", "name_of", "several_of", "task_of"]
 
 
 def deferred_types() -> tuple[type[Any], ...]:
-    """Return our Deferred and, where Twisted's own is in use beside it, that too."""
+    """Return the classes of Deferreds in use: ours, and Twisted's own if that is loaded."""
     theirs = getattr(sys.modules.get("twisted.internet.defer"), "Deferred", None)
     if isinstance(theirs, type) and theirs is not _deferrous.Deferred:
         return (_deferrous.Deferred, theirs)

@@ -170,10 +170,10 @@ class _BeingShown(threading.local):
 
 _being_shown = _BeingShown()
 
-#: So many can be in each other.
+#: How deep failures may be nested in a text.
 _NESTED = 10
 
-#: So many frames that are the same are shown, one after the other; of the others, the number.
+#: How many equal frames in a row are shown. The others are counted.
 _REPEATED = 3
 
 

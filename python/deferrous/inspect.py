@@ -30,15 +30,15 @@ __all__ = ["ENVIRONMENT_VARIABLE", "LogFields", "listen", "listening", "stop"]
 #: were not set.
 ENVIRONMENT_VARIABLE = "DEFERROUS_INSPECT"
 
-#: So long may a question be.
+#: The longest question.
 _MOST_ASKED = 1000
-#: So many seconds has one who asks to ask, and to take the answer.
+#: How many seconds a client has to ask, and to take the answer.
 _PATIENCE = 5.0
-#: So many are listened to at the same time.
+#: The most clients at the same time.
 _MOST_CLIENTS = 100
 #: What keeps one from being answered for a moment: too many files, no memory, one who has gone.
 _PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ECONNABORTED)
-#: So many seconds are waited for the thread to end.
+#: How many seconds to wait for the thread to end.
 _END = 1.0
 
 
