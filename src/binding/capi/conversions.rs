@@ -13,7 +13,7 @@ use super::error::{Raised, Result};
 use super::exceptions::raised_by_call;
 use super::kinds::Kind;
 
-/// An argument, as C has it.
+/// An argument as a C value.
 pub(super) trait ToC<C> {
     fn to_c(self) -> C;
 }
@@ -141,7 +141,7 @@ macro_rules! numbers {
 
 numbers!(usize, ffi::Py_ssize_t, c_longlong, c_ulonglong);
 
-/// What a function gives, as Rust has it.
+/// The Rust form of what a C function returns.
 pub(super) trait FromC<'py, C> {
     /// # Safety
     ///

@@ -115,7 +115,7 @@ pub(crate) fn shown_address<'py>(object: &Bound<'py, PyAny>) -> Result<Bound<'py
     Ok(PyString::from_bytes(object.py(), &text[..length])?)
 }
 
-/// A text as Python has it.
+/// Makes a Python string.
 pub(crate) fn new_str<'py>(py: Python<'py>, text: &str) -> Result<Bound<'py, PyString>> {
     Ok(PyString::from_bytes(py, text.as_bytes())?)
 }

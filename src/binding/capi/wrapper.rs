@@ -27,7 +27,7 @@ unsafe extern "C" {
     );
 }
 
-/// What is done with what the wrapped function has come to.
+/// What to do with the result of the wrapped function.
 pub(crate) trait Wrap {
     /// The answer of the wrapper.
     fn answer<'py>(wrapped: &Bound<'py, PyAny>, called: Called<'py>) -> Result<Bound<'py, PyAny>>;
@@ -40,7 +40,7 @@ pub(crate) trait Wrap {
     fn begin(py: Python<'_>) -> Result<()>;
 }
 
-/// The code of all of them, as the first one has it.
+/// The code object that all wrappers share, taken from the first.
 static CODE: AtomicPtr<ffi::PyObject> = AtomicPtr::new(ptr::null_mut());
 
 /// What runs where nobody has said anything: the interpreter.

@@ -121,7 +121,7 @@ fn run_calls(deferred: &Bound<'_, Deferred>) -> Result<()> {
     }
 }
 
-/// What a callback has come to, if that is not an ordinary value. True if the next link can run.
+/// The result of a callback, if it is not an ordinary value. True if the next link can run.
 #[inline(never)]
 fn answered<'py>(
     deferred: &Bound<'py, Deferred>,
@@ -181,7 +181,7 @@ pub(crate) fn call_at_once<'py>(
     Ok(true)
 }
 
-/// The rest of [`call_at_once`], with what the callback has come to.
+/// The rest of [`call_at_once`], given the result of the callback.
 #[inline(never)]
 fn answer_at_once<'py>(
     deferred: &Bound<'py, Deferred>,

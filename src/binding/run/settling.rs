@@ -1,4 +1,4 @@
-//! Settles links: with what a callback has come to, or later, after other work.
+//! Settles links with the result of a callback, at once or after other work.
 
 use pyo3::prelude::*;
 
@@ -46,7 +46,7 @@ pub(super) fn answer_of<'py>(
     }
 }
 
-/// Settle a link with what a callback has come to.
+/// Settle a link with the result of a callback.
 #[inline(never)]
 pub(super) fn settle_call<'py>(
     deferred: &Bound<'py, Deferred>,

@@ -39,7 +39,7 @@ pub(crate) fn call<'py>(
     deferred_of(py, called)
 }
 
-/// The Deferred for what a function has come to, and the work that follows, if any.
+/// The Deferred for a function's result, and the work that follows, if any.
 #[inline(never)]
 fn deferred_of<'py>(
     py: Python<'py>,
@@ -74,7 +74,7 @@ impl Waits for Locked {
     }
 }
 
-/// Release after the function is done, which has come to this.
+/// Release after the function is done, with this result.
 #[inline(never)]
 fn release<'py>(locked: &Bound<'py, Locked>, outcome: Outcome) -> Result<Answer<'py>> {
     let py = locked.py();
