@@ -249,7 +249,7 @@ ASAN_RUNTIME ?= $(shell gcc -print-file-name=libasan.so)
 WATCHED = LD_PRELOAD=$(realpath $(ASAN_RUNTIME)) PYTHONMALLOC=malloc ASAN_OPTIONS=$(ASAN_OPTIONS)
 ASAN_OPTIONS := detect_leaks=0:detect_stack_use_after_return=0:allocator_may_return_null=1
 proof-sanitized:
-	ASAN_OPTIONS=$(ASAN_OPTIONS) $(SANITIZING) $(CARGO) test --no-default-features --target $(HOST)
+	ASAN_OPTIONS=$(ASAN_OPTIONS) $(SANITIZING) $(CARGO) test --no-default-features --tests --target $(HOST)
 	$(MAKE) sanitized-binding SANITIZED=1 VENV=$(VENV)-sanitized
 
 .PHONY: sanitized-binding
