@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 
 import deferrous as defer
 import pytest
@@ -151,7 +152,9 @@ def test_message_of_asyncio_reaches_deferreds(message):
             waiting.cancel(*message)
             with pytest.raises(asyncio.CancelledError) as caught:
                 await waiting
-            assert caught.value.args == message
+            # Before, asyncio's own tasks lose it where they are waited for.
+            if sys.version_info >= (3, 11):
+                assert caught.value.args == message
             # What a future is cancelled for is told to others by its loop.
             await asyncio.sleep(0)
             found = seen[:]

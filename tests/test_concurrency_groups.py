@@ -256,7 +256,9 @@ def test_cancelled_from_outside_as_well():
             await task
         assert seen == ["task cancelled"]
 
-    asyncio.run(in_task())
+    # Before, asyncio does not count who has cancelled a task.
+    if sys.version_info >= (3, 11):
+        asyncio.run(in_task())
 
 
 def test_cancelled_without_a_block():
