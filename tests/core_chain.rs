@@ -25,6 +25,7 @@ mod chain {
         type Waiter = &'static str;
         type Canceller = &'static str;
         type Flag = bool;
+        type Runner = ();
     }
 
     type Outcome = Slot<i32, &'static str, char>;
@@ -48,6 +49,7 @@ mod chain {
             Turn::Continue(other, outcome) => format!("continue {other} with {outcome:?}"),
             Turn::Skip(link) => format!("skip {}", linked(&link)),
             Turn::Pass(link, outcome) => format!("pass {outcome:?} by {}", linked(&link)),
+            Turn::Busy => "busy".to_owned(),
             Turn::Rest => "rest".to_owned(),
         }
     }

@@ -68,6 +68,7 @@ impl Kinds for Numbers {
     type Waiter = Infallible;
     type Canceller = Infallible;
     type Flag = bool;
+    type Runner = ();
 }
 
 fn numbers(chain: &Chain<Numbers>) -> Vec<u32> {

@@ -14,6 +14,7 @@ impl Kinds for Names {
     type Waiter = &'static str;
     type Canceller = &'static str;
     type Flag = bool;
+    type Runner = ();
 }
 
 type Outcome = Slot<i32, &'static str, char>;

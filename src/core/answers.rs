@@ -23,6 +23,8 @@ pub enum Turn<'a, K: Kinds + ?Sized> {
     Skip(Link<K>),
     /// This link does not apply, and the outcome is a Deferred: settle with it, to wait for it.
     Pass(Link<K>, Outcome<K>),
+    /// Another thread is working on the outcome. It takes the turns that follow.
+    Busy,
     /// Nothing is left to do.
     Rest,
 }
@@ -36,6 +38,9 @@ pub enum Fired<K: Kinds + ?Sized> {
     /// The Deferred was cancelled without a canceller, so its late outcome is discarded, once.
     Swallowed(Outcome<K>),
 }
+
+/// The result of [`Chain::steal_or_add`], where there was an outcome: that, and the link.
+pub type Stolen<K> = (Outcome<K>, Link<K>);
 
 /// What to do to cancel a Deferred.
 pub enum Cancel<'a, K: Kinds + ?Sized> {

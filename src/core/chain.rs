@@ -2,7 +2,7 @@
 
 use super::answers::{Cancel, Fired, Paused, Turn};
 use super::error::{AlreadyCalled, NoMemory};
-use super::kinds::{Flag, Kinds, Outcome, Slot};
+use super::kinds::{Flag, Kinds, Outcome, Runner, Slot};
 use super::link::{Link, Links, On};
 
 /// The state of one Deferred.
@@ -15,7 +15,7 @@ pub struct Chain<K: Kinds + ?Sized> {
     pub(super) chained_to: Option<K::Deferred>,
     pub(super) paused: i32,
     pub(super) called: K::Flag,
-    running: bool,
+    running: Option<K::Runner>,
     pub(super) swallow: bool,
     watch: Watch,
 }
@@ -51,7 +51,7 @@ impl<K: Kinds + ?Sized> Chain<K> {
             chained_to: None,
             paused: 0,
             called: K::Flag::new(false),
-            running: false,
+            running: None,
             swallow: false,
             watch: Watch::Never,
         }
@@ -135,12 +135,12 @@ impl<K: Kinds + ?Sized> Chain<K> {
     ///
     /// It may still be paused, as [`Chain::enter`] then says.
     pub fn is_runnable(&self) -> bool {
-        self.called() && !self.running
+        self.called() && !self.running()
     }
 
     /// Whether the chain is at rest: fired, not running, not paused, and without links.
     pub fn is_at_rest(&self) -> bool {
-        self.called() && !self.running && self.paused == 0 && self.links.is_empty()
+        self.called() && !self.running() && self.paused == 0 && self.links.is_empty()
     }
 
     /// Whether the chain holds nothing but, perhaps, its outcome.
@@ -174,6 +174,9 @@ impl<K: Kinds + ?Sized> Chain<K> {
     /// The next step of a run.
     #[inline(always)]
     pub fn turn(&mut self) -> Turn<'_, K> {
+        if self.is_busy() {
+            return Turn::Busy;
+        }
         let Some(link) = self.links.pop_front() else {
             self.rest();
             return Turn::Rest;
@@ -189,6 +192,9 @@ impl<K: Kinds + ?Sized> Chain<K> {
             }
             Link::OnValue(_) | Link::OnFailure(_) => {
                 if matches!(self.outcome, Slot::Deferred(_)) {
+                    if K::Runner::SEVERAL {
+                        self.start_running();
+                    }
                     let outcome = std::mem::replace(&mut self.outcome, Slot::Taken);
                     return Turn::Pass(link, outcome);
                 }
@@ -196,11 +202,11 @@ impl<K: Kinds + ?Sized> Chain<K> {
             }
             Link::Continue(waiting) => return Turn::Continue(waiting, self.take_outcome()),
             Link::Deliver(waiter, place) => {
-                self.running = true;
+                self.start_running();
                 return Turn::Deliver(waiter, place, &self.outcome);
             }
         };
-        self.running = true;
+        self.start_running();
         Turn::Call { callback, spare, outcome: &self.outcome }
     }
 
@@ -219,10 +225,13 @@ impl<K: Kinds + ?Sized> Chain<K> {
         &mut self,
         is_wanted: impl FnOnce(&K::Callback) -> bool,
     ) -> Option<(K::Callback, &Outcome<K>)> {
+        if self.is_busy() {
+            return None;
+        }
         let failed = matches!(self.outcome, Slot::Failure(_));
         match self.links.pop_front_if(|link| link.is_called(failed, is_wanted)) {
             Some(Link::Either(callback) | Link::OnValue(callback) | Link::OnFailure(callback)) => {
-                self.running = true;
+                self.start_running();
                 Some((callback, &self.outcome))
             }
             _ => None,
@@ -233,7 +242,7 @@ impl<K: Kinds + ?Sized> Chain<K> {
     /// chain has then ended with a failure that nobody has handled. None if there are links.
     #[inline(always)]
     pub fn turn_to_rest(&mut self) -> Option<bool> {
-        if !self.links.is_empty() {
+        if self.is_busy() || !self.links.is_empty() {
             return None;
         }
         self.rest();
@@ -261,7 +270,7 @@ impl<K: Kinds + ?Sized> Chain<K> {
         if !fits || !self.is_at_rest() || self.chained_to.is_some() {
             return None;
         }
-        self.running = true;
+        self.start_running();
         Some(&self.outcome)
     }
 
@@ -278,13 +287,30 @@ impl<K: Kinds + ?Sized> Chain<K> {
     /// The second half of [`Chain::settle`], for a driver that calls [`Chain::replace_outcome`]
     /// first and drops the old outcome while the chain still counts as running.
     pub fn stop_running(&mut self) {
-        self.running = false;
+        self.running = None;
+    }
+
+    #[inline(always)]
+    fn start_running(&mut self) {
+        self.running = Some(K::Runner::here());
+    }
+
+    /// Whether another thread is working on the outcome, or it is another Deferred that this one
+    /// waits for. (Where there is one thread, no run goes on then.)
+    #[inline(always)]
+    fn is_busy(&self) -> bool {
+        K::Runner::SEVERAL
+            && (self.running.is_some_and(|it| it != K::Runner::here())
+                || self.chained_to.is_some() && matches!(self.outcome, Slot::Deferred(_)))
     }
 
     /// Take the outcome for a Deferred that would otherwise wait for this one. None if there is no
     /// outcome yet.
     pub fn steal(&mut self) -> Option<Outcome<K>> {
-        if self.paused != 0 || matches!(self.outcome, Slot::Empty | Slot::Deferred(_)) {
+        if self.is_busy()
+            || self.paused != 0
+            || matches!(self.outcome, Slot::Empty | Slot::Deferred(_))
+        {
             return None;
         }
         Some(self.take_outcome())
@@ -304,7 +330,7 @@ impl<K: Kinds + ?Sized> Chain<K> {
     /// handled afterwards.
     #[inline(always)]
     pub fn look_at_outcome(&mut self) -> Option<&Outcome<K>> {
-        if !self.called() || self.paused != 0 {
+        if self.is_busy() || !self.called() || self.paused != 0 {
             return None;
         }
         self.mark_handled();
@@ -434,8 +460,9 @@ impl<K: Kinds + ?Sized> Chain<K> {
     }
 
     /// Whether a callback or waiter is working on the outcome now.
+    #[inline(always)]
     pub fn running(&self) -> bool {
-        self.running
+        self.running.is_some()
     }
 
     /// Whether the chain has ended with a failure that nobody has handled.

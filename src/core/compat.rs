@@ -21,7 +21,13 @@ impl<K: Kinds + ?Sized> Chain<K> {
     /// Set by hand whether the chain has fired. Returns what said so before.
     #[must_use]
     pub fn set_called(&mut self, called: bool) -> K::Flag {
-        std::mem::replace(&mut self.called, K::Flag::new(called))
+        self.replace_flag(K::Flag::new(called))
+    }
+
+    /// Put this in the place of what says whether the chain has fired, which is returned.
+    #[must_use]
+    pub fn replace_flag(&mut self, flag: K::Flag) -> K::Flag {
+        std::mem::replace(&mut self.called, flag)
     }
 
     /// Set the count of pauses by hand.

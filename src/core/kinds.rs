@@ -16,6 +16,33 @@ pub trait Kinds {
     type Canceller;
     /// Whether a chain has fired, in the form that the driver wants to show: a bool will do.
     type Flag: Flag;
+    /// Which thread runs a chain: `()` where one does at a time, whatever the chain.
+    type Runner: Runner;
+}
+
+/// A thread that runs chains.
+///
+/// If there are several, the driver has a lock around each transition, and keeps to this:
+///
+/// * Who [adds](super::Chain::add) a link asks in the same transition whether the chain [is
+///   runnable](super::Chain::is_runnable), and runs it then. So no link is left to nobody.
+/// * A run is over at [`Turn::Busy`](super::Turn::Busy): the thread that is working on the chain
+///   takes the next turns.
+/// * A chain whose outcome is another Deferred counts as running until it
+///   [waits](super::Chain::wait).
+pub trait Runner: Copy + PartialEq {
+    /// Whether there can be several.
+    const SEVERAL: bool;
+
+    /// The one that this runs in.
+    fn here() -> Self;
+}
+
+impl Runner for () {
+    const SEVERAL: bool = false;
+
+    #[inline(always)]
+    fn here() -> Self {}
 }
 
 /// A yes or a no. One that is dropped lets go of nothing.

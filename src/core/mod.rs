@@ -38,6 +38,7 @@
 //!     type Waiter = Infallible;
 //!     type Canceller = Infallible;
 //!     type Flag = bool;
+//!     type Runner = ();
 //! }
 //!
 //! let mut chain = Chain::<Numbers>::default();
@@ -70,12 +71,13 @@ mod kinds;
 mod link;
 pub mod local;
 mod refusable;
+mod threads;
 
-pub use answers::{Cancel, Fired, Paused, Turn};
+pub use answers::{Cancel, Fired, Paused, Stolen, Turn};
 pub use boxed::Boxed;
 pub use chain::Chain;
 pub use error::{AlreadyCalled, Cancelled, NoMemory};
-pub use kinds::{Flag, Kinds, Outcome, Slot};
+pub use kinds::{Flag, Kinds, Outcome, Runner, Slot};
 pub use link::{Link, Links, On};
 #[cfg(feature = "python")]
 pub(crate) use refusable::is_refusable;

@@ -21,6 +21,7 @@ impl core::Kinds for Objects {
     type Canceller = Held<PyAny>;
     /// `Deferred.called`
     type Flag = Truth;
+    type Runner = ();
 }
 
 pub(crate) type Chain = core::Chain<Objects>;

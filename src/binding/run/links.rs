@@ -85,7 +85,8 @@ fn step<'py>(deferred: &Bound<'py, Deferred>) -> Step<'py> {
             Turn::Continue(other, outcome) => return Step::Continue(other, outcome),
             Turn::Skip(link) => return Step::Skip(link),
             Turn::Pass(link, outcome) => return Step::Pass(link, outcome),
-            Turn::Rest => {}
+            // There is one thread at a time, so no other is working on it.
+            Turn::Busy | Turn::Rest => {}
         }
         Step::Rest(chain.unhandled())
     })

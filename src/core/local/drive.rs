@@ -121,7 +121,7 @@ fn step<V: Clone, F: Clone>(current: &Node<V, F>) -> Step<V, F> {
             Step::Skip
         }
         Turn::Deliver(waiter, ..) => match waiter {},
-        Turn::Rest => Step::Rest,
+        Turn::Rest | Turn::Busy => Step::Rest,
     }
 }
 

@@ -25,6 +25,7 @@ impl<V, F> Kinds for Local<V, F> {
     type Waiter = Infallible;
     type Canceller = Canceller<V, F>;
     type Flag = bool;
+    type Runner = ();
 }
 
 pub(super) type Inner<V, F> = crate::core::Outcome<Local<V, F>>;

@@ -1,0 +1,55 @@
+//! Transitions of chains that several threads drive: what is two with one thread.
+//!
+//! See [`Runner`](super::Runner).
+
+use super::answers::{Fired, Stolen};
+use super::chain::Chain;
+use super::error::{AlreadyCalled, NoMemory};
+use super::kinds::{Kinds, Outcome};
+use super::link::Link;
+
+impl<K: Kinds + ?Sized> Chain<K> {
+    /// Take the outcome, as [`Chain::steal`] does, or else add this link, of a Deferred that waits for
+    /// this one.
+    ///
+    /// # Errors
+    ///
+    /// [`NoMemory`] with the link.
+    pub fn steal_or_add(&mut self, link: Link<K>) -> Result<Option<Stolen<K>>, NoMemory<Link<K>>> {
+        match self.steal() {
+            Some(outcome) => Ok(Some((outcome, link))),
+            None => self.add(link).map(|()| None),
+        }
+    }
+
+    /// Add a link, unless the chain [is runnable](Chain::is_runnable): then it is returned.
+    ///
+    /// # Errors
+    ///
+    /// [`NoMemory`] with the link.
+    pub fn add_unless_runnable(
+        &mut self,
+        link: Link<K>,
+    ) -> Result<Option<Link<K>>, NoMemory<Link<K>>> {
+        if self.is_runnable() { Ok(Some(link)) } else { self.add(link).map(|()| None) }
+    }
+
+    /// Fire a chain that is being cancelled, in one step with
+    /// [`swallow_next_fire`](Chain::swallow_next_fire) if the canceller was not `asked`. If it has
+    /// fired meanwhile, there is nothing to cancel any more, and the outcome is discarded.
+    ///
+    /// # Errors
+    ///
+    /// As [`Chain::fire`].
+    pub fn fire_cancelled(
+        &mut self,
+        outcome: Outcome<K>,
+        asked: bool,
+    ) -> Result<Fired<K>, AlreadyCalled<Outcome<K>>> {
+        if self.called() {
+            return Ok(Fired::Swallowed(outcome));
+        }
+        self.swallow |= !asked;
+        self.fire(outcome)
+    }
+}
