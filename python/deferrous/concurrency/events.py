@@ -234,6 +234,8 @@ class Condition(Lockable):
         self.notify(len(self._waiting))
 
     def _notify(self, n: int) -> None:
+        if not self._waiting:
+            return
         check_depth()
         for _ in range(n):
             woken: Any = _first_waiting(self._waiting)
