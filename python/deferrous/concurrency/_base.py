@@ -32,6 +32,7 @@ __all__ = [
     "as_deferred",
     "check_count",
     "check_depth",
+    "check_little_depth",
     "discard",
     "fail_all",
     "is_a",
@@ -173,14 +174,26 @@ def mark_handled(deferred: Deferred[Any]) -> None:
             error.__traceback__ = traceback
 
 
-def check_depth(calls: int = 12) -> None:
-    """Raise RecursionError where so many nested calls would, before anything is changed.
+def _nested(calls: int) -> Callable[[], None]:
+    """Return a function that does nothing, in so many nested calls."""
 
-    What hands over calls functions of Python in the midst of its work. If one of them were refused,
-    some would have been told, and others wait for ever.
-    """
-    if calls:
-        check_depth(calls - 1)
+    def call() -> None:
+        inner()
+
+    inner: Callable[[], None] = _nested(calls - 1) if calls > 1 else _nothing
+    return call
+
+
+def _nothing() -> None:
+    pass
+
+
+#: Raise RecursionError where a few nested calls would, before anything is changed. What hands over
+#: calls functions of Python in the midst of its work. If one of them were refused, some would have
+#: been told, and others wait for ever.
+check_depth = _nested(12)
+#: The same for what calls less.
+check_little_depth = _nested(6)
 
 
 def fail_all(line: _Fifo[Deferred[Any]], error: Callable[[], BaseException]) -> None:

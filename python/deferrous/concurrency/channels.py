@@ -20,7 +20,7 @@ from .._deferrous import (
     fail,
     succeed,
 )
-from ._base import ChannelClosed, check_count, check_depth, fail_all
+from ._base import ChannelClosed, check_count, check_depth, check_little_depth, fail_all
 from .queues import _NO_ITEMS, _Getters, _no_item
 
 __all__ = ["Broadcast", "Channel", "Subscription"]
@@ -201,7 +201,7 @@ class Broadcast(Generic[_T]):
             raise _no_item(item)
         if self._full or self._sending or self._delivering:
             return _wait_in(self._sending, None, item)
-        check_depth(5)
+        check_little_depth()
         self._deliver(item)
         if self._sending:
             self._admit()

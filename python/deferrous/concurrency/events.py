@@ -27,6 +27,7 @@ from ._base import (
     BrokenBarrierError,
     Lockable,
     check_depth,
+    check_little_depth,
     fail_all,
     is_done,
 )
@@ -69,7 +70,7 @@ class Event:
     def set(self) -> None:
         """Say that it has happened. All that wait now are woken, whatever they do then."""
         if self._waiting:
-            check_depth(3)
+            check_little_depth()
         self._is_set = True
         if self._waiting:
             _fire_all(self._waiting, True)

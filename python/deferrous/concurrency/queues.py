@@ -32,6 +32,7 @@ from ._base import (
     QueueShutDown,
     check_count,
     check_depth,
+    check_little_depth,
     fail_all,
 )
 
@@ -268,7 +269,7 @@ class Queue(_Getters[_T]):
 
     def _done(self, number: int) -> None:
         if self._joining:
-            check_depth(3)
+            check_little_depth()
         self._unfinished -= number
         if not self._unfinished and self._joining:
             _fire_all(self._joining, None)
