@@ -278,7 +278,7 @@ class Subscription(_Getters[_T]):
     def _next(self, iterating: bool) -> Deferred[_T]:
         if self._maxsize > 0:
             # Another item may be let in.
-            check_depth()
+            check_little_depth()
         if self._returned:
             item = self._returned.pop(0)[1]
         elif self._items:

@@ -237,7 +237,7 @@ class Queue(_Getters[_T]):
         if not self._queue:
             raise QueueShutDown if self._is_shut_down else QueueEmpty
         if self._putting:
-            check_depth()
+            check_little_depth()
         item = self._get()
         if self._putting:
             self._admit()
