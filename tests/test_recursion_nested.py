@@ -169,7 +169,6 @@ ENTERED = {
     "whether it succeeded": "defer.DeferredList([D()])._cbDeferred(1, 0, again)",
     "a place": "defer.DeferredList([D()])._cbDeferred(1, again, True)",
     "tokens": "defer.DeferredSemaphore(again)",
-    "setDebugging": "defer.setDebugging(again)",
     "a backlog": "defer.DeferredQueue(backlog=again).get()",
     "a size": "defer.DeferredQueue(size=again).put(1)",
     "pending": "q = defer.DeferredQueue(); q.pending = again; q.put(1)",
@@ -211,7 +210,7 @@ def test_what_asks_an_object_nests(what, size, limit):
 
         def line(*items):
             queue = defer.DeferredQueue()
-            queue.pending = [*items, 1, 2]
+            queue.pending.extend([*items, 1, 2])
             return queue.pending
 
         again = Again()

@@ -35,7 +35,8 @@ from ._deferrous import (
 )
 from ._frames import (
     FrameInfo,
-    _Frame,  # noqa: F401 - a name of Twisted's module, as those below
+    _Code,  # noqa: F401 - a name of Twisted's module, as those below
+    _Frame,  # noqa: F401
     _Traceback,
     _TracebackFrame,  # noqa: F401
 )

@@ -74,7 +74,7 @@ class _InTurn(Lockable):
             raise
 
     #: Who leaves may have kept others waiting.
-    _left = staticmethod(_serve_rest)
+    _left: Callable[[_Place, Deferred[Any]], None] = staticmethod(_serve_rest)
 
 
 class Semaphore(_InTurn):
