@@ -267,6 +267,7 @@ def test_many_slices_within_each_other():
                 d.addCallback(inner, depth - 1)
             d.addCallback(add)
             d.callback(1)
+        return 1
 
     with defer.trace() as t:
         inner(None, 6)
