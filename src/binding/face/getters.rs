@@ -120,22 +120,21 @@ slots! {
 fn put_slots(py: Python<'_>) -> PyResult<()> {
     keep_constants(py)?;
     put_slot::<Called>(&new_deferred(py, Chain::default)?)?;
-    let lock = Bound::new(py, DeferredLock::unlocked(py)?)?;
+    // Made as programs make them: PyO3 shows the collector an object before its value is there.
+    let lock = py.get_type::<DeferredLock>().call0()?.cast_into::<DeferredLock>()?;
     put_slot::<Locked>(&lock)?;
     put_slot::<WaitingForLock>(lock.as_super())?;
-    let semaphore = Bound::new(py, DeferredSemaphore::with_tokens(py, 1)?)?;
+    let semaphore =
+        py.get_type::<DeferredSemaphore>().call1((1,))?.cast_into::<DeferredSemaphore>()?;
     put_slot::<Tokens>(&semaphore)?;
     put_slot::<Limit>(&semaphore)?;
-    let queue = Bound::new(py, DeferredQueue::limited(py, None, None)?)?;
+    let queue = py.get_type::<DeferredQueue>().call0()?.cast_into::<DeferredQueue>()?;
     put_slot::<WaitingForQueue>(&queue)?;
     put_slot::<Pending>(&queue)?;
     put_slot::<Size>(&queue)?;
     put_slot::<Backlog>(&queue)?;
-    let list = Bound::new(
-        py,
-        PyClassInitializer::from(Deferred::of(Chain::default()))
-            .add_subclass(DeferredList::empty()),
-    )?;
+    let class = py.get_type::<DeferredList>();
+    let list = class.call_method1("__new__", (&class,))?.cast_into::<DeferredList>()?;
     put_slot::<Results>(&list)?;
     put_slot::<FireOnOneCallback>(&list)?;
     put_slot::<FireOnOneErrback>(&list)?;
