@@ -265,3 +265,18 @@ d.callback(1)
 assert results == [1, None], results
 """,
     )
+
+
+def test_collections_in_the_midst_of_the_import():
+    """Of every so many objects: at a different moment each time."""
+    run_script(
+        "deferrous",
+        """
+        import subprocess
+        import sys
+
+        for threshold in [*range(1, 12), 46, 94, 98]:
+            program = f"import gc; gc.collect(); gc.set_threshold({threshold}); import deferrous"
+            assert subprocess.run([sys.executable, "-c", program]).returncode == 0, threshold
+        """,
+    )
