@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import gc
 import sys
 
 import deferrous as defer
@@ -23,6 +24,28 @@ def run(main):
 
 async def wait_for(deferred):
     return await deferred
+
+
+def test_a_cancelled_future_leaves_no_cycle():
+    """What it was cancelled for is let go of at once."""
+
+    def errors():
+        return sum(type(it) is asyncio.CancelledError for it in gc.get_objects())
+
+    async def main():
+        before = errors()
+        future = Deferred().addErrback(lambda _: None).asFuture(asyncio.get_running_loop())
+        future.cancel("why")
+        del future
+        await asyncio.sleep(0)
+        assert errors() == before
+
+    gc.collect()
+    gc.disable()
+    try:
+        run(main)
+    finally:
+        gc.enable()
 
 
 def test_pending_deferred_in_a_task():

@@ -67,7 +67,8 @@ def as_future(deferred: Any, loop: AbstractEventLoop) -> Future[Any]:
             try:
                 future.result()
             except BaseException as error:
-                cancelled = error
+                # Its traceback would refer to this frame, and the frame to it.
+                cancelled = error.with_traceback(None)
             cancel_as(deferred, cancelled)
 
     deferred.addCallbacks(succeed, fail)
