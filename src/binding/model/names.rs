@@ -94,7 +94,8 @@ impl<T: PyTypeCheck> Imported<T> {
     #[cold]
     fn get_anew<'py>(&self, py: Python<'py>, number: usize) -> Option<&Bound<'py, T>> {
         self.seen.store(number, Ordering::Relaxed);
-        self.get_if_imported(py)
+        // It may be asked for while something dies with an exception in flight.
+        capi::with_error_saved(py, || self.get_if_imported(py))
     }
 
     /// The object, from a module that may be half-way through its import. Nobody waits for that.

@@ -219,11 +219,16 @@ fn put_off_or_collect(
 }
 
 /// The address of the current greenlet, or 0. None if that cannot be determined.
+///
+/// Events are traced, too, while objects die with an exception in flight. With that, nothing may be
+/// called: it would be lost, or the interpreter would end the process.
 #[inline(never)]
 pub(crate) fn current_greenlet(py: Python<'_>) -> Option<usize> {
     match names::CURRENT_GREENLET.get_once_imported(py) {
         None => Some(0),
-        Some(current) => Some(capi::ok(py, current.call0())?.as_ptr() as usize),
+        Some(current) => capi::with_error_saved(py, || {
+            capi::ok(py, current.call0()).map(|greenlet| greenlet.as_ptr() as usize)
+        }),
     }
 }
 
