@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+import sys
+import threading
+from collections.abc import Callable, Generator, Iterable
 from typing import Any, TypeVar
 
 from .._deferrous import CancelledError, Deferred, _hand_over
@@ -39,6 +41,79 @@ def cancel(deferred: Deferred[Any], reason: object = None) -> None:
     cancel_by(deferred, reason, lambda it: it.cancel())
 
 
+#: So many cancellations are nested. Each takes ten calls of Python or so.
+_DEEPEST = 10
+
+
+class _Cancelling:
+    """The cancellations that are nested on one stack."""
+
+    __slots__ = ("depth", "later")
+
+    def __init__(self) -> None:
+        self.depth = 0
+        #: What is left to the outermost.
+        self.later: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
+
+    def do(self, work: Callable[..., object], args: tuple[Any, ...]) -> None:
+        """Do the outermost, and what is left to it: that which was nested in the last comes next.
+
+        Raises what the first of them has raised, when all are done.
+        """
+        raised: BaseException | None = None
+        rest = [(work, args)]
+        while rest:
+            work, args = rest.pop()
+            try:
+                work(*args)
+            except BaseException as error:
+                raised = raised or error
+            if self.later:
+                rest += reversed(self.later)
+                self.later = []
+        try:
+            if raised is not None:
+                raise raised
+        finally:
+            # Its traceback refers to this frame.
+            raised = None
+
+
+class _OfThread(threading.local):
+    def __init__(self) -> None:
+        #: By the address of the greenlet; 0 without greenlets.
+        self.cancelling: dict[int, _Cancelling] = {}
+
+
+_of_thread = _OfThread()
+
+
+def in_turn(work: Callable[..., object], *args: Any) -> None:
+    """Do something that cancels others, which may do so in turn, and so on.
+
+    Thousands of groups in groups would nest more calls than the interpreter allows. So what is
+    nested deep is done a little later, by the outermost of those on the same stack.
+    """
+    current = getattr(sys.modules.get("greenlet"), "getcurrent", None)
+    greenlet = 0 if current is None else id(current())
+    all_here = _of_thread.cancelling
+    it = all_here.get(greenlet)
+    if it is None:
+        it = all_here[greenlet] = _Cancelling()
+        try:
+            it.do(work, args)
+        finally:
+            del all_here[greenlet]
+    elif it.depth < _DEEPEST:
+        it.depth += 1
+        try:
+            work(*args)
+        finally:
+            it.depth -= 1
+    else:
+        it.later.append((work, args))
+
+
 def end_all(deferreds: Iterable[Deferred[Any]], reason: object = None) -> None:
     """Cancel Deferreds that have to end. What a canceller raises is reported, and keeps none.
 
@@ -47,15 +122,22 @@ def end_all(deferreds: Iterable[Deferred[Any]], reason: object = None) -> None:
     raised: BaseException | None = None
     for deferred in list(deferreds):
         try:
-            if type(deferred) is Deferred and not deferred.called and not deferred._canceller:
-                # There is nobody who could raise anything.
-                cancel(deferred, reason)
-            else:
-                cancel_by(deferred, reason, _cancel_reporting)
+            in_turn(_end, deferred, reason)
         except BaseException as error:
             raised = error
-    if raised is not None:
-        raise raised
+    try:
+        if raised is not None:
+            raise raised
+    finally:
+        raised = None
+
+
+def _end(deferred: Deferred[Any], reason: object) -> None:
+    if type(deferred) is Deferred and not deferred.called and not deferred._canceller:
+        # There is nobody who could raise anything.
+        cancel(deferred, reason)
+    else:
+        cancel_by(deferred, reason, _cancel_reporting)
 
 
 def shield(eventual: Eventual[_T]) -> Deferred[_T]:
@@ -130,7 +212,7 @@ def _delay(outer: Deferred[Any]) -> None:
 def _end_delayed(result: Any, outer: _Delayed[Any]) -> Any:
     vars(outer).pop("_part_of", None)
     if outer.paused:
-        outer.unpause()
+        in_turn(outer.unpause)
     elif not outer.called:
         _hand_over(outer, result)
         return None if is_failure(result) else result

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 from .._deferrous import CancelledError, Deferred, _driven, _Task, _task_for
 from .._interop import _frame_of
-from .cancellation import end_all
+from .cancellation import end_all, in_turn
 
 __all__ = [
     "Block",
@@ -165,7 +165,16 @@ class Block:
 
     def _cancel_task(self, reason: object = None) -> None:
         self._has_cancelled = True
-        cancel_task(self._task, reason)
+        task = self._task
+        if type(task) is _Task and not task._running:
+            in_turn(self._cancel_waiting, task, reason)
+        else:
+            cancel_task(task, reason)
+
+    def _cancel_waiting(self, task: Any, reason: object) -> None:
+        # It may have left the block meanwhile.
+        if self._task is task:
+            cancel_task(task, reason)
 
     def _leave(self) -> bool:
         """Take back that it has cancelled the task. Return whether nobody else has."""

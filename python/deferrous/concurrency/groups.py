@@ -20,7 +20,7 @@ from ._base import (
     mark_handled,
     was_cancelled,
 )
-from .cancellation import _Delayed, end_all
+from .cancellation import _Delayed, end_all, in_turn
 from .current import Block, cancel_task, find, give_name
 
 __all__ = ["TaskGroup"]
@@ -245,7 +245,7 @@ class TaskGroup(Block):
         if ended is None:
             return
         if ended.paused:
-            ended.unpause()
+            in_turn(ended.unpause)
         elif not ended.called:
             _hand_over(ended, None)
 

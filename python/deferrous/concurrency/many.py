@@ -24,7 +24,7 @@ from .._deferrous import (
 from .._gathering import FirstError
 from ..failure import Failure
 from ._base import Eventual, TimeoutError, as_deferred, discard, is_done, is_failure, was_cancelled
-from .cancellation import _pass_on, end_all
+from .cancellation import _pass_on, end_all, in_turn
 
 __all__ = [
     "ALL_COMPLETED",
@@ -444,7 +444,7 @@ class _Gathered(DeferredList[Any]):
 
     def cancel(self) -> None:
         self.is_cancelled = not self.called or self.is_cancelled
-        super().cancel()
+        in_turn(super().cancel)
 
     def results(self, pairs: list[tuple[bool, Any]]) -> list[Any]:
         if self.is_cancelled:
@@ -452,23 +452,43 @@ class _Gathered(DeferredList[Any]):
         return [value if success else value.value for success, value in pairs]
 
 
+class _WithLosers(DeferredList[Any]):
+    """A DeferredList that says when it is cancelled itself."""
+
+    losers: _Losers
+
+    def cancel(self) -> None:
+        in_turn(self.losers.cancel, super().cancel)
+
+
 class _Losers:
     """Gathers Deferreds; when one fails, the others are cancelled."""
 
     failure: Failure | None = None
     deferreds: list[Deferred[Any]] | None
+    #: All of them are being cancelled, so that none needs to be because another is.
+    cancels_all = False
 
     def begin(self, deferreds: list[Deferred[Any]]) -> Deferred[list[Any]]:
         self.deferreds = deferreds
         for deferred in dict.fromkeys(deferreds):
             deferred.addErrback(self.lost)
-        gathered: Deferred[Any] = DeferredList(deferreds, consumeErrors=True)
+        gathered = _WithLosers(deferreds, consumeErrors=True)
+        gathered.losers = self
         return gathered.addCallback(self.results)
+
+    def cancel(self, how: Callable[[], None]) -> None:
+        before, self.cancels_all = self.cancels_all, True
+        try:
+            how()
+        finally:
+            self.cancels_all = before
 
     def lost(self, failure: Failure) -> Failure:
         if self.failure is None:
             self.failure = failure
-            end_all(self.deferreds or ())
+            if not self.cancels_all:
+                end_all(self.deferreds or ())
         return failure
 
     def results(self, pairs: list[tuple[bool, Any]]) -> Any:

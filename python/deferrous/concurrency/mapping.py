@@ -17,7 +17,7 @@ from .._deferrous import (
 )
 from ..failure import Failure
 from ._base import Eventual, as_deferred, is_a, is_failure, was_cancelled
-from .cancellation import _Delayed, end_all
+from .cancellation import _Delayed, end_all, in_turn
 from .queues import _Getters
 
 __all__ = ["Stream", "map", "stream"]
@@ -102,7 +102,7 @@ class _Feed(Generic[_T, _R]):
                             self._call(item)
         finally:
             self._feeding = False
-        self._fed()
+            self._fed()
 
     def _fetch(self) -> None:
         iterator = self._iterator
@@ -144,9 +144,11 @@ class _Feed(Generic[_T, _R]):
 
     def _call_ended(self, result: Any, call: Any) -> None:
         del self._running[call]
-        self._ended(call, result)
-        if not self._feeding:
-            self._feed()
+        try:
+            self._ended(call, result)
+        finally:
+            if not self._feeding:
+                self._feed()
 
     def _stop(self) -> None:
         """Take no more items, and cancel what is under way."""
@@ -298,8 +300,10 @@ class _Map(_Feed[_T, _R]):
         deferred.pause()
         deferred.errback(Failure(CancelledError()))
         self._return_exceptions = True
-        self._stop()
-        self._fed()
+        try:
+            self._stop()
+        finally:
+            self._fed()
 
     def _fed(self) -> None:
         deferred = self._deferred
@@ -315,7 +319,7 @@ class _Map(_Feed[_T, _R]):
             # The items have failed while they were closed, and nobody asks: it is reported.
             fail(failure)
         if deferred.paused:
-            deferred.unpause()
+            in_turn(deferred.unpause)
 
 
 @overload
@@ -429,8 +433,10 @@ class Stream(_Feed[Any, _R], _Getters[_R]):
         """Take no more items, and cancel what is under way. Who waits is told that it is over."""
         self._calls.clear()
         self._returned.clear()
-        self._stop()
-        self._flush()
+        try:
+            self._stop()
+        finally:
+            self._flush()
 
     def _has_room(self) -> bool:
         return len(self._calls) + len(self._returned) < self._limit

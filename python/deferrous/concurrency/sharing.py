@@ -8,6 +8,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from .._deferrous import Deferred, _hand_over, maybeDeferred, succeed
 from ._base import Eventual, as_deferred, is_failure, was_cancelled
+from .cancellation import in_turn
 
 __all__ = ["Observable", "once"]
 
@@ -82,7 +83,7 @@ class Observable(Generic[_T]):
         self._observers.pop(observer, None)
         if self._cancel_unobserved and not self._observers and not self._has_result:
             self._is_abandoned = True
-            self.cancel()
+            in_turn(self.cancel)
 
     def _fired(self, result: Any) -> Any:
         self._has_result = True
