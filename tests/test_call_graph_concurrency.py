@@ -87,7 +87,7 @@ async def observing(gate):
         (waiting_for_several, "waits for 1 that are missing of 2", True),
         (meeting, "stands in line at <Barrier at 0x?>, place 1 of 1", False),
         (condition, "stands in line at <Condition at 0x?>, place 1 of 1", False),
-        (completing, "stands in line at <AsCompleted at 0x?>, place 1 of 1", False),
+        (completing, "stands in line at <AsCompleted at 0x?>, place 1 of 1", True),
         (observing, "observes <Observable at 0x?>", True),
     ],
 )

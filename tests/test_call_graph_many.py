@@ -139,19 +139,33 @@ def in_line_of_event():
 def in_line_of_readers():
     lock = concurrency.ReadWriteLock()
     lock.writing.acquire(), lock.reading.acquire()
-    return lock, lock.writing.acquire(), "place 2 of 2"
+    return lock, lock.writing.acquire(), "place 2 of 2 (somebody writes)"
+
+
+def in_line_of_writers():
+    lock = concurrency.ReadWriteLock()
+    lock.reading.acquire(), lock.reading.acquire()
+    return lock, lock.writing.acquire(), "place 1 of 1 (2 read)"
+
+
+def in_line_of_weights():
+    semaphore = concurrency.Semaphore(3)
+    semaphore.acquire(2)
+    return semaphore, semaphore.acquire(2), "place 1 of 1 (1 of 3 are left, it wants 2)"
 
 
 def in_line_of_key():
     lock = concurrency.KeyedLock()
     lock("key").acquire(), lock("key").acquire()
-    return lock, lock("key").acquire(), "place 2 of 2"
+    return lock, lock("key").acquire(), "place 2 of 2 (for the key 'key')"
 
 
 @pytest.mark.parametrize(
     "make",
     [
         in_line_of_key,
+        in_line_of_weights,
+        in_line_of_writers,
         in_line_of_lock,
         in_line_of_semaphore,
         in_line_of_queue,

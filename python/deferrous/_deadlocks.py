@@ -8,7 +8,6 @@ from typing import Any
 
 from . import _deferrous
 from ._graph_objects import (
-    INNER,
     PREFIXES,
     STEPS,
     attribute,
@@ -16,12 +15,13 @@ from ._graph_objects import (
     is_deferred,
     is_generator,
     is_node,
+    is_running,
     objects_of,
     task_classes,
 )
 from ._graph_search import PERHAPS, ROUNDS, Graph
 from ._graph_state import Edge, Node
-from ._graph_ways import frames_of
+from ._graph_ways import within
 
 __all__ = ["deadlocks"]
 
@@ -51,13 +51,9 @@ class _Whole(Graph):
         self.limit = 0
         self._skip = None
         self._at = {}
-        self._locks = {}
+        self._start_with_locks()
         #: Of each generator that waits, by its address, for what it runs.
         self._owners: dict[int, Any] = {}
-        #: In whose line each stands, by its place.
-        self._lines: dict[int, Any] = {}
-        #: What was found once in a generator that waits for the lock itself.
-        self._own: set[tuple[int, int, int]] = set()
         for each in waiting:
             self._add(each)
         place = 0
@@ -70,9 +66,6 @@ class _Whole(Graph):
                         # The first that has a result, or fails, may be enough.
                         node.any = True
                 place += 1
-            for _, (lock, places) in self._locks.items():
-                self._lines.update(dict.fromkeys(places, lock))
-            self._own.clear()
             if not self._find_holders():
                 break
 
@@ -99,34 +92,26 @@ class _Whole(Graph):
         return place
 
     def _note_owner(self, node: Node, generator: Any) -> None:
+        left = [generator]
         for _ in range(STEPS):
-            if not is_generator(generator) or id(generator) in self._owners:
+            if not left:
                 break
+            generator = left.pop()
+            if id(generator) in self._owners:
+                continue
             self._owners[id(generator)] = node.obj
             prefix = PREFIXES[type(generator)]
             frame = getattr(generator, f"{prefix}_frame")
             if frame is not None:
                 # On CPython 3.10, it is the frame that refers to what is in it.
                 self._owners[id(frame)] = node.obj
-            if getattr(generator, f"{prefix}_running"):
+            if is_running(generator):
                 node.state = "running"
-            generator = getattr(generator, INNER[type(generator)])
+            left += within(generator)
 
-    def _note_holder(self, obj: Any, lock: int, holders: dict[int, list[Any]]) -> None:
+    def _owners_of(self, obj: Any) -> list[Any]:
         owner = self._owners.get(id(obj))
-        if owner is None:
-            return
-        end = frames_of(_generator_of(owner), None)[1]
-        if is_deferred(end) and id(_deferrous._state_of(end, 0)[6]) == lock:
-            # In `async with`, one that waits has hold of what will release the lock, too: the
-            # first is for that. With a second, it waits for a lock that it holds itself.
-            key = (id(holders), lock, id(obj))
-            if key not in self._own:
-                self._own.add(key)
-                return
-        noted = holders.setdefault(lock, [])
-        if all(each is not owner for each in noted):
-            noted.append(owner)
+        return [] if owner is None else [owner]
 
     def _referrers(self, objects: list[Any]) -> list[Any]:
         if len(objects) <= _MANY:
@@ -170,7 +155,7 @@ class _Whole(Graph):
             if node.state == "running" or len(certain) < len({e.to for e in node.waits_for}):
                 needed = 0
             elif place in self._lines:
-                needed = min(1, needed) if self._all_held(place, len(certain)) else 0
+                needed = min(1, needed) if self._all_held(place) else 0
             elif node.any:
                 needed = min(1, needed)
             ways.append(sorted(certain))
@@ -178,15 +163,6 @@ class _Whole(Graph):
                 waiting_for[each].append(place)
             left.append(needed)
         return ways, waiting_for, left
-
-    def _all_held(self, place: int, holders: int) -> bool:
-        """Return whether all are known who could let one go on that stands in line."""
-        parts = _deferrous._parts_of(self._lines[place])
-        if parts is None or not holders:
-            return False
-        if parts[0] == "semaphore":
-            return holders >= int(parts[3]) - int(parts[2])
-        return True
 
 
 def _circles(ways: list[list[int]], within: list[bool]) -> list[list[int]]:

@@ -14,7 +14,14 @@ from types import (
 )
 from typing import Any
 
-from ._graph_objects import DICT_OF_CLASS, FUNC_OF_PARTIAL, MRO_OF_CLASS, clean, text_of
+from ._graph_objects import (
+    DICT_OF_CLASS,
+    FUNC_OF_PARTIAL,
+    MRO_OF_CLASS,
+    clean,
+    in_its_context,
+    text_of,
+)
 
 __all__ = ["CallbackEntry", "FrameCallGraphEntry", "callback_entry"]
 
@@ -81,6 +88,10 @@ def _code_of(obj: object) -> tuple[str, CodeType | None]:
         kind = type(obj)
         if kind is FunctionType:
             assert isinstance(obj, FunctionType)
+            inner = in_its_context(obj)
+            if inner is not None:
+                obj = inner
+                continue
             return owner + clean(obj.__qualname__), obj.__code__
         if kind is MethodType:
             assert isinstance(obj, MethodType)

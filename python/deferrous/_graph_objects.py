@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from types import (
@@ -73,6 +74,13 @@ def one_of(cls: type, classes: Iterable[type]) -> bool:
 
 def is_generator(obj: object) -> bool:
     return one_of(type(obj), GENERATORS)
+
+
+def is_running(generator: Any) -> bool:
+    """Return whether a generator or coroutine runs at this moment."""
+    running = bool(getattr(generator, f"{PREFIXES[type(generator)]}_running"))
+    # An asynchronous generator also says so while it waits.
+    return running and (type(generator) is not AsyncGeneratorType or generator.ag_await is None)
 
 
 def text_of(obj: object, depth: int = 0) -> str:
@@ -190,7 +198,7 @@ def of_package(cls: type) -> bool:
 _PACKAGE = __file__.rpartition("_graph_objects")[0]
 
 
-def _cells(function: FunctionType) -> Iterator[tuple[str, Any]]:
+def cells_of(function: FunctionType) -> Iterator[tuple[str, Any]]:
     """Yield what a function has hold of in its closure."""
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
         try:
@@ -204,18 +212,35 @@ def is_of_asyncio_tasks(function: FunctionType) -> bool:
     return bool(name) and before.endswith(("asyncio/", "\\"))
 
 
+def is_function_in(obj: object, *module: str) -> bool:
+    """Return whether this is a function of a module of this package, of which the name is given."""
+    if type(obj) is not FunctionType:
+        return False
+    return obj.__code__.co_filename == f"{os.path.join(_PACKAGE, *module)}.py"
+
+
+def in_its_context(obj: object) -> Any:
+    """Return the function that one of `in_context` calls. Of anything else, None."""
+    if is_function_in(obj, "concurrency", "context"):
+        assert isinstance(obj, FunctionType)
+        for name, held in cells_of(obj):
+            if name == "function":
+                return held
+    return None
+
+
 def held_by_function(obj: object, *names: str) -> Iterator[Any]:
     """Yield the Deferreds and futures that a function of this package's or of asyncio's is for."""
     if type(obj) is not FunctionType:
         return
     file = obj.__code__.co_filename
-    if file.startswith(_PACKAGE):
+    if file.startswith(_PACKAGE) and os.path.dirname(file) == os.path.dirname(_PACKAGE):
         wanted = None
     elif is_of_asyncio_tasks(obj):
         wanted = ("outer", "waiter")
     else:
         return
-    for name, held in _cells(obj):
+    for name, held in cells_of(obj):
         for each in held if type(held) is tuple and len(held) < 4 else (held,):
             if (wanted is None or name in wanted) and (not names or name in names):
                 if is_node(each):

@@ -7,7 +7,7 @@ import itertools
 import re
 import sys
 from collections.abc import Iterator
-from types import MethodType
+from types import FunctionType, MethodType
 from typing import Any
 
 from . import _deferrous
@@ -17,6 +17,7 @@ from ._graph_objects import (
     NAME_OF_CLASS,
     STEPS,
     attribute,
+    cells_of,
     class_name,
     dict_of,
     is_a,
@@ -24,9 +25,10 @@ from ._graph_objects import (
     is_node,
     of_package,
     one_of,
+    text_of,
 )
 
-__all__ = ["kind_of_line", "line_of", "observers_of", "parts_of", "without_addresses"]
+__all__ = ["is_our", "kind_of_line", "line_of", "observers_of", "parts_of", "without_addresses"]
 
 
 def _named(owner: Any) -> str:
@@ -37,7 +39,7 @@ def _slot(obj: Any, name: str) -> Any:
     return attribute(obj, type(obj), name)
 
 
-def _is_our(obj: object, module: str, name: str) -> bool:
+def is_our(obj: object, module: str, name: str) -> bool:
     """Return whether an object is of a class of this package's, whatever its own class says."""
     cls = getattr(sys.modules.get(f"deferrous.{module}"), name, None)
     return isinstance(cls, type) and is_a(obj, cls)
@@ -72,10 +74,24 @@ def _lines_of(canceller: Any) -> tuple[Any, list[Any], str]:
         return owner, [parts[1]], held
     of_place = _deferrous._parts_of(canceller)
     if of_place is not None and of_place[0] == "place":
-        return owner, [of_place[1]], ""
+        return owner, [of_place[1]], _how_it_is(owner, of_place[3])
     if _is_of_ours(owner):
         return owner, list(_attributes(owner)), ""
     return owner, [], ""
+
+
+def _how_it_is(lock: Any, wanted: Any) -> str:
+    """Say how it is with a lock of `deferrous.concurrency`, and what somebody wants of it."""
+    if is_our(lock, "concurrency.locks", "KeyedLock"):
+        return f" (for the key {text_of(wanted)})"
+    value, size = _slot(lock, "_value"), _slot(lock, "_size")
+    if type(value) is not int or type(size) is not int or type(wanted) is not int:
+        return ""
+    if is_our(lock, "concurrency.locks", "ReadWriteLock"):
+        return " (somebody writes)" if value == 0 else f" ({size - value:,} read)"
+    if is_our(lock, "concurrency.locks", "Semaphore"):
+        return f" ({value:,} of {size:,} are left, it wants {wanted:,})"
+    return ""
 
 
 def line_of(canceller: Any, deferred: Any) -> tuple[str, int, int, str] | None:
@@ -137,28 +153,73 @@ def _within(objects: list[Any], depth: int = 0) -> Iterator[Any]:
             yield from _within(inner, depth + 1)
 
 
-def parts_of(deferred: Any, canceller: Any) -> tuple[str, list[tuple[Any, str]]] | None:
-    """Say for what a Deferred waits that is not in a line, and with which others, and how."""
+def parts_of(deferred: Any, canceller: Any) -> tuple[str, list[tuple[Any, str]], bool] | None:
+    """Say for what a Deferred waits that is not in a line, for which others and how, and whether
+    one of these may be enough.
+    """
     owner = dict_of(deferred).get("_part_of")
     if owner is None:
         owner = _owner_of(canceller)
     if is_deferred(owner):
-        return "waits for another, but is not cancelled with it", [(owner, "shields")]
-    if _is_our(owner, "concurrency.groups", "TaskGroup"):
+        return "waits for another, but is not cancelled with it", [(owner, "shields")], False
+    if is_our(owner, "concurrency.groups", "TaskGroup"):
         tasks = _keys(_slot(owner, "_tasks"))
         detail = f"waits for {len(tasks):,} {_noun(tasks, 'task')} of {_named(owner)}"
-        return detail, [(each, "task") for each in tasks]
-    if _is_our(owner, "concurrency.many", "_Wait"):
+        # One that fails ends the group.
+        return detail, [(each, "task") for each in tasks], True
+    if is_our(owner, "concurrency.many", "_Wait"):
         done = {id(each) for each in list(_slot(owner, "done") or ())}
         all_of = _keys(_slot(owner, "deferreds"))
         missing = [each for each in all_of if id(each) not in done]
         detail = f"waits for {len(missing):,} that are missing of {len(all_of):,}"
-        return detail, [(each, "member") for each in missing]
-    if _is_our(owner, "concurrency.sharing", "Observable"):
+        return detail, [(each, "member") for each in missing], not _is_for_all(owner)
+    if is_our(owner, "concurrency.sharing", "Observable"):
         observed = _slot(owner, "_deferred")
-        return f"observes {_named(owner)}", [(observed, "observes")] if is_node(observed) else []
+        ways = [(observed, "observes")] if is_node(observed) else []
+        return f"observes {_named(owner)}", ways, False
+    if is_our(owner, "concurrency.many", "AsCompleted"):
+        missing = _keys(_slot(owner, "_missing"))
+        return f"waits for one of {len(missing):,}", [(each, "member") for each in missing], True
+    if is_our(owner, "concurrency.mapping", "_Feed"):
+        return _calls_of(owner)
+    file = _lock_file_of(canceller)
+    if file is not None:
+        return file, [], False
     if of_package(type(owner)) and NAME_OF_CLASS(type(owner)) == "_Sleeping":
-        return "sleeps, until a clock wakes it", []
+        return "sleeps, until a clock wakes it", [], False
+    return None
+
+
+def _is_for_all(wait: Any) -> bool:
+    when = _slot(wait, "return_when")
+    return type(when) is str and when == "ALL_COMPLETED"
+
+
+def _calls_of(feed: Any) -> tuple[str, list[tuple[Any, str]], bool]:
+    """Say for which calls a `map` or `stream` waits, and for which items."""
+    running = _slot(feed, "_running")
+    # Copied in one step, in which no other thread changes it.
+    calls = list(running.values()) if type(running) is dict else []
+    found = [(each, "call") for each in calls if is_node(each)]
+    detail = f"waits for {len(found):,} {_noun(found, 'call')}"
+    for name, label in (("_fetching", "next item"), ("_closing", "end of the items")):
+        each = _slot(feed, name)
+        if is_node(each):
+            detail += f", and for the {label}"
+            found.append((each, label))
+    # One that fails ends it.
+    return detail, found, True
+
+
+def _lock_file_of(canceller: Any) -> str | None:
+    """Say for which file a Deferred waits that is for a lock between processes."""
+    for _ in range(2):
+        # The canceller is a function within one that tries.
+        for name, each in cells_of(canceller) if type(canceller) is FunctionType else ():
+            if name == "last_try":
+                canceller = each
+            elif name == "self" and is_our(each, "_lockfile", "DeferredFilesystemLock"):
+                return f"waits for the lock file {text_of(_slot(each, 'name'))}"
     return None
 
 
@@ -172,28 +233,39 @@ def _noun(found: list[Any], noun: str) -> str:
 
 def observers_of(owner: Any) -> Iterator[Any]:
     """Yield those who wait for what a callback is told of that is ours, or a method of ours."""
-    if _is_our(owner, "concurrency.many", "_Watch"):
+    if is_our(owner, "concurrency.many", "_Watch"):
         for each in list(_slot(owner, "_watching") or ())[:LINKS]:
-            if type(each) is MethodType and not _is_our(
-                each.__self__, "concurrency.many", "_Watch"
-            ):
+            if type(each) is MethodType and not is_our(each.__self__, "concurrency.many", "_Watch"):
                 yield from observers_of(each.__self__)
         return
-    if _is_our(owner, "concurrency.groups", "TaskGroup"):
+    if is_our(owner, "concurrency.groups", "TaskGroup"):
         ended = _slot(owner, "_ended")
         if not is_node(ended):
             # Whoever is in the block will have to wait for it.
             ended = _slot(owner, "_task")
             parts = _deferrous._parts_of(ended)
             ended = ended if parts is None else parts[2]
-    elif _is_our(owner, "concurrency.many", "_Wait"):
+    elif is_our(owner, "concurrency.many", "_Wait"):
         ended = _slot(owner, "deferred")
+    elif is_our(owner, "concurrency.mapping", "_Map"):
+        ended = _slot(owner, "_deferred")
     else:
-        if _is_our(owner, "concurrency.sharing", "Observable"):
+        if is_our(owner, "concurrency.mapping", "Stream"):
+            yield from _in(_slot(owner, "_getting"))
+        elif is_our(owner, "concurrency.many", "AsCompleted"):
+            yield from _in(_slot(owner, "_waiting"))
+        if is_our(owner, "concurrency.sharing", "Observable"):
             yield from _keys(_slot(owner, "_observers"))
         return
     if is_node(ended):
         yield ended
+
+
+def _in(line: Any) -> list[Any]:
+    """Return those that stand in a line. To go through it would make a list of it."""
+    if type(line) is not _deferrous._Fifo:
+        return []
+    return [each for each in gc.get_referents(line) if is_node(each)][:LINKS]
 
 
 def without_addresses(text: str) -> str:

@@ -5,22 +5,23 @@ from __future__ import annotations
 import gc
 import sys
 from collections import deque
-from itertools import pairwise
-from types import BuiltinFunctionType, FrameType, FunctionType, MethodDescriptorType
+from types import FrameType, FunctionType
 from typing import Any
 
 from . import _deferrous
 from ._graph_blocks import groups_of
+from ._graph_futures import line_of_asyncio, members_of_asyncio, stands_for
+from ._graph_holders import Holds, all_are_known, line_and_lock
 from ._graph_objects import (
     LINKS,
     STEPS,
-    WITH_FRAMES,
     attribute,
     dict_of,
     future_classes,
     held_by_function,
     is_a,
     is_deferred,
+    is_function_in,
     is_generator,
     is_node,
     of_future,
@@ -47,7 +48,8 @@ DEPTH = 10
 END = 4
 #: The most objects that are shown in each direction.
 NODES = 50
-#: The words for one that may hold what another waits for.
+#: The words for one that holds what another waits for, and for one that may.
+HELD = "held by"
 PERHAPS = "perhaps held by"
 #: How many rounds the search for holders of locks makes: a holder may wait for another lock.
 ROUNDS = 5
@@ -71,7 +73,7 @@ class Graph:
         self.limit = limit
         self._skip = skip
         self._at: dict[int, int] = {}
-        self._locks: dict[int, tuple[Any, list[int]]] = {}
+        self._start_with_locks()
         self._add(root)
         self._explore([0], up=False)
         for _ in range(ROUNDS):
@@ -82,7 +84,16 @@ class Graph:
         if up:
             self._explore([0], up=True)
         self.cycles = self._find_cycles()
-        del self._skip, self._at, self._locks
+        del self._skip, self._at, self._locks, self._lines, self._weights
+
+    def _start_with_locks(self) -> None:
+        #: Locks whose holders are to be found, by the numbers of their lines, with the places of
+        #: those that stand there.
+        self._locks: dict[int, tuple[Any, list[int]]] = {}
+        #: In which line of which lock each stands, by its place.
+        self._lines: dict[int, tuple[int, Any]] = {}
+        #: How much of each lock those hold together that were found, by the number of the line.
+        self._weights: dict[int, int] = {}
 
     # --- the search
 
@@ -158,17 +169,20 @@ class Graph:
                 continue
             members = [each for each in sorted(reached[place]) if place in reached[each]]
             done.update(members)
-            certain = not any(
-                self.nodes[each].any
-                and (self.nodes[each].waits_for_more or not ways[each] <= set(members))
-                for each in members
-            ) and not any(
-                edge.label == PERHAPS and edge.to in members
-                for each in members
-                for edge in self.nodes[each].waits_for
-            )
+            certain = not any(self._may_go_on(each, ways[each], members) for each in members)
             cycles.append((members, certain))
         return cycles
+
+    def _may_go_on(self, place: int, ways: set[int], circle: list[int]) -> bool:
+        """Return whether one in a circle may go on by something outside of it."""
+        node = self.nodes[place]
+        if place in self._lines and not self._all_held(place):
+            return True
+        if node.any or place in self._lines:
+            # One of them is enough.
+            if node.waits_for_more or not ways <= set(circle):
+                return True
+        return any(edge.label == PERHAPS and edge.to in circle for edge in node.waits_for)
 
     # --- the ways from one
 
@@ -197,19 +211,24 @@ class Graph:
             if node.state == "running":
                 return [], 0
             return self._with_groups(node, parts[1], canceller, end)
-        if parts is not None and parts[0] in ("lock", "semaphore"):
-            self._locks.setdefault(id(canceller), (canceller, []))[1].append(place)
+        stands = line_and_lock(obj)
+        if stands is not None:
+            line, lock = self._lines[place] = stands
+            self._locks.setdefault(line, (lock, []))[1].append(place)
         ours = parts_of(obj, canceller)
         if ours is not None:
+            node.any = node.any or ours[2]
             return ours[1][: self.breadth], len(ours[1][self.breadth :])
         found = [(each, "stands for") for each in held_by_function(canceller, "theirs", "future")]
         if not found and type(canceller) is FunctionType:
             found = [(e, "stands for") for e in held_by_function(canceller) if e is not obj]
         return found, 0
 
-    def _with_groups(self, node: Node, generator: Any, task: Any, end: Any) -> Found:
+    def _with_groups(
+        self, node: Node, generator: Any, task: Any, end: Any, how: str = "awaits"
+    ) -> Found:
         """Return for what a coroutine waits, and the tasks of the groups that it is in."""
-        found = [(end, "awaits")] if is_node(end) else []
+        found = [(end, how)] if is_node(end) else []
         for at_end, tasks in groups_of(generator, task):
             if found and at_end is end:
                 # They are what it waits for.
@@ -240,74 +259,53 @@ class Graph:
                 end = frames_of(coroutine, self._skip)[1]
                 if not is_node(end):
                     end = attribute(future, task, "_fut_waiter")
-                return self._with_groups(node, coroutine, future, end)
-        return [], 0
+                members = members_of_asyncio(coroutine, end)
+                if members:
+                    # One that is done, or fails, may be enough.
+                    node.any = True
+                    found = [(each, "member") for each in members]
+                    return found[: self.breadth], len(found[self.breadth :])
+                how = line_of_asyncio(coroutine, end)
+                return self._with_groups(node, coroutine, future, end, how or "awaits")
+        return list(stands_for(future_callbacks(future))), 0
 
     def _find_holders(self) -> list[int]:
         """Find who holds the locks in whose lines those stand that were found.
 
-        Locks do not know. Those who hold them by `run` or `async with` have hold of what will
-        release them, and that can be found among all objects. Returns the places of those that
-        were not known before.
+        Returns the places of those that were not known before.
         """
         if not self._locks:
             return []
         begin = len(self.nodes)
-        locks = [lock for lock, _ in self._locks.values()]
-        names = ("_releaseAndReturn", "release", "__aexit__")
-        releases: list[Any] = []
-        # Generators, and their frames, which have hold of it in their place on Python 3.10: each
-        # with the addresses of all that it has hold of.
-        known: list[tuple[Any, set[int]]] = []
-        # From CPython 3.14 on, `async with` keeps the method and the lock side by side.
-        pairs: list[tuple[int, Any]] = []
-        for each in self._referrers(locks):
-            parts = _deferrous._parts_of(each)
-            if parts is not None and parts[0] == "locked":
-                releases.append(each)
-            elif type(each) is BuiltinFunctionType and each.__name__ in names:
-                releases.append(each)
-            elif one_of(type(each), WITH_FRAMES):
-                held = gc.get_referents(each)
-                known.append((each, {id(it) for it in held}))
-                pairs += [
-                    (id(lock), each)
-                    for method, lock in pairwise(held)
-                    if id(lock) in self._locks
-                    and type(method) is MethodDescriptorType
-                    and method.__name__ in names
-                ]
+        holds = Holds({line: lock for line, (lock, _) in self._locks.items()}, self._referrers)
         holders: dict[int, list[Any]] = {}
-        generators: list[tuple[int, Any]] = []
-        of_release = {
-            id(each): id(each.__self__)
-            if type(each) is BuiltinFunctionType
-            else id((_deferrous._parts_of(each) or ("", None))[1])
-            for each in releases
-        }
-        for each in self._referrers(releases) if releases else ():
-            if is_deferred(each):
-                for kind, one, other in _deferrous._state_of(each, LINKS)[7]:
-                    lock = of_release.get(id(one))
-                    if lock is not None and (kind == "call" or (kind == "waiter" and other == 1)):
-                        holders.setdefault(lock, []).append(each)
-            elif one_of(type(each), WITH_FRAMES):
-                held = gc.get_referents(each)
-                generators += [(of_release[id(it)], each) for it in held if id(it) in of_release]
-        for lock, each in generators + pairs:
-            self._note_holder(each, lock, holders)
+        waiting: set[tuple[int, int]] = set()
+        self._weights.update(dict.fromkeys(self._locks, 0))
+        for line, each, weight in holds.held:
+            found = [each] if is_deferred(each) else self._owners_of(each)
+            if found and not is_deferred(each) and (line, id(each)) not in waiting:
+                # In `async with`, one that waits has hold of what will release the lock, too: the
+                # first is for that. With a second, it waits for a lock that it holds itself.
+                if self._waits_itself(each, line):
+                    waiting.add((line, id(each)))
+                    continue
+            _add_new(holders.setdefault(line, []), found)
+            if found:
+                self._weights[line] += weight
         # A coroutine that knows the lock, and does not wait for it, may hold it.
         perhaps: dict[int, list[Any]] = {}
-        for each, ids in known:
-            for key in self._locks:
-                if key in ids and key not in holders:
-                    self._note_holder(each, key, perhaps)
-        for key, (_, places) in self._locks.items():
+        for line, each in holds.known:
+            noted = perhaps.setdefault(line, [])
+            if not holders.get(line) and len(noted) < self.breadth:
+                if not self._waits_itself(each, line, within=True):
+                    _add_new(noted, self._owners_of(each))
+        for line, (_, places) in self._locks.items():
             for place in places:
-                for holder in holders.get(key, ())[: self.breadth]:
-                    self._add_holder(self.nodes[place], holder, "held by")
-                for holder in perhaps.get(key, ())[: self.breadth]:
-                    self._add_holder(self.nodes[place], holder, PERHAPS)
+                for holder in holders.get(line, ())[: self.breadth]:
+                    self._add_holder(self.nodes[place], holder, HELD)
+                for holder in perhaps.get(line, ())[: self.breadth]:
+                    if holder is not self.nodes[place].obj:
+                        self._add_holder(self.nodes[place], holder, PERHAPS)
         self._locks.clear()
         return list(range(begin, len(self.nodes)))
 
@@ -316,24 +314,42 @@ class Graph:
         return gc.get_referrers(*objects)
 
     def _add_holder(self, node: Node, holder: Any, label: str) -> None:
-        if holder is not node.obj:
-            to = self._add(holder)
-            if all(edge.to != to for edge in node.waits_for):
-                node.waits_for.append(Edge(to, label))
+        to = self._add(holder)
+        if all(edge.to != to for edge in node.waits_for):
+            node.waits_for.append(Edge(to, label))
 
-    def _note_holder(self, obj: Any, lock: int, holders: dict[int, list[Any]]) -> None:
-        """Note what a generator is to fire, if it does not wait for the lock itself."""
-        noted = holders.get(lock, [])
-        if len(noted) >= self.breadth:
-            return
+    def _owners_of(self, obj: Any) -> list[Any]:
+        """Return what a generator, or the one with a frame, is to fire."""
+        generators = [obj] if is_generator(obj) else generators_of(obj)
+        return [task for generator in generators for task in tasks_of(generator)]
+
+    def _waits_itself(self, obj: Any, line: int, within: bool = False) -> bool:
+        """Return whether a generator, or the one with a frame, waits in a line: by itself, or also
+        `within` another.
+        """
         for generator in [obj] if is_generator(obj) else generators_of(obj):
-            end = frames_of(generator, self._skip)[1]
-            if not is_deferred(end) or id(_deferrous._state_of(end, 0)[6]) != lock:
-                noted += [
-                    each for each in tasks_of(generator) if all(each is not it for it in noted)
-                ]
-        if noted:
-            holders[lock] = noted
+            frames, end = frames_of(generator, self._skip)
+            if is_deferred(end) and (within or len(frames) < 2):
+                found = line_and_lock(end)
+                return found is not None and found[0] == line
+        return False
+
+    def _all_held(self, place: int) -> bool:
+        """Return whether all are known who could let one go on that stands in line."""
+        line, lock = self._lines[place]
+        holders = sum(edge.label == HELD for edge in self.nodes[place].waits_for)
+        return all_are_known(line, lock, holders, self._weights.get(line, 0))
+
+
+def _add_new(noted: list[Any], found: list[Any]) -> None:
+    noted += [each for each in found if all(each is not it for it in noted)]
+
+
+def _arguments(deferred: Any) -> list[Any]:
+    """Return the Deferreds among what the callbacks of one have as arguments."""
+    held = gc.get_referents(deferred)
+    held += [it for each in held if type(each) is tuple for it in each]
+    return [each for each in held if is_deferred(each)]
 
 
 def who_waits(obj: Any) -> Found:
@@ -351,6 +367,13 @@ def who_waits(obj: Any) -> Found:
                 found += [(each, "by a callback") for each in behind_callback(one)]
                 if other is not one:
                     found += [(each, "by a callback") for each in behind_callback(other)]
+            if one is other and is_function_in(one, "concurrency", "cancellation"):
+                # Its argument is for whom it is.
+                found += [
+                    (each, "by a callback")
+                    for each in _arguments(obj)
+                    if dict_of(each).get("_part_of") is obj
+                ]
         more = max(0, state[9] - LINKS)
     elif is_a(obj, *future_classes()):
         by = of_future(obj, "_asyncio_awaited_by")

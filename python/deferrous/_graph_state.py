@@ -10,11 +10,11 @@ from typing import Any
 from . import _deferrous
 from ._graph_blocks import timeouts_of
 from ._graph_entries import CallbackEntry, FrameCallGraphEntry, callback_entry
+from ._graph_futures import future_behind
 from ._graph_objects import (
     DICT_OF_CLASS,
     KINDS,
     LINKS,
-    PREFIXES,
     attribute,
     class_name,
     clean,
@@ -25,6 +25,7 @@ from ._graph_objects import (
     is_a,
     is_deferred,
     is_generator,
+    is_running,
     of_future,
     one_of,
     task_classes,
@@ -181,6 +182,10 @@ def _describe_pending(
     if any(each is not node.obj for each in held_by_function(canceller)):
         node.state, node.detail = "waiting", "waits for a future, or for another's Deferred"
         return
+    future = future_behind(canceller)
+    if future is not None:
+        node.state, node.detail = "waiting", f"waits for {text_of(future)}"
+        return
     node.detail = "has not been fired"
 
 
@@ -195,7 +200,7 @@ def _describe_generator(
         return
     kind = KINDS[type(generator)]
     name = clean(generator.__qualname__)
-    if getattr(generator, f"{PREFIXES[type(generator)]}_running"):
+    if is_running(generator):
         node.state = "running"
         node.detail = f"waits for {kind} {name}, which is running"
     else:

@@ -31,10 +31,12 @@ def _cycles(graph: Graph) -> Iterator[str]:
         names = [graph.nodes[each].name for each in members[:BREADTH]]
         if len(members) > BREADTH:
             names.append(f"{len(members) - BREADTH:,} more")
-        if len(members) == 1:
+        if len(members) == 1 and certain:
             yield f"{names[0]} waits for itself: it can never fire."
         elif certain:
             yield f"{', '.join(names)} wait for each other: none of them can ever fire."
+        elif len(members) == 1:
+            yield f"{names[0]} waits for itself, unless something else comes first."
         else:
             yield f"{', '.join(names)} wait for each other, unless something else comes first."
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import gc
+import sys
 from collections.abc import Iterator
 from types import (
+    AsyncGeneratorType,
     BuiltinFunctionType,
     FrameType,
     FunctionType,
@@ -15,6 +17,7 @@ from typing import Any
 
 from . import _deferrous
 from ._graph_blocks import is_task_group
+from ._graph_futures import getters_of, passes_on_only
 from ._graph_objects import (
     ARGS_OF_PARTIAL,
     BETWEEN,
@@ -24,14 +27,17 @@ from ._graph_objects import (
     LINKS,
     PREFIXES,
     STEPS,
+    attribute,
     class_name,
     dict_of,
     future_classes,
     held_by_function,
+    in_its_context,
     is_a,
     is_generator,
     is_node,
     is_of_asyncio_tasks,
+    is_running,
     of_future,
     of_package,
     one_of,
@@ -57,6 +63,7 @@ def tasks_of(generator: Any) -> list[Any]:
     """Return what a generator or coroutine, or one that waits for it, is to fire when it ends."""
     for _ in range(CLIMB):
         found, outer = [], None
+        between: list[Any] = []
         for each in gc.get_referrers(generator):
             parts = _deferrous._parts_of(each)
             if parts is not None and parts[0] == "task":
@@ -71,10 +78,60 @@ def tasks_of(generator: Any) -> list[Any]:
                 for other in generators_of(each) if type(each) is FrameType else ():
                     if getattr(other, INNER[type(other)]) is generator:
                         outer = other
+                if type(generator) is AsyncGeneratorType:
+                    between.append(each)
+        if outer is None and between:
+            outer = _around(generator, between)
         if found or outer is None:
             return found
         generator = outer
     return []
+
+
+def _is_manager(obj: object) -> bool:
+    """Return whether this is what a function with `asynccontextmanager` returns."""
+    cls = getattr(sys.modules.get("contextlib"), "_AsyncGeneratorContextManager", None)
+    return isinstance(cls, type) and is_a(obj, cls)
+
+
+def _around(generator: Any, referrers: list[Any]) -> Any:
+    """Return the generator or coroutine that goes through an asynchronous generator, or is in a
+    block that it manages.
+    """
+    stands = [each for each in referrers if class_name(each) in BETWEEN or _is_manager(each)]
+    for each in referrers:
+        # Up to CPython 3.10, its attributes are in a dict, which refers to the generator.
+        if type(each) is dict:
+            stands += [it for it in gc.get_referrers(each) if _is_manager(it)]
+    further = gc.get_referrers(*stands) if stands else []
+    methods = [each for each in further if type(each) is MethodType and _is_manager(each.__self__)]
+    further += gc.get_referrers(*methods) if methods else []
+    for each in (*referrers, *further):
+        if is_generator(each):
+            if each is not generator:
+                return each
+        elif type(each) is FrameType:
+            for other in generators_of(each):
+                if other is not generator:
+                    return other
+    return None
+
+
+def within(generator: Any) -> list[Any]:
+    """Return the generators and coroutines that one waits for, goes through or is in a block of."""
+    found = [getattr(generator, INNER[type(generator)])]
+    frame = getattr(generator, f"{PREFIXES[type(generator)]}_frame")
+    # On CPython 3.10, it is the frame that has hold of them.
+    for each in gc.get_referents(generator if sys.version_info >= (3, 11) else frame):
+        if type(each) is MethodType:
+            each = each.__self__
+        if _is_manager(each):
+            each = attribute(each, type(each), "gen")
+        elif class_name(each) in BETWEEN:
+            found += gc.get_referents(each)
+        if type(each) is AsyncGeneratorType:
+            found.append(each)
+    return [each for each in found if is_generator(each) and each is not generator]
 
 
 def waiters_behind(waiter: Any) -> Iterator[Any]:
@@ -99,6 +156,11 @@ def waiters_behind(waiter: Any) -> Iterator[Any]:
         future = parts[2]
         drivers = [each for callback, _ in future_callbacks(future) for each in behind(callback)]
         yield from drivers or [future]
+    elif parts[0] == "awaiting":
+        # A class of Deferreds that adds callbacks in a way of its own is awaited by one.
+        for each in gc.get_referrers(waiter):
+            if is_generator(each) and getattr(each, INNER[type(each)]) is waiter:
+                yield from tasks_of(each)
 
 
 def behind(callback: Any) -> list[Any]:
@@ -107,6 +169,9 @@ def behind(callback: Any) -> list[Any]:
 
 def behind_callback(callback: Any) -> Iterator[Any]:
     """Yield the Deferreds and futures that a callback is for, as far as that can be told."""
+    callback = in_its_context(callback) or callback
+    if passes_on_only(callback):
+        return
     if type(callback) is functools.partial:
         args, callback = ARGS_OF_PARTIAL(callback), FUNC_OF_PARTIAL(callback)
         if type(callback) is FunctionType and is_of_asyncio_tasks(callback):
@@ -122,8 +187,11 @@ def behind_callback(callback: Any) -> Iterator[Any]:
             parent = dict_of(owner).get("_parent_task") if is_task_group(owner) else None
             if parent is not None and is_node(parent):
                 yield parent
+            yield from getters_of(owner)
     elif type(callback) is FunctionType:
         yield from held_by_function(callback)
+        if is_of_asyncio_tasks(callback):
+            yield from getters_of(callback)
     else:
         # A wrapper of asyncio's around a task that it is to wake.
         if is_a(callback, *task_classes()):
@@ -178,7 +246,7 @@ def frames_of(generator: Any, skip: FrameType | None) -> tuple[list[tuple[FrameT
         frame = getattr(current, f"{prefix}_frame")
         if frame is None:
             break
-        if getattr(current, f"{prefix}_running"):
+        if is_running(current):
             stack = _stack_down_to(frame, skip)
             frames += [(each, kind_of_frame(each)) for each in stack]
             break

@@ -230,8 +230,10 @@ def _tree(tree: dict[str, Any]) -> Iterator[str]:
         names = ", ".join(_clean(nodes[each]["name"]) for each in cycle["nodes"][:5])
         others = len(cycle["nodes"]) - 5
         names += f", {others:,} more" if others > 0 else ""
-        if len(cycle["nodes"]) == 1:
+        if len(cycle["nodes"]) == 1 and cycle["for_ever"]:
             yield f"{names} waits for itself: it can never fire."
+        elif len(cycle["nodes"]) == 1:
+            yield f"{names} waits for itself, unless something else comes first."
         elif cycle["for_ever"]:
             yield f"{names} wait for each other: none of them can ever fire."
         else:

@@ -57,10 +57,11 @@ class _InTurn(Lockable):
     recursion limit, would leave one waiting for what nobody has.
     """
 
-    __slots__ = ("__weakref__", "_value", "_waiting")
+    __slots__ = ("__weakref__", "_size", "_value", "_waiting")
 
     def __init__(self, value: int) -> None:
-        self._value = value
+        #: How much there was at first, and how much is free.
+        self._size = self._value = value
         self._waiting: _Fifo[Deferred[bool]] = _Fifo()
 
     def _take(self, number: int) -> Deferred[bool]:
@@ -166,21 +167,17 @@ class BoundedSemaphore(Semaphore):
     This prints `released too often`.
     """
 
-    __slots__ = ("_bound",)
-
-    def __init__(self, value: int = 1) -> None:
-        super().__init__(value)
-        self._bound = value
+    __slots__ = ()
 
     def acquire(self, weight: int = 1) -> Deferred[bool]:
         """As `Semaphore.acquire`. Raises ValueError if there will never be so much."""
-        if weight > self._bound:
-            raise ValueError(f"weight must be <= {self._bound}, not {weight!r}")
+        if weight > self._size:
+            raise ValueError(f"weight must be <= {self._size}, not {weight!r}")
         return super().acquire(weight)
 
     def release(self, weight: int = 1) -> None:
         """As `Semaphore.release`. Raises ValueError if so much was not acquired."""
-        if not self._value + weight <= self._bound:
+        if not self._value + weight <= self._size:
             raise ValueError("BoundedSemaphore released too many times")
         super().release(weight)
 

@@ -1,0 +1,180 @@
+"""What asyncio's futures and its functions that wait for several have to do with each other."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections import deque
+from collections.abc import Iterator
+from types import CellType, CodeType, FunctionType
+from typing import Any
+
+from ._graph_objects import (
+    INNER,
+    LINKS,
+    PREFIXES,
+    STEPS,
+    attribute,
+    cells_of,
+    class_name,
+    future_classes,
+    is_a,
+    is_function_in,
+    is_generator,
+    is_node,
+    is_of_asyncio_tasks,
+    of_future,
+    one_of,
+)
+
+__all__ = [
+    "future_behind",
+    "getters_of",
+    "line_of_asyncio",
+    "members_of_asyncio",
+    "passes_on_only",
+    "stands_for",
+]
+
+
+def _slot(obj: Any, name: str) -> Any:
+    return attribute(obj, type(obj), name)
+
+
+def _deque(obj: Any, name: str) -> list[Any]:
+    """Return a copy of an attribute that is a deque."""
+    found = _slot(obj, name)
+    # Copied in one step, in which no other thread changes it.
+    return list(found) if type(found) is deque else []
+
+
+def _cell(function: FunctionType, name: str) -> Any:
+    return next((held for each, held in cells_of(function) if each == name), None)
+
+
+def passes_on_only(callback: Any) -> bool:
+    """Return whether this is the callback of a future of `asFuture`, which passes on that the
+    future was cancelled. It waits for nothing.
+    """
+    if not is_function_in(callback, "_futures"):
+        return False
+    return bool(callback.__code__.co_name == "pass_on_cancellation")
+
+
+def future_behind(canceller: Any) -> Any:
+    """Return the future, of another kind than asyncio's, for which a Deferred was made that has
+    this canceller.
+    """
+    if is_function_in(canceller, "_futures"):
+        waiting = _cell(canceller, "waiting")
+        if type(waiting) is tuple and len(waiting) == 2:
+            return waiting[1]
+    return None
+
+
+def stands_for(callbacks: list[tuple[Any, Any]]) -> Iterator[tuple[Any, str]]:
+    """Yield for what a future stands that has these callbacks."""
+    for callback, _ in callbacks:
+        if passes_on_only(callback):
+            held, how = _cell(callback, "deferred"), "stands for"
+        elif type(callback) is FunctionType and is_of_asyncio_tasks(callback):
+            held, how = _cell(callback, "inner"), "shields"
+        else:
+            continue
+        if is_node(held):
+            yield held, how
+
+
+def _innermost(coroutine: Any) -> list[Any]:
+    """Return a coroutine and those that it waits for, the innermost first."""
+    found: list[Any] = []
+    for _ in range(STEPS):
+        if not is_generator(coroutine):
+            break
+        found.append(coroutine)
+        coroutine = getattr(coroutine, INNER[type(coroutine)])
+    return found[::-1]
+
+
+def _code_of(generator: Any) -> CodeType:
+    code: CodeType = getattr(generator, f"{PREFIXES[type(generator)]}_code")
+    return code
+
+
+def _held(generator: Any) -> list[Any]:
+    """Return what a coroutine has hold of: on CPython 3.10 its frame has it."""
+    frame = getattr(generator, f"{PREFIXES[type(generator)]}_frame")
+    return gc.get_referents(generator if sys.version_info >= (3, 11) else frame)
+
+
+def _is_file_of_asyncio(code: CodeType, name: str) -> bool:
+    before, found, _ = code.co_filename.rpartition(f"{name}.py")
+    return bool(found) and before.endswith(("asyncio/", "asyncio\\"))
+
+
+def members_of_asyncio(coroutine: Any, end: Any) -> list[Any]:
+    """Return those for which a coroutine waits by `asyncio.wait`, `wait_for` or `as_completed`, and
+    which are missing. `end` is the future that is to wake it.
+    """
+    found: dict[int, Any] = {}
+    for generator in _innermost(coroutine)[:3]:
+        code = _code_of(generator)
+        if not _is_file_of_asyncio(code, "tasks"):
+            continue
+        for each in _held(generator):
+            if one_of(type(each), (set, frozenset, list, tuple)):
+                # Copied in one step, in which no other thread changes it.
+                several = list(each)[:STEPS]
+            elif class_name(each) == "_AsCompletedIterator":
+                todo = _slot(each, "_todo")
+                several = list(todo) if type(todo) is set else []
+            elif type(each) is CellType and code.co_name == "_wait_for_one":
+                several = _to_do(each)
+            else:
+                several = [each]
+            for it in several:
+                if it is not end and is_a(it, *future_classes()):
+                    if of_future(it, "_state") == "PENDING":
+                        found[id(it)] = it
+        break
+    return list(found.values())
+
+
+def _to_do(cell: Any) -> list[Any]:
+    """Return what is still missing for `as_completed`, of the queue in this cell: up to CPython
+    3.12, only the callback of those has hold of both.
+    """
+    for closure in gc.get_referrers(cell):
+        for function in gc.get_referrers(closure) if type(closure) is tuple else ():
+            if type(function) is FunctionType and function.__code__.co_name == "_on_completion":
+                todo = _cell(function, "todo")
+                if type(todo) is set:
+                    return list(todo)
+    return []
+
+
+def getters_of(callback: Any) -> list[Any]:
+    """Return the futures that wake those who go through `asyncio.as_completed`, which has this
+    callback or has made it.
+    """
+    if type(callback) is FunctionType:
+        name = callback.__code__.co_name
+        queue = _cell(callback, "done") if name == "_on_completion" else None
+    else:
+        queue = _slot(callback, "_done") if class_name(callback) == "_AsCompletedIterator" else None
+    return [each for each in _deque(queue, "_getters")[:LINKS] if is_node(each)]
+
+
+def line_of_asyncio(coroutine: Any, end: Any) -> str:
+    """Say at which lock or queue of asyncio's a coroutine stands in line, if it does, waiting for
+    this future.
+    """
+    for generator in _innermost(coroutine)[:1]:
+        code = _code_of(generator)
+        if not any(_is_file_of_asyncio(code, name) for name in ("locks", "queues")):
+            break
+        for each in _held(generator):
+            for name in ("_waiters", "_getters", "_putters"):
+                if any(it is end for it in _deque(each, name)):
+                    return f"in line at <{class_name(each)} at {id(each):#x}>"
+    return ""
