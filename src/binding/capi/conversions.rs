@@ -141,6 +141,14 @@ macro_rules! numbers {
 
 numbers!(usize, ffi::Py_ssize_t, c_longlong, c_ulonglong);
 
+/// A place with a number, which the function may replace by another.
+impl ToC<Self> for &mut c_int {
+    #[inline(always)]
+    fn to_c(self) -> Self {
+        self
+    }
+}
+
 /// The Rust form of what a C function returns.
 pub(super) trait FromC<'py, C> {
     /// # Safety
@@ -220,6 +228,13 @@ impl FromC<'_, c_ulong> for usize {
     #[inline(always)]
     unsafe fn from_c(_py: Python<'_>, it: c_ulong) -> Self {
         it as Self
+    }
+}
+
+impl FromC<'_, Self> for i64 {
+    #[inline(always)]
+    unsafe fn from_c(_py: Python<'_>, it: Self) -> Self {
+        it
     }
 }
 

@@ -72,11 +72,7 @@ impl<'py> InFlight<'py> {
 
     /// Put it in flight.
     fn put(self) {
-        let [kind, value, traceback] = [self.kind, self.value, self.traceback]
-            .map(|object| object.map_or(ptr::null_mut(), Bound::into_ptr));
-        // SAFETY: attached; a class of exceptions, one of them or what it is made of, and a
-        // traceback, or null each, as they can be in flight. The function takes them over.
-        unsafe { ffi::PyErr_Restore(kind, value, traceback) }
+        safe::restore(self.py, self.kind, self.value, self.traceback);
     }
 
     /// The exception, made where there is only what it is to be made of.

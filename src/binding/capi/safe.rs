@@ -12,7 +12,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 #[cfg(not(Py_3_11))]
 use pyo3::types::PyType;
-use pyo3::types::{PyCode, PyDict, PyFrame, PyFunction, PyList, PyString, PyTuple};
+use pyo3::types::{PyCode, PyDict, PyFrame, PyFunction, PyInt, PyList, PyString, PyTuple};
 
 use super::arguments::Arguments;
 use super::conversions::{Called, FromC, Lent, New, Nothing, Null, Status, ToC};
@@ -55,6 +55,10 @@ safe! {
     fn intern<'py>(text: &mut Bound<'_, PyString>) = ffi::PyUnicode_InternInPlace: (text);
     /// A number that may be below zero.
     fn new_signed_int<'py>(number: i64) -> New<'py, PyAny> = ffi::PyLong_FromLongLong: (number);
+    /// The number that an int is, and in which direction that is out of reach, if it is: puts 0, -1
+    /// or 1 in place. Nothing is raised, nor taken for raised.
+    fn number_of<'py>(int: &Bound<'_, PyInt>, overflow: &mut c_int) -> i64
+        = ffi::PyLong_AsLongLongAndOverflow: (int, overflow);
     /// A number as Python has it.
     fn new_int<'py>(number: u64) -> New<'py, PyAny> = ffi::PyLong_FromUnsignedLongLong: (number);
 
@@ -188,6 +192,12 @@ safe! {
         value: &mut Option<Bound<'py, PyAny>>,
         traceback: &mut Option<Bound<'py, PyAny>>
     ) = ffi::PyErr_Fetch: (kind, value, traceback);
+    /// Put in flight what has been taken out of flight. What is no traceback is left out.
+    fn restore<'py>(
+        kind: Option<Bound<'_, PyAny>>,
+        value: Option<Bound<'_, PyAny>>,
+        traceback: Option<Bound<'_, PyAny>>
+    ) = ffi::PyErr_Restore: (kind, value, traceback);
     /// Make the exception, or another where that fails. What is no class of exceptions is left.
     fn normalize<'py>(
         kind: &mut Option<Bound<'py, PyAny>>,

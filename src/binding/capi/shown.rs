@@ -19,7 +19,7 @@ use pyo3::{Borrowed, PyTypeInfo, ffi};
 
 use super::conversions::FromC;
 use super::error::Result;
-use super::held::Held;
+use super::held::{Held, Hold};
 use super::kinds::Kind;
 use super::safe;
 use crate::core::Flag;
@@ -41,29 +41,63 @@ unsafe impl Shown for Option<Held<PyAny>> {}
 // SAFETY: a pointer, as below.
 unsafe impl Shown for Figure {}
 
+/// What a slot is in memory: null or an object that is alive, in the state of a Python object, which
+/// is looked at by threads that are attached only. Whether the place owns a reference to it is for
+/// those to say that have one.
+#[repr(transparent)]
+struct Place(AtomicPtr<ffi::PyObject>);
+
+impl Place {
+    const fn new(object: *mut ffi::PyObject) -> Self {
+        Self(AtomicPtr::new(object))
+    }
+
+    #[inline(always)]
+    fn address(&self) -> *mut ffi::PyObject {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// The object that is seen there.
+    #[inline(always)]
+    fn seen(&self) -> Option<Borrowed<'_, '_, PyAny>> {
+        // SAFETY: null or an object that is alive, on an attached thread, as the type says. A
+        // transition is not under way when somebody else writes here.
+        unsafe { Borrowed::from_ptr_or_opt(Python::assume_attached(), self.address()) }
+    }
+
+    /// The object, of a place that owns a reference to it.
+    #[inline(always)]
+    fn into_owned(self) -> Option<Held<PyAny>> {
+        // SAFETY: as in `seen`; the reference is given up, as the place is not used again.
+        let object =
+            unsafe { Bound::from_owned_ptr_or_opt(Python::assume_attached(), self.0.into_inner()) };
+        object.map(Hold::hold)
+    }
+}
+
 /// A place that holds `True` or `False`; or what a program has put there instead, or nothing, if it
 /// has deleted that.
 ///
 /// It owns no reference to `True` or `False`, which are never freed. It owns one to anything else,
 /// which is to be taken out before the end.
 #[repr(transparent)]
-pub(crate) struct Truth(AtomicPtr<ffi::PyObject>);
+pub(crate) struct Truth(Place);
 
 impl Flag for Truth {
     #[inline(always)]
     fn new(on: bool) -> Self {
-        Self(AtomicPtr::new(object_for(on)))
+        Self(Place::new(object_for(on)))
     }
 
     #[inline(always)]
     fn is_on(&self) -> bool {
-        let object = self.0.load(Ordering::Relaxed);
+        let object = self.0.address();
         object == object_for(true) || object != object_for(false) && self.other_is_on()
     }
 
     #[inline(always)]
     fn is_clear(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == object_for(false)
+        self.0.address() == object_for(false)
     }
 }
 
@@ -71,26 +105,24 @@ impl Truth {
     /// Whether it is `True` itself.
     #[inline(always)]
     pub(crate) fn is_true(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == object_for(true)
+        self.0.address() == object_for(true)
     }
 
     /// Whether it is `True`, or `False`.
     #[inline(always)]
     pub(crate) fn is_plain(&self) -> bool {
-        let object = self.0.load(Ordering::Relaxed);
+        let object = self.0.address();
         object == object_for(true) || object == object_for(false)
     }
 
     /// What a program has put here that is no bool.
     #[inline(always)]
     pub(crate) fn other(&self) -> Option<Borrowed<'_, '_, PyAny>> {
-        let object = self.0.load(Ordering::Relaxed);
+        let object = self.0.address();
         if object == object_for(false) || object == object_for(true) {
             return None;
         }
-        // SAFETY: null or a reference that this owns. A transition is not under way when somebody
-        // else writes here. The thread is attached, as for all state of ours.
-        unsafe { Borrowed::from_ptr_or_opt(Python::assume_attached(), object) }
+        self.0.seen()
     }
 
     /// Whether it counts as true. This must not run Python code, so that instances of classes
@@ -111,8 +143,7 @@ impl Truth {
     /// The same, to be let go of.
     pub(crate) fn into_other(self, py: Python<'_>) -> Option<Bound<'_, PyAny>> {
         self.other()?;
-        // SAFETY: a reference that this owns and gives up, as it is not used again.
-        unsafe { Bound::from_owned_ptr_or_opt(py, self.0.into_inner()) }
+        self.0.into_owned().map(|other| other.into_bound(py))
     }
 }
 
@@ -149,9 +180,7 @@ impl Deref for Switch {
 impl Drop for Switch {
     fn drop(&mut self) {
         if self.other().is_some() {
-            // SAFETY: the thread is attached, for the state of Python objects is freed by those
-            // only.
-            drop(self.set(false).into_other(unsafe { Python::assume_attached() }));
+            drop(self.set(false).0.into_owned());
         }
     }
 }
@@ -249,7 +278,7 @@ pub(crate) struct Count {
 
 /// Where it is shown. It owns no reference to a small int; it owns one to anything else.
 #[repr(transparent)]
-pub(crate) struct Figure(AtomicPtr<ffi::PyObject>);
+pub(crate) struct Figure(Place);
 
 impl Count {
     /// Show this number.
@@ -262,18 +291,18 @@ impl Count {
             Some(object) => object,
             None => safe::new_signed_int(py, number)?.into_ptr(),
         };
-        Ok(Self { number, shown: Figure(AtomicPtr::new(object)) })
+        Ok(Self { number, shown: Figure(Place::new(object)) })
     }
 
     /// Nothing to be seen yet.
     pub(crate) fn none() -> Self {
-        Self { number: 0, shown: Figure(AtomicPtr::new(ptr::null_mut())) }
+        Self { number: 0, shown: Figure(Place::new(ptr::null_mut())) }
     }
 
     /// The number, if it is a small one that no program has replaced.
     #[inline(always)]
     pub(crate) fn quick(&self) -> Option<i64> {
-        (small(self.number)? == self.shown.0.load(Ordering::Relaxed)).then_some(self.number)
+        (small(self.number)? == self.shown.0.address()).then_some(self.number)
     }
 
     /// Show another number instead of one that [`Count::quick`] has given. False if it is not a
@@ -282,15 +311,14 @@ impl Count {
     pub(crate) fn set_quickly(&mut self, number: i64) -> bool {
         let Some(object) = small(number) else { return false };
         self.number = number;
-        self.shown.0.store(object, Ordering::Relaxed);
+        self.shown.0.0.store(object, Ordering::Relaxed);
         true
     }
 
     /// What is to be seen, to be asked for its number; the number itself where that was deleted.
     pub(crate) fn get<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyAny>, i64> {
-        let object = self.shown.0.load(Ordering::Relaxed);
-        // SAFETY: null or an object that is alive, on an attached thread.
-        unsafe { Bound::from_borrowed_ptr_or_opt(py, object) }.ok_or(self.number)
+        let seen = self.shown.0.seen().map(|object| object.to_owned().hold().into_bound(py));
+        seen.ok_or(self.number)
     }
 
     /// What is to be seen, if it is not for all time.
@@ -305,34 +333,30 @@ impl Count {
 
     /// Take out what is to be seen. The number stays.
     pub(crate) fn hide(&mut self) -> Figure {
-        std::mem::replace(&mut self.shown, Figure(AtomicPtr::new(ptr::null_mut())))
+        std::mem::replace(&mut self.shown, Figure(Place::new(ptr::null_mut())))
     }
 }
 
 impl Figure {
+    /// What a program has put here that is no small int.
     fn other(&self) -> Option<Borrowed<'_, '_, PyAny>> {
-        let object = self.0.load(Ordering::Relaxed);
-        // SAFETY: null or an object that is alive. The thread is attached, as for all state of ours.
-        unsafe {
-            if !object.is_null() && ffi::PyLong_CheckExact(object) != 0 {
-                let mut overflow = 0;
-                let number = ffi::PyLong_AsLongLongAndOverflow(object, &raw mut overflow);
-                if overflow == 0 && small(number) == Some(object) {
-                    return None;
-                }
+        let object = self.0.seen()?;
+        if let Ok(int) = object.cast_exact::<PyInt>() {
+            let mut overflow = 0;
+            let number = safe::number_of(int.py(), &int, &mut overflow);
+            if overflow == 0 && small(number) == Some(object.as_ptr()) {
+                return None;
             }
-            Borrowed::from_ptr_or_opt(Python::assume_attached(), object)
         }
+        Some(object)
     }
 }
 
 /// Lets go of what it owns. As [`Held`], it stands only in the state of Python objects.
 impl Drop for Figure {
     fn drop(&mut self) {
-        if let Some(other) = self.other() {
-            // SAFETY: the reference that this owns, which is given up here; the thread is attached,
-            // for the state of Python objects is touched and freed by those only.
-            drop(unsafe { Bound::from_owned_ptr(Python::assume_attached(), other.as_ptr()) });
+        if self.other().is_some() {
+            drop(std::mem::replace(&mut self.0, Place::new(ptr::null_mut())).into_owned());
         }
     }
 }
