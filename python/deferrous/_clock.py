@@ -21,6 +21,7 @@ __all__ = [
     "resolve",
     "start",
     "start_at",
+    "with_call_later",
 ]
 
 
@@ -93,7 +94,7 @@ def resolve(clock: AnyClock | None = None) -> Any:
 
 
 #: Kept answers: whether a class of clocks has `callLater`, and a class of calls has `active`.
-_with_call_later: dict[type, bool] = {}
+with_call_later: dict[type, bool] = {}
 _with_active: dict[type, bool] = {}
 
 
@@ -106,8 +107,8 @@ def _has(obj: Any, name: str, known: dict[type, bool]) -> bool:
 
 
 def _calls_later(clock: Any) -> bool:
-    has = _with_call_later.get(type(clock))
-    return _has(clock, "callLater", _with_call_later) if has is None else has
+    has = with_call_later.get(type(clock))
+    return _has(clock, "callLater", with_call_later) if has is None else has
 
 
 def start(clock: Any, seconds: float, function: Callable[[], object]) -> Callable[[], object]:
@@ -123,7 +124,7 @@ def start(clock: Any, seconds: float, function: Callable[[], object]) -> Callabl
 
 def start_at(clock: Any, when: float, function: Callable[[], object]) -> Callable[[], object]:
     """As `start`, at a time of the clock's, or now if that is past."""
-    has = _with_call_later.get(type(clock))
+    has = with_call_later.get(type(clock))
     if has or (has is None and _calls_later(clock)):
         left = when - clock.seconds()
         return _stopper(clock.callLater(left if left > 0 else 0, function))
@@ -155,7 +156,7 @@ def now(clock: Any) -> float:
 
     Raises AttributeError if it does not know.
     """
-    has = _with_call_later.get(type(clock))
+    has = with_call_later.get(type(clock))
     if has or (has is None and _calls_later(clock)):
         seconds: float = clock.seconds()
         return seconds

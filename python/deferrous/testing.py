@@ -215,7 +215,7 @@ class Clock:
     def _forget(self) -> None:
         """Many were cancelled. Where these are most, they are let go."""
         if 2 * self._cancelled > len(self._calls):
-            self._calls = [each for each in self._calls if each[2].active()]
+            self._calls = [each for each in self._calls if each[2]._what is not None]
             heapq.heapify(self._calls)
             self._cancelled = 0
 

@@ -8,7 +8,7 @@ from types import FrameType
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from .._deferrous import CancelledError, Deferred, _driven, _Task, _task_for
+from .._deferrous import CancelledError, Deferred, _driven, _running_task, _Task, _task_for
 from .._interop import _frame_of
 from .cancellation import end_all, in_turn
 
@@ -31,6 +31,9 @@ def find() -> Any:
 
     Ours and asyncio's may stand on one stack. The nearest is meant.
     """
+    alone = _running_task()
+    if alone is not None:
+        return alone
     asyncio: Any = sys.modules.get("asyncio")
     loop = None if asyncio is None else asyncio._get_running_loop()
     theirs = None if loop is None else asyncio.current_task(loop)

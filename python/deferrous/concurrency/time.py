@@ -10,8 +10,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, TypeVar, overload
 
-from .._clock import AnyClock, now, resolve, start, start_at
-from .._deferrous import Deferred, _Task
+from .._clock import AnyClock, now, resolve, start, start_at, with_call_later
+from .._deferrous import Deferred, _running_loop, _Task
 from .._timeout import add_timeout
 from ._base import Eventual, TimeoutError, as_deferred, is_cancellation, is_done, was_cancelled
 from .cancellation import end_all
@@ -20,6 +20,7 @@ from .current import Block, find
 __all__ = ["Timeout", "sleep", "timeout", "timeout_at", "wait_for"]
 
 _T = TypeVar("_T")
+_new = object.__new__
 
 
 @overload
@@ -134,14 +135,19 @@ class Timeout(Block):
     This prints `5.0 False`.
     """
 
-    _state = "created"
-    _stop: Callable[[], object] | None = None
+    # The attributes are in this order in each, and none is left to the class: then CPython knows
+    # where they are.
+    _state: str
+    _stop: Callable[[], object] | None
 
     def __init__(self, when: float | None, *, clock: AnyClock | None = None) -> None:
         if when is not None and when != when:
             raise ValueError("Invalid deadline: NaN (not a number)")
         self._clock: Any = None if clock is None else resolve(clock)
         self._when = when
+        self._state = "created"
+        self._stop = None
+        self._task = None
 
     def __repr__(self) -> str:
         when = "" if self._state not in ("active", "created") else f" when={self._when}"
@@ -186,7 +192,11 @@ class Timeout(Block):
             clock = self._clock
             if clock is None:
                 clock = self._clock = resolve(None)
-            self._stop = start_at(clock, when, self._expire)
+            if with_call_later.get(type(clock)) is False:
+                # What `start_at` does with a loop.
+                self._stop = clock.call_at(when, self._expire).cancel
+            else:
+                self._stop = start_at(clock, when, self._expire)
         self._state = "active"
         self._enter(task)
         return self
@@ -260,10 +270,23 @@ def timeout(delay: float | None, *, clock: AnyClock | None = None) -> Timeout:
         return Timeout(None, clock=clock)
     if delay != delay:
         raise ValueError("Invalid delay: NaN (not a number)")
+    found: Any = _running_loop() if clock is None else clock
+    has_call_later = with_call_later.get(type(found))
+    # What `resolve` and `now` do with a clock of a kind that is known.
+    if has_call_later:
+        when = found.seconds() + delay
+    elif has_call_later is False and clock is None:
+        when = found.time() + delay
+    else:
+        found = resolve(clock)
+        when = now(found) + delay
     # All that `__init__` would look at has been seen.
-    it = Timeout.__new__(Timeout)
-    it._clock = clock = resolve(clock)
-    it._when = now(clock) + delay
+    it = _new(Timeout)
+    it._clock = found
+    it._when = when
+    it._state = "created"
+    it._stop = None
+    it._task = None
     return it
 
 

@@ -256,6 +256,18 @@ pub(crate) fn code_and_line(py: Python<'_>, number: u32) -> Option<(Bound<'_, Py
     Some((code, line))
 }
 
+/// Whether a frame is on the stack of this thread, or, where greenlets run, of this greenlet.
+pub(crate) fn is_on_stack(frame: &Bound<'_, PyAny>) -> bool {
+    let mut next = Frame::innermost(frame.py());
+    while let Some(here) = next {
+        if here.0.is(frame) {
+            return true;
+        }
+        next = here.outer();
+    }
+    false
+}
+
 /// A frame on the stack of this thread.
 struct Frame<'py>(Bound<'py, PyFrame>);
 

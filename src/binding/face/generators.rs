@@ -22,7 +22,9 @@ use crate::binding::model::{
 };
 use crate::binding::run::engine;
 use crate::binding::waits::{
-    driving, early,
+    aside,
+    driving::{self, Now},
+    early,
     starting::{self, NotACoroutineError},
     task::answer_callback,
     task_cancelling::begin_cancel,
@@ -347,6 +349,26 @@ fn neither(coro: &Bound<'_, PyAny>, before: Error) -> Error {
 #[pyo3(name = "_driven")]
 pub(crate) fn driven(py: Python<'_>) -> Result<Bound<'_, PyList>> {
     driving::driven(py)
+}
+
+/// The asyncio loop that runs in this thread.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+#[pyo3(name = "_running_loop")]
+pub(crate) fn running_loop(py: Python<'_>) -> Option<Bound<'_, PyAny>> {
+    aside::running_loop(py)
+}
+
+/// The task that runs now, ours or asyncio's. None, too, where that takes a longer look.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+#[pyo3(name = "_running_task")]
+pub(crate) fn running_task(py: Python<'_>) -> Result<Option<Bound<'_, PyAny>>> {
+    Ok(match driving::running(py)? {
+        Some(Now::Task(task)) => Some(task),
+        Some(Now::Generator(generator)) => {
+            early::task_of_driven(&generator)?.map(|(task, _)| task.into_any())
+        }
+        None => None,
+    })
 }
 
 /// Return the task of a running generator and the Deferred that it will fire. A generator that has

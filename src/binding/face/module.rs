@@ -73,7 +73,8 @@ mod _deferrous {
     use crate::binding::face::functions::{execute, fail, maybe_deferred, succeed};
     #[pymodule_export]
     use crate::binding::face::generators::{
-        driven, ensure_deferred, run_natively, start, start_called, task_of_driven,
+        driven, ensure_deferred, run_natively, running_loop, running_task, start, start_called,
+        task_of_driven,
     };
     #[pymodule_export]
     use crate::binding::face::graph::{follow, members_of, parts_of, place_in, state_of};

@@ -50,28 +50,29 @@ fn may_have_a_task(py: Python<'_>) -> bool {
     }
 }
 
-/// Whether a task of this loop, which runs in this thread, is current, as far as that can be seen
-/// from here.
+/// The current task of this loop, which runs in this thread, as far as that can be seen from here.
 #[cfg(not(Py_3_14))]
 #[inline]
-pub(crate) fn has_current_task(running_loop: &Bound<'_, PyAny>) -> bool {
+pub(crate) fn current_task<'py>(running_loop: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
     let py = running_loop.py();
-    names::CURRENT_TASKS
-        .get_once_imported(py)
-        .and_then(|tasks| tasks.cast_exact::<pyo3::types::PyDict>().ok())
-        .is_some_and(|tasks| tasks.contains(running_loop).unwrap_or(false))
+    let tasks = names::CURRENT_TASKS.get_once_imported(py)?;
+    capi::ok(py, tasks.cast_exact::<pyo3::types::PyDict>().ok()?.get_item(running_loop))?
 }
 
-/// Whether a task of this loop, which runs in this thread, is current, as far as that can be seen
-/// from here.
+/// The current task of this loop, which runs in this thread, as far as that can be seen from here.
 #[cfg(Py_3_14)]
 #[inline]
-pub(crate) fn has_current_task(running_loop: &Bound<'_, PyAny>) -> bool {
+pub(crate) fn current_task<'py>(running_loop: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
     let py = running_loop.py();
-    names::CURRENT_TASK
-        .get_once_imported(py)
-        .and_then(|current| capi::ok(py, current.call1((running_loop,))))
-        .is_some_and(|task| !task.is_none())
+    let current = names::CURRENT_TASK.get_once_imported(py)?;
+    capi::ok(py, current.call1((running_loop,))).filter(|task| !task.is_none())
+}
+
+/// The asyncio loop that runs in this thread, if any does.
+#[inline]
+pub(crate) fn running_loop(py: Python<'_>) -> Option<Bound<'_, PyAny>> {
+    let running = names::RUNNING_LOOP.get_once_imported(py)?;
+    capi::ok(py, running.call0()).filter(|running| !running.is_none())
 }
 
 #[cold]

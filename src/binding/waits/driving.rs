@@ -10,6 +10,7 @@ use crate::binding::capi::{
     error::{Raised, Result},
     interned::intern,
     lives::{self, Running},
+    places,
 };
 use crate::binding::judge::{attributes, classify::as_deferred, report};
 use crate::binding::model::{
@@ -96,6 +97,30 @@ pub(crate) fn driven(py: Python<'_>) -> Result<Bound<'_, PyList>> {
         listed.append(generator)?;
     }
     Ok(listed)
+}
+
+/// What runs now, where only one thing can: asyncio's task, or what we have begun to resume last.
+pub(crate) enum Now<'py> {
+    Task(Bound<'py, PyAny>),
+    Generator(Bound<'py, PyAny>),
+}
+
+/// What runs now, if that is plain to see: not where both asyncio and we are at work, or where a
+/// greenlet has switched to another stack.
+///
+/// # Errors
+///
+/// What a generator raises that is asked for its frame.
+pub(crate) fn running<'py>(py: Python<'py>) -> Result<Option<Now<'py>>> {
+    let theirs = aside::running_loop(py).and_then(|running| aside::current_task(&running));
+    let last = DRIVEN.with(py, |all| all.last().map(|last| last.bind(py).clone()));
+    let Some(last) = last else { return Ok(theirs.map(Now::Task)) };
+    let (None, Some(generator)) = (theirs, generator_of(last)) else { return Ok(None) };
+    let at = match generator.getattr_opt(intern!(py, "cr_frame"))? {
+        Some(frame) => frame,
+        None => generator.getattr(intern!(py, "gi_frame"))?,
+    };
+    Ok(places::is_on_stack(&at).then_some(Now::Generator(generator)))
 }
 
 /// The generator of an entry. None for a task that has ended.
@@ -325,7 +350,7 @@ fn stand_in_where<'py>(
     if !with_twisted
         && DRIVEN.with(py, |all| all.is_empty())
         && names::CURRENT_GREENLET.get_once_imported(py).is_none()
-        && aside::has_current_task(&running_loop)
+        && aside::current_task(&running_loop).is_some()
     {
         return Ok(Some((future_of(&running_loop)?, None)));
     }
