@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::pyclass::boolean_struct::True;
 use pyo3::types::{PyTuple, PyType};
 
-use super::classes::{Plain, Subclass};
+use super::classes::{Native, Plain, Subclass};
 use super::conversions::FromC;
 use super::error::Result;
 use super::exceptions::{new_exception, take_raised};
@@ -60,6 +60,21 @@ pub(super) fn new_object<'py, T: Recycled>(
     let object = Blank::allocate(class)?.fill(value);
     note(&object);
     Ok(object)
+}
+
+/// As [`new_exact`], of a class that is derived from another of ours, in new memory.
+pub(crate) fn new_exact_derived<'py, T>(
+    py: Python<'py>,
+    base: impl FnOnce() -> T::BaseType,
+    value: impl FnOnce() -> T,
+) -> Result<Bound<'py, T>>
+where
+    T: Native + PyClass<Frozen = True> + Sync,
+    T::BaseType: PyClass<Frozen = True> + Sync,
+{
+    let (base_part, own_part) = Blank::allocate(Subclass::<T>::itself(py))?.parts();
+    base_part.fill(base);
+    Ok(own_part.fill(value))
 }
 
 /// As [`new_object`], of a class that is derived from another of ours.

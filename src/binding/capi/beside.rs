@@ -101,7 +101,11 @@ pub(crate) fn has_no_exception_dict(exception: &Raised<'_>) -> bool {
 
 /// The instance dict of an exception, made where there was none.
 pub(crate) fn exception_dict<'py>(exception: &Bound<'py, PyAny>) -> Result<Bound<'py, PyDict>> {
-    safe::dict_of(exception.py(), exception)
+    let there = Offset::<PyBaseException>::of_foreign_dict(exception.py());
+    match exception.cast::<PyBaseException>().map(|exception| there.look(exception)) {
+        Ok(Some(dict)) => Ok(dict.to_owned().cast_into()?),
+        _ => safe::dict_of(exception.py(), exception),
+    }
 }
 
 /// Replace the instance dict of an exception.

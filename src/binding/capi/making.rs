@@ -1,7 +1,6 @@
 //! Makes Python objects, with an error if memory has run out. (PyO3's functions panic then.)
 
 use crate::core::refusable;
-use std::io::Write;
 use std::mem::ManuallyDrop;
 
 use pyo3::ffi;
@@ -10,7 +9,7 @@ use pyo3::types::{PyList, PyString, PyTuple};
 
 use super::conversions::FromC;
 use super::error::{Error, Result};
-use super::exceptions::take_raised;
+use super::exceptions::{ok, take_raised};
 use super::safe;
 
 /// The MemoryError, of which Python keeps one in reserve.
@@ -86,6 +85,9 @@ pub(crate) fn joined<'py, const N: usize>(
     py: Python<'py>,
     parts: [Text<'_, 'py>; N],
 ) -> Result<Bound<'py, PyString>> {
+    if let Some(whole) = joined_at_once(py, &parts) {
+        return whole;
+    }
     let mut whole = new_str(py, "")?.into_any();
     for part in parts {
         whole = match part {
@@ -94,6 +96,31 @@ pub(crate) fn joined<'py, const N: usize>(
         };
     }
     Ok(whole.cast_into()?)
+}
+
+/// The same, if they are short, as most are: each is copied once. None, too, where that fails.
+fn joined_at_once<'py>(
+    py: Python<'py>,
+    parts: &[Text<'_, 'py>],
+) -> Option<Result<Bound<'py, PyString>>> {
+    /// How long they may be together, as UTF-8.
+    const MOST: usize = 256;
+    let mut room = [0; MOST];
+    let mut length = 0;
+    for part in parts {
+        let text = match part {
+            Text::Ours(text) => text,
+            // Of one that is not ASCII, CPython makes UTF-8, and keeps that as long as the text.
+            Text::Python(text) if text.len().is_ok_and(|length| length <= MOST) => {
+                ok(py, text.to_str())?
+            }
+            Text::Python(_) => return None,
+        };
+        let end = length + text.len();
+        room.get_mut(length..end)?.copy_from_slice(text.as_bytes());
+        length = end;
+    }
+    Some(Ok(ok(py, PyString::from_bytes(py, &room[..length]))?))
 }
 
 /// A part of a text.
@@ -109,10 +136,18 @@ pub(crate) fn shown_address<'py>(object: &Bound<'py, PyAny>) -> Result<Bound<'py
     // "0x", and two digits for each byte at most.
     const MOST: usize = 2 + 2 * size_of::<usize>();
     let mut text = [0; MOST];
-    let mut rest = text.as_mut_slice();
-    let written = write!(rest, "{:p}", object.as_ptr());
-    let length = if written.is_ok() { MOST - rest.len() } else { 0 };
-    Ok(PyString::from_bytes(object.py(), &text[..length])?)
+    let (mut begin, mut rest) = (MOST, object.as_ptr() as usize);
+    while begin > 2 {
+        begin -= 1;
+        text[begin] = b"0123456789abcdef"[rest & 15];
+        rest >>= 4;
+        if rest == 0 {
+            break;
+        }
+    }
+    begin -= 2;
+    text[begin..begin + 2].copy_from_slice(b"0x");
+    Ok(PyString::from_bytes(object.py(), &text[begin..])?)
 }
 
 /// Makes a Python string.

@@ -51,7 +51,7 @@ pub(crate) mod versions;
 #[cfg(Py_3_12)]
 pub(crate) mod wrapper;
 
-pub(crate) use allocating::{ZeroIsEmpty, new_exact, new_exception_of};
+pub(crate) use allocating::{ZeroIsEmpty, new_exact, new_exact_derived, new_exception_of};
 pub(crate) use beside::{
     dict_lacks, exception_dict, has_instance_dict, has_no_exception_dict, set_exception_dict,
 };

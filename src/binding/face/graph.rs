@@ -262,9 +262,9 @@ pub(crate) fn parts_of<'py>(object: &Object<'py>) -> Result<Option<Bound<'py, Py
         }
     } else if let Ok(place) = object.cast_exact::<Place>() {
         let place = place.get();
-        let owner = place.owner.as_ref().map(|it| it.bind(py).clone());
-        let line = place.line.bind(py).as_any().clone();
-        [text(py, "place")?, line, or_none(py, owner), place.what.bind(py).clone()]
+        let line = place.line(py).map(Bound::into_any);
+        let [line, owner, what] = [line, place.owner(py), place.what(py)].map(|it| or_none(py, it));
+        [text(py, "place")?, line, owner, what]
     } else if let Ok(queue) = object.cast::<DeferredQueue>() {
         let (line, pending) = queue.get().with(py, |state| {
             let held = ours(py, &state.pending).cloned();

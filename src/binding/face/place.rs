@@ -10,7 +10,7 @@ use crate::binding::model::{
     deferred::Deferred,
     fifo::{Fifo, exact_index},
     outcome::Chain,
-    place::Place,
+    place::{Place, new_place},
     traverse::Traverse,
 };
 use crate::binding::run::engine;
@@ -23,15 +23,15 @@ use crate::binding::waits::{
 #[pymethods(crate = "crate::binding::capi::guarded")]
 impl Place {
     /// Whose line it is, or None.
-    #[getter]
-    fn owner<'py>(slf: &Bound<'py, Self>) -> Option<Bound<'py, PyAny>> {
-        slf.get().owner.as_ref().map(|owner| owner.bind(slf.py()).clone())
+    #[getter(owner)]
+    fn get_owner<'py>(slf: &Bound<'py, Self>) -> Option<Bound<'py, PyAny>> {
+        slf.get().owner(slf.py())
     }
 
     /// What the owner wants to know of it.
-    #[getter]
-    pub(crate) fn what<'py>(slf: &Bound<'py, Self>) -> Bound<'py, PyAny> {
-        slf.get().what.bind(slf.py()).clone()
+    #[getter(what)]
+    fn get_what<'py>(slf: &Bound<'py, Self>) -> Option<Bound<'py, PyAny>> {
+        slf.get().what(slf.py())
     }
 
     /// Take a Deferred that is cancelled out of the line.
@@ -41,9 +41,10 @@ impl Place {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        self.line.traverse(visit)?;
-        self.owner.traverse(visit)?;
-        self.what.traverse(visit)
+        let Some(state) = self.state.during_gc() else { return Ok(()) };
+        state.line.traverse(visit)?;
+        state.owner.traverse(visit)?;
+        state.what.traverse(visit)
     }
 }
 
@@ -55,9 +56,7 @@ pub(crate) fn _wait_in<'py>(
     what: Bound<'py, PyAny>,
 ) -> Result<Bound<'py, Deferred>> {
     let py = line.py();
-    let place =
-        Place { line: line.clone().hold(), owner: owner.map(Hold::hold), what: what.hold() };
-    let place = Bound::new(py, place)?.into_any();
+    let place = new_place(line, owner, what)?.into_any();
     let deferred = make(py, || Chain::new(Some(place.hold())))?;
     line.get().push_back(deferred.as_any().clone())?;
     Ok(deferred)
@@ -98,7 +97,7 @@ fn next_in<'py>(line: &Bound<'py, Fifo>) -> Result<Option<Bound<'py, PyAny>>> {
         };
         // `concurrency.cancel` puts another in its place for a moment.
         if let Some(place) = place.and_then(|place| place.cast_into::<Place>().ok()) {
-            return Ok(Some(Place::what(&place)));
+            return Ok(place.get().what(py));
         }
         return Ok(Some(first.getattr(intern!(py, "_canceller"))?.getattr(intern!(py, "what"))?));
     }
@@ -172,12 +171,9 @@ pub(crate) fn _serve_rest<'py>(
     _deferred: &Bound<'py, PyAny>,
 ) -> Result<()> {
     let py = place.py();
-    match &place.get().owner {
-        Some(owner) => {
-            let owner = owner.bind(py);
-            serve(owner, place.get().line.bind(py), owner.getattr(intern!(py, "_value"))?)
-        }
-        None => Ok(()),
+    match (place.get().owner(py), place.get().line(py)) {
+        (Some(owner), Some(line)) => serve(&owner, &line, owner.getattr(intern!(py, "_value"))?),
+        _ => Ok(()),
     }
 }
 

@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::binding::capi::{
-    Hold,
+    self, Hold,
     cell::Shared,
     error::{Raise, Result},
     interned::intern,
@@ -201,7 +201,8 @@ impl DeferredQueue {
         py: Python<'py>,
         size: Option<Bound<'py, PyAny>>,
         backlog: Option<Bound<'py, PyAny>>,
-    ) -> PyResult<Self> {
-        Ok(Self { state: Shared::new(QueueState::new(py, size, backlog)?) })
+    ) -> Result<Bound<'py, Self>> {
+        let state = QueueState::new(py, size, backlog)?;
+        capi::new_exact(py, || Self { state: Shared::new(state) })
     }
 }

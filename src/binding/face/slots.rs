@@ -5,8 +5,10 @@ use crate::binding::capi::classes::{InitSlot, Plain};
 use crate::binding::capi::constructing::{self, Construct, ConstructSub, Fresh, Initialize};
 use crate::binding::judge::debug::debugging;
 use crate::binding::model::timeout::Timeout;
+use pyo3::PyClass;
 use pyo3::ffi::initproc;
 use pyo3::prelude::*;
+use pyo3::pyclass::boolean_struct::True;
 use std::sync::OnceLock;
 
 use crate::binding::capi::error::Result;
@@ -57,9 +59,9 @@ macro_rules! native {
 }
 
 native! {
-    recycle: Deferred, Awaiting, Task, Fifo;
+    recycle: Deferred, Awaiting, Task, Fifo, Place, DeferredQueue;
     bury: DeferredList = true, TaskCallback, Primitive, DeferredLock, DeferredSemaphore,
-        DeferredQueue, Locked, Place, Race, Timeout, FailureBase;
+        Locked, Race, Timeout, FailureBase;
 }
 
 /// A Deferred that has not fired.
@@ -164,7 +166,7 @@ impl Construct for DeferredLock {
         arguments: &[Bound<'py, PyAny>],
     ) -> Option<Result<Bound<'py, PyAny>>> {
         let is_usual = arguments.is_empty() && Self::is_plain(class);
-        is_usual.then(|| made(Bound::new(class.py(), Self::unlocked(class.py())?)))
+        is_usual.then(|| new_primitive(class.py(), None, Self))
     }
 }
 
@@ -177,7 +179,7 @@ impl Construct for DeferredSemaphore {
         let [tokens] = arguments else { return None };
         let tokens = capi::ok(class.py(), tokens.cast_exact::<PyInt>().ok()?.extract::<i64>())?;
         let is_usual = tokens >= 1 && Self::is_plain(class);
-        is_usual.then(|| made(Bound::new(class.py(), Self::with_tokens(class.py(), tokens)?)))
+        is_usual.then(|| new_primitive(class.py(), Some(tokens), Self))
     }
 }
 
@@ -192,12 +194,21 @@ impl Construct for DeferredQueue {
         }
         let given = |i: usize| arguments.get(i).cloned();
         let queue = Self::limited(class.py(), given(0), given(1));
-        Some(made(queue.and_then(|queue| Bound::new(class.py(), queue))))
+        Some(queue.map(Bound::into_any))
     }
 }
 
-fn made<T>(object: PyResult<Bound<'_, T>>) -> Result<Bound<'_, PyAny>> {
-    Ok(object?.into_any())
+/// A lock, or a semaphore for so many.
+fn new_primitive<'py, T>(
+    py: Python<'py>,
+    limit: Option<i64>,
+    own_part: T,
+) -> Result<Bound<'py, PyAny>>
+where
+    T: Native + PyClass<Frozen = True, BaseType = Primitive> + Sync,
+{
+    let state = Primitive::new_state(py, limit)?;
+    Ok(capi::new_exact_derived(py, || state, || own_part)?.into_any())
 }
 
 /// A Deferred that dies by its last reference reports from `Drop`.

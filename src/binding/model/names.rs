@@ -128,7 +128,7 @@ macro_rules! imported {
             let current = &CURRENT_TASKS;
             #[cfg(Py_3_14)]
             let current = &CURRENT_TASK;
-            for of_others in [&RUNNING_LOOP, &TWISTED, &CURRENT_GREENLET, current] {
+            for of_others in [&RUNNING_LOOP, &INVALID_STATE, &TWISTED, &CURRENT_GREENLET, current] {
                 of_others.module.make(py)?;
                 of_others.name.make(py)?;
             }
@@ -148,6 +148,9 @@ pub(crate) static CURRENT_TASKS: Imported = Imported::new("_asyncio", "_current_
 /// The current task of a loop.
 #[cfg(Py_3_14)]
 pub(crate) static CURRENT_TASK: Imported = Imported::new("_asyncio", "current_task");
+/// What a future of asyncio's raises that is done already.
+pub(crate) static INVALID_STATE: Imported =
+    Imported::new("asyncio.exceptions", "InvalidStateError");
 /// Twisted's module of Deferreds.
 pub(crate) static TWISTED: Imported = Imported::new("twisted.internet.defer", "Deferred");
 /// The greenlet that runs in this thread.

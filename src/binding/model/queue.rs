@@ -4,7 +4,7 @@ use pyo3::create_exception;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 
-use crate::binding::capi::{Held, Hold, cell::Shared};
+use crate::binding::capi::{Held, Hold, Pool, Recycled, cell::Shared};
 use crate::binding::model::{
     fifo::Fifo,
     line::{Line, if_busy, made_ours, new_line, ours},
@@ -69,6 +69,29 @@ pub(crate) struct QueueState {
     /// `None` for no limit, as programs see it; so does nothing, where it was deleted.
     pub(crate) size: Option<Held<PyAny>>,
     pub(crate) backlog: Option<Held<PyAny>>,
+}
+
+impl Recycled for DeferredQueue {
+    fn pool() -> &'static Pool<Self> {
+        static POOL: Pool<DeferredQueue> = Pool::new();
+        &POOL
+    }
+
+    fn dies_quietly(&self, _py: Python<'_>) -> bool {
+        true
+    }
+
+    fn is_light(&self, _py: Python<'_>) -> bool {
+        false
+    }
+
+    fn dispose_of_light(&self, py: Python<'_>) {
+        self.dispose(py);
+    }
+
+    fn dispose(&self, py: Python<'_>) {
+        drop(self.with(py, std::mem::take));
+    }
 }
 
 impl QueueState {

@@ -5,7 +5,7 @@ use pyo3::types::PyBool;
 
 use crate::binding::capi::{
     self,
-    error::{Error, Result},
+    error::{Error, Raised, Result},
     interned::intern,
 };
 use crate::binding::judge::classify::failure_of;
@@ -88,14 +88,23 @@ pub(crate) fn deliver<'py>(
 }
 
 /// Have a task of asyncio go on that waits for a future. Returns whether it still does.
+///
+/// A future that is done already says so. To ask it first would take as long as to tell it.
 fn wake_future(future: &Bound<'_, PyAny>) -> PyResult<bool> {
     let py = future.py();
-    if future.call_method0(intern!(py, "done"))?.is_truthy()? {
-        return Ok(false);
-    }
     let none = py.None().into_bound(py);
-    capi::call_method_one(future, intern!(py, "set_result"), &none).map_err(Error::from)?;
-    Ok(true)
+    match capi::call_method_one(future, intern!(py, "set_result"), &none) {
+        Ok(_) => Ok(true),
+        Err(error) if is_done_already(&error) => Ok(false),
+        Err(error) => Err(Error::from(error).into()),
+    }
+}
+
+/// Whether that is what a future raises which has been cancelled, or has its result.
+#[cold]
+fn is_done_already(error: &Raised<'_>) -> bool {
+    let invalid_state = names::INVALID_STATE.get_if_imported(error.py());
+    invalid_state.is_some_and(|class| error.get_type().is(class))
 }
 
 /// As [`wake_future`], from another thread than that of the task's loop, which sleeps perhaps.

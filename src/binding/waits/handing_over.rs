@@ -92,15 +92,17 @@ pub(crate) fn give_up<'py>(
 pub(crate) fn leave<'py>(place: &Bound<'py, Place>, deferred: &Bound<'py, PyAny>) -> Result<()> {
     let py = place.py();
     stack::check_call(py)?;
-    match Fifo::remove(place.get().line.bind(py), deferred) {
-        // It is being woken.
-        Err(error) if error.is_instance_of::<PyValueError>(py) => {}
-        removed => removed?,
+    if let Some(line) = place.get().line(py) {
+        match Fifo::remove(&line, deferred) {
+            // It is being woken.
+            Err(error) if error.is_instance_of::<PyValueError>(py) => {}
+            removed => removed?,
+        }
     }
     let left = intern!(py, "_left");
-    match &place.get().owner {
-        Some(owner) if capi::lookup(&owner.bind(py).get_type(), left) != 0 => {
-            owner.bind(py).call_method1(left, (place, deferred))?;
+    match place.get().owner(py) {
+        Some(owner) if capi::lookup(&owner.get_type(), left) != 0 => {
+            owner.call_method1(left, (place, deferred))?;
             Ok(())
         }
         _ => Ok(()),
@@ -143,7 +145,7 @@ pub(crate) fn source_of<'py>(deferred: &Bound<'py, Deferred>) -> Option<Bound<'p
 /// The lock, semaphore or queue behind a canceller.
 fn source_behind(canceller: Bound<'_, PyAny>) -> Option<Bound<'_, PyAny>> {
     if let Some(place) = capi::as_exact::<Place>(&canceller) {
-        return place.get().owner.is_some().then_some(canceller);
+        return place.get().has_owner(canceller.py()).then_some(canceller);
     }
     if is_waited_for(&canceller) {
         return Some(canceller);
@@ -188,8 +190,8 @@ pub(crate) fn take_back<'py>(
 ) -> Result<Option<Work<'py>>> {
     let py = source.py();
     if let Some(place) = capi::as_exact::<Place>(source) {
-        if let Some(owner) = &place.get().owner {
-            owner.bind(py).call_method1(intern!(py, "_not_taken"), (place, object, number))?;
+        if let Some(owner) = place.get().owner(py) {
+            owner.call_method1(intern!(py, "_not_taken"), (place, object, number))?;
         }
         return Ok(None);
     }
