@@ -15,6 +15,15 @@ def test_set_debugging(defer, on):
     assert defer.getDebugging() is False
 
 
+def test_set_debugging_where_the_class_has_no_such_attribute(defer):
+    del defer.Deferred.debug
+    try:
+        defer.setDebugging(False)
+        assert defer.Deferred.__dict__["debug"] is False
+    finally:
+        defer.Deferred.debug = False
+
+
 def test_class_attribute_is_the_switch(defer, monkeypatch):
     monkeypatch.setattr(defer.Deferred, "debug", True)
     assert defer.getDebugging() is True

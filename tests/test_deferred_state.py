@@ -280,6 +280,19 @@ def test_callbacks_is_deprecated(defer):
     d.addErrback(ignore)
 
 
+@pytest.mark.parametrize("length", [1, 150, 255, 300, 5000])
+@pytest.mark.parametrize("letter", ["a", "ä", "日", "\U0001f40d", "\udc80"], ids=ascii)
+def test_str_of_any_letters(defer, letter, length):
+    class Shown:
+        def __repr__(self):
+            return letter * length
+
+    name = "D" if letter == "\udc80" else f"D{letter}" if letter.isidentifier() else "D"
+    d = type(name, (defer.Deferred,), {})()
+    d.callback(Shown())
+    assert str(d) == f"<{name} at 0x{id(d):x} current result: {letter * length}>"
+
+
 def test_str_and_repr(defer):
     class Named(defer.Deferred):
         pass

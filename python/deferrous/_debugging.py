@@ -27,7 +27,15 @@ def setDebugging(on: bool) -> None:
 
     This prints `True`.
     """
-    Deferred.debug = bool(on)
+    on = bool(on)
+    # To set an attribute of a class has the interpreter look up all of them anew.
+    try:
+        if Deferred.debug is on:
+            return
+    except AttributeError:
+        # Somebody has deleted it.
+        pass
+    Deferred.debug = on
 
 
 def getDebugging() -> bool:

@@ -77,6 +77,10 @@ def _Traceback(tbFrames: list[FrameInfo]) -> _TracebackFrame:
 
 
 def _variables(variables: Mapping[str, object]) -> list[tuple[str, object]]:
+    if type(variables) is dict:
+        copied = variables.copy()
+        copied.pop("__builtins__", None)
+        return list(copied.items())
     found = list(variables.items())
     if "__builtins__" in variables:
         found = [pair for pair in found if pair[0] != "__builtins__"]
