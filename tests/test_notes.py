@@ -7,7 +7,7 @@ import sys
 
 import deferrous as defer
 import pytest
-from deferrous import _notes
+from deferrous import _notes, concurrency
 from deferrous.testing import Clock
 from helpers import run_script
 
@@ -82,6 +82,42 @@ def test_what_cannot_be_called():
     d.addCallback(5)
     d.callback(None)
     assert notes_of(d) == ["raised by the callback 5"]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: defer.maybeDeferred(takes_nothing, 1),
+        lambda: defer.maybeDeferred(takes_nothing, name=1),
+        lambda: defer.DeferredLock().run(takes_nothing, 1),
+        lambda: defer.DeferredSemaphore(1).run(takes_nothing, 1),
+        lambda: concurrency.Semaphore().run(takes_nothing, 1),
+        lambda: concurrency.KeyedLock()("key").run(takes_nothing, 1),
+        lambda: concurrency.map(takes_nothing, [1], limit=1),
+        lambda: concurrency.once(takes_nothing)(1),
+    ],
+)
+def test_functions_that_are_no_callbacks(call):
+    text = f"raised by the function takes_nothing, {HERE}, line {line_of(takes_nothing)}"
+    assert notes_of(call()) == [text]
+
+
+def test_a_function_that_waits_for_a_lock():
+    lock = defer.DeferredLock()
+    lock.acquire()
+    d = lock.run(takes_nothing, 1)
+    lock.release()
+    text = f"raised by the function takes_nothing, {HERE}, line {line_of(takes_nothing)}"
+    assert notes_of(d) == [text]
+    assert not lock.locked
+
+
+def test_functions_that_have_frames_get_no_note():
+    def fails():
+        raise ValueError
+
+    for d in (defer.maybeDeferred(fails), defer.DeferredLock().run(fails)):
+        assert not hasattr(failure_of(d).value, "__notes__")
 
 
 def test_errbacks_and_arguments():
@@ -242,7 +278,7 @@ def test_a_note_that_cannot_be_made_is_dropped():
     done = run_script(
         "deferrous",
         """
-        from deferrous import _notes
+        from deferrous import _notes, concurrency
 
         def broken(*_):
             raise ValueError("no note")
@@ -259,7 +295,7 @@ def test_ctrl_c_while_a_note_is_made():
     done = run_script(
         "deferrous",
         """
-        from deferrous import _notes
+        from deferrous import _notes, concurrency
 
         def interrupted(*_):
             raise KeyboardInterrupt

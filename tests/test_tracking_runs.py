@@ -1,5 +1,6 @@
 """`track`: in which generator or coroutine a Deferred was made."""
 
+import asyncio
 import threading
 
 import deferrous as defer
@@ -142,3 +143,15 @@ def test_greenlets_do_not_run_what_others_run(before):
     for name, d in made:
         by = found[d].made_by
         assert (by and by.function.rpartition(".")[2]) == name
+
+
+def test_a_task_of_asyncio(before):
+    async def main():
+        made.append(defer.Deferred())
+
+    made = []
+    asyncio.run(main())
+    (found,) = (defer.pending() - before).deferreds
+    assert found.made_by.function.endswith("main")
+    assert found.made_by.line == main.__code__.co_firstlineno
+    assert found.to_dict()["made_by"]["line"] == found.made_by.line

@@ -37,17 +37,19 @@ def name_callback(error: BaseException, callback: Any, deferred: Any) -> None:
     """Note on an exception which callback it came of, and where its Deferred was made.
 
     A Deferred as the callback stands for its method `callback`, where it was chained to another.
+    `deferred` is False where the function was called in another way than as a callback.
     """
+    what = "the function" if deferred is False else "the callback"
     # Most callbacks are of these; and programs fail often on purpose: this is to be quick.
     kind = type(callback)
     fired = callback if not one_of(kind, _USUAL) and is_deferred(callback) else None
     if kind is type:
-        text = f"raised by the callback {clean(NAME_OF_CLASS(callback))}"
+        text = f"raised by {what} {clean(NAME_OF_CLASS(callback))}"
     elif fired is not None:
-        text = f"raised by the callback {text_of(fired)}.callback"
+        text = f"raised by {what} {text_of(fired)}.callback"
     else:
         entry = callback_entry("", callback)
-        text = f"raised by the callback {entry.name.removeprefix('class ')}"
+        text = f"raised by {what} {entry.name.removeprefix('class ')}"
         if entry.file is not None:
             text += f', file "{entry.file}", line {entry.line}'
         if kind is BuiltinFunctionType and is_deferred(callback.__self__):

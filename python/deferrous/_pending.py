@@ -66,8 +66,11 @@ class PendingDeferred:
 
     @property
     def made_by(self) -> MadeAt | None:
-        """The generator or coroutine that ran when it was made, if one did."""
-        return _tracking.made_at(self._code)
+        """The generator or coroutine that ran when it was made, if one did.
+
+        One that is driven by asyncio is known if it has made it itself, and not by a function.
+        """
+        return _tracking.made_by(self._place, self._code)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
@@ -248,8 +251,10 @@ def pending(*, older_than: float | None = None, made_in: Any = None) -> PendingD
     Errors:
 
     - RuntimeError: an argument was given, and `track()` has not been called.
-    - TypeError: `made_in` is something else.
+    - TypeError: an argument is something else.
     """
+    if older_than is not None and not isinstance(older_than, (int, float)):
+        raise TypeError(f"older_than has to be a number of seconds, not {class_name(older_than)}")
     if not _deferrous._tracking():
         if older_than is not None or made_in is not None:
             raise RuntimeError("the ages of Deferreds, and where they were made, need track()")

@@ -14,6 +14,7 @@ __all__ = [
     "Origin",
     "age_of",
     "made_at",
+    "made_by",
     "name_of_place",
     "origin_of",
     "place_of",
@@ -22,6 +23,9 @@ __all__ = [
 
 #: How the names of this package's files begin.
 PACKAGE = os.path.dirname(__file__) + os.sep
+
+#: The flag of the code of a coroutine.
+_COROUTINE = 0x80
 
 
 class MadeAt:
@@ -84,8 +88,23 @@ def made_at(number: int) -> MadeAt | None:
     if found is None:
         return None
     code, line = found
-    file = _on_one_line(str.__str__(code.co_filename))
-    return MadeAt(file, line or code.co_firstlineno, name_of_place(number))
+    return _in_words(code, line or code.co_firstlineno, number)
+
+
+def _in_words(code: CodeType, line: int, number: int) -> MadeAt:
+    return MadeAt(_on_one_line(str.__str__(code.co_filename)), line, name_of_place(number))
+
+
+def made_by(place: int, code: int) -> MadeAt | None:
+    """Return what ran when something was made at a place: the code of a generator or coroutine that
+    Deferreds drive, or else the coroutine that made it itself.
+    """
+    if code:
+        return made_at(code)
+    found = place_of(place)
+    if found is None or not found[0].co_flags & _COROUTINE:
+        return None
+    return _in_words(found[0], found[0].co_firstlineno, place)
 
 
 class Origin:
@@ -108,7 +127,7 @@ def origin_of(deferred: _deferrous.Deferred[Any]) -> Origin | None:
     if known is None:
         return None
     now, (_, _, made, place, _, code) = known
-    return Origin(age_of(now, made), made_at(place), made_at(code))
+    return Origin(age_of(now, made), made_at(place), made_by(place, code))
 
 
 def age_of(now: int, made: int) -> float | None:

@@ -123,7 +123,7 @@ pub(crate) fn maybe_deferred<'py>(
     kwargs: Option<&Bound<'py, PyDict>>,
 ) -> Result<Bound<'py, PyAny>> {
     let _nested = Nested::enter(f.py())?;
-    called(f.py(), capi::call_any_way(f.py(), f, args, kwargs).map_err(Into::into))
+    called(f, capi::call_any_way(f.py(), f, args, kwargs).map_err(Into::into))
 }
 
 /// The same, of arguments of which the last go by these names.
@@ -134,27 +134,30 @@ pub(crate) fn maybe_deferred_quickly<'py>(
     names: Option<&Bound<'py, PyTuple>>,
 ) -> Result<Bound<'py, PyAny>> {
     let _nested = Nested::enter(f.py())?;
-    called(f.py(), capi::call_many(f, args, names).map_err(Into::into))
+    called(f, capi::call_many(f, args, names).map_err(Into::into))
 }
 
 /// The Deferred for what a call came to.
 #[inline]
-fn called<'py>(py: Python<'py>, result: Result<Bound<'py, PyAny>>) -> Result<Bound<'py, PyAny>> {
+fn called<'py>(
+    f: &Bound<'py, PyAny>,
+    result: Result<Bound<'py, PyAny>>,
+) -> Result<Bound<'py, PyAny>> {
     match result {
         Ok(result) if !capi::is_coroutine(&result) => made::of_returned(result),
-        result => called_otherwise(py, result),
+        result => called_otherwise(f, result),
     }
 }
 
 /// The same, for a call that has made a coroutine, or has raised.
 #[inline(never)]
 fn called_otherwise<'py>(
-    py: Python<'py>,
+    f: &Bound<'py, PyAny>,
     result: Result<Bound<'py, PyAny>>,
 ) -> Result<Bound<'py, PyAny>> {
     Ok(match result {
         Ok(coroutine) => start_within(coroutine)?,
-        Err(error) => made::of_error(py, error)?,
+        Err(error) => made::of_call_that_raised(error.into_raised(f.py()), f)?,
     }
     .into_any())
 }

@@ -2,6 +2,7 @@
 
 use pyo3::exceptions::{PyException, PyMemoryError, PyRecursionError};
 use pyo3::prelude::*;
+use pyo3::types::PyBool;
 
 use crate::binding::capi::{
     self,
@@ -21,20 +22,40 @@ pub(crate) fn name_callback<'py>(
     callable: Result<Bound<'py, PyAny>>,
     deferred: Option<&Bound<'py, Deferred>>,
 ) -> Raised<'py> {
+    if callable.as_ref().is_ok_and(timeout::converts) {
+        return raised;
+    }
+    let py = raised.py();
+    name(raised, callable, || match deferred {
+        Some(deferred) => deferred.as_any().clone(),
+        None => py.None().into_bound(py),
+    })
+}
+
+/// Note on an exception that has no traceback which function it came of that was called, and not as
+/// a callback. Returns what [`name_callback`] does.
+#[cold]
+pub(crate) fn name_function<'py>(raised: Raised<'py>, function: &Bound<'py, PyAny>) -> Raised<'py> {
+    let py = raised.py();
+    name(raised, Ok(function.clone()), || PyBool::new(py, false).to_owned().into_any())
+}
+
+/// Note on an exception of what it came. `deferred` is the third argument of the function in Python
+/// that does it.
+fn name<'py>(
+    raised: Raised<'py>,
+    callable: Result<Bound<'py, PyAny>>,
+    deferred: impl FnOnce() -> Bound<'py, PyAny>,
+) -> Raised<'py> {
     let py = raised.py();
     if raised.is_instance_of::<PyMemoryError>()
-        || callable.as_ref().is_ok_and(timeout::converts)
         || raised.is_instance_of::<PyRecursionError>()
         || !capi::stack::has_room_to_report()
     {
         return raised;
     }
     let note = || -> Result<()> {
-        let deferred = match deferred {
-            Some(deferred) => deferred.as_any().clone(),
-            None => py.None().into_bound(py),
-        };
-        let arguments = [raised.clone().into_any(), callable?, deferred];
+        let arguments = [raised.clone().into_any(), callable?, deferred()];
         capi::call_many(names::NAME_CALLBACK.get(py)?, &arguments, None)?;
         Ok(())
     };

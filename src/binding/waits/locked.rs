@@ -36,17 +36,17 @@ pub(crate) fn call<'py>(
     let _nested = Nested::enter(py)?;
     let kwargs = this.kwargs.as_ref().map(|kwargs| kwargs.bind(py));
     let called = capi::call_any_way(py, this.function.bind(py), this.args.bind(py), kwargs);
-    deferred_of(py, called)
+    deferred_of(this.function.bind(py), called)
 }
 
 /// The Deferred for a function's result, and the work that follows, if any.
 #[inline(never)]
 fn deferred_of<'py>(
-    py: Python<'py>,
+    function: &Bound<'py, PyAny>,
     called: Result<Bound<'py, PyAny>, Raised<'py>>,
 ) -> Result<(Bound<'py, PyAny>, Option<Work<'py>>)> {
     match called {
-        Err(raised) => Ok((made::of_error(py, raised.into())?.into_any(), None)),
+        Err(raised) => Ok((made::of_call_that_raised(raised, function)?.into_any(), None)),
         Ok(result) if capi::is_coroutine(&result) => {
             let (deferred, work) = starting::start(result)?;
             Ok((deferred.into_any(), work))

@@ -3,14 +3,14 @@
 use pyo3::prelude::*;
 
 use crate::binding::capi::{
-    Hold,
-    error::{Error, Result},
+    self, Hold,
+    error::{Error, Raised, Result},
 };
 use crate::binding::judge::{
     classify::{as_deferred, claimed_class, classify, classify_as, unless_interrupted},
     creating,
     debug::debugging_by_default,
-    foreign,
+    foreign, notes,
     ordinary::{is_known_ordinary, is_ordinary},
 };
 use crate::binding::model::{
@@ -59,6 +59,21 @@ pub(crate) fn of_failure<'py>(
 pub(crate) fn of_error<'py>(py: Python<'py>, error: Error) -> Result<Bound<'py, Deferred>> {
     let reason = creating::from_raised(error.into_raised(py), debugging_by_default(py)?)?;
     fired(py, Outcome::Failure(reason.hold()))
+}
+
+/// Make a Deferred that has failed with what a function has raised. Where nothing else tells, a note
+/// on it says which function that was.
+pub(crate) fn of_call_that_raised<'py>(
+    raised: Raised<'py>,
+    function: &Bound<'py, PyAny>,
+) -> Result<Bound<'py, Deferred>> {
+    let py = raised.py();
+    let raised = if capi::traceback_of(&raised).is_none() {
+        notes::name_function(raised, function)
+    } else {
+        raised
+    };
+    of_error(py, raised.into())
 }
 
 /// Make the Deferred for the result of a call, which is not a coroutine.
