@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import builtins
+import sys
+import threading
 
 import deferrous as defer
 from deferrous import CancelledError, Failure
@@ -38,3 +40,50 @@ def raising(_):
 def ends(deferreds):
     """Whether all have ended, and nobody's failure is left."""
     return [isinstance(result_of(each), CancelledError) for each in deferreds]
+
+
+def held(lock, *waiting):
+    """An acquired lock, and those that wait for it."""
+    lock.acquire()
+    return [each.acquire() for each in waiting]
+
+
+#: A limit of the nesting of calls.
+LIMIT = 200
+
+
+def below(calls, function):
+    """Call a function within so many calls."""
+    return below(calls - 1, function) if calls else function()
+
+
+def near_the_limit(make):
+    """What has gone wrong with an operation at any distance from the recursion limit."""
+    operate, state = make()
+    before = state()
+    operate()
+    after, wrong = state(), []
+    for calls in range(LIMIT - 60, LIMIT):
+        operate, state = make()
+        limit, raised = sys.getrecursionlimit(), None
+        sys.setrecursionlimit(LIMIT)
+        try:
+            below(calls, operate)
+        except RecursionError:
+            raised = True
+        finally:
+            sys.setrecursionlimit(limit)
+        if raised and state() == before:
+            operate()
+        if state() != after:
+            wrong.append((calls, raised, state()))
+    return wrong
+
+
+def wrong_near_the_limit(make):
+    """The same, on a thread: there it is known how many calls there are already."""
+    found = []
+    thread = threading.Thread(target=lambda: found.extend(near_the_limit(make)))
+    thread.start()
+    thread.join()
+    return found

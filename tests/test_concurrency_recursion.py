@@ -5,21 +5,12 @@ Each operation is done as a whole, or refused as a whole: then it can be done ag
 
 from __future__ import annotations
 
-import sys
-import threading
-
 import pytest
-from concurrency_helpers import result_of
+from concurrency_helpers import held, result_of, wrong_near_the_limit
 from deferrous import Deferred, ensureDeferred
 from deferrous import concurrency as c
 
 pytestmark = pytest.mark.deferrous_only
-
-
-def held(lock, *waiting):
-    """An acquired lock, and those that wait for it."""
-    lock.acquire()
-    return [each.acquire() for each in waiting]
 
 
 def releasing_a_semaphore():
@@ -311,45 +302,10 @@ OPERATIONS = {
     "receiving what is held": receiving(1),
 }
 
-LIMIT = 200
-
-
-def below(calls, function):
-    """Call a function within so many calls."""
-    return below(calls - 1, function) if calls else function()
-
-
-def near_the_limit(make):
-    """What has gone wrong with an operation at any distance from the recursion limit."""
-    operate, state = make()
-    before = state()
-    operate()
-    after, wrong = state(), []
-    for calls in range(LIMIT - 60, LIMIT):
-        operate, state = make()
-        limit, raised = sys.getrecursionlimit(), None
-        sys.setrecursionlimit(LIMIT)
-        try:
-            below(calls, operate)
-        except RecursionError:
-            raised = True
-        finally:
-            sys.setrecursionlimit(limit)
-        if raised and state() == before:
-            operate()
-        if state() != after:
-            wrong.append((calls, raised, state()))
-    return wrong
-
 
 @pytest.mark.parametrize("make", OPERATIONS.values(), ids=list(OPERATIONS))
 def test_near_the_recursion_limit(make, reports):
-    found = []
-    # On a thread, it is known how many calls there are already: none.
-    thread = threading.Thread(target=lambda: found.append(near_the_limit(make)))
-    thread.start()
-    thread.join()
-    assert found == [[]]
+    assert wrong_near_the_limit(make) == []
 
 
 def test_groups_in_groups():

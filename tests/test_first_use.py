@@ -5,6 +5,9 @@ finalizer, an import hook, a collection, another thread or a forked process that
 meanwhile then waited for itself, or for nobody.
 """
 
+import subprocess
+import sys
+
 import pytest
 from helpers import run_script
 
@@ -280,3 +283,69 @@ def test_collections_in_the_midst_of_the_import():
             assert subprocess.run([sys.executable, "-c", program]).returncode == 0, threshold
         """,
     )
+
+
+#: Before CPython 3.11 a changed limit changes nothing in the count.
+COUNTS_UP = sys.version_info < (3, 11)
+
+WATCHED = """
+import sys
+
+def of_ours(frame):
+    return frame.f_code.co_name == "nest" and frame.f_code.co_filename == "<string>"
+
+def quietly(frame, event, argument):
+    return quietly
+
+def counting(frame, event, argument):
+    # It changes what is left each time.
+    if of_ours(frame):
+        sys.setrecursionlimit(sys.getrecursionlimit() + 1)
+
+def raising(frame, event, argument):
+    if of_ours(frame):
+        raise error("from what watches")
+
+def imported():
+    sys.settrace(trace)
+    sys.setprofile(profile)
+    try:
+        import deferrous
+    except BaseException as raised:
+        return type(raised)
+    finally:
+        sys.settrace(None)
+        sys.setprofile(None)
+
+error, profile = {error}, {profile}
+trace = {trace}
+got = imported()
+assert got is {raised}, got
+import deferrous
+from deferrous import _deferrous, concurrency
+assert _deferrous._knows_depth() is {known}
+event = concurrency.Event()
+waits = event.wait()
+event.set()
+assert waits.called
+"""
+
+
+@pytest.mark.parametrize(
+    "watched",
+    [
+        dict(trace="quietly", profile="quietly"),
+        dict(trace="counting", known=COUNTS_UP),
+        dict(profile="counting", known=COUNTS_UP),
+        dict(trace="raising", error="ValueError", known=False),
+        dict(trace="raising", error="KeyboardInterrupt", raised="KeyboardInterrupt"),
+        dict(trace="raising", error="MemoryError", raised="MemoryError"),
+        dict(trace="raising", error="RecursionError", raised="RecursionError"),
+    ],
+    ids=lambda watched: " ".join(map(str, watched.values())),
+)
+def test_what_watches_the_import(watched):
+    """How many calls are allowed is found, or it is done without, or the next import finds it."""
+    names = dict(trace=None, profile=None, error=None, raised=None, known=True) | watched
+    program = WATCHED.format(**names)
+    subprocess.run([sys.executable, "-c", program], check=True)

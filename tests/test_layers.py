@@ -295,6 +295,8 @@ LONG = {
     "examples/introduction.py": 740,
     # The stub of one module, most of it docstrings that tools/stub_docs.py copies.
     "python/deferrous/_deferrous.pyi": 2000,
+    "python/deferrous/concurrency/many.py": 520,
+    "python/deferrous/concurrency/mapping.py": 520,
     "src/binding/face/awaiting.rs": 550,
     "src/binding/face/deferred.rs": 850,
     "src/binding/judge/failure.rs": 1000,

@@ -46,10 +46,12 @@ def as_future(deferred: Any, loop: AbstractEventLoop) -> Future[Any]:
     """
     future = loop.create_future()
 
+    @_deferrous._never_refused
     def succeed(result: Any) -> None:
         if not future.cancelled():
             _finish(loop, future, future.set_result, result)
 
+    @_deferrous._never_refused
     def fail(failure: Any) -> None:
         if future.cancelled():
             return
@@ -165,6 +167,7 @@ def _from_loop(cls: Any, future: Future[Any]) -> Any:
         # The Deferred must have fired when this returns, or it would fail at once.
         deferred.callback(cancelled)
 
+    @_deferrous._never_refused
     def wait_again(result: Any) -> Any:
         nonlocal receiver
         if result is cancelled:

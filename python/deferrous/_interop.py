@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from types import FrameType, GeneratorType
 from typing import TYPE_CHECKING, Any
 
-from ._deferrous import Deferred
+from ._deferrous import Deferred, _never_refused
 from ._futures import takes_reason
 from .failure import Failure
 
@@ -74,6 +74,7 @@ def adopt(theirs: Any) -> Deferred[Any]:
     """
     ours: Deferred[Any] = Deferred(lambda _: theirs.cancel())
 
+    @_never_refused
     def hand_over(result: Any) -> None:
         if not ours.called:
             ours.callback(result)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from . import _deferrous
@@ -16,6 +17,7 @@ from .failure import Failure
 __all__ = ["add_timeout", "timeout"]
 
 
+@_deferrous._never_refused
 def _cancelled_to_timed_out(result: Any, seconds: float) -> Any:
     """Replace a CancelledError by a TimeoutError. Raises any other failure again.
 
@@ -44,6 +46,7 @@ _CANCELLER: Any = _deferrous.Deferred.__dict__["_canceller"]
 _under_way: dict[int, list[tuple[Any, BaseException]]] = {}
 
 
+@_deferrous._never_refused
 def canceller_raised(failure: Any, deferred: Any) -> None:
     """Report that the `cancel` of a Deferred in a list has raised."""
     _report_canceller(failure)
@@ -51,6 +54,7 @@ def canceller_raised(failure: Any, deferred: Any) -> None:
         raised.append((deferred, failure.value))
 
 
+@_deferrous._never_refused
 def _cancel(deferred: Any) -> None:
     """Cancel a Deferred whose time has run out. It ends even if a canceller raises.
 
@@ -108,6 +112,7 @@ def _report_canceller(failure: Any) -> None:
 def _guard(canceller: Any, raised: list[tuple[Any, BaseException]]) -> Callable[[Any], None]:
     """Wrap a canceller so that it raises nothing."""
 
+    @_deferrous._never_refused
     def cancel(deferred: Any) -> None:
         try:
             asked = bool(canceller)
@@ -166,6 +171,38 @@ def _last_of_those(deferred: Any) -> Any:
     return deferred
 
 
+class _Limit:
+    """What the callbacks of a timeout and the clock share."""
+
+    __slots__ = ("on_cancel", "seconds", "timed_out")
+
+    def __init__(self, seconds: float, on_cancel: Callable[[Any, float], Any] | None) -> None:
+        self.seconds = seconds
+        self.on_cancel = on_cancel
+        self.timed_out = False
+
+
+@_deferrous._never_refused
+def _time_out(limit: _Limit, deferred: Any) -> None:
+    limit.timed_out = True
+    _cancel(deferred)
+
+
+@_deferrous._never_refused
+def _convert(result: Any, limit: _Limit) -> Any:
+    if limit.timed_out:
+        return (limit.on_cancel or _cancelled_to_timed_out)(result, limit.seconds)
+    return result
+
+
+@_deferrous._never_refused
+def _stop_clock(result: Any, limit: _Limit, stop: Callable[[], object]) -> Any:
+    # As Twisted, ask a call that is over, too: what it answers is the clock's affair.
+    if not limit.timed_out or asks_first(stop):
+        stop()
+    return result
+
+
 def add_timeout(
     deferred: Any,
     timeout: float,
@@ -173,27 +210,9 @@ def add_timeout(
     onTimeoutCancel: Callable[[Any, float], Any] | None,
 ) -> Any:
     """Do what `Deferred.addTimeout` says."""
-    timed_out = False
-
-    def time_out() -> None:
-        nonlocal timed_out
-        timed_out = True
-        _cancel(deferred)
-
-    stop = start(resolve(clock), timeout, time_out)
-
-    def convert(result: Any) -> Any:
-        if timed_out:
-            return (onTimeoutCancel or _cancelled_to_timed_out)(result, timeout)
-        return result
-
-    def stop_clock(result: Any) -> Any:
-        # As Twisted, ask a call that is over, too: what it answers is the clock's affair.
-        if not timed_out or asks_first(stop):
-            stop()
-        return result
-
-    return deferred.addBoth(convert).addBoth(stop_clock)
+    limit = _Limit(timeout, onTimeoutCancel)
+    stop = start(resolve(clock), timeout, partial(_time_out, limit, deferred))
+    return deferred.addBoth(_convert, limit).addBoth(_stop_clock, limit, stop)
 
 
 @deprecated((17, 1, 0), lambda: f"{_deferrous.Deferred.__module__}.Deferred.addTimeout")

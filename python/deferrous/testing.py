@@ -195,6 +195,8 @@ class Clock:
         What these ask for is called, too, if it is due then. To them, all the time has passed.
         What one of them raises comes out of this; the others wait for the next `advance`.
         """
+        # At the recursion limit, none is taken out of line that could not be called.
+        _deferrous._check_depth()
         self._now += seconds
         while self._calls and self._calls[0][0] <= self._now:
             call = heapq.heappop(self._calls)[2]

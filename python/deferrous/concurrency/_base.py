@@ -10,8 +10,11 @@ from typing import Any, ParamSpec, TypeAlias, TypeGuard, TypeVar, overload
 from .. import _deferrous
 from .._deferrous import (
     Deferred,
+    _check_depth,
     _Fifo,
     _give_first,
+    _knows_depth,
+    _never_refused,
     ensureDeferred,
     maybeDeferred,
     succeed,
@@ -32,7 +35,6 @@ __all__ = [
     "as_deferred",
     "check_count",
     "check_depth",
-    "check_little_depth",
     "discard",
     "fail_all",
     "is_a",
@@ -190,10 +192,9 @@ def _nothing() -> None:
 
 #: Raise RecursionError where a few nested calls would, before anything is changed. What hands over
 #: calls functions of Python in the midst of its work. If one of them were refused, some would have
-#: been told, and others wait for ever.
-check_depth = _nested(12)
-#: The same for what calls less.
-check_little_depth = _nested(6)
+#: been told, and others wait for ever. What native code calls in the midst of it, as callbacks, is
+#: allowed a few calls more instead: it is marked with `_never_refused`.
+check_depth: Callable[[], None] = _check_depth if _knows_depth() else _nested(12)
 
 
 def fail_all(line: _Fifo[Deferred[Any]], error: Callable[[], BaseException]) -> None:
@@ -237,11 +238,13 @@ class Lockable:
         result: Deferred[Any] = acquired.addCallback(self._acquired, f, args, kwargs)
         return result
 
+    @_never_refused
     def _acquired(
         self, _: bool, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Deferred[Any]:
         return maybeDeferred(f, *args, **kwargs).addBoth(self._done)
 
+    @_never_refused
     def _done(self, result: Any) -> Any:
         self.release()
         return result

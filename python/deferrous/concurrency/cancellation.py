@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Generator, Iterable
 from typing import Any, TypeVar
 
-from .._deferrous import CancelledError, Deferred, _hand_over
+from .._deferrous import CancelledError, Deferred, _hand_over, _never_refused
 from .._reasons import cancel_by
 from .._timeout import _cancel as _cancel_reporting
 from ..failure import Failure
@@ -167,6 +167,7 @@ def shield(eventual: Eventual[_T]) -> Deferred[_T]:
     return outer
 
 
+@_never_refused
 def _pass_on(result: Any, outer: Deferred[Any]) -> Any:
     """Fire another Deferred with a result, too. A failure is that one's then."""
     vars(outer).pop("_part_of", None)
@@ -203,12 +204,14 @@ def delay_cancellation(eventual: Eventual[_T]) -> Deferred[_T]:
     return outer
 
 
+@_never_refused
 def _delay(outer: Deferred[Any]) -> None:
     # It fails here and now, but nobody sees that yet.
     outer.pause()
     outer.errback(Failure(CancelledError()))
 
 
+@_never_refused
 def _end_delayed(result: Any, outer: _Delayed[Any]) -> Any:
     vars(outer).pop("_part_of", None)
     if outer.paused:

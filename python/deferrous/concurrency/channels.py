@@ -20,7 +20,7 @@ from .._deferrous import (
     fail,
     succeed,
 )
-from ._base import ChannelClosed, check_count, check_depth, check_little_depth, fail_all
+from ._base import ChannelClosed, check_count, check_depth, fail_all
 from .queues import _NO_ITEMS, _Getters, _no_item
 
 __all__ = ["Broadcast", "Channel", "Subscription"]
@@ -201,7 +201,7 @@ class Broadcast(Generic[_T]):
             raise _no_item(item)
         if self._full or self._sending or self._delivering:
             return _wait_in(self._sending, None, item)
-        check_little_depth()
+        check_depth()
         self._deliver(item)
         if self._sending:
             self._admit()
@@ -278,7 +278,7 @@ class Subscription(_Getters[_T]):
     def _next(self, iterating: bool) -> Deferred[_T]:
         if self._maxsize > 0:
             # Another item may be let in.
-            check_little_depth()
+            check_depth()
         if self._returned:
             item = self._returned.pop(0)[1]
         elif self._items:

@@ -14,9 +14,10 @@ from .._deferrous import (
     Deferred,
     DeferredLock,
     _Fifo,
-    _fire_all,
     _first_waiting,
     _hand_over,
+    _happen,
+    _never_refused,
     _number_all,
     _wait_in,
     fail,
@@ -27,7 +28,6 @@ from ._base import (
     BrokenBarrierError,
     Lockable,
     check_depth,
-    check_little_depth,
     fail_all,
     is_done,
 )
@@ -70,10 +70,10 @@ class Event:
     def set(self) -> None:
         """Say that it has happened. All that wait now are woken, whatever they do then."""
         if self._waiting:
-            check_little_depth()
-        self._is_set = True
-        if self._waiting:
-            _fire_all(self._waiting, True)
+            check_depth()
+            _happen(self, self._waiting)
+        else:
+            self._is_set = True
 
     def clear(self) -> None:
         """Say that it has not happened."""
@@ -248,6 +248,7 @@ class Condition(Lockable):
     def _reacquire(self, woken: _Woken) -> None:
         self._lock.acquire().addCallback(self._acquired_for, woken)
 
+    @_never_refused
     def _acquired_for(self, _: Any, woken: _Woken) -> None:
         if woken.paused:
             # It was cancelled meanwhile.
@@ -264,6 +265,7 @@ class Condition(Lockable):
         if woken.abandoned:
             self._lock.release()
 
+    @_never_refused
     def _leave(self, woken: Any) -> None:
         """The canceller: it fails at once, but nobody sees that before it has the lock."""
         check_depth()
@@ -334,9 +336,7 @@ class Barrier:
             return fail(BrokenBarrierError("Barrier aborted"))
         place = len(self._waiting)
         if place + 1 == self._parties:
-            last = succeed(place)
-            _number_all(self._waiting)
-            return last
+            return _number_all(self._waiting)
         return _wait_in(self._waiting, None, self)
 
     def __aenter__(self) -> Deferred[int]:

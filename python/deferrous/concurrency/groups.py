@@ -8,7 +8,7 @@ from collections.abc import Coroutine, Generator
 from types import TracebackType
 from typing import Any, TypeVar
 
-from .._deferrous import CancelledError, Deferred, _hand_over
+from .._deferrous import CancelledError, Deferred, _hand_over, _never_refused
 from .._gathering import FailureGroup
 from ..failure import Failure
 from ._base import (
@@ -98,6 +98,7 @@ class TaskGroup(Block):
         deferred.addBoth(self._task_ended, deferred)
         return deferred
 
+    @_never_refused
     def _task_ended(self, result: Any, deferred: Deferred[Any]) -> Any:
         self._tasks.pop(deferred, None)
         if is_failure(result):
@@ -234,6 +235,7 @@ class TaskGroup(Block):
             self._end()
         return ended
 
+    @_never_refused
     def _cancel_join(self, ended: Deferred[Any]) -> None:
         # It has failed here and now, but nobody sees that before all tasks have ended.
         ended.pause()
@@ -249,6 +251,7 @@ class TaskGroup(Block):
         elif not ended.called:
             _hand_over(ended, None)
 
+    @_never_refused
     def _joined(self, result: Any) -> Any:
         try:
             # Not raised, as a traceback would refer to the Deferred that fails.

@@ -13,6 +13,7 @@ from .._deferrous import (
     _Fifo,
     _give_back,
     _give_first,
+    _never_refused,
     _Place,
     _serve_rest,
     _wait_in,
@@ -138,6 +139,7 @@ class Semaphore(_InTurn):
             raise ValueError(f"weight must be >= 1, not {weight!r}")
         return _Part(self.acquire, self.release, weight)
 
+    @_never_refused
     def _not_taken(self, place: _Place, _result: Any, _number: int) -> None:
         if place.what == 1:
             # That of a subclass may know of no weights, as asyncio's.
@@ -242,6 +244,7 @@ class ReadWriteLock(_InTurn):
             raise RuntimeError("nobody reads")
         _give_back(self, self._waiting, number)
 
+    @_never_refused
     def _not_taken(self, place: _Place, _result: Any, _number: int) -> None:
         self._release(place.what)
 
@@ -315,5 +318,6 @@ class KeyedLock(Generic[_K]):
             # What this calls of the key may raise something.
             del self._keys[key]
 
+    @_never_refused
     def _not_taken(self, place: _Place, _result: Any, _number: int) -> None:
         self._release(place.what)

@@ -16,6 +16,7 @@ from .._deferrous import (
     _fire_all,
     _first_waiting,
     _hand_over,
+    _never_refused,
     _Place,
     _wait_in,
     gatherResults,
@@ -58,7 +59,8 @@ class _Watch:
     def __init__(self) -> None:
         self._watching: dict[Callable[[Deferred[Any], Any], object], None] = {}
 
-    def __call__(self, result: Any, deferred: Deferred[Any]) -> Any:
+    @_never_refused
+    def fired(self, result: Any, deferred: Deferred[Any]) -> Any:
         del _watches[deferred]
         watching, self._watching = self._watching, {}
         tell(watching, deferred, result)
@@ -96,7 +98,7 @@ def watch(deferred: Deferred[Any], see: Callable[[Deferred[Any], Any], object]) 
     if it is None:
         it = _watches[deferred] = _Watch()
         it._watching[see] = None
-        deferred.addBoth(it, deferred)
+        deferred.addBoth(it.fired, deferred)
     else:
         it._watching[see] = None
 
@@ -221,6 +223,7 @@ class _Wait:
             self.stop()
             self.stop = None
 
+    @_never_refused
     def finish(self) -> None:
         deferred, self.deferred = self.deferred, None
         if deferred is None:
@@ -228,6 +231,7 @@ class _Wait:
         self.let_go()
         _hand_over(deferred, self.result())
 
+    @_never_refused
     def cancel(self, _: Any) -> None:
         self.deferred = None
         self.let_go()
@@ -367,6 +371,7 @@ class AsCompleted(Generic[_T]):
         """Nothing more will come: have those that come for one see that."""
         _fire_all(self._waiting, None)
 
+    @_never_refused
     def _time_out(self) -> None:
         self._stop = None
         self._timed_out = True
@@ -377,10 +382,12 @@ class AsCompleted(Generic[_T]):
             place: Any = each._canceller
             _hand_over(each, None if place.what else Failure(TimeoutError()))
 
+    @_never_refused
     def _left(self, place: _Place, _deferred: Deferred[Any]) -> None:
         if not place.what:
             self._to_give += 1
 
+    @_never_refused
     def _not_taken(self, place: _Place, result: Any, _number: int) -> None:
         if not place.what:
             self._done.appendleft(succeed(result))
@@ -432,6 +439,7 @@ def gather(
     return gatherResults(deferreds, consumeErrors=True).addErrback(_without_place)
 
 
+@_never_refused
 def _without_place(failure: Failure) -> Failure:
     error = failure.value
     return error.subFailure if isinstance(error, FirstError) else failure
@@ -446,6 +454,7 @@ class _Gathered(DeferredList[Any]):
         self.is_cancelled = not self.called or self.is_cancelled
         in_turn(super().cancel)
 
+    @_never_refused
     def results(self, pairs: list[tuple[bool, Any]]) -> list[Any]:
         if self.is_cancelled:
             raise CancelledError
@@ -484,6 +493,7 @@ class _Losers:
         finally:
             self.cancels_all = before
 
+    @_never_refused
     def lost(self, failure: Failure) -> Failure:
         if self.failure is None:
             self.failure = failure
@@ -491,6 +501,7 @@ class _Losers:
                 end_all(self.deferreds or ())
         return failure
 
+    @_never_refused
     def results(self, pairs: list[tuple[bool, Any]]) -> Any:
         self.deferreds = None
         failure, self.failure = self.failure, None

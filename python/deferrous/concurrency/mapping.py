@@ -11,6 +11,7 @@ from .._deferrous import (
     Deferred,
     _first_waiting,
     _hand_over,
+    _never_refused,
     fail,
     maybeDeferred,
     succeed,
@@ -119,6 +120,7 @@ class _Feed(Generic[_T, _R]):
             end_all((fetching,))
         fetching.addBoth(self._fetched)
 
+    @_never_refused
     def _fetched(self, result: Any) -> None:
         self._fetching = None
         if not is_failure(result):
@@ -142,6 +144,7 @@ class _Feed(Generic[_T, _R]):
             end_all((deferred,))
         deferred.addBoth(self._call_ended, call)
 
+    @_never_refused
     def _call_ended(self, result: Any, call: Any) -> None:
         del self._running[call]
         try:
@@ -185,6 +188,7 @@ class _Feed(Generic[_T, _R]):
             self._closing = closing
             closing.addBoth(self._items_closed)
 
+    @_never_refused
     def _items_closed(self, result: Any) -> None:
         self._closing = None
         if is_failure(result) and not was_cancelled(result):
@@ -295,6 +299,7 @@ class _Map(_Feed[_T, _R]):
             self._failure = failure
             self._stop()
 
+    @_never_refused
     def _cancel(self, deferred: Deferred[Any]) -> None:
         # It has failed here and now, but nobody sees that before all has ended.
         deferred.pause()

@@ -19,7 +19,9 @@ from .._deferrous import (
     _first_waiting,
     _give_first,
     _hand_over,
+    _never_refused,
     _Place,
+    _take_and_admit,
     _wait_in,
     fail,
     succeed,
@@ -32,7 +34,6 @@ from ._base import (
     QueueShutDown,
     check_count,
     check_depth,
-    check_little_depth,
     fail_all,
 )
 
@@ -83,6 +84,7 @@ class _Getters(Generic[_T]):
     def _error(self, iterating: bool) -> Exception:
         return StopAsyncIteration() if iterating else self._over()
 
+    @_never_refused
     def _not_taken(self, _place: _Place, item: Any, number: int) -> None:
         if not _give_first(self._getting, item):
             self._put_back(number, item)
@@ -226,6 +228,9 @@ class Queue(_Getters[_T]):
         """
         if self._queue:
             if self._putting:
+                if type(self) is Queue and not self._numbers:
+                    check_depth()
+                    return _take_and_admit(self, self._queue, self._putting, True)
                 return succeed(self.get_nowait())
             return succeed(self._get())
         if self._is_shut_down:
@@ -237,7 +242,10 @@ class Queue(_Getters[_T]):
         if not self._queue:
             raise QueueShutDown if self._is_shut_down else QueueEmpty
         if self._putting:
-            check_little_depth()
+            check_depth()
+            if type(self) is Queue and not self._numbers:
+                # In one line, for a signal's exception.
+                return _take_and_admit(self, self._queue, self._putting, False)  # type: ignore[no-any-return]
         item = self._get()
         if self._putting:
             self._admit()
@@ -265,11 +273,11 @@ class Queue(_Getters[_T]):
         """
         if self._unfinished <= 0:
             raise ValueError("task_done() called too many times")
+        if self._joining:
+            check_depth()
         self._done(1)
 
     def _done(self, number: int) -> None:
-        if self._joining:
-            check_little_depth()
         self._unfinished -= number
         if not self._unfinished and self._joining:
             _fire_all(self._joining, None)

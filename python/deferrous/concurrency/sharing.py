@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
-from .._deferrous import Deferred, _hand_over, maybeDeferred, succeed
+from .._deferrous import Deferred, _hand_over, _never_refused, maybeDeferred, succeed
 from ._base import Eventual, as_deferred, is_failure, was_cancelled
 from .cancellation import in_turn
 
@@ -79,12 +79,14 @@ class Observable(Generic[_T]):
         if self._deferred is not None:
             self._deferred.cancel()
 
+    @_never_refused
     def _leave(self, observer: Deferred[_T]) -> None:
         self._observers.pop(observer, None)
         if self._cancel_unobserved and not self._observers and not self._has_result:
             self._is_abandoned = True
             in_turn(self.cancel)
 
+    @_never_refused
     def _fired(self, result: Any) -> Any:
         self._has_result = True
         self._result = result
@@ -103,6 +105,7 @@ class Observable(Generic[_T]):
             deferred.addErrback(_ignore)
 
 
+@_never_refused
 def _ignore(_: object) -> None:
     pass
 
@@ -151,6 +154,7 @@ def once(function: Callable[_P, Any]) -> Callable[_P, Deferred[Any]]:
         if deferred.called and not deferred.paused:
             return deferred
 
+        @_never_refused
         def forget(result: Any) -> Any:
             if under_way.get(key) is observable:
                 del under_way[key]

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, TypeVar, overload
 
 from .._clock import AnyClock, now, resolve, start, start_at, with_call_later
-from .._deferrous import Deferred, _running_loop, _Task
+from .._deferrous import Deferred, _never_refused, _running_loop, _Task
 from .._timeout import add_timeout
 from ._base import Eventual, TimeoutError, as_deferred, is_cancellation, is_done, was_cancelled
 from .cancellation import end_all
@@ -65,11 +65,13 @@ class _Sleeping:
     def __init__(self, result: Any) -> None:
         self.result = result
 
+    @_never_refused
     def wake(self) -> None:
         deferred, self.deferred, self.stop = self.deferred, None, None
         if deferred is not None and not deferred.called:
             deferred.callback(self.result)
 
+    @_never_refused
     def __call__(self, _: Deferred[Any]) -> None:
         stop, self.stop, self.deferred = self.stop, None, None
         if stop is not None:
@@ -110,6 +112,7 @@ def wait_for(
     return limited
 
 
+@_never_refused
 def _timed_out(result: Any, _: float) -> Any:
     if was_cancelled(result):
         raise TimeoutError from result.value
@@ -235,6 +238,7 @@ class Timeout(Block):
     ) -> None:
         self.__exit__(exc_type, exc_val, exc_tb)
 
+    @_never_refused
     def _expire(self) -> None:
         if self._state == "active":
             self._stop = None

@@ -13,6 +13,7 @@ pub(crate) mod classes;
 mod collecting;
 pub(crate) mod constructing;
 mod conversions;
+pub(crate) mod depth;
 mod dying;
 pub(crate) mod error;
 pub(crate) mod events;

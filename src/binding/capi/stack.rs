@@ -13,6 +13,7 @@ use pyo3::exceptions::PyRecursionError;
 use pyo3::prelude::*;
 
 use super::cell::Shared;
+use super::depth;
 use super::error::{Error, Raise, Result};
 use super::exceptions::take_raised;
 use super::safe;
@@ -280,6 +281,20 @@ impl<'py> Nested<'py> {
         UNDER_WAY.with(py, |count| *count = count.wrapping_add(1));
         Ok(Self { py, counted })
     }
+
+    /// As [`enter`](Self::enter), for running a Deferred that has been fired already. Where no call
+    /// is left, it is not refused: the callbacks are, one by one, but for those that never are.
+    ///
+    /// # Errors
+    ///
+    /// As [`enter`](Self::enter).
+    #[inline(always)]
+    pub(crate) fn enter_to_run(py: Python<'py>) -> Result<Self> {
+        let is_first = UNDER_WAY.with(py, |count| *count) == 0;
+        let counted = !is_first && enter_another_to_run(py)?;
+        UNDER_WAY.with(py, |count| *count = count.wrapping_add(1));
+        Ok(Self { py, counted })
+    }
 }
 
 /// A check for code that is going to call something and must not be refused that midway.
@@ -302,6 +317,15 @@ fn enter_another(py: Python<'_>) -> Result<()> {
         return Err(take_raised(py).into());
     }
     Ok(())
+}
+
+/// As [`enter_another`]. False if no call is left, so that it is not entered, but may go on.
+#[inline(never)]
+fn enter_another_to_run(py: Python<'_>) -> Result<bool> {
+    match enter_another(py) {
+        Err(_) if depth::is_at_limit(py) && has_room() => Ok(false),
+        entered => entered.map(|()| true),
+    }
 }
 
 #[cold]

@@ -21,7 +21,7 @@ use super::panics;
 
 unsafe extern "C" {
     /// Says what runs when a function is called. Public, but PyO3 does not know it.
-    fn PyFunction_SetVectorcall(
+    pub(super) fn PyFunction_SetVectorcall(
         function: *mut ffi::PyFunctionObject,
         vectorcall: ffi::vectorcallfunc,
     );

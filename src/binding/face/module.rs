@@ -82,10 +82,11 @@ mod _deferrous {
     use crate::binding::face::list::{gather_results, parse_results};
     #[pymodule_export]
     use crate::binding::face::place::{
-        _fire_all, _first_waiting, _give_back, _give_first, _number_all, _serve_rest, _wait_in,
+        _fire_all, _first_waiting, _give_back, _give_first, _happen, _number_all, _serve_rest,
+        _take_and_admit, _wait_in,
     };
     #[pymodule_export]
-    use crate::binding::face::primitive::_hand_over;
+    use crate::binding::face::primitive::{_check_depth, _hand_over, _knows_depth, _never_refused};
     #[pymodule_export]
     use crate::binding::face::race::race;
     #[pymodule_export]
@@ -166,6 +167,7 @@ mod _deferrous {
         find_python_methods(py)?;
         put_getters(py)?;
         put_quick_forms(module)?;
+        capi::depth::find(py)?;
         know_callbacks(module)?;
         module.add("_DEFERRED_SUBCLASSES", deferred::subclasses(py)?)?;
         // How it was compiled: "plain", "profile-guided", or "quick" for tests.

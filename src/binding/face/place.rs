@@ -17,6 +17,7 @@ use crate::binding::run::engine;
 use crate::binding::waits::{
     firing::make,
     handing_over::{fire_one, leave},
+    made,
     nesting::hand_over,
 };
 
@@ -126,10 +127,73 @@ pub(crate) fn _fire_all<'py>(line: &Bound<'py, Fifo>, result: Bound<'py, PyAny>)
     fire_each(line, |_| Ok(result.clone()))
 }
 
-/// As [`_fire_all`], with numbers from 0 on.
+/// Say that an event has happened: its `_is_set` is true, and all that wait are fired with True. It
+/// is one step: an exception of a signal's in between would keep them waiting.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
-pub(crate) fn _number_all(line: &Bound<'_, Fifo>) -> Result<()> {
-    fire_each(line, |number| capi::new_int(line.py(), number).map(Bound::into_any))
+pub(crate) fn _happen<'py>(event: &Bound<'py, PyAny>, line: &Bound<'py, Fifo>) -> Result<()> {
+    let py = line.py();
+    let yes = PyBool::new(py, true).to_owned().into_any();
+    event.setattr(intern!(py, "_is_set"), &yes)?;
+    fire_each(line, |_| Ok(yes.clone()))
+}
+
+/// As [`_fire_all`], with numbers from 0 on. Returns a Deferred with the next number, which is for
+/// the one that does not wait.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _number_all<'py>(line: &Bound<'py, Fifo>) -> Result<Bound<'py, Deferred>> {
+    let py = line.py();
+    let last = made::of_result(capi::new_int(py, line.get().len(py) as u64)?.into_any())?;
+    fire_each(line, |number| capi::new_int(py, number).map(Bound::into_any))?;
+    Ok(last)
+}
+
+/// Take the first item of a queue, and let in those that wait to put theirs, as far as there is
+/// room. Returns the item, or a Deferred that has it. An exception of a signal's in between would
+/// lose it, or keep them waiting.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _take_and_admit<'py>(
+    queue: &Bound<'py, PyAny>,
+    items: &Bound<'py, PyAny>,
+    putting: &Bound<'py, Fifo>,
+    deferred: bool,
+) -> Result<Bound<'py, PyAny>> {
+    let py = queue.py();
+    let item = items.get_item(0)?;
+    let taken = if deferred { made::of_result(item)?.into_any() } else { item };
+    let mut admitted = admit(queue, items, putting, 1)?;
+    drop(items.call_method0(intern!(py, "popleft"))?);
+    let mut raised = Ok(());
+    while admitted {
+        if let Err(error) = _give_first(putting, py.None().into_bound(py)) {
+            raised = Err(error);
+        }
+        admitted = admit(queue, items, putting, 0)?;
+    }
+    raised.map(|()| taken)
+}
+
+/// Put the item of the first that waits into a queue, if there is room, when so many that are in it
+/// are not counted. Returns whether there was.
+fn admit<'py>(
+    queue: &Bound<'py, PyAny>,
+    items: &Bound<'py, PyAny>,
+    putting: &Bound<'py, Fifo>,
+    leaving: usize,
+) -> Result<bool> {
+    let py = queue.py();
+    let Some(item) = next_in(putting)? else { return Ok(false) };
+    let inside = capi::new_int(py, items.len()?.saturating_sub(leaving) as u64)?;
+    if !inside.lt(queue.getattr(intern!(py, "_maxsize"))?)? {
+        return Ok(false);
+    }
+    let unfinished = intern!(py, "_unfinished");
+    let before = queue.getattr(unfinished)?;
+    queue.setattr(unfinished, before.add(1)?)?;
+    if let Err(error) = items.call_method1(intern!(py, "append"), (item,)) {
+        queue.setattr(unfinished, before)?;
+        return Err(error.into());
+    }
+    Ok(true)
 }
 
 fn fire_each<'py>(

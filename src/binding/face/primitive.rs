@@ -8,6 +8,7 @@ use pyo3::types::{PyDict, PyTuple};
 
 use crate::binding::capi::{
     Hold,
+    depth::{self, Short},
     error::{Raise, Result},
     interned::intern,
     overrides::overrides,
@@ -30,7 +31,7 @@ use crate::binding::waits::{
     firing::{fired, make},
     handing_over::{self, begin_release, begin_release_of, overrides_ours},
     locked::{self, RUN},
-    nesting::hand_over,
+    nesting::{self, hand_over},
     work::Work,
 };
 use crate::core::Flag;
@@ -394,4 +395,33 @@ pub(crate) fn _hand_over<'py>(
         Some(work) => hand_over(py, work, engine::run_within),
         None => Ok(()),
     }
+}
+
+/// How functions of ours are called at the recursion limit.
+struct AtTheLimit;
+
+impl Short for AtTheLimit {
+    fn call<'py>(py: Python<'py>, call: &mut dyn FnMut(Python<'py>)) -> Result<()> {
+        nesting::short(py, call, engine::run_within)
+    }
+}
+
+/// Have a function of ours never be refused at the recursion limit where native code calls it: as a
+/// callback, a canceller, or what a clock calls. Returns it.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _never_refused<'py>(function: Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>> {
+    depth::never_refuse::<AtTheLimit>(&function)?;
+    Ok(function)
+}
+
+/// Whether it is known how many more calls the interpreter allows.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _knows_depth() -> bool {
+    depth::is_known()
+}
+
+/// Raise RecursionError where a few nested calls would.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _check_depth(py: Python<'_>) -> Result<()> {
+    depth::check_ahead(py)
 }

@@ -10,7 +10,7 @@ use crate::binding::capi::{
     methods::{Args, place_of, put, quick},
     tuple_of,
 };
-use crate::binding::face::{deferred::add_both, functions, generators, place, timeout};
+use crate::binding::face::{deferred::add_both, functions, generators, place, primitive, timeout};
 use crate::binding::model::{
     callback::Callback,
     deferred::Deferred,
@@ -172,6 +172,16 @@ quick!(GiveBack = c"_give_back" of PyAny, |_, [owner, line, number]| {
     let line = capi::as_exact::<Fifo>(line)?;
     place::_give_back(owner, line, number).map(|()| none(line.py()))
 });
+quick!(TakeAndAdmit = c"_take_and_admit" of PyAny, |_, [queue, items, putting, deferred]| {
+    let putting = capi::as_exact::<Fifo>(putting)?;
+    place::_take_and_admit(queue, items, putting, deferred.cast::<PyBool>().ok()?.is_true())
+});
+quick!(CheckDepth = c"_check_depth" of PyAny, |slf, []| {
+    primitive::_check_depth(slf.py()).map(|()| none(slf.py()))
+});
+quick!(NeverRefused = c"_never_refused" of PyAny, |_, [function]| {
+    primitive::_never_refused(function.clone())
+});
 quick!(GiveFirst = c"_give_first" of PyAny, |_, [line, result]| {
     let line = capi::as_exact::<Fifo>(line)?;
     let given = place::_give_first(line, result.clone());
@@ -305,5 +315,8 @@ pub(crate) fn put_quick_forms(module: &Bound<'_, PyModule>) -> PyResult<()> {
     put::<WaitIn>(module)?;
     put::<GiveBack>(module)?;
     put::<GiveFirst>(module)?;
+    put::<CheckDepth>(module)?;
+    put::<TakeAndAdmit>(module)?;
+    put::<NeverRefused>(module)?;
     know_methods(py)
 }

@@ -26,6 +26,8 @@ impl Timeout {
     /// Cancel the Deferred: its time has run out.
     fn __call__(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
+        // Refused, if at all, before anything has changed.
+        let _nested = Nested::enter(py)?;
         let this = slf.get();
         this.state.with(py, |state| state.timed_out = true);
         let deferred = this.deferred.bind(py);
@@ -33,7 +35,7 @@ impl Timeout {
         let asks_nobody =
             || deferred.get().chain(py, |chain| !chain.called() && chain.canceller().is_none());
         if is_plain && asks_nobody() {
-            let Err(error) = engine::run(py, Work::CancelHere(deferred.clone())) else {
+            let Err(error) = engine::run_within(py, Work::CancelHere(deferred.clone())) else {
                 return Ok(());
             };
             if deferred.get().chain(py, |chain| chain.called()) {
@@ -41,7 +43,6 @@ impl Timeout {
             }
         }
         // The general case: several cancellers may be called, and each may raise.
-        let _nested = Nested::enter(py)?;
         names::CANCEL_TIMED_OUT.get(py)?.call1((deferred,))?;
         Ok(())
     }

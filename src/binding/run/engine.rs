@@ -43,7 +43,7 @@ use crate::core::On;
 /// `AlreadyCalledError` if somebody else has fired the Deferred of a generator. Exceptions in
 /// callbacks stay in their chains.
 pub(crate) fn run<'py>(py: Python<'py>, work: Work<'py>) -> Result<()> {
-    let _nested = Nested::enter(py)?;
+    let _nested = Nested::enter_to_run(py)?;
     run_within(py, work)
 }
 
@@ -72,7 +72,7 @@ pub(crate) fn run_deferred(deferred: &Bound<'_, Deferred>) -> Result<()> {
 /// As [`run_deferred`], whatever the links are.
 #[inline(never)]
 fn run_links(deferred: &Bound<'_, Deferred>) -> Result<()> {
-    let _nested = Nested::enter(deferred.py())?;
+    let _nested = Nested::enter_to_run(deferred.py())?;
     run_links_within(deferred.clone())
 }
 
@@ -94,7 +94,7 @@ fn run_links_within(deferred: Bound<'_, Deferred>) -> Result<()> {
 /// little of the stack as can be.
 #[inline(never)]
 fn run_calls(deferred: &Bound<'_, Deferred>) -> Result<()> {
-    let _nested = Nested::enter(deferred.py())?;
+    let _nested = Nested::enter_to_run(deferred.py())?;
     if !begins(deferred) {
         return Ok(());
     }

@@ -77,6 +77,8 @@ pub(crate) fn give_up<'py>(
     if !is_waited_for(canceller) {
         return Ok(false);
     }
+    // Whoever has left the line has to be told, which calls Python.
+    stack::check_call(py)?;
     let line = if let Ok(primitive) = canceller.cast::<Primitive>() {
         primitive.get().line(py)?
     } else if let Ok(queue) = canceller.cast::<DeferredQueue>() {

@@ -11,7 +11,7 @@ use std::mem::ManuallyDrop;
 
 use pyo3::prelude::*;
 
-use crate::binding::capi::{self, Held, Hold, error::Result, interned::intern, stack};
+use crate::binding::capi::{self, Held, Hold, depth::Lift, error::Result, interned::intern, stack};
 use crate::binding::model::{deferred::Deferred, names};
 use crate::binding::waits::work::Work;
 use crate::core::refusable;
@@ -76,6 +76,8 @@ struct HandOvers {
     frames: Cell<usize>,
     /// The position on the machine's stack where the last of them started.
     began: Cell<usize>,
+    /// How many calls of ours are running at the recursion limit: see [`short`].
+    short: Cell<u32>,
 }
 
 thread_local! {
@@ -85,6 +87,7 @@ thread_local! {
             enough: Cell::new(DEEPEST),
             frames: Cell::new(0),
             began: Cell::new(0),
+            short: Cell::new(0),
         }
     };
     /// Hand-overs that accept deferred work. Usually empty when none is running; a greenlet that is
@@ -137,6 +140,9 @@ impl HandOvers {
     /// Whether the nesting is so deep that the next hand-over has to be deferred.
     #[inline(never)]
     fn are_many(&self, py: Python<'_>) -> bool {
+        if self.short.get() > 0 {
+            return true;
+        }
         let depth = self.depth.get();
         if let FIRST_LOOK | SECOND_LOOK = depth {
             self.look(py, depth);
@@ -278,6 +284,49 @@ fn collect(
         }
     }
     result
+}
+
+/// Make a call of a function of ours at the recursion limit, with more calls than that allows. What
+/// it hands over is deferred until it has returned: a program's callbacks are to be called within
+/// the limit.
+///
+/// # Errors
+///
+/// What deferred work raises.
+pub(crate) fn short<'py>(
+    py: Python<'py>,
+    call: &mut dyn FnMut(Python<'py>),
+    run: impl Run,
+) -> Result<()> {
+    let mut call = |all: &HandOvers| {
+        let _lift = Lift::begin(py);
+        all.short.set(all.short.get() + 1);
+        call(py);
+        all.short.set(all.short.get().saturating_sub(1));
+        Ok(())
+    };
+    let greenlet = {
+        let _lift = Lift::begin(py);
+        current_greenlet(py)
+    };
+    HAND_OVERS.with(|all| {
+        if all.depth.get() == 0 {
+            all.enough.set(DEEPEST);
+        }
+        match greenlet {
+            // An outer one will do it, so that these do not nest.
+            Some(greenlet) if !accepts(greenlet) => collect(all, py, greenlet, || call(all), run),
+            _ => {
+                let _level = Level::begin(all);
+                call(all)
+            }
+        }
+    })
+}
+
+/// Whether an outer hand-over accepts deferred work.
+fn accepts(greenlet: usize) -> bool {
+    COLLECTING.with(|all| all.borrow().iter().any(|it| it.greenlet == greenlet))
 }
 
 /// The next deferred work. None if there is no more; then no more is accepted.

@@ -166,11 +166,12 @@ FORMS = {
 
 #: And of the functions.
 FUNCTIONS = (
-    "_all_of _cancellableInlineCallbacks _convertTimedOut _driven _fire_all _first_waiting "
-    "_follow _give_back _give_first _hand_over _members_of _now _number_all "
+    "_all_of _cancellableInlineCallbacks _check_depth _convertTimedOut _driven _fire_all "
+    "_first_waiting _follow _give_back _give_first _hand_over _happen _knows_depth _members_of "
+    "_never_refused _now _number_all "
     "_parseDeferredListResult "
     "_parts_of _place _place_in _runInlineCallbacks _runNatively _run_of _serve_rest _state_of "
-    "_stopClock "
+    "_stopClock _take_and_admit "
     "_take_last _task_for _trace_begin _trace_end _trace_since _trace_strands _track "
     "_track_earlier _tracked _tracked_at _tracked_one _tracking _wait_in ensureDeferred execute "
     "fail failure_count gatherResults has_room_for_text look_all_up maybeDeferred "

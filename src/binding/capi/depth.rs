@@ -1,0 +1,270 @@
+//! How many more calls of Python's functions the interpreter allows, and a few more for ours.
+//!
+//! CPython counts the calls that are nested in a thread, and refuses one too many. So a callback of
+//! ours that is written in Python could be refused before it has begun, or half-way, and whoever
+//! waits for what it does would wait for ever. The count is in the public part of the state of a
+//! thread, at a place that differs from version to version. It is found by looking: which number
+//! changes by one with each call? Where there is not exactly one, all of this does nothing.
+
+use std::cell::Cell;
+use std::ptr;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+
+use pyo3::exceptions::{PyException, PyMemoryError, PyRecursionError, PyTypeError};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use super::conversions::FromC;
+use super::error::{Raise, Result};
+use super::{panics, stack};
+
+/// So much of the state of a thread is looked at. It is larger in each version of CPython.
+const WORDS: usize = 40;
+/// Calls of ours are expected to nest no deeper.
+const NEEDED: i32 = 60;
+/// So many more calls are allowed to one of ours, where fewer than [`NEEDED`] are left.
+const MORE: i32 = 100;
+/// Ours may call a program's functions, which may call ours. So often that is allowed.
+const MOST_LIFTS: u32 = 8;
+/// So much of the machine's stack has to be left for them: before CPython 3.11 each takes some.
+const STACK_FOR_THEM: usize = 64 << 10;
+/// What checks before it begins looks ahead for so many calls.
+const AHEAD: i32 = 12;
+/// From CPython 3.11 on, the count is of what is left. Before, it is of what is nested.
+const EACH: i32 = if cfg!(Py_3_11) { -1 } else { 1 };
+
+/// Where the count is, in words from the start of the state, and one more. 0 if that is not known.
+static PLACE: AtomicUsize = AtomicUsize::new(0);
+
+/// What runs when a function of Python's is called: the interpreter.
+static INTERPRETED: OnceLock<ffi::vectorcallfunc> = OnceLock::new();
+
+thread_local! {
+    /// How many calls of ours are running that were given more.
+    static LIFTS: Cell<u32> = const { Cell::new(0) };
+}
+
+/// The words at the start of the state of this thread.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+fn words(_py: Python<'_>) -> Vec<i32> {
+    // SAFETY: attached, so there is a state. It is aligned for pointers, and larger than this.
+    // Whoever else writes to it, writes to whole words.
+    (0..WORDS).map(|place| unsafe { word(place).load(Ordering::Relaxed) }).collect()
+}
+
+/// A word of the state of this thread.
+///
+/// # Safety
+///
+/// The thread is attached, and the place is below [`WORDS`]. The reference is used at once.
+unsafe fn word<'a>(place: usize) -> &'a AtomicI32 {
+    // SAFETY: as above.
+    unsafe { AtomicI32::from_ptr(ffi::PyThreadState_Get().cast::<i32>().add(place)) }
+}
+
+/// Find the count. Where it cannot be found, because of what traces the calls, for one, it is not
+/// known.
+///
+/// # Errors
+///
+/// What ends an import in any case, and the next one finds it: a signal's exception, `MemoryError`,
+/// and `RecursionError` of an import that is nested too deep.
+pub(crate) fn find(py: Python<'_>) -> PyResult<()> {
+    match look(py) {
+        Err(error)
+            if error.is_instance_of::<PyException>(py)
+                && !error.is_instance_of::<PyRecursionError>(py)
+                && !error.is_instance_of::<PyMemoryError>(py) =>
+        {
+            Ok(())
+        }
+        looked => looked,
+    }
+}
+
+/// Look for the count, by calls that are nested so and so deep.
+fn look(py: Python<'_>) -> PyResult<()> {
+    let names = PyDict::new(py);
+    py.run(
+        c"def nest(calls, look):\n    return nest(calls - 1, look) if calls else look()\n",
+        Some(&names),
+        None,
+    )?;
+    let nest = names.get_item("nest")?;
+    let look = wrap_pyfunction!(words, py)?;
+    let depths = [0, 1, 2, 5, 11];
+    let mut seen: Vec<Vec<i32>> = Vec::new();
+    for depth in depths {
+        let Some(nest) = &nest else { return Ok(()) };
+        seen.push(nest.call1((depth, &look))?.extract()?);
+    }
+    names.clear();
+    let limit = recursion_limit(py);
+    let counts = |place: usize| {
+        let as_expected = |(words, depth): (&Vec<i32>, i32)| {
+            words[place].wrapping_sub(seen[0][place]) == EACH * depth
+        };
+        // What is left stands before the limit of the thread.
+        let is_before_limit = !cfg!(Py_3_11) || seen[0].get(place + 1) == Some(&limit);
+        seen.iter().zip(depths).all(as_expected)
+            && is_before_limit
+            && (0..=limit).contains(&seen[0][place])
+    };
+    let mut found = (0..WORDS).filter(|place| counts(*place));
+    if let (Some(place), None) = (found.next(), found.next()) {
+        PLACE.store(place + 1, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+fn recursion_limit(_py: Python<'_>) -> i32 {
+    // SAFETY: attached.
+    unsafe { ffi::Py_GetRecursionLimit() }
+}
+
+/// The count of this thread.
+#[inline(always)]
+fn count(_py: Python<'_>) -> Option<&AtomicI32> {
+    let place = PLACE.load(Ordering::Relaxed).checked_sub(1)?;
+    // SAFETY: attached, and the place was found by `find`. It is this thread's, and used at once.
+    Some(unsafe { word(place) })
+}
+
+/// How many more calls are allowed, if that is known.
+#[inline(always)]
+fn left(py: Python<'_>) -> Option<i32> {
+    let count = count(py)?.load(Ordering::Relaxed);
+    Some(if cfg!(Py_3_11) { count } else { recursion_limit(py).wrapping_sub(count) })
+}
+
+/// Whether it is known how many more calls are allowed.
+pub(crate) fn is_known() -> bool {
+    PLACE.load(Ordering::Relaxed) != 0
+}
+
+/// Whether the next call of a function of Python's will be refused, where that and calls of native
+/// functions are one count.
+#[cold]
+pub(crate) fn is_at_limit(py: Python<'_>) -> bool {
+    cfg!(not(Py_3_12)) && left(py).is_some_and(|left| left <= 0)
+}
+
+/// To be called before anything is changed by what calls Python's functions in the midst of its
+/// work. If one of these were refused, some would have been told, and others would wait for ever.
+///
+/// # Errors
+///
+/// `RecursionError` where a few nested calls would raise it.
+#[inline(always)]
+pub(crate) fn check_ahead(py: Python<'_>) -> Result<()> {
+    match left(py) {
+        Some(left) if left < AHEAD => {
+            Err(PyRecursionError::error(py, "maximum recursion depth exceeded"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Allows more calls, as long as it exists.
+pub(crate) struct Lift<'py>(Python<'py>);
+
+impl<'py> Lift<'py> {
+    pub(crate) fn begin(py: Python<'py>) -> Self {
+        LIFTS.with(|lifts| lifts.set(lifts.get() + 1));
+        shift(py, -EACH * MORE);
+        Self(py)
+    }
+}
+
+impl Drop for Lift<'_> {
+    fn drop(&mut self) {
+        shift(self.0, EACH * MORE);
+        LIFTS.with(|lifts| lifts.set(lifts.get().saturating_sub(1)));
+    }
+}
+
+fn shift(py: Python<'_>, by: i32) {
+    if let Some(count) = count(py) {
+        count.store(count.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
+    }
+}
+
+/// How a function of ours is called where few more calls are allowed.
+pub(crate) trait Short {
+    /// Make the call, with a [`Lift`].
+    ///
+    /// # Errors
+    ///
+    /// What is raised in the place of what the call comes to.
+    fn call<'py>(py: Python<'py>, call: &mut dyn FnMut(Python<'py>)) -> Result<()>;
+}
+
+/// Have a function of Python's be allowed more calls, where few are left, whenever native code calls
+/// it. It stays what it is.
+///
+/// # Errors
+///
+/// `TypeError` if it is no function of Python's.
+pub(crate) fn never_refuse<S: Short>(function: &Bound<'_, PyAny>) -> Result<()> {
+    if function.get_type_ptr() != &raw mut ffi::PyFunction_Type {
+        return Err(PyTypeError::error(function.py(), "not a function"));
+    }
+    // SAFETY: of the very type whose layout is read, alive. `enter` keeps the contract of what runs
+    // for a function.
+    unsafe {
+        let object = function.as_ptr().cast::<ffi::PyFunctionObject>();
+        let Some(vectorcall) = (*object).vectorcall else { return Ok(()) };
+        if ptr::fn_addr_eq(*INTERPRETED.get_or_init(|| vectorcall), vectorcall) {
+            // Public from 3.12 on. There is nothing else to be done before.
+            #[cfg(Py_3_12)]
+            super::wrapper::PyFunction_SetVectorcall(object, enter::<S>);
+            #[cfg(not(Py_3_12))]
+            {
+                (*object).vectorcall = Some(enter::<S>);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What runs when one of them is called.
+unsafe extern "C" fn enter<S: Short>(
+    function: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    nargsf: usize,
+    kwnames: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: the interpreter calls this attached, with a function that `never_refuse` has seen, so
+    // that what ran for it before is known, and with a vectorcall's arguments, which are alive until
+    // it returns. They are passed on as they are.
+    unsafe {
+        let Some(interpreted) = INTERPRETED.get() else { return ptr::null_mut() };
+        let py = Python::assume_attached();
+        if !is_short(py) {
+            return interpreted(function, args, nargsf, kwnames);
+        }
+        panics::answering(py, || {
+            let mut called: Option<super::conversions::Called<'_>> = None;
+            S::call(py, &mut |py| {
+                called = Some(FromC::from_c(py, interpreted(function, args, nargsf, kwnames)));
+            })?;
+            match called {
+                Some(Ok(result)) => Ok::<Bound<'_, PyAny>, _>(result),
+                Some(Err(raised)) => Err(raised.into()),
+                None => Err(PyTypeError::error(py, "not called")),
+            }
+        })
+    }
+}
+
+#[inline(always)]
+fn is_short(py: Python<'_>) -> bool {
+    left(py).is_some_and(|left| left < NEEDED) && may_lift()
+}
+
+#[cold]
+fn may_lift() -> bool {
+    LIFTS.with(Cell::get) < MOST_LIFTS && stack::room() > STACK_FOR_THEM
+}
