@@ -214,3 +214,30 @@ def test_exceptions_pickle(defer):
         cls = getattr(defer, name)
         assert pickle.loads(pickle.dumps(cls)) is cls
         assert pickle.loads(pickle.dumps(cls("a", 1))).args == ("a", 1)
+
+
+@pytest.mark.parametrize("value", [False, 0, None])
+@pytest.mark.parametrize("mixin", [False, True])
+@pytest.mark.parametrize("base", ["Deferred", "DeferredList"])
+def test_defaults_that_a_subclass_declares(defer, value, mixin, base):
+    """As in programs that were written when these were attributes of the class."""
+    declared = {"called": value, "paused": value or 0}
+    if mixin:
+        bases = (type("Mixin", (), declared), getattr(defer, base))
+        cls = type("Sub", bases, {})
+    else:
+        cls = type("Sub", (getattr(defer, base),), declared)
+    sub = type("SubSub", (cls,), {})
+    for each in cls, sub:
+        d = each([defer.Deferred()]) if base == "DeferredList" else each()
+        assert not d.called
+        assert not d.paused
+        d.pause()
+        assert d.paused == 1
+        d.callback(1)
+        assert d.called is True
+        d.unpause()
+        assert d.paused == 0
+        assert d.called is True
+        with pytest.raises(defer.AlreadyCalledError):
+            d.callback(2)

@@ -92,6 +92,7 @@ table! {$
     ASYNCIO_FUTURE_BLOCKING = "_asyncio_future_blocking",
     CALLABLE = "callable",
     CALLED = "called",
+    PAUSED = "paused",
     CANCELLER = "_canceller",
     CALLBACK = "callback",
     CALLBACKS = "callbacks",

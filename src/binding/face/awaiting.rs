@@ -15,10 +15,11 @@ use crate::binding::capi::{
     overrides::overrides,
     stack,
 };
-use crate::binding::judge::{attributes, classify::classify, report};
+use crate::binding::judge::{asked::has_of_its_own, attributes, classify::classify, report};
 use crate::binding::model::{
     awaiting::{Awaiting, Left, StandIn, State},
     deferred::{CancelledError, Deferred},
+    failure::FailureBase,
     names, observe,
     outcome::{self, Link, Outcome, into_object, share},
     traverse::Traverse,
@@ -202,12 +203,17 @@ fn raise<'py>(
     let py = reason.py();
     stack::check(py)?;
     let class = names::failure_class(py)?;
-    if reason.get_type_ptr() == class.as_type_ptr() {
-        return Err(no_result(py, capi::raise(attributes::to_raise(&reason)?)));
-    }
-    let has_its_own = |name| capi::lookup(&reason.get_type(), name) != capi::lookup(class, name);
     let [throw, raise] =
         [intern!(py, "throwExceptionIntoGenerator"), intern!(py, "raiseException")];
+    let has_set = |names: &[_]| {
+        reason.cast::<FailureBase>().is_ok_and(|failure| has_of_its_own(failure, names))
+    };
+    if reason.get_type_ptr() == class.as_type_ptr() && !has_set(&[throw, raise]) {
+        return Err(no_result(py, capi::raise(attributes::to_raise(&reason)?)));
+    }
+    let has_its_own = |name| {
+        capi::lookup(&reason.get_type(), name) != capi::lookup(class, name) || has_set(&[name])
+    };
     let answer = if has_its_own(throw) && !has_its_own(raise) {
         // A subclass, such as Perspective Broker's, overrides `throwExceptionIntoGenerator`. That
         // calls our `throw`, which raises the exception.

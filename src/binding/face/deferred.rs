@@ -4,7 +4,7 @@ use pyo3::PyTraverseError;
 use pyo3::exceptions::PyAttributeError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyString, PyTuple, PyType};
+use pyo3::types::{PyBool, PyDict, PyInt, PyList, PyString, PyTuple, PyType};
 
 use crate::binding::capi::{
     self, Hold, Text,
@@ -80,6 +80,7 @@ impl Deferred {
         stack::check(cls.py())?;
         inherit_construction::<Self>(cls);
         inherit_finalizer::<Self>(cls)?;
+        keep_state(cls)?;
         subclasses(cls.py())?.append(cls)
     }
 
@@ -772,6 +773,23 @@ impl Deferred {
         let called = chain.set_called(false).into_other(slf.py());
         drop((chain, called));
     }
+}
+
+/// Have `called` and `paused` of a new subclass be seen where it, or a mixin, declares them as false
+/// at first, as programs do that were written for Twisted, where these are defaults.
+fn keep_state(class: &Bound<'_, PyType>) -> PyResult<()> {
+    let py = class.py();
+    for name in [intern!(py, "called"), intern!(py, "paused")] {
+        let declared = class.getattr(name)?;
+        let is_default = declared.is_none()
+            || (declared.is_exact_instance_of::<PyBool>()
+                || declared.is_exact_instance_of::<PyInt>())
+                && !declared.is_truthy()?;
+        if is_default {
+            class.setattr(name, py.get_type::<Deferred>().getattr(name)?)?;
+        }
+    }
+    Ok(())
 }
 
 /// The arguments of a callback, as they are given to `addCallbacks`: positional ones, and those by

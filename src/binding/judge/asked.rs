@@ -1,4 +1,4 @@
-//! Which classes of failures have no idea of their own of what is asked of a failure.
+//! Which failures, and classes of them, have no idea of their own of what is asked of a failure.
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -56,11 +56,58 @@ pub(crate) fn register(class: &Bound<'_, PyType>) -> Result<()> {
     Ok(())
 }
 
+/// Whether a failure has attributes of its own under one of these names, such as a method that a
+/// program has set on this very object.
+#[inline(always)]
+pub(crate) fn has_of_its_own(
+    failure: &Bound<'_, FailureBase>,
+    names: &[&Bound<'_, PyString>],
+) -> bool {
+    !capi::has_no_exception_dict(failure.as_super()) && has_in_dict(failure, names)
+}
+
+#[inline(never)]
+fn has_in_dict(failure: &Bound<'_, FailureBase>, names: &[&Bound<'_, PyString>]) -> bool {
+    match capi::exception_dict(failure) {
+        Ok(dict) => names.iter().any(|name| capi::is_key_of(&dict, name) != Some(false)),
+        Err(_) => true,
+    }
+}
+
 impl Asked {
-    /// Whether the class of a failure has what `Failure` has.
+    /// Whether a failure and its class have what `Failure` has.
     #[inline(always)]
     pub(crate) fn is_plainly_asked(self, slf: &Bound<'_, FailureBase>) -> bool {
-        PLAIN[self as usize].have_type_of(slf.as_any()) || self.is_plain(&slf.get_type())
+        (PLAIN[self as usize].have_type_of(slf.as_any()) || self.is_plain(&slf.get_type()))
+            && (capi::has_no_exception_dict(slf.as_super()) || self.has_none_of_its_own(slf))
+    }
+
+    /// Whether a failure has none of the methods that are asked in its dict.
+    #[inline(never)]
+    fn has_none_of_its_own(self, slf: &Bound<'_, FailureBase>) -> bool {
+        let py = slf.py();
+        !match self {
+            Self::Parents => false,
+            Self::Check => has_in_dict(slf, &[intern!(py, "check"), intern!(py, "raiseException")]),
+            Self::Text => has_in_dict(
+                slf,
+                &[
+                    intern!(py, "getErrorMessage"),
+                    intern!(py, "getTraceback"),
+                    intern!(py, "getBriefTraceback"),
+                    intern!(py, "printTraceback"),
+                    intern!(py, "printBriefTraceback"),
+                ],
+            ),
+            Self::Copy => has_in_dict(
+                slf,
+                &[
+                    intern!(py, "__reduce_ex__"),
+                    intern!(py, "__reduce__"),
+                    intern!(py, "__getstate__"),
+                ],
+            ),
+        }
     }
 
     #[cold]

@@ -12,9 +12,10 @@ use crate::binding::capi::{
     lives::{self, Running},
     places,
 };
-use crate::binding::judge::{attributes, classify::as_deferred, report};
+use crate::binding::judge::{asked::has_of_its_own, attributes, classify::as_deferred, report};
 use crate::binding::model::{
     deferred::Deferred,
+    failure::FailureBase,
     names, observe,
     outcome::{Outcome, into_object},
     task::Task,
@@ -274,12 +275,15 @@ fn throw<'py>(generator: &Bound<'py, PyAny>, reason: Bound<'py, PyAny>) -> Sent<
 }
 
 /// The exception that is to be raised for a failure. None if that is to do so itself, being of a
-/// subclass.
+/// subclass, or having a method of its own for that.
 #[inline(never)]
 fn exception_of<'py>(reason: &Bound<'py, PyAny>) -> Result<Option<Raised<'py>>, Raised<'py>> {
     let py = reason.py();
     let class = names::failure_class(py).map_err(capi::into_raised(py))?;
-    if reason.get_type_ptr() != class.as_type_ptr() {
+    let throw = intern!(py, "throwExceptionIntoGenerator");
+    if reason.get_type_ptr() != class.as_type_ptr()
+        || reason.cast::<FailureBase>().is_ok_and(|reason| has_of_its_own(reason, &[throw]))
+    {
         return Ok(None);
     }
     let exception = attributes::to_raise(reason).map_err(capi::into_raised(py))?;
