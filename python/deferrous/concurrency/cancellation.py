@@ -55,13 +55,13 @@ class _Cancelling:
         #: What is left to the outermost.
         self.later: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
 
-    def do(self, work: Callable[..., object], args: tuple[Any, ...]) -> None:
-        """Do the outermost, and what is left to it: that which was nested in the last comes next.
+    def do_later(self, raised: BaseException | None) -> None:
+        """Do what is left to the outermost: that which was nested in the last comes next.
 
-        Raises what the first of them has raised, when all are done.
+        Raises what the first has raised, or the first of these, when all are done.
         """
-        raised: BaseException | None = None
-        rest = [(work, args)]
+        rest: list[tuple[Callable[..., object], tuple[Any, ...]]] = self.later[::-1]
+        self.later = []
         while rest:
             work, args = rest.pop()
             try:
@@ -94,15 +94,27 @@ def in_turn(work: Callable[..., object], *args: Any) -> None:
     Thousands of groups in groups would nest more calls than the interpreter allows. So what is
     nested deep is done a little later, by the outermost of those on the same stack.
     """
-    current = getattr(sys.modules.get("greenlet"), "getcurrent", None)
-    greenlet = 0 if current is None else id(current())
+    greenlet = 0
+    if "greenlet" in sys.modules:
+        current = getattr(sys.modules["greenlet"], "getcurrent", None)
+        greenlet = 0 if current is None else id(current())
     all_here = _of_thread.cancelling
     it = all_here.get(greenlet)
     if it is None:
         it = all_here[greenlet] = _Cancelling()
+        raised: BaseException | None = None
         try:
-            it.do(work, args)
+            try:
+                work(*args)
+            except BaseException as error:
+                if not it.later:
+                    raise
+                raised = error
+            if it.later:
+                it.do_later(raised)
         finally:
+            # Its traceback refers to this frame.
+            raised = None
             del all_here[greenlet]
     elif it.depth < _DEEPEST:
         it.depth += 1
@@ -122,7 +134,7 @@ def end_all(deferreds: Iterable[Deferred[Any]], reason: object = None) -> None:
     raised: BaseException | None = None
     for deferred in list(deferreds):
         try:
-            in_turn(_end, deferred, reason)
+            in_turn(end, deferred, reason)
         except BaseException as error:
             raised = error
     try:
@@ -132,7 +144,8 @@ def end_all(deferreds: Iterable[Deferred[Any]], reason: object = None) -> None:
         raised = None
 
 
-def _end(deferred: Deferred[Any], reason: object) -> None:
+def end(deferred: Deferred[Any], reason: object) -> None:
+    """Cancel a Deferred that has to end. What a canceller raises is reported."""
     if type(deferred) is Deferred and not deferred.called and not deferred._canceller:
         # There is nobody who could raise anything.
         cancel(deferred, reason)

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 from .._deferrous import CancelledError, Deferred, _driven, _running_task, _Task, _task_for
 from .._interop import _frame_of
-from .cancellation import end_all, in_turn
+from .cancellation import end, end_all, in_turn
 
 __all__ = [
     "Block",
@@ -159,6 +159,8 @@ class Block:
         self._task = task
         if type(task) is _Task:
             self._outer = _block.get()
+            # It would be looked up in the class otherwise, which takes longer.
+            self._has_cancelled = False
             _block.set(self)
         else:
             # A task of asyncio, which counts, from Python 3.11 on.
@@ -176,8 +178,13 @@ class Block:
 
     def _cancel_waiting(self, task: Any, reason: object) -> None:
         # It may have left the block meanwhile.
-        if self._task is task:
+        if self._task is not task:
+            return
+        waiting_on = task._waiting_on
+        if waiting_on is None or task._running:
             cancel_task(task, reason)
+        else:
+            end(waiting_on, reason)
 
     def _leave(self) -> bool:
         """Take back that it has cancelled the task. Return whether nobody else has."""

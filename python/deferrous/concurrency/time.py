@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, TypeVar, overload
 
 from .._clock import AnyClock, now, resolve, start, start_at, with_call_later
-from .._deferrous import Deferred, _never_refused, _running_loop, _Task
+from .._deferrous import Deferred, _never_refused, _running_loop, _running_task, _Task
 from .._timeout import add_timeout
 from ._base import Eventual, TimeoutError, as_deferred, is_cancellation, is_done, was_cancelled
 from .cancellation import end_all
@@ -184,7 +184,9 @@ class Timeout(Block):
     def __enter__(self) -> Timeout:
         if self._state != "created":
             raise RuntimeError("Timeout has already been entered")
-        task = find()
+        task = _running_task()
+        if task is None:
+            task = find()
         if task is None:
             raise RuntimeError(
                 "Timeout should be used in a coroutine or generator that runs: under "
@@ -228,7 +230,20 @@ class Timeout(Block):
             raise TimeoutError from exc_val
 
     async def __aenter__(self) -> Timeout:
-        return self.__enter__()
+        task = _running_task()
+        if task is None or type(task) is _Task or self._state != "created":
+            return self.__enter__()
+        clock, when = self._clock, self._when
+        if when is None or with_call_later.get(type(clock)) is not False:
+            return self.__enter__()
+        # In a task of asyncio's, on its loop: the same without a call of Python more.
+        self._stop = clock.call_at(when, self._expire).cancel
+        self._state = "active"
+        self._task = task
+        cancelling = getattr(task, "cancelling", None)
+        if cancelling is not None:
+            self._cancelling = cancelling()
+        return self
 
     async def __aexit__(
         self,
@@ -236,7 +251,15 @@ class Timeout(Block):
         exc_val: BaseException | None,
         exc_tb: TracebackType | None,
     ) -> None:
-        self.__exit__(exc_type, exc_val, exc_tb)
+        if self._state != "active" or type(self._task) is _Task:
+            self.__exit__(exc_type, exc_val, exc_tb)
+            return
+        # The same without a call more.
+        stop, self._stop = self._stop, None
+        if stop is not None:
+            stop()
+        self._task = None
+        self._state = "exited"
 
     @_never_refused
     def _expire(self) -> None:
