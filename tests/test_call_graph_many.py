@@ -124,6 +124,22 @@ def in_line_of_list():
     return queue, waiting, "place 2 of 2 (it holds 0)"
 
 
+def in_line_of_a_list_by_hand():
+    """Nobody has used the list so far."""
+    queue = defer.DeferredQueue()
+    waiting = queue.get()
+    queue.waiting = [defer.Deferred(), waiting]
+    return queue, waiting, "place 2 of 2 (it holds 0)"
+
+
+def in_line_of_a_lock_by_hand():
+    lock = defer.DeferredLock()
+    lock.acquire()
+    waiting = lock.acquire()
+    lock.waiting = [waiting]
+    return lock, waiting, "place 1 of 1 (it is locked)"
+
+
 def in_line_of_other_queue():
     queue = concurrency.Queue()
     queue.get()
@@ -163,6 +179,8 @@ def in_line_of_key():
 @pytest.mark.parametrize(
     "make",
     [
+        in_line_of_a_list_by_hand,
+        in_line_of_a_lock_by_hand,
         in_line_of_key,
         in_line_of_weights,
         in_line_of_writers,

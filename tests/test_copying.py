@@ -245,6 +245,24 @@ def test_queue_with_waiters(defer, again):
     assert len(queue.waiting) == 1
 
 
+@every
+@pytest.mark.parametrize(
+    ("make", "names"),
+    [
+        (lambda defer: defer.DeferredSemaphore(2), ("tokens", "limit", "waiting")),
+        (lambda defer: defer.DeferredLock(), ("waiting",)),
+        (lambda defer: defer.DeferredQueue(3, 4), ("size", "backlog", "waiting", "pending")),
+    ],
+    ids=["semaphore", "lock", "queue"],
+)
+def test_deleted_attributes(defer, again, make, names):
+    for name in names:
+        original = make(defer)
+        delattr(original, name)
+        other = again(original)
+        assert [each for each in names if not hasattr(other, each)] == [name]
+
+
 @whole
 def test_what_a_generator_waits_for(defer, again):
     """A generator cannot be copied, so neither can what waits for one, or it for."""

@@ -49,6 +49,9 @@ _ATTRIBUTES: tuple[tuple[type, tuple[str, ...]], ...] = (
     (DeferredQueue, ("waiting", "pending", "size", "backlog")),
 )
 
+#: Those whose attributes have no defaults in the class.
+_WITHOUT_DEFAULTS = (_ConcurrencyPrimitive, DeferredSemaphore, DeferredQueue)
+
 #: Those that are lists of ours. In a state they are plain lists, as Twisted's are.
 _LINES = frozenset({"waiting", "pending"})
 
@@ -76,6 +79,12 @@ def set_state(obj: Any, state: dict[str, Any]) -> None:
         if name in _LINES and type(value) is list and not isinstance(obj, Deferred):
             value = _Fifo(value)
         setattr(obj, name, value)
+    for cls, names in _ATTRIBUTES:
+        if cls in _WITHOUT_DEFAULTS and isinstance(obj, cls):
+            for name in names:
+                if name not in state and hasattr(obj, name):
+                    # The one that was copied had lost it.
+                    delattr(obj, name)
 
 
 def reduce(obj: Any) -> tuple[Any, ...]:

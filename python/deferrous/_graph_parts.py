@@ -98,14 +98,22 @@ def line_of(canceller: Any, deferred: Any) -> tuple[str, int, int, str] | None:
     """Return at what a Deferred stands in line, at which place, of how many, and how that is."""
     owner, lines, held = _lines_of(canceller)
     for line in itertools.islice(_within(lines), STEPS):
-        if type(line) is _deferrous._Fifo:
-            place, count = _deferrous._place_in(line, deferred)
+        if type(line) is _deferrous._Fifo or type(line) is list:
+            place, count = _place_in(line, deferred)
             if place is not None:
                 if type(owner) is _deferrous._Place:
                     owner = _who_has(line)
                 name = "a line that nobody else has" if owner is None else _named(owner)
                 return name, place, count, held
     return None
+
+
+def _place_in(line: Any, deferred: Any) -> tuple[int | None, int]:
+    """Return the place of a Deferred in a line, and how many there are."""
+    if type(line) is not list:
+        return _deferrous._place_in(line, deferred)
+    # One that a program has put there, and that nobody has used so far.
+    return next((at for at, each in enumerate(line) if each is deferred), None), len(line)
 
 
 def _who_has(line: Any) -> Any:

@@ -5,6 +5,7 @@ They are made of no loop, and may be used under any. Who comes first is served f
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Generator, Hashable
 from operator import index
 from typing import Any, Literal, TypeVar
@@ -96,7 +97,7 @@ class _Woken(Deferred[Any]):
     notified = False
     #: Whether it has got that.
     woken = False
-    #: Nobody will come: the lock is to be released as soon as it is there.
+    #: Nobody will come: the lock is to be released, should it still come.
     abandoned = False
 
     def __init__(self, condition: Condition) -> None:
@@ -127,12 +128,23 @@ class _Woken(Deferred[Any]):
             raise
 
     def abandon(self) -> None:
-        """The driver is gone for good."""
+        """The coroutine is closed: its block ends now, and releases the lock.
+
+        So it gets that if it is free, as with asyncio. If another holds it, the block must not
+        release it.
+        """
+        condition = self.condition
+        if is_done(self):
+            if self.woken:
+                condition._notify(1)
+            return
         self.abandoned = True
-        if not self.called:
-            self.cancel()
-        elif is_done(self):
-            self.condition.release()
+        if not self.called and not self.notified:
+            condition._waiting.remove(self)
+            if not condition._lock.locked:
+                condition._lock.acquire()
+                return
+        condition._forgone += 1
 
 
 class Condition(Lockable):
@@ -163,10 +175,12 @@ class Condition(Lockable):
     This prints ready.
     """
 
-    __slots__ = ("__weakref__", "_lock", "_waiting")
+    __slots__ = ("__weakref__", "_forgone", "_lock", "_waiting")
 
     def __init__(self, lock: DeferredLock | None = None) -> None:
         self._lock = DeferredLock() if lock is None else lock
+        #: How many coroutines are being closed that do not hold the lock, and will release it.
+        self._forgone = 0
         self._waiting: _Fifo[Deferred[Any]] = _Fifo()
 
     def __repr__(self) -> str:
@@ -183,6 +197,11 @@ class Condition(Lockable):
 
     def release(self) -> None:
         """Release the lock. Raises AssertionError if it is not held."""
+        if self._forgone:
+            if isinstance(sys.exc_info()[1], GeneratorExit):
+                self._forgone -= 1
+                return
+            self._forgone = 0
         self._lock.release()
 
     def __aenter__(self) -> Deferred[Any]:
@@ -212,7 +231,7 @@ class Condition(Lockable):
         Returns a Deferred that fires with that. It is asked at once, and whenever this is notified.
         The Deferred fails with what the function raises.
         """
-        return _ensure(self._wait_for(predicate))
+        return Deferred.fromCoroutine(self._wait_for(predicate))
 
     async def _wait_for(self, predicate: Callable[[], _R]) -> _R:
         result = predicate()
@@ -250,7 +269,13 @@ class Condition(Lockable):
 
     @_never_refused
     def _acquired_for(self, _: Any, woken: _Woken) -> None:
-        if woken.paused:
+        if woken.abandoned:
+            if woken.notified:
+                self._notify(1)
+            self._lock.release()
+            if woken.paused:
+                woken.unpause()
+        elif woken.paused:
             # It was cancelled meanwhile.
             if woken.notified:
                 self._notify(1)
@@ -260,9 +285,6 @@ class Condition(Lockable):
             _hand_over(woken, True)
         else:
             # Somebody has fired it by hand.
-            self._lock.release()
-            return
-        if woken.abandoned:
             self._lock.release()
 
     @_never_refused
@@ -274,10 +296,6 @@ class Condition(Lockable):
         if not woken.notified:
             self._waiting.remove(woken)
             self._reacquire(woken)
-
-
-def _ensure(coroutine: Any) -> Deferred[Any]:
-    return Deferred.fromCoroutine(coroutine)
 
 
 class Barrier:

@@ -247,7 +247,7 @@ pub(crate) fn parts_of<'py>(object: &Object<'py>) -> Result<Option<Bound<'py, Py
         [text(py, "locked")?, primitive, locked.function.bind(py).clone(), none()]
     } else if let Ok(primitive) = object.cast::<Primitive>() {
         let (line, locked, tokens, limit) = primitive.get().with(py, |state| {
-            let line = ours(py, &state.waiting).map(|it| it.as_any().clone());
+            let line = state.waiting.as_ref().map(|it| it.bind(py).clone());
             (line, state.locked.is_on(), state.tokens.get(py), state.limit.get(py))
         });
         if object.is_instance_of::<DeferredSemaphore>() {
@@ -268,7 +268,7 @@ pub(crate) fn parts_of<'py>(object: &Object<'py>) -> Result<Option<Bound<'py, Py
     } else if let Ok(queue) = object.cast::<DeferredQueue>() {
         let (line, pending) = queue.get().with(py, |state| {
             let held = ours(py, &state.pending).cloned();
-            (ours(py, &state.waiting).map(|it| it.as_any().clone()), held)
+            (state.waiting.as_ref().map(|it| it.bind(py).clone()), held)
         });
         let pending = pending.map_or(0, |pending| pending.get().len(py));
         [text(py, "queue")?, or_none(py, line), number(py, pending)?, none()]
