@@ -108,6 +108,16 @@ pub(crate) fn exception_dict<'py>(exception: &Bound<'py, PyAny>) -> Result<Bound
     }
 }
 
+/// Have an object have its instance dict.
+///
+/// # Errors
+///
+/// `MemoryError`
+#[inline]
+pub(crate) fn make_dict(object: &Bound<'_, PyAny>) -> Result<()> {
+    safe::dict_of(object.py(), object).map(drop)
+}
+
 /// Replace the instance dict of an exception.
 pub(crate) fn set_exception_dict(
     exception: &Bound<'_, PyAny>,

@@ -54,7 +54,8 @@ pub(crate) mod wrapper;
 
 pub(crate) use allocating::{ZeroIsEmpty, new_exact, new_exact_derived, new_exception_of};
 pub(crate) use beside::{
-    dict_lacks, exception_dict, has_instance_dict, has_no_exception_dict, set_exception_dict,
+    dict_lacks, exception_dict, has_instance_dict, has_no_exception_dict, make_dict,
+    set_exception_dict,
 };
 pub(crate) use calls::{
     Sent, call_first, call_many, call_method_one, call_one, call_spread, call_with_dict, send,
