@@ -113,8 +113,10 @@ impl<K: Kinds + ?Sized> Rest<K> {
 
     fn push_back(&mut self, link: Link<K>) -> Result<(), NoMemory<Link<K>>> {
         match self.near.get_mut(usize::from(self.end)) {
-            // Once links are far, those that follow are, too.
-            Some(place) if self.far.is_empty() => {
+            // Links are far only where there is no room at the end of the near ones, and none is made
+            // there as long as any is far.
+            Some(place) => {
+                debug_assert!(self.far.is_empty());
                 *place = Some(link);
                 self.end += 1;
             }

@@ -12,10 +12,11 @@ use pyo3::types::{PyTuple, PyType};
 use super::classes::{Native, Plain, Subclass};
 use super::conversions::FromC;
 use super::error::Result;
-use super::exceptions::{new_exception, take_raised};
+use super::in_flight::{new_exception, take_raised};
 use super::kinds::Kind;
 use super::lives;
 use super::pools::{Pool, Recycled};
+use super::watching;
 
 /// Make an object of this very class: one allocation at most, no instance dict. `value` makes what
 /// is in it, and runs no Python code; it is called when there is a place for that, so as to write
@@ -41,7 +42,7 @@ fn new_without_pool<'py, T: Recycled>(
     value: impl FnOnce() -> T,
 ) -> Result<Bound<'py, T>> {
     if T::WATCHED
-        && lives::watching()
+        && watching::watching()
         && let Some(piece) = Pool::take(T::pool_while_watched(), py)
     {
         let object = piece.fill(py, value);
@@ -97,7 +98,7 @@ where
 /// Note that an object of a class that is watched has been made, if that is wanted.
 #[inline(always)]
 fn note<T: Recycled>(object: &Bound<'_, T>) {
-    if T::WATCHED && lives::watching() {
+    if T::WATCHED && watching::watching() {
         let value = object.get();
         lives::born(object.as_any(), value, value.kind_of_outcome(object.py()));
     }

@@ -1,25 +1,18 @@
 //! The arguments of a call, as CPython hands them over: in an array, with the names of its last
 //! ones in a tuple.
 
-use crate::core::refusable;
 use pyo3::Borrowed;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
-use smallvec::SmallVec;
-
-use super::conversions::Called;
-use super::error::Result;
-use super::making::{no_memory, tuple_of};
-use super::safe;
+use pyo3::types::PyTuple;
 
 /// The arguments of a call.
 #[derive(Clone, Copy)]
 pub(super) struct Arguments<'a, 'py> {
     /// Those by position, then those by keyword.
-    all: &'a [Bound<'py, PyAny>],
+    pub(super) all: &'a [Bound<'py, PyAny>],
     /// The names of the latter, each a different string. There are not more of them.
-    names: Option<Borrowed<'a, 'py, PyTuple>>,
+    pub(super) names: Option<Borrowed<'a, 'py, PyTuple>>,
 }
 
 impl<'a, 'py> Arguments<'a, 'py> {
@@ -71,24 +64,6 @@ impl<'a, 'py> Arguments<'a, 'py> {
         &self.all[..self.count_by_position()]
     }
 
-    /// Those by keyword, in a dict of their own.
-    #[cold]
-    pub(super) fn by_keyword(self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
-        let named = safe::new_dict(py)?;
-        if let Some(names) = self.names {
-            let values = &self.all[self.count_by_position()..];
-            for (name, value) in names.iter_borrowed().zip(values) {
-                named.set_item(name, value)?;
-            }
-        }
-        Ok(named)
-    }
-
-    /// Those by position, as a tuple.
-    pub(super) fn as_tuple(self, py: Python<'py>) -> Result<Bound<'py, PyTuple>> {
-        tuple_of(py, [], self.by_position())
-    }
-
     /// All of them.
     pub(super) fn all(self) -> &'a [Bound<'py, PyAny>] {
         self.all
@@ -97,25 +72,5 @@ impl<'a, 'py> Arguments<'a, 'py> {
     /// The names of the last of them.
     pub(super) fn names(self) -> Option<Borrowed<'a, 'py, PyTuple>> {
         self.names
-    }
-
-    /// `callable(*self)`
-    pub(super) fn give(self, callable: &Bound<'py, PyAny>) -> Called<'py> {
-        safe::call_with_names(callable.py(), callable, self)
-    }
-
-    /// `callable(first, *self)`
-    pub(super) fn give_after(
-        self,
-        callable: &Bound<'py, PyAny>,
-        first: &Bound<'py, PyAny>,
-    ) -> Result<Bound<'py, PyAny>> {
-        let mut all = SmallVec::<[_; 8]>::new();
-        if refusable(|| all.try_reserve(self.all.len() + 1)).is_err() {
-            return Err(no_memory(callable.py()));
-        }
-        all.push(first.clone());
-        all.extend(self.all.iter().cloned());
-        Ok(Arguments { all: &all, names: self.names }.give(callable)?)
     }
 }

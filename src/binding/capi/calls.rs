@@ -10,10 +10,11 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 use smallvec::{SmallVec, smallvec};
 
-use super::conversions::{Called, FromC};
+use super::answers::Called;
+use super::conversions::FromC;
 use super::error::Raised;
 use super::error::{Raise, Result};
-use super::exceptions::{raised_by_call, restore};
+use super::in_flight::{raised_by_call, restore};
 use super::making::no_memory;
 use super::safe;
 

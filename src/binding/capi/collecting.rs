@@ -15,6 +15,7 @@ use super::kinds::Kind;
 use super::lives;
 use super::safe;
 use super::slots::{Slot, fill};
+use super::watching;
 
 /// See to the rings that objects of a class stand in, a class with a dict of its own whose base is
 /// `object`, and of those subclasses of ours that PyO3 has clear their objects in the same way.
@@ -38,7 +39,7 @@ pub(crate) fn keep_dicts<T: Native>(py: Python<'_>, subclasses: &[Bound<'_, PyTy
 /// `tp_clear`: as PyO3's, but lets go of the dict, as CPython does. PyO3's empties it, also where a
 /// program has made it the dict of another object, which lives on.
 extern "C" fn clear<T: Native>(object: Borrowed<'_, '_, T>) -> c_int {
-    if lives::watching() {
+    if watching::watching() {
         lives::died(object.py(), object.as_ptr());
     }
     let dict = take_dict(&*object);

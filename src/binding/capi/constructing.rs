@@ -18,7 +18,7 @@ use super::calls::call_first_named;
 use super::classes::{Native, Plain, Subclass};
 use super::conversions::FromC;
 use super::error::{Raise, Result};
-use super::exceptions::restore;
+use super::in_flight::restore;
 use super::inspect::python_function_of;
 use super::interned::intern;
 use super::kinds::Kind;

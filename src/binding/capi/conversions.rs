@@ -9,8 +9,6 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyFrame;
 
-use super::error::{Raised, Result};
-use super::exceptions::raised_by_call;
 use super::kinds::Kind;
 
 /// An argument as a C value.
@@ -157,27 +155,6 @@ pub(super) trait FromC<'py, C> {
     unsafe fn from_c(py: Python<'py>, it: C) -> Self;
 }
 
-/// A new object, or one exception more.
-pub(super) type New<'py, T> = Result<Bound<'py, T>>;
-
-/// What a call has returned or raised.
-pub(super) type Called<'py> = Result<Bound<'py, PyAny>, Raised<'py>>;
-
-/// What a function says that has either done what it is for or raised an exception.
-pub(super) type Status<'py> = Result<c_int, Raised<'py>>;
-
-/// A new reference to an object of the class, or null with an exception in flight.
-impl<'py, T, E: From<Raised<'py>>> FromC<'py, *mut ffi::PyObject> for Result<Bound<'py, T>, E> {
-    #[inline(always)]
-    unsafe fn from_c(py: Python<'py>, it: *mut ffi::PyObject) -> Self {
-        // SAFETY: the caller's promise.
-        match unsafe { Option::<Bound<'py, T>>::from_c(py, it) } {
-            Some(object) => Ok(object),
-            None => Err(raised_by_call(py).into()),
-        }
-    }
-}
-
 /// A new reference to an object of the class, or null.
 impl<'py, T, C> FromC<'py, *mut C> for Option<Bound<'py, T>> {
     #[inline(always)]
@@ -198,14 +175,6 @@ impl<'py, T, C> FromC<'py, *mut C> for Lent<'py, T> {
         let lent =
             unsafe { Borrowed::from_ptr_or_opt(py, it.cast()).map(|it| it.cast_unchecked()) };
         Self(lent.map(Borrowed::to_owned))
-    }
-}
-
-/// A negative number with an exception in flight, or another.
-impl<'py> FromC<'py, c_int> for Status<'py> {
-    #[inline(always)]
-    unsafe fn from_c(py: Python<'py>, status: c_int) -> Self {
-        if status < 0 { Err(raised_by_call(py)) } else { Ok(status) }
     }
 }
 
@@ -266,3 +235,21 @@ impl<C> FromC<'_, C> for () {
     #[inline(always)]
     unsafe fn from_c(_py: Python<'_>, _it: C) {}
 }
+
+/// Define functions by such a table: see [`safe`](super::safe).
+macro_rules! safe {
+    ($($(#[$meta:meta])* fn $name:ident<'py>($($argument:ident: $of:ty),*) $(-> $answer:ty)?
+        = $function:path: ($($value:expr),*);)*) => {$(
+        $(#[$meta])*
+        #[inline(always)]
+        pub(crate) fn $name<'py>(
+            py: Python<'py>,
+            $($argument: $of),*
+        ) $(-> $answer)? {
+            // SAFETY: attached. Each entry says by its types which arguments the function is safe
+            // to call with, which of them it takes over, and what it gives.
+            unsafe { $crate::binding::capi::conversions::FromC::from_c(py, $function($($crate::binding::capi::conversions::ToC::to_c($value)),*)) }
+        }
+    )*};
+}
+pub(super) use safe;

@@ -18,7 +18,7 @@ use pyo3::types::PyDict;
 
 use super::conversions::FromC;
 use super::error::{Raise, Result};
-use super::{panics, stack};
+use super::{bounds, panics};
 
 /// So much of the state of a thread is looked at. It is larger in each version of CPython.
 const WORDS: usize = 40;
@@ -246,7 +246,7 @@ unsafe extern "C" fn enter<S: Short>(
             return interpreted(function, args, nargsf, kwnames);
         }
         panics::answering(py, || {
-            let mut called: Option<super::conversions::Called<'_>> = None;
+            let mut called: Option<super::answers::Called<'_>> = None;
             S::call(py, &mut |py| {
                 called = Some(FromC::from_c(py, interpreted(function, args, nargsf, kwnames)));
             })?;
@@ -266,5 +266,5 @@ fn is_short(py: Python<'_>) -> bool {
 
 #[cold]
 fn may_lift() -> bool {
-    LIFTS.with(Cell::get) < MOST_LIFTS && stack::room() > STACK_FOR_THEM
+    LIFTS.with(Cell::get) < MOST_LIFTS && bounds::room() > STACK_FOR_THEM
 }

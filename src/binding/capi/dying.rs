@@ -26,6 +26,7 @@ use super::classes::{Class, Native, is_exact};
 use super::lives;
 use super::pools::{Piece, Recycled};
 use super::stack;
+use super::watching;
 use crate::core::refusable;
 
 /// All classes of ours. None before the module is made: then there are no objects.
@@ -136,7 +137,7 @@ impl Corpse {
         // SAFETY: as the type says: attached; a dead object of a class that this is the destructor
         // of, freed once, as it is given up here.
         unsafe {
-            if lives::watching() {
+            if watching::watching() {
                 lives::died(Python::assume_attached(), self.object);
             }
             destructor(self.object);

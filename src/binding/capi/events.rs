@@ -9,11 +9,11 @@ use pyo3::prelude::*;
 
 use super::cell::Shared;
 use super::error::Result;
-use super::lives::{self, TRACE};
 use super::making::no_memory;
 use super::places::Table;
 use super::safe;
 use super::ticks;
+use super::watching::{self, TRACE};
 use crate::core::refusable;
 
 /// What happened. The numbers are those that `_trace.py` has.
@@ -135,7 +135,7 @@ impl Ring {
 /// Whether events are wanted.
 #[inline(always)]
 pub(crate) fn tracing() -> bool {
-    lives::watching_for(TRACE)
+    watching::watching_for(TRACE)
 }
 
 /// Note that something has happened.
@@ -168,7 +168,7 @@ pub(super) fn record_made(py: Python<'_>, subject: usize, other: usize, place: u
 
 /// The number of the thread and greenlet.
 fn strand(py: Python<'_>) -> u16 {
-    let greenlet = lives::current_greenlet(py);
+    let greenlet = watching::current_greenlet(py);
     let (last, number) = STRAND.get();
     if number != 0 && last == greenlet {
         return number;
@@ -187,7 +187,7 @@ pub(crate) fn begin(py: Python<'_>, capacity: usize) -> u64 {
         ring.capacity = ring.capacity.max(capacity);
         ring.total
     });
-    lives::want(TRACE, true);
+    watching::want(TRACE, true);
     total
 }
 
@@ -198,7 +198,7 @@ pub(crate) fn end(py: Python<'_>) {
         if ring.users != 0 {
             return None;
         }
-        lives::want(TRACE, false);
+        watching::want(TRACE, false);
         (ring.capacity, ring.oldest) = (0, 0);
         Some(mem::take(&mut ring.events))
     });

@@ -8,6 +8,7 @@ use super::kinds::Kind;
 use super::lives;
 use super::pools::{Piece, Recycled};
 use super::slots::{Slot, fill};
+use super::watching;
 use super::{panics, stack};
 
 /// Set how the objects of a class are freed.
@@ -91,7 +92,7 @@ fn free_plain<T: Recycled>(plain: Plain<'_, T>, dispose: impl FnOnce(&T)) {
 #[inline(never)]
 fn free_watched<T: Recycled>(py: Python<'_>, piece: Piece<T>, is_finalized: bool) {
     let mut left = Some(piece);
-    if T::WATCHED && lives::watching() {
+    if T::WATCHED && watching::watching() {
         if let Some(piece) = &left {
             lives::died(py, piece.as_ptr());
         }

@@ -14,12 +14,12 @@ use pyo3::{Borrowed, PyTypeInfo};
 
 use super::error::{Raise, Result};
 #[cfg(Py_3_12)]
-use super::exceptions::new_exception;
+use super::in_flight::new_exception;
+use super::in_flight::raise_of;
 use super::kinds::Kind;
 #[cfg(Py_3_12)]
 use super::making::new_tuple;
 use super::panics;
-use super::safe;
 
 /// An attribute of `Self::Of`.
 pub(crate) trait Read {
@@ -50,11 +50,11 @@ fn raise_missing(text: &Bound<'_, PyString>) {
     #[cfg(Py_3_12)]
     if let Ok(args) = new_tuple(py, [text.clone().into_any()]) {
         if let Some(error) = new_exception(&py.get_type::<PyAttributeError>(), &args) {
-            safe::raise_of(py, kind, Some(error.as_any()));
+            raise_of(py, kind, Some(error.as_any()));
         }
         return;
     }
-    safe::raise_of(py, kind, Some(text.as_any()));
+    raise_of(py, kind, Some(text.as_any()));
 }
 
 /// What an attribute raises that can be set, and not deleted. PyO3 would say the same of itself,

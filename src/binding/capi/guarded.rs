@@ -89,7 +89,7 @@ pub(crate) mod impl_ {
         use pyo3::prelude::*;
         use pyo3::types::PyModule;
 
-        use crate::binding::capi::exceptions::restore;
+        use crate::binding::capi::in_flight::restore;
         use crate::binding::capi::inspect::in_main_interpreter;
         use crate::binding::capi::making::no_memory;
         use crate::binding::capi::panics::{catching, keep_quiet_without_memory};

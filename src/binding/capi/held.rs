@@ -5,10 +5,6 @@ use std::mem::ManuallyDrop;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyString;
-
-use super::error::Result;
-use super::safe;
 
 /// An owned reference, for the fields of our Python objects.
 ///
@@ -56,12 +52,6 @@ impl<T> Held<T> {
         &self.0
     }
 
-    /// Whether there are other references to the object.
-    #[inline]
-    pub(crate) fn is_shared(&self, py: Python<'_>) -> bool {
-        safe::references(py, self.bind(py).as_any()) > 1
-    }
-
     /// The object's address.
     #[inline]
     pub(crate) fn as_ptr(&self) -> *mut ffi::PyObject {
@@ -77,17 +67,6 @@ pub(crate) fn keep<T>(cell: &PyOnceLock<Py<T>>, object: Bound<'_, T>) {
     if let Err(late) = cell.set(py, object.unbind()) {
         drop(late.into_bound(py));
     }
-}
-
-/// A string as the same object wherever it is used as a name.
-pub(super) fn interned(mut string: Bound<'_, PyString>) -> Bound<'_, PyString> {
-    safe::intern(string.py(), &mut string);
-    string
-}
-
-/// The same, of a text.
-pub(crate) fn new_interned<'py>(py: Python<'py>, text: &str) -> Result<Bound<'py, PyString>> {
-    Ok(interned(PyString::from_bytes(py, text.as_bytes())?))
 }
 
 /// Conversion into [`Held`].

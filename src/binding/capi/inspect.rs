@@ -14,9 +14,10 @@ use pyo3::types::{PyDict, PyFunction, PyString, PyType};
 
 #[cfg(Py_3_13)]
 use super::error::Result;
-use super::exceptions::{ok, take_raised};
+use super::held::Held;
 #[cfg(Py_3_13)]
-use super::held::{Held, Hold};
+use super::held::Hold;
+use super::in_flight::{ok, take_raised};
 use super::interned::intern;
 use super::kinds::Kind;
 #[cfg(Py_3_13)]
@@ -226,4 +227,12 @@ impl BareNames {
 #[inline(always)]
 fn text_of_name(class: &Bound<'_, PyType>) -> usize {
     Kind::from(class).slots(class.py()).name as usize
+}
+
+impl<T> Held<T> {
+    /// Whether there are other references to the object.
+    #[inline]
+    pub(crate) fn is_shared(&self, py: Python<'_>) -> bool {
+        safe::references(py, self.bind(py).as_any()) > 1
+    }
 }

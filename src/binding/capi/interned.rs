@@ -8,8 +8,9 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyString;
 
-use super::error::Result;
-use crate::binding::capi;
+use super::held::keep;
+use super::raised::Result;
+use super::safe;
 
 /// A string that is made with the module.
 pub(crate) struct Name {
@@ -38,7 +39,7 @@ impl Name {
         loop {
             match self.made.get(py) {
                 Some(made) => return made.bind(py),
-                None => capi::keep(&self.made, PyString::intern(py, self.text)),
+                None => keep(&self.made, PyString::intern(py, self.text)),
             }
         }
     }
@@ -46,10 +47,21 @@ impl Name {
     /// Make it.
     pub(crate) fn make(&self, py: Python<'_>) -> Result<()> {
         if self.made.get(py).is_none() {
-            capi::keep(&self.made, capi::new_interned(py, self.text)?);
+            keep(&self.made, new_interned(py, self.text)?);
         }
         Ok(())
     }
+}
+
+/// A string as the same object wherever it is used as a name.
+pub(super) fn interned(mut string: Bound<'_, PyString>) -> Bound<'_, PyString> {
+    safe::intern(string.py(), &mut string);
+    string
+}
+
+/// The same, of a text.
+pub(crate) fn new_interned<'py>(py: Python<'py>, text: &str) -> Result<Bound<'py, PyString>> {
+    Ok(interned(PyString::from_bytes(py, text.as_bytes())?))
 }
 
 macro_rules! table {

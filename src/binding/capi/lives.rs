@@ -9,8 +9,7 @@
 use std::cell::RefCell;
 use std::mem;
 use std::ptr;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -19,45 +18,14 @@ use super::cell::Shared;
 use super::classes::Native;
 use super::error::Result;
 use super::events;
-use super::exceptions::ok;
+use super::in_flight::ok;
 use super::inspect::{is_coroutine, is_generator};
 use super::interned::intern;
 use super::making::no_memory;
 use super::places::{self, NOWHERE, Table};
 use super::ticks;
+use super::watching::{TRACE, TRACK, current_greenlet, watching_for};
 use crate::core::refusable;
-
-/// What is wanted: see [`TRACK`] and [`TRACE`].
-static WATCHED_BY: AtomicU8 = AtomicU8::new(0);
-
-/// A list of what is alive is wanted.
-pub(crate) const TRACK: u8 = 1;
-
-/// What happens to them is wanted, too: see [`events`].
-pub(crate) const TRACE: u8 = 2;
-
-/// Whether anything is wanted.
-#[inline(always)]
-pub(crate) fn watching() -> bool {
-    WATCHED_BY.load(Ordering::Relaxed) != 0
-}
-
-/// Whether this is wanted.
-#[inline(always)]
-pub(crate) fn watching_for(what: u8) -> bool {
-    WATCHED_BY.load(Ordering::Relaxed) & what != 0
-}
-
-/// Say whether something is wanted. Returns whether anything was wanted before.
-pub(crate) fn want(what: u8, wanted: bool) -> bool {
-    ticks::begin();
-    let before = if wanted {
-        WATCHED_BY.fetch_or(what, Ordering::Relaxed)
-    } else {
-        WATCHED_BY.fetch_and(!what, Ordering::Relaxed)
-    };
-    before != 0
-}
 
 /// What is known of one object.
 #[derive(Clone, Copy)]
@@ -391,18 +359,6 @@ impl Numbers {
 }
 
 static NUMBERS: Shared<Option<Numbers>> = Shared::new(None);
-
-/// How to find out which greenlet runs. (Room for names of others is further up.)
-static CURRENT_GREENLET: OnceLock<fn(Python<'_>) -> Option<usize>> = OnceLock::new();
-
-/// Say how to find out which greenlet runs.
-pub(crate) fn know_greenlets(current: fn(Python<'_>) -> Option<usize>) {
-    let _ = CURRENT_GREENLET.set(current);
-}
-
-pub(super) fn current_greenlet(py: Python<'_>) -> usize {
-    CURRENT_GREENLET.get().and_then(|current| current(py)).unwrap_or(0)
-}
 
 fn current_run(py: Python<'_>) -> Option<Run> {
     let any = RUNS.try_with(|runs| runs.try_borrow().is_ok_and(|it| !it.is_empty()));

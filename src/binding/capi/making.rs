@@ -8,14 +8,14 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString, PyTuple};
 
 use super::conversions::FromC;
-use super::error::{Error, Result};
-use super::exceptions::{ok, take_raised};
+use super::in_flight::{ok, raise_no_memory, take_raised};
+use super::raised::{Error, Result};
 use super::safe;
 
 /// The MemoryError, of which Python keeps one in reserve.
 #[cold]
 pub(crate) fn no_memory(py: Python<'_>) -> Error {
-    safe::raise_no_memory(py);
+    raise_no_memory(py);
     take_raised(py).into()
 }
 

@@ -20,7 +20,7 @@ use super::arguments::Arguments;
 use super::cell::Shared;
 use super::conversions::FromC;
 use super::error::{Error, Raise, Result};
-use super::exceptions::ok;
+use super::in_flight::ok;
 use super::kinds::Kind;
 use super::making::{new_str, new_tuple};
 use super::panics;

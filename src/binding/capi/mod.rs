@@ -5,8 +5,10 @@
 //! above use it.
 
 mod allocating;
+mod answers;
 mod arguments;
 mod beside;
+mod bounds;
 mod calls;
 pub(crate) mod cell;
 pub(crate) mod classes;
@@ -30,6 +32,7 @@ mod freeing;
 pub(crate) mod getters;
 pub(crate) mod guarded;
 mod held;
+mod in_flight;
 mod inspect;
 pub(crate) mod interned;
 pub(crate) mod iterating;
@@ -39,8 +42,10 @@ mod making;
 pub(crate) mod methods;
 pub(crate) mod overrides;
 mod panics;
+mod passing;
 pub(crate) mod places;
 mod pools;
+mod raised;
 mod reserve;
 mod safe;
 pub(crate) mod shown;
@@ -49,6 +54,7 @@ pub(crate) mod stack;
 mod stock;
 pub(crate) mod ticks;
 pub(crate) mod versions;
+pub(crate) mod watching;
 #[cfg(Py_3_12)]
 pub(crate) mod wrapper;
 
@@ -65,12 +71,9 @@ pub(crate) use collecting::{keep_dicts, rely_on_base};
 pub(crate) use dying::know_classes;
 #[cfg(Py_3_11)]
 pub(crate) use exceptions::refill_group;
-#[cfg(not(Py_3_12))]
-pub(crate) use exceptions::spare_one;
 pub(crate) use exceptions::{
-    as_pyo3_has_it, begin_handling, end_handling, exception_of, handled, into_raised, new_raised,
-    new_raised_with, ok, raise, set_cause, set_context, set_traceback, stopped_with, traceback_of,
-    while_handling, with_error_saved,
+    begin_handling, end_handling, handled, raise, set_cause, set_context, set_traceback,
+    stopped_with, while_handling,
 };
 #[cfg(all(
     target_os = "linux",
@@ -81,7 +84,10 @@ pub(crate) use exceptions::{
 pub(crate) use exit::keep_threads;
 pub(crate) use freeing::{bury, dropping, recycle};
 pub(crate) use getters::no_deleter;
-pub(crate) use held::{Held, Hold, keep, new_interned};
+pub(crate) use held::{Held, Hold, keep};
+#[cfg(not(Py_3_12))]
+pub(crate) use in_flight::spare_one;
+pub(crate) use in_flight::{into_raised, ok, traceback_of, with_error_saved};
 #[cfg(Py_3_13)]
 pub(crate) use inspect::BareNames;
 pub(crate) use inspect::{

@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 
 use super::calls::{Sent, returning};
 use super::error::{Error, Raise, Result};
-use super::exceptions::{restore, with_error_saved};
+use super::in_flight::{restore, with_error_saved};
 use super::making::{Text, joined};
 use super::safe;
 

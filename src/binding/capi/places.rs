@@ -10,10 +10,10 @@ use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyFrame, PyFunction, PyString, PyType};
 
 use super::cell::Shared;
-use super::exceptions::{ok, with_error_saved};
-use super::held::{Held, Hold, interned};
+use super::held::{Held, Hold};
+use super::in_flight::{ok, with_error_saved};
 use super::inspect::python_function_of;
-use super::interned::intern;
+use super::interned::{intern, interned};
 use super::methods::is_of_python;
 use super::safe;
 use crate::core::refusable;

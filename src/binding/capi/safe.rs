@@ -14,26 +14,11 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 use pyo3::types::{PyCode, PyDict, PyFrame, PyFunction, PyInt, PyList, PyString, PyTuple};
 
+use super::answers::{Called, New, Status};
 use super::arguments::Arguments;
-use super::conversions::{Called, FromC, Lent, New, Nothing, Null, Status, ToC};
-use super::error::Raised;
+use super::conversions::{Lent, Nothing, Null, safe};
 use super::kinds::Kind;
-
-macro_rules! safe {
-    ($($(#[$meta:meta])* fn $name:ident<'py>($($argument:ident: $of:ty),*) $(-> $answer:ty)?
-        = $function:path: ($($value:expr),*);)*) => {$(
-        $(#[$meta])*
-        #[inline(always)]
-        pub(crate) fn $name<'py>(
-            py: Python<'py>,
-            $($argument: $of),*
-        ) $(-> $answer)? {
-            // SAFETY: attached. Each entry says by its types which arguments the function is safe
-            // to call with, which of them it takes over, and what it gives.
-            unsafe { FromC::from_c(py, $function($(ToC::to_c($value)),*)) }
-        }
-    )*};
-}
+use super::raised::Raised;
 
 safe! {
     // Python's own objects, made where memory may have run out. PyO3's functions for that panic
@@ -108,23 +93,8 @@ safe! {
 
     // Exceptions.
 
-    /// Have a class raise an exception: an instance of it, or one that is to be made of an object.
-    /// What is no class of exceptions is refused, by an exception.
-    fn raise_of<'py>(class: Kind<'_>, of: Option<&Bound<'_, PyAny>>)
-        = ffi::PyErr_SetObject: (class, of);
-    /// Have a `MemoryError` in flight. Python keeps some for that.
-    fn raise_no_memory<'py>() = ffi::PyErr_NoMemory: ();
     /// Report the exception in flight, if any, as what a finalizer raises.
     fn report_unraisable<'py>() = ffi::PyErr_WriteUnraisable: (Null);
-    /// As `raise ... from ...`: what an exception came of.
-    fn set_cause_of<'py>(exception: &Raised<'_>, cause: Option<Raised<'_>>)
-        = ffi::PyException_SetCause: (exception, cause);
-    /// What was being handled when an exception was raised.
-    fn set_context_of<'py>(exception: &Raised<'_>, context: Option<Raised<'_>>)
-        = ffi::PyException_SetContext: (exception, context);
-    /// The traceback of an exception, whatever its class has under that name.
-    fn get_traceback<'py>(exception: &Raised<'_>) -> Option<Bound<'py, PyAny>>
-        = ffi::PyException_GetTraceback: (exception);
     /// Set it, None for none. What is neither None nor a traceback is refused.
     fn put_traceback<'py>(
         exception: &Raised<'_>,
@@ -181,49 +151,6 @@ safe! {
     /// The code of a function.
     fn code_of_function<'py>(function: &Bound<'_, PyFunction>) -> Lent<'py, PyCode>
         = ffi::PyFunction_GetCode: (function);
-}
-
-#[cfg(not(Py_3_12))]
-safe! {
-    /// Take what is in flight out of flight: puts its class, the exception or what that is to be
-    /// made of, and its traceback in place.
-    fn fetch<'py>(
-        kind: &mut Option<Bound<'py, PyAny>>,
-        value: &mut Option<Bound<'py, PyAny>>,
-        traceback: &mut Option<Bound<'py, PyAny>>
-    ) = ffi::PyErr_Fetch: (kind, value, traceback);
-    /// Put in flight what has been taken out of flight. What is no traceback is left out.
-    fn restore<'py>(
-        kind: Option<Bound<'_, PyAny>>,
-        value: Option<Bound<'_, PyAny>>,
-        traceback: Option<Bound<'_, PyAny>>
-    ) = ffi::PyErr_Restore: (kind, value, traceback);
-    /// Make the exception, or another where that fails. What is no class of exceptions is left.
-    fn normalize<'py>(
-        kind: &mut Option<Bound<'py, PyAny>>,
-        value: &mut Option<Bound<'py, PyAny>>,
-        traceback: &mut Option<Bound<'py, PyAny>>
-    ) = ffi::PyErr_NormalizeException: (kind, value, traceback);
-    /// `callable(*args)`. What that raises stays in flight.
-    fn call_or_raise<'py>(
-        callable: &Bound<'_, PyAny>,
-        args: &Bound<'_, PyTuple>
-    ) -> Option<Bound<'py, PyAny>> = ffi::PyObject_Call: (callable, args, Null);
-    /// `callable(*arguments)`. What that raises stays in flight.
-    fn call_many_or_raise<'py>(
-        callable: &Bound<'_, PyAny>,
-        arguments: &[Bound<'_, PyAny>]
-    ) -> Option<Bound<'py, PyAny>>
-        = ffi::PyObject_Vectorcall: (callable, arguments, arguments.len(), Null);
-}
-
-#[cfg(Py_3_12)]
-safe! {
-    /// The exception in flight, taken out of flight.
-    fn take_in_flight<'py>() -> Option<Raised<'py>> = ffi::PyErr_GetRaisedException: ();
-    /// Put an exception in flight, or none.
-    fn put_in_flight<'py>(exception: Option<Raised<'_>>)
-        = ffi::PyErr_SetRaisedException: (exception);
 }
 
 #[cfg(not(Py_3_11))]

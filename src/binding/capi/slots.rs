@@ -86,11 +86,8 @@ pub(super) fn fill<T: Native>(py: Python<'_>, class: Kind<'_>, slot: Slot<T>) {
                 let call = transmute::<Vectorcall<'_, '_, T>, ffi::vectorcallfunc>(call);
                 (*kind).tp_vectorcall = Some(call);
             }
-            Slot::NewOfExceptions => {
-                if safe::comes_after(py, class, exceptions) {
-                    (*kind).tp_new = exceptions.slots(py).new;
-                }
-            }
+            Slot::NewOfExceptions if !safe::comes_after(py, class, exceptions) => {}
+            Slot::NewOfExceptions => (*kind).tp_new = exceptions.slots(py).new,
             Slot::Init(init) => {
                 (*kind).tp_init = Some(transmute::<Init<'_, '_, T>, ffi::initproc>(init));
             }

@@ -163,7 +163,7 @@ impl Epoch {
 fn begin_anew(py: Python<'_>) -> bool {
     use pyo3::types::PyTuple;
 
-    use super::exceptions::ok;
+    use super::in_flight::ok;
     use super::inspect::lookup;
     use super::interned::intern;
     use super::making::new_str;

@@ -14,8 +14,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
+use super::answers::Called;
 use super::arguments::Arguments;
-use super::conversions::Called;
 use super::error::{Raise, Result};
 use super::panics;
 

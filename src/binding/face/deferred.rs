@@ -15,6 +15,7 @@ use crate::binding::capi::{
     overrides::overrides,
     stack::{self, Nested},
 };
+use crate::binding::face::adding::{add_both, callback_with};
 use crate::binding::face::{described, generators, timeout};
 use crate::binding::judge::deprecation::Deprecated;
 use crate::binding::judge::{
@@ -24,7 +25,6 @@ use crate::binding::judge::{
 };
 use crate::binding::model::{
     awaiting::{Awaiting, new_awaiting},
-    callback::{Callback, link_of_both},
     deferred::{Deferred, subclasses},
     names,
     outcome::{Chain, Link, Links, Outcome, into_object, or_no_memory, share},
@@ -84,28 +84,7 @@ impl Deferred {
         subclasses(cls.py())?.append(cls)
     }
 
-    /// Add a callback: a function for the result.
-    ///
-    /// Arguments:
-    ///
-    /// - `callback`: it is called with the result, then `args` and `kwargs`. A Failure skips
-    ///   it.
-    ///
-    /// Returns this Deferred, so that calls can be chained. If the Deferred has fired already,
-    /// the callback runs before this returns.
-    ///
-    /// Errors: what the callback raises is not raised here; it becomes a Failure for the next
-    /// errback.
-    ///
-    /// ```python
-    /// from deferrous import succeed
-    ///
-    /// d = succeed(20)
-    /// d.addCallback(lambda number, more: number + more, 22)
-    /// d.addCallback(print)
-    /// ```
-    ///
-    /// This prints 42.
+    #[doc = include_str!("deferred/addCallback.md")]
     #[pyo3(signature = (callback, *args, **kwargs))]
     fn addCallback<'py>(
         slf: Bound<'py, Self>,
@@ -117,28 +96,7 @@ impl Deferred {
         Ok(slf)
     }
 
-    /// Add an errback: a function for the failure.
-    ///
-    /// Arguments:
-    ///
-    /// - `errback`: it is called with the Failure, then `args` and `kwargs`. A result skips it.
-    ///   What it returns is the result for the next callback; to stay failed, it returns the
-    ///   Failure or raises an exception.
-    ///
-    /// Returns this Deferred.
-    ///
-    /// Errors: what the errback raises is not raised here; it becomes a Failure for the next
-    /// errback.
-    ///
-    /// ```python
-    /// from deferrous import fail
-    ///
-    /// d = fail(KeyError("name"))
-    /// d.addErrback(lambda failure: f"handled {failure.type.__name__}")
-    /// d.addCallback(print)
-    /// ```
-    ///
-    /// This prints `handled KeyError`.
+    #[doc = include_str!("deferred/addErrback.md")]
     #[pyo3(signature = (errback, *args, **kwargs))]
     fn addErrback<'py>(
         slf: Bound<'py, Self>,
@@ -150,31 +108,7 @@ impl Deferred {
         Ok(slf)
     }
 
-    /// Add one function for both the result and the failure.
-    ///
-    /// Arguments:
-    ///
-    /// - `callback`: it is called with the result or the Failure, then `args` and `kwargs`.
-    ///   Return what it was given to leave the outcome as it is.
-    ///
-    /// Returns this Deferred.
-    ///
-    /// Errors: what the function raises is not raised here; it becomes a Failure for the next
-    /// errback.
-    ///
-    /// ```python
-    /// from deferrous import succeed
-    ///
-    ///
-    /// def clean_up(outcome):
-    ///     print("closed")
-    ///     return outcome
-    ///
-    ///
-    /// succeed("page").addBoth(clean_up).addCallback(print)
-    /// ```
-    ///
-    /// This prints `closed` and `page`.
+    #[doc = include_str!("deferred/addBoth.md")]
     #[pyo3(signature = (callback, *args, **kwargs))]
     fn addBoth<'py>(
         slf: Bound<'py, Self>,
@@ -186,29 +120,7 @@ impl Deferred {
         Ok(slf)
     }
 
-    /// Add a callback and an errback as one step: exactly one of them is called.
-    ///
-    /// Arguments:
-    ///
-    /// - `callback`: it is called with a result.
-    /// - `errback`: it is called with a Failure. Without one, a Failure is passed on.
-    /// - `callbackArgs`, `callbackKeywords`: more arguments for the callback.
-    /// - `errbackArgs`, `errbackKeywords`: more arguments for the errback.
-    ///
-    /// Returns this Deferred.
-    ///
-    /// Errors: what either raises is not raised here. It goes to the next errback, never to the
-    /// errback of the same call.
-    ///
-    /// ```python
-    /// from deferrous import fail
-    ///
-    /// d = fail(ValueError("no number"))
-    /// d.addCallbacks(lambda number: number + 1, lambda failure: 0)
-    /// d.addCallback(print)
-    /// ```
-    ///
-    /// This prints 0.
+    #[doc = include_str!("deferred/addCallbacks.md")]
     #[pyo3(
         signature = (callback, errback=None, callbackArgs=None, callbackKeywords=None, errbackArgs=None, errbackKeywords=None),
         text_signature = "($self, callback, errback=None, callbackArgs=(), callbackKeywords={}, errbackArgs=(), errbackKeywords={})"
@@ -227,30 +139,7 @@ impl Deferred {
         Ok(slf)
     }
 
-    /// Fire another Deferred with the outcome of this one.
-    ///
-    /// Arguments:
-    ///
-    /// - `d`: the Deferred to fire. Nobody else should fire it.
-    ///
-    /// Returns this Deferred. Its later callbacks get None.
-    ///
-    /// Errors: if `d` has been fired already, the next errback of this Deferred gets an
-    /// AlreadyCalledError.
-    ///
-    /// Cancelling `d` does not cancel this Deferred. To have both, return this Deferred from a
-    /// callback of `d` instead.
-    ///
-    /// ```python
-    /// from deferrous import Deferred
-    ///
-    /// first, second = Deferred(), Deferred()
-    /// first.chainDeferred(second)
-    /// second.addCallback(print)
-    /// first.callback("done")
-    /// ```
-    ///
-    /// This prints `done`.
+    #[doc = include_str!("deferred/chainDeferred.md")]
     fn chainDeferred<'py>(
         slf: Bound<'py, Self>,
         d: Bound<'py, PyAny>,
@@ -278,41 +167,7 @@ impl Deferred {
         slf.call_method1(add_callbacks, (d.getattr(callback)?, d.getattr(errback)?))
     }
 
-    /// Cancel this Deferred if it has no result in time.
-    ///
-    /// Arguments:
-    ///
-    /// - `timeout`: the time in seconds.
-    /// - `clock`: a reactor, an asyncio loop, a `deferrous.testing.Clock`, or anything else
-    ///   with a `callLater`. By default, the running asyncio loop, or else Twisted's reactor.
-    /// - `onTimeoutCancel`: a function that is called with the outcome after the time has run
-    ///   out, and with `timeout`. What it returns replaces that outcome. By default, a
-    ///   CancelledError is replaced by a TimeoutError.
-    ///
-    /// Returns this Deferred. The limit covers callbacks that were added before this call, not
-    /// later ones.
-    ///
-    /// Errors:
-    ///
-    /// - RuntimeError: there is no clock, neither given nor by default.
-    /// - AttributeError: `clock` is not a clock.
-    ///
-    /// Cancelling the Deferred before the time is up stops the clock.
-    ///
-    /// Differs from Twisted: `clock` is optional and may be an asyncio loop. A canceller that
-    /// raises is reported, and the Deferred fails with TimeoutError nevertheless.
-    ///
-    /// ```python
-    /// from deferrous import Deferred
-    /// from deferrous.testing import Clock
-    ///
-    /// clock = Clock()
-    /// d = Deferred().addTimeout(5, clock)
-    /// d.addErrback(lambda failure: print(failure.type.__name__))
-    /// clock.advance(5)
-    /// ```
-    ///
-    /// This prints `TimeoutError`.
+    #[doc = include_str!("deferred/addTimeout.md")]
     #[pyo3(signature = (timeout, clock=None, onTimeoutCancel=None))]
     fn addTimeout<'py>(
         slf: &Bound<'py, Self>,
@@ -323,54 +178,12 @@ impl Deferred {
         timeout::add(slf, timeout, clock, onTimeoutCancel)
     }
 
-    /// Fire this Deferred with a result, and run its callbacks.
-    ///
-    /// Arguments:
-    ///
-    /// - `result`: what the first callback gets. A Failure is taken as a failure, as by
-    ///   `errback`.
-    ///
-    /// Errors:
-    ///
-    /// - AlreadyCalledError: the Deferred has been fired already.
-    ///
-    /// After `cancel()` of a Deferred without a canceller, the first call is ignored.
-    ///
-    /// ```python
-    /// from deferrous import Deferred
-    ///
-    /// d = Deferred()
-    /// d.addCallback(print)
-    /// d.callback("hello")
-    /// ```
-    ///
-    /// This prints `hello`.
+    #[doc = include_str!("deferred/callback.md")]
     fn callback(slf: &Bound<'_, Self>, result: Bound<'_, PyAny>) -> Result<()> {
         fire_with(slf, result)
     }
 
-    /// Fire this Deferred with a failure, and run its errbacks.
-    ///
-    /// Arguments:
-    ///
-    /// - `fail`: a Failure or an exception. By default, the exception that is being handled.
-    ///
-    /// Errors:
-    ///
-    /// - AlreadyCalledError: the Deferred has been fired already.
-    /// - NoCurrentExceptionError: nothing is given, and no exception is being handled.
-    ///
-    /// After `cancel()` of a Deferred without a canceller, the first call is ignored.
-    ///
-    /// ```python
-    /// from deferrous import Deferred
-    ///
-    /// d = Deferred()
-    /// d.addErrback(lambda failure: print(failure.value))
-    /// d.errback(ValueError("no such page"))
-    /// ```
-    ///
-    /// This prints `no such page`.
+    #[doc = include_str!("deferred/errback.md")]
     #[pyo3(signature = (fail=None))]
     pub(crate) fn errback<'py>(
         slf: &Bound<'py, Self>,
@@ -379,35 +192,12 @@ impl Deferred {
         fire(slf, reason_of(slf.py(), fail, || debugging(slf))?)
     }
 
-    /// Hold back callbacks until `unpause()` has been called as often as this.
-    ///
-    /// ```python
-    /// from deferrous import succeed
-    ///
-    /// d = succeed("late")
-    /// d.pause()
-    /// d.addCallback(print)
-    /// print("early")
-    /// d.unpause()
-    /// ```
-    ///
-    /// This prints `early` and `late`.
+    #[doc = include_str!("deferred/pause.md")]
     fn pause(slf: &Bound<'_, Self>) {
         slf.get().chain(slf.py(), Chain::pause);
     }
 
-    /// Undo one `pause()`. The last one runs the callbacks that were held back.
-    ///
-    /// ```python
-    /// from deferrous import succeed
-    ///
-    /// d = succeed("result")
-    /// d.pause()
-    /// d.addCallback(print)
-    /// d.unpause()
-    /// ```
-    ///
-    /// This prints `result`.
+    #[doc = include_str!("deferred/unpause.md")]
     pub(crate) fn unpause(slf: &Bound<'_, Self>) -> Result<()> {
         if slf.get().chain(slf.py(), Chain::unpause) {
             return engine::run_deferred(slf);
@@ -415,28 +205,7 @@ impl Deferred {
         Ok(())
     }
 
-    /// Ask for the operation behind this Deferred to stop.
-    ///
-    /// If the Deferred has not fired, its canceller is called; if that does not fire it, it
-    /// fails with CancelledError. If it waits for another Deferred, that one is cancelled
-    /// instead. If it has its result, nothing happens.
-    ///
-    /// Errors:
-    ///
-    /// - What the canceller raises.
-    /// - RecursionError: the Deferred waits for itself, by way of others.
-    ///
-    /// Differs from Twisted: Deferreds that wait for each other are cancelled to any depth.
-    ///
-    /// ```python
-    /// from deferrous import Deferred
-    ///
-    /// d = Deferred(canceller=lambda d: print("stopping"))
-    /// d.addErrback(lambda failure: print(failure.type.__name__))
-    /// d.cancel()
-    /// ```
-    ///
-    /// This prints `stopping` and `CancelledError`.
+    #[doc = include_str!("deferred/cancel.md")]
     pub(crate) fn cancel(slf: &Bound<'_, Self>) -> Result<()> {
         engine::cancel(slf)
     }
@@ -641,34 +410,7 @@ impl Deferred {
         new_awaiting(slf.py(), slf)
     }
 
-    /// Run a coroutine, and return a Deferred for its result.
-    ///
-    /// Arguments:
-    ///
-    /// - `coro`: a coroutine that awaits Deferreds, or a generator that yields them.
-    ///
-    /// Returns a Deferred that fires with what the coroutine returns, or fails with what it
-    /// raises.
-    ///
-    /// Errors:
-    ///
-    /// - NotACoroutineError: `coro` is neither.
-    ///
-    /// Cancelling the Deferred cancels the Deferred that the coroutine waits for. Unless that
-    /// fires otherwise, CancelledError is raised at the `await`.
-    ///
-    /// ```python
-    /// from deferrous import Deferred, succeed
-    ///
-    ///
-    /// async def double(number):
-    ///     return 2 * await number
-    ///
-    ///
-    /// Deferred.fromCoroutine(double(succeed(21))).addCallback(print)
-    /// ```
-    ///
-    /// This prints 42.
+    #[doc = include_str!("deferred/fromCoroutine.md")]
     #[classmethod]
     fn fromCoroutine<'py>(
         _cls: &Bound<'py, PyType>,
@@ -677,33 +419,7 @@ impl Deferred {
         generators::from_coroutine(coro)
     }
 
-    /// Return an asyncio future for the outcome of this Deferred.
-    ///
-    /// Arguments:
-    ///
-    /// - `loop`: the event loop of the future.
-    ///
-    /// Returns a future that gets the result, or the exception of the Failure. This Deferred's
-    /// later callbacks get None.
-    ///
-    /// Cancelling the future cancels this Deferred.
-    ///
-    /// Differs from Twisted: a StopIteration becomes the cause of a RuntimeError. If the loop
-    /// runs in another thread, the future is set there.
-    ///
-    /// ```python
-    /// import asyncio
-    /// from deferrous import succeed
-    ///
-    ///
-    /// async def main():
-    ///     print(await succeed(42).asFuture(asyncio.get_running_loop()))
-    ///
-    ///
-    /// asyncio.run(main())
-    /// ```
-    ///
-    /// This prints 42.
+    #[doc = include_str!("deferred/asFuture.md")]
     fn asFuture<'py>(
         slf: &Bound<'py, Self>,
         r#loop: Bound<'py, PyAny>,
@@ -712,42 +428,7 @@ impl Deferred {
         names::AS_FUTURE.get(slf.py())?.call1((slf, r#loop))
     }
 
-    /// Return a Deferred for the outcome of a future.
-    ///
-    /// Arguments:
-    ///
-    /// - `future`: a future of asyncio or `concurrent.futures`, or another that calls back in
-    ///   any thread.
-    /// - `scheduler`: where callbacks run, if the future is not asyncio's: an asyncio loop, a
-    ///   Twisted reactor, or a function that calls its argument in the right thread. By
-    ///   default, the asyncio loop that runs in this thread, or else Twisted's reactor.
-    ///
-    /// Errors:
-    ///
-    /// - RuntimeError: a scheduler is needed, and there is none.
-    /// - AttributeError: `future` is not a future.
-    /// - TypeError: `scheduler` cannot be one.
-    ///
-    /// Cancelling the Deferred cancels the future.
-    ///
-    /// Differs from Twisted: takes futures other than asyncio's, and a scheduler.
-    ///
-    /// ```python
-    /// import asyncio
-    /// from deferrous import Deferred
-    ///
-    ///
-    /// async def main():
-    ///     future = asyncio.get_running_loop().create_future()
-    ///     d = Deferred.fromFuture(future)
-    ///     future.set_result(42)
-    ///     print(await d)
-    ///
-    ///
-    /// asyncio.run(main())
-    /// ```
-    ///
-    /// This prints 42.
+    #[doc = include_str!("deferred/fromFuture.md")]
     #[classmethod]
     #[pyo3(signature = (future, scheduler=None))]
     fn fromFuture<'py>(
@@ -790,56 +471,4 @@ fn keep_state(class: &Bound<'_, PyType>) -> PyResult<()> {
         }
     }
     Ok(())
-}
-
-/// The arguments of a callback, as they are given to `addCallbacks`: positional ones, and those by
-/// keyword.
-type Given<'py> = (Option<Bound<'py, PyAny>>, Option<Bound<'py, PyAny>>);
-
-/// Add a callback and an errback, each with its arguments.
-pub(crate) fn add_both<'py>(
-    slf: &Bound<'py, Deferred>,
-    callback: Bound<'py, PyAny>,
-    errback: Option<Bound<'py, PyAny>>,
-    [for_callback, for_errback]: [Given<'py>; 2],
-) -> Result<()> {
-    let py = slf.py();
-    let one = |callable, given: Given<'py>| match given {
-        (None, None) => Callback::plain(callable),
-        (args, kwargs) => {
-            let args = args.unwrap_or_else(|| PyTuple::empty(py).into_any());
-            Callback::with_spread_arguments(callable, args, kwargs)
-        }
-    };
-    let callback = one(callback, for_callback)?;
-    let errback = match errback {
-        // The pass-through is called with them, and takes none.
-        None if for_errback.0.is_some() || for_errback.1.is_some() => {
-            let failthru = names::public(py, intern!(py, "_failthru"))?;
-            Some(failthru.map_or_else(|| names::FAILTHRU.get(py).cloned(), Ok)?)
-        }
-        errback => errback,
-    };
-    let link = match errback {
-        None => Link::OnValue(callback),
-        Some(errback) => link_of_both(py, (callback, one(errback, for_errback)?))?,
-    };
-    add(slf, link)
-}
-
-fn callback_with<'py>(
-    callable: Bound<'py, PyAny>,
-    args: &Bound<'py, PyTuple>,
-    kwargs: Option<&Bound<'py, PyDict>>,
-) -> Result<Callback> {
-    let Some(kwargs) = kwargs.filter(|kwargs| !kwargs.is_empty()) else {
-        if args.is_empty() {
-            return Callback::plain(callable);
-        }
-        return Callback::with_arguments(callable.py(), &callable, args.as_slice(), None);
-    };
-    let names = PyTuple::new(callable.py(), kwargs.keys())?;
-    let all = args.as_sequence().concat(kwargs.values().as_sequence())?;
-    let all = all.to_tuple()?;
-    Callback::with_arguments(callable.py(), &callable, all.as_slice(), Some(&names))
 }

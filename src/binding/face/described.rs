@@ -11,7 +11,7 @@ use crate::binding::capi::{
 };
 use crate::binding::judge::classify;
 use crate::binding::model::{
-    callback::{self, Callback},
+    callback::Callback,
     deferred::Deferred,
     list::DeferredList,
     names,
@@ -129,5 +129,5 @@ pub(crate) fn link_described(pair: &Bound<'_, PyAny>) -> Result<Link> {
     let [on_value, on_failure] = [on_value, on_failure].map(|(callable, args, kwargs)| {
         Callback::with_spread_arguments(callable, args, Some(kwargs))
     });
-    callback::link_of_both(py, (on_value?, on_failure?))
+    outcome::link_of_both(py, (on_value?, on_failure?))
 }

@@ -50,6 +50,35 @@ enum Station<'py> {
     Deliver(Object<'py>, u32),
 }
 
+impl<'py> Station<'py> {
+    fn of(py: Python<'py>, link: &Link) -> Self {
+        let callable = |callback: &Callback| callback.callable(py).ok();
+        match link {
+            Link::OnValue(callback) => Self::Call(callable(callback), None),
+            Link::OnFailure(callback) => Self::Call(None, callable(callback)),
+            Link::Either(callback) => Self::Call(callable(callback), callable(callback)),
+            Link::Both(pair) => Self::Call(callable(&pair.0), callable(&pair.1)),
+            Link::Continue(other) => Self::Continue(other.bind(py).as_any().clone()),
+            Link::Deliver(waiter, place) => Self::Deliver(waiter.object(py).clone(), *place),
+        }
+    }
+
+    /// A word for it, and what it has.
+    fn into_tuple(self, py: Python<'py>) -> Result<Bound<'py, PyTuple>> {
+        let parts = match self {
+            Self::Call(on_value, on_failure) => {
+                [text(py, "call")?, or_none(py, on_value), or_none(py, on_failure)]
+            }
+            Self::Continue(other) => [text(py, "deferred")?, other, number(py, 0)?],
+            Self::Deliver(other, FIRE) => [text(py, "deferred")?, other, number(py, 0)?],
+            Self::Deliver(waiter, place) => {
+                [text(py, "waiter")?, waiter, number(py, place as usize)?]
+            }
+        };
+        capi::new_tuple(py, parts)
+    }
+}
+
 /// Return the state of a Deferred: a word for its outcome, the outcome, whether it was called, how
 /// many pauses there are, whether its callbacks are running, what it is chained to, its canceller,
 /// its links, how many of them are calls, and how many wait without being called.
@@ -73,7 +102,6 @@ pub(crate) fn state_of<'py>(
         if refusable(|| stations.try_reserve_exact(room)).is_err() {
             return Err(NoMemory(()));
         }
-        let callable = |callback: &Callback| callback.callable(py);
         let (mut calls_left, mut waiters_left) = (most, most);
         let shown = chain.links().iter().filter(|link| {
             let left = if is_call(link) { &mut calls_left } else { &mut waiters_left };
@@ -81,16 +109,7 @@ pub(crate) fn state_of<'py>(
             *left = left.saturating_sub(1);
             shown
         });
-        stations.extend(shown.map(|link| match link {
-            Link::OnValue(callback) => Station::Call(callable(callback).ok(), None),
-            Link::OnFailure(callback) => Station::Call(None, callable(callback).ok()),
-            Link::Either(callback) => {
-                Station::Call(callable(callback).ok(), callable(callback).ok())
-            }
-            Link::Both(pair) => Station::Call(callable(&pair.0).ok(), callable(&pair.1).ok()),
-            Link::Continue(other) => Station::Continue(other.bind(py).as_any().clone()),
-            Link::Deliver(waiter, place) => Station::Deliver(waiter.object(py).clone(), *place),
-        }));
+        stations.extend(shown.map(|link| Station::of(py, link)));
         let outcome = match chain.outcome() {
             Outcome::Empty => ("none", None),
             Outcome::Taken => ("taken", None),
@@ -106,17 +125,7 @@ pub(crate) fn state_of<'py>(
     let (outcome, flags, chained_to, canceller, counts) = outcome::or_no_memory(py, kept)?;
     let links = capi::new_list(py)?;
     for station in stations {
-        let link = match station {
-            Station::Call(on_value, on_failure) => {
-                [text(py, "call")?, or_none(py, on_value), or_none(py, on_failure)]
-            }
-            Station::Continue(other) => [text(py, "deferred")?, other, number(py, 0)?],
-            Station::Deliver(other, FIRE) => [text(py, "deferred")?, other, number(py, 0)?],
-            Station::Deliver(waiter, place) => {
-                [text(py, "waiter")?, waiter, number(py, place as usize)?]
-            }
-        };
-        links.append(capi::new_tuple(py, link)?)?;
+        links.append(station.into_tuple(py)?)?;
     }
     capi::new_tuple(
         py,
@@ -206,6 +215,41 @@ pub(crate) fn members_of<'py>(
     )?))
 }
 
+/// A word for what an object is, and what it holds.
+type Parts<'py> = [Object<'py>; 4];
+
+fn parts_of_task<'py>(task: &Bound<'py, Task>) -> Result<Parts<'py>> {
+    let py = task.py();
+    let (generator, deferred, waiting_on) = task.get().with(py, |state| {
+        (
+            state.generator.as_ref().map(|it| it.bind(py).clone()),
+            state.deferred.as_ref().map(|it| it.bind(py).as_any().clone()),
+            state.waiting_on.as_ref().map(|it| it.bind(py).as_any().clone()),
+        )
+    });
+    let [generator, deferred, waiting_on] =
+        [generator, deferred, waiting_on].map(|it| or_none(py, it));
+    Ok([text(py, "task")?, generator, deferred, waiting_on])
+}
+
+fn parts_of_primitive<'py>(primitive: &Bound<'py, Primitive>) -> Result<Parts<'py>> {
+    let py = primitive.py();
+    let (line, locked, tokens, limit) = primitive.get().with(py, |state| {
+        let line = state.waiting.as_ref().map(|it| it.bind(py).clone());
+        (line, state.locked.is_on(), state.tokens.get(py), state.limit.get(py))
+    });
+    if !primitive.is_instance_of::<DeferredSemaphore>() {
+        let locked = truth(py, locked);
+        return Ok([text(py, "lock")?, or_none(py, line), locked, py.None().into_bound(py)]);
+    }
+    let number = |count: Result<Bound<'py, PyAny>, i64>| match count {
+        Ok(object) if object.is_exact_instance_of::<PyInt>() => Ok(object),
+        Ok(_) => capi::new_signed_int(py, 0),
+        Err(number) => capi::new_signed_int(py, number),
+    };
+    Ok([text(py, "semaphore")?, or_none(py, line), number(tokens)?, number(limit)?])
+}
+
 /// Return what one of our other objects is, as a word, and three things of what it has. None of
 /// anything else.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
@@ -214,16 +258,7 @@ pub(crate) fn parts_of<'py>(object: &Object<'py>) -> Result<Option<Bound<'py, Py
     let py = object.py();
     let none = || py.None().into_bound(py);
     let parts = if let Ok(task) = object.cast_exact::<Task>() {
-        let (generator, deferred, waiting_on) = task.get().with(py, |state| {
-            (
-                state.generator.as_ref().map(|it| it.bind(py).clone()),
-                state.deferred.as_ref().map(|it| it.bind(py).as_any().clone()),
-                state.waiting_on.as_ref().map(|it| it.bind(py).as_any().clone()),
-            )
-        });
-        let [generator, deferred, waiting_on] =
-            [generator, deferred, waiting_on].map(|it| or_none(py, it));
-        [text(py, "task")?, generator, deferred, waiting_on]
+        parts_of_task(task)?
     } else if let Ok(callback) = object.cast_exact::<TaskCallback>() {
         let task = callback.get().task.bind(py).as_any().clone();
         [text(py, "task callback")?, task, none(), none()]
@@ -246,20 +281,7 @@ pub(crate) fn parts_of<'py>(object: &Object<'py>) -> Result<Option<Bound<'py, Py
         let primitive = locked.primitive.bind(py).as_any().clone();
         [text(py, "locked")?, primitive, locked.function.bind(py).clone(), none()]
     } else if let Ok(primitive) = object.cast::<Primitive>() {
-        let (line, locked, tokens, limit) = primitive.get().with(py, |state| {
-            let line = state.waiting.as_ref().map(|it| it.bind(py).clone());
-            (line, state.locked.is_on(), state.tokens.get(py), state.limit.get(py))
-        });
-        if object.is_instance_of::<DeferredSemaphore>() {
-            let number = |count: Result<Bound<'py, PyAny>, i64>| match count {
-                Ok(object) if object.is_exact_instance_of::<PyInt>() => Ok(object),
-                Ok(_) => capi::new_signed_int(py, 0),
-                Err(number) => capi::new_signed_int(py, number),
-            };
-            [text(py, "semaphore")?, or_none(py, line), number(tokens)?, number(limit)?]
-        } else {
-            [text(py, "lock")?, or_none(py, line), truth(py, locked), none()]
-        }
+        parts_of_primitive(primitive)?
     } else if let Ok(place) = object.cast_exact::<Place>() {
         let place = place.get();
         let line = place.line(py).map(Bound::into_any);

@@ -2,6 +2,7 @@
 //!
 //! May use all rooms below. No room uses it.
 
+pub(crate) mod adding;
 pub(crate) mod awaiting;
 pub(crate) mod deferred;
 pub(crate) mod described;
@@ -10,6 +11,7 @@ pub(crate) mod functions;
 pub(crate) mod generators;
 pub(crate) mod getters;
 pub(crate) mod graph;
+pub(crate) mod leaving;
 pub(crate) mod list;
 pub(crate) mod lock;
 pub(crate) mod module;

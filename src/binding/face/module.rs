@@ -101,9 +101,9 @@ mod _deferrous {
     #[pymodule_export]
     use crate::binding::judge::copying::plain_state;
     #[pymodule_export]
-    use crate::binding::judge::creating::{failure_count, register_failure_class};
+    use crate::binding::judge::creating::NoCurrentExceptionError;
     #[pymodule_export]
-    use crate::binding::judge::failure::NoCurrentExceptionError;
+    use crate::binding::judge::creating::{failure_count, register_failure_class};
     #[pymodule_export]
     use crate::binding::judge::frames::pieces_of_frames;
     #[pymodule_export]

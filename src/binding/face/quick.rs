@@ -10,7 +10,7 @@ use crate::binding::capi::{
     methods::{Args, place_of, put, quick},
     tuple_of,
 };
-use crate::binding::face::{deferred::add_both, functions, generators, place, primitive, timeout};
+use crate::binding::face::{adding::add_both, functions, generators, place, primitive, timeout};
 use crate::binding::model::{
     callback::Callback,
     deferred::Deferred,

@@ -8,6 +8,7 @@ use crate::binding::capi::{
     error::Result,
     events, lives, places,
     ticks::{self, Scale},
+    watching,
 };
 use crate::binding::model::deferred::Deferred;
 use crate::binding::waits::nesting;
@@ -22,9 +23,9 @@ fn number(py: Python<'_>, number: u64) -> Result<Object<'_>> {
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_track")]
 pub(crate) fn track(py: Python<'_>, on: bool, own_files: Bound<'_, PyString>) {
-    lives::know_greenlets(nesting::current_greenlet);
+    watching::know_greenlets(nesting::current_greenlet);
     places::know_own_files(own_files);
-    lives::want(lives::TRACK, on);
+    watching::want(watching::TRACK, on);
     choose_pool(py);
     if !on {
         lives::forget_all(py);
@@ -33,7 +34,7 @@ pub(crate) fn track(py: Python<'_>, on: bool, own_files: Bound<'_, PyString>) {
 
 /// Have Deferreds made in memory from the pool that is in use now: see [`Recycled`].
 fn choose_pool(py: Python<'_>) {
-    let watching = lives::watching();
+    let watching = watching::watching();
     Deferred::pool().close(py, watching);
     Deferred::pool_while_watched().close(py, !watching);
 }
@@ -43,7 +44,7 @@ fn choose_pool(py: Python<'_>) {
 #[pyo3(name = "_track_earlier")]
 pub(crate) fn track_earlier(deferreds: &Bound<'_, PyList>) {
     // The list was made by Python code, in which somebody may have had enough of it.
-    if !lives::watching_for(lives::TRACK) {
+    if !watching::watching_for(watching::TRACK) {
         return;
     }
     for each in deferreds {
@@ -57,7 +58,7 @@ pub(crate) fn track_earlier(deferreds: &Bound<'_, PyList>) {
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_tracking")]
 pub(crate) fn tracking() -> bool {
-    lives::watching_for(lives::TRACK)
+    watching::watching_for(watching::TRACK)
 }
 
 /// The time now, in nanoseconds, and how many Deferreds are not known for want of memory, and the
@@ -141,7 +142,7 @@ pub(crate) fn place(py: Python<'_>, number: u32) -> Option<(Object<'_>, i32)> {
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_trace_begin")]
 pub(crate) fn trace_begin(py: Python<'_>, capacity: usize, own_files: Bound<'_, PyString>) -> u64 {
-    lives::know_greenlets(nesting::current_greenlet);
+    watching::know_greenlets(nesting::current_greenlet);
     places::know_own_files(own_files);
     let total = events::begin(py, capacity);
     choose_pool(py);

@@ -1,9 +1,9 @@
 //! Makes failures.
 
-use pyo3::PyTypeInfo;
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyBaseException, PyException, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType};
+use pyo3::{PyTypeInfo, create_exception};
 
 use crate::binding::capi::{
     self, Hold,
@@ -11,14 +11,26 @@ use crate::binding::capi::{
     classes::Plain,
     constructing::{Construct, construct_quickly},
     error::{Raise, Raised, Result},
+    interned::intern,
     new_exception_of,
-    stack::Nested,
+    stack::{self, Nested},
 };
-use crate::binding::judge::{asked, attributes::CAPTURE_VARS, ordinary::is_ordinary};
+use crate::binding::judge::{
+    asked,
+    attributes::{CAPTURE_VARS, COUNT_FIELD, TYPE, VALUE},
+    ordinary::{has_plain_traceback, is_ordinary},
+};
 use crate::binding::model::{
     failure::{Attributes, FailureBase, State},
     names,
 };
+
+create_exception!(
+    deferrous.failure,
+    NoCurrentExceptionError,
+    PyException,
+    "`Failure()` was called while no exception was being handled."
+);
 
 /// How many failures there have been.
 static COUNT: Shared<u64> = Shared::new(0);
@@ -35,6 +47,60 @@ pub(super) fn count_one(py: Python<'_>) -> u64 {
         *count += 1;
         *count
     })
+}
+
+/// The class of what a failure is made of.
+#[inline(always)]
+pub(super) fn kind_of<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    if !is_ordinary(value) && value.is_instance_of::<PyException>() {
+        stack::check(value.py())?;
+        return value.getattr(intern!(value.py(), "__class__"));
+    }
+    Ok(value.get_type().into_any())
+}
+
+/// The traceback of a failure that is made of this: the one that is given, or its own.
+#[inline(always)]
+pub(super) fn traceback_for<'py>(
+    value: &Bound<'py, PyAny>,
+    given: Option<Bound<'py, PyAny>>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let py = value.py();
+    match given {
+        Some(given) if stack::truth(&given)? => Ok(Some(given)),
+        _ => match value.cast::<PyBaseException>() {
+            Ok(raised) if has_plain_traceback(raised) => Ok(capi::traceback_of(raised)),
+            _ => {
+                stack::check(py)?;
+                let traceback = value.getattr_opt(intern!(py, "__traceback__"))?;
+                let is_true = |it: &Bound<'py, PyAny>| capi::ok(py, it.is_truthy()) == Some(true);
+                Ok(traceback.filter(is_true))
+            }
+        },
+    }
+}
+
+/// What `Failure()` raises where no exception is being handled.
+#[cold]
+pub(super) fn no_current_exception<'py>(
+    failure: &Bound<'py, FailureBase>,
+    count: u64,
+    capture_vars: Option<Bound<'py, PyAny>>,
+) -> PyErr {
+    let py = failure.py();
+    // What is there is visible, should anyone keep this object.
+    let show = || -> PyResult<()> {
+        let dict = capi::exception_dict(failure)?;
+        dict.set_item(COUNT_FIELD.name(py), capi::new_int(py, count)?)?;
+        for field in [&VALUE, &TYPE] {
+            dict.set_item(field.name(py), py.None())?;
+        }
+        dict.set_item(CAPTURE_VARS.name(py), capture_vars)
+    };
+    match show() {
+        Ok(()) => NoCurrentExceptionError::bare_error(py).into(),
+        Err(error) => error,
+    }
 }
 
 /// Make a failure of an exception that was raised, like `Failure()` in an `except` block.

@@ -3,26 +3,21 @@
 //! Formatting, pickling and printing are in the Python subclass, in `deferrous/failure.py`. Rust
 //! makes instances of that subclass directly.
 
-use pyo3::exceptions::{PyBaseException, PyException};
+use pyo3::PyTraverseError;
+use pyo3::exceptions::PyBaseException;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyTuple, PyType};
-use pyo3::{PyTraverseError, create_exception};
 
-use crate::binding::capi::{
-    self, Hold,
-    error::{Raise, Result},
-    interned::intern,
-    stack,
-};
+use crate::binding::capi::{self, Hold, error::Result, interned::intern, stack};
 use crate::binding::judge::{
     asked::Asked,
     attributes::{CAPTURE_VARS, COUNT_FIELD, TB, TYPE, VALUE, to_raise},
     copying,
-    creating::{count_one, is_failure, new_failure},
+    creating::{count_one, is_failure, kind_of, new_failure, no_current_exception, traceback_for},
     deprecation::Deprecated,
     frames, kinds,
-    ordinary::{has_plain_traceback, is_ordinary},
+    ordinary::is_ordinary,
     showing,
 };
 use crate::binding::model::{
@@ -30,13 +25,6 @@ use crate::binding::model::{
     names,
     traverse::Traverse,
 };
-
-create_exception!(
-    deferrous.failure,
-    NoCurrentExceptionError,
-    PyException,
-    "`Failure()` was called while no exception was being handled."
-);
 
 /// `Failure.stack`
 static STACK: Deprecated = Deprecated::new("stack", "24.10.0");
@@ -63,57 +51,28 @@ impl FailureBase {
     ) -> PyResult<()> {
         let py = slf.py();
         let count = count_one(py);
-        let (value, kind, mut traceback) = match (exc_value, exc_type) {
-            (None, _) => match capi::handled(py) {
-                Some(handled) => {
-                    let traceback = capi::traceback_of(&handled);
-                    let kind = handled.get_type().into_any();
-                    (handled.into_any(), kind, traceback)
-                }
-                None => {
-                    // What is there is visible, should anyone keep this object.
-                    let dict = capi::exception_dict(slf)?;
-                    dict.set_item(COUNT_FIELD.name(py), capi::new_int(py, count)?)?;
-                    for field in [&VALUE, &TYPE] {
-                        dict.set_item(field.name(py), py.None())?;
-                    }
-                    dict.set_item(CAPTURE_VARS.name(py), captureVars)?;
-                    return Err(NoCurrentExceptionError::bare_error(py).into());
-                }
-            },
+        let given = match (exc_value, exc_type) {
+            (None, _) => capi::handled(py).map(|handled| {
+                let traceback = capi::traceback_of(&handled);
+                let kind = handled.get_type().into_any();
+                (handled.into_any(), kind, traceback)
+            }),
             (Some(value), None) => {
-                let kind = if is_ordinary(&value) {
-                    value.get_type().into_any()
-                } else if value.is_instance_of::<PyException>() {
-                    stack::check(py)?;
-                    value.getattr(intern!(py, "__class__"))?
-                } else {
-                    value.get_type().into_any()
-                };
-                (value, kind, None)
+                let kind = kind_of(&value)?;
+                Some((value, kind, None))
             }
-            (Some(value), Some(kind)) => (value, kind, None),
+            (Some(value), Some(kind)) => Some((value, kind, None)),
+        };
+        let Some((value, kind, traceback)) = given else {
+            return Err(no_current_exception(slf, count, captureVars));
         };
         if !is_ordinary(&value) && is_failure(&value)? {
             return Self::extrapolate(slf, &value);
         }
-        let absent = |traceback: &Option<Bound<'py, PyAny>>| {
-            traceback.as_ref().is_none_or(|traceback| traceback.is_none())
+        let traceback = match traceback.filter(|traceback| !traceback.is_none()) {
+            None => traceback_for(&value, exc_tb)?.filter(|traceback| !traceback.is_none()),
+            given => given,
         };
-        if absent(&traceback) {
-            traceback = match exc_tb {
-                Some(given) if stack::truth(&given)? => Some(given),
-                _ => match value.cast::<PyBaseException>() {
-                    Ok(raised) if has_plain_traceback(raised) => capi::traceback_of(raised),
-                    _ => {
-                        stack::check(py)?;
-                        value
-                            .getattr_opt(intern!(py, "__traceback__"))?
-                            .filter(|traceback| capi::ok(py, traceback.is_truthy()) == Some(true))
-                    }
-                },
-            };
-        }
         let capture_vars = match &captureVars {
             None => Some(false),
             Some(given) => given.cast_exact::<PyBool>().ok().map(|given| given.is_true()),
@@ -121,7 +80,7 @@ impl FailureBase {
         let state = State::Here(Attributes {
             value: value.hold(),
             kind: kind.hold(),
-            traceback: traceback.filter(|traceback| !traceback.is_none()).map(Hold::hold),
+            traceback: traceback.map(Hold::hold),
             capture_vars: capture_vars.unwrap_or(false),
             count,
             checked: false,

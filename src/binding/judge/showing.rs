@@ -106,30 +106,39 @@ pub(crate) fn stands_alone(error: &Bound<'_, PyAny>) -> bool {
         && !(may_have_notes && has_notes())
 }
 
-/// The text of a failure. None if a program has a say in it, or if there is more to be shown than
-/// its frames and its exception.
-fn show<'py>(
-    failure: &Bound<'py, FailureBase>,
-    detail: &Bound<'py, PyAny>,
-) -> Result<Option<Writer<'py>>> {
-    let py = failure.py();
-    let Some(detail) = Detail::of(detail) else { return Ok(None) };
+/// What a text of a failure says of its exception.
+struct Said<'py> {
+    kind: Bound<'py, PyType>,
+    text: Bound<'py, PyString>,
+}
+
+/// What is said of its exception. None if a program has a say in it, or if there is more to be shown
+/// than the frames and the exception.
+fn said_of<'py>(failure: &Bound<'py, FailureBase>, detail: Detail) -> Result<Option<Said<'py>>> {
     if !Asked::Text.is_plainly_asked(failure) || !stack::has_room_to_report() {
         return Ok(None);
     }
     let (value, kind) = (FailureBase::value(failure)?, FailureBase::kind(failure)?);
-    let Ok(kind) = kind.cast::<PyType>() else { return Ok(None) };
-    if !capi::has_plain_metaclass(kind) || (detail != Detail::Brief && !stands_alone(&value)) {
+    let Ok(kind) = kind.cast_into::<PyType>() else { return Ok(None) };
+    if !capi::has_plain_metaclass(&kind) || (detail != Detail::Brief && !stands_alone(&value)) {
         return Ok(None);
     }
     let keeps_variables = FailureBase::capture_vars(failure)?;
     if !keeps_variables.cast_exact::<PyBool>().is_ok_and(|keeps| !keeps.is_true()) {
         return Ok(None);
     }
-    let (Some(text), Some(frames)) = (plain_text_of(&value)?, frames_in(&frames_of(failure)?)?)
-    else {
-        return Ok(None);
-    };
+    Ok(plain_text_of(&value)?.map(|text| Said { kind, text }))
+}
+
+/// The text of a failure. None if Python has to make it.
+fn show<'py>(
+    failure: &Bound<'py, FailureBase>,
+    detail: &Bound<'py, PyAny>,
+) -> Result<Option<Writer<'py>>> {
+    let py = failure.py();
+    let Some(detail) = Detail::of(detail) else { return Ok(None) };
+    let Some(Said { kind, text }) = said_of(failure, detail)? else { return Ok(None) };
+    let Some(frames) = frames_in(&frames_of(failure)?)? else { return Ok(None) };
     let Some(text) = capi::ok(py, text.to_str()) else { return Ok(None) };
     let mut writer = Writer::new(py);
     if detail == Detail::Brief {
@@ -143,25 +152,10 @@ fn show<'py>(
         writer.end()?;
         return Ok(write_frames(&mut writer, &frames, detail)?.then_some(writer));
     }
-    let kind = kinds::qualified_name(kind)?;
+    let kind = kinds::qualified_name(&kind)?;
     let Ok(kind) = kind.cast_exact::<PyString>() else { return Ok(None) };
     let Some(kind) = capi::ok(py, kind.to_str()) else { return Ok(None) };
-    let mut number = 0;
-    if detail == Detail::Verbose {
-        let count = FailureBase::count(failure)?;
-        let Some(count) = capi::ok(py, count.extract()) else { return Ok(None) };
-        number = count;
-        let pickled = failure.getattr(intern!(py, "pickled"))?;
-        if !is_simple(&pickled) {
-            return Ok(None);
-        }
-        writer.add("*--- Failure #")?;
-        writer.add_number(number)?;
-        writer.add(if pickled.is_truthy()? { " (pickled) ---\n" } else { " ---\n" })?;
-    } else {
-        writer.add("Traceback (most recent call last):\n")?;
-    }
-    writer.end()?;
+    let Some(number) = write_title(&mut writer, failure, detail)? else { return Ok(None) };
     // Of those that are repeated, not all are shown where Twisted is not in use.
     let folds = detail == Detail::Default
         && frames.len() > REPEATED
@@ -185,6 +179,33 @@ fn show<'py>(
         writer.end()?;
     }
     Ok(Some(writer))
+}
+
+/// Write the first line. Returns the number of the failure where that is shown, or else 0; None if
+/// Python has to make the text.
+fn write_title(
+    writer: &mut Writer<'_>,
+    failure: &Bound<'_, FailureBase>,
+    detail: Detail,
+) -> Result<Option<i64>> {
+    let py = failure.py();
+    let mut number = 0;
+    if detail == Detail::Verbose {
+        let count = FailureBase::count(failure)?;
+        let Some(count) = capi::ok(py, count.extract()) else { return Ok(None) };
+        number = count;
+        let pickled = failure.getattr(intern!(py, "pickled"))?;
+        if !is_simple(&pickled) {
+            return Ok(None);
+        }
+        writer.add("*--- Failure #")?;
+        writer.add_number(number)?;
+        writer.add(if pickled.is_truthy()? { " (pickled) ---\n" } else { " ---\n" })?;
+    } else {
+        writer.add("Traceback (most recent call last):\n")?;
+    }
+    writer.end()?;
+    Ok(Some(number))
 }
 
 /// The text of `Failure.getTraceback`, or None if Python has to make it.

@@ -21,6 +21,14 @@ pub(crate) struct Awaiting {
     pub(crate) state: Shared<State>,
 }
 
+impl Awaiting {
+    /// Set what it waits for. Returns what that was before.
+    #[inline]
+    pub(crate) fn replace(&self, py: Python<'_>, state: State) -> State {
+        self.state.with(py, |current| std::mem::replace(current, state))
+    }
+}
+
 pub(crate) enum State {
     /// It waits for this Deferred, or has not started.
     For(Held<Deferred>),

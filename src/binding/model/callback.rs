@@ -9,12 +9,7 @@ use crate::binding::capi::{
     self, Held, Hold,
     error::{Raised, Result},
 };
-use crate::binding::model::{
-    names,
-    outcome::{Link, or_no_memory},
-    traverse::Traverse,
-};
-use crate::core::Boxed;
+use crate::binding::model::{names, traverse::Traverse};
 
 /// A callable and what to pass it after the outcome.
 ///
@@ -204,9 +199,4 @@ impl Traverse for Callback {
     fn traverse(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         self.0.traverse(visit)
     }
-}
-
-/// A link with a callback and an errback.
-pub(crate) fn link_of_both(py: Python<'_>, pair: (Callback, Callback)) -> Result<Link> {
-    Ok(Link::Both(or_no_memory(py, Boxed::new(pair))?))
 }

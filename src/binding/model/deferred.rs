@@ -1,4 +1,5 @@
-//! The class `Deferred`: a chain of the core's in a Python object.
+//! The class `Deferred`: a chain of the core's in a Python object. What the chain is made of is here
+//! as well: a Deferred has a chain, and the outcome of a chain may be a Deferred.
 
 use pyo3::create_exception;
 use pyo3::exceptions::PyException;
@@ -6,8 +7,9 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyList;
 
-use crate::binding::capi::{self, cell::Shared, error::Result};
-use crate::binding::model::outcome::Chain;
+use crate::binding::capi::{self, Held, cell::Shared, error::Result, shown::Truth};
+use crate::binding::model::{callback::Callback, waiter::Waiter};
+use crate::core;
 
 create_exception!(
     deferrous,
@@ -29,6 +31,31 @@ create_exception!(
     PyException,
     "The operation behind a Deferred took too long."
 );
+
+/// The types that a chain of Python objects is made of.
+pub(crate) struct Objects;
+
+impl core::Kinds for Objects {
+    type Value = Held<PyAny>;
+    /// An instance of `Failure`, or something that passes for one.
+    type Failure = Held<PyAny>;
+    type Callback = Callback;
+    type Deferred = Held<Deferred>;
+    type Waiter = Waiter;
+    /// A callable, or the `Task` whose generator is to be cancelled.
+    type Canceller = Held<PyAny>;
+    /// `Deferred.called`
+    type Flag = Truth;
+    type Runner = ();
+}
+
+pub(crate) type Chain = core::Chain<Objects>;
+
+pub(crate) type Link = core::Link<Objects>;
+
+pub(crate) type Links = core::Links<Objects>;
+
+pub(crate) type Outcome = core::Outcome<Objects>;
 
 /// A result that will arrive later.
 ///

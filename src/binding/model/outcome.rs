@@ -1,36 +1,14 @@
-//! The core's types for chains of Python objects.
+//! Outcomes, and the links that wait for them: what can be done with those of Python objects.
 
+use pyo3::PyTraverseError;
+use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 
-use crate::binding::capi::{self, Held, error::Result, shown::Truth};
-use crate::binding::model::deferred::Deferred;
-use crate::core;
-use crate::core::NoMemory;
-
-/// The types that a chain of Python objects is made of.
-pub(crate) struct Objects;
-
-impl core::Kinds for Objects {
-    type Value = Held<PyAny>;
-    /// An instance of `Failure`, or something that passes for one.
-    type Failure = Held<PyAny>;
-    type Callback = crate::binding::model::callback::Callback;
-    type Deferred = Held<Deferred>;
-    type Waiter = crate::binding::model::waiter::Waiter;
-    /// A callable, or the `Task` whose generator is to be cancelled.
-    type Canceller = Held<PyAny>;
-    /// `Deferred.called`
-    type Flag = Truth;
-    type Runner = ();
-}
-
-pub(crate) type Chain = core::Chain<Objects>;
-
-pub(crate) type Link = core::Link<Objects>;
-
-pub(crate) type Links = core::Links<Objects>;
-
-pub(crate) type Outcome = core::Outcome<Objects>;
+use crate::binding::capi::{self, error::Result};
+use crate::binding::model::callback::Callback;
+pub(crate) use crate::binding::model::deferred::{Chain, Link, Links, Outcome};
+use crate::binding::model::traverse::Traverse;
+use crate::core::{Boxed, NoMemory};
 
 /// A new reference to the same outcome.
 #[inline]
@@ -62,4 +40,51 @@ pub(crate) fn or_no_memory<T, L>(py: Python<'_>, kept: Result<T, NoMemory<L>>) -
         drop(refused);
         capi::no_memory(py)
     })
+}
+
+/// A link with a callback and an errback.
+pub(crate) fn link_of_both(py: Python<'_>, pair: (Callback, Callback)) -> Result<Link> {
+    Ok(Link::Both(or_no_memory(py, Boxed::new(pair))?))
+}
+
+impl Traverse for Outcome {
+    fn traverse(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        match self {
+            Outcome::Empty | Outcome::Taken => Ok(()),
+            Outcome::Value(object) | Outcome::Failure(object) => object.traverse(visit),
+            Outcome::Deferred(deferred) => deferred.traverse(visit),
+        }
+    }
+}
+
+impl Traverse for Link {
+    fn traverse(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        match self {
+            Link::OnValue(callback) | Link::OnFailure(callback) | Link::Either(callback) => {
+                callback.traverse(visit)
+            }
+            Link::Both(pair) => {
+                pair.0.traverse(visit)?;
+                pair.1.traverse(visit)
+            }
+            Link::Continue(deferred) => deferred.traverse(visit),
+            Link::Deliver(waiter, _) => waiter.traverse(visit),
+        }
+    }
+}
+
+impl Traverse for Chain {
+    fn traverse(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.outcome().traverse(visit)?;
+        for link in self.links().iter() {
+            link.traverse(visit)?;
+        }
+        if let Some(canceller) = self.canceller() {
+            canceller.traverse(visit)?;
+        }
+        if let Some(other) = self.chained_to() {
+            other.traverse(visit)?;
+        }
+        self.flag().other().map_or(Ok(()), |other| visit.call(other.as_unbound()))
+    }
 }

@@ -4,7 +4,7 @@ use std::mem;
 
 use pyo3::prelude::*;
 
-use crate::binding::capi::{Held, Hold, error::Result, lives};
+use crate::binding::capi::{Held, Hold, error::Result, watching};
 use crate::binding::judge::{notes, ordinary::is_known_ordinary, report};
 use crate::binding::model::{
     callback::Callback,
@@ -144,21 +144,7 @@ pub(super) fn links<'py>(
         let next = match step(&deferred) {
             Step::Call(callback, spare, argument) => {
                 drop(spare);
-                // What is watched goes the longer way.
-                if callback.is_of_python(py) && !observe::tracing() {
-                    let called = callback.call(&argument);
-                    drop(argument);
-                    match called {
-                        Ok(result) if is_known_ordinary(&result) => {
-                            drop(callback);
-                            complete_with(&deferred, Outcome::Value(result.hold()));
-                            continue;
-                        }
-                        called => settle_call(&deferred, callback, called),
-                    }
-                } else {
-                    call_another(&deferred, callback, argument, stack)
-                }
+                call_next(&deferred, callback, argument, stack)
             }
             Step::Skip(link) => {
                 drop(link);
@@ -171,14 +157,8 @@ pub(super) fn links<'py>(
             }
             Step::Deliver(waiter, place, outcome) => {
                 match deliver(&deferred, waiter, place, outcome) {
-                    Ok(Answer::Now(outcome)) if !matches!(outcome, Outcome::Deferred(_)) => {
-                        complete_with(&deferred, outcome);
-                        continue;
-                    }
                     // The usual end of a generator.
-                    Ok(Answer::After(Work::Run(first), outcome))
-                        if stack.len() < stack.capacity() =>
-                    {
+                    Ok(Answer::After(Work::Run(first), outcome)) if has_room(stack) => {
                         stack.push(Later::Settle(deferred, outcome));
                         match begin(first) {
                             Next::Links(first) => {
@@ -188,37 +168,75 @@ pub(super) fn links<'py>(
                             next => return Ok(next),
                         }
                     }
-                    answer => settle_delivery(&deferred, answer, stack),
+                    answer => settle_answer(&deferred, answer, stack),
                 }
             }
             Step::Rest(on_failure) => {
                 rest(&deferred, on_failure)?;
                 match stack.pop() {
-                    Some(Later::GoOn(waited)) => match enter(waited) {
-                        Next::Links(waited) => {
-                            deferred = waited;
-                            continue;
-                        }
-                        next => return Ok(next),
-                    },
+                    Some(Later::GoOn(waited)) => Ok(Some(enter(waited))),
                     Some(Later::Settle(giver, outcome))
                         if !matches!(outcome, Outcome::Deferred(_)) =>
                     {
-                        deferred = giver;
-                        complete_with(&deferred, outcome);
-                        continue;
+                        complete_with(&giver, outcome);
+                        Ok(Some(Next::Links(giver)))
                     }
                     Some(later) => settle_later(later, stack),
                     None => return Ok(Next::Done),
                 }
             }
         };
-        match next {
-            Ok(None) => {}
-            Ok(Some(Next::Links(other))) => deferred = other,
-            Ok(Some(next)) => return Ok(next),
-            Err(error) => return Err(error),
+        match next? {
+            None => {}
+            Some(Next::Links(other)) => deferred = other,
+            Some(next) => return Ok(next),
         }
+    }
+}
+
+/// Whether there is room for one more without memory of its own.
+#[inline(always)]
+fn has_room(stack: &Stack<'_>) -> bool {
+    stack.len() < stack.capacity()
+}
+
+/// Call a callback with this, and settle its link.
+#[inline(always)]
+fn call_next<'py>(
+    deferred: &Bound<'py, Deferred>,
+    callback: Callback,
+    argument: Bound<'py, PyAny>,
+    stack: &mut Stack<'py>,
+) -> Result<Option<Next<'py>>> {
+    // What is watched goes the longer way.
+    if !callback.is_of_python(deferred.py()) || observe::tracing() {
+        return call_another(deferred, callback, argument, stack);
+    }
+    let called = callback.call(&argument);
+    drop(argument);
+    match called {
+        Ok(result) if is_known_ordinary(&result) => {
+            drop(callback);
+            complete_with(deferred, Outcome::Value(result.hold()));
+            Ok(None)
+        }
+        called => settle_call(deferred, callback, called),
+    }
+}
+
+/// Settle the link of a waiter that has answered.
+#[inline(always)]
+fn settle_answer<'py>(
+    deferred: &Bound<'py, Deferred>,
+    answer: Result<Answer<'py>>,
+    stack: &mut Stack<'py>,
+) -> Result<Option<Next<'py>>> {
+    match answer {
+        Ok(Answer::Now(outcome)) if !matches!(outcome, Outcome::Deferred(_)) => {
+            complete_with(deferred, outcome);
+            Ok(None)
+        }
+        answer => settle_delivery(deferred, answer, stack),
     }
 }
 
@@ -278,7 +296,7 @@ fn hand_on<'py>(
     // A Deferred that waits for itself receives its own outcome, and loses it at once.
     let outcome = if other.is(&deferred) { Outcome::Taken } else { outcome };
     let noted = match &outcome {
-        Outcome::Failure(failure) if lives::watching_for(lives::TRACK) => {
+        Outcome::Failure(failure) if watching::watching_for(watching::TRACK) => {
             notes::passed_on(failure.bind(py), other)
         }
         _ => Ok(()),

@@ -9,8 +9,8 @@ use crate::binding::capi::{
     cell::Shared,
     error::{Raised, Result},
     interned::intern,
-    lives::{self, Running},
-    places,
+    lives::Running,
+    places, watching,
 };
 use crate::binding::judge::{asked::has_of_its_own, attributes, classify::as_deferred, report};
 use crate::binding::model::{
@@ -153,7 +153,7 @@ pub(crate) fn advance_here<'py>(
     context: &Bound<'py, PyAny>,
     outcome: Outcome,
 ) -> Result<Stopped<'py>> {
-    if lives::watching() {
+    if watching::watching() {
         return advance_watched(driven, generator, context, outcome);
     }
     advance_as::<false>(driven, generator, context, outcome)

@@ -12,7 +12,7 @@ use crate::binding::judge::{
     classify::classify_asking,
     creating,
     debug::{debugging, debugging_by_default, is_known_not_to_debug},
-    failure, foreign,
+    foreign,
     ordinary::{is_known_ordinary, is_ordinary},
     report,
 };
@@ -170,7 +170,7 @@ pub(crate) fn reason_of<'py>(
         },
         None => match capi::handled(py) {
             Some(handled) => creating::from_raised(handled, capture_vars()?)?,
-            None => return Err(failure::NoCurrentExceptionError::bare_error(py)),
+            None => return Err(creating::NoCurrentExceptionError::bare_error(py)),
         },
     };
     Ok(Outcome::Failure(reason.hold()))

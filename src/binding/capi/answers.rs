@@ -1,0 +1,39 @@
+//! What functions of CPython's answer that may raise an exception.
+
+use std::ffi::c_int;
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+use super::conversions::FromC;
+use super::in_flight::raised_by_call;
+use super::raised::{Raised, Result};
+
+/// A new object, or one exception more.
+pub(super) type New<'py, T> = Result<Bound<'py, T>>;
+
+/// What a call has returned or raised.
+pub(super) type Called<'py> = Result<Bound<'py, PyAny>, Raised<'py>>;
+
+/// What a function says that has either done what it is for or raised an exception.
+pub(super) type Status<'py> = Result<c_int, Raised<'py>>;
+
+/// A new reference to an object of the class, or null with an exception in flight.
+impl<'py, T, E: From<Raised<'py>>> FromC<'py, *mut ffi::PyObject> for Result<Bound<'py, T>, E> {
+    #[inline(always)]
+    unsafe fn from_c(py: Python<'py>, it: *mut ffi::PyObject) -> Self {
+        // SAFETY: the caller's promise.
+        match unsafe { Option::<Bound<'py, T>>::from_c(py, it) } {
+            Some(object) => Ok(object),
+            None => Err(raised_by_call(py).into()),
+        }
+    }
+}
+
+/// A negative number with an exception in flight, or another.
+impl<'py> FromC<'py, c_int> for Status<'py> {
+    #[inline(always)]
+    unsafe fn from_c(py: Python<'py>, status: c_int) -> Self {
+        if status < 0 { Err(raised_by_call(py)) } else { Ok(status) }
+    }
+}
