@@ -60,6 +60,31 @@ class Stood:
         self.line.insert(place, (what, number))
 
 
+def change(what, q, stood, rng, new):
+    """Change what is in the queue by hand, and what is expected likewise."""
+    if what == "remove" and stood.line:
+        item = rng.choice(stood.objects())
+        q.pending.remove(item)
+        del stood.line[stood.objects().index(item)]
+    elif what == "insert":
+        place, item = rng.randrange(-3, 4), new()
+        q.pending.insert(place, item)
+        stood.line.insert(place, (item, None))
+    elif what == "pop" and stood.line:
+        place = rng.randrange(-len(stood.line), len(stood.line))
+        assert q.pending.pop(place) == stood.line.pop(place)[0]
+    elif what == "delete" and stood.line:
+        place = rng.randrange(len(stood.line))
+        del q.pending[place]
+        del stood.line[place]
+    elif what == "last" and stood.line:
+        assert q.pending.pop() == stood.line.pop()[0]
+    elif what == "extend":
+        item = new()
+        q.pending += [item]
+        stood.line.append((item, None))
+
+
 @pytest.mark.parametrize("distinct", [True, False])
 def test_the_order_after_things_were_taken_back(distinct):
     """Objects that are the same, or have died, are not taken for each other."""
@@ -104,27 +129,8 @@ def test_the_order_after_things_were_taken_back(distinct):
                 put()
             elif what == "get" and stood.line:
                 assert q.get().result == stood.line.pop(0)[0]
-            elif what == "remove" and stood.line:
-                item = rng.choice(stood.objects())
-                q.pending.remove(item)
-                del stood.line[stood.objects().index(item)]
-            elif what == "insert":
-                place, item = rng.randrange(-3, 4), new()
-                q.pending.insert(place, item)
-                stood.line.insert(place, (item, None))
-            elif what == "pop" and stood.line:
-                place = rng.randrange(-len(stood.line), len(stood.line))
-                assert q.pending.pop(place) == stood.line.pop(place)[0]
-            elif what == "delete" and stood.line:
-                place = rng.randrange(len(stood.line))
-                del q.pending[place]
-                del stood.line[place]
-            elif what == "last" and stood.line:
-                assert q.pending.pop() == stood.line.pop()[0]
-            elif what == "extend":
-                item = new()
-                q.pending += [item]
-                stood.line.append((item, None))
+            else:
+                change(what, q, stood, rng, new)
             assert list(q.pending) == stood.objects()
 
     async def main():

@@ -241,7 +241,6 @@ def test_unhandled_errors_are_reported_as_twisted_does():
 def test_what_programs_patch():
     run_installed("""
         from unittest import mock
-        import deferrous, deferrous.failure
         from twisted.internet import defer
         from twisted.python import failure
 
@@ -268,6 +267,15 @@ def test_what_programs_patch():
                 raise ValueError(4)
             defer.DeferredList([defer.Deferred(broken)]).cancel()
         assert logged == ["critical", "failure", "failure", "failure"], logged
+        """)
+
+
+def test_functions_that_programs_patch():
+    run_installed("""
+        from unittest import mock
+        import deferrous.failure
+        from twisted.internet import defer
+        from twisted.python import failure
 
         wrapped = []
         original = defer.inlineCallbacks

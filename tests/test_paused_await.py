@@ -14,12 +14,9 @@ async def wait_in_a_generator(deferred):
     return await wait(deferred)
 
 
-@pytest.mark.parametrize("subclass", ["no", "yes", "with its own addBoth", "that wraps"])
-@pytest.mark.parametrize("begun", ["before", "in the callback", "in the next"])
-@pytest.mark.parametrize("fails", [False, True])
-@pytest.mark.parametrize("wait", [wait, wait_in_a_generator])
-@pytest.mark.parametrize("chained", [False, True])
-def test_it_goes_on_when_that_goes_on(defer, subclass, begun, fails, wait, chained):
+def class_of(defer, subclass):
+    """Return a class of Deferreds."""
+
     class Sub(defer.Deferred):
         pass
 
@@ -32,7 +29,16 @@ def test_it_goes_on_when_that_goes_on(defer, subclass, begun, fails, wait, chain
             return super().addBoth(lambda result: callback(result, *args, **kwargs))
 
     classes = {"no": defer.Deferred, "yes": Sub, "with its own addBoth": Adds, "that wraps": Wraps}
-    awaited = classes[subclass]()
+    return classes[subclass]
+
+
+@pytest.mark.parametrize("subclass", ["no", "yes", "with its own addBoth", "that wraps"])
+@pytest.mark.parametrize("begun", ["before", "in the callback", "in the next"])
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("wait", [wait, wait_in_a_generator])
+@pytest.mark.parametrize("chained", [False, True])
+def test_it_goes_on_when_that_goes_on(defer, subclass, begun, fails, wait, chained):
+    awaited = class_of(defer, subclass)()
     log, results = [], []
 
     async def waits():

@@ -176,27 +176,35 @@ def kind_of(failed: bool) -> str:
     return "badly" if failed else "well"
 
 
-def draw(name: str, picture: Picture) -> str:
-    """Return a picture as SVG."""
-    steps = watch(picture)
-    bottom = TOP + ROW * len(picture.links)
-    parts: list[str] = []
+class Parts:
+    """The parts of a picture."""
 
-    def box(x: float, y: float, text: str, kind: str, width: int = BOX) -> None:
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def box(self, x: float, y: float, text: str, kind: str, width: int = BOX) -> None:
         shape = f'x="{x - width / 2:g}" y="{y}" width="{width}" height="{HIGH}" rx="6"'
-        parts.append(f'<rect {shape} class="{kind}"/>')
-        parts.append(
+        self.texts.append(f'<rect {shape} class="{kind}"/>')
+        self.texts.append(
             f'<text x="{x:g}" y="{y + 19}" class="{"" if kind else "passed"}">{escape(text)}</text>'
         )
 
-    def way(x: float, y: float, to_x: float, to_y: float, kind: str) -> None:
+    def way(self, x: float, y: float, to_x: float, to_y: float, kind: str) -> None:
         middle = (y + to_y) / 2
         line = (
             f"M{x:g} {y:g}V{to_y:g}"
             if x == to_x
             else f"M{x:g} {y:g}C{x:g} {middle:g} {to_x:g} {middle:g} {to_x:g} {to_y:g}"
         )
-        parts.append(f'<path d="{line}" class="{kind}"/>')
+        self.texts.append(f'<path d="{line}" class="{kind}"/>')
+
+
+def draw(name: str, picture: Picture) -> str:
+    """Return a picture as SVG."""
+    steps = watch(picture)
+    bottom = TOP + ROW * len(picture.links)
+    made = Parts()
+    box, way, parts = made.box, made.way, made.texts
 
     # The ways that could be taken, from box to box.
     for rail, x in enumerate(RAILS):

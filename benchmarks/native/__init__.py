@@ -24,8 +24,9 @@ def build(name: str) -> Path:
     Raises `RuntimeError` where there is no C compiler, or this Python has no headers.
     """
     source = HERE / f"{name}.c"
+    changed = max(path.stat().st_mtime for path in HERE.glob(f"{name}*.[ch]"))
     library = OUTPUT / f"{name}{sysconfig.get_config_var('EXT_SUFFIX')}"
-    if library.exists() and library.stat().st_mtime > source.stat().st_mtime:
+    if library.exists() and library.stat().st_mtime > changed:
         return library
     OUTPUT.mkdir(parents=True, exist_ok=True)
     partial = library.with_suffix(f".{os.getpid()}")

@@ -9,7 +9,7 @@
 mod model;
 
 use libfuzzer_sys::fuzz_target;
-use model::{Answer, Canceller, Ending, Kind, Op, Script};
+use model::programs::{Answer, Canceller, Ending, Kind, Op, Script};
 
 /// How many operations stand in one callback or canceller at most, and how deep they nest.
 const BODY: u8 = 3;

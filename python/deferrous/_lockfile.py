@@ -166,6 +166,61 @@ class AlreadyTryingToLockError(Exception):
     """A DeferredFilesystemLock is waited for already."""
 
 
+class _Attempts:
+    """The attempts of `deferUntilLocked` after the first, until one succeeds or time is over."""
+
+    def __init__(self, lock: DeferredFilesystemLock, timeout: float | None) -> None:
+        self.lock = lock
+        self.timeout = timeout
+        self.deferred: _deferrous.Deferred[None]
+        self.deferred = _deferrous.Deferred(lambda _: self.last_try(_deferrous.CancelledError()))
+
+    def wait(self) -> None:
+        """Try again later."""
+        lock = self.lock
+        call_later = lock._scheduler.callLater
+        if self.timeout is not None and lock._timeoutCall is None:
+            lock._timeoutCall = call_later(self.timeout, self.time_out)
+        lock._tryLockCall = call_later(lock._interval, self.retry)
+
+    def stop(self) -> None:
+        lock = self.lock
+        for call in (lock._tryLockCall, lock._timeoutCall):
+            if call is not None and call.active():
+                call.cancel()
+        lock._tryLockCall = lock._timeoutCall = None
+
+    def retry(self) -> None:
+        try:
+            locked = self.lock.lock()
+        except Exception:
+            self.stop()
+            self.deferred.errback(Failure())
+            return
+        if locked:
+            self.stop()
+            self.deferred.callback(None)
+        else:
+            self.wait()
+
+    def time_out(self) -> None:
+        name = self.lock.name
+        text = f"Timed out acquiring lock: {name} after {self.timeout:f}s"
+        self.last_try(_deferrous.TimeoutError(text))
+
+    def last_try(self, reason: Exception) -> None:
+        self.stop()
+        try:
+            locked = self.lock.lock()
+        except Exception:
+            self.deferred.errback(Failure())
+            return
+        if locked:
+            self.deferred.callback(None)
+        else:
+            self.deferred.errback(reason)
+
+
 class DeferredFilesystemLock(FilesystemLock):
     """A lock between processes that is acquired with a Deferred.
 
@@ -238,53 +293,9 @@ class DeferredFilesystemLock(FilesystemLock):
             return _deferrous.fail(
                 AlreadyTryingToLockError("deferUntilLocked isn't safe for concurrent use.")
             )
-
-        def stop() -> None:
-            for call in (self._tryLockCall, self._timeoutCall):
-                if call is not None and call.active():
-                    call.cancel()
-            self._tryLockCall = self._timeoutCall = None
-
-        def wait() -> None:
-            if timeout is not None and self._timeoutCall is None:
-                self._timeoutCall = self._scheduler.callLater(timeout, time_out)
-            self._tryLockCall = self._scheduler.callLater(self._interval, retry)
-
-        def retry() -> None:
-            try:
-                locked = self.lock()
-            except Exception:
-                stop()
-                deferred.errback(Failure())
-                return
-            if locked:
-                stop()
-                deferred.callback(None)
-            else:
-                wait()
-
-        def last_try(reason: Exception) -> None:
-            stop()
-            try:
-                locked = self.lock()
-            except Exception:
-                deferred.errback(Failure())
-                return
-            if locked:
-                deferred.callback(None)
-            else:
-                deferred.errback(reason)
-
-        def time_out() -> None:
-            assert timeout is not None
-            last_try(
-                _deferrous.TimeoutError(f"Timed out acquiring lock: {self.name} after {timeout:f}s")
-            )
-
-        deferred: _deferrous.Deferred[None]
-        deferred = _deferrous.Deferred(lambda _: last_try(_deferrous.CancelledError()))
+        attempts = _Attempts(self, timeout)
         if self.lock():
-            deferred.callback(None)
+            attempts.deferred.callback(None)
         else:
-            wait()
-        return deferred
+            attempts.wait()
+        return attempts.deferred

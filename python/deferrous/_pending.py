@@ -258,12 +258,7 @@ def pending(*, older_than: float | None = None, made_in: Any = None) -> PendingD
     if not _deferrous._tracking():
         if older_than is not None or made_in is not None:
             raise RuntimeError("the ages of Deferreds, and where they were made, need track()")
-        counts: dict[str, int] = {}
-        for each in objects_of(is_deferred):
-            text = _why(each)
-            if text is not None:
-                counts[text] = counts.get(text, 0) + 1
-        return PendingDeferreds(counts, None)
+        return PendingDeferreds(_counted(), None)
     place = None if made_in is None else _place_test(made_in)
     now, missed, tracked = _deferrous._tracked()
     wanted: dict[int, bool] = {}
@@ -284,6 +279,16 @@ def pending(*, older_than: float | None = None, made_in: Any = None) -> PendingD
             each._number, each._place, each._run, each._code = number, where, run, code
             found.append(each)
     return _listed(found, missed)
+
+
+def _counted() -> dict[str, int]:
+    """Count all Deferreds that wait, by what for."""
+    counts: dict[str, int] = {}
+    for each in objects_of(is_deferred):
+        text = _why(each)
+        if text is not None:
+            counts[text] = counts.get(text, 0) + 1
+    return counts
 
 
 def _place_test(made_in: object) -> Any:

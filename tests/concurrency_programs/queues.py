@@ -7,6 +7,22 @@ from deferrous import concurrency as c
 from .base import CANCELLED, Program, program
 
 
+async def put_one(it, number, put, got):
+    """Put a number, and note it where it is in. Returns whether the queue takes more."""
+    putting = it.put(number)
+    try:
+        await putting
+    except c.QueueShutDown:
+        return False
+    except CANCELLED:
+        # It may be in, if it was when this was cancelled.
+        if putting.called and number in [*it._queue, *got]:
+            put.append(number)
+        raise
+    put.append(number)
+    return True
+
+
 def queue_program(kind, maxsize):
     @program
     def queue(clock):
@@ -17,17 +33,8 @@ def queue_program(kind, maxsize):
             async def produce():
                 try:
                     for number in numbers:
-                        putting = it.put(number)
-                        try:
-                            await putting
-                        except c.QueueShutDown:
+                        if not await put_one(it, number, put, got):
                             return
-                        except CANCELLED:
-                            # It may be in, if it was when this was cancelled.
-                            if putting.called and number in [*it._queue, *got]:
-                                put.append(number)
-                            raise
-                        put.append(number)
                         await c.sleep(0, clock=clock)
                 finally:
                     done[0] += 1

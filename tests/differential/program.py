@@ -263,6 +263,11 @@ class Generator:
             return (name, below(3), below(3), self.exc())
         if name == "race":
             return ("race", self.refs())
+        return self.build_another(name, depth)
+
+    def build_another(self, name: str, depth: int) -> Node:
+        """Those of locks, semaphores, queues and futures."""
+        below = self.below
         if name in ("lock", "spin", "future"):
             return (name,)
         if name == "sem":
@@ -276,7 +281,7 @@ class Generator:
         if name == "put":
             return ("put", below(4), self.value())
         if name == "asfuture":
-            return ("asfuture", ref())
+            return ("asfuture", self.ref())
         if name == "fromfuture":
             return ("fromfuture", below(4), self.cls())
         if name == "futset":

@@ -19,18 +19,14 @@ the very same addresses of CPython's code, from the innermost to its eval loop.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import ctypes
 import faulthandler
-import functools
 import gc
 import itertools
 import json
-import logging
 import os
 import random
-import re
 import shlex
 import signal
 import subprocess
@@ -38,12 +34,24 @@ import sys
 import tempfile
 import time
 import traceback
-import types
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from .memory_child import (
+    FINISHED,
+    HIT,
+    LOST,
+    NOT_SAID,
+    WENT_ON,
+    WRONG,
+    Heard,
+    helper,
+    keep_code,
+    run_with_failures,
+)
+from .memory_looks import evidence, summary
 from .programs import ASYNCIO_TOO, FRESH, OURS_ONLY, PLAIN, PROGRAMS, load, loop
 
 #: How long a child may do nothing, in seconds, and work. (CPython 3.11 goes round in a circle, or
@@ -54,167 +62,7 @@ MANY = 40_000
 
 MODES = ("one", "all", "native-one", "native-all")
 
-#: What a child ends with.
-FINISHED, HIT, WRONG, LOST, NOT_SAID = 0, 10, 11, 12, 13
-
 ROOT = Path(__file__).parent
-LIBRARY = b"_deferrous"
-
-
-#: CPython 3.11 itself forgets at some places to say that it has no memory, such as where a function
-#: written in Python raises. What it, or we, make of that then:
-FORGOTTEN = re.compile(
-    r"<function \S+ at 0x\w+> returned NULL without setting an exception"
-    r"|error return without exception set|an error without an exception"
-)
-#: CPython 3.13 says so at some places, and goes on. Whatever it calls next is blamed for that.
-WENT_ON = re.compile(r"<[^<>]*> returned a result with an exception set$")
-
-
-class Stuck(Exception):
-    """A Deferred has a result, and does not call what is added to it; a lock or an item is lost."""
-
-
-def go_on(kept) -> None:
-    """See that each Deferred calls what is added to it, if it has a result; that no lock, token
-    or item has been lost."""
-    for it in kept:
-        if hasattr(it, "addBoth"):
-            seen = []
-            it.addBoth(seen.append)
-            if it.called and not it.paused and not seen:
-                raise Stuck(repr(it))
-            if seen and not it.called:
-                raise Stuck(f"{it!r} called back without a result")
-            continue
-        nobody_waits_in_vain(it)
-        if hasattr(it, "release"):
-            while it.waiting:
-                waiting = len(it.waiting)
-                it.release()
-                nobody_waits_in_vain(it)
-                if len(it.waiting) >= waiting:
-                    raise Stuck(f"{it!r} is released, and {waiting} still wait")
-
-
-def nobody_waits_in_vain(it) -> None:
-    there = it.pending if hasattr(it, "pending") else getattr(it, "tokens", 0)
-    if hasattr(it, "locked"):
-        there = not it.locked
-    if it.waiting and there:
-        raise Stuck(f"{it!r} is there, and {len(it.waiting)} wait for it")
-
-
-class Heard:
-    """What is told of errors elsewhere than where they are raised: reports, and finalizers."""
-
-    def __init__(self, implementation: str) -> None:
-        self.texts: list[str] = []
-        self.reports = 0
-        sys.unraisablehook = lambda it: self.note(it.exc_type, it.exc_value)
-        loop().set_exception_handler(lambda _, it: self.note(it["message"], it.get("exception")))
-        if implementation == "twisted":
-            from twisted.logger import globalLogPublisher
-
-            globalLogPublisher.addObserver(self.twisted)
-        else:
-            handler = logging.Handler()
-            handler.handle = self.logged
-            logging.getLogger("deferrous").addHandler(handler)
-            logging.getLogger("deferrous").propagate = False
-
-    def note(self, *what) -> None:
-        try:
-            self.texts.append(repr(what))
-        except RecursionError:
-            self.texts.append("something that contains itself")
-
-    def twisted(self, event) -> None:
-        self.reports += 1
-        self.note(event.get("log_failure"))
-
-    def logged(self, record) -> None:
-        self.reports += 1
-        self.note(record.exc_info, record.msg)
-
-
-def logging_off() -> None:
-    """Have nobody see the reports of failures: only that they can be made matters."""
-    logging.getLogger("deferrous").addHandler(logging.NullHandler())
-    logging.getLogger("deferrous").propagate = False
-
-
-def run_with_failures(names, program, expected, at: int, mode: str, heard: Heard) -> int:
-    """Run a program whose allocations fail. Returns what the process is to end with."""
-    import _testcapi
-
-    kept: list = []
-
-    def keep(it):
-        kept.append(it)
-        return it
-
-    def no_more() -> None:
-        _testcapi.remove_mem_hooks()
-        asyncio._set_running_loop(None)
-        asked = helper().grant()
-        if mode.startswith("native"):
-            nonlocal hit
-            hit = hit or asked > at
-
-    stop = at + 1 if mode.endswith("one") else 1 << 30
-    hit = False
-    got = None
-    if mode.startswith("native"):
-        helper().refuse(LIBRARY, at, stop)
-    else:
-        _testcapi.set_nomemory(at, 0 if mode == "all" else stop)
-    try:
-        got = program(names, keep)
-    except MemoryError:
-        hit = True
-    except BaseException as error:
-        # What a program makes of a MemoryError: it was the first.
-        hit = True
-        no_more()
-        if FORGOTTEN.search(repr(error)):
-            return NOT_SAID
-        if isinstance(error, SystemError) and WENT_ON.search(str(error)):
-            traceback.print_exc()
-            return NOT_SAID
-        if isinstance(error, SystemError) or "Panic" in type(error).__name__:
-            traceback.print_exc()
-            return WRONG
-    if mode == "all":
-        try:
-            bytearray(5000)
-        except MemoryError:
-            hit = True
-    no_more()
-    try:
-        lost = got is not None and mode.endswith("one") and repr(got) != expected
-        heard.note(got, [getattr(it, "result", None) for it in kept])
-        go_on(kept)
-        del kept[:]
-        gc.collect()
-        again = program(names, keep)
-        go_on(kept)
-        del kept[:]
-        gc.collect()
-    except BaseException:
-        traceback.print_exc()
-        return WRONG
-    all_heard = "\n".join(heard.texts)
-    if "SystemError" in all_heard or FORGOTTEN.search(all_heard):
-        print(all_heard, file=sys.stderr)
-        return NOT_SAID if FORGOTTEN.search(all_heard) else WRONG
-    if repr(again) != expected:
-        print(f"afterwards {again!r} instead of {expected}", file=sys.stderr)
-        return WRONG
-    if lost and "MemoryError" not in all_heard:
-        print(f"nobody heard of it, and there is {got!r} instead of {expected}", file=sys.stderr)
-        return LOST
-    return HIT if hit else FINISHED
 
 
 def case(names, program, expected, at: int, mode: str, heard, show: bool) -> tuple[str, str]:
@@ -253,88 +101,6 @@ def case(names, program, expected, at: int, mode: str, heard, show: bool) -> tup
     return {FINISHED: "finished", HIT: "hit", LOST: "lost", NOT_SAID: "not said"}.get(
         code, "wrong"
     ), text
-
-
-class Look(NamedTuple):
-    """Where a process died, or was at some moment after its time was up."""
-
-    #: The innermost frames of the machine's stack, as places in its code, down to one of the eval
-    #: loop.
-    native: tuple[str, ...]
-    #: Python's stack, from the innermost frame.
-    python: tuple[str, ...]
-
-    @property
-    def ours(self) -> bool:
-        """Whether the native half is among what runs there."""
-        return any(frame.startswith("_deferrous") for frame in self.native)
-
-    @property
-    def site(self) -> str:
-        """The place in the eval loop that something is called from, if it is."""
-        in_loop = len(self.native) > 1 and "EvalFrameDefault" in self.native[-1]
-        return self.native[-1] if in_loop else ""
-
-
-def looks(text: str) -> list[Look]:
-    """Find in what a child wrote where it was, each time that it was looked."""
-    found = []
-    before, *stacks = text.split("the machine's stack:\n")
-    for stack in stacks:
-        frames = []
-        for line in stack.splitlines():
-            frame = re.match(r"(\S+?)(?:\((\S*?)\))? ?\[(\w+)\]", line)
-            if not frame:
-                break
-            frames.append(f"{Path(frame[1]).name.partition('.')[0]}:{frame[2] or frame[3]}")
-        # By way of the second the signal came, and so did the one that was raised in handling it.
-        if len(frames) > 1:
-            frames = frames[len(frames) - frames[::-1].index(frames[1]) :]
-        loop_at = [i for i, frame in enumerate(frames) if "EvalFrameDefault" in frame]
-        lines = before.rpartition("most recent call first):\n")[2].splitlines()
-        python = [line.strip() for line in lines if line.startswith("  File ")]
-        found.append(Look(tuple(frames[: loop_at[0] + 1] if loop_at else frames), tuple(python)))
-        before = stack
-    return found
-
-
-def evidence(outcome: str, text: str) -> tuple[str, ...]:
-    """What has to be found without us as well, if this is to be of CPython's own making. Nothing,
-    if it cannot be."""
-    if outcome.startswith("died"):
-        last = looks(text)[-1:]
-        return tuple(" < ".join(it.native) for it in last if not it.ours)
-    if outcome == "hang":
-        seen = looks(text)
-        if any(it.ours or it.python != seen[0].python for it in seen):
-            return ()
-        # It is at one line for ever, in the eval loop, which does there what these places tell.
-        return tuple(sorted({it.site for it in seen} - {""}))
-    if outcome == "not said":
-        # What is blamed, and the line that calls it.
-        lines = re.findall(r'^  File "[^"]+", line \d+, in .*', text, re.M)
-        return (" ".join([*lines[-1:], summary(outcome, text)]),)
-    return (summary(outcome, text),) if outcome == "lost" else ()
-
-
-def summary(outcome: str, text: str) -> str:
-    """Return the part of what a child wrote that tells cases apart."""
-    found = re.search(r"panicked at ([^\n]*)\n([^\n]*)", text)
-    if found:
-        return re.sub(r".*/(?=pyo3-|src/)", "", found[1]) + " " + found[2][:80]
-    if outcome.startswith(("died", "hang")):
-        seen = looks(text)
-        if not seen:
-            return "nobody knows where"
-        found = re.search(r"(memory allocation|Fatal Python error: (?!Segm|Abort))[^\n]*", text)
-        what = found[0] + ", " if found else ""
-        if any(it.ours for it in seen):
-            what += "by ours, "
-        if outcome == "hang":
-            what += f"at {len({it.python for it in seen})} places in {len(seen)} looks, such as "
-        return what + " < ".join(seen[-1].native[:6]) + " for " + " ".join(seen[-1].python[:1])
-    lines = text.strip().splitlines()
-    return lines[-1][:200] if lines else ""
 
 
 def allocations(names, program, expected, mode: str, heard) -> int:
@@ -398,27 +164,6 @@ def prepare(implementation: str, name: str, warm: bool) -> None:
     keep_code()
     # What is there now is not looked at again, in none of the many children.
     gc.freeze()
-
-
-#: Code objects, each several times.
-CODE: list[types.CodeType] = []
-
-
-def keep_code() -> None:
-    """Refer to all code several times.
-
-    CPython 3.12 and the first releases of 3.13 let go of a function's code twice where they cannot
-    make the function (python/cpython#122752). It is used after it was freed, then, which ends in a
-    crash sooner or later, whoever's function it is.
-    """
-    todo = [it.__code__ for it in gc.get_objects() if isinstance(it, types.FunctionType)]
-    seen = set()
-    while todo:
-        code = todo.pop()
-        if id(code) not in seen:
-            seen.add(id(code))
-            CODE.extend([code] * 10)
-            todo.extend(it for it in code.co_consts if isinstance(it, types.CodeType))
 
 
 BAD = ("panic", "wrong", "hang", "died", "lost", "not said")
@@ -588,15 +333,6 @@ class Controls:
     def close(self) -> None:
         self.stop(self.of_program)
         self.stop(self.plain)
-
-
-@functools.cache
-def helper() -> ctypes.CDLL:
-    """What is preloaded."""
-    library = ctypes.CDLL(None)
-    library.grant.restype = ctypes.c_ulong
-    library.refuse.argtypes = ctypes.c_char_p, ctypes.c_ulong, ctypes.c_ulong
-    return library
 
 
 def with_helper() -> None:

@@ -30,7 +30,7 @@ from deferrous import (
 
 from .. import concurrency_programs
 from ..concurrency_worlds import in_generators, in_tasks, on_a_fake_clock
-from .memory import logging_off
+from .memory_child import logging_off
 from .programs import LOOP, PROGRAMS, load, loop, turns
 
 #: How often a program is run between two looks.

@@ -23,7 +23,7 @@ import sys
 import threading
 import time
 
-from .memory import go_on, logging_off
+from .memory_child import go_on, logging_off
 from .programs import load
 
 #: A round that takes longer hangs.

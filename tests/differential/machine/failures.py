@@ -48,6 +48,12 @@ class Failures(Making):
                 lines = text.replace(f"#{failure.count}", "#?").split("\n")
                 return [lines[0], lines[-3:]]
             return text
+        return self.probe_more(failure, what, targets, first, second)
+
+    def probe_more(
+        self, failure: Any, what: int, targets: list[Any], first: Node, second: Node
+    ) -> Any:
+        """What is made of a failure: another, a copy, an exception."""
         if what == 9:
             again = self.impl.Failure(failure)
             return [again, again.value is failure.value, again is failure]
