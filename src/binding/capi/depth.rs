@@ -48,20 +48,19 @@ thread_local! {
 
 /// The words at the start of the state of this thread.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
-fn words(_py: Python<'_>) -> Vec<i32> {
-    // SAFETY: attached, so there is a state. It is aligned for pointers, and larger than this.
-    // Whoever else writes to it, writes to whole words.
-    (0..WORDS).map(|place| unsafe { word(place).load(Ordering::Relaxed) }).collect()
+fn words(py: Python<'_>) -> Vec<i32> {
+    (0..).map_while(|place| Some(word(py, place)?.load(Ordering::Relaxed))).collect()
 }
 
-/// A word of the state of this thread.
-///
-/// # Safety
-///
-/// The thread is attached, and the place is below [`WORDS`]. The reference is used at once.
-unsafe fn word<'a>(place: usize) -> &'a AtomicI32 {
-    // SAFETY: as above.
-    unsafe { AtomicI32::from_ptr(ffi::PyThreadState_Get().cast::<i32>().add(place)) }
+/// A word of the state of this thread, if it is one of those that are looked at.
+#[inline(always)]
+fn word(_py: Python<'_>, place: usize) -> Option<&AtomicI32> {
+    if place >= WORDS {
+        return None;
+    }
+    // SAFETY: attached, so there is a state, which stays while the thread is. It is aligned for
+    // pointers, and larger than what is looked at. Whoever else writes to it, writes to whole words.
+    Some(unsafe { AtomicI32::from_ptr(ffi::PyThreadState_Get().cast::<i32>().add(place)) })
 }
 
 /// Find the count. Where it cannot be found, because of what traces the calls, for one, it is not
@@ -101,7 +100,7 @@ fn look(py: Python<'_>) -> PyResult<()> {
         seen.push(nest.call1((depth, &look))?.extract()?);
     }
     names.clear();
-    let limit = recursion_limit(py);
+    let limit = super::safe::recursion_limit(py);
     let counts = |place: usize| {
         let as_expected = |(words, depth): (&Vec<i32>, i32)| {
             words[place].wrapping_sub(seen[0][place]) == EACH * depth
@@ -119,24 +118,17 @@ fn look(py: Python<'_>) -> PyResult<()> {
     Ok(())
 }
 
-fn recursion_limit(_py: Python<'_>) -> i32 {
-    // SAFETY: attached.
-    unsafe { ffi::Py_GetRecursionLimit() }
-}
-
 /// The count of this thread.
 #[inline(always)]
-fn count(_py: Python<'_>) -> Option<&AtomicI32> {
-    let place = PLACE.load(Ordering::Relaxed).checked_sub(1)?;
-    // SAFETY: attached, and the place was found by `find`. It is this thread's, and used at once.
-    Some(unsafe { word(place) })
+fn count(py: Python<'_>) -> Option<&AtomicI32> {
+    word(py, PLACE.load(Ordering::Relaxed).checked_sub(1)?)
 }
 
 /// How many more calls are allowed, if that is known.
 #[inline(always)]
 fn left(py: Python<'_>) -> Option<i32> {
     let count = count(py)?.load(Ordering::Relaxed);
-    Some(if cfg!(Py_3_11) { count } else { recursion_limit(py).wrapping_sub(count) })
+    Some(if cfg!(Py_3_11) { count } else { super::safe::recursion_limit(py).wrapping_sub(count) })
 }
 
 /// Whether it is known how many more calls are allowed.

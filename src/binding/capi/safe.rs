@@ -88,7 +88,9 @@ safe! {
     /// One more call that the interpreter's recursion limit counts. The text is the end of what the
     /// error says. True if it is one too many, with that error in flight.
     fn enter_recursion<'py>(text: &CStr) -> bool = ffi::Py_EnterRecursiveCall: (text);
-    /// The reverse.
+    /// How many calls it allows.
+    fn recursion_limit<'py>() -> c_int = ffi::Py_GetRecursionLimit: ();
+    /// The reverse of entering one.
     fn leave_recursion<'py>() = ffi::Py_LeaveRecursiveCall: ();
 
     // Exceptions.
