@@ -1,9 +1,16 @@
-"""Coroutines that are closed while they wait for a condition."""
+"""Coroutines that are closed while they wait for a condition, or stand in a line."""
 
 import gc
 
 import pytest
-from deferrous import Deferred, ensureDeferred
+from deferrous import (
+    CancelledError,
+    Deferred,
+    DeferredLock,
+    DeferredQueue,
+    DeferredSemaphore,
+    ensureDeferred,
+)
 from deferrous import concurrency as c
 
 pytestmark = pytest.mark.deferrous_only
@@ -139,3 +146,122 @@ def test_all_of_it_is_garbage(way, reports, capsys):
     gc.collect()
     assert reports.values() == []
     assert capsys.readouterr().err == ""
+
+
+def locked(make):
+    lock = make()
+    return lock.acquire, lock.release
+
+
+def filled(make, put, get):
+    queue = make()
+    getattr(queue, put)("first")
+    return getattr(queue, get), lambda: getattr(queue, put)("next")
+
+
+LINES = {
+    "lock": lambda: locked(DeferredLock),
+    "semaphore": lambda: locked(lambda: DeferredSemaphore(1)),
+    "queue": lambda: filled(DeferredQueue, "put", "get"),
+    "weights": lambda: locked(c.Semaphore),
+    "bounded": lambda: locked(c.BoundedSemaphore),
+    "readers and writers": lambda: locked(lambda: c.ReadWriteLock().writing),
+    "key": lambda: locked(lambda: c.KeyedLock()("key")),
+    "queue of concurrency": lambda: filled(c.Queue, "put_nowait", "get"),
+    "channel": lambda: filled(lambda: c.Channel(5), "send", "receive"),
+}
+LINE = pytest.mark.parametrize("line", LINES.values(), ids=LINES)
+
+
+def in_line(take):
+    async def inner():
+        await take()
+
+    async def outer():
+        await inner()
+
+    coroutine = outer()
+    return coroutine, ensureDeferred(coroutine)
+
+
+@LINE
+def test_its_place_is_given_up(line, reports):
+    take, give = line()
+    assert take().called
+    coroutine, d = in_line(take)
+    behind = take()
+    coroutine.close()
+    assert not d.called
+    give()
+    assert behind.called
+    # Nobody else is there, and it is for the next.
+    give()
+    assert take().called
+    assert reports.values() == []
+
+
+@LINE
+def test_cancelled_when_it_is_closed(line, reports):
+    take, give = line()
+    take()
+    coroutine, d = in_line(take)
+    coroutine.close()
+    d.cancel()
+    failures = []
+    d.addErrback(failures.append)
+    assert failures[0].check(CancelledError)
+    give()
+    assert take().called
+    assert reports.values() == []
+
+
+@LINE
+def test_somebody_else_waits_with_it(line):
+    take, give = line()
+    take()
+    place = take()
+
+    async def wait():
+        await place
+
+    coroutine = wait()
+    ensureDeferred(coroutine).addErrback(lambda _: None)
+    results = []
+    place.addCallback(results.append)
+    coroutine.close()
+    give()
+    assert len(results) == 1
+
+
+def test_another_deferred_is_left_alone(reports):
+    gate = Deferred()
+
+    async def wait():
+        await gate
+
+    coroutine = wait()
+    d = ensureDeferred(coroutine)
+    coroutine.close()
+    assert not gate.called
+    gate.callback(None)
+    d.addErrback(lambda failure: failure.trap(RuntimeError))
+    assert reports.values() == []
+
+
+def test_an_iterator_of_its_own_is_closed():
+    """Who goes through `__await__` by hand, and closes that, does not close who waits as well."""
+    lock = DeferredLock()
+    lock.acquire()
+    place = lock.acquire()
+    results = []
+
+    async def wait():
+        await place
+        results.append(True)
+
+    ensureDeferred(wait())
+    iterator = place.__await__()
+    next(iterator)
+    iterator.close()
+    lock.release()
+    assert results == [True]

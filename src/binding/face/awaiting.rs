@@ -25,7 +25,7 @@ use crate::binding::model::{
 };
 use crate::binding::run::engine;
 use crate::binding::waits::{
-    driving, handing_over,
+    awaiting, driving, handing_over,
     work::{Answer, Waits},
 };
 use crate::core::Boxed;
@@ -288,6 +288,7 @@ impl Awaiting {
 
     /// Stop waiting.
     fn close(slf: &Bound<'_, Self>) -> Result<()> {
+        awaiting::leave_line(slf)?;
         leave(slf, None)
     }
 

@@ -1,5 +1,7 @@
-//! Delivers outcomes to coroutines that somebody else drives, such as asyncio tasks.
+//! Delivers outcomes to coroutines that somebody else drives, such as asyncio tasks. What becomes of
+//! a place in a line when a coroutine is closed.
 
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::PyBool;
 
@@ -12,10 +14,11 @@ use crate::binding::judge::classify::failure_of;
 use crate::binding::model::{
     awaiting::{Awaiting, Left, State},
     names,
-    outcome::{Outcome, into_object},
+    outcome::{Link, Outcome, into_object},
+    task::Task,
 };
 use crate::binding::waits::{
-    handing_over,
+    handing_over, ring,
     work::{Answer, Waits, Work},
 };
 
@@ -129,4 +132,66 @@ fn take_arrived<'py>(awaiting: &Bound<'py, Awaiting>) -> Result<Option<Work<'py>
             handing_over::take_back(&source, into_object(py, outcome), number)
         }
     }
+}
+
+/// A coroutine that Deferreds drive is being closed while it stands in the line of a lock or queue,
+/// and nobody else stands there with it: give up its place. What it would be handed would be lost.
+///
+/// # Errors
+///
+/// What is not an `Exception`, such as KeyboardInterrupt.
+pub(crate) fn leave_line(awaiting: &Bound<'_, Awaiting>) -> Result<()> {
+    let py = awaiting.py();
+    let deferred = awaiting.get().state.with(py, |state| match state {
+        State::For(deferred) => Some(deferred.bind(py).clone()),
+        _ => None,
+    });
+    let Some(deferred) = deferred else { return Ok(()) };
+    let (waiter, canceller) = deferred.get().chain(py, |chain| {
+        let mut links = chain.links().iter();
+        let waiter = match (links.next(), links.next()) {
+            (Some(Link::Deliver(waiter, _)), None) if !chain.called() => {
+                Some(waiter.object(py).clone())
+            }
+            _ => None,
+        };
+        (waiter, chain.canceller().map(|it| it.bind(py).clone()))
+    });
+    let Some(waiter) = waiter else { return Ok(()) };
+    let Some(task) = capi::as_exact::<Task>(&waiter) else { return Ok(()) };
+    if canceller.and_then(handing_over::source_behind).is_none() {
+        return Ok(());
+    }
+    let generator = |task: &Bound<'_, Task>| {
+        task.get().with(py, |state| state.generator.as_ref().map(|it| it.bind(py).clone()))
+    };
+    // One that is closed counts as running meanwhile. Otherwise it is another that is closed.
+    let is_closing = match generator(task) {
+        Some(generator) => {
+            let name = if capi::is_generator(&generator) {
+                intern!(py, "gi_running")
+            } else {
+                intern!(py, "cr_running")
+            };
+            capi::ok(py, generator.getattr(name)).is_some_and(|it| it.is_truthy().unwrap_or(false))
+        }
+        None => false,
+    };
+    if !is_closing {
+        return Ok(());
+    }
+    // It has ended, and gets nothing. Nobody but who cancels it will end its Deferred.
+    let (ended, of_task) = task.get().with(py, |state| {
+        let of_task = state.deferred.as_ref().map(|it| it.bind(py).clone());
+        (state.generator.take(), of_task)
+    });
+    drop(of_task.map(|it| it.get().chain(py, |chain| chain.replace_canceller(None))));
+    match deferred.call_method0(intern!(py, "cancel")) {
+        Err(error) if error.is_instance_of::<PyException>(py) => {
+            ring::report_canceller(py, error.into())?;
+        }
+        cancelled => drop(cancelled?),
+    }
+    drop(ended);
+    Ok(())
 }

@@ -145,7 +145,7 @@ pub(crate) fn source_of<'py>(deferred: &Bound<'py, Deferred>) -> Option<Bound<'p
 }
 
 /// The lock, semaphore or queue behind a canceller.
-fn source_behind(canceller: Bound<'_, PyAny>) -> Option<Bound<'_, PyAny>> {
+pub(crate) fn source_behind(canceller: Bound<'_, PyAny>) -> Option<Bound<'_, PyAny>> {
     if let Some(place) = capi::as_exact::<Place>(&canceller) {
         return place.get().has_owner(canceller.py()).then_some(canceller);
     }
