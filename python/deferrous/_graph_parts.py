@@ -241,9 +241,11 @@ def _noun(found: list[Any], noun: str) -> str:
 
 def observers_of(owner: Any) -> Iterator[Any]:
     """Yield those who wait for what a callback is told of that is ours, or a method of ours."""
-    if is_our(owner, "concurrency.many", "_Watch"):
+    if is_our(owner, "concurrency.watching", "_Watch"):
         for each in list(_slot(owner, "_watching") or ())[:LINKS]:
-            if type(each) is MethodType and not is_our(each.__self__, "concurrency.many", "_Watch"):
+            if type(each) is MethodType and not is_our(
+                each.__self__, "concurrency.watching", "_Watch"
+            ):
                 yield from observers_of(each.__self__)
         return
     if is_our(owner, "concurrency.groups", "TaskGroup"):
@@ -258,7 +260,7 @@ def observers_of(owner: Any) -> Iterator[Any]:
     elif is_our(owner, "concurrency.mapping", "_Map"):
         ended = _slot(owner, "_deferred")
     else:
-        if is_our(owner, "concurrency.mapping", "Stream"):
+        if is_our(owner, "concurrency.streams", "Stream"):
             yield from _in(_slot(owner, "_getting"))
         elif is_our(owner, "concurrency.many", "AsCompleted"):
             yield from _in(_slot(owner, "_waiting"))

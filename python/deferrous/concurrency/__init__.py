@@ -33,9 +33,10 @@ from .many import (
     gather,
     wait,
 )
-from .mapping import Stream, map, stream
+from .mapping import map
 from .queues import LifoQueue, PriorityQueue, Queue
 from .sharing import Observable, once
+from .streams import Stream, stream
 from .time import Timeout, sleep, timeout, timeout_at, wait_for
 
 __all__ = [

@@ -1,0 +1,204 @@
+"""The results of a function for many things, as they arrive."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from typing import Any, Literal, TypeVar, overload
+
+from .._deferrous import Deferred, _first_waiting, _hand_over, fail, succeed
+from ..failure import Failure
+from ._base import Eventual, is_a, is_failure
+from .mapping import _Feed
+from .queues import _Getters
+
+__all__ = ["Stream", "stream"]
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+
+@overload
+def stream(
+    function: Callable[[_T], Eventual[_R]],
+    items: Iterable[_T] | AsyncIterable[_T],
+    *,
+    limit: int,
+    return_exceptions: Literal[False] = False,
+) -> Stream[_R]: ...
+
+
+@overload
+def stream(
+    function: Callable[[_T], _R],
+    items: Iterable[_T] | AsyncIterable[_T],
+    *,
+    limit: int,
+    return_exceptions: Literal[False] = False,
+) -> Stream[_R]: ...
+
+
+@overload
+def stream(
+    function: Callable[[_T], Eventual[_R]],
+    items: Iterable[_T] | AsyncIterable[_T],
+    *,
+    limit: int,
+    return_exceptions: bool,
+) -> Stream[_R | BaseException]: ...
+
+
+@overload
+def stream(
+    function: Callable[[_T], _R],
+    items: Iterable[_T] | AsyncIterable[_T],
+    *,
+    limit: int,
+    return_exceptions: bool,
+) -> Stream[_R | BaseException]: ...
+
+
+def stream(
+    function: Callable[[_T], Any],
+    items: Iterable[_T] | AsyncIterable[_T],
+    *,
+    limit: int,
+    return_exceptions: bool = False,
+) -> Stream[Any]:
+    """Call a function for each item, and go through what it comes to with `async for`.
+
+    As `map`, but the results come one by one, in the order of the items, and there may be no end to
+    these. Calls that are under way, and results that nobody has asked for, are no more than `limit`
+    together; nothing is called before the first is asked for. When a call fails, its exception is
+    raised where its result would be; the calls under way are cancelled, and that is the end. To
+    leave off before, say `close()`.
+
+    ```python
+    import itertools
+
+    from deferrous import concurrency, ensureDeferred, succeed
+
+    async def show():
+        async for square in concurrency.stream(lambda n: n**2, itertools.count(), limit=3):
+            if square > 5:
+                break
+            print(square)
+
+    ensureDeferred(show())
+    ```
+
+    This prints 0, 1 and 4.
+    """
+    return Stream(function, items, limit, return_exceptions)
+
+
+class Stream(_Feed[Any, _R], _Getters[_R]):
+    """The asynchronous iterator that `stream` returns. From callbacks, call `__anext__`.
+
+    ```python
+    from deferrous import concurrency, ensureDeferred
+
+
+    async def main():
+        async for length in concurrency.stream(len, ["a", "bb"], limit=2):
+            print(length)
+
+
+    ensureDeferred(main())
+    ```
+
+    This prints 1 and 2.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[Any], Any],
+        items: Iterable[Any] | AsyncIterable[Any],
+        limit: int,
+        return_exceptions: bool,
+    ) -> None:
+        _Feed.__init__(self, function, items, limit, return_exceptions)
+        _Getters.__init__(self)
+        #: The calls whose results are to come, in order.
+        self._calls: deque[_Call] = deque()
+
+    def __aiter__(self) -> AsyncIterator[_R]:
+        return self
+
+    def __anext__(self) -> Deferred[_R]:
+        self._feed()
+        if self._returned:
+            return succeed(self._returned.pop(0)[1])
+        deferred = self._wait(True)
+        self._flush()
+        return deferred
+
+    def close(self) -> None:
+        """Take no more items, and cancel what is under way. Who waits is told that it is over."""
+        self._calls.clear()
+        self._returned.clear()
+        try:
+            self._stop()
+        finally:
+            self._flush()
+
+    def _has_room(self) -> bool:
+        return len(self._calls) + len(self._returned) < self._limit
+
+    def _new_call(self) -> Any:
+        call = _Call()
+        self._calls.append(call)
+        return call
+
+    def _ended(self, call: Any, result: Any) -> None:
+        if self._stopped:
+            # Nobody will ask for it.
+            return
+        if is_failure(result) and self._return_exceptions:
+            result = result.value
+        call.finish(result)
+
+    def _failed(self, failure: Failure) -> None:
+        call = _Call()
+        call.finish(failure)
+        self._calls.append(call)
+
+    def _fed(self) -> None:
+        self._flush()
+
+    def _flush(self) -> None:
+        """Hand over what is there, in order, to those that wait for it."""
+        while self._getting and self._calls and self._calls[0].is_done:
+            getter = _first_waiting(self._getting)
+            if getter is None:
+                return
+            result = self._calls.popleft().take()
+            if is_failure(result):
+                self._calls.clear()
+                self._stop()
+            _hand_over(getter, result)
+            self._feed()
+        if not self._calls and not self._is_busy():
+            self._end()
+
+
+class _Call:
+    """A call of a stream. What it fails with is reported if nobody takes it."""
+
+    __slots__ = ("is_done", "result")
+
+    def __init__(self) -> None:
+        self.is_done = False
+        self.result: Any = None
+
+    def finish(self, result: Any) -> None:
+        self.is_done = True
+        self.result = fail(result) if is_failure(result) else result
+
+    def take(self) -> Any:
+        result, self.result = self.result, None
+        if is_a(result, Deferred):
+            taken: list[Any] = []
+            result.addErrback(taken.append)
+            return taken[0]
+        return result
