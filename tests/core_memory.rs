@@ -98,6 +98,20 @@ fn the_first_link_needs_no_memory() {
     }
 }
 
+/// The second takes one piece, in which there is room for three more.
+#[test]
+fn few_links_need_memory_once() {
+    let mut chain = Chain::<Numbers>::default();
+    chain.add(Link::OnValue(1)).unwrap();
+    assert!(with_left(0, || chain.add(Link::OnValue(2))).is_err());
+    assert!(with_left(1, || chain.add(Link::OnValue(2))).is_ok());
+    for number in 3..=5 {
+        assert!(with_left(0, || chain.add(Link::OnValue(number))).is_ok());
+    }
+    assert!(with_left(0, || chain.add(Link::OnValue(6))).is_err());
+    assert_eq!(numbers(&chain), [1, 2, 3, 4, 5]);
+}
+
 /// Whatever there is already, and at whichever end: a link that there is no room for comes back,
 /// and those that are there stay in their order.
 #[test]

@@ -462,3 +462,11 @@ fn waiters() {
         assert_eq!(world.delivered.iter().filter(got_it).count(), 1, "{:?}", world.delivered);
     });
 }
+
+#[test]
+fn one_that_was_said_to_be_chained_is_not_busy() {
+    let mut chain = Chain::<Threaded>::fired(Slot::Value(1));
+    assert!(chain.replace_chained_to(Some(1)).is_none());
+    assert!(chain.add(Link::OnValue(Callback::Counts(1))).is_ok());
+    assert!(matches!(chain.turn(), Turn::Call { .. }));
+}
