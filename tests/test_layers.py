@@ -306,7 +306,11 @@ LONG = {
 }
 
 #: Functions that are longer than others may be.
-LONG_FUNCTIONS: dict[str, int] = {}
+LONG_FUNCTIONS = {
+    # The loop that runs everything. Cut where a waiter has answered, it takes 27 instructions more
+    # for each.
+    "src/binding/run/links.rs links": 73,
+}
 
 
 def test_no_file_is_long() -> None:

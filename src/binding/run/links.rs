@@ -157,8 +157,14 @@ pub(super) fn links<'py>(
             }
             Step::Deliver(waiter, place, outcome) => {
                 match deliver(&deferred, waiter, place, outcome) {
+                    Ok(Answer::Now(outcome)) if !matches!(outcome, Outcome::Deferred(_)) => {
+                        complete_with(&deferred, outcome);
+                        continue;
+                    }
                     // The usual end of a generator.
-                    Ok(Answer::After(Work::Run(first), outcome)) if has_room(stack) => {
+                    Ok(Answer::After(Work::Run(first), outcome))
+                        if stack.len() < stack.capacity() =>
+                    {
                         stack.push(Later::Settle(deferred, outcome));
                         match begin(first) {
                             Next::Links(first) => {
@@ -168,36 +174,38 @@ pub(super) fn links<'py>(
                             next => return Ok(next),
                         }
                     }
-                    answer => settle_answer(&deferred, answer, stack),
+                    answer => settle_delivery(&deferred, answer, stack),
                 }
             }
             Step::Rest(on_failure) => {
                 rest(&deferred, on_failure)?;
                 match stack.pop() {
-                    Some(Later::GoOn(waited)) => Ok(Some(enter(waited))),
+                    Some(Later::GoOn(waited)) => match enter(waited) {
+                        Next::Links(waited) => {
+                            deferred = waited;
+                            continue;
+                        }
+                        next => return Ok(next),
+                    },
                     Some(Later::Settle(giver, outcome))
                         if !matches!(outcome, Outcome::Deferred(_)) =>
                     {
-                        complete_with(&giver, outcome);
-                        Ok(Some(Next::Links(giver)))
+                        deferred = giver;
+                        complete_with(&deferred, outcome);
+                        continue;
                     }
                     Some(later) => settle_later(later, stack),
                     None => return Ok(Next::Done),
                 }
             }
         };
-        match next? {
-            None => {}
-            Some(Next::Links(other)) => deferred = other,
-            Some(next) => return Ok(next),
+        match next {
+            Ok(None) => {}
+            Ok(Some(Next::Links(other))) => deferred = other,
+            Ok(Some(next)) => return Ok(next),
+            Err(error) => return Err(error),
         }
     }
-}
-
-/// Whether there is room for one more without memory of its own.
-#[inline(always)]
-fn has_room(stack: &Stack<'_>) -> bool {
-    stack.len() < stack.capacity()
 }
 
 /// Call a callback with this, and settle its link.
@@ -221,22 +229,6 @@ fn call_next<'py>(
             Ok(None)
         }
         called => settle_call(deferred, callback, called),
-    }
-}
-
-/// Settle the link of a waiter that has answered.
-#[inline(always)]
-fn settle_answer<'py>(
-    deferred: &Bound<'py, Deferred>,
-    answer: Result<Answer<'py>>,
-    stack: &mut Stack<'py>,
-) -> Result<Option<Next<'py>>> {
-    match answer {
-        Ok(Answer::Now(outcome)) if !matches!(outcome, Outcome::Deferred(_)) => {
-            complete_with(deferred, outcome);
-            Ok(None)
-        }
-        answer => settle_delivery(deferred, answer, stack),
     }
 }
 
