@@ -221,13 +221,10 @@ def _calls_of(feed: Any) -> tuple[str, list[tuple[Any, str]], bool]:
 
 def _lock_file_of(canceller: Any) -> str | None:
     """Say for which file a Deferred waits that is for a lock between processes."""
-    for _ in range(2):
-        # The canceller is a function within one that tries.
-        for name, each in cells_of(canceller) if type(canceller) is FunctionType else ():
-            if name == "last_try":
-                canceller = each
-            elif name == "self" and is_our(each, "_lockfile", "DeferredFilesystemLock"):
-                return f"waits for the lock file {text_of(_slot(each, 'name'))}"
+    # The canceller is a function of what tries.
+    for name, each in cells_of(canceller) if type(canceller) is FunctionType else ():
+        if name == "self" and is_our(each, "_lockfile", "_Attempts"):
+            return f"waits for the lock file {text_of(_slot(_slot(each, 'lock'), 'name'))}"
     return None
 
 
