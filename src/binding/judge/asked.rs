@@ -2,7 +2,7 @@
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyString, PyTuple, PyType};
+use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 
 use crate::binding::capi::{self, error::Result, interned::intern, versions::KnownTypes};
 use crate::binding::model::failure::FailureBase;
@@ -69,9 +69,27 @@ pub(crate) fn has_of_its_own(
 #[inline(never)]
 fn has_in_dict(failure: &Bound<'_, FailureBase>, names: &[&Bound<'_, PyString>]) -> bool {
     match capi::exception_dict(failure) {
+        Ok(dict) if has_only_ours(&dict) => false,
         Ok(dict) => names.iter().any(|name| capi::is_key_of(&dict, name) != Some(false)),
         Err(_) => true,
     }
+}
+
+/// Whether nothing is in the dict of a failure but what that remembers there itself: to find that
+/// out takes fewer looks than to look for each method.
+fn has_only_ours(dict: &Bound<'_, PyDict>) -> bool {
+    let py = dict.py();
+    let ours = [intern!(py, "_frames"), intern!(py, "_parents")];
+    let mut others = dict.len();
+    if others > ours.len() {
+        return false;
+    }
+    for name in ours {
+        if others > 0 && capi::is_key_of(dict, name) == Some(true) {
+            others -= 1;
+        }
+    }
+    others == 0
 }
 
 impl Asked {
