@@ -3,6 +3,7 @@
 Each script runs in an interpreter of its own, so that one that crashes harms no other.
 """
 
+import subprocess
 import sys
 
 import pytest
@@ -258,3 +259,65 @@ def test_a_subclass_between_a_class_and_its_base(native, base, sub):
         assert sys.getrefcount(kind) == before - 1
         """,
     )
+
+
+ROWS_OF_SLOTS = """
+from collections import deque
+from deferrous import concurrency
+
+class Plain:
+    __slots__ = ("more",)
+class OfDeferred(Deferred):
+    __slots__ = ("more",)
+class OfList(DeferredList):
+    __slots__ = ("more",)
+class OfQueue(DeferredQueue):
+    __slots__ = ("more",)
+class PlainWithItems:
+    def __init__(self):
+        self._items = deque()
+
+def in_slot(cls, *args):
+    def holder(inner):
+        outer = cls(*args)
+        outer.more = inner
+        return outer
+    return holder
+
+def plain_items(inner):
+    outer = PlainWithItems()
+    outer._items.append(inner)
+    return outer
+
+def queue_items(inner):
+    outer = concurrency.Queue()
+    outer.put(inner)
+    return outer
+
+MAKE = {
+    "plain slots": in_slot(Plain), "Deferred": in_slot(OfDeferred),
+    "DeferredList": in_slot(OfList, []), "DeferredQueue": in_slot(OfQueue),
+    "plain items": plain_items, "Queue": queue_items,
+}
+"""
+
+
+@pytest.mark.parametrize("depth", [1_000, 2_000, 4_000, 20_000])
+@pytest.mark.parametrize(
+    ("ours", "plain"),
+    [
+        ("Deferred", "plain slots"),
+        ("DeferredList", "plain slots"),
+        ("DeferredQueue", "plain slots"),
+        ("Queue", "plain items"),
+    ],
+)
+def test_slots_die_as_deep_as_those_of_plain_objects(ours, plain, depth):
+    """What is in the slots of a class of Python's is freed by CPython, on 3.13 by recursion."""
+
+    def ends_well(name):
+        script = KINDS + ROWS_OF_SLOTS + f"in_thread(512, drop, MAKE[{name!r}], {depth})"
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=300)
+        return done.returncode == 0
+
+    assert ends_well(ours) or not ends_well(plain)
