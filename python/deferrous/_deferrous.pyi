@@ -57,12 +57,20 @@ __all__ = [
     "_Task",
     "_Timeout",
     "__version__",
+    "_acquired_for",
     "_all_of",
+    "_break",
     "_build",
+    "_cancel_waiting",
     "_cancellableInlineCallbacks",
     "_check_depth",
+    "_close_broadcast",
+    "_close_channel",
+    "_close_subscription",
     "_convertTimedOut",
     "_driven",
+    "_end_getting",
+    "_finish",
     "_fire_all",
     "_first_waiting",
     "_follow",
@@ -73,19 +81,26 @@ __all__ = [
     "_knows_depth",
     "_members_of",
     "_never_refused",
+    "_notify",
     "_now",
     "_number_all",
     "_parseDeferredListResult",
     "_parts_of",
     "_place",
     "_place_in",
+    "_put_in",
+    "_read",
+    "_receive",
+    "_release_and_wait",
     "_runInlineCallbacks",
     "_runNatively",
     "_run_of",
+    "_send_to_all",
     "_serve_rest",
+    "_shut_down",
     "_state_of",
     "_stopClock",
-    "_take_and_admit",
+    "_take",
     "_take_last",
     "_task_for",
     "_trace_begin",
@@ -123,6 +138,7 @@ if sys.platform == "linux" and sys.version_info < (3, 14):
 
 _T = TypeVar("_T")
 _F = TypeVar("_F", bound=Callable[..., Any])
+_D = TypeVar("_D", bound=Deferred[Any])
 _T_co = TypeVar("_T_co", covariant=True)
 _R = TypeVar("_R")
 _P = ParamSpec("_P")
@@ -999,14 +1015,31 @@ def _give_first(line: _Fifo[Deferred[_T]], result: _T) -> bool: ...
 def _fire_all(line: _Fifo[Deferred[_T]], result: _T) -> None: ...
 def _number_all(line: _Fifo[Deferred[int]]) -> Deferred[int]: ...
 def _happen(event: object, line: _Fifo[Deferred[Literal[True]]]) -> None: ...
+def _break(
+    barrier: object, for_good: bool, error: Callable[[str], BaseException], text: str
+) -> None: ...
+def _close_channel(channel: object, error: Callable[[], BaseException]) -> None: ...
+def _put_in(queue: object, items: Any, getting: _Fifo[Deferred[_T]], item: _T) -> None: ...
 @overload
-def _take_and_admit(
+def _take(
     queue: object, items: Any, putting: _Fifo[Deferred[None]], deferred: Literal[True]
 ) -> Deferred[Any]: ...
 @overload
-def _take_and_admit(
+def _take(
     queue: object, items: Any, putting: _Fifo[Deferred[None]], deferred: Literal[False]
 ) -> Any: ...
+def _end_getting(owner: object, error: Callable[[], BaseException]) -> None: ...
+def _finish(queue: object, number: int) -> None: ...
+def _shut_down(queue: object, at_once: bool, error: Callable[[], BaseException]) -> None: ...
+def _receive(channel: object, iterating: bool) -> Deferred[Any]: ...
+def _send_to_all(broadcast: object, item: object) -> None: ...
+def _read(reader: object, iterating: bool) -> Deferred[Any]: ...
+def _close_subscription(reader: object, error: Callable[[], BaseException]) -> None: ...
+def _close_broadcast(broadcast: object, error: Callable[[], BaseException]) -> None: ...
+def _release_and_wait(lock: object, waiting: _Fifo[Deferred[Any]], woken: _D) -> _D: ...
+def _notify(condition: object, waiting: _Fifo[Deferred[Any]], number: int) -> None: ...
+def _acquired_for(_lock: object, condition: object, woken: object) -> None: ...
+def _cancel_waiting(woken: object, condition: object, failure: Failure) -> None: ...
 def _give_back(owner: object, line: _Fifo[Deferred[bool]], number: float) -> None: ...
 def _serve_rest(place: _Place, _deferred: Deferred[Any]) -> None: ...
 def plain_traceback(failure: FailureBase, detail: object, /) -> str | None:

@@ -11,8 +11,6 @@ from .. import _deferrous
 from .._deferrous import (
     Deferred,
     _check_depth,
-    _Fifo,
-    _give_first,
     _knows_depth,
     _never_refused,
     ensureDeferred,
@@ -36,7 +34,6 @@ __all__ = [
     "check_count",
     "check_depth",
     "discard",
-    "fail_all",
     "is_a",
     "is_cancellation",
     "is_done",
@@ -195,15 +192,6 @@ def _nothing() -> None:
 #: been told, and others wait for ever. What native code calls in the midst of it, as callbacks, is
 #: allowed a few calls more instead: it is marked with `_never_refused`.
 check_depth: Callable[[], None] = _check_depth if _knows_depth() else _nested(12)
-
-
-def fail_all(line: _Fifo[Deferred[Any]], error: Callable[[], BaseException]) -> None:
-    """Have all that wait in a line that nobody joins any more fail, each with an error.
-
-    Who has not been told yet, if an error cannot be made, stays in the line.
-    """
-    while line:
-        _give_first(line, Failure(error()))
 
 
 class Lockable:

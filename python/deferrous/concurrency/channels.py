@@ -8,19 +8,23 @@ from __future__ import annotations
 
 from collections import deque
 from math import inf
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from .._deferrous import (
     Deferred,
+    _close_broadcast,
+    _close_channel,
+    _close_subscription,
     _Fifo,
-    _first_waiting,
     _give_first,
-    _hand_over,
+    _read,
+    _receive,
+    _send_to_all,
     _wait_in,
     fail,
     succeed,
 )
-from ._base import ChannelClosed, check_count, check_depth, fail_all
+from ._base import ChannelClosed, check_count, check_depth
 from .queues import _NO_ITEMS, _Getters, _no_item
 
 __all__ = ["Broadcast", "Channel", "Subscription"]
@@ -93,28 +97,7 @@ class Channel(_Getters[_T]):
         Cancelling it gives up waiting. It fails with ChannelClosed if the channel is closed and has
         nothing left, or gets so.
         """
-        return self._receive(False)
-
-    def _receive(self, iterating: bool) -> Deferred[_T]:
-        if self._returned:
-            return succeed(self._returned.pop(0)[1])
-        if self._buffer:
-            item = self._buffer.popleft()
-            sender = _first_waiting(self._putting)
-            if sender is not None:
-                place: Any = sender._canceller
-                self._buffer.append(place.what)
-                _hand_over(sender, None)
-            return succeed(item)
-        sender = _first_waiting(self._putting)
-        if sender is not None:
-            place = sender._canceller
-            _hand_over(sender, None)
-            item = place.what
-            return succeed(item)
-        if self._closed:
-            return fail(self._error(iterating))
-        return self._wait(iterating)
+        return _receive(self, False)
 
     def close(self) -> None:
         """Take nothing any more. What it holds can still be received.
@@ -122,15 +105,13 @@ class Channel(_Getters[_T]):
         All that wait fail with ChannelClosed, and `async for` ends.
         """
         check_depth()
-        self._closed = True
-        self._end()
-        fail_all(self._putting, ChannelClosed)
+        _close_channel(self, ChannelClosed)
 
     def __aiter__(self) -> Channel[_T]:
         return self
 
     def __anext__(self) -> Deferred[_T]:
-        return self._receive(True)
+        return _receive(self, True)
 
 
 class Broadcast(Generic[_T]):
@@ -202,28 +183,8 @@ class Broadcast(Generic[_T]):
         if self._full or self._sending or self._delivering:
             return _wait_in(self._sending, None, item)
         check_depth()
-        self._deliver(item)
-        if self._sending:
-            self._admit()
+        _send_to_all(self, item)
         return succeed(None)
-
-    def _deliver(self, item: _T) -> None:
-        self._delivering = True
-        try:
-            for reader in list(self._readers):
-                reader._take(item)
-        finally:
-            self._delivering = False
-
-    def _admit(self) -> None:
-        while self._sending and not (self._full or self._delivering):
-            sender = _first_waiting(self._sending)
-            if sender is None:
-                return
-            place: Any = sender._canceller
-            self._deliver(place.what)
-            if not sender.called:
-                _hand_over(sender, None)
 
     def close(self) -> None:
         """Take nothing any more. What is held can still be got.
@@ -231,12 +192,7 @@ class Broadcast(Generic[_T]):
         All that wait fail with ChannelClosed, and `async for` ends.
         """
         check_depth()
-        self._closed = True
-        self._full = 0
-        readers, self._readers = self._readers, {}
-        for reader in readers:
-            reader._no_more()
-        fail_all(self._sending, ChannelClosed)
+        _close_broadcast(self, ChannelClosed)
 
 
 class Subscription(_Getters[_T]):
@@ -279,48 +235,17 @@ class Subscription(_Getters[_T]):
         if self._maxsize > 0:
             # Another item may be let in.
             check_depth()
-        if self._returned:
-            item = self._returned.pop(0)[1]
-        elif self._items:
-            item = self._items.popleft()
-        elif self._broadcast is None:
-            return fail(self._error(iterating))
-        else:
-            return self._wait(iterating)
-        if self._broadcast is not None and self.qsize() == self._maxsize - 1:
-            self._broadcast._full -= 1
-            self._broadcast._admit()
-        return succeed(item)
-
-    def _take(self, item: _T) -> None:
-        if self._broadcast is None or (self._getting and _give_first(self._getting, item)):
-            return
-        self._items.append(item)
-        if self.qsize() == self._maxsize:
-            self._broadcast._full += 1
+        return _read(self, iterating)
 
     def _put_back(self, number: int, item: _T) -> None:
         super()._put_back(number, item)
         if self._broadcast is not None and self.qsize() == self._maxsize:
             self._broadcast._full += 1
 
-    def _no_more(self) -> None:
-        self._broadcast = None
-        self._end()
-
     def close(self) -> None:
         """Get nothing any more. What this holds is dropped, and nobody waits for it."""
         check_depth()
-        broadcast = self._broadcast
-        if broadcast is not None:
-            broadcast._readers.pop(self, None)
-            if 0 < self._maxsize <= self.qsize():
-                broadcast._full -= 1
-        self._items.clear()
-        self._returned.clear()
-        self._no_more()
-        if broadcast is not None:
-            broadcast._admit()
+        _close_subscription(self, ChannelClosed)
 
     def __aiter__(self) -> Subscription[_T]:
         return self

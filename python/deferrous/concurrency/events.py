@@ -14,12 +14,15 @@ from .._deferrous import (
     CancelledError,
     Deferred,
     DeferredLock,
+    _acquired_for,
+    _break,
+    _cancel_waiting,
     _Fifo,
-    _first_waiting,
-    _hand_over,
     _happen,
     _never_refused,
+    _notify,
     _number_all,
+    _release_and_wait,
     _wait_in,
     fail,
     succeed,
@@ -29,7 +32,6 @@ from ._base import (
     BrokenBarrierError,
     Lockable,
     check_depth,
-    fail_all,
     is_done,
 )
 
@@ -214,16 +216,7 @@ class Condition(Lockable):
         """
         if not self._lock.locked:
             raise RuntimeError("cannot wait on un-acquired lock")
-        woken = _Woken(self)
-        self._waiting.append(woken)
-        try:
-            self._lock.release()
-        except BaseException:
-            if not woken.notified:
-                # Nobody will come for it.
-                self._waiting.remove(woken)
-            raise
-        return woken
+        return _release_and_wait(self._lock, self._waiting, _Woken(self))
 
     def wait_for(self, predicate: Callable[[], _R]) -> Deferred[_R]:
         """Wait until a function without arguments returns something true.
@@ -254,48 +247,18 @@ class Condition(Lockable):
         self.notify(len(self._waiting))
 
     def _notify(self, n: int) -> None:
-        if not self._waiting:
-            return
-        check_depth()
-        for _ in range(n):
-            woken: Any = _first_waiting(self._waiting)
-            if woken is None:
-                return
-            woken.notified = True
-            self._reacquire(woken)
+        if self._waiting:
+            check_depth()
+            _notify(self, self._waiting, n)
 
-    def _reacquire(self, woken: _Woken) -> None:
-        self._lock.acquire().addCallback(self._acquired_for, woken)
-
-    @_never_refused
-    def _acquired_for(self, _: Any, woken: _Woken) -> None:
-        if woken.abandoned:
-            if woken.notified:
-                self._notify(1)
-            self._lock.release()
-            if woken.paused:
-                woken.unpause()
-        elif woken.paused:
-            # It was cancelled meanwhile.
-            if woken.notified:
-                self._notify(1)
-            woken.unpause()
-        elif not woken.called:
-            woken.woken = True
-            _hand_over(woken, True)
-        else:
-            # Somebody has fired it by hand.
-            self._lock.release()
+    #: The callback of the lock.
+    _acquired_for = staticmethod(_never_refused(_acquired_for))
 
     @_never_refused
     def _leave(self, woken: Any) -> None:
         """The canceller: it fails at once, but nobody sees that before it has the lock."""
         check_depth()
-        woken.pause()
-        woken.errback(Failure(CancelledError()))
-        if not woken.notified:
-            self._waiting.remove(woken)
-            self._reacquire(woken)
+        _cancel_waiting(woken, self, Failure(CancelledError()))
 
 
 class Barrier:
@@ -366,17 +329,14 @@ class Barrier:
     def reset(self) -> Deferred[None]:
         """Have all that wait fail with BrokenBarrierError, and begin anew."""
         check_depth()
-        self._broken = False
-        self._break()
-        return succeed(None)
+        return self._break(False)
 
     def abort(self) -> Deferred[None]:
         """Have all that wait, and all that come, fail with BrokenBarrierError."""
         check_depth()
-        self._broken = True
-        self._break()
-        return succeed(None)
+        return self._break(True)
 
-    def _break(self) -> None:
-        waiting, self._waiting = self._waiting, _Fifo()
-        fail_all(waiting, lambda: BrokenBarrierError("Abort or reset of barrier"))
+    def _break(self, for_good: bool) -> Deferred[None]:
+        done = succeed(None)
+        _break(self, for_good, BrokenBarrierError, "Abort or reset of barrier")
+        return done

@@ -14,14 +14,15 @@ from typing import Any, Generic, TypeVar
 
 from .._deferrous import (
     Deferred,
+    _end_getting,
     _Fifo,
-    _fire_all,
-    _first_waiting,
+    _finish,
     _give_first,
-    _hand_over,
     _never_refused,
     _Place,
-    _take_and_admit,
+    _put_in,
+    _shut_down,
+    _take,
     _wait_in,
     fail,
     succeed,
@@ -34,7 +35,6 @@ from ._base import (
     QueueShutDown,
     check_count,
     check_depth,
-    fail_all,
 )
 
 __all__ = [
@@ -74,15 +74,7 @@ class _Getters(Generic[_T]):
 
     def _end(self) -> None:
         """Tell those that wait that nothing will come."""
-        getting: Any = self._getting
-        while getting:
-            if getting[0].called:
-                del getting[0]
-            else:
-                _give_first(getting, Failure(self._error(getting[0]._canceller.what)))
-
-    def _error(self, iterating: bool) -> Exception:
-        return StopAsyncIteration() if iterating else self._over()
+        _end_getting(self, self._over)
 
     @_never_refused
     def _not_taken(self, _place: _Place, item: Any, number: int) -> None:
@@ -112,6 +104,14 @@ class Queue(_Getters[_T]):
     """
 
     _over = QueueShutDown
+    #: By which method of what it has an item is taken out. Empty if only `_get` knows how; None if
+    #: that is a program's, or what puts.
+    _way: str | None = "popleft"
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "_way" not in vars(cls):
+            cls._way = next((kind._way for kind in _OURS if _is_as(cls, kind)), None)
 
     def __init__(self, maxsize: int = 0) -> None:
         super().__init__()
@@ -189,13 +189,7 @@ class Queue(_Getters[_T]):
             raise _no_item(item)
         if 0 < self._maxsize <= len(self._queue):
             return _wait_in(self._putting, None, item)
-        self._unfinished += 1
-        try:
-            if not (self._getting and _give_first(self._getting, item)):
-                self._put(item)
-        except BaseException:
-            self._unfinished -= 1
-            raise
+        _put_in(self, self._queue, self._getting, item)
         return done
 
     def put_nowait(self, item: _T) -> None:
@@ -209,16 +203,7 @@ class Queue(_Getters[_T]):
             raise _no_item(item)
         if self.full():
             raise QueueFull
-        self._accept(item)
-
-    def _accept(self, item: _T) -> None:
-        self._unfinished += 1
-        try:
-            if not (self._getting and _give_first(self._getting, item)):
-                self._put(item)
-        except BaseException:
-            self._unfinished -= 1
-            raise
+        _put_in(self, self._queue, self._getting, item)
 
     def get(self) -> Deferred[_T]:
         """Return a Deferred that fires with the next item.
@@ -228,11 +213,8 @@ class Queue(_Getters[_T]):
         """
         if self._queue:
             if self._putting:
-                if type(self) is Queue and not self._numbers:
-                    check_depth()
-                    return _take_and_admit(self, self._queue, self._putting, True)
-                return succeed(self.get_nowait())
-            return succeed(self._get())
+                check_depth()
+            return _take(self, self._queue, self._putting, True)
         if self._is_shut_down:
             return fail(QueueShutDown())
         return self._wait(False)
@@ -243,28 +225,8 @@ class Queue(_Getters[_T]):
             raise QueueShutDown if self._is_shut_down else QueueEmpty
         if self._putting:
             check_depth()
-            if type(self) is Queue and not self._numbers:
-                # In one line, for a signal's exception.
-                return _take_and_admit(self, self._queue, self._putting, False)  # type: ignore[no-any-return]
-        item = self._get()
-        if self._putting:
-            self._admit()
-        return item
-
-    def _admit(self) -> None:
-        """Take in what waits, as far as there is room. Who put what cannot be taken in is told."""
-        while self._putting and not self.full():
-            putter = _first_waiting(self._putting)
-            if putter is None:
-                return
-            place: Any = putter._canceller
-            result = None
-            try:
-                self._accept(place.what)
-            except BaseException:
-                result = Failure()
-            if not putter.called:
-                _hand_over(putter, result)
+        # One step, which a signal's exception cannot come into.
+        return _take(self, self._queue, self._putting, False)  # type: ignore[no-any-return]
 
     def task_done(self) -> None:
         """Say that an item that was got is done with.
@@ -275,12 +237,7 @@ class Queue(_Getters[_T]):
             raise ValueError("task_done() called too many times")
         if self._joining:
             check_depth()
-        self._done(1)
-
-    def _done(self, number: int) -> None:
-        self._unfinished -= number
-        if not self._unfinished and self._joining:
-            _fire_all(self._joining, None)
+        _finish(self, 1)
 
     def join(self) -> Deferred[None]:
         """Return a Deferred that fires when all items that were put in are done with."""
@@ -294,20 +251,11 @@ class Queue(_Getters[_T]):
         All that wait fail with QueueShutDown, and `async for` ends.
         """
         check_depth()
-        self._is_shut_down = True
-        if immediate:
-            self._is_shut_at_once = True
-            number = 0
-            while not self.empty():
-                self._get()
-                number += 1
-            self._done(min(number, self._unfinished))
-        self._end()
-        fail_all(self._putting, QueueShutDown)
+        _shut_down(self, bool(immediate), QueueShutDown)
 
     def _put_back(self, number: int, item: _T) -> None:
         if self._is_shut_at_once:
-            self._done(min(1, self._unfinished))
+            _finish(self, min(1, self._unfinished))
         else:
             place = bisect(self._numbers, number)
             self._numbers.insert(place, number)
@@ -318,10 +266,22 @@ class Queue(_Getters[_T]):
 
     def __anext__(self) -> Deferred[_T]:
         if self._queue:
-            return succeed(self.get_nowait())
+            if self._putting:
+                check_depth()
+            return _take(self, self._queue, self._putting, True)
         if self._is_shut_down:
             return fail(StopAsyncIteration())
         return self._wait(True)
+
+
+#: Our own queues, which are known inside out.
+_OURS: list[type[Queue[Any]]] = [Queue]
+
+
+def _is_as(kind: type[Queue[Any]], ours: type[Queue[Any]]) -> bool:
+    """Return whether a class keeps its items in the way of one of ours."""
+    names = ("_init", "_get", "_put")
+    return all(getattr(kind, name) is getattr(ours, name) for name in names)
 
 
 def _place_of(heap: list[Any], item: object) -> int | None:
@@ -379,8 +339,14 @@ class PriorityQueue(Queue[_T]):
     This prints `(1, 'first')`.
     """
 
+    _way = ""
+
     def _init(self, maxsize: int) -> None:
         self._queue = []
+
+    #: A comparison may raise anything. What was not put in to the end is taken out again.
+    _push = staticmethod(heapq.heappush)
+    _undo_push = staticmethod(_undo_push)
 
     def _put(self, item: _T) -> None:
         heap = self._queue
@@ -388,7 +354,6 @@ class PriorityQueue(Queue[_T]):
         try:
             heapq.heappush(heap, item)
         except BaseException:
-            # Two items cannot be compared. It is not put in then.
             _undo_push(heap, item, count)
             raise
 
@@ -396,13 +361,11 @@ class PriorityQueue(Queue[_T]):
         heap = self._queue
         count, first, last = len(heap), heap[0], heap[-1]
         try:
-            heapq.heappop(heap)
+            return heapq.heappop(heap)  # type: ignore[no-any-return]
         except BaseException:
             # It is not taken out then.
             _undo_pop(heap, first, last, count)
             raise
-        item: _T = first
-        return item
 
     def _insert(self, place: int, item: _T) -> None:
         # It has a place of its own.
@@ -425,6 +388,8 @@ class LifoQueue(Queue[_T]):
     This prints `two`.
     """
 
+    _way = "pop"
+
     def _init(self, maxsize: int) -> None:
         self._queue = []
 
@@ -439,3 +404,6 @@ class LifoQueue(Queue[_T]):
 
     def _insert(self, place: int, item: _T) -> None:
         self._queue.insert(len(self._queue) - place, item)
+
+
+_OURS += [PriorityQueue, LifoQueue]

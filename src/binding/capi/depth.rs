@@ -14,10 +14,11 @@ use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use pyo3::exceptions::{PyException, PyMemoryError, PyRecursionError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyString};
 
 use super::conversions::FromC;
 use super::error::{Raise, Result};
+use super::interned::intern;
 use super::{bounds, panics};
 
 /// So much of the state of a thread is looked at. It is larger in each version of CPython.
@@ -40,6 +41,8 @@ static PLACE: AtomicUsize = AtomicUsize::new(0);
 
 /// What runs when a function of Python's is called: the interpreter.
 static INTERPRETED: OnceLock<ffi::vectorcallfunc> = OnceLock::new();
+/// What runs when a native function is called, which before CPython 3.12 is counted, too.
+static NATIVE: OnceLock<ffi::vectorcallfunc> = OnceLock::new();
 
 thread_local! {
     /// How many calls of ours are running that were given more.
@@ -193,36 +196,54 @@ pub(crate) trait Short {
     fn call<'py>(py: Python<'py>, call: &mut dyn FnMut(Python<'py>)) -> Result<()>;
 }
 
-/// Have a function of Python's be allowed more calls, where few are left, whenever native code calls
-/// it. It stays what it is.
+/// Have a function of Python's, or a native one of ours, be allowed more calls, where few are left,
+/// whenever native code calls it. It stays what it is.
 ///
 /// # Errors
 ///
-/// `TypeError` if it is no function of Python's.
+/// `TypeError` if it is neither.
 pub(crate) fn never_refuse<S: Short>(function: &Bound<'_, PyAny>) -> Result<()> {
-    if function.get_type_ptr() != &raw mut ffi::PyFunction_Type {
-        return Err(PyTypeError::error(function.py(), "not a function"));
-    }
-    // SAFETY: of the very type whose layout is read, alive. `enter` keeps the contract of what runs
-    // for a function.
+    let kind = function.get_type_ptr();
+    // SAFETY: of the very types whose layouts are read, alive. `enter` keeps the contract of what
+    // runs for a function.
     unsafe {
+        if kind == &raw mut ffi::PyCFunction_Type && is_ours(function)? {
+            let object = function.as_ptr().cast::<ffi::PyCFunctionObject>();
+            if runs(&NATIVE, (*object).vectorcall) {
+                (*object).vectorcall = Some(enter::<S, true>);
+            }
+            return Ok(());
+        }
+        if kind != &raw mut ffi::PyFunction_Type {
+            return Err(PyTypeError::error(function.py(), "not a function"));
+        }
         let object = function.as_ptr().cast::<ffi::PyFunctionObject>();
-        let Some(vectorcall) = (*object).vectorcall else { return Ok(()) };
-        if ptr::fn_addr_eq(*INTERPRETED.get_or_init(|| vectorcall), vectorcall) {
+        if runs(&INTERPRETED, (*object).vectorcall) {
             // Public from 3.12 on. There is nothing else to be done before.
             #[cfg(Py_3_12)]
-            super::wrapper::PyFunction_SetVectorcall(object, enter::<S>);
+            super::wrapper::PyFunction_SetVectorcall(object, enter::<S, false>);
             #[cfg(not(Py_3_12))]
             {
-                (*object).vectorcall = Some(enter::<S>);
+                (*object).vectorcall = Some(enter::<S, false>);
             }
         }
     }
     Ok(())
 }
 
+/// Whether a native function is of our module.
+fn is_ours(function: &Bound<'_, PyAny>) -> Result<bool> {
+    let module = function.getattr(intern!(function.py(), "__module__"))?;
+    Ok(module.cast::<PyString>().is_ok_and(|it| it.to_string_lossy().starts_with("deferrous")))
+}
+
+/// Whether this is what runs for all functions of a kind, as the first one has told.
+fn runs(all: &OnceLock<ffi::vectorcallfunc>, one: Option<ffi::vectorcallfunc>) -> bool {
+    one.is_some_and(|one| ptr::fn_addr_eq(*all.get_or_init(|| one), one))
+}
+
 /// What runs when one of them is called.
-unsafe extern "C" fn enter<S: Short>(
+unsafe extern "C" fn enter<S: Short, const IS_NATIVE: bool>(
     function: *mut ffi::PyObject,
     args: *const *mut ffi::PyObject,
     nargsf: usize,
@@ -232,15 +253,17 @@ unsafe extern "C" fn enter<S: Short>(
     // that what ran for it before is known, and with a vectorcall's arguments, which are alive until
     // it returns. They are passed on as they are.
     unsafe {
-        let Some(interpreted) = INTERPRETED.get() else { return ptr::null_mut() };
+        let Some(run) = (if IS_NATIVE { &NATIVE } else { &INTERPRETED }).get() else {
+            return ptr::null_mut();
+        };
         let py = Python::assume_attached();
         if !is_short(py) {
-            return interpreted(function, args, nargsf, kwnames);
+            return run(function, args, nargsf, kwnames);
         }
         panics::answering(py, || {
             let mut called: Option<super::answers::Called<'_>> = None;
             S::call(py, &mut |py| {
-                called = Some(FromC::from_c(py, interpreted(function, args, nargsf, kwnames)));
+                called = Some(FromC::from_c(py, run(function, args, nargsf, kwnames)));
             })?;
             match called {
                 Some(Ok(result)) => Ok::<Bound<'_, PyAny>, _>(result),

@@ -4,6 +4,7 @@
 
 pub(crate) mod adding;
 pub(crate) mod awaiting;
+pub(crate) mod broadcasts;
 pub(crate) mod deferred;
 pub(crate) mod described;
 pub(crate) mod fifo;
@@ -11,6 +12,7 @@ pub(crate) mod functions;
 pub(crate) mod generators;
 pub(crate) mod getters;
 pub(crate) mod graph;
+pub(crate) mod items;
 pub(crate) mod leaving;
 pub(crate) mod list;
 pub(crate) mod lock;
@@ -25,3 +27,4 @@ pub(crate) mod slots;
 pub(crate) mod survey;
 pub(crate) mod timeout;
 pub(crate) mod tracking;
+pub(crate) mod whole;

@@ -70,6 +70,10 @@ mod _deferrous {
     use crate::binding::model::{deferred, names};
 
     #[pymodule_export]
+    use crate::binding::face::broadcasts::{
+        _close_broadcast, _close_subscription, _read, _send_to_all,
+    };
+    #[pymodule_export]
     use crate::binding::face::functions::{execute, fail, maybe_deferred, succeed};
     #[pymodule_export]
     use crate::binding::face::generators::{
@@ -79,11 +83,14 @@ mod _deferrous {
     #[pymodule_export]
     use crate::binding::face::graph::{follow, members_of, parts_of, place_in, state_of};
     #[pymodule_export]
+    use crate::binding::face::items::{
+        _close_channel, _end_getting, _finish, _put_in, _receive, _shut_down, _take,
+    };
+    #[pymodule_export]
     use crate::binding::face::list::{gather_results, parse_results};
     #[pymodule_export]
     use crate::binding::face::place::{
-        _fire_all, _first_waiting, _give_back, _give_first, _happen, _number_all, _serve_rest,
-        _take_and_admit, _wait_in,
+        _fire_all, _first_waiting, _give_back, _give_first, _serve_rest, _wait_in,
     };
     #[pymodule_export]
     use crate::binding::face::primitive::{_check_depth, _hand_over, _knows_depth, _never_refused};
@@ -97,6 +104,10 @@ mod _deferrous {
     use crate::binding::face::tracking::{
         now, place, run_of, trace_begin, trace_end, trace_since, trace_strands, track,
         track_earlier, tracked, tracked_at, tracked_one, tracking,
+    };
+    #[pymodule_export]
+    use crate::binding::face::whole::{
+        _acquired_for, _break, _cancel_waiting, _happen, _notify, _number_all, _release_and_wait,
     };
     #[pymodule_export]
     use crate::binding::judge::copying::plain_state;

@@ -17,7 +17,6 @@ use crate::binding::run::engine;
 use crate::binding::waits::{
     firing::make,
     handing_over::{fire_one, leave},
-    made,
     nesting::hand_over,
 };
 
@@ -64,7 +63,7 @@ pub(crate) fn _wait_in<'py>(
 }
 
 /// Whether somebody has fired a Deferred in a line by hand.
-fn is_fired(waiting: &Bound<'_, PyAny>) -> Result<bool> {
+pub(crate) fn is_fired(waiting: &Bound<'_, PyAny>) -> Result<bool> {
     if let Some(deferred) = capi::as_exact::<Deferred>(waiting) {
         return Ok(deferred.get().chain(waiting.py(), |chain| chain.called()));
     }
@@ -83,7 +82,7 @@ pub(crate) fn _first_waiting<'py>(line: &Bound<'py, Fifo>) -> Result<Option<Boun
 }
 
 /// What the first that still waits in a line asks for. It stays there.
-fn next_in<'py>(line: &Bound<'py, Fifo>) -> Result<Option<Bound<'py, PyAny>>> {
+pub(crate) fn next_in<'py>(line: &Bound<'py, Fifo>) -> Result<Option<Bound<'py, PyAny>>> {
     let py = line.py();
     while let Some(first) = Fifo::get(line, 0) {
         if is_fired(&first)? {
@@ -110,12 +109,19 @@ fn next_in<'py>(line: &Bound<'py, Fifo>) -> Result<Option<Bound<'py, PyAny>>> {
 pub(crate) fn _give_first<'py>(line: &Bound<'py, Fifo>, result: Bound<'py, PyAny>) -> Result<bool> {
     match _first_waiting(line)? {
         None => Ok(false),
-        Some(first) => {
-            if let Some(work) = fire_one(first, result)? {
-                hand_over(line.py(), work, engine::run_within)?;
-            }
-            Ok(true)
-        }
+        Some(first) => fire_waiting(first, result).map(|()| true),
+    }
+}
+
+/// Fire one that has waited in a line.
+pub(crate) fn fire_waiting<'py>(
+    waiting: Bound<'py, PyAny>,
+    result: Bound<'py, PyAny>,
+) -> Result<()> {
+    let py = waiting.py();
+    match fire_one(waiting, result)? {
+        Some(work) => hand_over(py, work, engine::run_within),
+        None => Ok(()),
     }
 }
 
@@ -127,84 +133,22 @@ pub(crate) fn _fire_all<'py>(line: &Bound<'py, Fifo>, result: Bound<'py, PyAny>)
     fire_each(line, |_| Ok(result.clone()))
 }
 
-/// Say that an event has happened: its `_is_set` is true, and all that wait are fired with True. It
-/// is one step: an exception of a signal's in between would keep them waiting.
-#[pyfunction(crate = "crate::binding::capi::guarded")]
-pub(crate) fn _happen<'py>(event: &Bound<'py, PyAny>, line: &Bound<'py, Fifo>) -> Result<()> {
-    let py = line.py();
-    let yes = PyBool::new(py, true).to_owned().into_any();
-    event.setattr(intern!(py, "_is_set"), &yes)?;
-    fire_each(line, |_| Ok(yes.clone()))
-}
-
-/// As [`_fire_all`], with numbers from 0 on. Returns a Deferred with the next number, which is for
-/// the one that does not wait.
-#[pyfunction(crate = "crate::binding::capi::guarded")]
-pub(crate) fn _number_all<'py>(line: &Bound<'py, Fifo>) -> Result<Bound<'py, Deferred>> {
-    let py = line.py();
-    let last = made::of_result(capi::new_int(py, line.get().len(py) as u64)?.into_any())?;
-    fire_each(line, |number| capi::new_int(py, number).map(Bound::into_any))?;
-    Ok(last)
-}
-
-/// Take the first item of a queue, and let in those that wait to put theirs, as far as there is
-/// room. Returns the item, or a Deferred that has it. An exception of a signal's in between would
-/// lose it, or keep them waiting.
-#[pyfunction(crate = "crate::binding::capi::guarded")]
-pub(crate) fn _take_and_admit<'py>(
-    queue: &Bound<'py, PyAny>,
-    items: &Bound<'py, PyAny>,
-    putting: &Bound<'py, Fifo>,
-    deferred: bool,
-) -> Result<Bound<'py, PyAny>> {
-    let py = queue.py();
-    let item = items.get_item(0)?;
-    let taken = if deferred { made::of_result(item)?.into_any() } else { item };
-    let mut admitted = admit(queue, items, putting, 1)?;
-    drop(items.call_method0(intern!(py, "popleft"))?);
-    let mut raised = Ok(());
-    while admitted {
-        if let Err(error) = _give_first(putting, py.None().into_bound(py)) {
-            raised = Err(error);
-        }
-        admitted = admit(queue, items, putting, 0)?;
-    }
-    raised.map(|()| taken)
-}
-
-/// Put the item of the first that waits into a queue, if there is room, when so many that are in it
-/// are not counted. Returns whether there was.
-fn admit<'py>(
-    queue: &Bound<'py, PyAny>,
-    items: &Bound<'py, PyAny>,
-    putting: &Bound<'py, Fifo>,
-    leaving: usize,
-) -> Result<bool> {
-    let py = queue.py();
-    let Some(item) = next_in(putting)? else { return Ok(false) };
-    let inside = capi::new_int(py, items.len()?.saturating_sub(leaving) as u64)?;
-    if !inside.lt(queue.getattr(intern!(py, "_maxsize"))?)? {
-        return Ok(false);
-    }
-    let unfinished = intern!(py, "_unfinished");
-    let before = queue.getattr(unfinished)?;
-    queue.setattr(unfinished, before.add(1)?)?;
-    if let Err(error) = items.call_method1(intern!(py, "append"), (item,)) {
-        queue.setattr(unfinished, before)?;
-        return Err(error.into());
-    }
-    Ok(true)
-}
-
-fn fire_each<'py>(
+/// As [`_fire_all`], each with a result of its own. These are made before anybody is fired.
+pub(crate) fn fire_each<'py>(
     line: &Bound<'py, Fifo>,
     result: impl Fn(u64) -> Result<Bound<'py, PyAny>>,
 ) -> Result<()> {
-    let all = Fifo::empty(line.py())?;
+    let py = line.py();
+    let all = Fifo::empty(py)?;
+    let results = capi::new_list(py)?;
+    // Meanwhile a collection may run, and others may come.
+    while results.len() < line.get().len(py) {
+        results.append(result(results.len() as u64)?)?;
+    }
     Fifo::take_all(line, &all);
     let mut raised = Ok(());
-    for number in 0.. {
-        match result(number).and_then(|result| _give_first(&all, result)) {
+    for result in results {
+        match _give_first(&all, result) {
             Ok(true) => {}
             Ok(false) => break,
             Err(error) => raised = Err(error),

@@ -10,7 +10,9 @@ use crate::binding::capi::{
     methods::{Args, place_of, put, quick},
     tuple_of,
 };
-use crate::binding::face::{adding::add_both, functions, generators, place, primitive, timeout};
+use crate::binding::face::{
+    adding::add_both, functions, generators, items, place, primitive, timeout, whole,
+};
 use crate::binding::model::{
     callback::Callback,
     deferred::Deferred,
@@ -172,9 +174,16 @@ quick!(GiveBack = c"_give_back" of PyAny, |_, [owner, line, number]| {
     let line = capi::as_exact::<Fifo>(line)?;
     place::_give_back(owner, line, number).map(|()| none(line.py()))
 });
-quick!(TakeAndAdmit = c"_take_and_admit" of PyAny, |_, [queue, items, putting, deferred]| {
+quick!(Take = c"_take" of PyAny, |_, [queue, items, putting, deferred]| {
     let putting = capi::as_exact::<Fifo>(putting)?;
-    place::_take_and_admit(queue, items, putting, deferred.cast::<PyBool>().ok()?.is_true())
+    items::_take(queue, items, putting, deferred.cast::<PyBool>().ok()?.is_true())
+});
+quick!(PutIn = c"_put_in" of PyAny, |_, [queue, items, getting, item]| {
+    let getting = capi::as_exact::<Fifo>(getting)?;
+    items::_put_in(queue, items, getting, item.clone()).map(|()| none(queue.py()))
+});
+quick!(AcquiredFor = c"_acquired_for" of PyAny, |_, [lock, condition, woken]| {
+    whole::_acquired_for(lock, condition, woken.clone()).map(|()| none(lock.py()))
 });
 quick!(CheckDepth = c"_check_depth" of PyAny, |slf, []| {
     primitive::_check_depth(slf.py()).map(|()| none(slf.py()))
@@ -316,7 +325,9 @@ pub(crate) fn put_quick_forms(module: &Bound<'_, PyModule>) -> PyResult<()> {
     put::<GiveBack>(module)?;
     put::<GiveFirst>(module)?;
     put::<CheckDepth>(module)?;
-    put::<TakeAndAdmit>(module)?;
+    put::<Take>(module)?;
+    put::<PutIn>(module)?;
+    put::<AcquiredFor>(module)?;
     put::<NeverRefused>(module)?;
     know_methods(py)
 }

@@ -1,0 +1,177 @@
+//! What broadcasts of `deferrous.concurrency` and their subscriptions do in one step: see `whole`.
+
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyDict};
+
+use crate::binding::capi::{self, error::Result, interned::intern, stack};
+use crate::binding::face::items::{
+    _end_getting, empty_into, take_first, take_returned, wait_for_item,
+};
+use crate::binding::face::place::{_first_waiting, _give_first, fire_waiting, is_fired, next_in};
+use crate::binding::face::whole::{add_to, fail_each, failure_of, line_of, none, report, yes};
+use crate::binding::model::deferred::Deferred;
+
+/// How many items a subscription holds.
+fn held_by(reader: &Bound<'_, PyAny>) -> Result<usize> {
+    let py = reader.py();
+    let items = reader.getattr(intern!(py, "_items"))?.len()?;
+    Ok(items + reader.getattr(intern!(py, "_returned"))?.len()?)
+}
+
+/// Whether a subscription is so many items short of holding as many as it may.
+fn is_short_of_full(reader: &Bound<'_, PyAny>, by: usize) -> Result<bool> {
+    let py = reader.py();
+    let most = reader.getattr(intern!(py, "_maxsize"))?;
+    let held = capi::new_int(py, (held_by(reader)? + by) as u64)?;
+    Ok(most.eq(held)?)
+}
+
+/// Give an item to one that has subscribed.
+fn deliver_to<'py>(reader: &Bound<'py, PyAny>, item: &Bound<'py, PyAny>) -> Result<()> {
+    let py = reader.py();
+    let broadcast = reader.getattr(intern!(py, "_broadcast"))?;
+    if broadcast.is_none() {
+        return Ok(());
+    }
+    let getting = line_of(reader, intern!(py, "_getting"))?;
+    if _give_first(&getting, item.clone())? {
+        return Ok(());
+    }
+    reader.getattr(intern!(py, "_items"))?.call_method1(intern!(py, "append"), (item,))?;
+    if is_short_of_full(reader, 0)? {
+        add_to(&broadcast, intern!(py, "_full"), 1)?;
+    }
+    Ok(())
+}
+
+/// Give an item to all that have subscribed.
+fn deliver<'py>(broadcast: &Bound<'py, PyAny>, item: &Bound<'py, PyAny>) -> Result<()> {
+    let py = broadcast.py();
+    let delivering = intern!(py, "_delivering");
+    let readers = broadcast.getattr(intern!(py, "_readers"))?;
+    let readers = readers.cast::<PyDict>()?.keys();
+    broadcast.setattr(delivering, yes(py))?;
+    let mut raised = Ok(());
+    for reader in readers {
+        if let Err(error) = deliver_to(&reader, item) {
+            raised = Err(error);
+        }
+    }
+    broadcast.setattr(delivering, PyBool::new(py, false))?;
+    raised
+}
+
+/// Send what waits to be sent, as far as there is room for it.
+fn send_waiting(broadcast: &Bound<'_, PyAny>) -> Result<()> {
+    let py = broadcast.py();
+    let sending = line_of(broadcast, intern!(py, "_sending"))?;
+    let mut raised = Ok(());
+    while let Some(item) = next_in(&sending)? {
+        let is = |name| -> Result<bool> { Ok(stack::truth(&broadcast.getattr(name)?)?) };
+        if is(intern!(py, "_full"))? || is(intern!(py, "_delivering"))? {
+            break;
+        }
+        let Some(sender) = _first_waiting(&sending)? else { break };
+        let result = match deliver(broadcast, &item) {
+            Ok(()) => none(py),
+            Err(error) => failure_of(py, error)?,
+        };
+        if is_fired(&sender)? {
+            continue;
+        }
+        if let Err(error) = fire_waiting(sender, result) {
+            raised = Err(error);
+        }
+    }
+    raised
+}
+
+/// Send an item to all that have subscribed, and what others want to send after it.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _send_to_all<'py>(
+    broadcast: &Bound<'py, PyAny>,
+    item: &Bound<'py, PyAny>,
+) -> Result<()> {
+    let sent = deliver(broadcast, item);
+    sent.and(send_waiting(broadcast))
+}
+
+/// Take the next item of a subscription, or wait for it. Returns a Deferred that has it, or gets it.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _read<'py>(
+    reader: &Bound<'py, PyAny>,
+    iterating: bool,
+) -> Result<Bound<'py, Deferred>> {
+    let py = reader.py();
+    let items = reader.getattr(intern!(py, "_items"))?;
+    let taken = match take_returned(reader)? {
+        Some(taken) => taken,
+        None if items.len()? > 0 => take_first(&items)?,
+        None => {
+            let is_over = reader.getattr(intern!(py, "_broadcast"))?.is_none();
+            return wait_for_item(reader, is_over, iterating);
+        }
+    };
+    let make_room = || -> Result<()> {
+        let broadcast = reader.getattr(intern!(py, "_broadcast"))?;
+        if !broadcast.is_none() && is_short_of_full(reader, 1)? {
+            add_to(&broadcast, intern!(py, "_full"), -1)?;
+            return send_waiting(&broadcast);
+        }
+        Ok(())
+    };
+    report(reader, make_room());
+    Ok(taken)
+}
+
+/// Close a subscription. Who waits for it is told: with an error of this class, or that `async for`
+/// ends. What it holds is dropped.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _close_subscription<'py>(
+    reader: &Bound<'py, PyAny>,
+    error: &Bound<'py, PyAny>,
+) -> Result<()> {
+    let py = reader.py();
+    let broadcast = reader.getattr(intern!(py, "_broadcast"))?;
+    if !broadcast.is_none() {
+        let others = broadcast.getattr(intern!(py, "_readers"))?;
+        let pop = intern!(py, "pop");
+        others.call_method1(pop, capi::new_tuple(py, [reader.clone(), none(py)])?)?;
+        let most = reader.getattr(intern!(py, "_maxsize"))?;
+        if most.gt(0)? && most.le(capi::new_int(py, held_by(reader)? as u64)?)? {
+            add_to(&broadcast, intern!(py, "_full"), -1)?;
+        }
+    }
+    reader.setattr(intern!(py, "_broadcast"), none(py))?;
+    // Their finalizers run when all is done.
+    let dropped = capi::new_list(py)?;
+    empty_into(&reader.getattr(intern!(py, "_items"))?, &dropped)?;
+    empty_into(&reader.getattr(intern!(py, "_returned"))?, &dropped)?;
+    let ended = _end_getting(reader, error);
+    let sent = if broadcast.is_none() { Ok(()) } else { send_waiting(&broadcast) };
+    ended.and(sent)
+}
+
+/// Close a broadcast: its subscriptions get nothing any more. All that wait are told.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _close_broadcast<'py>(
+    broadcast: &Bound<'py, PyAny>,
+    error: &Bound<'py, PyAny>,
+) -> Result<()> {
+    let py = broadcast.py();
+    let name = intern!(py, "_readers");
+    let readers = broadcast.getattr(name)?;
+    let readers = readers.cast::<PyDict>()?.keys();
+    broadcast.setattr(name, capi::new_dict(py)?)?;
+    broadcast.setattr(intern!(py, "_closed"), yes(py))?;
+    broadcast.setattr(intern!(py, "_full"), 0)?;
+    let mut raised = Ok(());
+    for reader in readers {
+        reader.setattr(intern!(py, "_broadcast"), none(py))?;
+        if let Err(error) = _end_getting(&reader, error) {
+            raised = Err(error);
+        }
+    }
+    let failed = fail_each(&line_of(broadcast, intern!(py, "_sending"))?, |_| error.call0());
+    raised.and(failed)
+}

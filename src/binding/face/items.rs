@@ -1,0 +1,348 @@
+//! What queues and channels of `deferrous.concurrency` do in one step: see `whole`.
+
+use pyo3::exceptions::PyStopAsyncIteration;
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyList, PyString};
+
+use crate::binding::capi::{
+    self,
+    error::{Error, Result},
+    interned::intern,
+    stack,
+};
+use crate::binding::face::place::{
+    _first_waiting, _give_first, _wait_in, fire_each, fire_waiting, is_fired, next_in,
+};
+use crate::binding::face::whole::{add_to, fail_each, failure_of, line_of, none, report, yes};
+use crate::binding::model::{
+    deferred::Deferred,
+    fifo::{Fifo, exact_index},
+};
+use crate::binding::waits::made;
+
+/// Tell those that wait for an item that none will come: `async for` ends, others fail with an error
+/// of this class.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _end_getting<'py>(
+    owner: &Bound<'py, PyAny>,
+    error: &Bound<'py, PyAny>,
+) -> Result<()> {
+    let py = owner.py();
+    fail_each(&line_of(owner, intern!(py, "_getting"))?, |iterating| {
+        if stack::truth(&iterating)? {
+            py.get_type::<PyStopAsyncIteration>().call0()
+        } else {
+            error.call0()
+        }
+    })
+}
+
+/// Close a channel: all that wait fail with an error of this class.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _close_channel<'py>(
+    channel: &Bound<'py, PyAny>,
+    error: &Bound<'py, PyAny>,
+) -> Result<()> {
+    let py = channel.py();
+    channel.setattr(intern!(py, "_closed"), yes(py))?;
+    let ended = _end_getting(channel, error);
+    let failed = fail_each(&line_of(channel, intern!(py, "_putting"))?, |_| error.call0());
+    ended.and(failed)
+}
+
+/// Put an item into a queue, or give it to the first that waits for one. It is counted, or not put.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _put_in<'py>(
+    queue: &Bound<'py, PyAny>,
+    items: &Bound<'py, PyAny>,
+    getting: &Bound<'py, Fifo>,
+    item: Bound<'py, PyAny>,
+) -> Result<()> {
+    let unfinished = intern!(queue.py(), "_unfinished");
+    add_to(queue, unfinished, 1)?;
+    let given = if getting.get().len(queue.py()) == 0 {
+        Ok(false)
+    } else {
+        _give_first(getting, item.clone())
+    };
+    let put = match given {
+        Ok(false) => put_into(queue, items, item),
+        given => given.map(|_| ()),
+    };
+    if put.is_err() {
+        add_to(queue, unfinished, -1)?;
+    }
+    put
+}
+
+/// Put an item into a queue: as its `_put` does, where that is not ours.
+fn put_into<'py>(
+    queue: &Bound<'py, PyAny>,
+    items: &Bound<'py, PyAny>,
+    item: Bound<'py, PyAny>,
+) -> Result<()> {
+    let py = queue.py();
+    let way = queue.getattr(intern!(py, "_way"))?;
+    if way.is_none() {
+        queue.call_method1(intern!(py, "_put"), (item,))?;
+    } else if stack::truth(&way)? {
+        items.call_method1(intern!(py, "append"), (item,))?;
+    } else {
+        // Items are compared, which may raise anything, and be interrupted.
+        let before = items.len()?;
+        if let Err(error) = queue.call_method1(intern!(py, "_push"), (items, &item)) {
+            queue.call_method1(intern!(py, "_undo_push"), (items, item, before))?;
+            return Err(error.into());
+        }
+    }
+    Ok(())
+}
+
+/// The next item of a queue, taken out of it: as its `_get` does, where that is not ours.
+fn take_out<'py>(
+    queue: &Bound<'py, PyAny>,
+    items: &Bound<'py, PyAny>,
+) -> Result<Bound<'py, PyAny>> {
+    let py = queue.py();
+    let way = queue.getattr(intern!(py, "_way"))?;
+    if !stack::truth(&way)? {
+        return Ok(queue.call_method0(intern!(py, "_get"))?);
+    }
+    let item = items.call_method0(way.cast::<PyString>()?)?;
+    let numbers = queue.getattr(intern!(py, "_numbers"))?;
+    if let Ok(numbers) = numbers.cast::<PyList>()
+        && !numbers.is_empty()
+    {
+        numbers.del_item(0)?;
+    }
+    Ok(item)
+}
+
+/// Take the next item of a queue, and let in those that wait to put theirs, as far as there is
+/// room. Returns the item, or a Deferred that has it.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _take<'py>(
+    queue: &Bound<'py, PyAny>,
+    items: &Bound<'py, PyAny>,
+    putting: &Bound<'py, Fifo>,
+    deferred: bool,
+) -> Result<Bound<'py, PyAny>> {
+    let py = queue.py();
+    let item = take_out(queue, items)?;
+    let taken = match deferred.then(|| made::of_result(item.clone())) {
+        None => item,
+        Some(Ok(made)) => made.into_any(),
+        Some(Err(error)) => {
+            report(queue, put_again(queue, items, item));
+            return Err(error);
+        }
+    };
+    if putting.get().len(py) > 0 {
+        report(queue, let_in(queue, putting));
+    }
+    Ok(taken)
+}
+
+/// Put an item where it was taken from.
+fn put_again<'py>(
+    queue: &Bound<'py, PyAny>,
+    items: &Bound<'py, PyAny>,
+    item: Bound<'py, PyAny>,
+) -> Result<()> {
+    let py = queue.py();
+    let way = queue.getattr(intern!(py, "_way"))?;
+    if way.eq(intern!(py, "popleft"))? {
+        items.call_method1(intern!(py, "insert"), (0, item))?;
+        return Ok(());
+    }
+    put_into(queue, items, item)
+}
+
+/// Whether there is room in a queue.
+fn has_room(queue: &Bound<'_, PyAny>) -> Result<bool> {
+    let py = queue.py();
+    let inside = queue.getattr(intern!(py, "_queue"))?.len()?;
+    let most = queue.getattr(intern!(py, "_maxsize"))?;
+    if let Some(most) = exact_index(&most) {
+        return Ok(most <= 0 || inside < most as usize);
+    }
+    Ok(most.le(0)? || most.gt(capi::new_int(py, inside as u64)?)?)
+}
+
+/// Take in what waits, as far as there is room. Who put what cannot be taken in is told.
+fn let_in<'py>(queue: &Bound<'py, PyAny>, putting: &Bound<'py, Fifo>) -> Result<()> {
+    let py = queue.py();
+    let mut raised = Ok(());
+    while has_room(queue)? {
+        let Some(item) = next_in(putting)? else { break };
+        let Some(putter) = _first_waiting(putting)? else { break };
+        let getting = line_of(queue, intern!(py, "_getting"))?;
+        let items = queue.getattr(intern!(py, "_queue"))?;
+        let result = match _put_in(queue, &items, &getting, item) {
+            Ok(()) => none(py),
+            Err(error) => failure_of(py, error)?,
+        };
+        if is_fired(&putter)? {
+            continue;
+        }
+        if let Err(error) = fire_waiting(putter, result) {
+            raised = Err(error);
+        }
+    }
+    raised
+}
+
+/// Say that so many items of a queue are done with.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _finish<'py>(queue: &Bound<'py, PyAny>, number: i64) -> Result<()> {
+    let py = queue.py();
+    let unfinished = intern!(py, "_unfinished");
+    add_to(queue, unfinished, -number)?;
+    let joining = line_of(queue, intern!(py, "_joining"))?;
+    if joining.get().len(py) == 0 || stack::truth(&queue.getattr(unfinished)?)? {
+        return Ok(());
+    }
+    fire_each(&joining, |_| Ok(none(py)))
+}
+
+/// Shut a queue down, and drop what is in it if that is to be at once. All that wait are told: with
+/// an error of this class, or that `async for` ends.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _shut_down<'py>(
+    queue: &Bound<'py, PyAny>,
+    at_once: bool,
+    error: &Bound<'py, PyAny>,
+) -> Result<()> {
+    let py = queue.py();
+    queue.setattr(intern!(py, "_is_shut_down"), yes(py))?;
+    let mut done = Ok(());
+    if at_once {
+        queue.setattr(intern!(py, "_is_shut_at_once"), yes(py))?;
+        done = drop_items(queue);
+    }
+    done = done.and(_end_getting(queue, error));
+    let failed = fail_each(&line_of(queue, intern!(py, "_putting"))?, |_| error.call0());
+    done.and(failed)
+}
+
+/// Drop all that is in a queue, and say that it is done with.
+fn drop_items(queue: &Bound<'_, PyAny>) -> Result<()> {
+    let py = queue.py();
+    // Their finalizers run when all is done.
+    let dropped = capi::new_list(py)?;
+    let mut raised = Ok(());
+    if queue.getattr(intern!(py, "_way"))?.is_none() {
+        // Only the program knows how.
+        raised = take_all(queue, &dropped);
+    } else {
+        queue.setattr(intern!(py, "_numbers"), capi::new_list(py)?)?;
+        empty_into(&queue.getattr(intern!(py, "_queue"))?, &dropped)?;
+    }
+    let unfinished = queue.getattr(intern!(py, "_unfinished"))?.extract::<i64>()?;
+    raised.and(_finish(queue, unfinished.min(dropped.len() as i64)))
+}
+
+/// Take all items out of a queue, as its `_get` does.
+fn take_all<'py>(queue: &Bound<'py, PyAny>, to: &Bound<'py, PyList>) -> Result<()> {
+    let py = queue.py();
+    while !stack::truth(&queue.call_method0(intern!(py, "empty"))?)? {
+        to.append(queue.call_method0(intern!(py, "_get"))?)?;
+    }
+    Ok(())
+}
+
+/// Take all items out of a list or a deque.
+pub(crate) fn empty_into<'py>(items: &Bound<'py, PyAny>, to: &Bound<'py, PyList>) -> Result<()> {
+    let py = items.py();
+    to.call_method1(intern!(py, "extend"), (items,))?;
+    items.call_method0(intern!(py, "clear"))?;
+    Ok(())
+}
+
+/// Take the next item of a channel, or wait for it. Returns a Deferred that has it, or gets it.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _receive<'py>(
+    channel: &Bound<'py, PyAny>,
+    iterating: bool,
+) -> Result<Bound<'py, Deferred>> {
+    let py = channel.py();
+    let putting = line_of(channel, intern!(py, "_putting"))?;
+    if let Some(taken) = take_returned(channel)? {
+        return Ok(taken);
+    }
+    let buffer = channel.getattr(intern!(py, "_buffer"))?;
+    if buffer.len()? > 0 {
+        let taken = take_first(&buffer)?;
+        let move_up = || -> Result<()> {
+            if let Some(item) = next_in(&putting)? {
+                buffer.call_method1(intern!(py, "append"), (item,))?;
+                _give_first(&putting, none(py))?;
+            }
+            Ok(())
+        };
+        report(channel, move_up());
+        return Ok(taken);
+    }
+    if let Some(item) = next_in(&putting)?
+        && let Some(sender) = _first_waiting(&putting)?
+    {
+        let taken = made::of_result(item);
+        report(channel, fire_waiting(sender, none(py)));
+        return taken;
+    }
+    let is_over = stack::truth(&channel.getattr(intern!(py, "_closed"))?)?;
+    wait_for_item(channel, is_over, iterating)
+}
+
+/// Wait for an item, or fail if there will be none.
+pub(crate) fn wait_for_item<'py>(
+    owner: &Bound<'py, PyAny>,
+    is_over: bool,
+    iterating: bool,
+) -> Result<Bound<'py, Deferred>> {
+    let py = owner.py();
+    if !is_over {
+        let getting = line_of(owner, intern!(py, "_getting"))?;
+        let what = PyBool::new(py, iterating).to_owned().into_any();
+        return _wait_in(&getting, Some(owner.clone()), what);
+    }
+    let error = if iterating {
+        py.get_type::<PyStopAsyncIteration>().call0()?
+    } else {
+        owner.getattr(intern!(py, "_over"))?.call0()?
+    };
+    made::of_failure(py, Some(error))
+}
+
+/// Take the first item out of a deque. Returns a Deferred that has it.
+pub(crate) fn take_first<'py>(items: &Bound<'py, PyAny>) -> Result<Bound<'py, Deferred>> {
+    let py = items.py();
+    let item = items.call_method0(intern!(py, "popleft"))?;
+    match made::of_result(item.clone()) {
+        Err(error) => {
+            items.call_method1(intern!(py, "insert"), (0, item))?;
+            Err(error)
+        }
+        made => made,
+    }
+}
+
+/// Take the first of those that nobody came for. Returns a Deferred that has it.
+pub(crate) fn take_returned<'py>(
+    owner: &Bound<'py, PyAny>,
+) -> Result<Option<Bound<'py, Deferred>>> {
+    let returned = owner.getattr(intern!(owner.py(), "_returned"))?;
+    let returned = returned.cast::<PyList>()?;
+    if returned.is_empty() {
+        return Ok(None);
+    }
+    let first = returned.get_item(0)?;
+    returned.del_item(0)?;
+    match first.get_item(1).map_err(Error::from).and_then(made::of_result) {
+        Err(error) => {
+            returned.insert(0, first)?;
+            Err(error)
+        }
+        Ok(made) => Ok(Some(made)),
+    }
+}

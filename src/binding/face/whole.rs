@@ -1,0 +1,223 @@
+//! What `deferrous.concurrency` does in one step.
+//!
+//! A signal's exception, as KeyboardInterrupt, comes between two lines of Python. If these steps were
+//! such lines, it could lose an item, or keep somebody waiting for what has happened. Here it can
+//! come only where Python is called: the comparisons and callbacks of programs.
+
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyString};
+
+use crate::binding::capi::{
+    self,
+    error::{Error, Result},
+    interned::intern,
+    stack,
+};
+use crate::binding::face::place::{_first_waiting, _give_first, fire_each, fire_waiting, next_in};
+use crate::binding::judge::{creating, debug::debugging_by_default};
+use crate::binding::model::{deferred::Deferred, fifo::Fifo};
+use crate::binding::waits::made;
+
+/// The line that an object has as this attribute.
+pub(crate) fn line_of<'py>(
+    owner: &Bound<'py, PyAny>,
+    name: &Bound<'py, PyString>,
+) -> Result<Bound<'py, Fifo>> {
+    Ok(owner.getattr(name)?.cast_into::<Fifo>()?)
+}
+
+/// Change an attribute that is a number.
+pub(crate) fn add_to<'py>(
+    owner: &Bound<'py, PyAny>,
+    name: &Bound<'py, PyString>,
+    number: i64,
+) -> Result<()> {
+    Ok(owner.setattr(name, owner.getattr(name)?.add(number)?)?)
+}
+
+pub(crate) fn none(py: Python<'_>) -> Bound<'_, PyAny> {
+    py.None().into_bound(py)
+}
+
+pub(crate) fn yes(py: Python<'_>) -> Bound<'_, PyAny> {
+    PyBool::new(py, true).to_owned().into_any()
+}
+
+/// Report what went wrong with others than the caller, who is to get what is his.
+pub(crate) fn report(owner: &Bound<'_, PyAny>, done: Result<()>) {
+    if let Err(error) = done {
+        PyErr::from(error).write_unraisable(owner.py(), Some(owner));
+    }
+}
+
+/// The failure of an error.
+pub(crate) fn failure_of(py: Python<'_>, error: Error) -> Result<Bound<'_, PyAny>> {
+    creating::from_raised(error.into_raised(py), debugging_by_default(py)?)
+}
+
+/// Have all that wait in a line fail, each with an error for what it asks for. Who has not been told
+/// yet, if an error cannot be made, stays in the line.
+pub(crate) fn fail_each<'py>(
+    line: &Bound<'py, Fifo>,
+    error: impl Fn(Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>>,
+) -> Result<()> {
+    let mut raised = Ok(());
+    while let Some(asked) = next_in(line)? {
+        let failure = creating::from_exception(error(asked)?)?;
+        if let Err(error) = _give_first(line, failure) {
+            raised = Err(error);
+        }
+    }
+    raised
+}
+
+/// Say that an event has happened: its `_is_set` is true, and all that wait are fired with True.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _happen<'py>(event: &Bound<'py, PyAny>, line: &Bound<'py, Fifo>) -> Result<()> {
+    let py = line.py();
+    event.setattr(intern!(py, "_is_set"), yes(py))?;
+    fire_each(line, |_| Ok(yes(py)))
+}
+
+/// Fire all in a line with numbers from 0 on. Returns a Deferred with the next number, which is for
+/// the one that does not wait.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _number_all<'py>(line: &Bound<'py, Fifo>) -> Result<Bound<'py, Deferred>> {
+    let py = line.py();
+    let last = made::of_result(capi::new_int(py, line.get().len(py) as u64)?.into_any())?;
+    fire_each(line, |number| capi::new_int(py, number).map(Bound::into_any))?;
+    Ok(last)
+}
+
+/// Break a barrier, for good or not: all that wait fail with an error of this class and text.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _break<'py>(
+    barrier: &Bound<'py, PyAny>,
+    for_good: bool,
+    error: &Bound<'py, PyAny>,
+    text: &Bound<'py, PyAny>,
+) -> Result<()> {
+    let py = barrier.py();
+    let waiting = line_of(barrier, intern!(py, "_waiting"))?;
+    let all = Fifo::empty(py)?;
+    barrier.setattr(intern!(py, "_broken"), PyBool::new(py, for_good))?;
+    Fifo::take_all(&waiting, &all);
+    let raised = fail_each(&all, |_| error.call1((text,)));
+    if let Err(error) = raised {
+        // Who could not be told stays.
+        while let Some(first) = all.get().pop_front(py)? {
+            waiting.get().push_back(first)?;
+        }
+        return Err(error);
+    }
+    Ok(())
+}
+
+/// Release a lock, and have one wait for a condition: it is in the line when the lock is released.
+/// Returns it.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _release_and_wait<'py>(
+    lock: &Bound<'py, PyAny>,
+    waiting: &Bound<'py, Fifo>,
+    woken: Bound<'py, PyAny>,
+) -> Result<Bound<'py, PyAny>> {
+    let py = lock.py();
+    waiting.get().push_back(woken.clone())?;
+    if let Err(error) = lock.call_method0(intern!(py, "release")) {
+        if !stack::truth(&woken.getattr(intern!(py, "notified"))?)? {
+            // Nobody will come for it.
+            Fifo::remove(waiting, &woken)?;
+        }
+        return Err(error.into());
+    }
+    Ok(woken)
+}
+
+/// Wake up to so many that wait for a condition: each acquires the lock.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _notify<'py>(
+    condition: &Bound<'py, PyAny>,
+    waiting: &Bound<'py, Fifo>,
+    number: &Bound<'py, PyAny>,
+) -> Result<()> {
+    let py = condition.py();
+    let mut left = number.extract::<i64>()?;
+    let mut raised = Ok(());
+    while left > 0
+        && let Some(woken) = _first_waiting(waiting)?
+    {
+        left -= 1;
+        woken.setattr(intern!(py, "notified"), yes(py))?;
+        if let Err(error) = reacquire(condition, woken) {
+            raised = Err(error);
+        }
+    }
+    raised
+}
+
+/// Have one that was woken acquire the lock again.
+fn reacquire<'py>(condition: &Bound<'py, PyAny>, woken: Bound<'py, PyAny>) -> Result<()> {
+    let py = condition.py();
+    let lock = condition.getattr(intern!(py, "_lock"))?;
+    let acquired = lock.call_method0(intern!(py, "acquire"))?;
+    let then = condition.getattr(intern!(py, "_acquired_for"))?;
+    let add = intern!(py, "addCallback");
+    acquired.call_method1(add, capi::new_tuple(py, [then, condition.clone(), woken])?)?;
+    Ok(())
+}
+
+/// The callback of the lock that one has acquired that was woken, or was cancelled as it waited.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _acquired_for<'py>(
+    _lock: &Bound<'py, PyAny>,
+    condition: &Bound<'py, PyAny>,
+    woken: Bound<'py, PyAny>,
+) -> Result<()> {
+    let py = condition.py();
+    let is = |name| -> Result<bool> { Ok(stack::truth(&woken.getattr(name)?)?) };
+    let lock = condition.getattr(intern!(py, "_lock"))?;
+    let tell_another = || -> Result<()> {
+        if is(intern!(py, "notified"))? {
+            let waiting = line_of(condition, intern!(py, "_waiting"))?;
+            _notify(condition, &waiting, &capi::new_int(py, 1)?)?;
+        }
+        Ok(())
+    };
+    let is_paused = is(intern!(py, "paused"))?;
+    let is_abandoned = is(intern!(py, "abandoned"))?;
+    if !is_abandoned && !is_paused && !is(intern!(py, "called"))? {
+        woken.setattr(intern!(py, "woken"), yes(py))?;
+        return fire_waiting(woken.clone(), yes(py));
+    }
+    let mut raised = Ok(());
+    if is_abandoned || is_paused {
+        // It was closed or cancelled meanwhile.
+        raised = tell_another();
+    }
+    if is_abandoned || !is_paused {
+        // Its coroutine is gone, or somebody has fired it by hand.
+        lock.call_method0(intern!(py, "release"))?;
+    }
+    if is_paused {
+        woken.call_method0(intern!(py, "unpause"))?;
+    }
+    raised
+}
+
+/// The canceller of one that waits for a condition: it fails at once, but nobody sees that before it
+/// has the lock.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _cancel_waiting<'py>(
+    woken: &Bound<'py, PyAny>,
+    condition: &Bound<'py, PyAny>,
+    failure: &Bound<'py, PyAny>,
+) -> Result<()> {
+    let py = woken.py();
+    woken.call_method0(intern!(py, "pause"))?;
+    woken.call_method1(intern!(py, "errback"), (failure,))?;
+    if !stack::truth(&woken.getattr(intern!(py, "notified"))?)? {
+        Fifo::remove(&line_of(condition, intern!(py, "_waiting"))?, woken)?;
+        reacquire(condition, woken.clone())?;
+    }
+    Ok(())
+}
