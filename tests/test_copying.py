@@ -353,3 +353,38 @@ def test_copied_in_a_callback(defer):
     deferred.callback(1)
     assert outcome(copies[0]) == 1
     assert outcome(deferred) == 2
+
+
+def test_lines_in_a_state_are_lists(defer):
+    queue, lock = defer.DeferredQueue(), defer.DeferredLock()
+    queue.put(1)
+    lock.acquire()
+    waiting = lock.acquire()
+    state = queue.__reduce_ex__(4)[2]
+    assert (type(state["pending"]), state["pending"]) == (list, [1])
+    assert (type(state["waiting"]), state["waiting"]) == (list, [])
+    state = lock.__reduce_ex__(4)[2]
+    assert (type(state["waiting"]), state["waiting"]) == (list, [waiting])
+
+
+@pytest.mark.deferrous_only
+def test_lines_are_lines_again_in_a_copy(defer):
+    """They have a cost that does not grow."""
+
+    class Items(list):
+        pass
+
+    class Sub(defer.Deferred):
+        pass
+
+    queue = defer.DeferredQueue()
+    queue.put(1)
+    assert type(copy.copy(queue).pending) is type(queue.pending)
+    # Other lists are left as they are.
+    queue.pending = Items([1])
+    assert type(copy.copy(queue).pending) is Items
+    queue.items = [1]
+    assert type(copy.copy(queue).items) is list
+    d = Sub()
+    d.pending = [1]
+    assert type(copy.copy(d).pending) is list
