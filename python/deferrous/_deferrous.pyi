@@ -95,6 +95,8 @@ __all__ = [
     "_runInlineCallbacks",
     "_runNatively",
     "_run_of",
+    "_running_loop",
+    "_running_task",
     "_send_to_all",
     "_serve_rest",
     "_shut_down",

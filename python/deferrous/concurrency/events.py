@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Generator, Hashable
 from operator import index
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from .._deferrous import (
     CancelledError,
@@ -252,7 +252,9 @@ class Condition(Lockable):
             _notify(self, self._waiting, n)
 
     #: The callback of the lock.
-    _acquired_for = staticmethod(_never_refused(_acquired_for))
+    _acquired_for: ClassVar[Callable[[Any, Any, Any], None]] = staticmethod(
+        _never_refused(_acquired_for)
+    )
 
     @_never_refused
     def _leave(self, woken: Any) -> None:

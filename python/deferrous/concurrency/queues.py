@@ -9,8 +9,9 @@ from __future__ import annotations
 import heapq
 from bisect import bisect, insort
 from collections import deque
+from collections.abc import Callable
 from math import inf
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from .._deferrous import (
     Deferred,
@@ -345,8 +346,8 @@ class PriorityQueue(Queue[_T]):
         self._queue = []
 
     #: A comparison may raise anything. What was not put in to the end is taken out again.
-    _push = staticmethod(heapq.heappush)
-    _undo_push = staticmethod(_undo_push)
+    _push: ClassVar[Callable[[list[Any], Any], None]] = staticmethod(heapq.heappush)
+    _undo_push: ClassVar[Callable[[list[Any], object, int], None]] = staticmethod(_undo_push)
 
     def _put(self, item: _T) -> None:
         heap = self._queue

@@ -1,7 +1,7 @@
 //! Delivers outcomes to coroutines that somebody else drives, such as asyncio tasks. What becomes of
 //! a place in a line when a coroutine is closed.
 
-use pyo3::exceptions::PyException;
+use pyo3::exceptions::{PyException, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBool;
 
@@ -187,6 +187,8 @@ pub(crate) fn leave_line(awaiting: &Bound<'_, Awaiting>) -> Result<()> {
     });
     drop(of_task.map(|it| it.get().chain(py, |chain| chain.replace_canceller(None))));
     match deferred.call_method0(intern!(py, "cancel")) {
+        // It stands there no more: the collector has cleared the line before.
+        Err(error) if error.is_instance_of::<PyValueError>(py) => {}
         Err(error) if error.is_instance_of::<PyException>(py) => {
             ring::report_canceller(py, error.into())?;
         }
