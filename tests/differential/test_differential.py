@@ -131,6 +131,8 @@ def test_what_a_text_names_may_not_die_later_nor_be_another() -> None:
     assert difference(named, dead) is None
     assert difference(dead, named)
     assert difference(named, Trace(["x @? y @d3"]))
+    assert difference(named, Trace(["x @d3 y @d2"], reused={"d3"})) is None
+    assert difference(named, Trace(["x @d3 y @d2"], reused={"d2"}))
 
 
 @needs_deferrous

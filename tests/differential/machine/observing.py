@@ -97,6 +97,8 @@ class Observing:
         if known is not None and known[0]() is thing:
             return known[1], False
         name = self.count(kind)
+        if known is not None:
+            self.trace.reused.add(name)
         try:
             self.names[id(thing)] = (weakref.ref(thing), name)
         except TypeError:

@@ -15,6 +15,8 @@ class Trace:
     # Scripts that were thrown away while they held a lock or semaphore, with the length that
     # `lines` had then.
     closed: dict[str, int] = field(default_factory=dict)
+    # Names of what stands where something dead stood before: its address in a text may be either's.
+    reused: set[str] = field(default_factory=set, compare=False)
 
 
 def difference(left: Trace, right: Trace) -> str | None:
@@ -32,7 +34,9 @@ def difference(left: Trace, right: Trace) -> str | None:
     for index in range(max(len(one), len(two))):
         here = one[index] if index < len(one) else "(nothing)"
         there = two[index] if index < len(two) else "(nothing)"
-        if here != there and not _died_sooner(here, there) and not _misnamed(here, there):
+        if here != there and not (
+            _died_sooner(here, there, right.reused) or _misnamed(here, there)
+        ):
             before = "".join(f"    {line}\n" for line in one[max(0, index - 12) : index])
             return f"{before}  - {here}\n  + {there}"
     if stops:
@@ -40,9 +44,14 @@ def difference(left: Trace, right: Trace) -> str | None:
     return _deaths_differ(left.deaths, right.deaths)
 
 
-def _died_sooner(left: str, right: str) -> bool:
+def _died_sooner(left: str, right: str, reused: set[str]) -> bool:
     """Whether two lines differ only in addresses, of what is dead on the right already."""
-    shown = r"@[\w?]+".join(map(re.escape, right.split("@?")))
+
+    def pattern(part: str) -> str:
+        dead = part[:1] == "@" and (part == "@?" or part[1:] in reused)
+        return r"@[\w?]+" if dead else re.escape(part)
+
+    shown = "".join(map(pattern, re.split(r"(@[\w?]+)", right)))
     return re.fullmatch(shown, left) is not None
 
 
