@@ -199,6 +199,23 @@ def test_subclass_overrides(defer):
     d.addErrback(ignore)
 
 
+def test_an_add_both_that_takes_one_function(defer):
+    """No more is given to that of a subclass by `addTimeout`."""
+    added = []
+
+    class Sub(defer.Deferred):
+        def addBoth(self, callback):
+            added.append(callback)
+            return super().addBoth(callback)
+
+    clock = Clock()
+    d = Sub().addTimeout(1, clock)
+    assert len(added) == 2
+    clock.advance(1)
+    [failed] = outcome(d)
+    assert failed.type.__name__ == "TimeoutError"
+
+
 def test_subclass_init_may_differ(defer):
     class Strict(defer.Deferred):
         def __init__(self, a, *, b):

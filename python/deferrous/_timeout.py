@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import partial
+from types import BuiltinMethodType
 from typing import Any
 
 from . import _deferrous
@@ -212,7 +213,12 @@ def add_timeout(
     """Do what `Deferred.addTimeout` says."""
     limit = _Limit(timeout, onTimeoutCancel)
     stop = start(resolve(clock), timeout, partial(_time_out, limit, deferred))
-    return deferred.addBoth(_convert, limit).addBoth(_stop_clock, limit, stop)
+    add = deferred.addBoth
+    if type(add) is BuiltinMethodType:
+        return add(_convert, limit).addBoth(_stop_clock, limit, stop)
+    # That of a subclass may take one argument only, which is all that Twisted gives it.
+    converted = add(lambda result: _convert(result, limit))
+    return converted.addBoth(lambda result: _stop_clock(result, limit, stop))
 
 
 @deprecated((17, 1, 0), lambda: f"{_deferrous.Deferred.__module__}.Deferred.addTimeout")
