@@ -28,11 +28,16 @@ def waiter(condition, way):
         finally:
             condition.release()
 
-    coroutine = {"wait": wait, "by hand": by_hand}[way]()
+    async def wait_for():
+        asked = []
+        async with condition:
+            await condition.wait_for(lambda: asked.append(1) or len(asked) > 1)
+
+    coroutine = {"wait": wait, "by hand": by_hand, "wait_for": wait_for}[way]()
     return coroutine, ensureDeferred(coroutine)
 
 
-WAYS = pytest.mark.parametrize("way", ["wait", "by hand"])
+WAYS = pytest.mark.parametrize("way", ["wait", "by hand", "wait_for"])
 
 
 def works(condition):
@@ -109,6 +114,32 @@ def test_several_are_closed(way, reports):
     assert condition.locked()
     condition.release()
     assert works(condition)
+    assert reports.values() == []
+
+
+def test_closed_by_what_it_waits_for(reports):
+    """The lock is held then, and its block releases it."""
+    condition = c.Condition()
+    asked = []
+
+    def close():
+        if asked:
+            coroutine.close()
+        asked.append(condition.locked())
+        return False
+
+    async def wait_for():
+        async with condition:
+            await condition.wait_for(close)
+
+    coroutine = wait_for()
+    d = ensureDeferred(coroutine)
+    # What is closed cannot be resumed.
+    d.addErrback(lambda failure: failure.trap(RuntimeError))
+    condition.acquire()
+    condition.notify()
+    condition.release()
+    assert asked == [True, False]
     assert reports.values() == []
 
 

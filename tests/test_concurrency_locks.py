@@ -155,6 +155,48 @@ def test_condition_notification_goes_on_from_one_that_waits_for_the_lock():
     assert successResultOf(second) is True
 
 
+@pytest.mark.parametrize("way", ["wait", "wait_for"])
+def test_condition_whose_lock_another_task_holds(way):
+    """One that is cancelled does not go on, and releases nothing, while another holds the lock."""
+
+    async def main():
+        condition, log = c.Condition(), []
+        may_end = asyncio.Event()
+
+        async def wait():
+            async with condition:
+                try:
+                    await (condition.wait() if way == "wait" else condition.wait_for(bool))
+                finally:
+                    log.append("goes on")
+
+        async def hold():
+            async with condition:
+                await may_end.wait()
+                log.append("lets go")
+
+        waiting = asyncio.ensure_future(wait())
+        await asyncio.sleep(0)
+        holding = asyncio.ensure_future(hold())
+        await asyncio.sleep(0)
+        for _ in range(3):
+            waiting.cancel()
+            await asyncio.sleep(0)
+        third = condition.acquire()
+        assert not third.called
+        assert log == []
+        may_end.set()
+        await holding
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        await third
+        assert log == ["lets go", "goes on"]
+        condition.release()
+        assert not condition.locked()
+
+    asyncio.run(main())
+
+
 def test_condition_in_tasks():
     """One that is cancelled goes on when it has the lock; a notification goes to the next."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Generator, Hashable
 from operator import index
+from types import CoroutineType
 from typing import Any, ClassVar, Literal, TypeVar
 
 from .._deferrous import (
@@ -34,6 +35,7 @@ from ._base import (
     check_depth,
     is_done,
 )
+from .cancellation import _Delayed
 
 __all__ = ["Barrier", "Condition", "Event"]
 
@@ -149,6 +151,21 @@ class _Woken(Deferred[Any]):
         condition._forgone += 1
 
 
+class _WaitingFor(_Delayed[Any]):
+    """What `Condition.wait_for` returns. As that of `wait`, it ends when the lock is held again."""
+
+    _coroutine: CoroutineType[Any, Any, Any]
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        try:
+            return (yield from super().__await__())
+        except GeneratorExit:
+            # What waits in its place is closed, too, and sees to the lock. If it runs, it has that.
+            if not self._coroutine.cr_running:
+                self._coroutine.close()
+            raise
+
+
 class Condition(Lockable):
     """Waits for a change of what a lock guards.
 
@@ -224,7 +241,12 @@ class Condition(Lockable):
         Returns a Deferred that fires with that. It is asked at once, and whenever this is notified.
         The Deferred fails with what the function raises.
         """
-        return Deferred.fromCoroutine(self._wait_for(predicate))
+        coroutine = self._wait_for(predicate)
+        waiting: Deferred[_R] = Deferred.fromCoroutine(coroutine)
+        if not waiting.called:
+            waiting.__class__ = _WaitingFor
+            vars(waiting)["_coroutine"] = coroutine
+        return waiting
 
     async def _wait_for(self, predicate: Callable[[], _R]) -> _R:
         result = predicate()
