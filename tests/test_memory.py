@@ -297,6 +297,48 @@ def test_no_memory_for_the_native_half(program):
     sweep("--mode", "native-one", "--mode", "native-all", "--program", program)
 
 
+#: What has no room for all items that are sent, and what takes one out.
+NO_ROOM = {
+    "channel": "it, take = c.Channel(), c.Channel.receive",
+    "channel that holds one": "it, take = c.Channel(1), c.Channel.receive",
+    "broadcast": "it = c.Broadcast(1); reader = it.subscribe(); take = lambda _: reader.get()",
+}
+
+
+@needs_testcapi
+@swept_here
+@pytest.mark.parametrize("make", NO_ROOM.values(), ids=NO_ROOM)
+def test_no_item_is_lost(make):
+    """Where there is no memory to hand it over, it stays, or who has sent it is told."""
+    code = f"""
+import gc, itertools, logging
+import _testcapi
+from deferrous import Deferred, Failure, concurrency as c
+
+logging.disable(logging.CRITICAL)
+gc.disable()
+for first, many in itertools.product(range(30), (1, 2, 3, 1000)):
+    {make}
+    sent = [it.send(item) for item in "abc"]
+    # No memory of dead ones is left.
+    alive = [Deferred() for _ in range(2000)]
+    one = None
+    _testcapi.set_nomemory(first, first + many)
+    try:
+        one = take(it)
+    except MemoryError:
+        pass
+    _testcapi.remove_mem_hooks()
+    taken = [one] * (one is not None) + [take(it) for _ in "abc"]
+    got = [each.result for each in taken if each.called]
+    told = [each.called and isinstance(each.result, Failure) for each in sent]
+    left = [item for item, failed in zip("abc", told) if not failed]
+    assert got and not told[0] and got == left[: len(got)], (first, many, got, told)
+    del alive
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=600)
+
+
 @pytest.mark.parametrize("name", ["edges", "memory", "programs", "references", "threads"])
 def test_proofs_have_what_they_take_from_each_other(name):
     """Each proof's module can be imported: most of them are run elsewhere."""

@@ -1,7 +1,7 @@
 //! What broadcasts of `deferrous.concurrency` and their subscriptions do in one step: see `whole`.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict};
+use pyo3::types::{PyBool, PyList};
 
 use crate::binding::capi::{self, error::Result, interned::intern, stack};
 use crate::binding::face::items::{
@@ -26,6 +26,16 @@ fn is_short_of_full(reader: &Bound<'_, PyAny>, by: usize) -> Result<bool> {
     Ok(most.eq(held)?)
 }
 
+/// Those that have subscribed by now. (PyO3's `keys` of a dict panics where there is no memory, in
+/// the midst of what is to be one step.)
+fn readers_of<'py>(broadcast: &Bound<'py, PyAny>) -> Result<Bound<'py, PyList>> {
+    let py = broadcast.py();
+    let readers = capi::new_list(py)?;
+    let all = broadcast.getattr(intern!(py, "_readers"))?;
+    readers.call_method1(intern!(py, "extend"), (all,))?;
+    Ok(readers)
+}
+
 /// Give an item to one that has subscribed.
 fn deliver_to<'py>(reader: &Bound<'py, PyAny>, item: &Bound<'py, PyAny>) -> Result<()> {
     let py = reader.py();
@@ -48,8 +58,7 @@ fn deliver_to<'py>(reader: &Bound<'py, PyAny>, item: &Bound<'py, PyAny>) -> Resu
 fn deliver<'py>(broadcast: &Bound<'py, PyAny>, item: &Bound<'py, PyAny>) -> Result<()> {
     let py = broadcast.py();
     let delivering = intern!(py, "_delivering");
-    let readers = broadcast.getattr(intern!(py, "_readers"))?;
-    let readers = readers.cast::<PyDict>()?.keys();
+    let readers = readers_of(broadcast)?;
     broadcast.setattr(delivering, yes(py))?;
     let mut raised = Ok(());
     for reader in readers {
@@ -159,10 +168,8 @@ pub(crate) fn _close_broadcast<'py>(
     error: &Bound<'py, PyAny>,
 ) -> Result<()> {
     let py = broadcast.py();
-    let name = intern!(py, "_readers");
-    let readers = broadcast.getattr(name)?;
-    let readers = readers.cast::<PyDict>()?.keys();
-    broadcast.setattr(name, capi::new_dict(py)?)?;
+    let readers = readers_of(broadcast)?;
+    broadcast.setattr(intern!(py, "_readers"), capi::new_dict(py)?)?;
     broadcast.setattr(intern!(py, "_closed"), yes(py))?;
     broadcast.setattr(intern!(py, "_full"), 0)?;
     let mut raised = Ok(());

@@ -4,12 +4,7 @@ use pyo3::exceptions::PyStopAsyncIteration;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyList, PyString};
 
-use crate::binding::capi::{
-    self,
-    error::{Error, Result},
-    interned::intern,
-    stack,
-};
+use crate::binding::capi::{self, error::Result, interned::intern, stack};
 use crate::binding::face::place::{
     _first_waiting, _give_first, _wait_in, fire_each, fire_waiting, is_fired, next_in,
 };
@@ -283,12 +278,13 @@ pub(crate) fn _receive<'py>(
         report(channel, move_up());
         return Ok(taken);
     }
-    if let Some(item) = next_in(&putting)?
-        && let Some(sender) = _first_waiting(&putting)?
-    {
-        let taken = made::of_result(item);
-        report(channel, fire_waiting(sender, none(py)));
-        return taken;
+    if let Some(item) = next_in(&putting)? {
+        // First, as it may be refused: who sends is told only that the item is received.
+        let taken = made::of_result(item)?;
+        if let Some(sender) = _first_waiting(&putting)? {
+            report(channel, fire_waiting(sender, none(py)));
+            return Ok(taken);
+        }
     }
     let is_over = stack::truth(&channel.getattr(intern!(py, "_closed"))?)?;
     wait_for_item(channel, is_over, iterating)
@@ -317,14 +313,10 @@ pub(crate) fn wait_for_item<'py>(
 /// Take the first item out of a deque. Returns a Deferred that has it.
 pub(crate) fn take_first<'py>(items: &Bound<'py, PyAny>) -> Result<Bound<'py, Deferred>> {
     let py = items.py();
-    let item = items.call_method0(intern!(py, "popleft"))?;
-    match made::of_result(item.clone()) {
-        Err(error) => {
-            items.call_method1(intern!(py, "insert"), (0, item))?;
-            Err(error)
-        }
-        made => made,
-    }
+    // It is taken out when the Deferred is there, which may be refused.
+    let made = made::of_result(items.get_item(0)?)?;
+    items.call_method0(intern!(py, "popleft"))?;
+    Ok(made)
 }
 
 /// Take the first of those that nobody came for. Returns a Deferred that has it.
@@ -336,13 +328,7 @@ pub(crate) fn take_returned<'py>(
     if returned.is_empty() {
         return Ok(None);
     }
-    let first = returned.get_item(0)?;
+    let made = made::of_result(returned.get_item(0)?.get_item(1)?)?;
     returned.del_item(0)?;
-    match first.get_item(1).map_err(Error::from).and_then(made::of_result) {
-        Err(error) => {
-            returned.insert(0, first)?;
-            Err(error)
-        }
-        Ok(made) => Ok(Some(made)),
-    }
+    Ok(Some(made))
 }
