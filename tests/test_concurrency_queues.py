@@ -135,6 +135,21 @@ def test_broadcast_keeps_the_order_for_all():
     assert successResultOf(one.get()) == 2
 
 
+def test_broadcast_lets_nothing_in_while_it_is_closed():
+    """Also not where somebody who is told closes another subscription."""
+    broadcast = c.Broadcast(1)
+    first, full, other = broadcast.subscribe(), broadcast.subscribe(), broadcast.subscribe()
+    successResultOf(broadcast.send(1))
+    for reader in (first, other):
+        successResultOf(reader.get())
+    waiting = broadcast.send(2)
+    first.get().addErrback(lambda _: other.close())
+    broadcast.close()
+    failureResultOf(waiting, c.ChannelClosed)
+    assert successResultOf(full.get()) == 1
+    failureResultOf(full.get(), c.ChannelClosed)
+
+
 def test_broadcast_waits_for_the_slowest():
     broadcast = c.Broadcast(1)
     quick, slow = broadcast.subscribe(), broadcast.subscribe()

@@ -172,9 +172,12 @@ pub(crate) fn _close_broadcast<'py>(
     broadcast.setattr(intern!(py, "_readers"), capi::new_dict(py)?)?;
     broadcast.setattr(intern!(py, "_closed"), yes(py))?;
     broadcast.setattr(intern!(py, "_full"), 0)?;
+    // All of them, before anybody is told: who closes one in a callback lets nothing in any more.
+    for reader in &readers {
+        reader.setattr(intern!(py, "_broadcast"), none(py))?;
+    }
     let mut raised = Ok(());
     for reader in readers {
-        reader.setattr(intern!(py, "_broadcast"), none(py))?;
         if let Err(error) = _end_getting(&reader, error) {
             raised = Err(error);
         }
