@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import builtins
 
 import deferrous as defer
@@ -207,3 +208,37 @@ def test_outer_timeout_while_the_inner_one_ends():
     clock.advance(1)
     successResultOf(d)
     assert seen == ["tidies up", "outer"]
+
+
+@pytest.mark.parametrize("seconds", [None, 100])
+def test_wait_for_in_a_task_that_is_cancelled(seconds):
+    """It ends when the work has, which may take a while, as with asyncio."""
+
+    async def main():
+        log, gate = [], asyncio.Event()
+
+        async def work():
+            try:
+                await Deferred()
+            finally:
+                await gate.wait()
+                log.append("tidied up")
+
+        async def wait():
+            try:
+                await c.wait_for(work(), seconds)
+            finally:
+                log.append("goes on")
+
+        task = asyncio.ensure_future(wait())
+        await asyncio.sleep(0)
+        task.cancel()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert log == []
+        gate.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert log == ["tidied up", "goes on"]
+
+    asyncio.run(main())

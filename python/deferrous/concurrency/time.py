@@ -14,7 +14,7 @@ from .._clock import AnyClock, now, resolve, start, start_at, with_call_later
 from .._deferrous import Deferred, _never_refused, _running_loop, _running_task, _Task
 from .._timeout import add_timeout
 from ._base import Eventual, TimeoutError, as_deferred, is_cancellation, is_done, was_cancelled
-from .cancellation import end_all
+from .cancellation import _Delayed, end_all
 from .current import Block, find
 
 __all__ = ["Timeout", "sleep", "timeout", "timeout_at", "wait_for"]
@@ -103,7 +103,12 @@ def wait_for(
         # Without a clock nothing is begun.
         clock = resolve(clock)
     deferred: Deferred[_T] = as_deferred(eventual)
-    if timeout is None or is_done(deferred):
+    if is_done(deferred):
+        return deferred
+    if deferred is not eventual:
+        # Made here. A task of asyncio that awaits it does not go on before the work has ended.
+        deferred.__class__ = _Delayed
+    if timeout is None:
         return deferred
     if timeout <= 0:
         end_all((deferred,))
