@@ -9,6 +9,7 @@ import threading
 import deferrous as defer
 import pytest
 from deferrous import CancelledError, Deferred, concurrency, ensureDeferred
+from deferrous.concurrency import cancellation
 from deferrous.testing import Clock
 
 pytestmark = pytest.mark.deferrous_only
@@ -336,3 +337,24 @@ def test_a_greenlet_that_never_goes_on():
         greenlet.greenlet(worker).switch()
         # The next may be at the same address.
         test_all_are_cancelled(mapped)
+
+
+def test_the_first_exception_is_raised_whatever_it_counts_as():
+    """Also one that is false, as one of a class with a length may be."""
+
+    class Interrupt(BaseException):
+        def __init__(self, count):
+            self.count = count
+
+        def __len__(self):
+            return self.count
+
+    def nested(calls):
+        if calls:
+            cancellation.in_turn(nested, calls - 1)
+        if calls in (14, 2):
+            raise Interrupt(14 - calls)
+
+    with pytest.raises(Interrupt) as raised:
+        cancellation.in_turn(nested, 14)
+    assert raised.value.count == 0

@@ -67,7 +67,8 @@ class _Cancelling:
             try:
                 work(*args)
             except BaseException as error:
-                raised = raised or error
+                if raised is None:
+                    raised = error
             if self.later:
                 rest += reversed(self.later)
                 self.later = []
