@@ -258,7 +258,7 @@ def test_a_fork_between_a_question_and_its_answer(folder):
             assert connection.makefile().readline().startswith('{"protocol": 1')
 
 
-def test_a_file_that_has_the_number_of_one_who_asked(folder):
+def test_a_file_that_has_the_number_of_one_who_asked(folder, capsys):
     """A program has closed all files, and has others by the same numbers."""
     script = STUCK + (
         "import os\nprint('ready', flush=True)\nsys.stdin.readline()\n"
@@ -268,6 +268,9 @@ def test_a_file_that_has_the_number_of_one_who_asked(folder):
     with child(script, wait=end) as process, socket.socket(socket.AF_UNIX) as connection:
         connection.connect(os.path.join(folder, f"{process.pid}.sock"))
         connection.sendall(b'{"ask": ')
+        # It has been let in when the next one is answered. In the midst of that nothing could tell
+        # whose the number is.
+        assert run(capsys, "ps", process.pid)[0] == 0
         process.stdin.write("\n")
         process.stdin.flush()
         assert process.stdout.readline() == "ready\n"
