@@ -18,13 +18,14 @@ from ._graph_objects import (
     MRO_OF_CLASS,
     PREFIXES,
     STEPS,
-    attribute,
     class_name,
     future_classes,
+    held_by,
     is_a,
     is_generator,
     is_node,
     of_future,
+    slot_of,
 )
 
 __all__ = ["groups_of", "is_task_group", "timeouts_of"]
@@ -45,22 +46,19 @@ def is_task_group(obj: object) -> bool:
     return group is not None and is_a(obj, group)
 
 
-def _held_by(generator: Any) -> Iterator[Any]:
+def _all_held_by(generator: Any) -> Iterator[Any]:
     """Yield what a coroutine, and those that it waits for, have hold of: their variables, and what
     `with` and `async with` keep for the end of the block.
     """
     for _ in range(_DEEP):
-        held = gc.get_referents(generator)
         if not is_generator(generator):
             if class_name(generator) not in BETWEEN:
                 return
-            generator = next(filter(is_generator, held), None)
+            generator = next(filter(is_generator, gc.get_referents(generator)), None)
             continue
-        frame = getattr(generator, f"{PREFIXES[type(generator)]}_frame")
-        if frame is None:
+        if getattr(generator, f"{PREFIXES[type(generator)]}_frame") is None:
             return
-        # On CPython 3.10, it is the frame that has them.
-        for each in held if sys.version_info >= (3, 11) else gc.get_referents(frame):
+        for each in held_by(generator):
             # The method that ends a block knows the block.
             yield each.__self__ if type(each) is MethodType else each
         generator = getattr(generator, INNER[type(generator)])
@@ -70,15 +68,11 @@ def _blocks(generator: Any, task: Any, classes: tuple[type | None, ...]) -> Iter
     """Yield the blocks of a class that a task has entered, the outermost first."""
     wanted = tuple(each for each in classes if each is not None)
     seen = set()
-    for each in _held_by(generator) if wanted and task is not None else ():
+    for each in _all_held_by(generator) if wanted and task is not None else ():
         if id(each) not in seen and is_a(each, *wanted):
             seen.add(id(each))
-            if _slot(each, "_parent_task" if is_task_group(each) else "_task") is task:
+            if slot_of(each, "_parent_task" if is_task_group(each) else "_task") is task:
                 yield each
-
-
-def _slot(obj: Any, name: str) -> Any:
-    return attribute(obj, type(obj), name)
 
 
 def groups_of(generator: Any, task: Any) -> Iterator[tuple[Any, list[Any]]]:
@@ -88,10 +82,10 @@ def groups_of(generator: Any, task: Any) -> Iterator[tuple[Any, list[Any]]]:
     theirs = _class("asyncio.taskgroups", "TaskGroup")
     ours = _class("deferrous.concurrency.groups", "TaskGroup")
     for group in _blocks(generator, task, (theirs, ours)):
-        tasks = _slot(group, "_tasks")
+        tasks = slot_of(group, "_tasks")
         # Copied in one step, in which no other thread changes it.
         tasks = list(tasks)[:STEPS] if type(tasks) in (set, dict) else []
-        end = _slot(group, "_on_completed_fut" if is_task_group(group) else "_ended")
+        end = slot_of(group, "_on_completed_fut" if is_task_group(group) else "_ended")
         yield end, [each for each in tasks if is_node(each) and not _has_ended(each)]
 
 
@@ -107,10 +101,10 @@ def timeouts_of(generator: Any, task: Any) -> list[str]:
     for each in _blocks(generator, task, (theirs, ours)):
         if len(found) == LINKS:
             break
-        state, when = _slot(each, "_state"), _slot(each, "_when")
+        state, when = slot_of(each, "_state"), slot_of(each, "_when")
         # Their state is a member of an enumeration.
-        state = state if type(state) is str else attribute(state, type(state), "_name_")
-        clock = _slot(each, "_clock") if ours is not None and is_a(each, ours) else _loop_of(task)
+        state = state if type(state) is str else slot_of(state, "_name_")
+        clock = slot_of(each, "_clock") if ours is not None and is_a(each, ours) else _loop_of(task)
         if state in ("active", "ENTERED"):
             found.append(_time_left(when, clock))
         elif state in ("expiring", "EXPIRING"):

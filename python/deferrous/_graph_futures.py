@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import sys
 from collections import deque
 from collections.abc import Iterator
 from types import CellType, CodeType, FunctionType
@@ -14,10 +13,10 @@ from ._graph_objects import (
     LINKS,
     PREFIXES,
     STEPS,
-    attribute,
     cells_of,
     class_name,
     future_classes,
+    held_by,
     is_a,
     is_function_in,
     is_generator,
@@ -25,6 +24,7 @@ from ._graph_objects import (
     is_of_asyncio_tasks,
     of_future,
     one_of,
+    slot_of,
 )
 
 __all__ = [
@@ -37,13 +37,9 @@ __all__ = [
 ]
 
 
-def _slot(obj: Any, name: str) -> Any:
-    return attribute(obj, type(obj), name)
-
-
 def _deque(obj: Any, name: str) -> list[Any]:
     """Return a copy of an attribute that is a deque."""
-    found = _slot(obj, name)
+    found = slot_of(obj, name)
     # Copied in one step, in which no other thread changes it.
     return list(found) if type(found) is deque else []
 
@@ -101,12 +97,6 @@ def _code_of(generator: Any) -> CodeType:
     return code
 
 
-def _held(generator: Any) -> list[Any]:
-    """Return what a coroutine has hold of: on CPython 3.10 its frame has it."""
-    frame = getattr(generator, f"{PREFIXES[type(generator)]}_frame")
-    return gc.get_referents(generator if sys.version_info >= (3, 11) else frame)
-
-
 def _is_file_of_asyncio(code: CodeType, name: str) -> bool:
     before, found, _ = code.co_filename.rpartition(f"{name}.py")
     return bool(found) and before.endswith(("asyncio/", "asyncio\\"))
@@ -121,12 +111,12 @@ def members_of_asyncio(coroutine: Any, end: Any) -> list[Any]:
         code = _code_of(generator)
         if not _is_file_of_asyncio(code, "tasks"):
             continue
-        for each in _held(generator):
+        for each in held_by(generator):
             if one_of(type(each), (set, frozenset, list, tuple)):
                 # Copied in one step, in which no other thread changes it.
                 several = list(each)[:STEPS]
             elif class_name(each) == "_AsCompletedIterator":
-                todo = _slot(each, "_todo")
+                todo = slot_of(each, "_todo")
                 several = list(todo) if type(todo) is set else []
             elif type(each) is CellType and code.co_name == "_wait_for_one":
                 several = _to_do(each)
@@ -161,7 +151,9 @@ def getters_of(callback: Any) -> list[Any]:
         name = callback.__code__.co_name
         queue = _cell(callback, "done") if name == "_on_completion" else None
     else:
-        queue = _slot(callback, "_done") if class_name(callback) == "_AsCompletedIterator" else None
+        queue = (
+            slot_of(callback, "_done") if class_name(callback) == "_AsCompletedIterator" else None
+        )
     return [each for each in _deque(queue, "_getters")[:LINKS] if is_node(each)]
 
 
@@ -173,7 +165,7 @@ def line_of_asyncio(coroutine: Any, end: Any) -> str:
         code = _code_of(generator)
         if not any(_is_file_of_asyncio(code, name) for name in ("locks", "queues")):
             break
-        for each in _held(generator):
+        for each in held_by(generator):
             for name in ("_waiters", "_getters", "_putters"):
                 if any(it is end for it in _deque(each, name)):
                     return f"in line at <{class_name(each)} at {id(each):#x}>"

@@ -13,7 +13,7 @@ from types import BuiltinFunctionType, FunctionType, MethodDescriptorType, Metho
 from typing import Any
 
 from . import _deferrous
-from ._graph_objects import LINKS, WITH_FRAMES, attribute, is_deferred, one_of
+from ._graph_objects import LINKS, WITH_FRAMES, is_deferred, one_of, slot_of
 from ._graph_parts import is_our
 
 __all__ = ["Holds", "all_are_known", "line_and_lock"]
@@ -46,15 +46,11 @@ def _is_keyed(lock: object) -> bool:
     return is_our(lock, "concurrency.locks", "KeyedLock")
 
 
-def _slot(obj: Any, name: str) -> Any:
-    return attribute(obj, type(obj), name)
-
-
 def _keys_of(lock: Any) -> Iterator[tuple[Any, int, Any]]:
     """Yield the keys of a lock that has some, each with the number of its line and how many hold
     it.
     """
-    keys = _slot(lock, "_keys")
+    keys = slot_of(lock, "_keys")
     for key, state in list(keys.items()) if type(keys) is dict else ():
         if type(state) is tuple and len(state) == 2:
             yield key, id(state[1]), state[0]
@@ -77,7 +73,7 @@ def all_are_known(line: int, lock: Any, holders: int, weight: int) -> bool:
     if parts is not None and parts[0] == "semaphore":
         return holders >= int(parts[3]) - int(parts[2])
     if _is_in_turn(lock):
-        size, value = _slot(lock, "_size"), _slot(lock, "_value")
+        size, value = slot_of(lock, "_size"), slot_of(lock, "_value")
         return type(size) is int and type(value) is int and weight >= size - value
     for _, number, held in _keys_of(lock) if _is_keyed(lock) else ():
         if number == line:
@@ -119,7 +115,7 @@ class Holds:
             if one_of(type(each), WITH_FRAMES):
                 frames.append(each)
             elif is_our(each, "concurrency.events", "Condition"):
-                further.append((each, self._handles.get(id(_slot(each, "_lock")))))
+                further.append((each, self._handles.get(id(slot_of(each, "_lock")))))
             elif type(each) is MethodType and id(each.__self__) in addresses:
                 if _name_of(each) in _OF_PARTS:
                     methods.append(each)
@@ -147,7 +143,7 @@ class Holds:
         self, part: Any, keyed: dict[int, Any], locks: dict[int, Any]
     ) -> tuple[int, int] | None:
         """Return of which line something is a side or a key, and how much it takes."""
-        release, what = _slot(part, "_release"), _slot(part, "_what")
+        release, what = slot_of(part, "_release"), slot_of(part, "_what")
         if type(release) is not MethodType:
             return None
         lock = keyed.get(id(release.__self__))

@@ -140,6 +140,18 @@ def attribute(obj: object, cls: type, name: str) -> Any:
     return own[name] if name in own else DICT_OF_CLASS(cls).get(name)
 
 
+def slot_of(obj: Any, name: str) -> Any:
+    """Return an attribute of an object of ours or of asyncio's, without any code of its own."""
+    return attribute(obj, type(obj), name)
+
+
+def held_by(generator: Any) -> list[Any]:
+    """Return what a generator or coroutine has hold of. On CPython 3.10, its frame has that."""
+    if sys.version_info >= (3, 11):
+        return gc.get_referents(generator)
+    return gc.get_referents(getattr(generator, f"{PREFIXES[type(generator)]}_frame"))
+
+
 def is_deferred(obj: object) -> bool:
     return is_a(obj, _deferrous.Deferred)
 

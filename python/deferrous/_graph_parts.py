@@ -16,7 +16,6 @@ from ._graph_objects import (
     MRO_OF_CLASS,
     NAME_OF_CLASS,
     STEPS,
-    attribute,
     cells_of,
     class_name,
     dict_of,
@@ -25,6 +24,7 @@ from ._graph_objects import (
     is_node,
     of_package,
     one_of,
+    slot_of,
     text_of,
 )
 
@@ -33,10 +33,6 @@ __all__ = ["is_our", "kind_of_line", "line_of", "observers_of", "parts_of", "wit
 
 def _named(owner: Any) -> str:
     return f"<{class_name(owner)} at {id(owner):#x}>"
-
-
-def _slot(obj: Any, name: str) -> Any:
-    return attribute(obj, type(obj), name)
 
 
 def is_our(obj: object, module: str, name: str) -> bool:
@@ -84,7 +80,7 @@ def _how_it_is(lock: Any, wanted: Any) -> str:
     """Say how it is with a lock of `deferrous.concurrency`, and what somebody wants of it."""
     if is_our(lock, "concurrency.locks", "KeyedLock"):
         return f" (for the key {text_of(wanted)})"
-    value, size = _slot(lock, "_value"), _slot(lock, "_size")
+    value, size = slot_of(lock, "_value"), slot_of(lock, "_size")
     if type(value) is not int or type(size) is not int or type(wanted) is not int:
         return ""
     if is_our(lock, "concurrency.locks", "ReadWriteLock"):
@@ -148,7 +144,7 @@ def _attributes(obj: Any) -> Iterator[Any]:
             slots = base.__dict__.get("__slots__", ())
             for name in slots if type(slots) is tuple else ():
                 if name != "__weakref__":
-                    yield _slot(obj, name)
+                    yield slot_of(obj, name)
 
 
 def _within(objects: list[Any], depth: int = 0) -> Iterator[Any]:
@@ -171,22 +167,22 @@ def parts_of(deferred: Any, canceller: Any) -> tuple[str, list[tuple[Any, str]],
     if is_deferred(owner):
         return "waits for another, but is not cancelled with it", [(owner, "shields")], False
     if is_our(owner, "concurrency.groups", "TaskGroup"):
-        tasks = _keys(_slot(owner, "_tasks"))
+        tasks = _keys(slot_of(owner, "_tasks"))
         detail = f"waits for {len(tasks):,} {_noun(tasks, 'task')} of {_named(owner)}"
         # One that fails ends the group.
         return detail, [(each, "task") for each in tasks], True
     if is_our(owner, "concurrency.many", "_Wait"):
-        done = {id(each) for each in list(_slot(owner, "done") or ())}
-        all_of = _keys(_slot(owner, "deferreds"))
+        done = {id(each) for each in list(slot_of(owner, "done") or ())}
+        all_of = _keys(slot_of(owner, "deferreds"))
         missing = [each for each in all_of if id(each) not in done]
         detail = f"waits for {len(missing):,} that are missing of {len(all_of):,}"
         return detail, [(each, "member") for each in missing], not _is_for_all(owner)
     if is_our(owner, "concurrency.sharing", "Observable"):
-        observed = _slot(owner, "_deferred")
+        observed = slot_of(owner, "_deferred")
         ways = [(observed, "observes")] if is_node(observed) else []
         return f"observes {_named(owner)}", ways, False
     if is_our(owner, "concurrency.many", "AsCompleted"):
-        missing = _keys(_slot(owner, "_missing"))
+        missing = _keys(slot_of(owner, "_missing"))
         return f"waits for one of {len(missing):,}", [(each, "member") for each in missing], True
     if is_our(owner, "concurrency.mapping", "_Feed"):
         return _calls_of(owner)
@@ -199,19 +195,19 @@ def parts_of(deferred: Any, canceller: Any) -> tuple[str, list[tuple[Any, str]],
 
 
 def _is_for_all(wait: Any) -> bool:
-    when = _slot(wait, "return_when")
+    when = slot_of(wait, "return_when")
     return type(when) is str and when == "ALL_COMPLETED"
 
 
 def _calls_of(feed: Any) -> tuple[str, list[tuple[Any, str]], bool]:
     """Say for which calls a `map` or `stream` waits, and for which items."""
-    running = _slot(feed, "_running")
+    running = slot_of(feed, "_running")
     # Copied in one step, in which no other thread changes it.
     calls = list(running.values()) if type(running) is dict else []
     found = [(each, "call") for each in calls if is_node(each)]
     detail = f"waits for {len(found):,} {_noun(found, 'call')}"
     for name, label in (("_fetching", "next item"), ("_closing", "end of the items")):
-        each = _slot(feed, name)
+        each = slot_of(feed, name)
         if is_node(each):
             detail += f", and for the {label}"
             found.append((each, label))
@@ -224,7 +220,7 @@ def _lock_file_of(canceller: Any) -> str | None:
     # The canceller is a function of what tries.
     for name, each in cells_of(canceller) if type(canceller) is FunctionType else ():
         if name == "self" and is_our(each, "_lockfile", "_Attempts"):
-            return f"waits for the lock file {text_of(_slot(_slot(each, 'lock'), 'name'))}"
+            return f"waits for the lock file {text_of(slot_of(slot_of(each, 'lock'), 'name'))}"
     return None
 
 
@@ -239,30 +235,30 @@ def _noun(found: list[Any], noun: str) -> str:
 def observers_of(owner: Any) -> Iterator[Any]:
     """Yield those who wait for what a callback is told of that is ours, or a method of ours."""
     if is_our(owner, "concurrency.watching", "_Watch"):
-        for each in list(_slot(owner, "_watching") or ())[:LINKS]:
+        for each in list(slot_of(owner, "_watching") or ())[:LINKS]:
             if type(each) is MethodType and not is_our(
                 each.__self__, "concurrency.watching", "_Watch"
             ):
                 yield from observers_of(each.__self__)
         return
     if is_our(owner, "concurrency.groups", "TaskGroup"):
-        ended = _slot(owner, "_ended")
+        ended = slot_of(owner, "_ended")
         if not is_node(ended):
             # Whoever is in the block will have to wait for it.
-            ended = _slot(owner, "_task")
+            ended = slot_of(owner, "_task")
             parts = _deferrous._parts_of(ended)
             ended = ended if parts is None else parts[2]
     elif is_our(owner, "concurrency.many", "_Wait"):
-        ended = _slot(owner, "deferred")
+        ended = slot_of(owner, "deferred")
     elif is_our(owner, "concurrency.mapping", "_Map"):
-        ended = _slot(owner, "_deferred")
+        ended = slot_of(owner, "_deferred")
     else:
         if is_our(owner, "concurrency.streams", "Stream"):
-            yield from _in(_slot(owner, "_getting"))
+            yield from _in(slot_of(owner, "_getting"))
         elif is_our(owner, "concurrency.many", "AsCompleted"):
-            yield from _in(_slot(owner, "_waiting"))
+            yield from _in(slot_of(owner, "_waiting"))
         if is_our(owner, "concurrency.sharing", "Observable"):
-            yield from _keys(_slot(owner, "_observers"))
+            yield from _keys(slot_of(owner, "_observers"))
         return
     if is_node(ended):
         yield ended

@@ -27,10 +27,10 @@ from ._graph_objects import (
     LINKS,
     PREFIXES,
     STEPS,
-    attribute,
     class_name,
     dict_of,
     future_classes,
+    held_by,
     held_by_function,
     in_its_context,
     is_a,
@@ -41,6 +41,7 @@ from ._graph_objects import (
     of_future,
     of_package,
     one_of,
+    slot_of,
     task_classes,
     their_classes,
 )
@@ -120,13 +121,11 @@ def _around(generator: Any, referrers: list[Any]) -> Any:
 def within(generator: Any) -> list[Any]:
     """Return the generators and coroutines that one waits for, goes through or is in a block of."""
     found = [getattr(generator, INNER[type(generator)])]
-    frame = getattr(generator, f"{PREFIXES[type(generator)]}_frame")
-    # On CPython 3.10, it is the frame that has hold of them.
-    for each in gc.get_referents(generator if sys.version_info >= (3, 11) else frame):
+    for each in held_by(generator):
         if type(each) is MethodType:
             each = each.__self__
         if _is_manager(each):
-            each = attribute(each, type(each), "gen")
+            each = slot_of(each, "gen")
         elif class_name(each) in BETWEEN:
             found += gc.get_referents(each)
         if type(each) is AsyncGeneratorType:
