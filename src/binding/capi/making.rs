@@ -5,7 +5,7 @@ use std::mem::ManuallyDrop;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyString, PyTuple};
+use pyo3::types::{PyBool, PyList, PyString, PyTuple};
 
 use super::conversions::FromC;
 use super::in_flight::{ok, raise_no_memory, take_raised};
@@ -17,6 +17,23 @@ use super::safe;
 pub(crate) fn no_memory(py: Python<'_>) -> Error {
     raise_no_memory(py);
     take_raised(py).into()
+}
+
+/// `None`
+#[inline(always)]
+pub(crate) fn none(py: Python<'_>) -> Bound<'_, PyAny> {
+    py.None().into_bound(py)
+}
+
+/// `True` or `False`
+#[inline(always)]
+pub(crate) fn new_bool(py: Python<'_>, truth: bool) -> Bound<'_, PyAny> {
+    PyBool::new(py, truth).to_owned().into_any()
+}
+
+/// `True`
+pub(crate) fn yes(py: Python<'_>) -> Bound<'_, PyAny> {
+    new_bool(py, true)
 }
 
 /// `[item] * count`

@@ -1,14 +1,14 @@
 //! What broadcasts of `deferrous.concurrency` and their subscriptions do in one step: see `whole`.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyList};
+use pyo3::types::PyList;
 
-use crate::binding::capi::{self, error::Result, interned::intern, stack};
+use crate::binding::capi::{self, error::Result, interned::intern, none, stack, yes};
 use crate::binding::face::items::{
     _end_getting, empty_into, take_first, take_returned, wait_for_item,
 };
 use crate::binding::face::place::{_first_waiting, _give_first, fire_waiting, is_fired, next_in};
-use crate::binding::face::whole::{add_to, fail_each, failure_of, line_of, none, report, yes};
+use crate::binding::face::whole::{add_to, fail_each, failure_of, line_of, report};
 use crate::binding::model::deferred::Deferred;
 
 /// How many items a subscription holds.
@@ -66,7 +66,7 @@ fn deliver<'py>(broadcast: &Bound<'py, PyAny>, item: &Bound<'py, PyAny>) -> Resu
             raised = Err(error);
         }
     }
-    broadcast.setattr(delivering, PyBool::new(py, false))?;
+    broadcast.setattr(delivering, capi::new_bool(py, false))?;
     raised
 }
 

@@ -2,7 +2,7 @@
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyList, PyTuple};
+use pyo3::types::{PyList, PyTuple};
 
 use crate::binding::capi::{
     self, Hold, Text,
@@ -47,7 +47,7 @@ pub(crate) fn describe_links<'py>(deferred: &Bound<'py, Deferred>) -> Result<Bou
             Linked::Waiter(waiter, place) if waiter.is_instance_of::<DeferredList>() => {
                 let collect = waiter.getattr(intern!(py, "_cbDeferred"))?;
                 let half = |success| {
-                    let success = PyBool::new(py, success).to_owned().into_any();
+                    let success = capi::new_bool(py, success);
                     let place = capi::new_int(py, place.into())?;
                     describe(collect.clone(), capi::new_tuple(py, [place, success])?)
                 };

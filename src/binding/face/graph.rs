@@ -4,7 +4,7 @@
 //! is compared but by identity.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyInt, PyList, PyTuple};
+use pyo3::types::{PyInt, PyList, PyTuple};
 
 use crate::binding::capi::{self, error::Result};
 use crate::binding::model::{
@@ -29,10 +29,6 @@ type Object<'py> = Bound<'py, PyAny>;
 
 fn text<'py>(py: Python<'py>, text: &str) -> Result<Object<'py>> {
     Ok(capi::new_str(py, text)?.into_any())
-}
-
-fn truth(py: Python<'_>, truth: bool) -> Object<'_> {
-    PyBool::new(py, truth).to_owned().into_any()
 }
 
 fn number(py: Python<'_>, number: usize) -> Result<Object<'_>> {
@@ -132,9 +128,9 @@ pub(crate) fn state_of<'py>(
         [
             text(py, outcome.0)?,
             or_none(py, outcome.1),
-            truth(py, flags.0),
+            capi::new_bool(py, flags.0),
             capi::new_signed_int(py, flags.1.into())?,
-            truth(py, flags.2),
+            capi::new_bool(py, flags.2),
             or_none(py, chained_to),
             or_none(py, canceller),
             links.into_any(),
@@ -209,7 +205,7 @@ pub(crate) fn members_of<'py>(
             missing.into_any(),
             number(py, count)?,
             number(py, total)?,
-            truth(py, any),
+            capi::new_bool(py, any),
             or_none(py, result),
         ],
     )?))
@@ -239,7 +235,7 @@ fn parts_of_primitive<'py>(primitive: &Bound<'py, Primitive>) -> Result<Parts<'p
         (line, state.locked.is_on(), state.tokens.get(py), state.limit.get(py))
     });
     if !primitive.is_instance_of::<DeferredSemaphore>() {
-        let locked = truth(py, locked);
+        let locked = capi::new_bool(py, locked);
         return Ok([text(py, "lock")?, or_none(py, line), locked, py.None().into_bound(py)]);
     }
     let number = |count: Result<Bound<'py, PyAny>, i64>| match count {

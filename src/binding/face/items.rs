@@ -2,13 +2,13 @@
 
 use pyo3::exceptions::PyStopAsyncIteration;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyList, PyString};
+use pyo3::types::{PyList, PyString};
 
-use crate::binding::capi::{self, error::Result, interned::intern, stack};
+use crate::binding::capi::{self, error::Result, interned::intern, none, stack, yes};
 use crate::binding::face::place::{
     _first_waiting, _give_first, _wait_in, fire_each, fire_waiting, is_fired, next_in,
 };
-use crate::binding::face::whole::{add_to, fail_each, failure_of, line_of, none, report, yes};
+use crate::binding::face::whole::{add_to, fail_each, failure_of, line_of, report};
 use crate::binding::model::{
     deferred::Deferred,
     fifo::{Fifo, exact_index},
@@ -299,8 +299,7 @@ pub(crate) fn wait_for_item<'py>(
     let py = owner.py();
     if !is_over {
         let getting = line_of(owner, intern!(py, "_getting"))?;
-        let what = PyBool::new(py, iterating).to_owned().into_any();
-        return _wait_in(&getting, Some(owner.clone()), what);
+        return _wait_in(&getting, Some(owner.clone()), capi::new_bool(py, iterating));
     }
     let error = if iterating {
         py.get_type::<PyStopAsyncIteration>().call0()?

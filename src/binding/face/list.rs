@@ -94,7 +94,7 @@ impl DeferredList {
                     let collect = slf.getattr(intern!(py, "_cbDeferred"))?;
                     let named = capi::new_dict(py)?;
                     let half = |success| {
-                        let success = PyBool::new(py, success).to_owned().into_any();
+                        let success = capi::new_bool(py, success);
                         capi::new_tuple(py, [capi::new_int(py, place as u64)?, success])
                     };
                     named.set_item(intern!(py, "callbackArgs"), half(true)?)?;

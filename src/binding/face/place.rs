@@ -3,7 +3,6 @@
 use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
-use pyo3::types::PyBool;
 
 use crate::binding::capi::{self, Hold, error::Result, interned::intern, stack};
 use crate::binding::model::{
@@ -210,7 +209,7 @@ fn serve<'py>(
         };
         owner.setattr(value, free.sub(asked)?)?;
         // Its callbacks may acquire and release.
-        if let Err(error) = _give_first(line, PyBool::new(py, true).to_owned().into_any()) {
+        if let Err(error) = _give_first(line, capi::yes(py)) {
             raised = Err(error);
         }
         free = owner.getattr(value)?;

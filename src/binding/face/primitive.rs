@@ -11,6 +11,7 @@ use crate::binding::capi::{
     depth::{self, Short},
     error::{Raise, Result},
     interned::intern,
+    new_bool,
     overrides::overrides,
     stack::Nested,
 };
@@ -165,7 +166,7 @@ impl Primitive {
         let py = slf.py();
         let _nested = Nested::enter(py)?;
         slf.call_method0(intern!(py, "release"))?;
-        succeed(pyo3::types::PyBool::new(py, false).to_owned().into_any())
+        succeed(new_bool(py, false))
     }
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {

@@ -8,7 +8,7 @@ use crate::binding::capi::{
     error::Result,
     interned::intern,
     methods::{Args, place_of, put, quick},
-    tuple_of,
+    none, tuple_of,
 };
 use crate::binding::face::{
     adding::add_both, functions, generators, items, place, primitive, timeout, whole,
@@ -194,7 +194,7 @@ quick!(NeverRefused = c"_never_refused" of PyAny, |_, [function]| {
 quick!(GiveFirst = c"_give_first" of PyAny, |_, [line, result]| {
     let line = capi::as_exact::<Fifo>(line)?;
     let given = place::_give_first(line, result.clone());
-    given.map(|given| PyBool::new(line.py(), given).to_owned().into_any())
+    given.map(|given| capi::new_bool(line.py(), given))
 });
 
 /// Add a callback, with these arguments.
@@ -265,10 +265,6 @@ fn by_name<'py>(names: &Bound<'py, PyTuple>, values: Args<'_, 'py>) -> Result<Bo
         named.set_item(name, value)?;
     }
     Ok(named)
-}
-
-fn none(py: Python<'_>) -> Bound<'_, PyAny> {
-    py.None().into_bound(py)
 }
 
 /// Register all these methods, in their fast versions if there are any.

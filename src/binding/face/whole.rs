@@ -5,13 +5,13 @@
 //! come only where Python is called: the comparisons and callbacks of programs.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyString};
+use pyo3::types::PyString;
 
 use crate::binding::capi::{
     self,
     error::{Error, Result},
     interned::intern,
-    stack,
+    stack, yes,
 };
 use crate::binding::face::place::{_first_waiting, _give_first, fire_each, fire_waiting, next_in};
 use crate::binding::judge::{creating, debug::debugging_by_default};
@@ -33,14 +33,6 @@ pub(crate) fn add_to<'py>(
     number: i64,
 ) -> Result<()> {
     Ok(owner.setattr(name, owner.getattr(name)?.add(number)?)?)
-}
-
-pub(crate) fn none(py: Python<'_>) -> Bound<'_, PyAny> {
-    py.None().into_bound(py)
-}
-
-pub(crate) fn yes(py: Python<'_>) -> Bound<'_, PyAny> {
-    PyBool::new(py, true).to_owned().into_any()
 }
 
 /// Report what went wrong with others than the caller, who is to get what is his.
@@ -100,7 +92,7 @@ pub(crate) fn _break<'py>(
     let py = barrier.py();
     let waiting = line_of(barrier, intern!(py, "_waiting"))?;
     let all = Fifo::empty(py)?;
-    barrier.setattr(intern!(py, "_broken"), PyBool::new(py, for_good))?;
+    barrier.setattr(intern!(py, "_broken"), capi::new_bool(py, for_good))?;
     Fifo::take_all(&waiting, &all);
     let raised = fail_each(&all, |_| error.call1((text,)));
     if let Err(error) = raised {

@@ -3,7 +3,7 @@
 use pyo3::PyTypeInfo;
 use pyo3::exceptions::{PyAttributeError, PyBaseException};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyString};
+use pyo3::types::{PyDict, PyString};
 
 use crate::binding::capi::{
     self, Held, Hold, Text,
@@ -86,7 +86,7 @@ pub(super) static TB: Field = Field {
 pub(super) static CAPTURE_VARS: Field = Field {
     text: "captureVars",
     name: |py| intern!(py, "captureVars"),
-    get: |of, py| Ok(PyBool::new(py, of.capture_vars).to_owned().into_any()),
+    get: |of, py| Ok(capi::new_bool(py, of.capture_vars)),
     set: None,
 };
 pub(super) static COUNT_FIELD: Field = Field {

@@ -2,7 +2,6 @@
 
 use pyo3::exceptions::{PyException, PyMemoryError, PyRecursionError};
 use pyo3::prelude::*;
-use pyo3::types::PyBool;
 
 use crate::binding::capi::{
     self,
@@ -37,7 +36,7 @@ pub(crate) fn name_callback<'py>(
 #[cold]
 pub(crate) fn name_function<'py>(raised: Raised<'py>, function: &Bound<'py, PyAny>) -> Raised<'py> {
     let py = raised.py();
-    name(raised, Ok(function.clone()), || PyBool::new(py, false).to_owned().into_any())
+    name(raised, Ok(function.clone()), || capi::new_bool(py, false))
 }
 
 /// Note on an exception of what it came. `deferred` is the third argument of the function in Python

@@ -1,7 +1,6 @@
 //! Collects the outcomes of a `DeferredList`.
 
 use pyo3::prelude::*;
-use pyo3::types::PyBool;
 
 use crate::binding::capi::{
     self, Hold, error::Result, interned::intern, overrides::overrides, stack,
@@ -43,7 +42,7 @@ fn collect<'py>(
 ) -> PyResult<Option<Work<'py>>> {
     let py = list.py();
     let results = list.get().results(py)?;
-    let succeeded = PyBool::new(py, success).to_owned().into_any();
+    let succeeded = capi::new_bool(py, success);
     results.set_item(place, capi::new_tuple(py, [succeeded, result.clone()])?)?;
     let (finished, on_callback, on_errback) = list.get().with(py, |state| {
         state.finished = state.finished.saturating_add(1);
