@@ -52,7 +52,7 @@ impl Task {
     /// The generator or coroutine. None when it has ended.
     #[getter]
     fn _generator<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
-        self.with(py, |state| state.generator.as_ref().map(|it| it.bind(py).clone()))
+        self.generator(py)
     }
 
     /// Whether its generator is being resumed.

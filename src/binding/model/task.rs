@@ -75,6 +75,11 @@ impl Task {
         self.with(py, |state| std::mem::replace(&mut state.cancel_next, cancel))
     }
 
+    /// The generator or coroutine. None when it has ended.
+    pub(crate) fn generator<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        self.with(py, |state| state.generator.as_ref().map(|it| it.bind(py).clone()))
+    }
+
     pub(crate) fn with<R>(&self, py: Python<'_>, transition: impl FnOnce(&mut State) -> R) -> R {
         self.state.with(py, transition)
     }

@@ -162,11 +162,8 @@ pub(crate) fn leave_line(awaiting: &Bound<'_, Awaiting>) -> Result<()> {
     if canceller.and_then(handing_over::source_behind).is_none() {
         return Ok(());
     }
-    let generator = |task: &Bound<'_, Task>| {
-        task.get().with(py, |state| state.generator.as_ref().map(|it| it.bind(py).clone()))
-    };
     // One that is closed counts as running meanwhile. Otherwise it is another that is closed.
-    let is_closing = match generator(task) {
+    let is_closing = match task.get().generator(py) {
         Some(generator) => {
             let name = if capi::is_generator(&generator) {
                 intern!(py, "gi_running")

@@ -128,7 +128,7 @@ pub(crate) fn running<'py>(py: Python<'py>) -> Result<Option<Now<'py>>> {
 fn generator_of(driven: Bound<'_, PyAny>) -> Option<Bound<'_, PyAny>> {
     let py = driven.py();
     match driven.cast::<Task>() {
-        Ok(task) => task.get().with(py, |state| Some(state.generator.as_ref()?.bind(py).clone())),
+        Ok(task) => task.get().generator(py),
         Err(_) => Some(driven),
     }
 }

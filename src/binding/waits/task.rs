@@ -352,9 +352,7 @@ fn is_halted(deferred: &Bound<'_, Deferred>) -> bool {
 #[cold]
 fn is_within_await(task: &Bound<'_, Task>) -> bool {
     let py = task.py();
-    let generator = |state: &mut State| state.generator.as_ref().map(|it| it.clone_ref(py));
-    let Some(inner) = task.get().with(py, generator) else { return false };
-    let mut inner = inner.into_bound(py);
+    let Some(mut inner) = task.get().generator(py) else { return false };
     loop {
         let name = if capi::is_generator(&inner) {
             intern!(py, "gi_yieldfrom")
