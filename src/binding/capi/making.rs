@@ -5,7 +5,7 @@ use std::mem::ManuallyDrop;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyList, PyString, PyTuple};
+use pyo3::types::{PyBool, PyDict, PyList, PyString, PyTuple};
 
 use super::conversions::FromC;
 use super::in_flight::{ok, raise_no_memory, take_raised};
@@ -77,6 +77,19 @@ pub(crate) fn new_tuple<'py, const N: usize>(
     items: [Bound<'py, PyAny>; N],
 ) -> Result<Bound<'py, PyTuple>> {
     tuple_of(py, items, &[])
+}
+
+/// A dict of these values under these names.
+#[cold]
+pub(crate) fn dict_of<'py>(
+    names: &Bound<'py, PyTuple>,
+    values: &[Bound<'py, PyAny>],
+) -> Result<Bound<'py, PyDict>> {
+    let named = safe::new_dict(names.py())?;
+    for (name, value) in names.iter_borrowed().zip(values) {
+        named.set_item(name, value)?;
+    }
+    Ok(named)
 }
 
 /// `items[start:]`

@@ -96,8 +96,8 @@ pub(crate) use inspect::{
     is_leaf, is_of_heap_type, is_plain, is_plain_class, is_subtype, lookup,
 };
 pub(crate) use making::{
-    Text, joined, list_of_same, new_bool, new_str, new_tuple, no_memory, none, push, shown_address,
-    slice_from, tuple_of, yes,
+    Text, dict_of, joined, list_of_same, new_bool, new_str, new_tuple, no_memory, none, push,
+    shown_address, slice_from, tuple_of, yes,
 };
 pub(crate) use methods::is_of_python;
 pub(crate) use panics::catching;

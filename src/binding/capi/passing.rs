@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use super::answers::Called;
 use super::arguments::Arguments;
-use super::making::{no_memory, tuple_of};
+use super::making::{dict_of, no_memory, tuple_of};
 use super::raised::Result;
 use super::safe;
 use crate::core::refusable;
@@ -15,14 +15,10 @@ impl<'py> Arguments<'_, 'py> {
     /// Those by keyword, in a dict of their own.
     #[cold]
     pub(super) fn by_keyword(self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
-        let named = safe::new_dict(py)?;
-        if let Some(names) = self.names {
-            let values = &self.all[self.count_by_position()..];
-            for (name, value) in names.iter_borrowed().zip(values) {
-                named.set_item(name, value)?;
-            }
+        match self.names {
+            Some(names) => dict_of(&names, &self.all[self.count_by_position()..]),
+            None => Ok(safe::new_dict(py)?),
         }
-        Ok(named)
     }
 
     /// Those by position, as a tuple.

@@ -1,7 +1,7 @@
 //! Fast versions of methods and functions, which bypass PyO3's argument parsing.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyString, PyTuple};
+use pyo3::types::{PyBool, PyString, PyTuple};
 
 use crate::binding::capi::{
     self,
@@ -108,7 +108,7 @@ quick!(Run = c"run" of Primitive, |slf, [function, args @ ..]| {
 }, but "f" by keyword, |slf, [function, args @ ..], names| {
     let (args, values) = args.split_at(args.len() - names.len());
     tuple_of(slf.py(), [], args).and_then(|args| {
-        let kwargs = by_name(names, values)?;
+        let kwargs = capi::dict_of(names, values)?;
         Ok(Primitive::run(slf, function.clone(), args, Some(kwargs))?)
     })
 });
@@ -255,16 +255,6 @@ fn names_of_both(py: Python<'_>) -> [&Bound<'_, PyString>; 6] {
         intern!(py, "errbackArgs"),
         intern!(py, "errbackKeywords"),
     ]
-}
-
-/// The arguments by keyword, in a dict of their own.
-#[cold]
-fn by_name<'py>(names: &Bound<'py, PyTuple>, values: Args<'_, 'py>) -> Result<Bound<'py, PyDict>> {
-    let named = capi::new_dict(names.py())?;
-    for (name, value) in names.iter_borrowed().zip(values) {
-        named.set_item(name, value)?;
-    }
-    Ok(named)
 }
 
 /// Register all these methods, in their fast versions if there are any.
