@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 
 import pytest
 from deferrous import Deferred, Failure, ensureDeferred
@@ -149,3 +150,28 @@ def test_result_that_cannot_be_asked_what_it_is(begin):
     for each in all_that_wait:
         each.addBoth(results.append)
     assert Failure not in map(type, results)
+
+
+def test_putters_behind_one_that_cannot_be_told(monkeypatch):
+    class Debug:
+        def __bool__(self):
+            raise LookupError("debug")
+
+    class Picky(c.Queue):
+        def _put(self, item):
+            if item == "refused":
+                # No failure can be made now.
+                monkeypatch.setattr(Deferred, "debug", Debug())
+                raise ValueError(item)
+            monkeypatch.setattr(Deferred, "debug", False)
+            self._queue.append(item)
+
+    unraisable = []
+    monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
+    queue = Picky(1)
+    queue.put_nowait("first")
+    refused, put = queue.put("refused"), queue.put("second")
+    assert queue.get_nowait() == "first"
+    assert [it.exc_type for it in unraisable] == [LookupError]
+    assert (refused.called, put.called) == (False, True)
+    assert queue.get_nowait() == "second"

@@ -7,8 +7,8 @@ use crate::binding::capi::{self, error::Result, interned::intern, none, stack, y
 use crate::binding::face::items::{
     _end_getting, empty_into, take_first, take_returned, wait_for_item,
 };
-use crate::binding::face::place::{_first_waiting, _give_first, fire_waiting, is_fired, next_in};
-use crate::binding::face::whole::{add_to, fail_each, failure_of, line_of, report};
+use crate::binding::face::place::{_first_waiting, _give_first, next_in};
+use crate::binding::face::whole::{add_to, answer_waiting, fail_each, line_of, report};
 use crate::binding::model::deferred::Deferred;
 
 /// How many items a subscription holds.
@@ -81,14 +81,7 @@ fn send_waiting(broadcast: &Bound<'_, PyAny>) -> Result<()> {
             break;
         }
         let Some(sender) = _first_waiting(&sending)? else { break };
-        let result = match deliver(broadcast, &item) {
-            Ok(()) => none(py),
-            Err(error) => failure_of(py, error)?,
-        };
-        if is_fired(&sender)? {
-            continue;
-        }
-        if let Err(error) = fire_waiting(sender, result) {
+        if let Err(error) = answer_waiting(sender, deliver(broadcast, &item)) {
             raised = Err(error);
         }
     }

@@ -6,9 +6,9 @@ use pyo3::types::{PyList, PyString};
 
 use crate::binding::capi::{self, error::Result, interned::intern, none, stack, yes};
 use crate::binding::face::place::{
-    _first_waiting, _give_first, _wait_in, fire_each, fire_waiting, is_fired, next_in,
+    _first_waiting, _give_first, _wait_in, fire_each, fire_waiting, next_in,
 };
-use crate::binding::face::whole::{add_to, fail_each, failure_of, line_of, report};
+use crate::binding::face::whole::{add_to, answer_waiting, fail_each, line_of, report};
 use crate::binding::model::{
     deferred::Deferred,
     fifo::{Fifo, exact_index},
@@ -173,14 +173,7 @@ fn let_in<'py>(queue: &Bound<'py, PyAny>, putting: &Bound<'py, Fifo>) -> Result<
         let Some(putter) = _first_waiting(putting)? else { break };
         let getting = line_of(queue, intern!(py, "_getting"))?;
         let items = queue.getattr(intern!(py, "_queue"))?;
-        let result = match _put_in(queue, &items, &getting, item) {
-            Ok(()) => none(py),
-            Err(error) => failure_of(py, error)?,
-        };
-        if is_fired(&putter)? {
-            continue;
-        }
-        if let Err(error) = fire_waiting(putter, result) {
+        if let Err(error) = answer_waiting(putter, _put_in(queue, &items, &getting, item)) {
             raised = Err(error);
         }
     }

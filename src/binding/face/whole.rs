@@ -11,9 +11,11 @@ use crate::binding::capi::{
     self,
     error::{Error, Result},
     interned::intern,
-    stack, yes,
+    none, stack, yes,
 };
-use crate::binding::face::place::{_first_waiting, _give_first, fire_each, fire_waiting, next_in};
+use crate::binding::face::place::{
+    _first_waiting, _give_first, fire_each, fire_waiting, is_fired, next_in,
+};
 use crate::binding::judge::{creating, debug::debugging_by_default};
 use crate::binding::model::{deferred::Deferred, fifo::Fifo};
 use crate::binding::waits::made;
@@ -45,6 +47,20 @@ pub(crate) fn report(owner: &Bound<'_, PyAny>, done: Result<()>) {
 /// The failure of an error.
 pub(crate) fn failure_of(py: Python<'_>, error: Error) -> Result<Bound<'_, PyAny>> {
     creating::from_raised(error.into_raised(py), debugging_by_default(py)?)
+}
+
+/// Fires a Deferred that was taken out of a line: with None, or with the failure of what went wrong.
+/// Does nothing if it has been fired meanwhile.
+pub(crate) fn answer_waiting<'py>(waiting: Bound<'py, PyAny>, done: Result<()>) -> Result<()> {
+    let py = waiting.py();
+    let result = match done {
+        Ok(()) => none(py),
+        Err(error) => failure_of(py, error)?,
+    };
+    if is_fired(&waiting)? {
+        return Ok(());
+    }
+    fire_waiting(waiting, result)
 }
 
 /// Have all that wait in a line fail, each with an error for what it asks for. Who has not been told
