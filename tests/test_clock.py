@@ -102,6 +102,70 @@ def test_no_clock(take, monkeypatch):
         take(object())
 
 
+# ---------------------------------------------------------------------------------------------
+# locks of files, which call theirs a scheduler
+
+
+@pytest.mark.parametrize("made", ["in the loop", "before", "with the loop"])
+@pytest.mark.parametrize("ends", ["locked", "timed out", "cancelled"])
+def test_a_lock_of_a_file_waits_on_a_loop(made, ends, tmp_path):
+    name = str(tmp_path / "lock")
+    made_before = defer.DeferredFilesystemLock(name)
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        holder = defer.DeferredFilesystemLock(name)
+        assert holder.lock()
+        lock = made_before
+        if made != "before":
+            lock = defer.DeferredFilesystemLock(name, loop if made == "with the loop" else None)
+        lock._interval = 0 if ends == "locked" else 1000
+        d = lock.deferUntilLocked(0 if ends == "timed out" else 1000)
+        if ends == "locked":
+            loop.call_soon(holder.unlock)
+            assert await d is None
+            assert lock.locked
+        elif ends == "timed out":
+            with pytest.raises(defer.TimeoutError, match="Timed out acquiring lock"):
+                await d
+        else:
+            d.cancel()
+            with pytest.raises(defer.CancelledError):
+                await d
+        assert lock._tryLockCall is lock._timeoutCall is None
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+
+
+@pytest.mark.parametrize("ends", ["locked", "timed out", "cancelled"])
+def test_a_lock_of_a_file_waits_on_an_adapter_without_active(ends, tmp_path):
+    name, clock = str(tmp_path / "lock"), Adapter()
+    holder = defer.DeferredFilesystemLock(name, clock)
+    assert holder.lock()
+    lock = defer.DeferredFilesystemLock(name, clock)
+    d = lock.deferUntilLocked(5)
+    if ends == "locked":
+        holder.unlock()
+        clock.clock.advance(1)
+        assert successResultOf(d) is None
+    elif ends == "timed out":
+        clock.clock.pump([1] * 5)
+        failureResultOf(d, defer.TimeoutError)
+    else:
+        d.cancel()
+        failureResultOf(d, defer.CancelledError)
+    assert clock.clock.getDelayedCalls() == []
+    # What has come is not cancelled: an adapter's call may not like that.
+    assert clock.cancelled == (2 if ends == "cancelled" else 1)
+
+
+def test_a_lock_of_a_file_on_what_is_no_clock(tmp_path):
+    name = str(tmp_path / "lock")
+    assert defer.DeferredFilesystemLock(name).lock()
+    with pytest.raises(AttributeError, match="is no clock"):
+        defer.DeferredFilesystemLock(name, object()).deferUntilLocked()
+
+
 def test_deadline_on_a_clock_that_does_not_know_the_time():
     class Timeless:
         def callLater(self, delay, function):

@@ -52,10 +52,12 @@ def test_without_twisted(tmp_path):
         import sys
         sys.modules["twisted"] = None
         import deferrous
+        lock = deferrous.DeferredFilesystemLock(sys.argv[1])
         try:
-            deferrous.DeferredFilesystemLock(sys.argv[1])
+            lock.deferUntilLocked()
         except RuntimeError as error:
             print(error)
+        print(lock.lock(), lock.unlock())
         lock = deferrous.DeferredFilesystemLock(sys.argv[1], object())
         lock.deferUntilLocked().addCallback(print)
     """
@@ -65,8 +67,9 @@ def test_without_twisted(tmp_path):
         text=True,
         check=True,
     )
-    error, fired = done.stdout.splitlines()
+    error, by_hand, fired = done.stdout.splitlines()
     assert "scheduler" in error and "callLater" in error
+    assert by_hand == "True None"
     assert fired == "None"
 
 

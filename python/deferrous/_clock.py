@@ -17,10 +17,13 @@ __all__ = [
     "DelayedCall",
     "Loop",
     "asks_first",
+    "default",
+    "later",
     "now",
     "resolve",
     "start",
     "start_at",
+    "stop",
     "with_call_later",
 ]
 
@@ -79,18 +82,22 @@ def resolve(clock: AnyClock | None = None) -> Any:
             f"{clock!r} is no clock: it has neither callLater, as reactors have, nor call_later, "
             "as asyncio loops have"
         )
-    asyncio = sys.modules.get("asyncio")
-    running = getattr(asyncio, "_get_running_loop", None)
-    default: Any = None if running is None else running()
-    if default is None:
-        default = sys.modules.get("twisted.internet.reactor")
-    if default is None:
+    found = default()
+    if found is None:
         raise RuntimeError(
             "there is no clock: no asyncio loop runs in this thread, and no Twisted reactor is "
             "installed. Say which is meant with clock=, which takes a reactor, an asyncio loop, or "
             "anything else with callLater, such as deferrous.testing.Clock."
         )
-    return default
+    return found
+
+
+def default() -> Any:
+    """Return the asyncio loop that runs in this thread, else the reactor, else None."""
+    asyncio = sys.modules.get("asyncio")
+    running = getattr(asyncio, "_get_running_loop", None)
+    found: Any = None if running is None else running()
+    return sys.modules.get("twisted.internet.reactor") if found is None else found
 
 
 #: Kept answers: whether a class of clocks has `callLater`, and a class of calls has `active`.
@@ -117,9 +124,14 @@ def start(clock: Any, seconds: float, function: Callable[[], object]) -> Callabl
     Returns what has to be called if that is not to happen after all. It may be called late if
     `asks_first` says so.
     """
+    return _stopper(later(clock, seconds, function))
+
+
+def later(clock: Any, seconds: float, function: Callable[[], object]) -> Any:
+    """Have a clock call a function. Returns what the clock does: `stop` takes that."""
     if _calls_later(clock):
-        return _stopper(clock.callLater(seconds, function))
-    return _stopper(clock.call_later(seconds, function))
+        return clock.callLater(seconds, function)
+    return clock.call_later(seconds, function)
 
 
 def start_at(clock: Any, when: float, function: Callable[[], object]) -> Callable[[], object]:
@@ -139,6 +151,11 @@ def _stopper(call: Any) -> Callable[[], object]:
         return partial(_stop, call)
     stop: Callable[[], object] = call.cancel
     return stop
+
+
+def stop(call: Any) -> None:
+    """See to it that a call of `later` does not come, if it is still to come."""
+    _stopper(call)()
 
 
 def asks_first(stop: Callable[[], object]) -> bool:

@@ -38,7 +38,8 @@ import os
 from contextlib import suppress
 from typing import Any
 
-from . import _deferrous
+from . import _clock, _deferrous
+from ._clock import AnyClock
 from ._lock_links import identity_of, links
 from ._lock_system import WINDOWS, is_alive
 from ._lock_warrants import Warrant
@@ -162,6 +163,18 @@ def isLocked(name: str) -> bool:
     return True
 
 
+def _running_loop_or_reactor() -> Any:
+    """Return the asyncio loop that runs, else Twisted's reactor, else None."""
+    found = _clock.default()
+    if found is None:
+        # As Twisted does: the reactor is made if there is none so far.
+        try:
+            from twisted.internet import reactor as found
+        except ImportError:
+            return None
+    return found
+
+
 class AlreadyTryingToLockError(Exception):
     """A DeferredFilesystemLock is waited for already."""
 
@@ -178,27 +191,29 @@ class _Attempts:
     def wait(self) -> None:
         """Try again later."""
         lock = self.lock
-        call_later = lock._scheduler.callLater
+        clock = _clock.resolve(lock._scheduler)
         if self.timeout is not None and lock._timeoutCall is None:
-            lock._timeoutCall = call_later(self.timeout, self.time_out)
-        lock._tryLockCall = call_later(lock._interval, self.retry)
+            lock._timeoutCall = _clock.later(clock, self.timeout, self.time_out)
+        lock._tryLockCall = _clock.later(clock, lock._interval, self.retry)
 
-    def stop(self) -> None:
+    def stop(self, called: Any = None) -> None:
+        """Cancel the calls, but for the one that has come: not every clock's says so itself."""
         lock = self.lock
         for call in (lock._tryLockCall, lock._timeoutCall):
-            if call is not None and call.active():
-                call.cancel()
+            if call is not None and call is not called:
+                _clock.stop(call)
         lock._tryLockCall = lock._timeoutCall = None
 
     def retry(self) -> None:
+        called = self.lock._tryLockCall
         try:
             locked = self.lock.lock()
         except Exception:
-            self.stop()
+            self.stop(called)
             self.deferred.errback(Failure())
             return
         if locked:
-            self.stop()
+            self.stop(called)
             self.deferred.callback(None)
         else:
             self.wait()
@@ -206,10 +221,10 @@ class _Attempts:
     def time_out(self) -> None:
         name = self.lock.name
         text = f"Timed out acquiring lock: {name} after {self.timeout:f}s"
-        self.last_try(_deferrous.TimeoutError(text))
+        self.last_try(_deferrous.TimeoutError(text), self.lock._timeoutCall)
 
-    def last_try(self, reason: Exception) -> None:
-        self.stop()
+    def last_try(self, reason: Exception, called: Any = None) -> None:
+        self.stop(called)
         try:
             locked = self.lock.lock()
         except Exception:
@@ -227,17 +242,15 @@ class DeferredFilesystemLock(FilesystemLock):
     Arguments:
 
     - `name`: the path of the lock.
-    - `scheduler`: something with Twisted's `callLater`. Waiting means trying again every
-      second. By default, Twisted's reactor.
+    - `scheduler`: a reactor, an asyncio loop, a `deferrous.testing.Clock`, or anything else
+      with a `callLater`. Waiting means trying again every second. By default, the asyncio
+      loop that runs when `deferUntilLocked` is called, or else Twisted's reactor.
 
     `locked` says whether this object holds the lock. After locking, `clean` says whether the
     last holder unlocked it, rather than died.
 
-    Errors:
-
-    - RuntimeError: no scheduler is given, and Twisted is not installed.
-
-    Differs from Twisted: both respect each other's locks. If several processes find that the
+    Differs from Twisted: the scheduler may be an asyncio loop, and is one by default where a
+    loop runs. Both respect each other's locks. If several processes find that the
     holder has died, only one gets the lock here. A new process with the number of a dead holder
     does not keep the lock. For that, there is a second file with the ending `.warrant` while
     the lock is held.
@@ -260,17 +273,14 @@ class DeferredFilesystemLock(FilesystemLock):
     _tryLockCall: Any = None
     _timeoutCall: Any = None
 
-    def __init__(self, name: str, scheduler: Any = None) -> None:
+    #: What `_scheduler` is where none was given. It is looked for again before waiting.
+    _default_scheduler: Any = None
+
+    def __init__(self, name: str, scheduler: AnyClock | None = None) -> None:
         super().__init__(name)
+        self._scheduler: Any = scheduler
         if scheduler is None:
-            try:
-                from twisted.internet import reactor as scheduler
-            except ImportError as error:
-                raise RuntimeError(
-                    "a DeferredFilesystemLock needs a scheduler, something with callLater; "
-                    "its default is Twisted's reactor, and Twisted is not installed"
-                ) from error
-        self._scheduler = scheduler
+            self._scheduler = self._default_scheduler = _running_loop_or_reactor()
 
     def deferUntilLocked(self, timeout: float | None = None) -> _deferrous.Deferred[None]:
         """Return a Deferred that fires when the lock has been acquired.
@@ -286,6 +296,10 @@ class DeferredFilesystemLock(FilesystemLock):
         - OSError: the lock cannot be made or read. If the first attempt shows it, it is raised
           here.
 
+        Errors:
+
+        - RuntimeError: there is no scheduler, neither given nor by default.
+
         Cancelling the Deferred gives up, after one more attempt, as when the time is over. If
         that attempt succeeds, so does the Deferred.
         """
@@ -293,6 +307,15 @@ class DeferredFilesystemLock(FilesystemLock):
             return _deferrous.fail(
                 AlreadyTryingToLockError("deferUntilLocked isn't safe for concurrent use.")
             )
+        if self._scheduler is self._default_scheduler:
+            self._scheduler = self._default_scheduler = _running_loop_or_reactor()
+            if self._scheduler is None:
+                raise RuntimeError(
+                    "a DeferredFilesystemLock needs a scheduler to wait, and there is none: no "
+                    "asyncio loop runs in this thread, and Twisted is not installed. Say which is "
+                    "meant with scheduler=, which takes a reactor, an asyncio loop, or anything "
+                    "else with callLater, such as deferrous.testing.Clock."
+                )
         attempts = _Attempts(self, timeout)
         if self.lock():
             attempts.deferred.callback(None)
