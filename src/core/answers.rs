@@ -39,7 +39,7 @@ pub enum Fired<K: Kinds + ?Sized> {
     Swallowed(Outcome<K>),
 }
 
-/// The result of [`Chain::steal_or_add`], where there was an outcome: that, and the link.
+/// The result of `Chain::steal_or_add`, where there was an outcome: that, and the link.
 pub type Stolen<K> = (Outcome<K>, Link<K>);
 
 /// What to do to cancel a Deferred.

@@ -1,4 +1,4 @@
-//! Makes objects of our classes: memory for them, and the value in it.
+//! Allocates objects of our classes and writes their values.
 
 use std::marker::PhantomData;
 use std::ptr;
@@ -18,12 +18,10 @@ use super::lives;
 use super::pools::{Pool, Recycled};
 use super::watching;
 
-/// Make an object of this very class: one allocation at most, no instance dict. `value` makes what
-/// is in it, and runs no Python code; it is called when there is a place for that, so as to write
-/// there at once.
+/// Make an object of exactly class `T`, with at most one allocation and no instance dict. `value`
+/// builds the value in place, after the memory is there. It must not run Python code.
 ///
-/// PyO3 would go through `object.__new__`, which gives each instance a dict on CPython 3.11 and
-/// 3.12.
+/// PyO3 would call `object.__new__`, which gives each instance a dict on CPython 3.11 and 3.12.
 #[inline(always)]
 pub(crate) fn new_exact<'py, T: Recycled>(
     py: Python<'py>,
@@ -35,7 +33,7 @@ pub(crate) fn new_exact<'py, T: Recycled>(
     }
 }
 
-/// As [`new_exact`], where no memory is kept in the pool, perhaps because the class is watched.
+/// [`new_exact`] when the pool has nothing to offer, for instance because the class is watched.
 #[inline(always)]
 fn new_without_pool<'py, T: Recycled>(
     py: Python<'py>,
@@ -52,7 +50,7 @@ fn new_without_pool<'py, T: Recycled>(
     new_object(Subclass::itself(py), value)
 }
 
-/// Make an object of a class or a subclass of it, as [`new_exact`] does, in new memory.
+/// Like [`new_exact`], for a class or a subclass of it, always in new memory.
 #[inline(always)]
 pub(super) fn new_object<'py, T: Recycled>(
     class: Subclass<'_, 'py, T>,
@@ -63,7 +61,7 @@ pub(super) fn new_object<'py, T: Recycled>(
     Ok(object)
 }
 
-/// As [`new_exact`], of a class that is derived from another of ours, in new memory.
+/// Like [`new_exact`], for a class that derives from another class of ours, always in new memory.
 pub(crate) fn new_exact_derived<'py, T>(
     py: Python<'py>,
     base: impl FnOnce() -> T::BaseType,
@@ -78,7 +76,7 @@ where
     Ok(own_part.fill(value))
 }
 
-/// As [`new_object`], of a class that is derived from another of ours.
+/// Like [`new_object`], for a class that derives from another class of ours.
 pub(super) fn new_derived<'py, T>(
     class: Subclass<'_, 'py, T>,
     base: impl FnOnce() -> T::BaseType,
@@ -95,7 +93,7 @@ where
     Ok(object)
 }
 
-/// Note that an object of a class that is watched has been made, if that is wanted.
+/// Record the birth of an object of a watched class, if anybody is watching.
 #[inline(always)]
 fn note<T: Recycled>(object: &Bound<'_, T>) {
     if T::WATCHED && watching::watching() {
@@ -104,16 +102,15 @@ fn note<T: Recycled>(object: &Bound<'_, T>) {
     }
 }
 
-/// What is part of an exception object, where all zeros are a valid state that owns nothing:
-/// `BaseException.__new__` leaves it so.
+/// The fields that a class of ours adds to an exception object.
 ///
 /// # Safety
 ///
-/// That is so.
+/// All zeros must be a valid state that owns nothing: that is what `BaseException.__new__` leaves.
 pub(crate) unsafe trait ZeroIsEmpty {}
 
-/// Make an exception of this class with this value: what `__new__` and `__init__` do together. None
-/// if the class does not come after `T`: a program can have it be anything.
+/// Make an exception of this class with this value, as `__new__` and `__init__` do together.
+/// Returns None if the class does not derive from `T`: a program can pass any class.
 pub(crate) fn new_exception_of<'py, T>(
     class: &Bound<'py, PyType>,
     args: &Bound<'py, PyTuple>,
@@ -126,18 +123,18 @@ where
     Some(blank.map(|blank| blank.fill(|| value)))
 }
 
-/// A new object, of which that part is yet to be written which is `T`'s alone, and not its base's.
-/// It is zeroed, which owns nothing. No Python code and no collection runs until it is written.
+/// A new object whose `T` fields have not been written yet; those of its base may have been. They
+/// are zeroed and own nothing. No Python code and no collection may run until they are written.
 struct Blank<'py, T>(Bound<'py, PyAny>, PhantomData<T>);
 
 impl<'py, T> Blank<'py, T> {
-    /// One of a class or a subclass, which the collector sees already.
+    /// Allocate an object of a class or a subclass. The collector tracks it already.
     #[inline(always)]
     fn allocate(class: Subclass<'_, 'py, T>) -> Result<Self> {
         Ok(Self(allocate(class.py(), Kind::from(class.as_type()))?, PhantomData))
     }
 
-    /// One that `BaseException.__new__` makes.
+    /// Allocate an exception through `BaseException.__new__`.
     fn of_exceptions(class: Subclass<'_, 'py, T>, args: &Bound<'py, PyTuple>) -> Result<Self>
     where
         T: ZeroIsEmpty,
@@ -148,7 +145,7 @@ impl<'py, T> Blank<'py, T> {
         }
     }
 
-    /// What is the base's, where that is to be written, too, and what is its own.
+    /// Split into the fields of the base, if those have to be written too, and its own.
     fn parts(self) -> (Blank<'py, T::BaseType>, Self)
     where
         T: PyClass,
@@ -156,7 +153,7 @@ impl<'py, T> Blank<'py, T> {
         (Blank(self.0.clone(), PhantomData), self)
     }
 
-    /// Write it.
+    /// Write the value.
     #[inline(always)]
     fn fill(self, value: impl FnOnce() -> T) -> Bound<'py, T>
     where
@@ -172,8 +169,8 @@ impl<'py, T> Blank<'py, T> {
     }
 }
 
-/// An object of a type, in zeroed memory, which the collector sees already: its dict and weak
-/// references are null, as PyO3 has them at first.
+/// Allocate a zeroed object of a type. The collector tracks it already. Its dict and its list of
+/// weak references are null, as PyO3 has them at first.
 #[inline(never)]
 fn allocate<'py>(py: Python<'py>, kind: Kind<'_>) -> Result<Bound<'py, PyAny>> {
     // SAFETY: attached; a type object, alive. Every type has `tp_alloc`, and `object` has `tp_new`:

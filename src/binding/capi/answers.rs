@@ -1,4 +1,4 @@
-//! What functions of CPython's answer that may raise an exception.
+//! Return values of CPython functions that can raise.
 
 use std::ffi::c_int;
 
@@ -9,13 +9,13 @@ use super::conversions::FromC;
 use super::in_flight::raised_by_call;
 use super::raised::{Raised, Result};
 
-/// A new object, or one exception more.
+/// The result of a function that makes an object.
 pub(super) type New<'py, T> = Result<Bound<'py, T>>;
 
-/// What a call has returned or raised.
+/// The result of a call: what it returned or raised.
 pub(super) type Called<'py> = Result<Bound<'py, PyAny>, Raised<'py>>;
 
-/// What a function says that has either done what it is for or raised an exception.
+/// The result of a function that returns a status, or -1 with an exception.
 pub(super) type Status<'py> = Result<c_int, Raised<'py>>;
 
 /// A new reference to an object of the class, or null with an exception in flight.

@@ -1,5 +1,5 @@
-//! The arguments of a call, as CPython hands them over: in an array, with the names of its last
-//! ones in a tuple.
+//! The arguments of a call as CPython passes them: an array, and a tuple with the names of the last
+//! ones.
 
 use pyo3::Borrowed;
 use pyo3::ffi;
@@ -9,19 +9,19 @@ use pyo3::types::PyTuple;
 /// The arguments of a call.
 #[derive(Clone, Copy)]
 pub(super) struct Arguments<'a, 'py> {
-    /// Those by position, then those by keyword.
+    /// The positional arguments, followed by the keyword arguments.
     pub(super) all: &'a [Bound<'py, PyAny>],
-    /// The names of the latter, each a different string. There are not more of them.
+    /// The names of the keyword arguments: distinct strings, at most as many as `all` has entries.
     pub(super) names: Option<Borrowed<'a, 'py, PyTuple>>,
 }
 
 impl<'a, 'py> Arguments<'a, 'py> {
-    /// What a C function gets.
+    /// Wrap what a C function gets.
     ///
     /// # Safety
     ///
-    /// An array of so many arguments by position, which may be null if there are none, then one for
-    /// each of the names, which are different strings. All are alive for so long.
+    /// `array` must hold `by_position` arguments, followed by one for each of `names`, which are
+    /// distinct strings. It may be null if there are none. All must stay alive for these lifetimes.
     #[inline(always)]
     pub(super) unsafe fn from_c(
         array: *const *mut ffi::PyObject,
@@ -38,7 +38,8 @@ impl<'a, 'py> Arguments<'a, 'py> {
         Self { all, names }
     }
 
-    /// These, of which the last go by these names. None if there are more names.
+    /// Wrap arguments whose last ones have these names. None if there are more names than
+    /// arguments.
     #[inline(always)]
     pub(super) fn new(
         all: &'a [Bound<'py, PyAny>],
@@ -48,28 +49,28 @@ impl<'a, 'py> Arguments<'a, 'py> {
         (names.map_or(0, |names| names.len()) <= all.len()).then_some(Self { all, names })
     }
 
-    /// All of them, if none is by keyword.
+    /// All arguments, if none is by keyword.
     #[inline(always)]
     pub(super) fn by_position_alone(self) -> Option<&'a [Bound<'py, PyAny>]> {
         if self.names.is_none() { Some(self.all) } else { None }
     }
 
-    /// How many are by position.
+    /// The number of positional arguments.
     pub(super) fn count_by_position(self) -> usize {
         self.all.len() - self.names.map_or(0, |names| names.len())
     }
 
-    /// Those by position.
+    /// The positional arguments.
     pub(super) fn by_position(self) -> &'a [Bound<'py, PyAny>] {
         &self.all[..self.count_by_position()]
     }
 
-    /// All of them.
+    /// All arguments.
     pub(super) fn all(self) -> &'a [Bound<'py, PyAny>] {
         self.all
     }
 
-    /// The names of the last of them.
+    /// The names of the keyword arguments.
     pub(super) fn names(self) -> Option<Borrowed<'a, 'py, PyTuple>> {
         self.names
     }

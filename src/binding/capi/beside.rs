@@ -1,4 +1,4 @@
-//! What an object has beside its value: its dict, and weak references to it.
+//! The parts of an object outside its value: its instance dict and its weak references.
 
 use std::marker::PhantomData;
 use std::ptr;
@@ -15,18 +15,18 @@ use super::inspect::is_key_of;
 use super::kinds::Kind;
 use super::safe;
 
-/// Where the objects of a class, and of those after it, have a slot for a reference to another
-/// object. Nowhere if that is not above 0.
+/// The offset of a slot for an object reference in all instances of a class and its subclasses.
+/// There is no such slot if it is 0 or negative.
 struct Offset<T>(ffi::Py_ssize_t, PhantomData<T>);
 
 impl<T: Native> Offset<T> {
-    /// That of the dict.
+    /// The slot of the instance dict.
     #[inline(always)]
     fn of_dict() -> Self {
         Self(T::class().dict_offset(), PhantomData)
     }
 
-    /// That of the first weak reference.
+    /// The slot of the first weak reference.
     #[inline(always)]
     fn of_weak() -> Self {
         Self(T::class().weak_offset(), PhantomData)
@@ -34,7 +34,7 @@ impl<T: Native> Offset<T> {
 }
 
 impl<T: PyTypeInfo> Offset<T> {
-    /// That of the dict, of a class that is not ours.
+    /// The slot of the instance dict, for a class that is not ours.
     #[inline(always)]
     fn of_foreign_dict(py: Python<'_>) -> Self {
         Self(Kind::of::<T>(py).slots(py).dict_offset, PhantomData)
@@ -42,7 +42,7 @@ impl<T: PyTypeInfo> Offset<T> {
 }
 
 impl<T> Offset<T> {
-    /// What is in the slot of an object.
+    /// Borrow what is in the slot.
     #[inline(always)]
     fn look<'a, 'py>(self, object: &'a Bound<'py, T>) -> Option<Borrowed<'a, 'py, PyAny>> {
         if self.0 <= 0 {
@@ -56,7 +56,7 @@ impl<T> Offset<T> {
         }
     }
 
-    /// Take out what the slot of an object owns.
+    /// Empty the slot and return what it owned.
     fn take<'py>(self, object: &Bound<'py, T>) -> Option<Bound<'py, PyAny>> {
         if self.0 <= 0 {
             return None;
@@ -69,26 +69,26 @@ impl<T> Offset<T> {
     }
 }
 
-/// Whether an object has a dict: whether an attribute has ever been set on this very object, where
-/// that makes it.
+/// Whether an object has an instance dict. Classes of ours make one only when an attribute is first
+/// set.
 #[inline(always)]
 pub(crate) fn has_instance_dict<T: Native>(object: &Bound<'_, T>) -> bool {
     Offset::of_dict().look(object).is_some()
 }
 
-/// Whether an object has no dict, or none with this key.
+/// Whether an object has no instance dict, or one without this key.
 #[inline(always)]
 pub(crate) fn dict_lacks<T: Native>(object: &Bound<'_, T>, key: &Bound<'_, PyString>) -> bool {
     Offset::of_dict().look(object).is_none_or(|dict| is_key_of(&dict, key) == Some(false))
 }
 
-/// Whether an object has neither a dict nor weak references to it.
+/// Whether an object has neither an instance dict nor weak references.
 #[inline(always)]
 pub(super) fn has_nothing_beside<T: Native>(object: &Bound<'_, T>) -> bool {
     Offset::of_dict().look(object).is_none() && Offset::of_weak().look(object).is_none()
 }
 
-/// Take the dict from an object.
+/// Take the instance dict away from an object.
 pub(super) fn take_dict<'py, T: Native>(object: &Bound<'py, T>) -> Option<Bound<'py, PyAny>> {
     Offset::of_dict().take(object)
 }
@@ -99,7 +99,7 @@ pub(crate) fn has_no_exception_dict(exception: &Raised<'_>) -> bool {
     Offset::<PyBaseException>::of_foreign_dict(exception.py()).look(exception).is_none()
 }
 
-/// The instance dict of an exception, made where there was none.
+/// The instance dict of an exception. It is made if there is none.
 pub(crate) fn exception_dict<'py>(exception: &Bound<'py, PyAny>) -> Result<Bound<'py, PyDict>> {
     let there = Offset::<PyBaseException>::of_foreign_dict(exception.py());
     match exception.cast::<PyBaseException>().map(|exception| there.look(exception)) {
@@ -108,7 +108,7 @@ pub(crate) fn exception_dict<'py>(exception: &Bound<'py, PyAny>) -> Result<Bound
     }
 }
 
-/// Have an object have its instance dict.
+/// Make the instance dict of an object, if there is none yet.
 ///
 /// # Errors
 ///

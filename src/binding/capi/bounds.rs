@@ -1,22 +1,22 @@
-//! Where the machine's stacks end.
+//! The bounds of native thread stacks.
 
 use std::cell::Cell;
 use std::hint;
 #[cfg(target_os = "linux")]
 use std::{mem, ptr};
 
-/// The least that is left for what is called: extension modules, and the making of an error.
+/// The least space to keep free for the functions we call: extension modules, and making an error.
 const LEAST_MARGIN: usize = 16 << 10;
-/// The most that is left for it.
+/// The most space to keep free for them.
 const MOST_MARGIN: usize = 64 << 10;
-/// The most that is left, besides, for making the text of a failure and logging it: before CPython
-/// 3.11 each call of a Python function takes half a KiB, and each of a special method still does.
+/// How much more space to keep free for formatting and logging a failure, at most. Before CPython
+/// 3.11 each call of a Python function takes half a KiB; each call of a special method still does.
 const FOR_A_REPORT: usize = 192 << 10;
-/// What CPython keeps for itself at the end of a stack, and refuses calls of Python in, where it
-/// looks at the stack: two margins of 16 KiB, and the page that guards it.
+/// The end of the stack that CPython reserves for itself where it checks the stack, and in which it
+/// refuses Python calls: two margins of 16 KiB, and the guard page.
 const RESERVED: usize = if cfg!(Py_3_14) { 36 << 10 } else { 0 };
 
-/// So often the stack of a main thread is looked at as it grows.
+/// The interval at which the growth of a main thread's stack is checked.
 const STEP: usize = 64 << 10;
 
 thread_local! {
@@ -25,32 +25,32 @@ thread_local! {
 
 /// The limits of a thread's stack, which grows downwards.
 struct Bounds {
-    /// Where it is to be looked at more closely: where there is no more room, if not before.
+    /// Below this address, look more closely. At or above the floor.
     look: Cell<usize>,
-    /// Where there is no more room.
+    /// The floor: below this address there is no more room.
     floor: Cell<usize>,
-    /// So far above that there is no more room for a report: half of what there is when a thread
-    /// first asks, or so much as one can take.
+    /// How far above the floor the room for a report ends: half of the stack that was left when the
+    /// thread first asked, but no more than a report can use.
     for_a_report: usize,
-    /// Of a main thread, if the system tells what there is of its stack.
+    /// Only for a main thread, and if the system tells how much of its stack exists.
     growing: Option<Growing>,
 }
 
-/// What there is of a main thread's stack. The system makes more of it when that is first used, and
-/// ends the process if it cannot: if the process may have no more memory, if the limit of its stack
-/// has been lowered, or if there is something else. So it is asked to do so before.
+/// How much of a main thread's stack exists. The system extends the stack when it is first touched,
+/// and kills the process if it cannot: out of memory, after the stack limit was lowered, or because
+/// something else is mapped there. So we ask it to extend the stack beforehand.
 struct Growing {
-    /// The stack is there down to here.
+    /// The lowest address that the stack is known to reach.
     there: Cell<usize>,
-    /// Where there is no more room, however much of it the system makes.
+    /// The floor when the stack has its full size.
     last_floor: usize,
-    /// So much is below a floor, for what is called.
+    /// The space below the floor, kept for the functions we call.
     margin: usize,
 }
 
 impl Bounds {
-    /// A quarter of what is left when a thread first asks is kept for what is called, within
-    /// bounds.
+    /// Measure this thread's stack. A quarter of what is left is kept for the functions we call,
+    /// within bounds.
     #[cold]
     fn find() -> Self {
         let here = address();
@@ -71,14 +71,14 @@ impl Bounds {
         Self { look: Cell::new(look), floor: Cell::new(floor), for_a_report, growing }
     }
 
-    /// How many bytes there are above the floor.
+    /// The number of bytes above the floor.
     #[inline(always)]
     fn room(&self) -> usize {
         let here = address();
         if here > self.look.get() { here.saturating_sub(self.floor.get()) } else { self.ask(here) }
     }
 
-    /// The same, after a closer look.
+    /// [`Bounds::room`], after checking how far the stack can grow.
     #[cold]
     fn ask(&self, here: usize) -> usize {
         if let Some(growing) = &self.growing
@@ -99,8 +99,8 @@ impl Bounds {
 }
 
 impl Growing {
-    /// Have the system make so much more of the stack that there is room for a report one step
-    /// further down, too. Returns where that is, if it can be done.
+    /// Ask the system to extend the stack so far that there would still be room for a report one
+    /// step further down. Returns the address of that step, or None if it refuses.
     fn grow(&self, here: usize, for_a_report: usize) -> Option<usize> {
         let next = here.saturating_sub(STEP).max(self.last_floor);
         let enough = next.saturating_sub(for_a_report).max(self.last_floor) - self.margin;
@@ -112,9 +112,9 @@ impl Growing {
     }
 }
 
-/// Have the system do what it does when an address is used for the first time: if that is below the
-/// stack of the main thread, and the stack can grow so far, it does. Returns whether there is
-/// memory at the address then, as far as the system tells.
+/// Have the system do what it does when an address is first touched: if the address is below the
+/// main thread's stack, and the stack can grow that far, the stack grows. Returns whether the
+/// address is mapped afterwards, as far as the system tells.
 #[cfg(target_os = "linux")]
 fn grow_stack(address: usize) -> bool {
     const NO_SUCH_OPERATION: libc::c_long = -1;
@@ -137,7 +137,7 @@ fn grow_stack(address: usize) -> bool {
     }
 }
 
-/// On other systems all of a stack is there from the beginning.
+/// On other systems the whole stack exists from the beginning.
 #[cfg(not(target_os = "linux"))]
 fn grow_stack(_address: usize) -> bool {
     true
@@ -154,26 +154,26 @@ fn is_main_thread() -> bool {
     false
 }
 
-/// How many bytes are left of this thread's stack, if that can be known.
+/// The number of bytes left on this thread's stack, if known.
 #[inline(never)]
 pub(crate) fn remaining() -> Option<usize> {
     // Where a thread runs, something is left. If not, it runs on another stack than its own.
     stacker::remaining_stack().filter(|left| *left != 0)
 }
 
-/// About where the stack has grown to.
+/// The approximate address of the top of the stack.
 #[inline(always)]
 pub(crate) fn address() -> usize {
     let here = 0u8;
     (&raw const *hint::black_box(&here)) as usize
 }
 
-/// To be called early, while the stack can grow: have as much of it as a report takes be there.
+/// Extend the stack by the room for a report. To be called early, while it can still grow.
 pub(in crate::binding) fn prepare() {
     has_room_to_report();
 }
 
-/// How many bytes there are for calls of Python, until there is no more room.
+/// The number of bytes left for Python calls.
 #[inline(always)]
 pub(crate) fn room() -> usize {
     // At the end of a thread its variables may be gone. Little is nested then.
@@ -181,20 +181,21 @@ pub(crate) fn room() -> usize {
     if room == 0 && is_elsewhere() { usize::MAX } else { room }
 }
 
-/// Whether there is enough left of the stack to call Python once more.
+/// Whether there is enough stack left for another call into Python.
 #[inline(always)]
 pub(crate) fn has_room() -> bool {
     room() != 0
 }
 
-/// Whether there is enough left of the stack to make the text of a failure and log it.
+/// Whether there is enough stack left to format and log a failure.
 #[inline(never)]
 pub(crate) fn has_room_to_report() -> bool {
     let enough = BOUNDS.try_with(|bounds| bounds.room() > bounds.for_a_report).unwrap_or(true);
     enough || is_elsewhere()
 }
 
-/// Whether this runs on another stack than the thread's own, so that nothing is known of it.
+/// Whether this code runs on a stack that is not the thread's own, such as a greenlet's. Then
+/// nothing is known about its size.
 #[cold]
 fn is_elsewhere() -> bool {
     remaining().is_none()

@@ -18,8 +18,8 @@ use super::in_flight::{raised_by_call, restore};
 use super::making::no_memory;
 use super::safe;
 
-/// Make of a result what a C function returns: a new reference, or null with an exception in
-/// flight.
+/// Convert a result to the return value of a C function: a new reference, or null with the
+/// exception set.
 #[inline]
 pub(super) fn returning<T>(py: Python<'_>, result: Result<Bound<'_, T>>) -> *mut ffi::PyObject {
     match result {
@@ -31,19 +31,19 @@ pub(super) fn returning<T>(py: Python<'_>, result: Result<Bound<'_, T>>) -> *mut
     }
 }
 
-/// The keywords of a call.
+/// The keyword arguments of a call.
 #[derive(Clone, Copy)]
 enum Keywords<'a, 'py> {
-    /// There are none.
+    /// None.
     None,
-    /// The last arguments go by these names, of which there are not more.
+    /// The last arguments have these names. There are at most as many names as arguments.
     Names(&'a Bound<'py, PyTuple>),
-    /// These.
+    /// This dict.
     Dict(&'a Bound<'py, PyDict>),
 }
 
-/// `callable(*places[1..], **keywords)`. The first place is the callee's for the time of the call:
-/// a bound method puts its `self` there. It begins empty.
+/// `callable(*places[1..], **keywords)`. The first place must be empty: the callee may use it
+/// during the call, as a bound method does to insert its `self`.
 #[inline(always)]
 fn call_with<'py>(
     callable: &Bound<'py, PyAny>,
@@ -104,7 +104,7 @@ pub(crate) fn call_method_one<'py>(
     safe::call_method(object.py(), method, &[object.as_borrowed(), argument.as_borrowed()])
 }
 
-/// Places as for [`call_with`], of any number.
+/// The places for [`call_with`], in any number.
 type Arguments<'a, 'py> = SmallVec<[Option<Borrowed<'a, 'py, PyAny>>; 6]>;
 
 fn stack_of<'a, 'py>(
@@ -121,7 +121,7 @@ fn stack_of<'a, 'py>(
     Ok(stack)
 }
 
-/// `callable(first, *rest)`, of which the last go by these names.
+/// `callable(first, *rest)`, where the last arguments have these names.
 #[inline(never)]
 fn call_any<'py>(
     callable: &Bound<'py, PyAny>,
@@ -138,7 +138,7 @@ fn more_names_than_arguments(py: Python<'_>) -> Raised<'_> {
     PySystemError::error(py, "more names than arguments").into_raised(py)
 }
 
-/// `callable(*arguments)`, of which the last go by these names.
+/// `callable(*arguments)`, where the last arguments have these names.
 #[inline]
 pub(crate) fn call_many<'py>(
     callable: &Bound<'py, PyAny>,
@@ -151,7 +151,7 @@ pub(crate) fn call_many<'py>(
     }
 }
 
-/// `callable(first, *rest)`, of which the last go by these names.
+/// `callable(first, *rest)`, where the last arguments have these names.
 #[inline(always)]
 pub(super) fn call_first_named<'py>(
     callable: &Bound<'py, PyAny>,
@@ -190,7 +190,7 @@ pub(crate) fn call_first<'py>(
 }
 
 /// `callable(first, *args)`, where `parts` is a tuple of anything, the callable and the arguments.
-/// If it begins with a tuple of names, the last arguments go by these.
+/// If the first part is a tuple of names, the last arguments have these names.
 #[inline(always)]
 pub(crate) fn call_spread<'py>(
     parts: &Bound<'py, PyTuple>,
@@ -206,7 +206,7 @@ pub(crate) fn call_spread<'py>(
     }
 }
 
-/// How a generator came back.
+/// How a resumed generator stopped.
 pub(crate) enum Sent<'py> {
     /// It yielded this.
     Yielded(Bound<'py, PyAny>),
@@ -216,7 +216,7 @@ pub(crate) enum Sent<'py> {
     Raised(Raised<'py>),
 }
 
-/// `generator.send(value)`, without a `StopIteration` where it returns.
+/// `generator.send(value)`, without the `StopIteration` when it returns.
 #[inline]
 pub(crate) fn send<'py>(generator: &Bound<'py, PyAny>, value: &Bound<'py, PyAny>) -> Sent<'py> {
     let py = generator.py();

@@ -1,4 +1,4 @@
-//! Classes of ours: what is known of each, and whether a class or an object is of one.
+//! Our own classes: cached facts about them, and exact type checks.
 
 use std::marker::PhantomData;
 use std::ptr;
@@ -17,31 +17,29 @@ use super::kinds::Kind;
 
 /// A class of ours.
 pub(crate) trait Native: PyClass {
-    /// Whether an object that dies may have a failure to report, which takes more of the stack. (Of
-    /// one with a `dealloc` of its own, that is asked of each object.)
+    /// Whether a dying object may have a failure to report, which takes more stack. (Classes with a
+    /// `dealloc` of their own decide that for each object.)
     const REPORTS: bool = false;
 
-    /// What is known of it.
+    /// The cached facts.
     fn class() -> &'static Class;
 }
 
-/// What is known of a class.
+/// Cached facts about a class.
 pub(crate) struct Class {
-    /// Where the type object is, to be compared. PyO3 knows it, too, but asks each time whether it
-    /// has been made.
+    /// The address of the type object, for comparisons. PyO3 knows it as well, but checks each time
+    /// whether the type has been made.
     kind: AtomicPtr<ffi::PyTypeObject>,
     /// The type object.
     object: PyOnceLock<Py<PyType>>,
-    /// Where its objects have the slots for their dict and for weak references.
+    /// The offsets of the instance dict and of the weak references in its objects.
     dict_offset: AtomicIsize,
     weak_offset: AtomicIsize,
-    /// What frees its objects, whatever has happened to them: what PyO3 had in the slot.
+    /// PyO3's `tp_dealloc`, which can free any of its objects.
     pyo3_dealloc: OnceLock<ffi::destructor>,
-    /// What shows the collector the part of its objects that is its, and what the other, which is
-    /// the base's: what had been in their slots.
+    /// The original `tp_traverse` of the class and of its base, each for its own fields.
     pub(super) traverses: OnceLock<[ffi::traverseproc; 2]>,
-    /// What takes its objects out of a ring, one after the other: what had been in the slots of the
-    /// class and of its base.
+    /// The original `tp_clear` of the class and of its base.
     pub(super) clears: OnceLock<[Option<ffi::inquiry>; 2]>,
 }
 
@@ -58,8 +56,7 @@ impl Class {
         }
     }
 
-    /// Remember what there is to be known, before anything is changed. Returns whether nothing has
-    /// been changed yet.
+    /// Cache the facts, before any slot is changed. Returns whether this was the first time.
     pub(super) fn know<T: Native>(py: Python<'_>) -> bool {
         let (class, kind) = (T::class(), Kind::of::<T>(py));
         let slots = kind.slots(py);
@@ -70,32 +67,32 @@ impl Class {
         slots.dealloc.is_some_and(|dealloc| class.pyo3_dealloc.set(dealloc).is_ok())
     }
 
-    /// Where the type object is. Null until the module is made.
+    /// The address of the type object. Null until the module has been initialized.
     #[inline(always)]
     pub(super) fn kind(&self) -> *mut ffi::PyTypeObject {
         self.kind.load(Ordering::Relaxed)
     }
 
-    /// Where its objects have their dict. 0 for nowhere.
+    /// The offset of the instance dict in its objects, or 0.
     #[inline(always)]
     pub(super) fn dict_offset(&self) -> ffi::Py_ssize_t {
         self.dict_offset.load(Ordering::Relaxed)
     }
 
-    /// Where its objects have the first weak reference to them. 0 for nowhere.
+    /// The offset of the first weak reference in its objects, or 0.
     #[inline(always)]
     pub(super) fn weak_offset(&self) -> ffi::Py_ssize_t {
         self.weak_offset.load(Ordering::Relaxed)
     }
 
-    /// What frees an object of the class, or that part of an object of a subclass which is its: to
-    /// be called once for a dead one, attached.
+    /// The function that frees an object of this class, or the part of a subclass's object that
+    /// belongs to this class. It must be called once, for a dead object, on an attached thread.
     pub(super) fn destructor(&self) -> Option<ffi::destructor> {
         self.pyo3_dealloc.get().copied()
     }
 }
 
-/// A class of ours or one that comes after it, as `tp_new` gets it.
+/// A class of ours or a subclass, as `tp_new` gets it.
 #[repr(transparent)]
 pub(super) struct Subclass<'a, 'py, T>(Borrowed<'a, 'py, PyType>, PhantomData<T>);
 
@@ -112,12 +109,12 @@ impl<'a, 'py, T> Subclass<'a, 'py, T> {
         self.0.py()
     }
 
-    /// As a type.
+    /// The class as a type object.
     pub(super) fn as_type(&self) -> &Bound<'py, PyType> {
         &self.0
     }
 
-    /// The class itself.
+    /// The class of ours itself.
     #[inline(always)]
     pub(super) fn itself(py: Python<'py>) -> Self
     where
@@ -127,7 +124,7 @@ impl<'a, 'py, T> Subclass<'a, 'py, T> {
         Self(class.bind_borrowed(py), PhantomData)
     }
 
-    /// A class, if it is one that comes after `T`: a program can have it be anything.
+    /// Check that a class derives from `T`: a program can pass any class.
     pub(super) fn of(class: &'a Bound<'py, PyType>) -> Option<Self>
     where
         T: Plain,
@@ -137,21 +134,20 @@ impl<'a, 'py, T> Subclass<'a, 'py, T> {
     }
 }
 
-/// A class of which it is known whether a program has replaced its `__init__`.
+/// A class that can tell whether its `__init__` has been replaced.
 pub(crate) trait Plain: Native {
-    /// What stood in its slot at first.
+    /// The original `tp_init` slot.
     fn init() -> &'static InitSlot;
 
-    /// Whether nobody has replaced `__init__`, as this class has it. Such a class comes after
-    /// `Self`.
+    /// Whether a class, which must derive from `Self`, still has the original `__init__`.
     #[inline(always)]
     fn is_plain(class: &Bound<'_, PyType>) -> bool {
         Self::init().is_in(class)
     }
 }
 
-/// What stood in the `tp_init` slot of a type when the module was made: to be recognised and not to
-/// be called.
+/// The content of a type's `tp_init` slot when the module was initialized. It is only ever
+/// compared, never called.
 pub(crate) struct InitSlot(AtomicUsize);
 
 impl InitSlot {
@@ -164,7 +160,7 @@ impl InitSlot {
         kind.slots(py).init.map_or(0, |init| init as usize)
     }
 
-    /// Remember what stands there now.
+    /// Remember the current content.
     pub(crate) fn remember<T: Plain>(&self, py: Python<'_>) {
         let there = Self::read(py, Kind::of::<T>(py));
         // Once: where the module is made anew, a program may have replaced it.
@@ -183,7 +179,7 @@ pub(crate) fn is_exact<T: Native>(object: &Bound<'_, PyAny>) -> bool {
     ptr::eq(object.get_type_ptr(), T::class().kind())
 }
 
-/// An object as one of this very class.
+/// Cast an object whose type is exactly this class.
 #[inline(always)]
 pub(crate) fn as_exact<'a, 'py, T: Native>(
     object: &'a Bound<'py, PyAny>,
@@ -192,7 +188,7 @@ pub(crate) fn as_exact<'a, 'py, T: Native>(
     is_exact::<T>(object).then(|| unsafe { object.cast_unchecked::<T>() })
 }
 
-/// An object as one of this very class, or itself if it is none.
+/// Cast an object whose type is exactly this class, or return it.
 #[inline(always)]
 pub(crate) fn into_exact<T: Native>(
     object: Bound<'_, PyAny>,

@@ -1,4 +1,4 @@
-//! What the collector calls of our classes, where PyO3's does not do: `tp_traverse`, `tp_clear`.
+//! Slots for the garbage collector, `tp_traverse` and `tp_clear`, where PyO3's do not fit.
 
 use std::ffi::{c_int, c_void};
 use std::iter;
@@ -17,9 +17,8 @@ use super::safe;
 use super::slots::{Slot, fill};
 use super::watching;
 
-/// See to the rings that objects of a class stand in, a class with a dict of its own whose base is
-/// `object`, and of those subclasses of ours that PyO3 has clear their objects in the same way.
-/// Its deaths have been seen to.
+/// Fix `tp_clear` of a class that has an instance dict and derives from `object`, and of those
+/// subclasses of ours that share PyO3's `tp_clear` with it. Their `tp_dealloc` must be set already.
 pub(crate) fn keep_dicts<T: Native>(py: Python<'_>, subclasses: &[Bound<'_, PyType>]) {
     let of = Kind::of::<T>(py);
     let kinds: Vec<_> = iter::once(of).chain(subclasses.iter().map(Kind::from)).collect();
@@ -36,8 +35,8 @@ pub(crate) fn keep_dicts<T: Native>(py: Python<'_>, subclasses: &[Bound<'_, PyTy
     }
 }
 
-/// `tp_clear`: as PyO3's, but lets go of the dict, as CPython does. PyO3's empties it, also where a
-/// program has made it the dict of another object, which lives on.
+/// `tp_clear`: like PyO3's, but drops the instance dict, as CPython does. PyO3 empties the dict,
+/// even if a program has given the same dict to another object, which lives on.
 extern "C" fn clear<T: Native>(object: Borrowed<'_, '_, T>) -> c_int {
     if watching::watching() {
         lives::died(object.py(), object.as_ptr());
@@ -48,14 +47,13 @@ extern "C" fn clear<T: Native>(object: Borrowed<'_, '_, T>) -> c_int {
     status
 }
 
-/// Have the objects of a class show the collector what is in them, and let go of it, by its own
-/// functions and those of its base, whatever is between the two.
+/// Have the collector call both the class's own functions and those of its base `B`, whatever
+/// classes there are between the two.
 ///
-/// PyO3's asks the class that is the base now. A program can put one of its own there, whose base
-/// is ours: that does its part by asking the first class that is not written in Python, which is
-/// this again.
+/// PyO3 calls those of the current base. A program can insert a Python class that derives from ours
+/// there; that one calls the first class that is not written in Python, which is this one again.
 ///
-/// The slots of `B`, the base of `T`, are as they are to be.
+/// The slots of `B` must have their final content.
 pub(crate) fn rely_on_base<T: Native, B: Native>(py: Python<'_>) {
     let (kind, base) = (Kind::of::<T>(py), Kind::of::<B>(py));
     if !safe::comes_after(py, kind, base) {
@@ -75,7 +73,7 @@ pub(crate) fn rely_on_base<T: Native, B: Native>(py: Python<'_>) {
     }
 }
 
-/// `tp_clear`: what had been in the slots of the class and its base.
+/// `tp_clear`: call the original ones of the class and its base.
 extern "C" fn clear_one_by_one<T: Native>(object: Borrowed<'_, '_, T>) -> c_int {
     let mut status = 0;
     for clear in T::class().clears.get().into_iter().flatten().flatten() {
@@ -88,12 +86,12 @@ extern "C" fn clear_one_by_one<T: Native>(object: Borrowed<'_, '_, T>) -> c_int 
     status
 }
 
-/// `tp_traverse`: PyO3's shows what is of the class itself, and asks no base, as it is not found in
-/// the slot of any class. Then the base's.
+/// `tp_traverse`: call PyO3's, which visits the fields of this class only, as it does not recognise
+/// this function in the slots of any base. Then call the base's.
 ///
 /// # Safety
 ///
-/// The function can be called with the argument, and any object.
+/// The function must accept this argument and any object.
 unsafe extern "C" fn traverse<T: Native>(
     object: Borrowed<'_, '_, T>,
     visit: ffi::visitproc,

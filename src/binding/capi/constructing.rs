@@ -1,5 +1,4 @@
-//! Slots for making objects, `tp_new`, `tp_init` and `tp_vectorcall`, where PyO3's macros fill much
-//! slower ones.
+//! Slots that make objects, `tp_new`, `tp_init` and `tp_vectorcall`, where PyO3's are much slower.
 
 use std::ffi::{c_int, c_void};
 use std::ptr;
@@ -29,7 +28,7 @@ use super::slots::{Init, New, Slot, fill};
 
 /// A class whose `__new__` ignores its arguments.
 pub(crate) trait Fresh {
-    /// What a new object is.
+    /// The value of a new object.
     fn fresh() -> Self;
 }
 
@@ -42,7 +41,7 @@ extern "C" fn new<T: Fresh + Recycled>(
     panics::answering(class.py(), || new_object(class, T::fresh))
 }
 
-/// `tp_new`, of a class that is derived from another of ours.
+/// `tp_new` of a class that derives from another class of ours.
 extern "C" fn new_derived<T>(
     class: Subclass<'_, '_, T>,
     _args: *mut ffi::PyObject,
@@ -55,25 +54,25 @@ where
     panics::answering(class.py(), || allocating::new_derived(class, T::BaseType::fresh, T::fresh))
 }
 
-/// A class that is called without the detour by `__new__` and `__init__`.
+/// A class whose objects can be made without going through `__new__` and `__init__`.
 pub(crate) trait Construct: Plain {
-    /// Make an object. None if that is to be done in the usual way, as where `class` is not plain.
+    /// Make an object. None to do it the usual way, for instance if `class` is not plain.
     fn construct<'py>(
         class: &Bound<'py, PyType>,
         arguments: &[Bound<'py, PyAny>],
     ) -> Option<Result<Bound<'py, PyAny>>>;
 }
 
-/// How a class is called that is `C` or comes after it: one of the two below.
+/// How `C` or a subclass of it is called: one of the two below.
 trait Call<C> {
-    /// Make an object. None if that is to be done in the usual way.
+    /// Make an object. None to do it the usual way.
     fn call<'py>(
         class: Subclass<'_, 'py, C>,
         arguments: Arguments<'_, 'py>,
     ) -> Option<Result<Bound<'py, PyAny>>>;
 }
 
-/// The class itself.
+/// For the class itself.
 struct Itself;
 
 impl<C: Construct> Call<C> for Itself {
@@ -86,7 +85,7 @@ impl<C: Construct> Call<C> for Itself {
     }
 }
 
-/// A subclass.
+/// For a subclass.
 struct Derived;
 
 impl<C: ConstructSub> Call<C> for Derived {
@@ -99,11 +98,11 @@ impl<C: ConstructSub> Call<C> for Derived {
     }
 }
 
-/// `tp_vectorcall`, which is not inherited: what `type.__call__` does.
+/// `tp_vectorcall`, which subclasses do not inherit. It replaces `type.__call__`.
 ///
 /// # Safety
 ///
-/// The arguments are as [`Arguments::from_c`] says.
+/// The arguments must be as [`Arguments::from_c`] requires.
 unsafe extern "C" fn called<'py, C, K: Call<C>>(
     class: Subclass<'_, 'py, C>,
     args: *const *mut ffi::PyObject,
@@ -119,7 +118,7 @@ unsafe extern "C" fn called<'py, C, K: Call<C>>(
     })
 }
 
-/// Call a type as if it had no vectorcall.
+/// Call a type as if it had no `tp_vectorcall`.
 #[cold]
 fn call_type_slowly<'py>(
     class: &Bound<'py, PyType>,
@@ -137,17 +136,17 @@ fn call_type_slowly<'py>(
     }
 }
 
-/// A class whose subclasses are called without a tuple of arguments, too.
+/// A class whose subclasses, too, can be called without making a tuple of the arguments.
 pub(crate) trait ConstructSub: Construct + Fresh + Recycled {
-    /// What an object is that is made with these arguments, where `__init__` is ours. None if that
-    /// is to have them.
+    /// The value of an object that is made with these arguments, if `__init__` is ours. None to do
+    /// it the usual way.
     fn of_arguments(arguments: &[Bound<'_, PyAny>]) -> Option<Self>;
 
-    /// What is to be done with it then.
+    /// Called for each object that was made so.
     ///
     /// # Errors
     ///
-    /// What is raised instead.
+    /// The call raises the error instead of returning the object.
     fn made(object: &Bound<'_, Self>) -> Result<()>;
 }
 
@@ -167,7 +166,7 @@ fn make_sub<'py, C: ConstructSub>(
         C::made(&object)?;
         return Ok(Some(object));
     }
-    // It is held during the call, as that may change the class.
+    // Held during the call, which may change the class.
     let Some(init) = python_function_of(kind, intern!(py, "__init__")) else { return Ok(None) };
     let object = new_object(class, C::fresh)?;
     let answer =
@@ -180,32 +179,32 @@ fn make_sub<'py, C: ConstructSub>(
     Ok(Some(object))
 }
 
-/// Whether the `__new__` of a class is that of `T`.
+/// Whether a class uses the `__new__` of `T`.
 fn has_new_of<T: Fresh + Recycled>(class: &Bound<'_, PyType>) -> bool {
     let ours = new::<T> as New<'_, '_, T> as usize;
     Kind::from(class).slots(class.py()).new.is_some_and(|there| there as usize == ours)
 }
 
-/// Let a new subclass of `C` be called in this way.
+/// Let a new subclass of `C` be called this way, too.
 pub(crate) fn inherit_construction<C: ConstructSub>(class: &Bound<'_, PyType>) {
     if has_new_of::<C>(class) {
         fill(class.py(), Kind::from(class), Slot::<C>::Vectorcall(called::<C, Derived>));
     }
 }
 
-/// A class with an `__init__` that can be called without PyO3's handling of arguments.
+/// A class whose `__init__` can bypass PyO3's argument parsing.
 pub(crate) trait Initialize: Native {
-    /// Where PyO3's form is kept.
+    /// PyO3's `tp_init`.
     fn slow() -> &'static OnceLock<ffi::initproc>;
 
-    /// Initialize an object. None if PyO3's form is to do it.
+    /// Initialize an object. None to let PyO3's `tp_init` do it.
     fn initialize<'py>(
         object: &Bound<'py, Self>,
         arguments: &Bound<'py, PyTuple>,
     ) -> Option<Result<()>>;
 }
 
-/// `tp_init`, as `super().__init__()` calls it.
+/// `tp_init`, for `super().__init__()`.
 extern "C" fn initialize<'py, T: Initialize>(
     object: Borrowed<'_, 'py, T>,
     arguments: Borrowed<'_, 'py, PyTuple>,
@@ -232,11 +231,11 @@ extern "C" fn initialize<'py, T: Initialize>(
     }
 }
 
-/// Put that in the place of PyO3's, in the slot and in what shows it in the class.
+/// Replace PyO3's `tp_init`, both in the slot and in the class's `__init__` descriptor.
 ///
 /// # Errors
 ///
-/// `TypeError` if the class does not show the slot.
+/// `TypeError` if the class has no such descriptor.
 pub(crate) fn fill_init<T: Initialize>(py: Python<'_>) -> PyResult<()> {
     let class = py.get_type::<T>();
     let shown = class.getattr("__dict__")?.get_item("__init__")?;
@@ -256,12 +255,12 @@ pub(crate) fn fill_init<T: Initialize>(py: Python<'_>) -> PyResult<()> {
     Ok(())
 }
 
-/// Fill the slot of `__new__`.
+/// Set `tp_new`.
 pub(crate) fn fill_new<T: Fresh + Recycled>(py: Python<'_>) {
     fill(py, Kind::of::<T>(py), Slot::New(new::<T>));
 }
 
-/// Fill the slot of `__new__` of a class that is derived from another of ours.
+/// Set `tp_new` of a class that derives from another class of ours.
 pub(crate) fn fill_new_derived<T>(py: Python<'_>)
 where
     T: Fresh + Native + PyClass<Frozen = True> + Sync,
@@ -270,13 +269,13 @@ where
     fill(py, Kind::of::<T>(py), Slot::New(new_derived::<T>));
 }
 
-/// Let a class of exceptions have the `__new__` of `BaseException`: pickles of Twisted's failures
-/// call that, which refuses classes that have another.
+/// Let an exception class use `BaseException.__new__`. Pickles of Twisted's failures call that, and
+/// it refuses classes with another `__new__`.
 pub(crate) fn inherit_new_of_exceptions<T: Plain + ZeroIsEmpty>(py: Python<'_>) {
     fill(py, Kind::of::<T>(py), Slot::<T>::NewOfExceptions);
 }
 
-/// Have a class called without detour. Nothing is done where it does not come after `C`.
+/// Let a class be called without detours. Does nothing if it does not derive from `C`.
 pub(crate) fn construct_quickly<C: Construct>(class: &Bound<'_, PyType>) {
     fill(class.py(), Kind::from(class), Slot::<C>::Vectorcall(called::<C, Itself>));
 }

@@ -1,5 +1,5 @@
-//! How arguments get to functions of CPython's, and answers back: by the table of `safe`, which
-//! says of each function what it takes and gives.
+//! Conversions of arguments and return values for CPython functions. The table in `safe` selects
+//! them by the types that it states for each function.
 
 use std::ffi::{CStr, c_char, c_int, c_longlong, c_ulong, c_ulonglong, c_void};
 use std::ptr;
@@ -16,7 +16,7 @@ pub(super) trait ToC<C> {
     fn to_c(self) -> C;
 }
 
-/// A reference that is borrowed.
+/// A borrowed reference.
 impl<T> ToC<*mut ffi::PyObject> for &Bound<'_, T> {
     #[inline(always)]
     fn to_c(self) -> *mut ffi::PyObject {
@@ -45,7 +45,7 @@ impl<T> ToC<*mut ffi::PyObject> for Option<Borrowed<'_, '_, T>> {
     }
 }
 
-/// A reference that is taken over.
+/// A reference that the function takes over.
 impl<T> ToC<*mut ffi::PyObject> for Option<Bound<'_, T>> {
     #[inline(always)]
     fn to_c(self) -> *mut ffi::PyObject {
@@ -53,7 +53,7 @@ impl<T> ToC<*mut ffi::PyObject> for Option<Bound<'_, T>> {
     }
 }
 
-/// A place with a reference, which the function may replace by another to an object of the class.
+/// A pointer to a reference, which the function may replace by another to an object of that class.
 impl<T> ToC<*mut *mut ffi::PyObject> for &mut Bound<'_, T> {
     #[inline(always)]
     fn to_c(self) -> *mut *mut ffi::PyObject {
@@ -61,7 +61,7 @@ impl<T> ToC<*mut *mut ffi::PyObject> for &mut Bound<'_, T> {
     }
 }
 
-/// A place with a reference or null, likewise.
+/// A pointer to a reference or null, likewise.
 impl<T> ToC<*mut *mut ffi::PyObject> for &mut Option<Bound<'_, T>> {
     #[inline(always)]
     fn to_c(self) -> *mut *mut ffi::PyObject {
@@ -69,7 +69,7 @@ impl<T> ToC<*mut *mut ffi::PyObject> for &mut Option<Bound<'_, T>> {
     }
 }
 
-/// References that are borrowed: each is one pointer.
+/// Borrowed references: each is one pointer.
 impl ToC<*const *mut ffi::PyObject> for &[Bound<'_, PyAny>] {
     #[inline(always)]
     fn to_c(self) -> *const *mut ffi::PyObject {
@@ -98,7 +98,7 @@ impl ToC<*const c_char> for &CStr {
     }
 }
 
-/// Where C asks for an object, as such.
+/// A type object where C takes any object.
 impl ToC<*mut ffi::PyObject> for Kind<'_> {
     #[inline(always)]
     fn to_c(self) -> *mut ffi::PyObject {
@@ -106,7 +106,7 @@ impl ToC<*mut ffi::PyObject> for Kind<'_> {
     }
 }
 
-/// No object.
+/// A null object.
 pub(super) struct Null;
 
 impl ToC<*mut ffi::PyObject> for Null {
@@ -116,7 +116,7 @@ impl ToC<*mut ffi::PyObject> for Null {
     }
 }
 
-/// The same, where C does not say that it would be an object.
+/// A null pointer that is not typed as an object.
 pub(super) struct Nothing;
 
 impl ToC<*mut c_void> for Nothing {
@@ -139,7 +139,7 @@ macro_rules! numbers {
 
 numbers!(usize, ffi::Py_ssize_t, c_longlong, c_ulonglong);
 
-/// A place with a number, which the function may replace by another.
+/// A pointer to a number, which the function may overwrite.
 impl ToC<Self> for &mut c_int {
     #[inline(always)]
     fn to_c(self) -> Self {
@@ -147,11 +147,13 @@ impl ToC<Self> for &mut c_int {
     }
 }
 
-/// The Rust form of what a C function returns.
+/// Converts the return value of a C function.
 pub(super) trait FromC<'py, C> {
+    /// Convert it.
+    ///
     /// # Safety
     ///
-    /// It has just come from a function that gives what the implementation says.
+    /// It must come straight from a function that returns what the implementation states.
     unsafe fn from_c(py: Python<'py>, it: C) -> Self;
 }
 
@@ -164,7 +166,7 @@ impl<'py, T, C> FromC<'py, *mut C> for Option<Bound<'py, T>> {
     }
 }
 
-/// What was only lent, and is held from now on.
+/// A reference that was borrowed by the function's contract and is owned from now on.
 pub(super) struct Lent<'py, T>(pub(super) Option<Bound<'py, T>>);
 
 /// A borrowed reference to an object of the class, or null.
@@ -192,7 +194,7 @@ impl FromC<'_, Self> for c_int {
     }
 }
 
-/// A number that stands for something.
+/// A number that serves as an identifier.
 impl FromC<'_, c_ulong> for usize {
     #[inline(always)]
     unsafe fn from_c(_py: Python<'_>, it: c_ulong) -> Self {
@@ -214,7 +216,7 @@ impl FromC<'_, Self> for isize {
     }
 }
 
-/// Not 0 for true.
+/// True if not 0.
 impl FromC<'_, c_int> for bool {
     #[inline(always)]
     unsafe fn from_c(_py: Python<'_>, it: c_int) -> Self {
@@ -230,13 +232,13 @@ impl FromC<'_, *mut ffi::PyObject> for usize {
     }
 }
 
-/// Nothing, or what says nothing, such as a status that is always the same.
+/// A return value without information, such as a status that is always the same.
 impl<C> FromC<'_, C> for () {
     #[inline(always)]
     unsafe fn from_c(_py: Python<'_>, _it: C) {}
 }
 
-/// Define functions by such a table: see [`safe`](super::safe).
+/// Define functions by such a table, as in [`safe`](super::safe).
 macro_rules! safe {
     ($($(#[$meta:meta])* fn $name:ident<'py>($($argument:ident: $of:ty),*) $(-> $answer:ty)?
         = $function:path: ($($value:expr),*);)*) => {$(

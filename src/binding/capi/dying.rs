@@ -1,12 +1,12 @@
 //! Frees our objects without recursion.
 //!
 //! If a million Deferreds hold each other as results, freeing the first would nest a million calls.
-//! So an object that dies while the stack is low is queued. (The stack is also low if the object
-//! has a failure to report, and there is no room for that.) The next deallocation of ours that
-//! finishes with enough stack frees the queue; usually it is one further up the same stack.
+//! So an object that dies while little stack is left is queued. (The same happens if the object has
+//! a failure to report and there is too little stack for that.) The next deallocation of ours that
+//! finishes with enough stack frees the queue; usually that is one further up the same stack.
 //!
-//! There is no counter and no owner of the queue. So nothing is left in a wrong state if a
-//! finalizer switches to another greenlet and never returns.
+//! There is no counter of nested calls and nobody owns the queue. So a finalizer that switches to
+//! another greenlet and never returns leaves nothing in a wrong state.
 
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
@@ -29,50 +29,51 @@ use super::stack;
 use super::watching;
 use crate::core::refusable;
 
-/// All classes of ours. None before the module is made: then there are no objects.
+/// All our classes. Empty before the module is initialized: there are no objects then.
 static CLASSES: OnceLock<&'static [fn() -> &'static Class]> = OnceLock::new();
 
-/// Say which classes there are.
+/// Set the list of our classes.
 pub(crate) fn know_classes(all: &'static [fn() -> &'static Class]) {
     let _ = CLASSES.set(all);
 }
 
-/// How many queued objects there are, in all threads.
+/// The number of queued objects in all threads.
 static WAITING: AtomicUsize = AtomicUsize::new(0);
 
-/// The first of those that threads have left which have ended, or which cannot leave a [`Will`]: a
-/// [`Waiting`], or null.
+/// The head of the list of objects left by threads that have ended or that cannot register a
+/// [`Will`]: a [`Waiting`] or null.
 static LEFT: AtomicPtr<ffi::PyObject> = AtomicPtr::new(ptr::null_mut());
 
 thread_local! {
-    /// The first of the dead objects of this thread that wait.
+    /// The head of this thread's queue.
     static DEAD: Cell<Option<Waiting>> = const { Cell::new(None) };
-    /// Hands them on when the thread ends.
+    /// Hands the queue on when the thread ends.
     static WILL: Will = const { Will };
-    /// Whether it will do so: it has been asked for, and has not done so yet.
+    /// Whether `WILL` is registered and has not run yet.
     static HAS_WILL: Cell<bool> = const { Cell::new(false) };
 }
 
-/// A dead object of a class or a subclass, as `tp_dealloc` of that class gets it, on an attached
-/// thread: to be freed once. It gets no new references.
+/// A dead object of a class or a subclass, as the class's `tp_dealloc` gets it on an attached
+/// thread. It must be freed once, and gets no new references.
 #[repr(transparent)]
 pub(super) struct Dead<'a, T>(Borrowed<'a, 'a, T>);
 
 impl<'a, T: Native> Dead<'a, T> {
-    /// Whether it is of the class itself, and nothing special has happened to it.
+    /// Check whether it is an instance of the class itself, without an instance dict or weak
+    /// references.
     #[inline(always)]
     pub(super) fn plain(self) -> Result<Plain<'a, T>, Self> {
         let is_plain = is_exact::<T>(self.0.as_any()) && has_nothing_beside(&*self.0);
         if is_plain { Ok(Plain(self)) } else { Err(self) }
     }
 
-    /// Free it, whatever has happened to it.
+    /// Free it in the general way.
     pub(super) fn free(self) {
         Corpse { object: self.0.as_ptr(), class: T::class() }.free();
     }
 
-    /// Take it from the collector. It keeps its dict and the weak references to it, which all give
-    /// None now, as it keeps its count of 0.
+    /// Remove it from the collector's lists. It keeps its dict and its weak references; these give
+    /// None, as its reference count stays 0.
     #[inline(always)]
     fn untrack(&self) {
         // SAFETY: attached; an object of a class whose objects the collector knows, as all of ours
@@ -82,14 +83,14 @@ impl<'a, T: Native> Dead<'a, T> {
 }
 
 impl<'a, T: Recycled> Dead<'a, T> {
-    /// What is in it.
+    /// Its value.
     #[inline(always)]
     pub(super) fn value(&self) -> (Python<'a>, &T) {
         (self.0.py(), self.0.get())
     }
 }
 
-/// One of the class itself, with no dict and no weak references.
+/// A dead instance of the class itself, without an instance dict and weak references.
 pub(super) struct Plain<'a, T>(Dead<'a, T>);
 
 impl<'a, T: Recycled> Plain<'a, T> {
@@ -97,14 +98,14 @@ impl<'a, T: Recycled> Plain<'a, T> {
         self.0
     }
 
-    /// What is in it.
+    /// Its value.
     #[inline(always)]
     pub(super) fn value(&self) -> (Python<'a>, &T) {
         self.0.value()
     }
 
-    /// Its memory, once it has let go of its value. Also whether its finalizer has run: then it
-    /// carries a mark that would keep the finalizer of the next one from running.
+    /// Dispose of its value and return its memory. Also returns whether its finalizer has run: then
+    /// the memory carries a mark that would keep the finalizer of the next object from running.
     #[inline(always)]
     pub(super) fn into_memory(self, dispose: impl FnOnce(&T)) -> (Piece<T>, bool) {
         // No collection may see it any longer. Disposing of the value may run any code, but nobody
@@ -123,15 +124,15 @@ impl<'a, T: Recycled> Plain<'a, T> {
     }
 }
 
-/// A dead object, on an attached thread, to be freed once: by what frees this class of ours, the
-/// first one among its class and its bases.
+/// A dead object on an attached thread, to be freed once, by the `tp_dealloc` of this class of
+/// ours: the first one of ours in its MRO.
 struct Corpse {
     object: *mut ffi::PyObject,
     class: &'static Class,
 }
 
 impl Corpse {
-    /// Free it. It is no longer one of those that are alive.
+    /// Free it, and remove it from the list of living objects.
     fn free(self) {
         let Some(destructor) = self.class.destructor() else { return };
         // SAFETY: as the type says: attached; a dead object of a class that this is the destructor
@@ -145,7 +146,7 @@ impl Corpse {
     }
 }
 
-/// `tp_dealloc` of a class whose objects have nothing special about their deaths.
+/// `tp_dealloc` of the classes that need nothing special.
 pub(super) extern "C" fn dealloc<T: Native>(dead: Dead<'_, T>) {
     if !has_room_to_die::<T>() {
         return put_by(dead);
@@ -154,14 +155,13 @@ pub(super) extern "C" fn dealloc<T: Native>(dead: Dead<'_, T>) {
     finish();
 }
 
-/// Whether there is enough stack for the death of an object of a class without a `dealloc` of its
-/// own.
+/// Whether there is enough stack left to free an object of a class without its own `dealloc`.
 #[inline(always)]
 fn has_room_to_die<T: Native>() -> bool {
     if T::REPORTS { stack::has_room_to_report() } else { stack::has_room() }
 }
 
-/// Called at the end of each deallocation: free the queued objects.
+/// Free the queued objects. Called at the end of each deallocation.
 #[inline(always)]
 pub(super) fn finish() {
     if WAITING.load(Ordering::Relaxed) != 0 {
@@ -179,7 +179,7 @@ fn free_waiting() {
     }
 }
 
-/// Take one from the queue of this thread.
+/// Remove the first object from this thread's queue.
 fn next_waiting() -> Option<Waiting> {
     let left = || NonNull::new(LEFT.swap(ptr::null_mut(), Ordering::AcqRel)).map(Waiting);
     let first = DEAD.take().or_else(left)?;
@@ -203,31 +203,32 @@ pub(super) fn put_by<T: Native>(dead: Dead<'_, T>) {
     WAITING.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Whether what this thread puts by is handed on when it ends. Not if it is past that.
+/// Whether this thread's queue will be handed on when the thread ends. False if it is ending
+/// already.
 fn has_will() -> bool {
-    /// More than it takes to remember a will, and enough that memory which is given back is there
-    /// for whoever asks next.
+    /// More than registering a thread-local destructor takes. It is freed at once, so it is there
+    /// for whoever allocates next.
     const SOME_MEMORY: usize = 4 << 10;
     if !HAS_WILL.get() {
-        // Where there is no memory to remember it, the C library ends the process.
+        // If there were no memory to register it, the C library would end the process.
         let mut memory = Vec::<u8>::new();
         let there_is = refusable(|| memory.try_reserve_exact(SOME_MEMORY)).is_ok();
-        // It is asked for in earnest.
+        // Keeps the optimizer from removing the allocation.
         drop(hint::black_box(memory));
         HAS_WILL.set(there_is && WILL.try_with(|_| ()).is_ok());
     }
     HAS_WILL.get()
 }
 
-/// A dead object that waits to be freed: of a class whose objects the collector knows, untracked,
-/// in one list, and nobody else's. [`put_by`] makes them.
+/// A dead object in a queue: of a class that the collector tracks, untracked itself, in one list
+/// only, and owned by nobody else. Made by [`put_by`].
 struct Waiting(NonNull<ffi::PyObject>);
 
 impl Waiting {
-    /// The word by which dead objects are linked: as in CPython's own lists of the kind, that of
-    /// the collector's header which refers to the object before, or, where the GIL may be off, that
-    /// which says whose the object is. The first has two bits that are marks, which have to stay:
-    /// whether its finalizer has run, for one.
+    /// The word that links dead objects. As in CPython's trashcan, it is the one in the collector's
+    /// header that points to the previous object; if the GIL may be off, it is the one that names
+    /// the owning thread. The former has two bits that are flags and must be kept, such as whether
+    /// the finalizer has run.
     fn word(&self) -> &Cell<usize> {
         let object = self.0.as_ptr();
         #[cfg(not(Py_GIL_DISABLED))]
@@ -239,32 +240,32 @@ impl Waiting {
         unsafe { &*word.cast_const().cast::<Cell<usize>>() }
     }
 
-    /// Link it to the next.
+    /// Link it to the next object.
     fn link(&self, next: Option<Self>) {
         self.link_to(next.map_or(ptr::null_mut(), |next| next.0.as_ptr()));
     }
 
-    /// Link it to the next, a [`Waiting`] or null. Objects are aligned to more than the marks take.
+    /// Link it to the next one, a [`Waiting`] or null. Objects are aligned, so the flag bits are
+    /// free.
     fn link_to(&self, next: *mut ffi::PyObject) {
         self.word().set((self.word().get() & MARKS) | next.expose_provenance());
     }
 
-    /// The one that it is linked to. That stays in the list: this is for finding its end, or for
-    /// taking the first out.
+    /// The next object. That stays in the list: use this only to find the end, or to remove the
+    /// first.
     fn next(&self) -> Option<Self> {
         let next = ptr::with_exposed_provenance_mut(self.word().get() & !MARKS);
         NonNull::new(next).map(Self)
     }
 
-    /// Free it. It has been taken out of its list, the only one that it was in, on an attached
-    /// thread, as the callers are.
+    /// Free it. It must have been removed from its list, and the thread must be attached.
     fn free(self) {
         if let Some(class) = self.class() {
             Corpse { object: self.0.as_ptr(), class }.free();
         }
     }
 
-    /// The class of ours that is to free it: the first among its class and its bases.
+    /// Our class that has to free it: the first of ours in its MRO.
     fn class(&self) -> Option<&'static Class> {
         let all = CLASSES.get().copied().unwrap_or_default();
         // SAFETY: types and their bases are alive as long as the object.
@@ -283,7 +284,7 @@ impl Waiting {
 
 const MARKS: usize = 3;
 
-/// Leave a dead object, and those that it is linked to, to whoever frees some next.
+/// Leave a list of dead objects to whichever thread frees some next.
 fn leave(first: Waiting) {
     let mut last = Waiting(first.0);
     while let Some(next) = last.next() {
@@ -306,7 +307,7 @@ fn leave(first: Waiting) {
     }
 }
 
-/// What hands on the dead of a thread that ends.
+/// Hands on the queue of a thread that ends.
 struct Will;
 
 impl Drop for Will {
@@ -318,7 +319,7 @@ impl Drop for Will {
     }
 }
 
-/// In the main thread, soon: free what threads have left.
+/// Called in the main thread, soon after: free what other threads have left.
 extern "C" fn free_left(_: *mut c_void) -> c_int {
     finish();
     0

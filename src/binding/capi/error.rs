@@ -1,4 +1,4 @@
-//! Errors of our own functions: how they are made, and how PyO3's become ours.
+//! How our own functions make errors, and conversions from PyO3's.
 
 use std::num::TryFromIntError;
 
@@ -9,15 +9,15 @@ use pyo3::{CastError, CastIntoError, PyTypeInfo};
 use super::in_flight::{as_pyo3_has_it, exception_of, new_raised, new_raised_with};
 pub(crate) use super::raised::{Error, Raised, Result};
 
-/// What can be raised: classes of exceptions.
+/// An exception class that can be raised.
 pub(crate) trait Raise: PyTypeInfo {
-    /// An error of this class, with a text.
+    /// An error of this class with a message.
     #[cold]
     fn error(py: Python<'_>, text: &str) -> Error {
         new_raised::<Self>(py, Some(text)).into()
     }
 
-    /// An error of this class, with a text that there may have been no memory for.
+    /// An error of this class with this message; if making the message failed, that error.
     #[cold]
     fn error_saying<'py>(text: Result<Bound<'py, PyString>>) -> Error {
         match text {
@@ -29,7 +29,7 @@ pub(crate) trait Raise: PyTypeInfo {
         }
     }
 
-    /// An error of this class, without a text.
+    /// An error of this class without a message.
     #[cold]
     fn bare_error(py: Python<'_>) -> Error {
         new_raised::<Self>(py, None).into()

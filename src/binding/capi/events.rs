@@ -1,6 +1,6 @@
-//! What happened, in the order in which it did: a ring that holds the last so many events.
+//! A ring buffer of the latest events, for `trace`.
 //!
-//! An event is a few numbers. Names are looked for when somebody asks; nothing is kept alive.
+//! An event is a few numbers. Names are looked up when somebody asks; nothing is kept alive.
 
 use std::cell::Cell;
 use std::mem;
@@ -16,40 +16,41 @@ use super::ticks;
 use super::watching::{self, TRACE};
 use crate::core::refusable;
 
-/// What happened. The numbers are those that `_trace.py` has.
+/// The kinds of events. The numbers are repeated in `_trace.py`.
 #[derive(Clone, Copy)]
 #[repr(u8)]
 pub(crate) enum Kind {
-    /// The subject was made, at the place that `detail` is, by the run that `other` is.
+    /// The subject was made, at place `detail`, by run `other`.
     Made = 1,
-    /// It was fired. `detail` says with what.
+    /// It was fired. `detail` is the kind of the outcome.
     Fired = 2,
-    /// One of its callbacks begins, at the place that `detail` is.
+    /// One of its callbacks starts; `detail` is the callback's place.
     Begins = 3,
-    /// It has ended. `detail` says what the chain had before and has now.
+    /// The callback has ended. `detail` tells the outcomes before and after.
     Ends = 4,
-    /// The run that the subject is has been started. `detail` is its code.
+    /// The subject, a run, was started. `detail` is its code.
     Started = 5,
-    /// It is resumed. `other` is the object that it is to fire; `detail` is its code, and with what.
+    /// It was resumed. `other` is the object that it will fire; `detail` is its code and the kind
+    /// of outcome.
     Resumed = 6,
-    /// It waits for `other`, or for what nobody knows.
+    /// It waits for `other`, which is 0 if unknown.
     Suspended = 7,
-    /// It has ended, by an exception if `detail` is 1. `other` is what it is to fire.
+    /// It ended, by an exception if `detail` is 1. `other` is the object that it fires.
     Ended = 8,
     /// The subject is being cancelled.
     Cancelled = 9,
     /// A failure of it was handled by whoever waited for it.
     Handled = 10,
-    /// It has died with a failure that nobody has handled.
+    /// It died with an unhandled failure.
     Unhandled = 11,
-    /// It waits for `other`, which a callback has returned.
+    /// It waits for `other`, which a callback returned.
     Chained = 12,
 }
 
-/// One of them.
+/// An event.
 #[derive(Clone, Copy)]
 pub(crate) struct Event {
-    /// As [`ticks::now`] says.
+    /// When, in [`ticks`].
     pub(crate) time: u64,
     pub(crate) subject: usize,
     pub(crate) other: usize,
@@ -59,21 +60,21 @@ pub(crate) struct Event {
     pub(crate) kind: u8,
 }
 
-/// A thread by the number that CPython has for it, and a greenlet of it by its address, or 0.
+/// A thread by CPython's identifier, and a greenlet of it by its address, or 0.
 type Strand = (usize, usize);
 
-/// The number for all that there are too many of.
+/// Stands for all threads and greenlets beyond the number that can be told apart.
 const OTHERS: u16 = u16::MAX;
 
 struct Ring {
     events: Vec<Event>,
-    /// Where the oldest is, if it is full.
+    /// The index of the oldest event, once the ring is full.
     oldest: usize,
-    /// How many there may be.
+    /// The capacity.
     capacity: usize,
-    /// How many there have been.
+    /// The number of events so far.
     total: u64,
-    /// How many want them.
+    /// The number of users that want events.
     users: usize,
     strands: Option<Table<Strand, u16>>,
 }
@@ -88,7 +89,7 @@ static RING: Shared<Ring> = Shared::new(Ring {
 });
 
 thread_local! {
-    /// The greenlet that this thread ran last, and the number of the two. 0 if there is none yet.
+    /// The greenlet that this thread ran last, and the number of the pair. 0 if there is none yet.
     static STRAND: Cell<(usize, u16)> = const { Cell::new((0, 0)) };
 }
 
@@ -111,7 +112,7 @@ impl Ring {
         }
     }
 
-    /// Put the oldest first.
+    /// Rotate the ring so that the oldest event comes first.
     fn arrange(&mut self) {
         self.events.rotate_left(self.oldest);
         self.oldest = 0;
@@ -132,13 +133,13 @@ impl Ring {
     }
 }
 
-/// Whether events are wanted.
+/// Whether events are recorded.
 #[inline(always)]
 pub(crate) fn tracing() -> bool {
     watching::watching_for(TRACE)
 }
 
-/// Note that something has happened.
+/// Record an event.
 #[cold]
 pub(crate) fn record(py: Python<'_>, kind: Kind, subject: usize, other: usize, detail: u32) {
     if !tracing() {
@@ -151,8 +152,8 @@ pub(crate) fn record(py: Python<'_>, kind: Kind, subject: usize, other: usize, d
     });
 }
 
-/// Note that something was made and, where `fired` is not 0, fired in the same moment: the time is
-/// asked for once.
+/// Record that something was made and, unless `fired` is 0, fired at the same moment, with one look
+/// at the clock.
 #[cold]
 pub(super) fn record_made(py: Python<'_>, subject: usize, other: usize, place: u32, fired: u32) {
     let strand = strand(py);
@@ -166,7 +167,7 @@ pub(super) fn record_made(py: Python<'_>, subject: usize, other: usize, place: u
     });
 }
 
-/// The number of the thread and greenlet.
+/// The number of the current thread and greenlet.
 fn strand(py: Python<'_>) -> u16 {
     let greenlet = watching::current_greenlet(py);
     let (last, number) = STRAND.get();
@@ -179,7 +180,7 @@ fn strand(py: Python<'_>) -> u16 {
     number
 }
 
-/// Have events noted, so many at most. Returns how many there have been so far.
+/// Start recording, with this capacity. Returns the number of events so far.
 pub(crate) fn begin(py: Python<'_>, capacity: usize) -> u64 {
     let total = RING.with(py, |ring| {
         ring.arrange();
@@ -191,7 +192,7 @@ pub(crate) fn begin(py: Python<'_>, capacity: usize) -> u64 {
     total
 }
 
-/// One does not want them any longer. Where nobody does, they are forgotten.
+/// Stop recording for one user. If it is the last, forget all events.
 pub(crate) fn end(py: Python<'_>) {
     let before = RING.with(py, |ring| {
         ring.users = ring.users.saturating_sub(1);
@@ -205,7 +206,7 @@ pub(crate) fn end(py: Python<'_>) {
     drop(before);
 }
 
-/// The events since there had been so many, the oldest first, and how many of them are lost.
+/// The events after the first `total`, oldest first, and how many of them were lost.
 ///
 /// # Errors
 ///
@@ -223,7 +224,7 @@ pub(crate) fn since(py: Python<'_>, total: u64) -> Result<(Vec<Event>, u64)> {
     copied.ok_or_else(|| no_memory(py))
 }
 
-/// The threads and greenlets that have had events, with their numbers.
+/// The threads and greenlets that had events, with their numbers.
 ///
 /// # Errors
 ///

@@ -20,11 +20,12 @@ use super::kinds::Kind;
 use super::making::tuple_of;
 use super::safe;
 
-/// Put the exception in flight that says what an iterator has returned.
+/// Raise the `StopIteration` that carries the result of an iterator.
 pub(super) fn stop_iteration(value: Bound<'_, PyAny>) {
     let py = value.py();
     let mut argument = value;
-    // A tuple would be taken for the exception's arguments, and an exception for itself.
+    // A tuple would be taken for the exception's arguments, and an exception for the instance
+    // itself.
     if argument.is_instance_of::<PyTuple>() || argument.is_instance_of::<PyBaseException>() {
         match tuple_of(py, [argument], &[]) {
             Ok(arguments) => argument = arguments.into_any(),
@@ -34,26 +35,26 @@ pub(super) fn stop_iteration(value: Bound<'_, PyAny>) {
     raise_of(py, Kind::of::<PyStopIteration>(py), Some(&argument));
 }
 
-/// The exception that says what an iterator has returned.
+/// The `StopIteration` that carries the result of an iterator.
 pub(crate) fn stopped_with(value: Bound<'_, PyAny>) -> Error {
     let py = value.py();
     stop_iteration(value);
     take_raised(py).into()
 }
 
-/// As `raise ... from ...`: what an exception came of.
+/// Set `__cause__`, as `raise ... from ...` does.
 pub(crate) fn set_cause(error: &Error, cause: Raised<'_>) {
     let py = cause.py();
     set_cause_of(py, error.value(py), Some(cause));
 }
 
-/// What was being handled when an exception was raised.
+/// Set `__context__`: what was being handled when the exception was raised.
 pub(crate) fn set_context(error: &Error, context: Raised<'_>) {
     let py = context.py();
     set_context_of(py, error.value(py), Some(context));
 }
 
-/// The exception that is being handled, as `sys.exc_info()` has it.
+/// The exception being handled, as in `sys.exc_info()`.
 pub(crate) fn handled(py: Python<'_>) -> Option<Raised<'_>> {
     #[cfg(Py_3_11)]
     let handled = safe::get_handled(py);
@@ -66,15 +67,15 @@ pub(crate) fn handled(py: Python<'_>) -> Option<Raised<'_>> {
     handled?.cast_into().ok()
 }
 
-/// An exception as a `raise` statement here would raise it: with the exception that is being
-/// handled for its context.
+/// Prepare an exception as a `raise` statement would here: its context is the exception being
+/// handled.
 pub(crate) fn raise(exception: Raised<'_>) -> Error {
     let (py, class) = (exception.py(), exception.get_type());
     raise_of(py, Kind::from(&class), Some(&exception));
     take_raised(py).into()
 }
 
-/// Run something as if in an `except` that handles this exception.
+/// Run something as if in an `except` block that handles this exception.
 pub(crate) fn while_handling<R>(exception: &Raised<'_>, work: impl FnOnce() -> R) -> R {
     let py = exception.py();
     let before = begin_handling(exception);
@@ -83,11 +84,11 @@ pub(crate) fn while_handling<R>(exception: &Raised<'_>, work: impl FnOnce() -> R
     result
 }
 
-/// Say that this exception is being handled. Returns what is to be given to [`end_handling`].
+/// Set the exception being handled. Returns what to pass to [`end_handling`].
 ///
-/// Each generator has a place of its own for what it handles; where that is empty, the interpreter
-/// looks further up. It tells only what it finds, not where. So what was found is to be put back
-/// only if there is something else to be found without it.
+/// Each generator has a place of its own for the exception it handles. If that is empty, the
+/// interpreter looks further up the stack. It tells only which exception it finds, not where. So
+/// the previous one needs to be restored only if, without it, another would be found.
 pub(crate) fn begin_handling<'py>(exception: &Raised<'py>) -> Option<Raised<'py>> {
     let py = exception.py();
     let before = handled(py);
@@ -97,12 +98,12 @@ pub(crate) fn begin_handling<'py>(exception: &Raised<'py>) -> Option<Raised<'py>
     before.filter(|before| further_up.is_none_or(|further_up| !further_up.is(before)))
 }
 
-/// Say that what was being handled before is being handled again.
+/// Restore the exception that was being handled before.
 pub(crate) fn end_handling(py: Python<'_>, before: Option<Raised<'_>>) {
     set_handled(py, before.as_ref());
 }
 
-/// Say which exception is being handled, if any.
+/// Set or clear the exception being handled.
 fn set_handled(py: Python<'_>, exception: Option<&Raised<'_>>) {
     #[cfg(Py_3_11)]
     safe::put_handled(py, exception);
@@ -120,10 +121,10 @@ pub(crate) fn set_traceback(exception: &Raised<'_>, traceback: &Bound<'_, PyAny>
     Ok(())
 }
 
-/// Give a group of exceptions that the collector has taken apart what CPython needs to show it.
+/// Restore an exception group that the collector has cleared.
 ///
-/// Its message and its exceptions are null then, which no Python code can mend. A group that is
-/// made for it gives it its own.
+/// Its message and its exceptions are null then, which Python code cannot repair, and showing the
+/// group would crash. It gets those of a new group.
 #[cfg(Py_3_11)]
 pub(crate) fn refill_group(group: &Bound<'_, PyBaseExceptionGroup>) -> PyResult<()> {
     let py = group.py();

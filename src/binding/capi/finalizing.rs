@@ -1,5 +1,5 @@
-//! Finalizers: a slot that PyO3's macros do not fill, and that CPython does not let subclasses
-//! inherit.
+//! Finalizers, `tp_finalize`: PyO3's macros do not set that slot, and CPython does not let
+//! subclasses inherit it.
 
 use std::ptr;
 use std::sync::OnceLock;
@@ -17,9 +17,9 @@ use super::kinds::Kind;
 use super::panics;
 use super::slots::{Slot, fill};
 
-/// A class whose objects are asked before the collector takes a cycle apart that they are part of.
+/// A class with a finalizer: it runs before the collector clears a cycle that an object is part of.
 pub(crate) trait Finalize: Native {
-    /// Ask one.
+    /// Run it.
     fn finalize(object: &Bound<'_, Self>);
 }
 
@@ -28,11 +28,11 @@ extern "C" fn finalize<T: Finalize>(object: Borrowed<'_, '_, T>) {
     panics::reporting(object.py(), || T::finalize(&object));
 }
 
-/// What a class with a `__del__` of Python's has for a finalizer: CPython's own function that looks
-/// it up and calls it, the same for all classes.
+/// CPython's function that looks up `__del__` and calls it: the finalizer of all classes with a
+/// Python `__del__`.
 static CALL_DEL: OnceLock<ffi::destructor> = OnceLock::new();
 
-/// The finalizer of subclasses that have a `__del__` as well.
+/// The finalizer of subclasses that also have a `__del__`.
 extern "C" fn finalize_and_del<T: Finalize>(object: Borrowed<'_, '_, T>) {
     finalize(object);
     if let Some(call_del) = CALL_DEL.get() {
@@ -42,14 +42,14 @@ extern "C" fn finalize_and_del<T: Finalize>(object: Borrowed<'_, '_, T>) {
     }
 }
 
-/// Give a new subclass of `T` its finalizer.
+/// Set the finalizer of a new subclass of `T`.
 ///
-/// CPython lets a class inherit it only together with a `__del__`, which `T` has not. What a class
-/// has from a base that is written in C stays: it may be for objects of that alone.
+/// CPython lets a class inherit one only together with `__del__`, which `T` has not. A finalizer
+/// that the class has from a base written in C is kept: it may accept only objects of that base.
 ///
 /// # Errors
 ///
-/// `TypeError` if it is no subclass.
+/// `TypeError` if the class does not derive from `T`.
 pub(crate) fn inherit_finalizer<T: Finalize>(class: &Bound<'_, PyType>) -> Result<()> {
     let py = class.py();
     if !is_subtype(class, &py.get_type::<T>()) {
@@ -64,16 +64,16 @@ pub(crate) fn inherit_finalizer<T: Finalize>(class: &Bound<'_, PyType>) -> Resul
     Ok(())
 }
 
-/// Fill the slot of the finalizer.
+/// Set the finalizer of `T`.
 pub(crate) fn fill_finalizer<T: Finalize>(py: Python<'_>) {
     fill(py, Kind::of::<T>(py), Slot::Finalize(finalize::<T>));
 }
 
-/// Find out what calls `__del__`. To be done before `inherit_finalizer`.
+/// Find CPython's function that calls `__del__`. Needed before `inherit_finalizer`.
 ///
 /// # Errors
 ///
-/// What making a class raises.
+/// Whatever making a class raises.
 pub(crate) fn find_call_of_del(py: Python<'_>) -> PyResult<()> {
     let dict = [("__del__", py.None())].into_py_dict(py)?;
     let with_del = py.get_type::<PyType>().call1(("_WithDel", PyTuple::empty(py), dict))?;

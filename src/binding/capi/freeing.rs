@@ -1,4 +1,4 @@
-//! Frees objects of our classes: what the interpreter calls, `tp_dealloc`.
+//! `tp_dealloc` of our classes.
 
 use pyo3::prelude::*;
 
@@ -11,32 +11,31 @@ use super::slots::{Slot, fill};
 use super::watching;
 use super::{panics, stack};
 
-/// Set how the objects of a class are freed.
+/// Free the objects of a class with our `tp_dealloc`.
 pub(crate) fn bury<T: Native>(py: Python<'_>) {
     bury_by::<T>(py, dying::dealloc::<T>);
 }
 
-/// Set how the objects of a class are freed, and keep their memory for reuse.
+/// Free the objects of a class with our `tp_dealloc`, and reuse their memory.
 pub(crate) fn recycle<T: Recycled>(py: Python<'_>) {
     bury_by::<T>(py, dealloc::<T>);
 }
 
-/// Have the objects of a class freed by this function.
+/// Set `tp_dealloc`.
 fn bury_by<T: Native>(py: Python<'_>, dealloc: extern "C" fn(Dead<'_, T>)) {
     if Class::know::<T>(py) {
         fill(py, Kind::of::<T>(py), Slot::Dealloc(dealloc));
     }
 }
 
-/// For the `drop` of a value of ours that lets go of Python objects.
+/// For the `drop` of our values that own Python objects.
 pub(crate) fn dropping<T: Recycled>(value: &T) {
     // SAFETY: a value of ours is only ever part of a Python object, which the interpreter frees on
     // an attached thread, or on its way to be made one, on such a thread, too.
     value.dispose(unsafe { Python::assume_attached() });
 }
 
-/// `tp_dealloc`: what PyO3's does, but quicker for objects of the class itself that nothing
-/// special has happened to.
+/// `tp_dealloc`: does what PyO3's does, but faster for plain instances of the class itself.
 extern "C" fn dealloc<T: Recycled>(dead: Dead<'_, T>) {
     match dead.plain() {
         Ok(plain) => {
@@ -54,8 +53,8 @@ extern "C" fn dealloc<T: Recycled>(dead: Dead<'_, T>) {
     }
 }
 
-/// What [`dealloc`] does with objects of which more can die: with plain ones that die quietly, and
-/// with others.
+/// The part of [`dealloc`] for objects whose death can cause others, and for all that are not
+/// plain.
 #[inline(never)]
 fn dealloc_heavy<T: Recycled>(dead: Result<Plain<'_, T>, Dead<'_, T>>) {
     let quiet = match &dead {
@@ -77,7 +76,7 @@ fn dealloc_heavy<T: Recycled>(dead: Result<Plain<'_, T>, Dead<'_, T>>) {
     dying::finish();
 }
 
-/// Free an object of the class itself that nothing special has happened to.
+/// Free a plain instance of the class itself.
 #[inline(always)]
 fn free_plain<T: Recycled>(plain: Plain<'_, T>, dispose: impl FnOnce(&T)) {
     let (py, _) = plain.value();
@@ -88,7 +87,7 @@ fn free_plain<T: Recycled>(plain: Plain<'_, T>, dispose: impl FnOnce(&T)) {
     }
 }
 
-/// Free memory for which there is no room in the pool, perhaps because the class is watched.
+/// Free memory that the pool does not take, perhaps because the class is watched.
 #[inline(never)]
 fn free_watched<T: Recycled>(py: Python<'_>, piece: Piece<T>, is_finalized: bool) {
     let mut left = Some(piece);

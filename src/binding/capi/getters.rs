@@ -1,7 +1,7 @@
-//! Attributes that are read quickly.
+//! Fast getters for attributes.
 //!
-//! PyO3's getters make sure of what the interpreter has made sure of already. These stand in their
-//! place, with the same names and texts, and the same setters.
+//! PyO3's getters repeat checks that the interpreter has made already. These replace them, with the
+//! same names, docstrings and setters.
 
 use std::ffi::c_void;
 use std::ptr;
@@ -21,7 +21,7 @@ use super::kinds::Kind;
 use super::making::new_tuple;
 use super::panics;
 
-/// An attribute of `Self::Of`.
+/// An attribute of `Self::Of`, with its getter.
 pub(crate) trait Read {
     /// The class.
     type Of: PyTypeInfo;
@@ -31,22 +31,22 @@ pub(crate) trait Read {
     /// Read it.
     fn read<'py>(of: &Bound<'py, Self::Of>) -> Result<Bound<'py, PyAny>>;
 
-    /// The text of the AttributeError that it is instead, if it is known without looking further.
-    /// That error is not made before somebody looks at it: most programs that ask for what is not
-    /// there use a `getattr` or `hasattr`.
+    /// The message of the AttributeError to raise instead, if it is known without any further
+    /// look-up. The exception itself is made only when somebody looks at it: most programs that ask
+    /// for a missing attribute use `getattr` or `hasattr`.
     #[inline(always)]
     fn missing<'a, 'py>(_of: &'a Bound<'py, Self::Of>) -> Option<&'a Bound<'py, PyString>> {
         None
     }
 }
 
-/// Put an AttributeError with this text in flight.
+/// Raise an AttributeError with this message.
 #[inline(always)]
 fn raise_missing(text: &Bound<'_, PyString>) {
     let py = text.py();
     let kind = Kind::of::<PyAttributeError>(py);
-    // From 3.12 on, it is made at once in any case. That the class is called to make it, which
-    // looks for arguments by keyword, takes most of the time.
+    // From 3.12 on, it is made at once in any case. Most of that time goes into calling the class,
+    // which parses keyword arguments.
     #[cfg(Py_3_12)]
     if let Ok(args) = new_tuple(py, [text.clone().into_any()]) {
         if let Some(error) = new_exception(&py.get_type::<PyAttributeError>(), &args) {
@@ -57,17 +57,17 @@ fn raise_missing(text: &Bound<'_, PyString>) {
     raise_of(py, kind, Some(text.as_any()));
 }
 
-/// What an attribute raises that can be set, and not deleted. PyO3 would say the same of itself,
-/// but after it has stopped to catch panics.
+/// The error for deleting an attribute that can only be set. PyO3 would raise the same, but outside
+/// the code that catches panics.
 ///
 /// # Errors
 ///
-/// That `AttributeError`.
+/// Always that `AttributeError`.
 pub(crate) fn no_deleter(py: Python<'_>) -> Result<()> {
     Err(PyAttributeError::error(py, "property has no deleter"))
 }
 
-/// What the interpreter calls, with an object that its descriptor has checked.
+/// Called by the interpreter, with an object whose type its descriptor has checked.
 extern "C" fn get<R: Read>(
     of: Borrowed<'_, '_, R::Of>,
     _closure: *mut c_void,
@@ -80,7 +80,7 @@ extern "C" fn get<R: Read>(
     panics::answering(py, || R::read(&of))
 }
 
-/// Put the quick getter in the place of PyO3's, in the class's own descriptor.
+/// Replace PyO3's getter in the class's own descriptor.
 ///
 /// # Errors
 ///

@@ -1,15 +1,15 @@
-//! PyO3, as its macros see it in `#[pymethods(crate = "...")]`: with functions that raise what they
-//! made themselves.
+//! What PyO3's macros import in `#[pymethods(crate = "...")]`, changed so that errors are made
+//! early.
 //!
-//! PyO3 makes the text of an error, such as one about arguments, only when it hands it to Python:
-//! after it has stopped to catch panics. Where Python has no memory for the text, PyO3 panics, and
-//! ends the process. Here errors are made before that, where such a panic becomes a `MemoryError`,
-//! and one of ours what [`panics`](super::panics) makes of it.
+//! PyO3 builds the message of an error, for instance about arguments, only when it hands the error
+//! to Python, outside the code that catches panics. If Python has no memory for the message, PyO3
+//! panics there, and the process ends. These wrappers build each error inside, so that such a panic
+//! becomes a `MemoryError`; a panic of our own becomes what [`panics`](super::panics) makes of it.
 
 #[allow(unused_imports, reason = "what the macros use of it is their affair")]
 pub(crate) use pyo3::*;
 
-/// In the place of what PyO3's macros take from there.
+/// Replaces PyO3's module of that name.
 pub(crate) mod impl_ {
     pub(crate) use pyo3::impl_::*;
 
@@ -18,18 +18,18 @@ pub(crate) mod impl_ {
     use crate::binding::capi::error::Error;
     use crate::binding::capi::panics::catching;
 
-    /// Do something whose error is made here.
+    /// Run something, and make its error here.
     #[inline]
     fn making<T>(py: Python<'_>, work: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
         Ok(catching(py, || work().map_err(Error::from))?)
     }
 
-    /// What an attribute is set to.
+    /// Conversion of the values that attributes are set to.
     pub(crate) mod extract_argument {
         pub(crate) use pyo3::impl_::extract_argument::*;
         use pyo3::prelude::*;
 
-        /// As PyO3's, with an error that is made.
+        /// Like PyO3's, but makes the error early.
         pub(crate) fn extract_required_argument<'a, 'holder, 'py, T, const IS_FROM_PY: bool>(
             given: Option<Borrowed<'a, 'py, PyAny>>,
             holder: &'holder mut T::Holder,
@@ -45,7 +45,7 @@ pub(crate) mod impl_ {
             }
         }
 
-        /// As PyO3's, with an error that is made.
+        /// Like PyO3's, but makes the error early.
         pub(crate) fn from_py_with_required<'a, 'py, T>(
             given: Option<&'a Bound<'py, PyAny>>,
             name: &str,
@@ -59,12 +59,12 @@ pub(crate) mod impl_ {
         }
     }
 
-    /// What attributes give, and what setting and deleting them comes to.
+    /// Conversion of what getters, setters and deleters return.
     pub(crate) mod callback {
         pub(crate) use pyo3::impl_::callback::*;
         use pyo3::prelude::*;
 
-        /// As PyO3's, with an error that is made.
+        /// Like PyO3's, but makes the error early.
         #[inline]
         pub(crate) fn convert<'py, T, U>(py: Python<'py>, value: T) -> PyResult<U>
         where
@@ -77,7 +77,7 @@ pub(crate) mod impl_ {
         }
     }
 
-    /// What C calls.
+    /// The functions that C calls.
     pub(crate) mod trampoline {
         use std::ffi::c_int;
         use std::marker::PhantomData;
@@ -95,26 +95,26 @@ pub(crate) mod impl_ {
         use crate::binding::capi::panics::{catching, keep_quiet_without_memory};
         use crate::binding::capi::stock::with_memory_aside;
 
-        /// Why a module could not be made.
+        /// The actual reason why the module could not be initialized.
         fn reason_for(py: Python<'_>, mut error: PyErr) -> PyErr {
             const NONE_SET: &str = "attempted to fetch exception but none was set";
-            // Where a class cannot be made, PyO3 raises this, with the reason as its cause.
+            // If a class cannot be made, PyO3 raises this, with the reason as its cause.
             while error.is_instance_of::<PyRuntimeError>(py)
                 && let Some(cause) = error.cause(py)
             {
                 error = cause;
             }
-            // At some places CPython does not say that it has no memory for a class.
+            // In some places CPython sets no exception when it has no memory for a class.
             let says_nothing = error.is_instance_of::<PySystemError>(py)
                 && error.value(py).str().is_ok_and(|text| text == NONE_SET);
             if says_nothing { PyMemoryError::new_err(()) } else { error }
         }
 
-        /// As PyO3's, with an error that is made.
+        /// Like PyO3's, but makes the error early.
         ///
         /// # Safety
         ///
-        /// The interpreter calls it, with a module that it makes.
+        /// Only the interpreter may call it, with a module that it is initializing.
         pub(crate) unsafe fn module_exec(
             module: *mut ffi::PyObject,
             fill: for<'a, 'py> fn(&'a Bound<'py, PyModule>) -> PyResult<()>,
@@ -125,15 +125,15 @@ pub(crate) mod impl_ {
             let (py, borrowed) = unsafe {
                 let py = Python::assume_attached();
                 if !in_main_interpreter(py) {
-                    // It will be refused. To make that error, PyO3 would wait for ever for the main
-                    // one.
+                    // PyO3 refuses to initialize it here. Making that error in our way would wait
+                    // forever for the main interpreter.
                     return pyo3::impl_::trampoline::module_exec(module, fill);
                 }
                 (py, Borrowed::from_ptr(py, module))
             };
             let filled = catching(py, || {
-                // Where PyO3 cannot make this class, it waits for itself: it needs it to look at the
-                // error.
+                // PyO3 needs this class to inspect any error. If making it failed, inspecting that
+                // very error would make PyO3 wait for itself.
                 if with_memory_aside(py, || py.get_type::<PanicException>()).is_none() {
                     return Err(no_memory(py));
                 }
@@ -149,10 +149,10 @@ pub(crate) mod impl_ {
             }
         }
 
-        /// A function that raises errors which are already made.
+        /// A function whose errors are made early.
         pub(crate) struct Made<M>(PhantomData<M>);
 
-        /// Define that for functions of such forms.
+        /// Define that for functions with these signatures.
         macro_rules! made {
             ($(($($argument:ident: $kind:ty),*) -> $result:ty;)*) => {$(
                 impl<M> MethodDef<unsafe fn(Python<'_>, $($kind),*) -> PyResult<$result>> for Made<M>

@@ -8,8 +8,9 @@ use pyo3::sync::PyOnceLock;
 
 /// An owned reference, for the fields of our Python objects.
 ///
-/// It differs from `Py` in its drop. `Py` checks first whether PyO3 has attached the thread, and
-/// otherwise delays the drop. That is so in the functions that we put into slots ourselves.
+/// Unlike `Py`, it is dropped at once. `Py` first checks whether PyO3 itself has attached the
+/// thread, and otherwise delays the drop; in the functions that we put into type slots ourselves,
+/// it has not.
 #[repr(transparent)]
 pub(crate) struct Held<T>(ManuallyDrop<Py<T>>);
 
@@ -26,7 +27,7 @@ impl<T> Drop for Held<T> {
 }
 
 impl<T> Held<T> {
-    /// The object.
+    /// Borrow the object.
     #[inline]
     pub(crate) fn bind<'py>(&self, py: Python<'py>) -> &Bound<'py, T> {
         self.0.bind(py)
@@ -38,7 +39,7 @@ impl<T> Held<T> {
         Self(ManuallyDrop::new(self.0.clone_ref(py)))
     }
 
-    /// The reference itself.
+    /// Convert into the reference itself.
     #[inline]
     pub(crate) fn into_bound<'py>(self, py: Python<'py>) -> Bound<'py, T> {
         let mut this = ManuallyDrop::new(self);
@@ -59,9 +60,9 @@ impl<T> Held<T> {
     }
 }
 
-/// Store an object in a cell forever, unless there is one already.
+/// Store an object in a cell forever, unless the cell is full already.
 ///
-/// The cell is locked while a pointer is written to it, and nothing else happens then.
+/// The cell is locked only while one pointer is written.
 pub(crate) fn keep<T>(cell: &PyOnceLock<Py<T>>, object: Bound<'_, T>) {
     let py = object.py();
     if let Err(late) = cell.set(py, object.unbind()) {

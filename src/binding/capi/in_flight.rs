@@ -1,6 +1,6 @@
-//! Exceptions in flight: taken out of flight, put into it, and made to be raised.
+//! Exceptions in flight: taking them, setting them, and making exceptions to raise.
 //!
-//! What is in here raises nothing itself, and so is what all that can raise is built on.
+//! Nothing in this file raises an exception itself, so everything that can raise may use it.
 
 use std::ptr;
 
@@ -22,54 +22,54 @@ use super::kinds::Kind;
 use super::raised::{Error, Raised, Result};
 
 safe! {
-    /// Have a class raise an exception: an instance of it, or one that is to be made of an object.
-    /// What is no class of exceptions is refused, by an exception.
+    /// Raise an instance of a class, or one that is made of a value. CPython raises another
+    /// exception if the class is not an exception class.
     fn raise_of<'py>(class: Kind<'_>, of: Option<&Bound<'_, PyAny>>)
         = ffi::PyErr_SetObject: (class, of);
-    /// Have a `MemoryError` in flight. Python keeps some for that.
+    /// Raise a `MemoryError`. Python keeps some instances for that.
     fn raise_no_memory<'py>() = ffi::PyErr_NoMemory: ();
-    /// As `raise ... from ...`: what an exception came of.
+    /// Set `__cause__`, as `raise ... from ...` does.
     fn set_cause_of<'py>(exception: &Raised<'_>, cause: Option<Raised<'_>>)
         = ffi::PyException_SetCause: (exception, cause);
-    /// What was being handled when an exception was raised.
+    /// Set `__context__`: what was being handled when the exception was raised.
     fn set_context_of<'py>(exception: &Raised<'_>, context: Option<Raised<'_>>)
         = ffi::PyException_SetContext: (exception, context);
-    /// The traceback of an exception, whatever its class has under that name.
+    /// The traceback of an exception, even if its class defines another `__traceback__`.
     fn get_traceback<'py>(exception: &Raised<'_>) -> Option<Bound<'py, PyAny>>
         = ffi::PyException_GetTraceback: (exception);
 }
 
 #[cfg(not(Py_3_12))]
 safe! {
-    /// Set the traceback of an exception: what is seen to be one, or None for none. (What is neither is
-    /// refused, by an exception.)
+    /// Set the traceback of an exception; None for none. CPython refuses anything else.
     fn put_traceback<'py>(exception: &Raised<'_>, traceback: &Bound<'_, PyAny>)
         = ffi::PyException_SetTraceback: (exception, traceback);
-    /// Take what is in flight out of flight: puts its class, the exception or what that is to be
-    /// made of, and its traceback in place.
+    /// Take the exception in flight, as three parts: its class, the exception or a value to make it
+    /// of, and its traceback.
     fn fetch<'py>(
         kind: &mut Option<Bound<'py, PyAny>>,
         value: &mut Option<Bound<'py, PyAny>>,
         traceback: &mut Option<Bound<'py, PyAny>>
     ) = ffi::PyErr_Fetch: (kind, value, traceback);
-    /// Put in flight what has been taken out of flight. What is no traceback is left out.
+    /// Set the exception in flight from its parts. A traceback of another type is ignored.
     fn put_parts_in_flight<'py>(
         kind: Option<Bound<'_, PyAny>>,
         value: Option<Bound<'_, PyAny>>,
         traceback: Option<Bound<'_, PyAny>>
     ) = ffi::PyErr_Restore: (kind, value, traceback);
-    /// Make the exception, or another where that fails. What is no class of exceptions is left.
+    /// Make the exception from its parts, or another one if that fails. Does nothing if the class
+    /// is not an exception class.
     fn normalize<'py>(
         kind: &mut Option<Bound<'py, PyAny>>,
         value: &mut Option<Bound<'py, PyAny>>,
         traceback: &mut Option<Bound<'py, PyAny>>
     ) = ffi::PyErr_NormalizeException: (kind, value, traceback);
-    /// `callable(*args)`. What that raises stays in flight.
+    /// `callable(*args)`. What it raises stays in flight.
     fn call_or_raise<'py>(
         callable: &Bound<'_, PyAny>,
         args: &Bound<'_, PyTuple>
     ) -> Option<Bound<'py, PyAny>> = ffi::PyObject_Call: (callable, args, Null);
-    /// `callable(*arguments)`. What that raises stays in flight.
+    /// `callable(*arguments)`. What it raises stays in flight.
     fn call_many_or_raise<'py>(
         callable: &Bound<'_, PyAny>,
         arguments: &[Bound<'_, PyAny>]
@@ -79,21 +79,21 @@ safe! {
 
 #[cfg(Py_3_12)]
 safe! {
-    /// The exception in flight, taken out of flight.
+    /// Take the exception in flight.
     fn take_in_flight<'py>() -> Option<Raised<'py>> = ffi::PyErr_GetRaisedException: ();
-    /// Put an exception in flight, or none.
+    /// Set the exception in flight, or none.
     fn put_in_flight<'py>(exception: Option<Raised<'_>>)
         = ffi::PyErr_SetRaisedException: (exception);
 }
 
-/// As [`take_raised`], for calls: what it takes of the stack is not part of their frames.
+/// [`take_raised`], out of line, so that it takes no stack in the frames of calls.
 #[cold]
 #[inline(never)]
 pub(super) fn raised_by_call(py: Python<'_>) -> Raised<'_> {
     take_raised(py)
 }
 
-/// Take the exception that is set. There must be one.
+/// Take the exception in flight. There must be one.
 pub(crate) fn take_raised(py: Python<'_>) -> Raised<'_> {
     #[cfg(Py_3_12)]
     let raised = take_in_flight(py);
@@ -105,12 +105,12 @@ pub(crate) fn take_raised(py: Python<'_>) -> Raised<'_> {
     }
 }
 
-/// What is in flight, if anything, as it is: up to CPython 3.11 there can be a class and what its
-/// exception is to be made of.
+/// The exception in flight, if any, in its raw form: up to CPython 3.11 there can be just a class
+/// and a value to make the exception of.
 #[cfg(not(Py_3_12))]
 struct InFlight<'py> {
     py: Python<'py>,
-    /// A class of exceptions, if anything is in flight.
+    /// The exception class, if anything is in flight.
     kind: Option<Bound<'py, PyAny>>,
     value: Option<Bound<'py, PyAny>>,
     traceback: Option<Bound<'py, PyAny>>,
@@ -118,14 +118,14 @@ struct InFlight<'py> {
 
 #[cfg(not(Py_3_12))]
 impl<'py> InFlight<'py> {
-    /// Take it out of flight.
+    /// Take it.
     fn take(py: Python<'py>) -> Self {
         let (mut kind, mut value, mut traceback) = (None, None, None);
         fetch(py, &mut kind, &mut value, &mut traceback);
         Self { py, kind, value, traceback }
     }
 
-    /// What is to be put in flight for an exception to be.
+    /// The parts of a complete exception.
     fn of(exception: Raised<'py>) -> Self {
         Self {
             py: exception.py(),
@@ -135,12 +135,12 @@ impl<'py> InFlight<'py> {
         }
     }
 
-    /// Put it in flight.
+    /// Set it.
     fn put(self) {
         put_parts_in_flight(self.py, self.kind, self.value, self.traceback);
     }
 
-    /// The exception, made where there is only what it is to be made of.
+    /// The complete exception. It is made if there are only a class and a value so far.
     fn into_whole(mut self) -> Option<Raised<'py>> {
         if !self.value.as_ref().is_some_and(|value| value.is_instance_of::<PyBaseException>()) {
             self.complete();
@@ -154,11 +154,11 @@ impl<'py> InFlight<'py> {
         Some(exception)
     }
 
-    /// Make the exception where only its class and what it is to be made of are there.
+    /// Make the exception if there are only a class and a value so far.
     ///
-    /// `PyErr_NormalizeException` ends the process where that runs out of memory again and again.
-    /// There are no more than 16 exceptions for that which need none, and programs may keep them.
-    /// So they are left to CPython itself, which normalizes, too.
+    /// `PyErr_NormalizeException` ends the process if it runs out of memory again and again.
+    /// CPython has 16 `MemoryError` instances that need no memory, and programs may keep them all.
+    /// So those are left to CPython itself, which also normalizes.
     #[cold]
     fn complete(&mut self) {
         let py = self.py;
@@ -176,7 +176,7 @@ impl<'py> InFlight<'py> {
                 _ => call_many_or_raise(py, kind, &[]),
             };
             if let Some(made) = made {
-                // If it is no exception, CPython says so.
+                // If it is not an exception, CPython will say so.
                 if made.is_instance_of::<PyBaseException>() {
                     self.value = Some(made);
                 }
@@ -188,11 +188,11 @@ impl<'py> InFlight<'py> {
     }
 }
 
-/// A `MemoryError` that was made before it was needed.
+/// A `MemoryError` that was made in advance.
 #[cfg(not(Py_3_12))]
 static SPARE: PyOnceLock<Py<PyBaseException>> = PyOnceLock::new();
 
-/// Make a `MemoryError` for when there is no memory for one.
+/// Make a `MemoryError` in advance, for when there is no memory for one.
 #[cfg(not(Py_3_12))]
 pub(crate) fn spare_one(py: Python<'_>) -> PyResult<()> {
     let spare = py.get_type::<PyMemoryError>().call0()?.cast_into()?;
@@ -200,8 +200,8 @@ pub(crate) fn spare_one(py: Python<'_>) -> PyResult<()> {
     Ok(())
 }
 
-/// A `MemoryError`, none of those that CPython keeps: a new one, or, where there is no memory for
-/// that, the spare one, as good as new. None if there is none yet.
+/// A `MemoryError` that is not one of CPython's reserve: a new one or, if there is no memory for
+/// that, the one made in advance, reset. None if there is none yet.
 #[cfg(not(Py_3_12))]
 fn new_memory_error(py: Python<'_>) -> Option<Raised<'_>> {
     let new = new_exception(&py.get_type::<PyMemoryError>(), &PyTuple::empty(py));
@@ -216,8 +216,8 @@ fn new_memory_error(py: Python<'_>) -> Option<Raised<'_>> {
     Some(spare)
 }
 
-/// `BaseException.__new__(class, *args)`, of a class of exceptions. Where that fails, the exception
-/// is in flight.
+/// `BaseException.__new__(class, *args)`, for an exception class. If it fails, the exception is
+/// left in flight.
 #[inline]
 pub(super) fn new_exception<'py>(
     class: &Bound<'py, PyType>,
@@ -238,7 +238,7 @@ pub(super) fn new_exception<'py>(
     None
 }
 
-/// Set an exception as the one being raised.
+/// Set an exception in flight.
 pub(super) fn restore(exception: Raised<'_>) {
     #[cfg(Py_3_12)]
     put_in_flight(exception.py(), Some(exception));
@@ -246,8 +246,7 @@ pub(super) fn restore(exception: Raised<'_>) {
     InFlight::of(exception).put();
 }
 
-/// A new exception of a class, as a `raise` statement here would raise it; or what making it has
-/// raised.
+/// A new exception, prepared as by a `raise` statement here; or the error of making it.
 #[cold]
 pub(crate) fn new_raised<'py, T: PyTypeInfo>(py: Python<'py>, text: Option<&str>) -> Raised<'py> {
     match text.map(|text| PyString::from_bytes(py, text.as_bytes())) {
@@ -257,7 +256,7 @@ pub(crate) fn new_raised<'py, T: PyTypeInfo>(py: Python<'py>, text: Option<&str>
     }
 }
 
-/// As [`new_raised`], with a text of Python's.
+/// [`new_raised`] with a Python string.
 #[cold]
 pub(crate) fn new_raised_with<'py, T: PyTypeInfo>(
     py: Python<'py>,
@@ -267,10 +266,10 @@ pub(crate) fn new_raised_with<'py, T: PyTypeInfo>(
     take_raised(py)
 }
 
-/// The exception that a PyO3 error holds, or is to make.
+/// The exception in a PyO3 error, which may still have to make it.
 ///
-/// What it is made of PyO3 lets go of in its own way: at once only where it has attached the
-/// thread itself, as is done here. (So does `PyErr::into_value` with what is made.)
+/// PyO3 drops the parts of a lazy error at once only if it has attached the thread itself, so this
+/// attaches. (The same is true of `PyErr::into_value`.)
 #[cold]
 pub(crate) fn exception_of(error: PyErr) -> Held<PyBaseException> {
     // SAFETY: whoever has an error is attached, and so can be so once more, whatever state the
@@ -283,24 +282,24 @@ pub(crate) fn exception_of(error: PyErr) -> Held<PyBaseException> {
     }
 }
 
-/// An exception as PyO3 has its errors. To be returned to it, and not to be dropped.
+/// Convert into PyO3's error type. To be returned to PyO3, not to be dropped.
 pub(crate) fn as_pyo3_has_it(error: Error) -> PyErr {
     // SAFETY: whoever has an exception is attached.
     let py = unsafe { Python::assume_attached() };
     PyErr::from_value(error.into_raised(py).into_any())
 }
 
-/// For `map_err`: an error as the exception that it holds.
+/// For `map_err`: convert an error into its exception.
 pub(crate) fn into_raised<'py, E: Into<Error>>(py: Python<'py>) -> impl FnOnce(E) -> Raised<'py> {
     move |error| error.into().into_raised(py)
 }
 
-/// What is there, or None where an error was raised, which is of no interest.
+/// Ignore an error: the value, or None.
 pub(crate) fn ok<T, E: Into<Error>>(py: Python<'_>, result: Result<T, E>) -> Option<T> {
     result.map_err(into_raised(py)).ok()
 }
 
-/// Run something that may use exceptions for its own ends while one may be in flight.
+/// Run something that may use the exception in flight, with the current one saved and restored.
 pub(crate) fn with_error_saved<R>(py: Python<'_>, work: impl FnOnce() -> R) -> R {
     #[cfg(Py_3_12)]
     {
@@ -318,7 +317,7 @@ pub(crate) fn with_error_saved<R>(py: Python<'_>, work: impl FnOnce() -> R) -> R
     }
 }
 
-/// The traceback of an exception, whatever its class has under that name.
+/// The traceback of an exception, even if its class defines another `__traceback__`.
 pub(crate) fn traceback_of<'py>(exception: &Raised<'py>) -> Option<Bound<'py, PyAny>> {
     get_traceback(exception.py(), exception)
 }

@@ -39,13 +39,13 @@ pub(crate) fn is_plain(object: &Bound<'_, PyAny>) -> bool {
         || ptr::eq(kind, &raw const ffi::PyFloat_Type)
 }
 
-/// What is to be known of an object's type.
+/// Facts about an object's type.
 pub(super) struct TypeOf {
-    /// Another after each change of the type or one of its bases, and 0 for none.
+    /// The version of the type: it changes when the type or a base is changed. 0 for none.
     pub(super) version: u32,
-    /// Whether it was made by a `class` statement, or like one.
+    /// Whether it is a heap type, as a `class` statement makes.
     is_of_heap: bool,
-    /// Whether its objects can hold others, as far as the collector knows.
+    /// Whether its objects are tracked by the collector, so that they may hold others.
     is_collected: bool,
 }
 
@@ -64,19 +64,19 @@ pub(super) fn type_of(object: &Bound<'_, PyAny>) -> TypeOf {
     }
 }
 
-/// Whether attributes of a class's objects are looked up in the usual way.
+/// Whether a class uses the standard attribute look-up, `object.__getattribute__`.
 pub(crate) fn has_generic_getattr(kind: &Bound<'_, PyType>) -> bool {
     Kind::from(kind).slots(kind.py()).getattro.is_some_and(|getattro| {
         getattro as usize == ffi::PyObject_GenericGetAttr as *const () as usize
     })
 }
 
-/// What a class or its bases have under a name, to be compared and not to be used.
+/// The address of what a class or its bases have under a name: for comparisons only.
 pub(crate) fn lookup(kind: &Bound<'_, PyType>, name: &Bound<'_, PyString>) -> usize {
     safe::address_in_class(kind.py(), Kind::from(kind), name)
 }
 
-/// What a class or its bases have under a name, if it is a function that was written in Python.
+/// What a class or its bases have under a name, if it is a Python function.
 pub(super) fn python_function_of<'py>(
     kind: &Bound<'py, PyType>,
     name: &Bound<'py, PyString>,
@@ -85,26 +85,26 @@ pub(super) fn python_function_of<'py>(
     found.is_exact_instance_of::<PyFunction>().then_some(found)
 }
 
-/// Whether the objects of a class are equal to others than themselves, as far as the class says.
+/// Whether a class defines its own equality.
 pub(crate) fn compares_specially(kind: &Bound<'_, PyType>) -> bool {
     let py = kind.py();
     let eq = intern!(py, "__eq__");
     lookup(kind, eq) != lookup(&py.get_type::<PyAny>(), eq)
 }
 
-/// Whether an object is of a type that holds no others, as far as the collector knows.
+/// Whether an object's type is not tracked by the collector, so that it holds no other objects.
 #[inline]
 pub(crate) fn is_leaf(object: &Bound<'_, PyAny>) -> bool {
     !type_of(object).is_collected
 }
 
-/// Whether an object's type was made by a `class` statement, or like one.
+/// Whether an object's type is a heap type, as a `class` statement makes.
 #[inline]
 pub(crate) fn is_of_heap_type(object: &Bound<'_, PyAny>) -> bool {
     type_of(object).is_of_heap
 }
 
-/// The first class with this name among a class and its bases.
+/// The first class with this name in a class's MRO.
 pub(crate) fn base_named<'py>(kind: &Bound<'py, PyType>, name: &str) -> Option<Bound<'py, PyType>> {
     let mro = kind.mro();
     let found = mro.iter_borrowed().find(|base| {
@@ -118,33 +118,33 @@ pub(crate) fn base_named<'py>(kind: &Bound<'py, PyType>, name: &str) -> Option<B
     found.cast::<PyType>().ok().map(|base| base.to_owned())
 }
 
-/// Whether this is the interpreter that the process began with.
+/// Whether this is the main interpreter.
 pub(crate) fn in_main_interpreter(_py: Python<'_>) -> bool {
     // SAFETY: attached, so there is a current interpreter.
     unsafe { ffi::PyInterpreterState_GetID(ffi::PyInterpreterState_Get()) == 0 }
 }
 
-/// Whether one thread at a time runs Python in this process.
+/// Whether only one thread at a time can run Python in this process.
 pub(crate) fn has_gil(py: Python<'_>) -> bool {
     let on = || py.import("sys")?.call_method0("_is_gil_enabled")?.is_truthy();
-    // Interpreters that do not know the question have one.
+    // Interpreters that do not have the function have a GIL.
     !cfg!(Py_GIL_DISABLED) || ok(py, on()) == Some(true)
 }
 
-/// Whether a class is another or comes after it in its MRO, whatever their metaclasses say.
+/// Whether a class is another one or derives from it, going by the MRO and not by metaclasses.
 #[inline]
 pub(crate) fn is_subtype(class: &Bound<'_, PyType>, of: &Bound<'_, PyType>) -> bool {
     class.is(of) || safe::comes_after(class.py(), Kind::from(class), Kind::from(of))
 }
 
-/// Whether a class is one of exceptions that are `Exception`s, as far as its MRO says.
+/// Whether a class derives from `Exception`, going by the MRO.
 #[inline]
 pub(crate) fn is_exception_class(class: &Bound<'_, PyType>) -> bool {
     let py = class.py();
     safe::comes_after(py, Kind::from(class), Kind::of::<PyException>(py))
 }
 
-/// Whether a dict has this very object under a key, or has no such key.
+/// Whether a dict has exactly this object under a key, or has no such key.
 pub(crate) fn holds_or_lacks(
     dict: &Bound<'_, PyDict>,
     key: &Bound<'_, PyString>,
@@ -152,20 +152,20 @@ pub(crate) fn holds_or_lacks(
 ) -> bool {
     let found = safe::address_in_dict(dict.py(), dict, key);
     if found == 0 {
-        // An exception, or none.
+        // Discard the exception, if there is one.
         drop(take_raised(dict.py()));
     }
     found == 0 || found == object.as_ptr() as usize
 }
 
-/// Whether a dict has this key. None if it is no dict, or the answer is an exception.
+/// Whether a dict has this key. None if it is not a dict, or if asking raises.
 #[inline(always)]
 pub(crate) fn is_key_of(dict: &Bound<'_, PyAny>, key: &Bound<'_, PyString>) -> Option<bool> {
     let dict = dict.cast_exact::<PyDict>().ok()?;
     safe::has_key(dict.py(), dict, key).ok().map(|found| found == 1)
 }
 
-/// Whether an object is what a function with `async def` makes.
+/// Whether an object is a native coroutine, as `async def` makes.
 #[inline(always)]
 pub(crate) fn is_coroutine(object: &Bound<'_, PyAny>) -> bool {
     safe::is_exact_coroutine(object.py(), object)
@@ -177,27 +177,27 @@ pub(crate) fn is_generator(object: &Bound<'_, PyAny>) -> bool {
     safe::is_exact_generator(object.py(), object)
 }
 
-/// Whether a class's own class is `type`.
+/// Whether the metaclass of a class is `type`.
 #[inline(always)]
 pub(crate) fn has_plain_metaclass(class: &Bound<'_, PyType>) -> bool {
     is_plain_class(class)
 }
 
-/// Whether an object is a class whose own class is `type`.
+/// Whether an object is a class whose metaclass is `type`.
 #[inline(always)]
 pub(crate) fn is_plain_class(object: &Bound<'_, PyAny>) -> bool {
     ptr::eq(object.get_type_ptr(), &raw const ffi::PyType_Type)
 }
 
-/// The names of a class and of its bases, by which changes of their `__name__` are noticed.
+/// The names of a class and of its bases, to detect a change of a `__name__`.
 ///
-/// The strings are held, so that another name cannot be where one of these was.
+/// The strings are held, so that no other can get the address of one of these.
 #[cfg(Py_3_13)]
 pub(crate) struct BareNames(Vec<(usize, Held<PyAny>)>);
 
 #[cfg(Py_3_13)]
 impl BareNames {
-    /// Those of a class.
+    /// The names of a class.
     pub(crate) fn of(class: &Bound<'_, PyType>) -> Result<Self> {
         let py = class.py();
         let mut names = Vec::new();
@@ -208,7 +208,7 @@ impl BareNames {
         Ok(Self(names))
     }
 
-    /// Whether they are still those of the class, whose MRO is the same.
+    /// Whether the class, whose MRO must be unchanged, still has these names.
     #[inline(always)]
     pub(crate) fn are_those_of(&self, class: &Bound<'_, PyType>) -> bool {
         // SAFETY: a class, alive, and ready, as it has been looked at. So it has an MRO, a tuple of
@@ -222,7 +222,7 @@ impl BareNames {
     }
 }
 
-/// Where the text of a class's name is: in the string that was last set as its `__name__`.
+/// The address of the string that was last set as a class's `__name__`.
 #[cfg(Py_3_13)]
 #[inline(always)]
 fn text_of_name(class: &Bound<'_, PyType>) -> usize {

@@ -1,5 +1,4 @@
-//! Slots for `iter()`, `await` and what they iterate, where PyO3's macros fill none or a much slower
-//! one.
+//! Slots for `iter()`, `await` and their iterators, where PyO3 has none or a much slower one.
 
 use std::mem::MaybeUninit;
 use std::ptr;
@@ -17,9 +16,9 @@ use super::kinds::Kind;
 use super::panics;
 use super::slots::{Slot, fill};
 
-/// A class that `await` and `iter()` can be used on.
+/// A class that supports `await` and `iter()`.
 pub(crate) trait Iterate: Native {
-    /// What they iterate.
+    /// Return the iterator.
     fn iterate<'py>(object: &Bound<'py, Self>) -> Result<Bound<'py, PyAny>>;
 }
 
@@ -28,9 +27,9 @@ extern "C" fn iterate<T: Iterate>(object: Borrowed<'_, '_, T>) -> *mut ffi::PyOb
     panics::answering(object.py(), || T::iterate(&object))
 }
 
-/// A class whose objects are iterated by a coroutine's driver.
+/// An iterator that drives a coroutine.
 pub(crate) trait Step: Native {
-    /// Go on.
+    /// Resume it.
     fn step<'py>(object: &Bound<'py, Self>) -> Sent<'py>;
 }
 
@@ -57,11 +56,11 @@ extern "C" fn send<T: Step>(
     }
 }
 
-/// `tp_iternext`, by which CPython itself resumes with None, from 3.12 on.
+/// `tp_iternext`. CPython 3.12 and newer resume with None this way.
 extern "C" fn next<T: Step>(object: Borrowed<'_, '_, T>) -> *mut ffi::PyObject {
     match panics::catching_sent(object.py(), || T::step(&object)) {
         Sent::Yielded(object) => return object.into_ptr(),
-        // Without an exception, that says as much.
+        // Null without an exception means that it returned None.
         Sent::Returned(object) if object.is_none() => {}
         Sent::Returned(object) => stop_iteration(object),
         Sent::Raised(raised) => restore(raised),
@@ -69,12 +68,12 @@ extern "C" fn next<T: Step>(object: Borrowed<'_, '_, T>) -> *mut ffi::PyObject {
     ptr::null_mut()
 }
 
-/// Fill the slots of `__iter__` and `__await__`.
+/// Set the slots for `__iter__` and `__await__`.
 pub(crate) fn fill_iterate<T: Iterate>(py: Python<'_>) {
     fill(py, Kind::of::<T>(py), Slot::Iterate(iterate::<T>));
 }
 
-/// Fill the slots of `send` and `__next__`.
+/// Set the slots for `send` and `__next__`.
 pub(crate) fn fill_step<T: Step>(py: Python<'_>) {
     fill(py, Kind::of::<T>(py), Slot::Send(send::<T>));
     fill(py, Kind::of::<T>(py), Slot::Next(next::<T>));

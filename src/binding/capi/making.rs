@@ -12,7 +12,7 @@ use super::in_flight::{ok, raise_no_memory, take_raised};
 use super::raised::{Error, Result};
 use super::safe;
 
-/// The MemoryError, of which Python keeps one in reserve.
+/// A `MemoryError`. Python keeps some instances in reserve.
 #[cold]
 pub(crate) fn no_memory(py: Python<'_>) -> Error {
     raise_no_memory(py);
@@ -47,7 +47,7 @@ pub(crate) fn list_of_same<'py>(
     Ok(safe::repeated(py, &one, isize::try_from(count)?)?.cast_into()?)
 }
 
-/// A tuple of these, and these.
+/// `(*first, *rest)`
 #[inline(always)]
 pub(crate) fn tuple_of<'py, const N: usize>(
     py: Python<'py>,
@@ -70,7 +70,7 @@ pub(crate) fn tuple_of<'py, const N: usize>(
     }
 }
 
-/// A tuple of these.
+/// `(*items,)`
 #[inline(always)]
 pub(crate) fn new_tuple<'py, const N: usize>(
     py: Python<'py>,
@@ -79,7 +79,7 @@ pub(crate) fn new_tuple<'py, const N: usize>(
     tuple_of(py, items, &[])
 }
 
-/// A dict of these values under these names.
+/// `dict(zip(names, values))`
 #[cold]
 pub(crate) fn dict_of<'py>(
     names: &Bound<'py, PyTuple>,
@@ -100,7 +100,7 @@ pub(crate) fn slice_from<'py>(
     safe::slice_of(items.py(), items, isize::try_from(start)?, isize::MAX)
 }
 
-/// Add something at the end.
+/// Append an item.
 pub(crate) fn push<T>(py: Python<'_>, items: &mut Vec<T>, item: T) -> Result<()> {
     if items.len() == items.capacity() && refusable(|| items.try_reserve(1)).is_err() {
         drop(item);
@@ -110,7 +110,7 @@ pub(crate) fn push<T>(py: Python<'_>, items: &mut Vec<T>, item: T) -> Result<()>
     Ok(())
 }
 
-/// Several texts in one.
+/// Concatenate strings.
 pub(crate) fn joined<'py, const N: usize>(
     py: Python<'py>,
     parts: [Text<'_, 'py>; N],
@@ -128,19 +128,20 @@ pub(crate) fn joined<'py, const N: usize>(
     Ok(whole.cast_into()?)
 }
 
-/// The same, if they are short, as most are: each is copied once. None, too, where that fails.
+/// [`joined`] for short texts, which most are: each is copied once. None if they are long, or if it
+/// fails.
 fn joined_at_once<'py>(
     py: Python<'py>,
     parts: &[Text<'_, 'py>],
 ) -> Option<Result<Bound<'py, PyString>>> {
-    /// How long they may be together, as UTF-8.
+    /// How long the result may be, in bytes of UTF-8.
     const MOST: usize = 256;
     let mut room = [0; MOST];
     let mut length = 0;
     for part in parts {
         let text = match part {
             Text::Ours(text) => text,
-            // Of one that is not ASCII, CPython makes UTF-8, and keeps that as long as the text.
+            // CPython caches the UTF-8 form of a non-ASCII string for as long as the string lives.
             Text::Python(text) if text.len().is_ok_and(|length| length <= MOST) => {
                 ok(py, text.to_str())?
             }
@@ -153,15 +154,15 @@ fn joined_at_once<'py>(
     Some(Ok(ok(py, PyString::from_bytes(py, &room[..length]))?))
 }
 
-/// A part of a text.
+/// A part of a message.
 pub(crate) enum Text<'a, 'py> {
-    /// Of our own.
+    /// Text of our own.
     Ours(&'a str),
-    /// That Python has.
+    /// A Python string.
     Python(Bound<'py, PyString>),
 }
 
-/// Where an object is, as texts show it.
+/// An object's address, as in a `repr`.
 pub(crate) fn shown_address<'py>(object: &Bound<'py, PyAny>) -> Result<Bound<'py, PyString>> {
     // "0x", and two digits for each byte at most.
     const MOST: usize = 2 + 2 * size_of::<usize>();
@@ -180,7 +181,7 @@ pub(crate) fn shown_address<'py>(object: &Bound<'py, PyAny>) -> Result<Bound<'py
     Ok(PyString::from_bytes(object.py(), &text[begin..])?)
 }
 
-/// Makes a Python string.
+/// Make a Python string.
 pub(crate) fn new_str<'py>(py: Python<'py>, text: &str) -> Result<Bound<'py, PyString>> {
     Ok(PyString::from_bytes(py, text.as_bytes())?)
 }

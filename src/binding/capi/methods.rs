@@ -1,7 +1,7 @@
 //! Methods and functions that bypass PyO3's argument parsing.
 //!
-//! The hottest ones have a fast version for calls with positional arguments. It replaces PyO3's,
-//! has the same signature and docstring, and passes all other calls on to PyO3's.
+//! The hottest ones have a fast version for calls with positional arguments. It replaces PyO3's
+//! version, has the same signature and docstring, and passes all other calls on.
 
 use std::ffi::CStr;
 use std::iter;
@@ -32,20 +32,20 @@ pub(crate) type Args<'a, 'py> = &'a [Bound<'py, PyAny>];
 /// The result of a call. None to let PyO3's version handle it.
 pub(crate) type Answer<'py> = Option<Result<Bound<'py, PyAny>>>;
 
-/// The quick form of a method of `Self::Of`, or of a function of the module.
+/// The fast version of a method of `Self::Of`, or of a function of the module.
 pub(crate) trait Quick {
-    /// The class, or anything for a function.
+    /// The class; anything for a function.
     type Of: PyTypeInfo;
     /// The name in Python.
     const NAME: &'static CStr;
 
-    /// PyO3's form.
+    /// PyO3's version.
     fn slow() -> &'static PyOnceLock<Py<PyAny>>;
 
     /// Call it.
     fn call<'py>(slf: &Bound<'py, Self::Of>, args: Args<'_, 'py>) -> Answer<'py>;
 
-    /// Call it with arguments of which the last go by these names.
+    /// Call it with arguments whose last ones have these names.
     fn call_named<'py>(
         _slf: &Bound<'py, Self::Of>,
         _args: Args<'_, 'py>,
@@ -55,7 +55,7 @@ pub(crate) trait Quick {
     }
 }
 
-/// Define the quick form of a method or function.
+/// Define the fast version of a method or function.
 macro_rules! quick {
     ($(#[$doc:meta])* $form:ident = $name:literal of $of:ty, |$slf:pat_param, $args:pat_param| $body:expr
      $(, but $parameter:tt by keyword, |$of_named:pat_param, $some:pat_param, $named:pat_param| $call:expr)?
@@ -93,8 +93,8 @@ macro_rules! quick {
             ) -> $crate::binding::capi::methods::Answer<'py> {
                 use $crate::binding::capi::methods::place_of;
                 let parameter = $crate::binding::capi::interned::intern!(names.py(), $parameter);
-                // Given by keyword, or not at all, it is left to PyO3's form, which may have to
-                // refuse it.
+                // If it is given by keyword or missing, leave the call to PyO3's version, which may
+                // have to reject it.
                 if args.len() <= names.len() {
                     return None;
                 }
@@ -123,12 +123,12 @@ macro_rules! quick {
 }
 pub(crate) use quick;
 
-/// Where among these names one is.
+/// The index of a name among these names.
 pub(crate) fn place_of(
     names: &Bound<'_, PyTuple>,
     name: &Bound<'_, PyString>,
 ) -> Result<Option<usize>> {
-    // Nearly always they are the same objects where they are the same names.
+    // Equal names are nearly always the same object.
     if let Some(place) = names.iter_borrowed().position(|it| it.is(name)) {
         return Ok(Some(place));
     }
@@ -140,12 +140,12 @@ pub(crate) fn place_of(
     Ok(None)
 }
 
-/// What the interpreter calls, as the method or function that [`put`] makes of it: a method with an
-/// object that its descriptor has checked, a function with its module, where any object will do.
+/// The C function that the interpreter calls: for a method, with an object whose type its
+/// descriptor has checked; for a function, with its module, as any object will do.
 ///
 /// # Safety
 ///
-/// The arguments are as [`Arguments::from_c`] says.
+/// The arguments must be as [`Arguments::from_c`] requires.
 unsafe extern "C" fn enter<'py, F: Quick>(
     slf: Borrowed<'_, 'py, F::Of>,
     args: *const *mut ffi::PyObject,
@@ -167,7 +167,7 @@ unsafe extern "C" fn enter<'py, F: Quick>(
     })
 }
 
-/// Call PyO3's form.
+/// Call PyO3's version.
 #[cold]
 fn call_slowly<'py, F: Quick>(
     slf: &Bound<'py, F::Of>,
@@ -213,11 +213,11 @@ fn in_the_singular<F: Quick>(py: Python<'_>, error: Error) -> Error {
     }
 }
 
-/// Put the quick form in the place of PyO3's: an attribute of the class, or of the module.
+/// Replace PyO3's version in the class or the module.
 pub(crate) fn put<F: Quick>(owner: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = owner.py();
     if owner.is_instance_of::<PyType>() && F::slow().get(py).is_some() {
-        // The module is made once more: a class has it already.
+        // The module is initialized again, and the class has the fast version already.
         return Ok(());
     }
     let name = PyString::from_bytes(py, F::NAME.to_bytes())?;
@@ -266,16 +266,16 @@ pub(crate) fn put<F: Quick>(owner: &Bound<'_, PyAny>) -> PyResult<()> {
     Ok(())
 }
 
-/// A function or method that was not written in Python.
+/// A native function or method.
 struct Native<'a, 'py> {
     definition: *mut ffi::PyMethodDef,
-    /// What a function is bound to.
+    /// The object that a function is bound to.
     bound_to: Option<Bound<'py, PyAny>>,
-    /// Of a method that is not bound, the class of the objects that it is for.
+    /// For an unbound method, the class that its objects must belong to.
     class: Option<Kind<'a>>,
 }
 
-/// Look into a function or method that was not written in Python.
+/// Look into a native function or method.
 #[inline(always)]
 fn native<'a, 'py>(callable: &'a Bound<'py, PyAny>) -> Option<Native<'a, 'py>> {
     let kind = callable.get_type_ptr().cast_const();
@@ -296,10 +296,10 @@ fn native<'a, 'py>(callable: &'a Bound<'py, PyAny>) -> Option<Native<'a, 'py>> {
     }
 }
 
-/// The type of bound methods that were written in Python, which PyO3 does not name.
+/// The type of bound Python methods, which PyO3 does not name.
 static PYTHON_METHOD: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(ptr::null_mut());
 
-/// Whether this is a function or method that was written in Python, and so none of ours.
+/// Whether this is a Python function or method, and so none of ours.
 #[inline(always)]
 pub(crate) fn is_of_python(callable: &Bound<'_, PyAny>) -> bool {
     let kind = callable.get_type_ptr().cast_const();
@@ -307,23 +307,23 @@ pub(crate) fn is_of_python(callable: &Bound<'_, PyAny>) -> bool {
         || ptr::eq(kind, PYTHON_METHOD.load(Ordering::Relaxed))
 }
 
-/// Native methods that are known by their definitions, and what each is called here.
+/// Native methods, recognised by their definitions, with our identifier for each.
 pub(crate) struct KnownMethods<M: 'static, const N: usize>(Shared<[Option<(usize, M)>; N]>);
 
-/// A method, its object, its arguments.
+/// A method, its object and its arguments.
 pub(crate) type MethodCall<'py, M> = (M, Bound<'py, PyAny>, SmallVec<[Bound<'py, PyAny>; 3]>);
 
 impl<M: Copy, const N: usize> KnownMethods<M, N> {
-    /// None so far.
+    /// Empty.
     pub(crate) const fn new() -> Self {
         Self(Shared::new([None; N]))
     }
 
-    /// Remember the definition of a method of a class.
+    /// Add a method of a class.
     ///
     /// # Errors
     ///
-    /// `SystemError` if it is none, or there is no place for it.
+    /// `SystemError` if it is not a native method, or if the table is full.
     pub(crate) fn know(&self, class: &Bound<'_, PyAny>, name: &str, method: M) -> PyResult<()> {
         let descriptor = class.getattr(name)?;
         let Some(Native { definition, class: Some(_), .. }) = native(&descriptor) else {
@@ -340,8 +340,8 @@ impl<M: Copy, const N: usize> KnownMethods<M, N> {
         })
     }
 
-    /// What a call of this with an object and other arguments comes to, if it is one of these
-    /// methods, bound or not.
+    /// If this callable is one of these methods, bound or not: the method, object and arguments of
+    /// a call with this first argument and these others.
     pub(crate) fn call_of<'py>(
         &self,
         callable: &Bound<'py, PyAny>,
@@ -356,7 +356,7 @@ impl<M: Copy, const N: usize> KnownMethods<M, N> {
         let (_, method) = self.0.with(py, |all| {
             all.iter().flatten().find(|(known, _)| *known == definition as usize).copied()
         })?;
-        // None of them takes more, and so many need no memory.
+        // None of them takes more arguments, and this many need no heap memory.
         if args.len() + usize::from(slf.is_some()) > 3 {
             return None;
         }
@@ -367,7 +367,7 @@ impl<M: Copy, const N: usize> KnownMethods<M, N> {
     }
 }
 
-/// Find the type of bound methods that were written in Python.
+/// Find the type of bound Python methods.
 pub(crate) fn find_python_methods(py: Python<'_>) -> PyResult<()> {
     let method = py.import("types")?.getattr("MethodType")?.cast_into::<PyType>()?;
     PYTHON_METHOD.store(method.as_type_ptr(), Ordering::Relaxed);

@@ -1,7 +1,7 @@
-//! Bugs of our own. Each must come out as an exception, and none may end the process.
+//! Turns panics, which are our own bugs, into exceptions.
 //!
-//! A panic cannot pass through the interpreter's frames. PyO3 catches those in what its macros
-//! make; what we put into slots ourselves catches its own.
+//! A panic must not unwind through the interpreter's frames. PyO3 catches panics in what its macros
+//! make. The functions that we put into slots ourselves use these helpers.
 
 use std::any::Any;
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
@@ -17,7 +17,7 @@ use super::in_flight::{restore, with_error_saved};
 use super::making::{Text, joined};
 use super::safe;
 
-/// Do something that Python waits for. A panic is an error.
+/// Run something for Python. A panic becomes an error.
 #[inline(always)]
 pub(crate) fn catching<T>(py: Python<'_>, work: impl FnOnce() -> Result<T>) -> Result<T> {
     match catch_unwind(AssertUnwindSafe(work)) {
@@ -26,7 +26,7 @@ pub(crate) fn catching<T>(py: Python<'_>, work: impl FnOnce() -> Result<T>) -> R
     }
 }
 
-/// Resume something. A panic is what it raises.
+/// Run a step of an iterator. A panic becomes what it raises.
 #[inline(always)]
 pub(super) fn catching_sent<'py>(py: Python<'py>, resume: impl FnOnce() -> Sent<'py>) -> Sent<'py> {
     match catch_unwind(AssertUnwindSafe(resume)) {
@@ -35,7 +35,7 @@ pub(super) fn catching_sent<'py>(py: Python<'py>, resume: impl FnOnce() -> Sent<
     }
 }
 
-/// Do something that a C function is to return.
+/// Run something and convert its result to what a C function returns.
 #[inline(always)]
 pub(super) fn answering<'py, T>(
     py: Python<'py>,
@@ -44,8 +44,7 @@ pub(super) fn answering<'py, T>(
     returning(py, catching(py, work))
 }
 
-/// Do something that cannot fail as far as Python is concerned. A panic is reported as what a
-/// finalizer raises.
+/// Run something that has no way to report errors to Python. A panic is reported as unraisable.
 #[inline(always)]
 pub(super) fn reporting(py: Python<'_>, work: impl FnOnce()) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(work)) {
@@ -61,18 +60,18 @@ fn report(py: Python<'_>, panic: Box<dyn Any + Send>) {
     });
 }
 
-/// How PyO3 panics where Python cannot make an object for it, such as the text of an error about
-/// arguments: for want of memory, as all that it makes so is small and simple.
+/// PyO3's panic when Python cannot make an object, such as the message of an error about arguments.
+/// The objects are small and simple, so the cause can only be a lack of memory.
 const NO_MEMORY: &str = "PyObject pointer is null";
 
-/// What is in the text where it expects something, and is told of such an error: when the module is
-/// made.
+/// Part of the panic message when PyO3 unwraps a `MemoryError`, as it may while the module is being
+/// initialized.
 const SAYS_SO: &str = "PyErr { type: <class 'MemoryError'>";
 
-/// The same, where there is no memory for the text of the class either.
+/// The same, if there is no memory for the name of the exception class either.
 const SAYS_NOTHING: &str = "PyErr { type: <unprintable object>";
 
-/// How Rust panics where Python has no memory for the name of a class, which is part of such a text.
+/// Rust's panic if Python has no memory for the name of a class in such a message.
 const NO_NAME: &str = "a formatting trait implementation returned an error";
 
 fn is_no_memory(panic: &(dyn Any + Send)) -> bool {
@@ -82,13 +81,14 @@ fn is_no_memory(panic: &(dyn Any + Send)) -> bool {
             || text.contains(SAYS_NOTHING)
             || text.starts_with(NO_NAME)
     };
-    // PyO3 passes a panic on with a text of its own.
+    // PyO3 resumes a panic with a message of its own.
     panic.downcast_ref::<&str>().is_some_and(|text| is(text))
         || panic.downcast_ref::<String>().is_some_and(|text| is(text))
 }
 
-/// Write nothing where PyO3 panics for want of memory, which becomes an exception. To be done
-/// before the module is made. (Each library has a Rust of its own, so that this is for no other.)
+/// Keep Rust from printing a message for panics that become a `MemoryError`. Call this before the
+/// module is initialized. (Each extension library has its own copy of Rust's runtime, so others are
+/// not affected.)
 pub(super) fn keep_quiet_without_memory() {
     static DONE: Once = Once::new();
     DONE.call_once(|| {
@@ -101,7 +101,7 @@ pub(super) fn keep_quiet_without_memory() {
     });
 }
 
-/// Not PyO3's `PanicException`, which panics anew when it comes back to Rust.
+/// Not PyO3's `PanicException`: that resumes the panic when it gets back to Rust.
 #[cold]
 fn bug(py: Python<'_>, panic: Box<dyn Any + Send>) -> Error {
     if is_no_memory(&*panic) {

@@ -1,4 +1,4 @@
-//! The arguments of a call, passed on: as a tuple and a dict, or to another callable.
+//! Passes the arguments of a call on: as a tuple and a dict, or to another callable.
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -12,7 +12,7 @@ use super::safe;
 use crate::core::refusable;
 
 impl<'py> Arguments<'_, 'py> {
-    /// Those by keyword, in a dict of their own.
+    /// The keyword arguments in a new dict.
     #[cold]
     pub(super) fn by_keyword(self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
         match self.names {
@@ -21,7 +21,7 @@ impl<'py> Arguments<'_, 'py> {
         }
     }
 
-    /// Those by position, as a tuple.
+    /// The positional arguments as a tuple.
     pub(super) fn as_tuple(self, py: Python<'py>) -> Result<Bound<'py, PyTuple>> {
         tuple_of(py, [], self.by_position())
     }

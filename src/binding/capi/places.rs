@@ -1,5 +1,5 @@
-//! Places in programs: a code object, and how far its execution has come. Each is numbered when it
-//! is first seen, and turned into a text only when somebody asks.
+//! Places in programs: a code object and an instruction. Each gets a number when it is first seen;
+//! file and line are looked up only when somebody asks.
 
 use std::collections::HashMap;
 use std::ffi::c_int;
@@ -18,20 +18,20 @@ use super::methods::is_of_python;
 use super::safe;
 use crate::core::refusable;
 
-/// The number of a place that is not known.
+/// The number that stands for an unknown place.
 pub(crate) const NOWHERE: u32 = 0;
 
-/// From code of the package itself, so many frames are looked through for one that is not.
+/// From code of this package, look through at most this many outer frames for code of the program.
 const OUTWARDS: usize = 64;
 
-/// So many places that were asked for last are found at once.
+/// The size of the cache of recent places.
 const RECENT: usize = 16;
 
-/// All places seen so far. The code objects are kept: there are as many as the program has
-/// functions that were met here, and their addresses stand for them.
+/// All places seen so far. Their code objects are kept alive, so that addresses identify them: at
+/// most one for each function of the program.
 static PLACES: Shared<Option<Places>> = Shared::new(None);
 
-/// Hashes what is hardly ever chosen to be bad: addresses and small numbers.
+/// A hasher for addresses and small numbers, which nobody chooses in order to collide.
 #[derive(Default)]
 pub(super) struct Mix(u64);
 
@@ -60,29 +60,29 @@ impl Hasher for Mix {
     }
 }
 
-/// A table by addresses.
+/// A hash table with addresses as keys.
 pub(super) type Table<K, V> = HashMap<K, V, BuildHasherDefault<Mix>>;
 
 struct Places {
     numbers: Table<(usize, c_int), u32>,
     all: Vec<Place>,
-    /// Some of those that were asked for last, each where [`Places::recent_of`] says: often one of
-    /// them is the next, too.
+    /// A cache of recent places, indexed by [`Places::recent_of`]: programs often return to them.
     recent: [((usize, c_int), (u32, bool)); RECENT],
-    /// How the files of the package itself begin.
+    /// The common prefix of the package's own file names.
     own: Option<Held<PyString>>,
 }
 
 struct Place {
-    /// A code object, or a name where there is none.
+    /// A code object, or a name if there is none.
     code: Held<PyAny>,
-    /// Before which instruction, or in which line on CPython 3.10. Below 0 for the code as such.
+    /// The offset of an instruction (on CPython 3.10, a line), or a negative number for the code as
+    /// a whole.
     at: c_int,
     is_own: bool,
 }
 
-/// Say how the names of the package's own files begin: what is done there is put down to whoever
-/// called it.
+/// Set the prefix of the package's own file names. What happens in those files is attributed to
+/// their caller.
 pub(crate) fn know_own_files(begin: Bound<'_, PyString>) {
     let py = begin.py();
     let begin = begin.hold();
@@ -95,7 +95,7 @@ pub(crate) fn know_own_files(begin: Bound<'_, PyString>) {
 
 impl Places {
     fn new() -> Self {
-        // The first place is none.
+        // There is no place 0.
         Self {
             numbers: Table::default(),
             all: Vec::new(),
@@ -104,14 +104,14 @@ impl Places {
         }
     }
 
-    /// Where a place is kept that was asked for last.
+    /// The index of a place in the cache.
     #[inline(always)]
     fn recent_of(key: (usize, c_int)) -> usize {
         ((key.0 >> 4) ^ (key.0 >> 9) ^ key.1 as usize) % RECENT
     }
 }
 
-/// The number of the innermost place in Python code that is not the package's own.
+/// The number of the innermost place in Python code outside the package.
 pub(super) fn here(py: Python<'_>) -> u32 {
     let Some(mut frame) = Frame::innermost(py) else { return NOWHERE };
     let (mut found, mut is_own) = frame.place();
@@ -129,7 +129,7 @@ pub(super) fn here(py: Python<'_>) -> u32 {
     if is_own { first } else { found }
 }
 
-/// The number of a code object as such.
+/// The number of a code object as a whole.
 pub(crate) fn of_code(code: &Bound<'_, PyAny>) -> u32 {
     number_of(code, -1).0
 }
@@ -152,13 +152,13 @@ pub(crate) fn of_callable(callable: &Bound<'_, PyAny>) -> u32 {
         callable.get_type().name()
     };
     match ok(py, name) {
-        // The same text is one object, and so one place.
+        // Equal names become the same object, and so the same place.
         Some(name) => of_code(interned(name).as_any()),
         None => NOWHERE,
     }
 }
 
-/// The code of a function or method that was written in Python.
+/// The code of a Python function or method.
 fn code_of_function<'py>(callable: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
     if !is_of_python(callable) {
         return None;
@@ -172,13 +172,13 @@ fn code_of_function<'py>(callable: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAn
         if !is_of_python(&function) {
             return None;
         }
-        // A method's own, which comes before what its function has. It may be anything.
+        // An attribute of the method itself, which hides the function's. It may be anything.
         function = ok(py, function.getattr(intern!(py, "__func__")))?;
     }
     None
 }
 
-/// The number of a place, and whether it is in a file of the package's.
+/// The number of a place, and whether it is in a file of this package.
 #[inline]
 fn number_of(code: &Bound<'_, PyAny>, at: c_int) -> (u32, bool) {
     let py = code.py();
@@ -237,8 +237,8 @@ fn is_of_package(code: &Bound<'_, PyAny>) -> bool {
     }
 }
 
-/// The code object of a place, or the name, and the line, which is 0 for the code as such. None if
-/// there is no such place.
+/// The code object (or name) of a place, and its line: 0 for the code as a whole. None if there is
+/// no such place.
 pub(crate) fn code_and_line(py: Python<'_>, number: u32) -> Option<(Bound<'_, PyAny>, i32)> {
     let (code, at) = PLACES.with(py, |places| {
         let place = places.as_ref()?.all.get((number as usize).checked_sub(1)?)?;
@@ -256,7 +256,7 @@ pub(crate) fn code_and_line(py: Python<'_>, number: u32) -> Option<(Bound<'_, Py
     Some((code, line))
 }
 
-/// Whether a frame is on the stack of this thread, or, where greenlets run, of this greenlet.
+/// Whether a frame is on the stack of this thread; with greenlets, of this greenlet.
 pub(crate) fn is_on_stack(frame: &Bound<'_, PyAny>) -> bool {
     let mut next = Frame::innermost(frame.py());
     while let Some(here) = next {
@@ -268,7 +268,7 @@ pub(crate) fn is_on_stack(frame: &Bound<'_, PyAny>) -> bool {
     false
 }
 
-/// A frame on the stack of this thread.
+/// A frame on this thread's stack.
 struct Frame<'py>(Bound<'py, PyFrame>);
 
 impl<'py> Frame<'py> {

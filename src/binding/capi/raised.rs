@@ -1,4 +1,4 @@
-//! An exception that was raised, and what a function of ours comes to that may raise one.
+//! Exceptions that were raised, and our `Result` type.
 
 use std::convert::Infallible;
 
@@ -8,14 +8,14 @@ use pyo3::prelude::*;
 
 use super::held::{Held, Hold};
 
-/// An exception that was raised, no longer in flight.
+/// An exception that was raised and is no longer in flight.
 pub(crate) type Raised<'py> = Bound<'py, PyBaseException>;
 
-/// The exception that is to be raised, in one word.
+/// An exception to raise, in one word.
 ///
-/// It is made where the error is found. A `PyErr` may still have to make it, and lets go of what
-/// it is made of in PyO3's way: on a thread that PyO3 has not attached, as in the slots that we
-/// fill ourselves, that waits for the next call of something that PyO3 has.
+/// It is made where the error is found. A `PyErr` may be lazy, and drops its parts in PyO3's way:
+/// on a thread that PyO3 has not attached itself, as in the slots that we fill, the drop is delayed
+/// until PyO3 is called again.
 pub(crate) struct Error(Held<PyBaseException>);
 
 /// A result, or an error that a Python user will see.
@@ -32,7 +32,7 @@ impl Error {
         self.0.into_bound(py)
     }
 
-    /// Whether the exception is of a class.
+    /// Whether the exception is an instance of a class.
     pub(crate) fn is_instance_of<T: PyTypeInfo>(&self, py: Python<'_>) -> bool {
         self.value(py).is_instance_of::<T>()
     }

@@ -1,11 +1,11 @@
-//! Memory for those who cannot be told that there is none.
+//! A small reserve of memory for allocations that cannot report failure.
 //!
-//! What we keep of a program's data we ask for so that it may be refused. PyO3 does not: the texts
-//! of errors about arguments are such, and so is the box of an error that has yet to be raised.
-//! Where the system has no memory for them, Rust would end the process. They are small and do not
-//! last, so a little that is kept for them is enough: the error is made, and Python says itself
-//! whether it has memory for an exception. What is larger than that, such as a text with a very
-//! long name in it, still ends the process.
+//! Where we copy a program's data, an allocation may be refused. PyO3's may not: the messages of
+//! errors about arguments, for instance, and the boxes of lazy errors. If the system had no memory
+//! for them, Rust would end the process. They are small and short-lived, so a small reserve is
+//! enough for them: the error gets made, and Python itself finds out whether it has memory for an
+//! exception. A larger one, such as a message that contains a very long name, still ends the
+//! process.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::UnsafeCell;
@@ -14,16 +14,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::core::is_refusable;
 
-/// How many bytes there are.
+/// The size in bytes.
 const SIZE: usize = 1 << 14;
-/// In [`Reserve::state`], one piece that is in use; below it, the end of those given out.
+/// [`Reserve::state`] counts the pieces in use in units of this; the lower bits hold the end of the
+/// last piece.
 const PIECE: usize = 1 << 16;
 
-/// Gives out one piece after the other, and begins anew when none is in use.
+/// Gives out one piece after the other, and starts again when none is in use.
 #[repr(align(16))]
 struct Reserve {
     memory: UnsafeCell<[u8; SIZE]>,
-    /// How many pieces are in use, and where the last one ends: changed in one.
+    /// The number of pieces in use, and where the last one ends, in one word.
     state: AtomicUsize,
 }
 
@@ -67,7 +68,7 @@ impl Reserve {
     }
 }
 
-/// The system's allocator, with the reserve behind it.
+/// The system's allocator, with the reserve as a fallback.
 struct Allocator;
 
 #[global_allocator]
@@ -107,7 +108,7 @@ unsafe impl GlobalAlloc for Allocator {
 }
 
 impl Allocator {
-    /// Move something to where it has more room.
+    /// Move an allocation to a larger one.
     ///
     /// # Safety
     ///

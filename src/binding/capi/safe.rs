@@ -1,9 +1,9 @@
-//! Functions of CPython's that are safe to call with whatever the types let through.
+//! CPython functions that are safe to call with any arguments of the declared types.
 //!
-//! CPython's documentation says what a function takes and gives. The table below says the same by
-//! types, and each entry is to be checked against it: of which classes the arguments have to be,
-//! which references are borrowed (`&Bound`) and which taken over (`Bound`), and what comes back.
-//! What can be given to an entry must be safe to give: that is what makes it a safe function.
+//! The table states for each function what CPython's documentation says: which classes the
+//! arguments must belong to, which references are borrowed (`&Bound`) and which are taken over
+//! (`Bound`), and what is returned. Each entry must be checked against the documentation. An entry
+//! is a safe function, so it must be safe for everything that its types allow.
 
 use std::ffi::{CStr, c_int};
 
@@ -21,8 +21,7 @@ use super::kinds::Kind;
 use super::raised::Raised;
 
 safe! {
-    // Python's own objects, made where memory may have run out. PyO3's functions for that panic
-    // then.
+    // Objects of built-in classes. PyO3's own functions for them panic if memory has run out.
 
     /// `{}`
     fn new_dict<'py>() -> New<'py, PyDict> = ffi::PyDict_New: ();
@@ -36,19 +35,19 @@ safe! {
     /// `items[start:end]`, within bounds.
     fn slice_of<'py>(items: &Bound<'_, PyTuple>, start: isize, end: isize) -> New<'py, PyTuple>
         = ffi::PyTuple_GetSlice: (items, start, end);
-    /// Put the string in place that is the same object wherever it is used as a name.
+    /// Replace a string by its interned copy.
     fn intern<'py>(text: &mut Bound<'_, PyString>) = ffi::PyUnicode_InternInPlace: (text);
-    /// A number that may be below zero.
+    /// A signed number.
     fn new_signed_int<'py>(number: i64) -> New<'py, PyAny> = ffi::PyLong_FromLongLong: (number);
-    /// The number that an int is, and in which direction that is out of reach, if it is: puts 0, -1
-    /// or 1 in place. Nothing is raised, nor taken for raised.
+    /// The value of an int. Sets `overflow` to 0, or to -1 or 1 if the int is too small or too
+    /// large. Raises nothing, and ignores an exception in flight.
     fn number_of<'py>(int: &Bound<'_, PyInt>, overflow: &mut c_int) -> i64
         = ffi::PyLong_AsLongLongAndOverflow: (int, overflow);
-    /// A number as Python has it.
+    /// An unsigned number.
     fn new_int<'py>(number: u64) -> New<'py, PyAny> = ffi::PyLong_FromUnsignedLongLong: (number);
 
-    // Calls. Not PyO3's: where there is no memory, CPython 3.11 may come back without an exception,
-    // and PyO3 panics as it makes one.
+    // Calls. PyO3's own functions are not used: if there is no memory, CPython 3.11 may return null
+    // without setting an exception, and PyO3 panics then.
 
     /// `callable(*args, **kwargs)`
     fn call_any_way<'py>(
@@ -69,8 +68,8 @@ safe! {
         object_and_argument: &[Borrowed<'_, '_, PyAny>; 2]
     ) -> Called<'py>
         = ffi::PyObject_VectorcallMethod: (method, object_and_argument, 2_usize, Null);
-    /// `generator.send(value)`, without a `StopIteration` where it returns: puts in place what it
-    /// yields or returns. None is put there where it raises, and the exception is in flight.
+    /// `generator.send(value)`, without the `StopIteration` when it returns: stores what it yields
+    /// or returns. If it raises, None is stored and the exception is in flight.
     fn send_to<'py>(
         generator: &Bound<'_, PyAny>,
         value: &Bound<'_, PyAny>,
@@ -78,96 +77,95 @@ safe! {
     ) -> ffi::PySendResult = ffi::PyIter_Send: (generator, value, result);
     /// A copy of the current context.
     fn copy_context<'py>() -> New<'py, PyAny> = ffi::PyContext_CopyCurrent: ();
-    /// Make a context the current one. What is no context, or is in use further up, is refused.
+    /// Enter a context. CPython refuses what is not a context or has been entered already.
     fn enter_context<'py>(context: &Bound<'_, PyAny>) -> Status<'py>
         = ffi::PyContext_Enter: (context);
-    /// The reverse. A context that is not the current one is refused.
+    /// Leave a context. CPython refuses one that is not current.
     fn exit_context<'py>(context: &Bound<'_, PyAny>) -> Status<'py>
         = ffi::PyContext_Exit: (context);
 
-    /// One more call that the interpreter's recursion limit counts. The text is the end of what the
-    /// error says. True if it is one too many, with that error in flight.
+    /// Count one more call toward the recursion limit. `text` is the end of the error message. True
+    /// if it was one too many; then the `RecursionError` is in flight.
     fn enter_recursion<'py>(text: &CStr) -> bool = ffi::Py_EnterRecursiveCall: (text);
-    /// How many calls it allows.
+    /// The recursion limit.
     fn recursion_limit<'py>() -> c_int = ffi::Py_GetRecursionLimit: ();
-    /// The reverse of entering one.
+    /// Undo `enter_recursion`.
     fn leave_recursion<'py>() = ffi::Py_LeaveRecursiveCall: ();
 
     // Exceptions.
 
-    /// Report the exception in flight, if any, as what a finalizer raises.
+    /// Report the exception in flight, if any, through `sys.unraisablehook`.
     fn report_unraisable<'py>() = ffi::PyErr_WriteUnraisable: (Null);
-    /// Set it, None for none. What is neither None nor a traceback is refused.
+    /// Set a traceback, None for none. CPython refuses anything else.
     fn put_traceback<'py>(
         exception: &Raised<'_>,
         traceback: &Bound<'_, PyAny>
     ) -> Status<'py> = ffi::PyException_SetTraceback: (exception, traceback);
-    /// The instance dict of an object that has a slot for one, made where there was none.
+    /// The instance dict of an object that has a slot for one. It is made if there is none.
     fn dict_of<'py>(object: &Bound<'_, PyAny>) -> New<'py, PyDict>
         = ffi::PyObject_GenericGetDict: (object, Nothing);
-    /// Replace it. What is no dict is refused.
+    /// Replace the instance dict. CPython refuses what is not a dict.
     fn put_dict<'py>(object: &Bound<'_, PyAny>, dict: &Bound<'_, PyAny>) -> Status<'py>
         = ffi::PyObject_GenericSetDict: (object, dict, Nothing);
 
-    // Questions.
+    // Inspection.
 
-    /// How many references there are to an object.
+    /// The reference count.
     fn references<'py>(object: &Bound<'_, PyAny>) -> isize = ffi::Py_REFCNT: (object);
-    /// Whether a class is another or comes after it in its MRO, whatever their metaclasses say.
+    /// Whether a class is another one or derives from it, going by the MRO and not by metaclasses.
     fn comes_after<'py>(class: Kind<'_>, other: Kind<'_>) -> bool
         = ffi::PyType_IsSubtype: (class, other);
-    /// What a class or its bases have under a name.
+    /// The address of what a class or its bases have under a name.
     fn address_in_class<'py>(class: Kind<'_>, name: &Bound<'_, PyString>) -> usize
         = _PyType_Lookup: (class, name);
-    /// The same, to be used.
+    /// What a class or its bases have under a name.
     fn in_class<'py>(class: Kind<'_>, name: &Bound<'_, PyString>) -> Lent<'py, PyAny>
         = _PyType_Lookup: (class, name);
-    /// What a dict has under a key. 0 if that is nothing, or an exception, which is in flight then.
+    /// The address of a dict's value. 0 if there is none or an exception is in flight.
     fn address_in_dict<'py>(dict: &Bound<'_, PyDict>, key: &Bound<'_, PyString>) -> usize
         = ffi::PyDict_GetItemWithError: (dict, key);
     /// Whether a dict has a key: 1 if so.
     fn has_key<'py>(dict: &Bound<'_, PyDict>, key: &Bound<'_, PyString>) -> Status<'py>
         = ffi::PyDict_Contains: (dict, key);
-    /// Whether an object is what a function with `async def` makes.
+    /// Whether an object is a native coroutine, as `async def` makes.
     fn is_exact_coroutine<'py>(object: &Bound<'_, PyAny>) -> bool
         = ffi::PyCoro_CheckExact: (object);
-    /// `isinstance(object, class)`, whatever their classes say.
+    /// `isinstance(object, class)`, ignoring `__class__` and metaclasses.
     fn is_of<'py>(object: &Bound<'_, PyAny>, class: Kind<'_>) -> bool
         = ffi::PyObject_TypeCheck: (object, class);
     /// Whether an object is a generator.
     fn is_exact_generator<'py>(object: &Bound<'_, PyAny>) -> bool
         = ffi::PyGen_CheckExact: (object);
-    /// The number of this thread.
+    /// The identifier of this thread.
     fn this_thread<'py>() -> usize = ffi::PyThread_get_thread_ident: ();
 
     // Frames.
 
     /// The innermost frame of this thread.
     fn innermost_frame<'py>() -> Lent<'py, PyFrame> = ffi::PyEval_GetFrame: ();
-    /// The frame that a frame was called from.
+    /// The caller of a frame.
     fn outer_frame<'py>(frame: &Bound<'_, PyFrame>) -> Option<Bound<'py, PyFrame>>
         = ffi::PyFrame_GetBack: (frame);
-    /// Its code.
+    /// The code object of a frame.
     fn code_of_frame<'py>(frame: &Bound<'_, PyFrame>) -> Option<Bound<'py, PyCode>>
         = ffi::PyFrame_GetCode: (frame);
-    /// The code of a function.
+    /// The code object of a function.
     fn code_of_function<'py>(function: &Bound<'_, PyFunction>) -> Lent<'py, PyCode>
         = ffi::PyFunction_GetCode: (function);
 }
 
 #[cfg(not(Py_3_11))]
 safe! {
-    /// In which line a frame is.
+    /// The current line of a frame.
     fn line_of_frame<'py>(frame: &Bound<'_, PyFrame>) -> c_int
         = ffi::PyFrame_GetLineNumber: (frame);
-    /// Put the class of the exception that is being handled in place, if there is any, itself and
-    /// its traceback.
+    /// The exception being handled, as three parts: its class, itself and its traceback.
     fn get_handled_parts<'py>(
         kind: &mut Option<Bound<'py, PyAny>>,
         value: &mut Option<Bound<'py, PyAny>>,
         traceback: &mut Option<Bound<'py, PyAny>>
     ) = ffi::PyErr_GetExcInfo: (kind, value, traceback);
-    /// Say which exception is being handled, if any, by its class, itself and its traceback.
+    /// Set the exception being handled, from its parts.
     fn put_handled_parts<'py>(
         kind: Option<Bound<'_, PyType>>,
         exception: Option<Raised<'_>>,
@@ -177,19 +175,19 @@ safe! {
 
 #[cfg(Py_3_11)]
 safe! {
-    /// Before which instruction a frame is.
+    /// The current instruction of a frame.
     fn instruction_of_frame<'py>(frame: &Bound<'_, PyFrame>) -> c_int
         = ffi::PyFrame_GetLasti: (frame);
     /// The exception that is being handled, or `None`.
     fn get_handled<'py>() -> Option<Bound<'py, PyAny>> = ffi::PyErr_GetHandledException: ();
-    /// Say which exception is being handled, if any.
+    /// Set or clear the exception being handled.
     fn put_handled<'py>(exception: Option<&Raised<'_>>)
         = ffi::PyErr_SetHandledException: (exception);
 }
 
 unsafe extern "C" {
     /// A borrowed reference to what a type or its bases have under a name, or null, without an
-    /// exception. Private, but exported by every CPython for the likes of Cython.
+    /// exception. Private, but exported by every CPython for extensions such as Cython's.
     fn _PyType_Lookup(kind: *mut ffi::PyTypeObject, name: *mut ffi::PyObject)
     -> *mut ffi::PyObject;
 }

@@ -1,4 +1,4 @@
-//! The slots of our types: what the interpreter calls, with the types of what it gives.
+//! The type slots that we set, with exact Rust types for their functions.
 
 use std::ffi::{c_int, c_void};
 use std::mem::{MaybeUninit, transmute};
@@ -14,7 +14,7 @@ use super::dying::Dead;
 use super::kinds::Kind;
 use super::safe;
 
-/// The slots of a type for whose objects these functions are, or for its subclasses.
+/// The functions in slots of a type, for its objects or for its subclasses.
 pub(super) type New<'a, 'py, T> = extern "C" fn(
     Subclass<'a, 'py, T>,
     *mut ffi::PyObject,
@@ -43,20 +43,20 @@ type SendTo<'a, T> = extern "C" fn(
     &'a mut MaybeUninit<*mut ffi::PyObject>,
 ) -> ffi::PySendResult;
 
-/// What can be put into a slot of a class that is `T` or comes after it.
+/// Something to put into a slot of `T` or of a subclass.
 pub(super) enum Slot<T: 'static> {
     /// `__new__`
     New(New<'static, 'static, T>),
-    /// `__new__`, as `BaseException` has it: `T` is a class of exceptions, where what that leaves of
-    /// `T` is a valid state.
+    /// `BaseException.__new__`: `T` is an exception class, and the fields that it adds are valid
+    /// when zeroed.
     NewOfExceptions,
-    /// What runs when it is called. This is not inherited.
+    /// `tp_vectorcall`. Subclasses do not inherit it.
     Vectorcall(Vectorcall<'static, 'static, T>),
     /// `__init__`
     Init(Init<'static, 'static, T>),
-    /// What frees an object.
+    /// `tp_dealloc`
     Dealloc(Deallocator<'static, T>),
-    /// What shows the collector what an object holds, and lets go of that.
+    /// `tp_traverse` and `tp_clear`
     Traverse(Traverse<'static, T>),
     Clear(Clearer<'static, T>),
     Finalize(Finalizer<'static, T>),
@@ -65,7 +65,7 @@ pub(super) enum Slot<T: 'static> {
     Next(Unary<'static, T>),
 }
 
-/// Fill a slot of a class. Nothing is done where that does not come after `T`.
+/// Set a slot of a class. Does nothing if the class does not derive from `T`.
 pub(super) fn fill<T: Native>(py: Python<'_>, class: Kind<'_>, slot: Slot<T>) {
     if !safe::comes_after(py, class, Kind::of::<T>(py)) {
         return;

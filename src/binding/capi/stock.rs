@@ -1,9 +1,9 @@
-//! Memory of CPython's that is set aside for something that must not fail.
+//! Memory set aside from CPython's allocators, for an operation that must not fail.
 //!
-//! PyO3 makes its class of panics when it first looks at an error. Where CPython has no memory for
-//! that class, PyO3 looks at the error that says so, needs that class, and waits for itself for
-//! ever. So the memory is asked for before, when it can be refused. It is a piece for each
-//! allocation there may be, so that CPython can free each of them later as one of its own.
+//! PyO3 makes its `PanicException` class when it first inspects an error. If CPython has no memory
+//! for the class, PyO3 inspects that error, for which it needs the class, and waits for itself
+//! forever. So we allocate the memory beforehand, when failure can still be reported: one piece for
+//! each allocation that may follow, so that CPython can free each of them later as its own.
 
 use std::cell::Cell;
 use std::ffi::c_void;
@@ -15,18 +15,18 @@ use pyo3::ffi::{
 };
 use pyo3::prelude::*;
 
-/// How many pieces there are, most of them small. To make a class takes some twenty of them; the
-/// large ones are for its own object, and for the dict in which its base has its subclasses.
+/// The number of pieces. Most are small: a class takes some twenty allocations. The large ones are
+/// for the type object, and for the dict in which its base keeps its subclasses.
 const PIECES: usize = 48;
 const SMALL: (usize, usize) = (40, 512);
 const LARGE: usize = 8192;
 
-/// An allocator of CPython's that has something set aside.
+/// One of CPython's allocators, with pieces set aside.
 struct Stock {
     domain: PyMemAllocatorDomain,
-    /// Who is asked first.
+    /// The original allocator. It is asked first.
     before: PyMemAllocatorEx,
-    /// Null once given out.
+    /// The pieces. Null once given out.
     pieces: [Cell<*mut c_void>; PIECES],
 }
 
@@ -35,7 +35,7 @@ fn size_of_piece(number: usize) -> usize {
 }
 
 impl Stock {
-    /// Set memory aside, and be asked for memory from now on. Returns nothing where there is none.
+    /// Set memory aside, and install this allocator. None if there is no memory.
     fn begin(domain: PyMemAllocatorDomain) -> Option<NonNull<Self>> {
         // SAFETY: attached, as all that is here. The allocator is written before it is read, and
         // its functions take what it has for them. So is what lies in the new memory, which is
@@ -63,7 +63,7 @@ impl Stock {
         }
     }
 
-    /// With zeros, as `calloc` needs them.
+    /// Allocate the pieces. They are zeroed, as `calloc` requires.
     fn fill(&self) -> bool {
         self.pieces.iter().enumerate().all(|(number, piece)| {
             piece.set(self.zeros(1, size_of_piece(number)));
@@ -93,7 +93,7 @@ impl Stock {
         found.map_or(ptr::null_mut(), |(_, piece)| piece.replace(ptr::null_mut()))
     }
 
-    /// Give back what is left, and be asked no more.
+    /// Free the remaining pieces, and restore the original allocator.
     fn end(it: NonNull<Self>) {
         // SAFETY: attached. It is as `begin` made it, and the allocator is written before it is
         // read. Where this is not the one that is asked, another has come in between, and asks this
@@ -112,7 +112,7 @@ impl Stock {
     }
 }
 
-/// What CPython's allocators have for each of their functions.
+/// The allocator, from the context pointer that CPython passes to its functions.
 fn stock<'a>(ctx: *mut c_void) -> &'a Stock {
     // SAFETY: only `begin` gives these functions to CPython, with what it made, which lives for as
     // long as CPython knows of them. CPython calls them attached.
@@ -130,7 +130,7 @@ extern "C" fn calloc(ctx: *mut c_void, count: usize, each: usize) -> *mut c_void
     if memory.is_null() { stock(ctx).take(count.saturating_mul(each)) } else { memory }
 }
 
-/// How large something was, nobody knows here: what is to grow gets nothing.
+/// The old size is unknown here, so growing a piece is refused.
 extern "C" fn realloc(ctx: *mut c_void, memory: *mut c_void, size: usize) -> *mut c_void {
     if memory.is_null() {
         return malloc(ctx, size);
@@ -146,7 +146,7 @@ extern "C" fn free(ctx: *mut c_void, memory: *mut c_void) {
     }
 }
 
-/// What ends it, even if there is a panic.
+/// Restores the original allocator when dropped, even during a panic.
 struct Ended(NonNull<Stock>);
 
 impl Drop for Ended {
@@ -155,17 +155,17 @@ impl Drop for Ended {
     }
 }
 
-/// Whether whoever asks for memory does so with this thread's GIL.
+/// Whether all allocations come from threads that hold this thread's GIL.
 fn is_alone(_py: Python<'_>) -> bool {
     // SAFETY: attached; both only read the list of interpreters, which has one at least.
     let other = unsafe { PyInterpreterState_Next(PyInterpreterState_Head()) };
     !cfg!(Py_GIL_DISABLED) && other.is_null()
 }
 
-/// Do something for which there is memory. Returns nothing, and has not begun, if there is none.
+/// Run something with memory set aside for it. Returns None, without running it, if there is none.
 ///
-/// Where others may ask for memory at the same time, with a GIL of their own or with none, nothing
-/// is set aside.
+/// If others may allocate at the same time, with a GIL of their own or with none, nothing is set
+/// aside.
 pub(super) fn with_memory_aside<T>(py: Python<'_>, work: impl FnOnce() -> T) -> Option<T> {
     use PyMemAllocatorDomain::{PYMEM_DOMAIN_MEM, PYMEM_DOMAIN_OBJ};
     if !is_alone(py) {

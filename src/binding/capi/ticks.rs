@@ -1,15 +1,16 @@
-//! The time, asked for so often that a call of the system's for it would be most of the cost.
+//! A clock that is cheap enough to read for every event.
 //!
-//! Where the processor counts, its count is noted, and turned into nanoseconds when somebody wants
-//! to see it: by how far it and the system's clock have come since both were first looked at.
+//! Where the processor has a cycle counter, that is recorded. It is converted to nanoseconds only
+//! when somebody looks, by how far the counter and the system's clock have advanced since the
+//! start.
 
 use std::sync::OnceLock;
 use std::time::Instant;
 
-/// The system's clock, and the count, when both were first looked at.
+/// The system's clock and the counter at the start.
 static START: OnceLock<(Instant, u64)> = OnceLock::new();
 
-/// The count now.
+/// The current count.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 pub(crate) fn now() -> u64 {
@@ -17,26 +18,26 @@ pub(crate) fn now() -> u64 {
     unsafe { std::arch::x86_64::_rdtsc() }
 }
 
-/// The count now: nanoseconds, where there is no quicker one.
+/// The current count: in nanoseconds, as there is no counter.
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) fn now() -> u64 {
     let (start, _) = START.get_or_init(|| (Instant::now(), 1));
     start.elapsed().as_nanos() as u64 + 1
 }
 
-/// Look at both clocks, if that has not been done.
+/// Read both clocks for the first time, if that has not happened.
 pub(crate) fn begin() {
     START.get_or_init(|| (Instant::now(), now()));
 }
 
-/// Turns counts into nanoseconds since the start.
+/// Converts counts to nanoseconds since the start.
 pub(crate) struct Scale {
     start: u64,
     factor: f64,
 }
 
 impl Scale {
-    /// As both clocks are now.
+    /// Calibrate by both clocks as they are now.
     pub(crate) fn now() -> Self {
         let (begin, start) = *START.get_or_init(|| (Instant::now(), now()));
         let (passed, counted) = (begin.elapsed().as_nanos(), now().saturating_sub(start));
@@ -44,7 +45,7 @@ impl Scale {
         Self { start, factor }
     }
 
-    /// Nanoseconds since the start, and one more. 0 of 0, which stands for no time.
+    /// Nanoseconds since the start, plus one. 0 for 0, which means unknown.
     pub(crate) fn nanoseconds(&self, count: u64) -> u64 {
         if count == 0 {
             return 0;

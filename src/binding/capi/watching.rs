@@ -1,5 +1,5 @@
-//! Whether anybody wants to know which objects are alive, or what happens to them; and which
-//! greenlet runs, for those who do.
+//! Whether anybody wants to know which objects are alive or what happens to them, and how to find
+//! the current greenlet for that.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -8,28 +8,28 @@ use pyo3::prelude::*;
 
 use super::ticks;
 
-/// What is wanted: see [`TRACK`] and [`TRACE`].
+/// A set of flags: [`TRACK`] and [`TRACE`].
 static WATCHED_BY: AtomicU8 = AtomicU8::new(0);
 
-/// A list of what is alive is wanted: see [`lives`](super::lives).
+/// Somebody wants the list of living objects: see [`lives`](super::lives).
 pub(crate) const TRACK: u8 = 1;
 
-/// What happens to them is wanted, too: see [`events`](super::events).
+/// Somebody wants events, too: see [`events`](super::events).
 pub(crate) const TRACE: u8 = 2;
 
-/// Whether anything is wanted.
+/// Whether anybody wants anything.
 #[inline(always)]
 pub(crate) fn watching() -> bool {
     WATCHED_BY.load(Ordering::Relaxed) != 0
 }
 
-/// Whether this is wanted.
+/// Whether anybody wants this.
 #[inline(always)]
 pub(crate) fn watching_for(what: u8) -> bool {
     WATCHED_BY.load(Ordering::Relaxed) & what != 0
 }
 
-/// Say whether something is wanted. Returns whether anything was wanted before.
+/// Set or clear a flag. Returns whether any was set before.
 pub(crate) fn want(what: u8, wanted: bool) -> bool {
     ticks::begin();
     let before = if wanted {
@@ -40,10 +40,10 @@ pub(crate) fn want(what: u8, wanted: bool) -> bool {
     before != 0
 }
 
-/// How to find out which greenlet runs. (Room for names of others is further up.)
+/// Finds the current greenlet. (The names of other libraries are known only in rooms above.)
 static CURRENT_GREENLET: OnceLock<fn(Python<'_>) -> Option<usize>> = OnceLock::new();
 
-/// Say how to find out which greenlet runs.
+/// Set the function that finds the current greenlet.
 pub(crate) fn know_greenlets(current: fn(Python<'_>) -> Option<usize>) {
     let _ = CURRENT_GREENLET.set(current);
 }

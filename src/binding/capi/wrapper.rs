@@ -1,8 +1,8 @@
-//! A function of Python's that runs without the interpreter.
+//! Python functions that run natively.
 //!
-//! From CPython 3.12 on a function may say what is to run when it is called. It stays a function to
-//! whoever looks at it. What runs here does what the function's own code would: it has one other
-//! function in its closure, and calls that with the same arguments.
+//! From CPython 3.12 on, a function object can have a vectorcall function of its own. It is still
+//! an ordinary function for everybody who looks at it. The native code does what the function's own
+//! code would do: call the one function in its closure with the same arguments.
 
 use std::ptr;
 use std::sync::OnceLock;
@@ -20,38 +20,38 @@ use super::error::{Raise, Result};
 use super::panics;
 
 unsafe extern "C" {
-    /// Says what runs when a function is called. Public, but PyO3 does not know it.
+    /// Sets a function's vectorcall. Public in CPython, but missing in PyO3.
     pub(super) fn PyFunction_SetVectorcall(
         function: *mut ffi::PyFunctionObject,
         vectorcall: ffi::vectorcallfunc,
     );
 }
 
-/// What to do with the result of the wrapped function.
+/// What to do before and after the wrapped function runs.
 pub(crate) trait Wrap {
-    /// The answer of the wrapper.
+    /// Convert the result of the wrapped function to that of the wrapper.
     fn answer<'py>(wrapped: &Bound<'py, PyAny>, called: Called<'py>) -> Result<Bound<'py, PyAny>>;
 
-    /// Before the wrapped function is called.
+    /// Called before the wrapped function.
     ///
     /// # Errors
     ///
-    /// What is raised instead of calling it.
+    /// The wrapper raises the error, and does not call the function.
     fn begin(py: Python<'_>) -> Result<()>;
 }
 
-/// The code object that all wrappers share, taken from the first.
+/// The code object that all wrappers share, taken from the first one.
 static CODE: AtomicPtr<ffi::PyObject> = AtomicPtr::new(ptr::null_mut());
 
-/// What runs where nobody has said anything: the interpreter.
+/// The default vectorcall of functions: the interpreter.
 static INTERPRETED: OnceLock<ffi::vectorcallfunc> = OnceLock::new();
 
-/// Have a function run natively, one that has in its closure the function that it wraps, and
-/// nothing else. The first one's code is that of all: others are left as they are.
+/// Let a function run natively whose closure consists of the function that it wraps. All must have
+/// the same code as the first one; others are left alone.
 ///
 /// # Errors
 ///
-/// `TypeError` if it is no such function.
+/// `TypeError` if it is not such a function.
 pub(crate) fn run_natively<W: Wrap>(function: &Bound<'_, PyAny>) -> Result<()> {
     let refused = || PyTypeError::error(function.py(), "not a function that wraps another");
     if function.get_type_ptr() != &raw mut ffi::PyFunction_Type {
@@ -78,7 +78,7 @@ pub(crate) fn run_natively<W: Wrap>(function: &Bound<'_, PyAny>) -> Result<()> {
     Ok(())
 }
 
-/// What runs when one of them is called.
+/// The vectorcall of these functions.
 unsafe extern "C" fn enter<W: Wrap>(
     function: *mut ffi::PyObject,
     args: *const *mut ffi::PyObject,

@@ -38,7 +38,7 @@ pub(super) type Inner<V, F> = crate::core::Outcome<Local<V, F>>;
 pub(super) enum Ref<V: 'static, F: 'static> {
     /// The awaited, in the place of an outcome.
     Awaited(Weak<Life<V, F>>),
-    /// One that waits, in a [`Link::Continue`].
+    /// One that waits, in a `Link::Continue`.
     Waiting(Rc<Node<V, F>>),
 }
 
