@@ -1,4 +1,4 @@
-//! What a chain says to its driver: what is to be done next, and what a step has come to.
+//! The answers of a chain to its driver: what to do next, and how a step ended.
 
 use super::kinds::{Kinds, Outcome};
 use super::link::Link;

@@ -143,7 +143,7 @@ impl<K: Kinds + ?Sized> Chain<K> {
         self.called() && !self.running() && self.paused == 0 && self.links.is_empty()
     }
 
-    /// Whether the chain holds nothing but, perhaps, its outcome.
+    /// Whether the chain holds nothing except possibly its outcome.
     pub fn is_bare(&self) -> bool {
         self.links.is_empty() && self.canceller.is_none() && self.chained_to.is_none()
     }
@@ -210,8 +210,8 @@ impl<K: Kinds + ?Sized> Chain<K> {
         Turn::Call { callback, spare, outcome: &self.outcome }
     }
 
-    /// Whether the next turn is most likely a [`Turn::Call`], nothing is spare, and `is_wanted`
-    /// says so of the callback.
+    /// Whether the next turn is most likely a [`Turn::Call`] that leaves no other callback to drop,
+    /// and `is_wanted` accepts its callback.
     #[inline(always)]
     pub fn is_about_to_call(&self, is_wanted: impl FnOnce(&K::Callback) -> bool) -> bool {
         let failed = matches!(self.outcome, Slot::Failure(_));
@@ -219,7 +219,7 @@ impl<K: Kinds + ?Sized> Chain<K> {
     }
 
     /// Fast path of [`Chain::turn`]: the callback and the outcome of a [`Turn::Call`], if that is
-    /// next, nothing is spare, and `is_wanted` says so of the callback.
+    /// the next turn, there is no other callback to drop, and `is_wanted` accepts the callback.
     #[inline(always)]
     pub fn turn_to_call(
         &mut self,
@@ -453,7 +453,7 @@ impl<K: Kinds + ?Sized> Chain<K> {
         self.called.is_on()
     }
 
-    /// What says whether the chain has fired.
+    /// The flag that tells whether the chain has fired.
     #[inline(always)]
     pub fn flag(&self) -> &K::Flag {
         &self.called

@@ -11,7 +11,7 @@ use thiserror::Error;
 #[error("the Deferred has already been called")]
 pub struct AlreadyCalled<O>(pub O);
 
-/// There was no memory for something to be kept.
+/// There was no memory to store a value.
 ///
 /// Contains the refused value, so that it is not lost. Nothing has changed.
 #[derive(Error)]
@@ -24,7 +24,7 @@ impl<T> fmt::Debug for NoMemory<T> {
     }
 }
 
-/// A Deferred was cancelled, and its canceller, if it has one, said nothing more precise.
+/// A Deferred was cancelled, and no canceller gave a more precise reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
 #[error("the Deferred was cancelled")]
 pub struct Cancelled;

@@ -1,4 +1,4 @@
-//! What a driver chooses: the types that stand in its chains; and what an outcome is then.
+//! The types that a driver chooses for its chains, and the outcomes made of them.
 
 /// The types that a driver chooses for its chains.
 pub trait Kinds {
@@ -12,29 +12,30 @@ pub trait Kinds {
     type Deferred;
     /// Something that waits for an outcome and is not a callback.
     type Waiter;
-    /// What can stop the operation behind a Deferred.
+    /// Stops the operation behind a Deferred.
     type Canceller;
-    /// Whether a chain has fired, in the form that the driver wants to show: a bool will do.
+    /// Tells whether a chain has fired. A bool will do; a driver may need another form to show it.
     type Flag: Flag;
-    /// Which thread runs a chain: `()` where one does at a time, whatever the chain.
+    /// Identifies the thread that runs a chain: `()` if only one thread runs chains at a time.
     type Runner: Runner;
 }
 
 /// A thread that runs chains.
 ///
-/// If there are several, the driver has a lock around each transition, and keeps to this:
+/// If there are several, the driver must hold a lock during each transition, and follow these
+/// rules:
 ///
-/// * Who [adds](super::Chain::add) a link asks in the same transition whether the chain [is
-///   runnable](super::Chain::is_runnable), and runs it then. So no link is left to nobody.
-/// * A run is over at [`Turn::Busy`](super::Turn::Busy): the thread that is working on the chain
-///   takes the next turns.
+/// * Whoever [adds](super::Chain::add) a link checks in the same transition whether the chain [is
+///   runnable](super::Chain::is_runnable), and runs it if so. So no link is forgotten.
+/// * A run ends at [`Turn::Busy`](super::Turn::Busy): the thread that is working on the chain takes
+///   the next turns.
 /// * A chain whose outcome is another Deferred counts as running until it
 ///   [waits](super::Chain::wait).
 pub trait Runner: Copy + PartialEq {
-    /// Whether there can be several.
+    /// Whether there can be several threads.
     const SEVERAL: bool;
 
-    /// The one that this runs in.
+    /// The current thread.
     fn here() -> Self;
 }
 
@@ -45,16 +46,16 @@ impl Runner for () {
     fn here() -> Self {}
 }
 
-/// A yes or a no. One that is dropped lets go of nothing.
+/// A flag. Dropping one must not drop any other object.
 pub trait Flag {
-    /// Yes, or no.
+    /// Make a flag.
     fn new(on: bool) -> Self;
 
-    /// Whether it is a yes.
+    /// Whether it is set.
     fn is_on(&self) -> bool;
 
-    /// Whether it is a no that can be replaced. A driver may have others, which it has to replace
-    /// itself, by [`Chain::set_called`](super::Chain::set_called).
+    /// Whether it is unset and can be replaced. A driver may have other unset flags, which it must
+    /// replace itself with [`Chain::set_called`](super::Chain::set_called).
     fn is_clear(&self) -> bool;
 }
 

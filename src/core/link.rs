@@ -51,8 +51,8 @@ pub enum Link<K: Kinds + ?Sized> {
 }
 
 impl<K: Kinds + ?Sized> Link<K> {
-    /// Whether this is one callback, nothing is spare, and it is called with such an outcome, if
-    /// `is_wanted` says so of it.
+    /// Whether this is a single callback that applies to this outcome, leaves no other callback to
+    /// drop, and is accepted by `is_wanted`.
     #[inline(always)]
     pub(super) fn is_called(
         &self,
@@ -73,8 +73,8 @@ impl<K: Kinds + ?Sized> Link<K> {
 /// Most Deferreds hold one link at a time; those never allocate.
 pub struct Links<K: Kinds + ?Sized>(Queue<K>);
 
-/// One link is in place. More than one are elsewhere, until none of them is left. That is two words
-/// for a queue, and one comparison to find out whether there is any link.
+/// One link is stored inline. Several are stored on the heap, until none is left. So the queue
+/// takes two words, and one comparison tells whether it is empty.
 enum Queue<K: Kinds + ?Sized> {
     Empty,
     One(Link<K>),
@@ -85,13 +85,13 @@ enum Queue<K: Kinds + ?Sized> {
 /// How many links one allocation has room for.
 const NEAR: usize = 5;
 
-/// The links, where there are more than one.
+/// The links, if there are several.
 struct Rest<K: Kinds + ?Sized> {
-    /// The next ones, between `begin` and `end`.
+    /// The next links, between `begin` and `end`.
     near: [Option<Link<K>>; NEAR],
     begin: u8,
     end: u8,
-    /// Those after them.
+    /// The links after those.
     far: VecDeque<Link<K>>,
 }
 
@@ -113,14 +113,14 @@ impl<K: Kinds + ?Sized> Rest<K> {
 
     fn push_back(&mut self, link: Link<K>) -> Result<(), NoMemory<Link<K>>> {
         match self.near.get_mut(usize::from(self.end)) {
-            // Links are far only where there is no room at the end of the near ones, and none is made
-            // there as long as any is far.
+            // Links are in `far` only if there was no room at the end of `near`. As long as any is
+            // there, new ones must follow it.
             Some(place) => {
                 debug_assert!(self.far.is_empty());
                 *place = Some(link);
                 self.end += 1;
             }
-            // To ask for memory that may be refused takes a while: not where there is room.
+            // A refusable allocation takes some time, so it is avoided if there is room.
             _ if self.far.len() == self.far.capacity()
                 && refusable(|| self.far.try_reserve(1)).is_err() =>
             {
@@ -133,7 +133,7 @@ impl<K: Kinds + ?Sized> Rest<K> {
 
     fn push_front(&mut self, link: Link<K>) -> Result<(), NoMemory<Link<K>>> {
         if self.begin == 0 {
-            // No room: all become far.
+            // There is no room: move all to `far`.
             if refusable(|| self.far.try_reserve(NEAR + 1)).is_err() {
                 return Err(NoMemory(link));
             }
@@ -203,7 +203,7 @@ impl<K: Kinds + ?Sized> Default for Links<K> {
     }
 }
 
-/// Drops from the last to the first, like a Python list.
+/// Drops from the last to the first, as Python lists do.
 impl<K: Kinds + ?Sized> Drop for Links<K> {
     fn drop(&mut self) {
         if let Queue::More(rest) = &mut self.0 {
@@ -262,7 +262,7 @@ impl<K: Kinds + ?Sized> Links<K> {
         Ok(())
     }
 
-    /// Take the link in place, if there is one.
+    /// Remove the inline link, if there is one.
     #[inline(always)]
     fn take_one(&mut self) -> Option<Link<K>> {
         if !matches!(self.0, Queue::One(_)) {

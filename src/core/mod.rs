@@ -1,12 +1,11 @@
 //! The Deferred without Python: what can stand in a chain, and how a chain moves.
 //!
-//! The centre is [`Chain`], a state machine in the style that is called *sans-I/O* elsewhere. It
-//! holds an outcome and a queue of [`Link`]s, and each of its methods is one short, complete
-//! transition. Calling the callbacks is left to whoever drives it, so no transition is ever half
-//! done while foreign code runs, and re-entrant use is nothing special.
+//! The centre is [`Chain`], a state machine in the *sans-I/O* style. It holds an outcome and a
+//! queue of [`Link`]s, and each of its methods is one short, complete transition. It never calls a
+//! callback itself: its driver does. So no transition is half done while foreign code runs, and
+//! re-entrant use needs no special care.
 //!
-//! [`local`] is such a driver for a single thread and plain closures: a Deferred to be used from
-//! Rust.
+//! [`local`] is a driver for a single thread and closures: a Deferred for Rust programs.
 //!
 //! ```
 //! use deferrous::core::local::Deferred;
@@ -21,8 +20,7 @@
 //! assert_eq!(doors.outcome(), Some(Ok("launched through open doors".to_owned())));
 //! ```
 //!
-//! A driver of another kind chooses its types by [`Kinds`] and asks the chain for its
-//! [turns](Chain::turn):
+//! Other drivers choose their types with [`Kinds`] and ask the chain for its [turns](Chain::turn):
 //!
 //! ```
 //! use std::convert::Infallible;

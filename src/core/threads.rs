@@ -1,4 +1,5 @@
-//! Transitions of chains that several threads drive: what is two with one thread.
+//! Transitions for chains that several threads drive. With one thread, each can be two separate
+//! steps.
 //!
 //! See [`Runner`](super::Runner).
 
@@ -9,8 +10,8 @@ use super::kinds::{Kinds, Outcome};
 use super::link::Link;
 
 impl<K: Kinds + ?Sized> Chain<K> {
-    /// Take the outcome, as [`Chain::steal`] does, or else add this link, of a Deferred that waits for
-    /// this one.
+    /// Take the outcome, as [`Chain::steal`] does; if there is none, add this link of a Deferred
+    /// that waits for this one.
     ///
     /// # Errors
     ///
@@ -22,7 +23,7 @@ impl<K: Kinds + ?Sized> Chain<K> {
         }
     }
 
-    /// Add a link, unless the chain [is runnable](Chain::is_runnable): then it is returned.
+    /// Add a link, unless the chain [is runnable](Chain::is_runnable): then the link is returned.
     ///
     /// # Errors
     ///
@@ -34,9 +35,9 @@ impl<K: Kinds + ?Sized> Chain<K> {
         if self.is_runnable() { Ok(Some(link)) } else { self.add(link).map(|()| None) }
     }
 
-    /// Fire a chain that is being cancelled, in one step with
-    /// [`swallow_next_fire`](Chain::swallow_next_fire) if the canceller was not `asked`. If it has
-    /// fired meanwhile, there is nothing to cancel any more, and the outcome is discarded.
+    /// Fire a chain that is being cancelled, in one transition with
+    /// [`swallow_next_fire`](Chain::swallow_next_fire) if no canceller was `asked`. If it has fired
+    /// meanwhile, the outcome is discarded.
     ///
     /// # Errors
     ///

@@ -8,8 +8,8 @@ use crate::core::Boxed;
 
 /// Yields its Deferred until that has a result, then returns or raises the result.
 ///
-/// To an asyncio task, which waits for nothing but futures, it yields a future instead, and to
-/// Twisted's own driver one of Twisted's own Deferreds.
+/// An asyncio task waits for futures only, so it gets a future instead. Twisted's own driver gets
+/// one of Twisted's Deferreds.
 #[pyclass(
     crate = "crate::binding::capi::guarded",
     name = "_DeferredIterator",
@@ -65,7 +65,7 @@ pub(crate) struct Left {
     pub(crate) source: Option<Boxed<(Held<Deferred>, Held<PyAny>)>>,
 }
 
-/// Make one that waits for this.
+/// Make an iterator for a Deferred.
 #[inline(always)]
 pub(crate) fn new_awaiting<'py>(
     py: Python<'py>,

@@ -14,12 +14,12 @@ use crate::binding::model::{names, traverse::Traverse};
 /// A callable and what to pass it after the outcome.
 ///
 /// It takes one word: the callable itself or, with extra arguments, a tuple. A tuple is not
-/// callable, so the two cannot be confused; a tuple that somebody adds as a callback is itself
-/// wrapped. The first item says how the rest is to be read:
+/// callable, so the two cannot be confused; a tuple that a program adds as a callback is itself
+/// wrapped. The first item tells the layout:
 ///
 /// * `None`: the callable, then the arguments;
-/// * a tuple of names: the same, and the last arguments go by these;
-/// * `...`: the callable, its arguments, its arguments by keyword, of whatever kinds those are.
+/// * a tuple of names: the same, where the last arguments are passed by these names;
+/// * `...`: the callable, an iterable of arguments, a mapping of keyword arguments.
 pub(crate) struct Callback(Held<PyAny>);
 
 impl Callback {
@@ -38,7 +38,7 @@ impl Callback {
         Self::with_arguments(tuple.py(), &tuple, &[], None)
     }
 
-    /// A callable that gets the outcome and these arguments, of which the last go by these names.
+    /// A callable that gets the outcome and these arguments, the last of which have these names.
     #[inline(always)]
     pub(crate) fn with_arguments<'py>(
         py: Python<'py>,
@@ -53,10 +53,11 @@ impl Callback {
         Ok(Self(capi::tuple_of(py, [head, callable.clone()], args)?.into_any().hold()))
     }
 
-    /// A callable that gets the outcome and what `args` and `kwargs` hold when it is called.
+    /// A callable that gets the outcome and the contents of `args` and `kwargs` at the time of the
+    /// call.
     ///
-    /// They are usually a tuple and a dict, but may be whatever a call can spread, and what they
-    /// hold may change until then.
+    /// They are usually a tuple and a dict, but may be anything that a call can unpack, and their
+    /// contents may change until then.
     pub(crate) fn with_spread_arguments(
         callable: Bound<'_, PyAny>,
         args: Bound<'_, PyAny>,
@@ -84,14 +85,14 @@ impl Callback {
         Self(self.0.clone_ref(py))
     }
 
-    /// Whether it is a Python function, or may be one with arguments.
+    /// Whether it is a Python function, or has extra arguments, so that it may be one.
     #[inline(always)]
     pub(crate) fn may_be_of_python(&self, py: Python<'_>) -> bool {
         let callable = self.0.bind(py);
         capi::is_of_python(callable) || callable.is_exact_instance_of::<PyTuple>()
     }
 
-    /// Whether it is a Python function, perhaps with arguments.
+    /// Whether it is a Python function, with or without extra arguments.
     #[inline(always)]
     pub(crate) fn is_of_python(&self, py: Python<'_>) -> bool {
         let callable = self.0.bind(py);
@@ -102,7 +103,7 @@ impl Callback {
         matches!(parts.as_slice(), [_, callable, ..] if capi::is_of_python(callable))
     }
 
-    /// The callable and its arguments after the outcome, if none of them is passed by keyword.
+    /// The callable and its extra arguments, if none of them is a keyword argument.
     pub(crate) fn without_keywords<'a, 'py>(
         &'a self,
         py: Python<'py>,
@@ -144,7 +145,7 @@ impl Callback {
     ) -> Result<Bound<'py, PyAny>, Raised<'py>> {
         let py = outcome.py();
         let [head, callable, rest @ ..] = parts.as_slice() else {
-            // Raises what there is to raise.
+            // Raises the error, if there is one.
             return capi::call_spread(parts, outcome);
         };
         let names = head.cast_exact::<PyTuple>();
@@ -156,7 +157,7 @@ impl Callback {
         {
             return capi::call_with_dict(callable, outcome, args, kwargs);
         }
-        // Lists, iterators, mappings: Python knows what to make of them, or what to raise.
+        // Lists, iterators, mappings: let Python unpack them, or raise an error.
         let spread = names::SPREAD.get(py).map_err(capi::into_raised(py))?;
         spread.call1((callable, outcome, args, kwargs)).map_err(capi::into_raised(py))
     }
@@ -170,7 +171,7 @@ impl Callback {
         }
     }
 
-    /// As a tuple of callable, positional arguments and arguments by keyword.
+    /// As a tuple: the callable, its positional arguments and its keyword arguments.
     pub(crate) fn describe<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyTuple>> {
         let callable = self.0.bind(py);
         let Ok(parts) = callable.cast_exact::<PyTuple>() else {

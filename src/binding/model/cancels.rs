@@ -1,18 +1,18 @@
-//! Detects that cancelling a list or race leads back to itself.
+//! Detects cycles: cancelling a list or race that leads back to itself.
 
-/// The cancellings of one collector that are under way, each as part of the one before.
+/// The nested cancellations of one list or race that are in progress.
 #[derive(Default)]
 pub(crate) struct Cancels {
     pub(crate) depth: u32,
-    /// Whether one of them has come back to the collector too often. Then none tries that again.
+    /// Whether it was reached too often. Then it is not tried again.
     pub(crate) in_ring: bool,
 }
 
 impl Cancels {
-    /// More than a canceller of a Deferred in it that cancels the collector can account for.
+    /// More than cancellers that cancel the list or race themselves can explain.
     const LIMIT: u32 = 100;
 
-    /// Start one. False if the collector waits for itself.
+    /// Start a cancellation. False if the list or race waits for itself.
     pub(crate) fn begin(&mut self) -> bool {
         if self.depth >= Self::LIMIT {
             self.in_ring = true;
@@ -24,7 +24,7 @@ impl Cancels {
         true
     }
 
-    /// End one.
+    /// End a cancellation.
     pub(crate) fn end(&mut self) {
         self.depth = self.depth.saturating_sub(1);
         self.in_ring &= self.depth > 0;

@@ -11,13 +11,13 @@ use crate::binding::capi::{
 
 /// Where the five attributes of a failure are stored.
 ///
-/// `BaseException.__new__` leaves this as zeroed memory, so zero must be the right state: the
-/// representation makes the first variant 0.
+/// `BaseException.__new__` leaves zeroed memory here, so that must be a valid state: `repr` makes
+/// the first variant 0.
 #[repr(u8)]
 pub(crate) enum State {
     /// In the instance dict, like all other attributes.
     InDict = 0,
-    /// Here, as long as nobody asks for `__dict__`.
+    /// Here, until somebody asks for `__dict__`.
     Here(Attributes) = 1,
 }
 
@@ -28,11 +28,11 @@ pub(crate) struct Attributes {
     pub(crate) traceback: Option<Held<PyAny>>,
     pub(crate) capture_vars: bool,
     pub(crate) count: u64,
-    /// Whether `check` has been asked. Twisted's keeps the names of the classes from then on.
+    /// Whether `check` has been called. From then on, Twisted's keeps the names of the classes.
     pub(crate) checked: bool,
 }
 
-/// The part of a Failure that is written in Rust. Use `deferrous.failure.Failure`.
+/// The native base class of Failure. Use `deferrous.failure.Failure`.
 #[pyclass(
     crate = "crate::binding::capi::guarded",
     name = "Failure",
@@ -46,7 +46,7 @@ pub(crate) struct FailureBase {
 }
 
 impl FailureBase {
-    /// With this state.
+    /// Make one with this state.
     pub(crate) fn of(state: State) -> Self {
         Self { state: Shared::new(state) }
     }

@@ -1,4 +1,4 @@
-//! Records which items at the front of a queue were taken back, and in which order.
+//! Records which items at the front of a queue were given back, and in which order.
 
 use std::collections::VecDeque;
 
@@ -7,17 +7,17 @@ use pyo3::prelude::*;
 use crate::binding::capi::Held;
 use crate::core::refusable;
 
-/// Which of the items in front have been taken back from those to whom they had been handed over.
+/// The items at the front that were handed over and given back.
 ///
-/// Each has the number of its hand-over. It is the place that is marked, not the object: the same
-/// object may stand there twice.
+/// Each has the number of its hand-over. Positions are marked, not objects: the same object may be
+/// in the queue twice.
 #[derive(Default)]
 pub(crate) struct Marks {
-    /// Those of the first items. The last is never None.
+    /// The numbers of the first items. The last is never None.
     pub(crate) numbers: VecDeque<Option<u64>>,
-    /// How many methods of the list are under way. Most call Python, and so change it at any time.
+    /// How many methods of the list are in progress. Most call Python code, which can change it.
     pub(crate) under_way: usize,
-    /// While one is, the items as they were when the numbers were true of them.
+    /// During a method, the items as they were when the numbers were last correct.
     pub(crate) items: Vec<Held<PyAny>>,
 }
 
@@ -32,7 +32,7 @@ impl Marks {
         })
     }
 
-    /// Update after an item was inserted at this index. Without memory for that, all marks are
+    /// Update after an item was inserted at this index. If there is no memory, all marks are
     /// dropped.
     pub(crate) fn insert(&mut self, index: usize, number: Option<u64>) {
         if number.is_none() && index >= self.numbers.len() {
@@ -60,7 +60,7 @@ impl Marks {
         }
     }
 
-    /// Move the numbers to where their items are now. What the items were is returned, to be
+    /// Move the numbers to the current positions of their items. Returns the previous items, to be
     /// dropped.
     pub(crate) fn follow(&mut self, now: Vec<Held<PyAny>>) -> Vec<Held<PyAny>> {
         let before = std::mem::replace(&mut self.items, now);
@@ -69,7 +69,7 @@ impl Marks {
             return before;
         }
         let same = |a: &Held<PyAny>, b: &Held<PyAny>| a.as_ptr() == b.as_ptr();
-        // What was taken out of several that are the same was the first of them.
+        // Of several identical items, the first was removed.
         let ends = before.iter().rev().zip(now.iter().rev()).take_while(|(a, b)| same(a, b));
         let behind = ends.count();
         let (old, new) = (before.len() - behind, now.len() - behind);

@@ -18,14 +18,14 @@ use crate::binding::capi::{
     interned::Name,
 };
 
-/// An object that is imported when the package is, and kept.
+/// An object that is imported together with the package, and kept.
 pub(crate) struct Imported<T = PyAny> {
     module: Name,
     name: Name,
-    /// Written once. Nothing is locked while it is looked for: then any Python code may run, in
-    /// this thread, in others and in processes forked off from them.
+    /// Written once. No lock is held during the import, which may run any Python code, in this
+    /// thread, in others and in forked processes.
     object: PyOnceLock<Py<T>>,
-    /// How many modules there were when it was looked for in vain.
+    /// The number of modules when the object was last looked for in vain.
     seen: AtomicUsize,
 }
 
@@ -48,10 +48,10 @@ impl<T: PyTypeCheck> Imported<T> {
         }
     }
 
-    /// The object, where it is needed before the package has been imported.
+    /// The object, if it is needed before the package has been imported.
     #[cold]
     fn import<'py>(&self, py: Python<'py>) -> Result<&Bound<'py, T>> {
-        // Where this comes before all names are made, there may be no memory for these.
+        // If this comes before all names are made, there may be no memory for them.
         self.module.make(py)?;
         self.name.make(py)?;
         let module = py.import(self.module.get(py))?;
@@ -62,7 +62,7 @@ impl<T: PyTypeCheck> Imported<T> {
         }
     }
 
-    /// The object, if its module has been imported by anyone and has it by now.
+    /// The object, if its module has been imported by anybody and has the attribute already.
     #[inline(always)]
     pub(crate) fn get_if_imported<'py>(&self, py: Python<'py>) -> Option<&Bound<'py, T>> {
         if let Some(object) = self.object.get(py) {
@@ -75,8 +75,8 @@ impl<T: PyTypeCheck> Imported<T> {
         self.look_up(modules)
     }
 
-    /// The same, for what is asked so often that even a look into `sys.modules` takes too long: it
-    /// is looked for only when there are more or fewer modules than the last time.
+    /// [`Imported::get_if_imported`] for very frequent use, where even a look into `sys.modules`
+    /// takes too long: it looks again only when the number of modules has changed.
     #[inline(always)]
     pub(crate) fn get_once_imported<'py>(&self, py: Python<'py>) -> Option<&Bound<'py, T>> {
         match self.object.get(py) {
@@ -94,11 +94,11 @@ impl<T: PyTypeCheck> Imported<T> {
     #[cold]
     fn get_anew<'py>(&self, py: Python<'py>, number: usize) -> Option<&Bound<'py, T>> {
         self.seen.store(number, Ordering::Relaxed);
-        // It may be asked for while something dies with an exception in flight.
+        // This may be called while an object dies with an exception in flight.
         capi::with_error_saved(py, || self.get_if_imported(py))
     }
 
-    /// The object, from a module that may be half-way through its import. Nobody waits for that.
+    /// Get the object, even from a module whose import is in progress. Waits for nothing.
     #[cold]
     fn look_up<'py>(&self, modules: &Bound<'py, PyAny>) -> Option<&Bound<'py, T>> {
         let py = modules.py();
@@ -141,53 +141,53 @@ macro_rules! imported {
 static MODULES: Imported = Imported::new("sys", "modules");
 /// The asyncio loop that runs in this thread.
 pub(crate) static RUNNING_LOOP: Imported = Imported::new("asyncio.events", "_get_running_loop");
-/// The current task of each loop that has one. (Not by `asyncio.tasks`, which has another of that
-/// name while it is being imported.)
+/// The current task of each loop. (Not through `asyncio.tasks`: while that is being imported, it
+/// has another object of that name.)
 #[cfg(not(Py_3_14))]
 pub(crate) static CURRENT_TASKS: Imported = Imported::new("_asyncio", "_current_tasks");
 /// The current task of a loop.
 #[cfg(Py_3_14)]
 pub(crate) static CURRENT_TASK: Imported = Imported::new("_asyncio", "current_task");
-/// What a future of asyncio's raises that is done already.
+/// Raised by an asyncio future that is done already.
 pub(crate) static INVALID_STATE: Imported =
     Imported::new("asyncio.exceptions", "InvalidStateError");
-/// Twisted's module of Deferreds.
+/// Twisted's Deferred class.
 pub(crate) static TWISTED: Imported = Imported::new("twisted.internet.defer", "Deferred");
-/// The greenlet that runs in this thread.
+/// Returns the greenlet that runs in this thread.
 pub(crate) static CURRENT_GREENLET: Imported = Imported::new("greenlet", "getcurrent");
 
 imported! {
     /// The body of `Deferred.addTimeout`.
     ADD_TIMEOUT: PyAny = "deferrous._timeout", "add_timeout";
-    /// Cancels a Deferred whose time has run out.
+    /// Cancels a Deferred whose timeout has expired.
     CANCEL_TIMED_OUT: PyAny = "deferrous._timeout", "_cancel";
-    /// What a timeout replaces a CancelledError by, if it is not told otherwise.
+    /// Converts the CancelledError of a timeout, by default.
     CANCELLED_TO_TIMED_OUT: PyAny = "deferrous._timeout", "_cancelled_to_timed_out";
     /// The body of `Deferred.asFuture`.
     AS_FUTURE: PyAny = "deferrous._futures", "as_future";
-    /// Wakes a task of asyncio whose loop runs in another thread.
+    /// Wakes an asyncio task whose loop runs in another thread.
     WAKE_ELSEWHERE: PyAny = "deferrous._futures", "wake_elsewhere";
-    /// Cancels a Deferred for the reason in an exception.
+    /// Cancels a Deferred with the reason in an exception.
     CANCEL_AS: PyAny = "deferrous._reasons", "cancel_as";
     /// The body of `Deferred.fromFuture`.
     FROM_FUTURE: PyAny = "deferrous._futures", "from_future";
-    /// Warns of a fault in a function, in the function's own file and line.
+    /// Warns about a function, with the function's own file and line.
     WARN_ABOUT_FUNCTION: PyAny = "deferrous._deprecation", "warn_about_function";
-    /// The names in the module that warns.
+    /// The namespace of the module that warns.
     WARNINGS: PyDict = "warnings", "__dict__";
-    /// What `returnValue` raises.
+    /// Raised by `returnValue`.
     DEF_GEN_RETURN: PyAny = "deferrous._generators", "_DefGen_Return";
-    /// Warns of a `returnValue` that ended another function than the one it stands in.
+    /// Warns about a `returnValue` that ended another function than its own.
     WARN_RETURN_VALUE: PyAny = "deferrous._generators", "warn_return_value_misuse";
-    /// The callback that stands for none.
+    /// The callback that does nothing.
     PASSTHRU: PyAny = "deferrous._callbacks", "passthru";
-    /// The errback that stands for none.
+    /// The errback that does nothing.
     FAILTHRU: PyAny = "deferrous._callbacks", "_failthru";
-    /// Calls with `*args` and `**kwargs` of any kind.
+    /// Calls with `*args` and `**kwargs` of any types.
     SPREAD: PyAny = "deferrous._callbacks", "spread";
-    /// How many frames of Python there are, and how many there may be.
+    /// Returns the number of Python frames, and the recursion limit.
     COUNT_FRAMES: PyAny = "deferrous._callbacks", "count_frames";
-    /// Stands for what waits in a chain without being a callback.
+    /// Stands for a waiter in the list of callbacks.
     WAITING: PyAny = "deferrous._callbacks", "waiting";
     /// The body of `__getstate__`.
     GET_STATE: PyAny = "deferrous._copying", "get_state";
@@ -195,69 +195,69 @@ imported! {
     SET_STATE: PyAny = "deferrous._copying", "set_state";
     /// The body of `__reduce__`.
     REDUCE: PyAny = "deferrous._copying", "reduce";
-    /// Does what `traceback.format_stack` does.
+    /// Like `traceback.format_stack`.
     FORMAT_STACK: PyAny = "deferrous._reflect", "format_stack";
     /// Tells coroutines, awaited futures and Twisted's Deferreds from plain values.
     KIND_OF: PyAny = "deferrous._interop", "kind_of";
-    /// What another driver than ours can wait for.
+    /// Makes what drivers other than ours can wait for.
     STAND_IN: PyAny = "deferrous._interop", "stand_in";
-    /// Has asyncio's current task stand aside.
+    /// Hides asyncio's current task.
     LEAVE_TASK: PyAny = "deferrous._interop", "leave_task";
-    /// Has it be current again.
+    /// Makes it current again.
     ENTER_TASK: PyAny = "deferrous._interop", "enter_task";
-    /// Makes a Deferred that fires when an asyncio future is done.
+    /// Makes a Deferred for an asyncio future.
     WAIT_FOR_FUTURE: PyAny = "deferrous._interop", "wait_for_future";
-    /// Makes a Deferred of ours of one of Twisted's.
+    /// Converts one of Twisted's Deferreds into ours.
     ADOPT: PyAny = "deferrous._interop", "adopt";
-    /// Makes a Failure of ours of one of Twisted's.
+    /// Converts one of Twisted's Failures into ours.
     ADOPT_FAILURE: PyAny = "deferrous._interop", "adopt_failure";
-    /// The names in the MRO of a class of exceptions, or what it is if it is none.
+    /// The names of an exception class and its bases, or of anything else in its place.
     NAMES_OF: PyAny = "deferrous._reflect", "names_of";
-    /// The name of a class with its module, whatever the two are.
+    /// The name of a class with its module, whatever types these have.
     QUAL: PyAny = "deferrous._reflect", "qual";
-    /// The class of the objects that report unhandled failures, as we define it.
+    /// `DebugInfo` as we define it: the class of the objects that report unhandled failures.
     DEBUG_INFO: PyAny = "deferrous._report", "DebugInfo";
-    /// Notes on an exception which callback it came of.
+    /// Adds a note to an exception: which callback raised it.
     NAME_CALLBACK: PyAny = "deferrous._notes", "name_callback";
-    /// Reports an unhandled failure without such an object.
+    /// Reports an unhandled failure without a `DebugInfo`.
     REPORT_UNHANDLED: PyAny = "deferrous._report", "report_unhandled";
-    /// The methods by which such objects report, as we define them.
+    /// The methods of `DebugInfo` that report, as we define them.
     DEBUG_INFO_METHODS: PyTuple = "deferrous._report", "debug_info_methods";
-    /// Notes on the exception of a failure to which Deferred it is passed on.
+    /// Adds a note to an exception: to which Deferred it is passed on.
     PASSED_ON: PyAny = "deferrous._notes", "passed_on";
-    /// Logs a failure with a text.
+    /// Logs a failure with a message.
     LOG_FAILURE: PyAny = "deferrous._report", "log_failure";
-    /// Reports that the `cancel` of one in a list has raised, and tells timeouts.
+    /// Reports that an item's `cancel` has raised, and tells timeouts.
     CANCELLER_RAISED: PyAny = "deferrous._timeout", "canceller_raised";
-    /// Takes apart what a gathered Deferred was fired with, whatever it is.
+    /// Unpacks the result of a gathered Deferred, whatever it is.
     PARSE_RESULTS: PyAny = "deferrous._gathering", "parse_results";
     /// The class `FirstError`.
     FIRST_ERROR: PyAny = "deferrous._gathering", "FirstError";
     /// The class `FailureGroup`.
     FAILURE_GROUP: PyAny = "deferrous._gathering", "FailureGroup";
-    /// Calls with arguments that are given before.
+    /// `functools.partial`
     PARTIAL: PyType = "functools", "partial";
-    /// The abstract class of generators, of whatever make.
+    /// The abstract base class of generators.
     GENERATOR_ABC: PyAny = "collections.abc", "Generator";
-    /// The class of generators.
+    /// The class of native generators.
     GENERATOR_TYPE: PyType = "types", "GeneratorType";
-    /// The names in the module that reads lines of source files.
+    /// The namespace of `linecache`.
     LINECACHE: PyDict = "linecache", "__dict__";
-    /// Adds frames to a list, with their variables.
+    /// Adds frames with their variables to a list.
     ADD_FRAMES_WITH_VARIABLES: PyAny = "deferrous.failure", "_add_frames_with_variables";
-    /// The body of `Failure.getErrorMessage`, where a program has a say in it.
+    /// The body of `Failure.getErrorMessage`, for values that programs can customize.
     ERROR_MESSAGE: PyAny = "deferrous.failure", "_error_message";
-    /// Says whether Failures are to be shown in Twisted's words.
+    /// Whether Failures are shown in Twisted's words.
     TWISTED_IN_USE: PyAny = "deferrous.failure", "_twisted_in_use";
-    /// Copies a failure by what `pickle` takes of it.
+    /// Copies a failure by means of its pickle methods.
     COPY_FAILURE: PyAny = "deferrous.failure", "_copy";
-    /// What programs have said of how the objects of classes are copied.
+    /// The copiers that programs have registered with `copyreg`.
     COPYREG_TABLE: PyDict = "copyreg", "dispatch_table";
-    /// The class that failures are made of.
+    /// The class of failures.
     FAILURE: PyType = "deferrous.failure", "Failure";
 }
 
-/// The class that failures are made of: `deferrous.failure.Failure`.
+/// The class of failures: `deferrous.failure.Failure`.
 #[inline(always)]
 pub(crate) fn failure_class<'py>(py: Python<'py>) -> Result<&'py Bound<'py, PyType>> {
     FAILURE.get(py)
@@ -265,7 +265,7 @@ pub(crate) fn failure_class<'py>(py: Python<'py>) -> Result<&'py Bound<'py, PyTy
 
 static NAMESPACE: Shared<Option<Py<PyDict>>> = Shared::new(None);
 
-/// Say in which module's namespace programs expect to find, and to replace, `DebugInfo`.
+/// Set the namespace in which programs look up, and may replace, `DebugInfo`.
 pub(crate) fn set_namespace(namespace: Bound<'_, PyDict>) {
     let py = namespace.py();
     let namespace = namespace.unbind();
@@ -273,7 +273,7 @@ pub(crate) fn set_namespace(namespace: Bound<'_, PyDict>) {
     drop(before);
 }
 
-/// Whether the public module has this object under a name at this moment, or not the name at all.
+/// Whether the public module currently has this object under a name, or no such name at all.
 pub(crate) fn is_public(name: &Bound<'_, PyString>, object: &Bound<'_, PyAny>) -> bool {
     match namespace(name.py()) {
         Some(namespace) => capi::holds_or_lacks(&namespace, name, object),
@@ -285,7 +285,7 @@ fn namespace(py: Python<'_>) -> Option<Bound<'_, PyDict>> {
     NAMESPACE.with(py, |namespace| namespace.as_ref().map(|namespace| namespace.bind(py).clone()))
 }
 
-/// A name of the public module as it is at this moment: programs replace some.
+/// The current value of a name in the public module: programs replace some of them.
 pub(crate) fn public<'py>(
     py: Python<'py>,
     name: &Bound<'py, PyString>,

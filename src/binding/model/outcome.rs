@@ -1,4 +1,4 @@
-//! Outcomes, and the links that wait for them: what can be done with those of Python objects.
+//! Helpers for outcomes and links of Python objects.
 
 use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
@@ -22,7 +22,7 @@ pub(crate) fn share(py: Python<'_>, outcome: &Outcome) -> Outcome {
     }
 }
 
-/// The outcome as the object that a callback gets. An outcome that was taken leaves `None`.
+/// Convert an outcome to the object that a callback gets. An outcome that was taken becomes `None`.
 #[inline]
 pub(crate) fn into_object(py: Python<'_>, outcome: Outcome) -> Bound<'_, PyAny> {
     match outcome {
@@ -32,8 +32,8 @@ pub(crate) fn into_object(py: Python<'_>, outcome: Outcome) -> Bound<'_, PyAny> 
     }
 }
 
-/// What a transition answers that has to keep something. What it had no room for is let go of
-/// here, when the transition is over.
+/// Convert the result of a transition that had to store something. What it had no memory for is
+/// dropped here, after the transition.
 #[inline(always)]
 pub(crate) fn or_no_memory<T, L>(py: Python<'_>, kept: Result<T, NoMemory<L>>) -> Result<T> {
     kept.map_err(|NoMemory(refused)| {

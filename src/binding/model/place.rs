@@ -1,4 +1,4 @@
-//! A place in a line.
+//! A place in a line of waiting Deferreds.
 
 use pyo3::prelude::*;
 
@@ -7,20 +7,19 @@ use crate::binding::model::fifo::Fifo;
 
 /// A place in a line: the canceller of a Deferred that waits in it.
 ///
-/// Cancelling the Deferred takes it out of the line, in constant time. The owner of the line, if
-/// there is one, is told by its `_left`, where it has that. A task of asyncio that is cancelled
-/// after it was given something, and before it runs, does not come for that: then the owner's
-/// `_not_taken` is called.
+/// Cancelling the Deferred removes it from the line, in constant time, and calls the `_left` method
+/// of the line's owner, if it has one. If an asyncio task is cancelled after it was given something
+/// and before it runs, it does not take that: then the owner's `_not_taken` is called.
 #[pyclass(crate = "crate::binding::capi::guarded", name = "_Place", module = "deferrous", frozen)]
 pub(crate) struct Place {
-    /// None once it dies.
+    /// None during deallocation.
     pub(crate) state: Shared<Option<State>>,
 }
 
 pub(crate) struct State {
     pub(crate) line: Held<Fifo>,
     pub(crate) owner: Option<Held<PyAny>>,
-    /// What the owner wants to know of it.
+    /// Set by the owner.
     pub(crate) what: Held<PyAny>,
 }
 
@@ -34,23 +33,23 @@ impl Place {
         self.look(py, |it| it.line.bind(py).clone())
     }
 
-    /// Whose line it is.
+    /// The owner of the line.
     pub(crate) fn owner<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
         self.look(py, |it| it.owner.as_ref().map(|owner| owner.bind(py).clone()))?
     }
 
-    /// Whether the line is somebody's.
+    /// Whether the line has an owner.
     pub(crate) fn has_owner(&self, py: Python<'_>) -> bool {
         self.look(py, |it| it.owner.is_some()) == Some(true)
     }
 
-    /// What the owner wants to know of it.
+    /// What the owner has set.
     pub(crate) fn what<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
         self.look(py, |it| it.what.bind(py).clone())
     }
 }
 
-/// Each that waits has one.
+/// There is one for each waiting Deferred.
 impl Recycled for Place {
     fn pool() -> &'static Pool<Self> {
         static POOL: Pool<Place> = Pool::new();
@@ -61,7 +60,7 @@ impl Recycled for Place {
         true
     }
 
-    /// Most often somebody has all of it besides.
+    /// Usually everything it refers to has other owners.
     #[inline]
     fn is_light(&self, py: Python<'_>) -> bool {
         self.state.with(py, |state| {
@@ -84,7 +83,7 @@ impl Recycled for Place {
     }
 }
 
-/// Make one.
+/// Make a place.
 #[inline(always)]
 pub(crate) fn new_place<'py>(
     line: &Bound<'py, Fifo>,

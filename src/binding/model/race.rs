@@ -1,11 +1,11 @@
-//! The object that `race` waits with.
+//! The waiter of `race`.
 
 use pyo3::prelude::*;
 
 use crate::binding::capi::{Held, cell::Shared};
 use crate::binding::model::{cancels::Cancels, deferred::Deferred};
 
-/// What `race` waits with.
+/// The waiter of `race`.
 #[pyclass(crate = "crate::binding::capi::guarded", name = "_Race", module = "deferrous", frozen)]
 pub(crate) struct Race {
     pub(crate) state: Shared<RaceState>,
@@ -16,7 +16,7 @@ pub(crate) struct RaceState {
     pub(crate) deferreds: Vec<Held<PyAny>>,
     pub(crate) winner: Option<(usize, Held<PyAny>)>,
     pub(crate) failures: Vec<(usize, Held<PyAny>)>,
-    /// What to fire. It holds this race as its canceller until then.
+    /// The Deferred to fire. Until then, that holds this race as its canceller.
     pub(crate) result: Option<Held<Deferred>>,
     pub(crate) cancels: Cancels,
 }

@@ -1,4 +1,4 @@
-//! The object that a timeout's clock calls.
+//! The function that a timeout's clock calls.
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -6,7 +6,7 @@ use pyo3::sync::PyOnceLock;
 use crate::binding::capi::{Held, cell::Shared};
 use crate::binding::model::deferred::Deferred;
 
-/// One timeout: what its clock calls when the time has run out.
+/// A timeout: called by its clock when the time has run out.
 #[pyclass(
     crate = "crate::binding::capi::guarded",
     name = "_Timeout",
@@ -22,7 +22,7 @@ pub(crate) struct Timeout {
 }
 
 pub(crate) struct State {
-    /// What the clock gave for the call to come.
+    /// What the clock returned for the delayed call.
     pub(crate) call: Option<Held<PyAny>>,
     pub(crate) timed_out: bool,
 }
@@ -37,7 +37,7 @@ impl Timeout {
 pub(crate) static CONVERT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 pub(crate) static STOP: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
-/// Whether a callback is the one that fails where the time has run out.
+/// Whether a callback is the one that converts the failure of a timeout.
 pub(crate) fn converts(callback: &Bound<'_, PyAny>) -> bool {
     CONVERT.get(callback.py()).is_some_and(|convert| convert.bind(callback.py()).is(callback))
 }

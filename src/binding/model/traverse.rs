@@ -5,7 +5,7 @@ use pyo3::gc::PyVisit;
 
 use crate::binding::capi::{Held, error::Result};
 
-/// Implemented by what holds references that the garbage collector has to visit.
+/// Implemented by types that hold references, which the garbage collector has to visit.
 pub(crate) trait Traverse {
     /// Visit each reference.
     fn traverse(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError>;

@@ -12,11 +12,11 @@ use crate::binding::model::traverse::Traverse;
 /// An instance of one of our classes that implement `Waits`. It is one word, to keep links small.
 pub(crate) struct Waiter(Held<PyAny>);
 
-/// The link number of a Deferred that is to be fired with the outcome.
+/// The link number that means: fire this Deferred with the outcome.
 pub(crate) const FIRE: u32 = u32::MAX;
 
 impl Waiter {
-    /// Let this wait.
+    /// Wait with this object.
     #[inline]
     pub(crate) fn new<T>(waiter: &Bound<'_, T>) -> Self {
         Self(waiter.as_any().clone().hold())
@@ -28,7 +28,7 @@ impl Waiter {
         self.0.bind(py)
     }
 
-    /// The object that waits, which waits no more.
+    /// Convert into the object.
     #[inline(always)]
     pub(crate) fn into_object(self, py: Python<'_>) -> Bound<'_, PyAny> {
         self.0.into_bound(py)

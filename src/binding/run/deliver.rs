@@ -18,7 +18,7 @@ use crate::binding::model::{
 };
 use crate::binding::waits::work::{Answer, Waits};
 
-/// Deliver the outcome of a Deferred to one who waits for it, within its run.
+/// Deliver the outcome of a Deferred to a waiter, within the Deferred's run.
 #[inline(always)]
 pub(super) fn deliver<'py>(
     deferred: &Bound<'py, Deferred>,
@@ -48,7 +48,7 @@ fn deliver_to_other<'py>(
     answer
 }
 
-/// As [`deliver_to_other`], without a note of it.
+/// [`deliver_to_other`] without recording the event.
 #[inline(always)]
 fn deliver_to_one(waiter: Bound<'_, PyAny>, place: u32, outcome: Outcome) -> Result<Answer<'_>> {
     if place == FIRE {
@@ -57,7 +57,7 @@ fn deliver_to_one(waiter: Bound<'_, PyAny>, place: u32, outcome: Outcome) -> Res
             notes::name_callback(error.into_raised(other.py()), Ok(other), None).into()
         });
     }
-    // Lists come first: they get an outcome for each of their items.
+    // Lists come first: they get many outcomes, one for each item.
     match into_exact::<DeferredList>(waiter) {
         Ok(list) => DeferredList::deliver(list, place, outcome),
         Err(other) => deliver_by_class(other, place, outcome),
@@ -68,7 +68,7 @@ fn deliver_to_one(waiter: Bound<'_, PyAny>, place: u32, outcome: Outcome) -> Res
 #[inline(never)]
 fn deliver_by_class(waiter: Bound<'_, PyAny>, place: u32, outcome: Outcome) -> Result<Answer<'_>> {
     let deliver = OTHERS.iter().find(|(is_exact, _)| is_exact(&waiter));
-    // What is left is a subclass of `DeferredList`.
+    // The only other possibility is a subclass of `DeferredList`.
     deliver.map_or(deliver_to::<DeferredList> as Deliver, |(_, deliver)| *deliver)(
         waiter, place, outcome,
     )

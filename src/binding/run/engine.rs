@@ -88,10 +88,10 @@ fn run_links_within(deferred: Bound<'_, Deferred>) -> Result<()> {
     end(py, next, &mut stack)
 }
 
-/// As [`run_deferred`], where the first links at least are calls of Python's functions.
+/// [`run_deferred`], if at least the first links are Python functions.
 ///
-/// Where callbacks fire Deferreds with such callbacks, this is what is nested, so it takes as
-/// little of the stack as can be.
+/// Callbacks that fire Deferreds with such callbacks nest this function, so it uses as little stack
+/// as possible.
 #[inline(never)]
 fn run_calls(deferred: &Bound<'_, Deferred>) -> Result<()> {
     let _nested = Nested::enter_to_run(deferred.py())?;
@@ -121,7 +121,7 @@ fn run_calls(deferred: &Bound<'_, Deferred>) -> Result<()> {
     }
 }
 
-/// The result of a callback, if it is not an ordinary value. True if the next link can run.
+/// Handle a callback's result that is not an ordinary value. True if the next link can run.
 #[inline(never)]
 fn answered<'py>(
     deferred: &Bound<'py, Deferred>,
@@ -156,7 +156,7 @@ pub(crate) fn call_at_once<'py>(
     args: &[Bound<'py, PyAny>],
 ) -> Result<bool> {
     let py = deferred.py();
-    // If the stack is too deep, the callback is added all the same, as with Twisted.
+    // If the stack is too deep, the callback is added to the chain, as in Twisted.
     let Ok(_nested) = Nested::enter(py) else { return Ok(false) };
     let argument = deferred.get().chain(py, |chain| {
         chain.call_at_once(on).map(|outcome| into_object(py, share(py, outcome)))
@@ -173,7 +173,7 @@ pub(crate) fn call_at_once<'py>(
         }
         called => return answer_at_once(deferred, callable, called),
     }
-    // It has seldom been given more to do.
+    // Seldom does the callback leave more to do.
     match deferred.get().chain(py, |chain| chain.turn_to_rest()) {
         Some(on_failure) => rest(deferred, on_failure)?,
         None => go_on(deferred)?,
@@ -181,7 +181,7 @@ pub(crate) fn call_at_once<'py>(
     Ok(true)
 }
 
-/// The rest of [`call_at_once`], given the result of the callback.
+/// The rest of [`call_at_once`], after the callback has returned.
 #[inline(never)]
 fn answer_at_once<'py>(
     deferred: &Bound<'py, Deferred>,
@@ -206,7 +206,7 @@ fn call_another_at_once<'py>(
     continue_run(deferred, next, &mut stack)
 }
 
-/// Do what comes next, or run the remaining links.
+/// Do the next step, or run the remaining links.
 #[inline(always)]
 fn continue_run<'py>(
     deferred: &Bound<'py, Deferred>,
@@ -221,8 +221,8 @@ fn continue_run<'py>(
     Ok(true)
 }
 
-/// Call a callback with an outcome and more arguments, one that may be a method of ours, or is
-/// watched. Returns the next step, if there is one before the remaining links.
+/// Call a callback that may be one of our methods, or that is being watched. Returns the next step,
+/// if one comes before the remaining links.
 #[inline(never)]
 fn call_first_of_others<'py>(
     deferred: &Bound<'py, Deferred>,
@@ -274,8 +274,7 @@ fn new_stack<'py>() -> ManuallyDrop<Stack<'py>> {
     ManuallyDrop::new(Stack::new())
 }
 
-/// The main loop: continue until the stack is empty. What it calls may come here again, so it takes
-/// little of the machine's stack.
+/// The main loop: continue until the stack is empty. It can be re-entered, so it uses little stack.
 #[inline(never)]
 fn drive<'py>(py: Python<'py>, mut next: Result<Next<'py>>, stack: &mut Stack<'py>) -> Result<()> {
     let result = loop {
@@ -288,7 +287,7 @@ fn drive<'py>(py: Python<'py>, mut next: Result<Next<'py>>, stack: &mut Stack<'p
                 Some(later) => resume(py, later, stack),
             },
             Ok(Next::Abandoned) => {
-                // A paused Deferred also ends the runs of those that are chained to it.
+                // A paused Deferred also ends the runs of those chained to it.
                 while let Some(Later::GoOn(_)) = stack.last() {
                     stack.pop();
                 }
@@ -342,7 +341,7 @@ fn perform<'py>(work: Work<'py>, stack: &mut Stack<'py>) -> Result<Next<'py>> {
     }
 }
 
-/// Cancel a Deferred of a class with a `cancel` of its own.
+/// Cancel a Deferred whose class overrides `cancel`.
 #[inline(never)]
 fn cancel_another<'py>(
     deferred: Bound<'py, Deferred>,
@@ -367,7 +366,7 @@ fn cancel_another<'py>(
 pub(crate) fn cancel(deferred: &Bound<'_, Deferred>) -> Result<()> {
     let py = deferred.py();
     let _nested = Nested::enter(py)?;
-    // Cancellers may cancel others, so this takes as little of the stack as can be.
+    // Cancellers may cancel others, so this uses as little stack as possible.
     match cancelling::simply(deferred) {
         Simply::Call(canceller) => {
             observe::cancelled(deferred);
@@ -389,7 +388,7 @@ fn end_cancelling(deferred: &Bound<'_, Deferred>) -> Result<()> {
     }
 }
 
-/// Add a link, and run the chain if it can be run.
+/// Add a link, and run the chain if possible.
 #[inline(always)]
 pub(crate) fn add<'py>(deferred: &Bound<'py, Deferred>, link: Link) -> Result<()> {
     let py = deferred.py();
@@ -422,13 +421,13 @@ pub(crate) fn fire_with<'py>(
     }
 }
 
-/// As [`fire`], where that has more to do than to set the outcome.
+/// [`fire`], if more has to happen than storing the outcome.
 #[inline(never)]
 fn fire_slowly(deferred: &Bound<'_, Deferred>, outcome: Outcome) -> Result<()> {
     fire(deferred, outcome)
 }
 
-/// As [`fire_with`], for an object that may be a Deferred or a failure.
+/// [`fire_with`], for an object that may be a Deferred or a failure.
 fn fire_with_another<'py>(
     deferred: &Bound<'py, Deferred>,
     result: Bound<'py, PyAny>,

@@ -1,4 +1,4 @@
-//! Continues with pending work, once what was above it on the stack is done, or has failed.
+//! Continues with pending work, after the work above it on the stack has ended or failed.
 
 use pyo3::prelude::*;
 

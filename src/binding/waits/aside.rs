@@ -28,8 +28,8 @@ pub(crate) fn step_aside(py: Python<'_>) -> Option<Aside<'_>> {
     if may_have_a_task(py) { have_it_step_aside(py) } else { None }
 }
 
-/// Whether any task may be current. This runs for each resumed generator, so it is cheap if no loop
-/// runs.
+/// Whether any task may be current. This runs each time a generator is resumed, so it is cheap if
+/// no loop runs.
 #[cfg(not(Py_3_14))]
 #[inline(always)]
 fn may_have_a_task(py: Python<'_>) -> bool {
@@ -50,7 +50,7 @@ fn may_have_a_task(py: Python<'_>) -> bool {
     }
 }
 
-/// The current task of this loop, which runs in this thread, as far as that can be seen from here.
+/// The current task of the loop that runs in this thread, as far as this thread can tell.
 #[cfg(not(Py_3_14))]
 #[inline]
 pub(crate) fn current_task<'py>(running_loop: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
@@ -59,7 +59,7 @@ pub(crate) fn current_task<'py>(running_loop: &Bound<'py, PyAny>) -> Option<Boun
     capi::ok(py, tasks.cast_exact::<pyo3::types::PyDict>().ok()?.get_item(running_loop))?
 }
 
-/// The current task of this loop, which runs in this thread, as far as that can be seen from here.
+/// The current task of the loop that runs in this thread, as far as this thread can tell.
 #[cfg(Py_3_14)]
 #[inline]
 pub(crate) fn current_task<'py>(running_loop: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {

@@ -22,7 +22,7 @@ pub(crate) fn cancel_list<'py>(
     make_room(py, stack)?;
     if place == 0 {
         if list.as_super().get().chain(py, |chain| chain.called()) {
-            // A fired list passes the cancellation on, like any Deferred. Twisted's does not.
+            // A fired list passes the cancellation on, like any Deferred. Twisted's list does not.
             return cancelling::cancel_waited_for(list.as_super());
         }
         if !list.get().with(py, |state| state.cancels.begin()) {
@@ -34,7 +34,7 @@ pub(crate) fn cancel_list<'py>(
         list.get().with(py, |state| (state.cancels.in_ring, state.cancels.depth <= 1));
     let mut place = place;
     if in_ring {
-        // What can be cancelled without going round again is, once.
+        // Items that do not lead back here are still cancelled, once.
         place = if outermost { next_unfired(&deferreds, place) } else { deferreds.len() };
     }
     if place >= deferreds.len() {
@@ -72,14 +72,14 @@ pub(crate) fn canceller_raised<'py>(
     let reason = creating::from_raised(error.into_raised(py), false)?;
     let raised = match list.get().deferreds(py)?.get_item(place) {
         Ok(deferred) => deferred,
-        // A program has shortened the list in the meantime.
+        // A program has shortened the list meanwhile.
         Err(_) => py.None().into_bound(py),
     };
     names::CANCELLER_RAISED.get(py)?.call1((reason, raised))?;
     Ok(())
 }
 
-/// The report itself has failed. Stop cancelling.
+/// Reporting has failed, too. Stop cancelling.
 pub(crate) fn stop_cancelling_list(list: &Bound<'_, DeferredList>) {
     list.get().with(list.py(), |state| state.cancels.end());
 }

@@ -89,7 +89,7 @@ fn release<'py>(locked: &Bound<'py, Locked>, outcome: Outcome) -> Result<Answer<
     })
 }
 
-/// Have the release come after what the function has returned.
+/// Release the lock after what the function has returned has fired.
 #[inline(never)]
 fn release_after<'py>(
     locked: &Bound<'py, Locked>,

@@ -26,7 +26,7 @@ pub(crate) fn of_result<'py>(result: Bound<'py, PyAny>) -> Result<Bound<'py, Def
     if is_known_ordinary(&result) { of_value(result) } else { of_result_to_be_asked(result) }
 }
 
-/// As [`of_result`], for an object that has to be classified.
+/// [`of_result`] for an object that has to be classified.
 #[inline(never)]
 fn of_result_to_be_asked<'py>(result: Bound<'py, PyAny>) -> Result<Bound<'py, Deferred>> {
     let py = result.py();
@@ -39,7 +39,7 @@ fn of_result_to_be_asked<'py>(result: Bound<'py, PyAny>) -> Result<Bound<'py, De
     Ok(deferred)
 }
 
-/// As [`of_result`], for an object that is certainly a value.
+/// [`of_result`] for an object that is certainly a value.
 #[inline]
 fn of_value(value: Bound<'_, PyAny>) -> Result<Bound<'_, Deferred>> {
     let py = value.py();
@@ -61,8 +61,8 @@ pub(crate) fn of_error<'py>(py: Python<'py>, error: Error) -> Result<Bound<'py, 
     fired(py, Outcome::Failure(reason.hold()))
 }
 
-/// Make a Deferred that has failed with what a function has raised. Where nothing else tells, a note
-/// on it says which function that was.
+/// Make a Deferred that has failed with what a function raised. If nothing else tells which
+/// function that was, a note is added to the exception.
 pub(crate) fn of_call_that_raised<'py>(
     raised: Raised<'py>,
     function: &Bound<'py, PyAny>,
@@ -91,7 +91,7 @@ pub(crate) fn of_returned(result: Bound<'_, PyAny>) -> Result<Bound<'_, PyAny>> 
     Ok(deferred.into_any())
 }
 
-/// As [`of_returned`], for an object that has to be classified. It is asked for its class once.
+/// [`of_returned`] for an object that has to be classified. Its class is looked up only once.
 #[cold]
 fn of_another(result: Bound<'_, PyAny>) -> Result<Bound<'_, Deferred>> {
     let py = result.py();

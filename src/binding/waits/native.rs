@@ -1,8 +1,8 @@
-//! Methods and callables of ours as callbacks and cancellers.
+//! Our own methods and callables as callbacks and cancellers.
 //!
-//! With `a.addCallback(b.callback)`, native code would call native code, and Python's recursion
-//! limit would not see it. So such a callback becomes work for the engine, like the answer of a
-//! waiter. Unusual calls, such as with wrong arguments, go through Python, which raises the usual
+//! With `a.addCallback(b.callback)`, native code would call native code, unseen by Python's
+//! recursion limit. So such a callback becomes work for the engine, like the answer of a waiter.
+//! Unusual calls, for instance with wrong arguments, go through Python, which raises the usual
 //! errors.
 
 use pyo3::prelude::*;
@@ -48,10 +48,10 @@ pub(crate) enum Method {
     Collect,
 }
 
-/// All of them.
+/// The table of these methods.
 pub(crate) static METHODS: KnownMethods<Method, 9> = KnownMethods::new();
 
-/// Perform a callback without calling it, if it is a method of ours that [`answer`] knows.
+/// Handle a callback without calling it, if it is one of our methods that [`answer`] knows.
 pub(crate) fn answer_callback<'py>(
     callback: &Callback,
     outcome: &Bound<'py, PyAny>,
@@ -60,8 +60,8 @@ pub(crate) fn answer_callback<'py>(
     answer(callable, outcome, args)
 }
 
-/// Perform a call of a method of ours, with an outcome and more arguments, without calling it. None
-/// if it has to be called.
+/// Handle a call of one of our methods, with an outcome and more arguments, without making the
+/// call. None if it has to be made.
 #[inline(never)]
 pub(crate) fn answer<'py>(
     callable: &Bound<'py, PyAny>,
@@ -110,7 +110,7 @@ fn answer_of_method<'py>(
             if !handing_over::releases_plainly(&primitive) {
                 return None;
             }
-            // A result that cannot be classified is a value. It is not asked again.
+            // A result that cannot be classified is a value. It is not classified again.
             let (outcome, _) = classify_asking(result.clone());
             if matches!(outcome, Outcome::Deferred(_)) {
                 return None;
@@ -120,7 +120,7 @@ fn answer_of_method<'py>(
         (Method::Collect, [result, index, succeeded]) => {
             let list = slf.cast_into::<DeferredList>().ok()?;
             let index = index.cast_exact::<PyInt>().ok()?.extract().ok()?;
-            // A result that cannot be classified is a value. It is not asked again.
+            // A result that cannot be classified is a value. It is not classified again.
             let (outcome, _) = classify_asking(result.clone());
             if matches!(outcome, Outcome::Deferred(_)) {
                 return None;
@@ -132,7 +132,7 @@ fn answer_of_method<'py>(
     })
 }
 
-/// Our waiters in the form of callbacks, for subclasses that override `addBoth` and the like.
+/// Our waiters used as callbacks, for subclasses that override `addBoth` and the like.
 fn answer_of_callable<'py>(
     callable: &Bound<'py, PyAny>,
     outcome: &Bound<'py, PyAny>,

@@ -1,4 +1,4 @@
-//! What cancelling lists and races has in common: detecting cycles.
+//! Shared by the cancelling of lists and races: errors for cycles.
 
 use pyo3::exceptions::PyRecursionError;
 use pyo3::prelude::*;
@@ -19,7 +19,7 @@ pub(crate) fn waits_for_itself(py: Python<'_>) -> Error {
     PyRecursionError::error(py, WAITS_FOR_ITSELF)
 }
 
-/// Whether an error is that of a cycle, rather than a program's own.
+/// Whether an error reports a cycle, and is not a program's own.
 pub(crate) fn is_of_ring(py: Python<'_>, error: &Error) -> bool {
     error.is_instance_of::<PyRecursionError>(py)
         && error.value(py).str().is_ok_and(|text| text == WAITS_FOR_ITSELF)
@@ -35,7 +35,7 @@ pub(crate) fn cancel_one(object: Bound<'_, PyAny>) -> Result<Next<'_>> {
     }
 }
 
-/// A canceller has raised an exception that cannot be reported.
+/// Log the exception of a canceller that cannot be raised to the caller.
 #[cold]
 pub(crate) fn report_canceller(py: Python<'_>, error: Error) -> Result<()> {
     let reason = creating::from_raised(error.into_raised(py), false)?;

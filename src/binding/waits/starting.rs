@@ -39,10 +39,10 @@ pub(crate) struct Begun<'py> {
     stopped: Result<Stopped<'py>>,
 }
 
-/// Run a generator or coroutine so far. To be completed by [`complete`].
+/// Run a generator or coroutine until then. To be completed by [`complete`].
 ///
-/// Generators begin others, so this takes as little of the stack as can be. The Deferred and the
-/// task are made only when they are needed. A generator that ends at once needs no task.
+/// Generators start others, so this uses as little stack as possible. The Deferred and the task are
+/// made only when they are needed. A generator that ends at once needs no task.
 #[inline(always)]
 pub(crate) fn begin<'py>(generator: Bound<'py, PyAny>) -> Result<Begun<'py>> {
     let context = capi::copy_context(generator.py())?;
@@ -50,7 +50,7 @@ pub(crate) fn begin<'py>(generator: Bound<'py, PyAny>) -> Result<Begun<'py>> {
     Ok(Begun { generator, context, stopped })
 }
 
-/// Make what a generator needs that has begun.
+/// Make what a generator that has begun still needs.
 #[inline(always)]
 pub(crate) fn complete<'py>(begun: Begun<'py>) -> Result<Started<'py>> {
     let Begun { generator, context, stopped } = begun;
@@ -76,7 +76,7 @@ pub(crate) fn complete<'py>(begun: Begun<'py>) -> Result<Started<'py>> {
     }
 }
 
-/// Both at once.
+/// [`begin`] and [`complete`].
 pub(crate) fn start<'py>(generator: Bound<'py, PyAny>) -> Result<Started<'py>> {
     if debugging_by_default(generator.py())? {
         return prepared(generator);
@@ -84,14 +84,14 @@ pub(crate) fn start<'py>(generator: Bound<'py, PyAny>) -> Result<Started<'py>> {
     complete(begin(generator)?)
 }
 
-/// Instead of [`begin`] and [`complete`] in debug mode, with the task and the Deferred made first.
+/// Replaces [`begin`] and [`complete`] in debug mode: the task and the Deferred are made first.
 #[cold]
 pub(crate) fn prepared<'py>(generator: Bound<'py, PyAny>) -> Result<Started<'py>> {
     let (task, deferred) = prepare(generator)?;
     Ok((deferred, Some(Work::Resume(task, Outcome::Taken))))
 }
 
-/// Check that something is a coroutine or a generator.
+/// Check that an object is a coroutine or a generator.
 ///
 /// # Errors
 ///

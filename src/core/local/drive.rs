@@ -8,7 +8,7 @@ use super::node::{Callback, Inner, Local, Node, Ref};
 use super::{Deferred, Outcome};
 use crate::core::{Chain, Link, Slot, Turn};
 
-/// An outcome as callbacks and users see it.
+/// An outcome in the form that callbacks and users see.
 pub(super) fn published<V: Clone, F: Clone>(outcome: &Inner<V, F>) -> Outcome<V, F> {
     match outcome {
         Slot::Empty => Slot::Empty,
@@ -19,7 +19,7 @@ pub(super) fn published<V: Clone, F: Clone>(outcome: &Inner<V, F>) -> Outcome<V,
     }
 }
 
-/// What a turn asks for, free of the borrow it was taken under.
+/// What a turn asks for, without borrowing the chain.
 enum Step<V: 'static, F: 'static> {
     Call(Callback<V, F>, Option<Callback<V, F>>, Outcome<V, F>),
     Pass(Outcome<V, F>),
@@ -28,13 +28,13 @@ enum Step<V: 'static, F: 'static> {
     Rest,
 }
 
-/// The trampoline: run this chain, then those that wait for it, and come back to the links it has
-/// left.
+/// The trampoline: run this chain, then the ones that wait for it, and return to the links that it
+/// has left.
 pub(super) fn run<V: Clone, F: Clone>(first: Rc<Node<V, F>>) {
     let mut current = first;
-    // Those who handed their outcome on and have to be looked at again.
+    // Those that gave their outcome away, and have to be checked again.
     let mut suppliers = Vec::new();
-    // Awaited ones that travel as outcomes: only the work here keeps those alive.
+    // Awaited ones that are in use as outcomes, and kept alive only by the work here.
     let mut travelling = Vec::new();
     loop {
         let entered = current.chain.borrow_mut().enter();
@@ -56,8 +56,7 @@ pub(super) fn run<V: Clone, F: Clone>(first: Rc<Node<V, F>>) {
     }
 }
 
-/// Take turns until the chain rests or waits, or has handed its outcome on to the chain that is
-/// returned.
+/// Take turns until the chain rests, waits, or has given its outcome to the chain that is returned.
 fn turns<V: Clone, F: Clone>(
     current: &Rc<Node<V, F>>,
     travelling: &mut Vec<Deferred<V, F>>,
@@ -89,7 +88,7 @@ fn turns<V: Clone, F: Clone>(
                     travelling.extend(other.handle());
                 }
                 if Rc::ptr_eq(&waiting, current) {
-                    // It waited for itself: what it gives away, it does not get back.
+                    // It waited for itself: it does not get back what it gives away.
                     outcome = Slot::Taken;
                 }
                 let before = waiting.chain.borrow_mut().receive(outcome);
@@ -102,7 +101,7 @@ fn turns<V: Clone, F: Clone>(
     }
 }
 
-/// Take one turn. Whatever is dropped here is dropped after the borrow.
+/// Take one turn. Values are dropped after the borrow has ended.
 fn step<V: Clone, F: Clone>(current: &Node<V, F>) -> Step<V, F> {
     let passed_by;
     let mut chain = current.chain.borrow_mut();
@@ -125,7 +124,7 @@ fn step<V: Clone, F: Clone>(current: &Node<V, F>) -> Step<V, F> {
     }
 }
 
-/// Take a callback's answer. True if the chain now waits for another one.
+/// Settle the chain with a callback's answer. True if the chain now waits for another one.
 fn settle<V, F>(current: &Rc<Node<V, F>>, answer: Outcome<V, F>) -> bool {
     let other = match answer {
         Slot::Deferred(other) => other,
@@ -143,7 +142,7 @@ fn settle<V, F>(current: &Rc<Node<V, F>>, answer: Outcome<V, F>) -> bool {
         }
     };
     let awaited = || Ref::Awaited(Rc::downgrade(&other.life));
-    // All that is replaced stays until the end, because dropping it can run anything.
+    // Keep all replaced values until the end: dropping them can run any code.
     let _before = current.chain.borrow_mut().settle(Slot::Deferred(awaited()));
     let stolen = other.chain().borrow_mut().steal();
     let waits = stolen.is_none();
@@ -160,7 +159,7 @@ fn settle<V, F>(current: &Rc<Node<V, F>>, answer: Outcome<V, F>) -> bool {
     waits
 }
 
-/// Add a link. Where there is no memory, the process ends, as with all collections of Rust's.
+/// Add a link. If there is no memory, abort, as all Rust collections do.
 pub(super) fn append<V, F>(chain: &RefCell<Chain<Local<V, F>>>, link: Link<Local<V, F>>) {
     if chain.borrow_mut().add(link).is_err() {
         out_of_memory();
@@ -172,7 +171,8 @@ pub(super) fn out_of_memory() -> ! {
     alloc::handle_alloc_error(Layout::new::<usize>())
 }
 
-/// While a callback runs: should it panic, its Deferred keeps the outcome it was called with.
+/// Exists while a callback runs: if it panics, its Deferred keeps the outcome that it was called
+/// with.
 struct KeepOutcome<'a, V: 'static, F: 'static>(&'a Node<V, F>);
 
 impl<V, F> Drop for KeepOutcome<'_, V, F> {

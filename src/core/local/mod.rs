@@ -78,17 +78,17 @@
 //! * A Deferred that waits for itself, or for one that waits for it, never goes on. (Cancelling
 //!   it does nothing here; Twisted exceeds Python's recursion limit.)
 //!
-//! Two things differ because this is Rust. Where Twisted would call back with `None`, since
-//! another Deferred took the outcome, there is no `V`: only [`Deferred::then`] sees that, the
-//! other links let it pass. And a panic is no failure: it goes through to whoever fired; the
-//! Deferred keeps the outcome that the panicking callback got, and the links after it.
+//! Two rules differ because this is Rust. When another Deferred has taken the outcome, Twisted
+//! calls back with `None`. There is no such `V`, so only callbacks added by [`Deferred::then`] are
+//! called, and the others are skipped. And a panic is not a failure: it propagates to whoever
+//! fired. The Deferred keeps the outcome that the panicking callback got, and the links after it.
 //!
 //! # Ownership
 //!
-//! A `Deferred` is a handle, and its clones stand for the same one. Who waits keeps the awaited
-//! alive and the other way round, until no handle on any of them is left, so a chain that nobody
-//! can fire any more goes away. A closure that owns a handle on the very Deferred it was added to
-//! makes a cycle as with any [`Rc`], until it has been called; so do Deferreds that wait for each
+//! A `Deferred` is a handle, and its clones refer to the same one. A waiting Deferred and the
+//! awaited one keep each other alive until there is no handle to any of them, so a chain that
+//! nobody can fire any more is freed. A closure that owns a handle to the Deferred it was added to
+//! forms a cycle, as with any [`Rc`], until it has been called; so do Deferreds that wait for each
 //! other in a circle.
 
 mod drive;
@@ -102,7 +102,7 @@ use super::{AlreadyCalled, Boxed, Cancel, Cancelled, Chain, Fired, Link, Slot};
 use drive::{append, out_of_memory, published, run};
 use node::{Callback, Canceller, Life, Local, Node, Ref};
 
-/// What a callback sees and what it answers: a value, a failure, or another Deferred to wait for.
+/// What a callback gets and returns: a value, a failure, or another Deferred to wait for.
 ///
 /// A `Result<V, F>` and a [`Deferred`] convert into it, so most closures end with one of those.
 pub type Outcome<V, F> = Slot<V, F, Deferred<V, F>>;
@@ -133,8 +133,9 @@ impl<V: Clone, F: Clone> Default for Deferred<V, F> {
     }
 }
 
-/// Values and failures are cloned for each callback, because the outcome stays visible while one
-/// runs. (`Clone` must not use the Deferred itself.) What is dear to clone goes into an [`Rc`].
+/// Values and failures are cloned for each callback, because the outcome stays visible while a
+/// callback runs. (`Clone` must not use the Deferred itself.) Put values that are expensive to
+/// clone into an [`Rc`].
 impl<V: Clone, F: Clone> Deferred<V, F> {
     /// A Deferred that has not fired.
     #[must_use]
@@ -142,28 +143,27 @@ impl<V: Clone, F: Clone> Deferred<V, F> {
         Self::from_chain(Chain::new(None))
     }
 
-    /// A Deferred with something to call when it is to be cancelled.
+    /// A Deferred with a function that cancels its operation.
     ///
-    /// The canceller may fire the Deferred; if it does not, that fails with
-    /// [`Cancelled`].
+    /// The canceller may fire the Deferred. If it does not, the Deferred fails with [`Cancelled`].
     #[must_use]
     pub fn with_canceller(canceller: impl Fn(&Self) + 'static) -> Self {
         let canceller: Canceller<V, F> = Rc::new(canceller);
         Self::from_chain(Chain::new(Some(canceller)))
     }
 
-    /// A Deferred that has its outcome already.
+    /// A Deferred that has fired already.
     #[must_use]
     pub fn fired(outcome: Result<V, F>) -> Self {
         Self::from_chain(Chain::fired(outcome.into()))
     }
 
-    /// Give the outcome and run the links.
+    /// Set the outcome and run the links.
     ///
     /// # Errors
     ///
-    /// [`AlreadyCalled`] with the refused outcome, if the Deferred had fired before. Only after a
-    /// cancel that nobody could be told of, one such outcome is accepted and let go.
+    /// [`AlreadyCalled`] with the refused outcome, if the Deferred had fired before. After a
+    /// cancellation without a canceller, one such outcome is accepted and discarded.
     pub fn fire(&self, outcome: Result<V, F>) -> Result<(), AlreadyCalled<Result<V, F>>> {
         let fired = self.chain().borrow_mut().fire(outcome.into());
         match fired {
@@ -179,7 +179,7 @@ impl<V: Clone, F: Clone> Deferred<V, F> {
         }
     }
 
-    /// Call this with a value. A failure passes by.
+    /// Call this with a value, and skip it for a failure.
     pub fn on_value<R>(&self, callback: impl FnOnce(V) -> R + 'static) -> &Self
     where
         R: Into<Outcome<V, F>>,
@@ -187,7 +187,7 @@ impl<V: Clone, F: Clone> Deferred<V, F> {
         self.add(Link::OnValue(for_value(callback)))
     }
 
-    /// Call this with a failure. A value passes by.
+    /// Call this with a failure, and skip it for a value.
     pub fn on_failure<R>(&self, callback: impl FnOnce(F) -> R + 'static) -> &Self
     where
         R: Into<Outcome<V, F>>,
@@ -195,8 +195,8 @@ impl<V: Clone, F: Clone> Deferred<V, F> {
         self.add(Link::OnFailure(for_failure(callback)))
     }
 
-    /// Call one of two: the first with a value, or the second with a failure. What the first makes
-    /// of a value, the second does not see.
+    /// Call the first with a value, or the second with a failure. The second is not called for what
+    /// the first returns.
     pub fn on_both<R, S>(
         &self,
         on_value: impl FnOnce(V) -> R + 'static,
@@ -222,9 +222,8 @@ impl<V: Clone, F: Clone> Deferred<V, F> {
         })
     }
 
-    /// Call this whatever there is, even if another Deferred took the outcome ([`Slot::Taken`]), or
-    /// if the links were made to go on by hand while the Deferred waits for another
-    /// ([`Slot::Deferred`]).
+    /// Call this in any case: even if another Deferred took the outcome ([`Slot::Taken`]), or if
+    /// the links were made to run while the Deferred waits for another ([`Slot::Deferred`]).
     pub fn then<R>(&self, callback: impl FnOnce(Outcome<V, F>) -> R + 'static) -> &Self
     where
         R: Into<Outcome<V, F>>,
@@ -233,26 +232,26 @@ impl<V: Clone, F: Clone> Deferred<V, F> {
         self.add(Link::Either(callback))
     }
 
-    /// Hold back the links until as many calls of [`Deferred::unpause`].
+    /// Hold back the links until [`Deferred::unpause`] has been called as often.
     pub fn pause(&self) {
         self.chain().borrow_mut().pause();
     }
 
-    /// Take back one [`Deferred::pause`], and run the links if it was the last.
+    /// Undo one [`Deferred::pause`], and run the links if it was the last.
     pub fn unpause(&self) {
         if self.chain().borrow_mut().unpause() {
             run(Rc::clone(&self.life.node));
         }
     }
 
-    /// Ask the canceller, or fail at once where there is none. If the Deferred waits for another,
+    /// Call the canceller, or fail at once if there is none. If the Deferred waits for another,
     /// cancel that one. If it has its outcome, do nothing.
     pub fn cancel(&self)
     where
         F: From<Cancelled>,
     {
         let mut target = self.clone();
-        // To notice a circle: a mark that stays behind for twice as many steps each time.
+        // To detect a cycle: a mark that is moved up after 1, 2, 4 and so on steps.
         let mut mark = self.clone();
         let (mut steps, mut limit) = (0_u64, 1_u64);
         loop {
@@ -283,15 +282,15 @@ impl<V: Clone, F: Clone> Deferred<V, F> {
                 None => target.chain().borrow_mut().swallow_next_fire(),
             }
             if !target.called() {
-                // It has not fired, so it does not refuse.
+                // It has not fired, so it cannot refuse.
                 let _ = target.fire(Err(Cancelled.into()));
             }
             return;
         }
     }
 
-    /// The outcome, if it is here: not if the Deferred has not fired, if it waits for another, or
-    /// if another took it.
+    /// The outcome, if it is here: not before the Deferred has fired, while it waits for another,
+    /// or after another took it.
     #[must_use]
     pub fn outcome(&self) -> Option<Result<V, F>> {
         match self.slot() {
@@ -301,7 +300,7 @@ impl<V: Clone, F: Clone> Deferred<V, F> {
         }
     }
 
-    /// What stands in the outcome's place.
+    /// The outcome in raw form.
     #[must_use]
     pub fn slot(&self) -> Outcome<V, F> {
         published(self.chain().borrow().outcome())
@@ -328,19 +327,19 @@ impl<V, F> Deferred<V, F> {
         self.chain().borrow().called()
     }
 
-    /// How many pauses are in force. Waiting for another Deferred is one of them.
+    /// The number of pauses. Waiting for another Deferred counts as one.
     #[must_use]
     pub fn paused(&self) -> i32 {
         self.chain().borrow().paused()
     }
 
-    /// Whether a callback has the outcome right now.
+    /// Whether a callback is working on the outcome now.
     #[must_use]
     pub fn running(&self) -> bool {
         self.chain().borrow().running()
     }
 
-    /// How many links are left.
+    /// The number of links that are left.
     #[must_use]
     pub fn links(&self) -> usize {
         self.chain().borrow().links().len()
@@ -352,19 +351,19 @@ impl<V, F> Deferred<V, F> {
         self.chain().borrow().chained_to().and_then(Ref::handle)
     }
 
-    /// Whether the Deferred rests on a failure that no link has taken.
+    /// Whether the chain has ended with a failure that no link handled.
     #[must_use]
     pub fn unhandled(&self) -> bool {
         self.chain().borrow().unhandled()
     }
 
-    /// Say that the failure at the end was seen, so that it is not reported.
+    /// Mark the failure at the end as handled, so that it is not reported.
     pub fn mark_handled(&self) {
         self.chain().borrow_mut().mark_handled();
     }
 
-    /// Call this if the Deferred goes away with a failure that no link has taken. It replaces the
-    /// one before.
+    /// Call this if the Deferred is freed with a failure that no link handled. It replaces the
+    /// previous function.
     ///
     /// ```
     /// use std::{cell::RefCell, rc::Rc};
@@ -384,7 +383,7 @@ impl<V, F> Deferred<V, F> {
         self
     }
 
-    /// An address that tells this Deferred from the others that are alive.
+    /// An address that distinguishes this Deferred from all others that are alive.
     #[must_use]
     pub fn as_ptr(&self) -> *const () {
         Rc::as_ptr(&self.life).cast()
@@ -414,7 +413,7 @@ impl<V, F> Clone for Deferred<V, F> {
     }
 }
 
-/// Two handles are equal if they stand for the same Deferred.
+/// Two handles are equal if they refer to the same Deferred.
 impl<V, F> PartialEq for Deferred<V, F> {
     fn eq(&self, other: &Self) -> bool {
         Rc::ptr_eq(&self.life, &other.life)

@@ -1,4 +1,4 @@
-//! The state of a Deferred of closures, who owns it, and how it ends.
+//! The state of a Deferred of closures: its ownership and its end.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -30,15 +30,15 @@ impl<V, F> Kinds for Local<V, F> {
 
 pub(super) type Inner<V, F> = crate::core::Outcome<Local<V, F>>;
 
-/// How one Deferred knows another.
+/// How one Deferred refers to another.
 ///
-/// The awaited owns the state of those that wait, since it has to run them. Those that wait own
-/// the awaited's handle, since it can be cancelled through them; but they own it by way of their
-/// own handle ([`Life::awaited`]), or both would own each other for ever.
+/// The awaited Deferred owns the state of those that wait for it, since it has to run them. Those
+/// that wait own a handle to the awaited one, since cancelling them cancels it. They hold it
+/// through their own handle ([`Life::awaited`]): otherwise both would own each other forever.
 pub(super) enum Ref<V: 'static, F: 'static> {
-    /// The awaited, in the place of an outcome.
+    /// The awaited one, in place of an outcome.
     Awaited(Weak<Life<V, F>>),
-    /// One that waits, in a `Link::Continue`.
+    /// A waiting one, in a `Link::Continue`.
     Waiting(Rc<Node<V, F>>),
 }
 
@@ -59,15 +59,15 @@ impl<V, F> Ref<V, F> {
     }
 }
 
-/// What all handles on a Deferred share: it ends when nobody can act on the Deferred any more.
+/// Shared by all handles to a Deferred. It ends when nobody can act on the Deferred any more.
 pub(super) struct Life<V: 'static, F: 'static> {
     pub(super) node: Rc<Node<V, F>>,
-    /// What stands in the outcome's place and what the Deferred is chained to. As a rule both are
-    /// the same.
+    /// The Deferred that is in place of the outcome, and the one that this is chained to. Usually
+    /// they are the same.
     pub(super) awaited: Cell<[Option<Deferred<V, F>>; 2]>,
 }
 
-/// The state of a Deferred: it ends when nothing can run it any more.
+/// The state of a Deferred. It ends when nothing can run it any more.
 pub(super) struct Node<V: 'static, F: 'static> {
     pub(super) chain: RefCell<Chain<Local<V, F>>>,
     pub(super) on_unhandled: Cell<Option<Report<F>>>,
@@ -75,7 +75,7 @@ pub(super) struct Node<V: 'static, F: 'static> {
 }
 
 impl<V, F> Node<V, F> {
-    /// Let the handle own exactly what the state now refers to.
+    /// Let the handle own exactly what the state refers to now.
     pub(super) fn hold_awaited(&self) {
         let Some(life) = self.life.upgrade() else {
             return;
@@ -116,10 +116,10 @@ thread_local! {
     static DISCARDED: RefCell<Vec<Box<dyn Any>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Drop this without recursion, however deep it goes: what turns up inside it is queued here.
+/// Drop something without recursion, however deep it nests: anything dropped meanwhile is queued.
 pub(super) fn discard<T: 'static>(thing: T) {
     if DISCARDING.replace(true) {
-        // Past the end of its thread the queue is gone, and the thing is dropped where it is.
+        // When the thread has ended, there is no queue, and it is dropped here.
         let _ = DISCARDED.try_with(|queue| queue.borrow_mut().push(Box::new(thing)));
         return;
     }
