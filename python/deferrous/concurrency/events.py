@@ -21,6 +21,7 @@ from .._deferrous import (
     _Fifo,
     _happen,
     _never_refused,
+    _not_acquired_for,
     _notify,
     _number_all,
     _release_and_wait,
@@ -273,9 +274,12 @@ class Condition(Lockable):
             check_depth()
             _notify(self, self._waiting, n)
 
-    #: The callback of the lock.
+    #: The callbacks of the lock.
     _acquired_for: ClassVar[Callable[[Any, Any, Any], None]] = staticmethod(
         _never_refused(_acquired_for)
+    )
+    _not_acquired_for: ClassVar[Callable[[Any, Any], None]] = staticmethod(
+        _never_refused(_not_acquired_for)
     )
 
     @_never_refused

@@ -108,16 +108,21 @@ class Queue(_Getters[_T]):
     #: By which method of what it has an item is taken out. Empty if only `_get` knows how; None if
     #: that is a program's, or what puts.
     _way: str | None = "popleft"
+    #: Whether a subclass has methods of its own that asyncio's `put` and `get` call.
+    _asks = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "_way" not in vars(cls):
             cls._way = next((kind._way for kind in _OURS if _is_as(cls, kind)), None)
+        cls._asks = cls._way is None
 
     def __init__(self, maxsize: int = 0) -> None:
         super().__init__()
         check_count("maxsize", maxsize, -inf)
         self._maxsize = maxsize
+        # Of the object, as what is left to the class is found more slowly.
+        self._asks = type(self)._asks
         self._putting: _Fifo[Deferred[None]] = _Fifo()
         self._joining: _Fifo[Deferred[None]] = _Fifo()
         self._unfinished = 0
@@ -174,7 +179,7 @@ class Queue(_Getters[_T]):
 
     def full(self) -> bool:
         """Return whether `put` would have to wait."""
-        return 0 < self._maxsize <= len(self._queue)
+        return 0 < self._maxsize <= self.qsize()
 
     def put(self, item: _T) -> Deferred[None]:
         """Put an item in. Returns a Deferred that fires when there was room for it.
@@ -188,7 +193,7 @@ class Queue(_Getters[_T]):
             return fail(QueueShutDown())
         if isinstance(item, _NO_ITEMS):
             raise _no_item(item)
-        if 0 < self._maxsize <= len(self._queue):
+        if self.full() if self._asks else 0 < self._maxsize <= len(self._queue):
             return _wait_in(self._putting, None, item)
         _put_in(self, self._queue, self._getting, item)
         return done
@@ -212,7 +217,7 @@ class Queue(_Getters[_T]):
         Cancelling it gives up waiting. It fails with QueueShutDown if the queue is shut down and
         empty, or gets so.
         """
-        if self._queue:
+        if not self.empty() if self._asks else self._queue:
             if self._putting:
                 check_depth()
             return _take(self, self._queue, self._putting, True)
@@ -222,7 +227,7 @@ class Queue(_Getters[_T]):
 
     def get_nowait(self) -> _T:
         """Return the next item. Raises QueueEmpty if there is none, QueueShutDown if never."""
-        if not self._queue:
+        if self.empty() if self._asks else not self._queue:
             raise QueueShutDown if self._is_shut_down else QueueEmpty
         if self._putting:
             check_depth()
@@ -266,7 +271,7 @@ class Queue(_Getters[_T]):
         return self
 
     def __anext__(self) -> Deferred[_T]:
-        if self._queue:
+        if not self.empty() if self._asks else self._queue:
             if self._putting:
                 check_depth()
             return _take(self, self._queue, self._putting, True)
@@ -280,8 +285,8 @@ _OURS: list[type[Queue[Any]]] = [Queue]
 
 
 def _is_as(kind: type[Queue[Any]], ours: type[Queue[Any]]) -> bool:
-    """Return whether a class keeps its items in the way of one of ours."""
-    names = ("_init", "_get", "_put")
+    """Return whether a class keeps its items in the way of one of ours, and asks nothing else."""
+    names = ("_init", "_get", "_put", "full", "empty", "qsize")
     return all(getattr(kind, name) is getattr(ours, name) for name in names)
 
 

@@ -1,14 +1,19 @@
 //! What queues and channels of `deferrous.concurrency` do in one step: see `whole`.
 
-use pyo3::exceptions::PyStopAsyncIteration;
+use pyo3::exceptions::{PyException, PyStopAsyncIteration};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString};
 
-use crate::binding::capi::{self, error::Result, interned::intern, none, stack, yes};
-use crate::binding::face::place::{
-    _first_waiting, _give_first, _wait_in, fire_each, fire_waiting, next_in,
+use crate::binding::capi::{
+    self,
+    error::{Error, Result},
+    interned::intern,
+    none, stack, yes,
 };
-use crate::binding::face::whole::{add_to, answer_waiting, fail_each, line_of, report};
+use crate::binding::face::place::{
+    _first_waiting, _give_first, _wait_in, fire_each, fire_waiting, is_fired, next_in,
+};
+use crate::binding::face::whole::{add_to, answer_waiting, fail_each, failure_of, line_of, report};
 use crate::binding::model::{
     deferred::Deferred,
     fifo::{Fifo, exact_index},
@@ -45,6 +50,11 @@ pub(crate) fn _close_channel<'py>(
     ended.and(failed)
 }
 
+/// Whether a program has a say in how a queue keeps its items, and when there is room.
+fn is_programs(queue: &Bound<'_, PyAny>) -> Result<bool> {
+    Ok(queue.getattr(intern!(queue.py(), "_way"))?.is_none())
+}
+
 /// Put an item into a queue, or give it to the first that waits for one. It is counted, or not put.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _put_in<'py>(
@@ -53,13 +63,18 @@ pub(crate) fn _put_in<'py>(
     getting: &Bound<'py, Fifo>,
     item: Bound<'py, PyAny>,
 ) -> Result<()> {
-    let unfinished = intern!(queue.py(), "_unfinished");
+    let py = queue.py();
+    let unfinished = intern!(py, "_unfinished");
     add_to(queue, unfinished, 1)?;
-    let given = if getting.get().len(queue.py()) == 0 {
-        Ok(false)
-    } else {
-        _give_first(getting, item.clone())
-    };
+    if getting.get().len(py) > 0 && is_programs(queue)? {
+        // It goes through the program's methods, whoever waits.
+        return match put_into(queue, items, item) {
+            Ok(()) => give_by_methods(queue, getting),
+            Err(error) => add_to(queue, unfinished, -1).and(Err(error)),
+        };
+    }
+    let given =
+        if getting.get().len(py) == 0 { Ok(false) } else { _give_first(getting, item.clone()) };
     let put = match given {
         Ok(false) => put_into(queue, items, item),
         given => given.map(|_| ()),
@@ -68,6 +83,34 @@ pub(crate) fn _put_in<'py>(
         add_to(queue, unfinished, -1)?;
     }
     put
+}
+
+/// Give those that wait what a program's queue has, as far as its methods say that there is
+/// something. What `_get` raises is for the one that waits.
+fn give_by_methods<'py>(queue: &Bound<'py, PyAny>, getting: &Bound<'py, Fifo>) -> Result<()> {
+    let py = queue.py();
+    let mut raised = Ok(());
+    while next_in(getting)?.is_some() && !stack::truth(&queue.call_method0(intern!(py, "empty"))?)?
+    {
+        let got = match queue.call_method0(intern!(py, "_get")).map_err(Error::from) {
+            Err(error) if error.is_instance_of::<PyException>(py) => {
+                _give_first(getting, failure_of(py, error)?).map(|_| ())
+            }
+            Err(error) => return Err(error),
+            Ok(item) => match _give_first(getting, item.clone()) {
+                // Nobody waits any more.
+                Ok(false) => {
+                    queue.call_method1(intern!(py, "_insert"), (0, item))?;
+                    Ok(())
+                }
+                given => given.map(|_| ()),
+            },
+        };
+        if got.is_err() {
+            raised = got;
+        }
+    }
+    raised
 }
 
 /// Put an item into a queue: as its `_put` does, where that is not ours.
@@ -125,7 +168,7 @@ pub(crate) fn _take<'py>(
     let py = queue.py();
     let item = take_out(queue, items)?;
     let taken = match deferred.then(|| made::of_result(item.clone())) {
-        None => item,
+        None => item.clone(),
         Some(Ok(made)) => made.into_any(),
         Some(Err(error)) => {
             report(queue, put_again(queue, items, item));
@@ -133,7 +176,15 @@ pub(crate) fn _take<'py>(
         }
     };
     if putting.get().len(py) > 0 {
-        report(queue, let_in(queue, putting));
+        match let_in(queue, putting) {
+            Err(error) if !error.is_instance_of::<PyException>(py) => {
+                // As KeyboardInterrupt in the midst of a comparison: it is the caller's, to whom
+                // nothing has been given then.
+                report(queue, put_again(queue, items, item));
+                return Err(error);
+            }
+            done => report(queue, done),
+        }
     }
     Ok(taken)
 }
@@ -146,16 +197,38 @@ fn put_again<'py>(
 ) -> Result<()> {
     let py = queue.py();
     let way = queue.getattr(intern!(py, "_way"))?;
+    if way.is_none() {
+        queue.call_method1(intern!(py, "_insert"), (0, item))?;
+        return Ok(());
+    }
     if way.eq(intern!(py, "popleft"))? {
         items.call_method1(intern!(py, "insert"), (0, item))?;
         return Ok(());
     }
-    put_into(queue, items, item)
+    put_at_all(queue, items, item)
+}
+
+/// Put an item into a queue, also if a comparison raises something: no item is lost then, but the
+/// order.
+fn put_at_all<'py>(
+    queue: &Bound<'py, PyAny>,
+    items: &Bound<'py, PyAny>,
+    item: Bound<'py, PyAny>,
+) -> Result<()> {
+    put_into(queue, items, item.clone()).or_else(|_| put_into(queue, items, item.clone())).or_else(
+        |_| {
+            items.call_method1(intern!(queue.py(), "append"), (item,))?;
+            Ok(())
+        },
+    )
 }
 
 /// Whether there is room in a queue.
 fn has_room(queue: &Bound<'_, PyAny>) -> Result<bool> {
     let py = queue.py();
+    if is_programs(queue)? {
+        return Ok(!stack::truth(&queue.call_method0(intern!(py, "full"))?)?);
+    }
     let inside = queue.getattr(intern!(py, "_queue"))?.len()?;
     let most = queue.getattr(intern!(py, "_maxsize"))?;
     if let Some(most) = exact_index(&most) {
@@ -165,19 +238,38 @@ fn has_room(queue: &Bound<'_, PyAny>) -> Result<bool> {
 }
 
 /// Take in what waits, as far as there is room. Who put what cannot be taken in is told.
+///
+/// # Errors
+///
+/// What is no Exception, as KeyboardInterrupt, is not for the one that waits, who stays in front.
 fn let_in<'py>(queue: &Bound<'py, PyAny>, putting: &Bound<'py, Fifo>) -> Result<()> {
     let py = queue.py();
     let mut raised = Ok(());
-    while has_room(queue)? {
+    while putting.get().len(py) > 0 && has_room(queue)? {
         let Some(item) = next_in(putting)? else { break };
         let Some(putter) = _first_waiting(putting)? else { break };
-        let getting = line_of(queue, intern!(py, "_getting"))?;
-        let items = queue.getattr(intern!(py, "_queue"))?;
-        if let Err(error) = answer_waiting(putter, _put_in(queue, &items, &getting, item)) {
+        let done = let_one_in(queue, item);
+        if let Err(error) = &done
+            && !error.is_instance_of::<PyException>(py)
+        {
+            if !is_fired(&putter)? {
+                Fifo::insert_at(putting, 0, putter)?;
+            }
+            return done;
+        }
+        if let Err(error) = answer_waiting(putter, done) {
             raised = Err(error);
         }
     }
     raised
+}
+
+/// Take in what one has waited to put.
+fn let_one_in<'py>(queue: &Bound<'py, PyAny>, item: Bound<'py, PyAny>) -> Result<()> {
+    let py = queue.py();
+    let getting = line_of(queue, intern!(py, "_getting"))?;
+    let items = queue.getattr(intern!(py, "_queue"))?;
+    _put_in(queue, &items, &getting, item)
 }
 
 /// Say that so many items of a queue are done with.

@@ -107,7 +107,8 @@ mod _deferrous {
     };
     #[pymodule_export]
     use crate::binding::face::whole::{
-        _acquired_for, _break, _cancel_waiting, _happen, _notify, _number_all, _release_and_wait,
+        _acquired_for, _break, _cancel_waiting, _happen, _not_acquired_for, _notify, _number_all,
+        _release_and_wait,
     };
     #[pymodule_export]
     use crate::binding::judge::copying::plain_state;

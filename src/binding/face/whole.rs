@@ -4,6 +4,7 @@
 //! such lines, it could lose an item, or keep somebody waiting for what has happened. Here it can
 //! come only where Python is called: the comparisons and callbacks of programs.
 
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
@@ -17,7 +18,10 @@ use crate::binding::face::place::{
     _first_waiting, _give_first, fire_each, fire_waiting, is_fired, next_in,
 };
 use crate::binding::judge::{creating, debug::debugging_by_default};
-use crate::binding::model::{deferred::Deferred, fifo::Fifo};
+use crate::binding::model::{
+    deferred::Deferred,
+    fifo::{Fifo, exact_index},
+};
 use crate::binding::waits::made;
 
 /// The line that an object has as this attribute.
@@ -149,29 +153,73 @@ pub(crate) fn _notify<'py>(
     number: &Bound<'py, PyAny>,
 ) -> Result<()> {
     let py = condition.py();
-    let mut left = number.extract::<i64>()?;
+    let mut so_many = 0;
     let mut raised = Ok(());
-    while left > 0
+    while waiting.get().len(py) > 0
+        && !is_as_many(so_many, number)?
         && let Some(woken) = _first_waiting(waiting)?
     {
-        left -= 1;
+        so_many += 1;
         woken.setattr(intern!(py, "notified"), yes(py))?;
-        if let Err(error) = reacquire(condition, woken) {
-            raised = Err(error);
+        if let Err(error) = reacquire(condition, &woken) {
+            if !error.is_instance_of::<PyException>(py) {
+                // As KeyboardInterrupt: it is the caller's. This one waits on.
+                woken.setattr(intern!(py, "notified"), capi::new_bool(py, false))?;
+                Fifo::insert_at(waiting, 0, woken)?;
+                return Err(error);
+            }
+            let failure = failure_of(py, error)?;
+            if let Err(error) = end_without_lock(&woken, failure) {
+                raised = Err(error);
+            }
         }
     }
     raised
 }
 
+/// Whether there have been as many as a number says, which may be any that can be compared. Of ints
+/// it is known without asking them, which could be refused at the recursion limit.
+fn is_as_many(so_many: u64, number: &Bound<'_, PyAny>) -> Result<bool> {
+    if let Some(number) = exact_index(number) {
+        return Ok(number <= 0 || so_many >= number as u64);
+    }
+    Ok(capi::new_int(number.py(), so_many)?.ge(number)?)
+}
+
 /// Have one that was woken acquire the lock again.
-fn reacquire<'py>(condition: &Bound<'py, PyAny>, woken: Bound<'py, PyAny>) -> Result<()> {
+fn reacquire<'py>(condition: &Bound<'py, PyAny>, woken: &Bound<'py, PyAny>) -> Result<()> {
     let py = condition.py();
     let lock = condition.getattr(intern!(py, "_lock"))?;
     let acquired = lock.call_method0(intern!(py, "acquire"))?;
     let then = condition.getattr(intern!(py, "_acquired_for"))?;
-    let add = intern!(py, "addCallback");
-    acquired.call_method1(add, capi::new_tuple(py, [then, condition.clone(), woken])?)?;
+    let otherwise = condition.getattr(intern!(py, "_not_acquired_for"))?;
+    let args = capi::new_tuple(py, [condition.clone(), woken.clone()])?.into_any();
+    let others = capi::new_tuple(py, [woken.clone()])?.into_any();
+    let no_kwargs = none(py);
+    let all = [then, otherwise, args, no_kwargs.clone(), others, no_kwargs];
+    acquired.call_method1(intern!(py, "addCallbacks"), capi::new_tuple(py, all)?)?;
     Ok(())
+}
+
+/// One that was woken, or was cancelled as it waited, cannot have the lock: it ends all the same.
+fn end_without_lock<'py>(woken: &Bound<'py, PyAny>, failure: Bound<'py, PyAny>) -> Result<()> {
+    let py = woken.py();
+    let is = |name| -> Result<bool> { Ok(stack::truth(&woken.getattr(name)?)?) };
+    if is(intern!(py, "paused"))? {
+        woken.call_method0(intern!(py, "unpause"))?;
+    } else if !is(intern!(py, "abandoned"))? && !is(intern!(py, "called"))? {
+        return fire_waiting(woken.clone(), failure);
+    }
+    Ok(())
+}
+
+/// The errback of the lock, whose Deferred has failed: nobody has acquired it.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _not_acquired_for<'py>(
+    failure: Bound<'py, PyAny>,
+    woken: &Bound<'py, PyAny>,
+) -> Result<()> {
+    end_without_lock(woken, failure)
 }
 
 /// The callback of the lock that one has acquired that was woken, or was cancelled as it waited.
@@ -204,7 +252,8 @@ pub(crate) fn _acquired_for<'py>(
     }
     if is_abandoned || !is_paused {
         // Its coroutine is gone, or somebody has fired it by hand.
-        lock.call_method0(intern!(py, "release"))?;
+        let released = lock.call_method0(intern!(py, "release")).map_err(Error::from);
+        raised = raised.and(released.map(drop));
     }
     if is_paused {
         woken.call_method0(intern!(py, "unpause"))?;
@@ -225,7 +274,10 @@ pub(crate) fn _cancel_waiting<'py>(
     woken.call_method1(intern!(py, "errback"), (failure,))?;
     if !stack::truth(&woken.getattr(intern!(py, "notified"))?)? {
         Fifo::remove(&line_of(condition, intern!(py, "_waiting"))?, woken)?;
-        reacquire(condition, woken.clone())?;
+        if let Err(error) = reacquire(condition, woken) {
+            end_without_lock(woken, failure.clone())?;
+            return Err(error);
+        }
     }
     Ok(())
 }
