@@ -4,6 +4,7 @@ import copy
 import gc
 import pickle
 import sys
+import sysconfig
 import weakref
 from unittest import mock
 
@@ -151,6 +152,10 @@ def test_true_and_false_are_never_used_up(defer):
 
 @pytest.mark.deferrous_only
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="nothing is specialised there")
+@pytest.mark.skipif(
+    bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
+    reason="without the GIL, the interpreter would read it during a transition",
+)
 def test_called_is_a_slot():
     """The interpreter reads it where it is.
 

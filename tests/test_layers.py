@@ -226,9 +226,11 @@ def test_every_module_has_a_place() -> None:
     assert {path.stem for path in PYTHON.glob("*.py")} == set(MODULES) - {"_deferrous"}
 
 
-#: How state is guarded, by the types it is made of.
+#: How state is guarded, by the types it is made of. (Without the GIL, a `Shared` has a lock.)
 GUARDS = (
     (r"\bShared<", "the GIL"),
+    (r"\bEachThread<", "the GIL"),
+    (r"\bEachThread<", "the thread"),
     (r"\b(Py)?OnceLock<", "written once"),
     (r"\bAtomic\w+", "atomic"),
     (r"\bOnce\b", "written once"),
@@ -270,7 +272,9 @@ def blocks(text: str, beginning: str) -> Iterator[range]:
 def guards_of(kind: str, structs: dict[str, str], seen: frozenset[str] = frozenset()) -> set[str]:
     """What guards a value of a type of Rust's: nothing if it never changes."""
     found = {guard for pattern, guard in GUARDS if re.search(pattern, kind)}
-    for name in set(re.findall(r"\w+", kind)) & structs.keys() - seen:
+    # How these two guard what is in them is said above.
+    known = {"Shared", "EachThread"}
+    for name in set(re.findall(r"\w+", kind)) & structs.keys() - seen - known:
         # What stands behind a reference, a lock or in a function's type is another's. In a pool
         # there is memory of such objects, and none of them.
         if not re.search(rf"(Shared<|Lock<|Py<|Pool<|fn\b|&).*\b{name}\b", kind):
@@ -285,7 +289,7 @@ def state_in_source() -> dict[tuple[str, str], str]:
     for text in texts.values():
         for name, body in re.findall(r"\bstruct (\w+)[^;{(]*(\(.*?\);|\{.*?\n\s*\})", text, re.S):
             structs[name] = structs.get(name, "") + body
-    found = {}
+    found: dict[tuple[str, str], set[str]] = {}
     for path, text in texts.items():
         of_threads = list(blocks(text, r"\bthread_local!"))
         for start, name, kind in declarations(text, "static"):
@@ -293,8 +297,9 @@ def state_in_source() -> dict[tuple[str, str], str]:
             guards = {"the thread"} if of_thread else guards_of(kind, structs)
             if guards:
                 file = path.relative_to(RUST).with_suffix("").as_posix()
-                found[file.removeprefix("binding/"), name] = ", ".join(sorted(guards))
-    return found
+                # Some are declared twice, for builds with the GIL and without.
+                found.setdefault((file.removeprefix("binding/"), name), set()).update(guards)
+    return {place: ", ".join(sorted(guards)) for place, guards in found.items()}
 
 
 def state_in_page() -> dict[tuple[str, str], str]:

@@ -6,6 +6,7 @@ import copy
 import gc
 import pickle
 import sys
+import sysconfig
 import weakref
 from unittest import mock
 
@@ -59,6 +60,10 @@ class Thing:
 
 @pytest.mark.deferrous_only
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="nothing is specialised there")
+@pytest.mark.skipif(
+    bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
+    reason="without the GIL, the interpreter would read them during a transition",
+)
 def test_slots():
     """The interpreter reads them where they are.
 

@@ -98,6 +98,7 @@ pub(super) struct Slots {
     pub(super) dict_offset: ffi::Py_ssize_t,
     pub(super) weak_offset: ffi::Py_ssize_t,
     /// How large its objects are, up to what differs from one to the next.
+    #[cfg_attr(Py_GIL_DISABLED, allow(dead_code, reason = "no attribute is a slot there"))]
     pub(super) size: ffi::Py_ssize_t,
     /// The text of the name.
     #[cfg(Py_3_13)]

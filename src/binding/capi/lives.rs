@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
+use super::alive::{lent, made_known};
 use super::cell::Shared;
 use super::classes::Native;
 use super::error::Result;
@@ -187,6 +188,7 @@ pub(super) fn born<T>(object: &Bound<'_, PyAny>, value: &T, fired: u32) {
     let (run, run_code) = current_run(py).map_or((0, NOWHERE), |run| (run.number, run.code));
     let address = object.as_ptr() as usize;
     if watching_for(TRACK) {
+        made_known(object);
         let life = Life { address, made: ticks::now(), place, run, run_code, number: 0 };
         LIVES.with(py, |lives| lives.insert(life));
     }
@@ -217,6 +219,7 @@ pub(super) fn died(py: Python<'_>, object: *mut ffi::PyObject) {
 /// Note objects that have been there before.
 pub(crate) fn note_earlier<T: Native>(object: &Bound<'_, T>) {
     let address = object.as_ptr() as usize;
+    made_known(object);
     LIVES.with(object.py(), |lives| {
         lives.settle();
         let is_new = lives.slots.is_empty() || lives.slots[lives.find(address)].address == 0;
@@ -289,12 +292,12 @@ fn alive<'py, T: Native>(py: Python<'py>, life: &Life) -> Option<Bound<'py, T>> 
     let object = ptr::with_exposed_provenance_mut::<ffi::PyObject>(life.address);
     // SAFETY: what is in the table has not been freed: `died` takes it out before that. It is an
     // object of `T`, the one class that is watched. One with a count of 0 is on its way out, and is
-    // left alone; nothing runs between the test and the reference, as the thread is attached.
+    // left alone.
     unsafe {
         if object.is_null() || ffi::Py_REFCNT(object) <= 0 {
             return None;
         }
-        Some(Bound::from_borrowed_ptr(py, object).cast_into_unchecked::<T>())
+        Some(lent(py, object)?.cast_into_unchecked::<T>())
     }
 }
 

@@ -4,6 +4,7 @@
 //! slower one, and fills type slots that PyO3's macros do not. It uses no other room; all rooms
 //! above use it.
 
+mod alive;
 mod allocating;
 mod answers;
 mod arguments;
@@ -38,6 +39,8 @@ pub(crate) mod interned;
 pub(crate) mod iterating;
 mod kinds;
 pub(crate) mod lives;
+#[cfg(Py_GIL_DISABLED)]
+mod lock;
 mod making;
 pub(crate) mod methods;
 pub(crate) mod overrides;

@@ -16,8 +16,10 @@ use super::cell::Shared;
 use super::classes::Native;
 
 /// How many pieces of memory are kept for each class: none where memory is watched over. There, one
-/// that is used after it was freed would pass for the next that it has become.
-const KEPT: usize = if cfg!(debug_assertions) { 0 } else { 256 };
+/// that is used after it was freed would pass for the next that it has become. Nor where several
+/// threads run at once: the interpreter's allocator keeps memory for each thread, and the collector
+/// finds objects by looking through that.
+const KEPT: usize = if cfg!(any(debug_assertions, Py_GIL_DISABLED)) { 0 } else { 256 };
 
 /// Memory that an object of this very class has left, header included: its value has been disposed
 /// of, it has no dict and no weak references, and the collector does not see it.
@@ -81,6 +83,9 @@ impl<T: Recycled> Pool<T> {
 
     #[inline]
     pub(super) fn take(&self, py: Python<'_>) -> Option<Piece<T>> {
+        if KEPT == 0 {
+            return None;
+        }
         let piece = self.0.with(py, |kept| {
             kept.count = kept.count.checked_sub(1)?;
             kept.places.get(kept.count).copied()?
@@ -105,6 +110,9 @@ impl<T: Recycled> Pool<T> {
     /// Keep a piece of memory. It is returned if the pool is full.
     #[inline]
     pub(super) fn keep(&self, py: Python<'_>, piece: Piece<T>) -> Option<Piece<T>> {
+        if KEPT == 0 {
+            return Some(piece);
+        }
         self.0.with(py, |kept| match kept.places.get_mut(kept.count) {
             Some(place) => {
                 *place = Some(piece.0);

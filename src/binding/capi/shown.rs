@@ -5,13 +5,18 @@
 //!
 //! The interpreter reads and writes a slot between two transitions, holding the GIL. On a
 //! free-threaded build nothing would keep another thread from doing so during one: there, such an
-//! attribute has to be a getter and a setter.
+//! attribute is a getter and a setter, and each is a transition.
 
 use std::ffi::CStr;
+#[cfg(Py_GIL_DISABLED)]
+use std::ffi::{c_int, c_void};
 use std::ops::Deref;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
+#[cfg(Py_GIL_DISABLED)]
+use pyo3::exceptions::PyAttributeError;
+#[cfg(not(Py_GIL_DISABLED))]
 use pyo3::exceptions::PySystemError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
@@ -20,8 +25,11 @@ use pyo3::{Borrowed, PyTypeInfo, ffi};
 use super::conversions::FromC;
 use super::error::Result;
 use super::held::{Held, Hold};
+#[cfg(not(Py_GIL_DISABLED))]
 use super::kinds::Kind;
 use super::safe;
+#[cfg(Py_GIL_DISABLED)]
+use super::{error::Raise, in_flight::restore, making::Text, making::joined, panics};
 use crate::core::Flag;
 
 /// What the interpreter may read and write by itself.
@@ -203,8 +211,9 @@ pub(crate) trait Slot {
     /// What holds it.
     type In: Shown;
 
-    /// Where it is in an object: in all objects of the class at the same place.
-    fn place(of: &Bound<'_, Self::Of>) -> *const Self::In;
+    /// Make one transition of what has it, with the place where it is in an object: in all objects
+    /// of the class the same. It may be written to as long as that takes.
+    fn at<R>(of: &Bound<'_, Self::Of>, step: impl FnOnce(*mut Self::In) -> R) -> R;
 }
 
 /// Add such an attribute to a class of which this is an object.
@@ -213,10 +222,17 @@ pub(crate) trait Slot {
 ///
 /// `SystemError` if it is not in the object.
 pub(crate) fn put_slot<S: Slot>(sample: &Bound<'_, S::Of>) -> PyResult<()> {
+    let descriptor = descriptor::<S>(sample)?;
+    let class = sample.py().get_type::<S::Of>();
+    class.setattr(descriptor.getattr("__name__")?.cast::<PyString>()?, &descriptor)
+}
+
+#[cfg(not(Py_GIL_DISABLED))]
+fn descriptor<'py, S: Slot>(sample: &Bound<'py, S::Of>) -> PyResult<Bound<'py, PyAny>> {
     let py = sample.py();
     let class = py.get_type::<S::Of>();
-    let kind = class.as_type_ptr();
-    let offset = (S::place(sample) as usize).checked_sub(sample.as_ptr() as usize);
+    let place = S::at(sample, |place| place as usize);
+    let offset = place.checked_sub(sample.as_ptr() as usize);
     let size = Kind::from(&class).slots(py).size as usize;
     let Some(offset) = offset.filter(|it| it.saturating_add(size_of::<S::In>()) <= size) else {
         return Err(PySystemError::new_err("a slot is in another object"));
@@ -228,13 +244,91 @@ pub(crate) fn put_slot<S: Slot>(sample: &Bound<'_, S::Of>) -> PyResult<()> {
         flags: 0,
         doc: S::DOC.as_ptr(),
     };
+    let (kind, member) = (class.as_type_ptr(), Box::leak(Box::new(member)));
     // SAFETY: attached. The member is alive for good, and so are its texts. Each object of the class
     // has at this place, within its bounds, what a slot is to hold: null or a reference, where those
     // to what is never freed need not be counted.
-    let descriptor: PyResult<Bound<'_, PyAny>> =
-        unsafe { FromC::from_c(py, ffi::PyDescr_NewMember(kind, Box::leak(Box::new(member)))) };
-    let descriptor = descriptor?;
-    class.setattr(descriptor.getattr("__name__")?.cast::<PyString>()?, &descriptor)
+    unsafe { FromC::from_c(py, ffi::PyDescr_NewMember(kind, member)) }
+}
+
+#[cfg(Py_GIL_DISABLED)]
+fn descriptor<'py, S: Slot>(sample: &Bound<'py, S::Of>) -> PyResult<Bound<'py, PyAny>> {
+    type Get<'a, 'py, T> = extern "C" fn(Borrowed<'a, 'py, T>, *mut c_void) -> *mut ffi::PyObject;
+    type Set<'a, 'py, T> =
+        extern "C" fn(Borrowed<'a, 'py, T>, *mut ffi::PyObject, *mut c_void) -> c_int;
+    let py = sample.py();
+    let kind = py.get_type::<S::Of>().as_type_ptr();
+    // SAFETY: attached. The definition is alive for good, and so are its texts. The descriptor
+    // calls both functions with objects of the class only: a borrowed reference is one pointer.
+    unsafe {
+        let definition = ffi::PyGetSetDef {
+            name: S::NAME.as_ptr(),
+            get: Some(std::mem::transmute::<Get<'_, '_, S::Of>, ffi::getter>(get::<S>)),
+            set: Some(std::mem::transmute::<Set<'_, '_, S::Of>, ffi::setter>(set::<S>)),
+            doc: S::DOC.as_ptr(),
+            closure: ptr::null_mut(),
+        };
+        FromC::from_c(py, ffi::PyDescr_NewGetSet(kind, Box::leak(Box::new(definition))))
+    }
+}
+
+/// The getter, as the interpreter calls it.
+#[cfg(Py_GIL_DISABLED)]
+extern "C" fn get<S: Slot>(
+    of: Borrowed<'_, '_, S::Of>,
+    _closure: *mut c_void,
+) -> *mut ffi::PyObject {
+    let py = of.py();
+    panics::answering(py, || {
+        // SAFETY: null or a reference, which nobody lets go of before the transition ends.
+        let object = S::at(&of, |place| unsafe {
+            Bound::from_borrowed_ptr_or_opt(py, *place.cast::<*mut ffi::PyObject>())
+        });
+        object.ok_or_else(|| {
+            PyAttributeError::error_saying(
+                of.as_any().get_type().name().map_err(Into::into).and_then(|class| {
+                    let name = S::NAME.to_str().unwrap_or_default();
+                    joined(
+                        py,
+                        [
+                            Text::Ours("'"),
+                            Text::Python(class),
+                            Text::Ours("' object has no attribute '"),
+                            Text::Ours(name),
+                            Text::Ours("'"),
+                        ],
+                    )
+                }),
+            )
+        })
+    })
+}
+
+/// The setter, as the interpreter calls it. To delete is to set to null.
+#[cfg(Py_GIL_DISABLED)]
+extern "C" fn set<S: Slot>(
+    of: Borrowed<'_, '_, S::Of>,
+    object: *mut ffi::PyObject,
+    _closure: *mut c_void,
+) -> c_int {
+    let py = of.py();
+    // SAFETY: null or an object that is alive.
+    let object = unsafe { Bound::from_borrowed_ptr_or_opt(py, object) };
+    let deletes = object.is_none();
+    let new = object.map_or(ptr::null_mut(), Bound::into_ptr);
+    // SAFETY: one word, null or a reference, takes the place of another. What is never freed is not
+    // counted, so that it is owned as well as anything else.
+    let before = S::at(&of, |place| unsafe {
+        let before = ptr::replace(place.cast::<*mut ffi::PyObject>(), new);
+        Bound::from_owned_ptr_or_opt(py, before)
+    });
+    if before.is_none() && deletes {
+        let name = S::NAME.to_str().unwrap_or_default();
+        restore(PyAttributeError::error(py, name).into_raised(py));
+        return -1;
+    }
+    drop(before);
+    0
 }
 
 /// The ints that are shown without being counted: CPython has one object for each of them.
@@ -319,6 +413,18 @@ impl Count {
     pub(crate) fn get<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyAny>, i64> {
         let seen = self.shown.0.seen().map(|object| object.to_owned().hold().into_bound(py));
         seen.ok_or(self.number)
+    }
+
+    /// The number that it is, if what is to be seen is an int. Runs no Python code.
+    #[cfg(Py_GIL_DISABLED)]
+    pub(crate) fn number(&self, py: Python<'_>) -> Option<i64> {
+        let object = match self.get(py) {
+            Ok(object) => object,
+            Err(number) => return Some(number),
+        };
+        let mut overflow = 0;
+        let number = safe::number_of(py, object.cast::<PyInt>().ok()?, &mut overflow);
+        (overflow == 0).then_some(number)
     }
 
     /// What is to be seen, if it is not for all time.

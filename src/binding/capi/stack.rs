@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 
 pub(in crate::binding) use super::bounds::prepare;
 pub(crate) use super::bounds::{address, has_room, has_room_to_report, room};
-use super::cell::Shared;
+use super::cell::each_thread;
 use super::depth;
 use super::error::{Error, Raise, Result};
 use super::in_flight::take_raised;
@@ -57,8 +57,11 @@ where
     object.extract()
 }
 
-/// How many of our calls that may call Python are running, in all threads and greenlets.
-static UNDER_WAY: Shared<usize> = Shared::new(0);
+each_thread! {
+    /// How many of our calls that may call Python are running, in all threads and greenlets; or, of
+    /// a thread, in all its greenlets.
+    static UNDER_WAY: EachThread<usize> = 0;
+}
 
 /// One of our calls that may call Python, and so nest. Exists while the call runs.
 #[must_use]

@@ -2,12 +2,15 @@
 //!
 //! CPython gives a type another version whenever it or one of its bases is changed.
 
-#[cfg(not(Py_3_11))]
+#[cfg(Py_GIL_DISABLED)]
+use std::sync::atomic::AtomicPtr;
+#[cfg(any(not(Py_3_11), Py_GIL_DISABLED))]
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
+#[cfg(not(Py_GIL_DISABLED))]
 use super::cell::Shared;
 use super::classes::Native;
 use super::inspect::type_of;
@@ -16,14 +19,77 @@ use super::kinds::Kind;
 /// Up to `N` types of which something is known to be true: where each is, and the version of it
 /// that was looked at, in the place that the version's lowest bits say.
 pub(crate) struct KnownTypes<const N: usize> {
-    places: Shared<[(usize, u32); N]>,
+    places: Places<N>,
     epoch: Epoch,
+}
+
+/// A type, and its version.
+type Seen = (usize, u32);
+
+#[cfg(not(Py_GIL_DISABLED))]
+struct Places<const N: usize>(Shared<[Seen; N]>);
+
+#[cfg(not(Py_GIL_DISABLED))]
+impl<const N: usize> Places<N> {
+    const fn new() -> Self {
+        Self(Shared::new([(0, 0); N]))
+    }
+
+    #[inline(always)]
+    fn has(&self, py: Python<'_>, this: Seen) -> bool {
+        self.0.with(py, |all| all[this.1 as usize % N]) == this
+    }
+
+    fn put(&self, py: Python<'_>, this: Seen, if_free: bool) {
+        self.0.with(py, |all| {
+            let place = &mut all[this.1 as usize % N];
+            if !if_free || *place == (0, 0) {
+                *place = this;
+            }
+        });
+    }
+
+    fn clear(&self, py: Python<'_>) {
+        self.0.with(py, |all| all.fill((0, 0)));
+    }
+}
+
+/// The versions alone: no two types have the same. So each place is one word, which any thread may
+/// read and write. What it says was true of a type that had this version, whoever has it now.
+#[cfg(Py_GIL_DISABLED)]
+struct Places<const N: usize>([AtomicU32; N]);
+
+#[cfg(Py_GIL_DISABLED)]
+impl<const N: usize> Places<N> {
+    const fn new() -> Self {
+        Self([const { AtomicU32::new(0) }; N])
+    }
+
+    #[inline(always)]
+    fn has(&self, _py: Python<'_>, (_, version): Seen) -> bool {
+        version != 0 && self.0[version as usize % N].load(Ordering::Relaxed) == version
+    }
+
+    fn put(&self, _py: Python<'_>, (_, version): Seen, if_free: bool) {
+        let place = &self.0[version as usize % N];
+        if if_free {
+            let _ = place.compare_exchange(0, version, Ordering::Relaxed, Ordering::Relaxed);
+        } else {
+            place.store(version, Ordering::Relaxed);
+        }
+    }
+
+    fn clear(&self, _py: Python<'_>) {
+        for place in &self.0 {
+            place.store(0, Ordering::Relaxed);
+        }
+    }
 }
 
 impl<const N: usize> KnownTypes<N> {
     /// None so far.
     pub(crate) const fn new() -> Self {
-        Self { places: Shared::new([(0, 0); N]), epoch: Epoch::new() }
+        Self { places: Places::new(), epoch: Epoch::new() }
     }
 
     /// Whether the type of an object is one of them.
@@ -31,8 +97,7 @@ impl<const N: usize> KnownTypes<N> {
     pub(crate) fn have_type_of(&self, object: &Bound<'_, PyAny>) -> bool {
         let version = type_of(object).version;
         let this = (object.get_type_ptr() as usize, version);
-        self.hold(object.py())
-            && self.places.with(object.py(), |known| known[version as usize % N]) == this
+        self.hold(object.py()) && self.places.has(object.py(), this)
     }
 
     /// Remember a type, as it is now. One that is `seldom_asked` about takes no other's place.
@@ -42,36 +107,84 @@ impl<const N: usize> KnownTypes<N> {
         if !self.hold(py) {
             return;
         }
-        self.places.with(py, |all| {
-            let place = &mut all[version as usize % N];
-            if !seldom_asked || *place == (0, 0) {
-                *place = (kind.as_type_ptr() as usize, version);
-            }
-        });
+        self.places.put(py, (kind.as_type_ptr() as usize, version), seldom_asked);
     }
 
     #[inline(always)]
     fn hold(&self, py: Python<'_>) -> bool {
-        self.epoch.holds(py, || self.places.with(py, |all| all.fill((0, 0))))
+        self.epoch.holds(py, || self.places.clear(py))
     }
 }
 
 /// One of our classes, and its version when something was last found to be true of it.
 pub(crate) struct KnownVersion {
-    seen: Shared<(Option<Kind<'static>>, u32)>,
+    seen: SeenOfOurs,
     epoch: Epoch,
+}
+
+/// A class, or none, and its version.
+#[cfg(not(Py_GIL_DISABLED))]
+struct SeenOfOurs(Shared<(Option<Kind<'static>>, u32)>);
+
+#[cfg(not(Py_GIL_DISABLED))]
+impl SeenOfOurs {
+    const fn new() -> Self {
+        Self(Shared::new((None, 0)))
+    }
+
+    #[inline(always)]
+    fn get(&self, py: Python<'_>) -> (Option<Kind<'static>>, u32) {
+        self.0.with(py, |seen| *seen)
+    }
+
+    fn set(&self, py: Python<'_>, to: (Option<Kind<'static>>, u32)) {
+        self.0.with(py, |seen| *seen = to);
+    }
+}
+
+/// It is the same class each time, or none.
+#[cfg(Py_GIL_DISABLED)]
+struct SeenOfOurs {
+    class: AtomicPtr<pyo3::ffi::PyTypeObject>,
+    version: AtomicU32,
+}
+
+#[cfg(Py_GIL_DISABLED)]
+impl SeenOfOurs {
+    const fn new() -> Self {
+        Self { class: AtomicPtr::new(std::ptr::null_mut()), version: AtomicU32::new(0) }
+    }
+
+    #[inline(always)]
+    fn get(&self, _py: Python<'_>) -> (Option<Kind<'static>>, u32) {
+        let class = self.class.load(Ordering::Relaxed);
+        // SAFETY: null or a class of ours, which is never freed.
+        let class = (!class.is_null()).then(|| unsafe { Kind::at(class) });
+        // 0 is no version of a class that something was found out of.
+        match (class, self.version.load(Ordering::Relaxed)) {
+            (_, 0) => (None, 0),
+            seen => seen,
+        }
+    }
+
+    fn set(&self, _py: Python<'_>, (class, version): (Option<Kind<'static>>, u32)) {
+        if let Some(class) = class {
+            self.class.store(class.as_ptr(), Ordering::Relaxed);
+        }
+        self.version.store(version, Ordering::Relaxed);
+    }
 }
 
 impl KnownVersion {
     /// Nothing is known.
     pub(crate) const fn new() -> Self {
-        Self { seen: Shared::new((None, 0)), epoch: Epoch::new() }
+        Self { seen: SeenOfOurs::new(), epoch: Epoch::new() }
     }
 
     /// Whether it is still true.
     #[inline(always)]
     pub(crate) fn holds(&self, py: Python<'_>) -> bool {
-        match self.seen.with(py, |seen| *seen) {
+        match self.seen.get(py) {
             (Some(class), version) => {
                 class.slots(py).version == version && self.epoch.holds(py, || self.forget(py))
             }
@@ -84,12 +197,12 @@ impl KnownVersion {
         self.epoch.holds(py, || {});
         let class = Kind::of_ours::<T>(py);
         let version = class.slots(py).version;
-        self.seen.with(py, |seen| *seen = ((version != 0).then_some(class), version));
+        self.seen.set(py, ((version != 0).then_some(class), version));
     }
 
     /// Forget that it was.
     pub(crate) fn forget(&self, py: Python<'_>) {
-        self.seen.with(py, |seen| *seen = (None, 0));
+        self.seen.set(py, (None, 0));
     }
 }
 

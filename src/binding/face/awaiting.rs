@@ -37,19 +37,36 @@ impl Awaiting {
         enum Seen<'py> {
             For(Bound<'py, Deferred>),
             Through(Bound<'py, PyAny>, bool),
+            #[cfg(not(Py_GIL_DISABLED))]
             Arrived,
+            /// What has arrived, taken in the same step: another thread might take it back.
+            #[cfg(Py_GIL_DISABLED)]
+            Arrived(State),
             Done,
         }
         let seen = slf.get().state.with(py, |state| match state {
             State::For(deferred) => Seen::For(deferred.bind(py).clone()),
+            #[cfg(not(Py_GIL_DISABLED))]
             State::Through(it) if it.arrived.is_some() => Seen::Arrived,
+            #[cfg(Py_GIL_DISABLED)]
+            State::Through(it) if it.arrived.is_some() => {
+                Seen::Arrived(std::mem::replace(state, State::Done))
+            }
             State::Through(it) => Seen::Through(it.object.bind(py).clone(), it.wake.is_none()),
             State::Left(_) | State::Done => Seen::Done,
         });
         match seen {
             Seen::For(deferred) => slf.get().wait(slf, deferred),
             Seen::Through(stand_in, is_future) => yield_stand_in(stand_in, is_future),
+            #[cfg(not(Py_GIL_DISABLED))]
             Seen::Arrived => match slf.get().replace(py, State::Done) {
+                State::Through(it) => {
+                    returned(slf, it.into_inner().arrived.unwrap_or(Outcome::Taken))
+                }
+                _ => Sent::Returned(py.None().into_bound(py)),
+            },
+            #[cfg(Py_GIL_DISABLED)]
+            Seen::Arrived(state) => match state {
                 State::Through(it) => {
                     returned(slf, it.into_inner().arrived.unwrap_or(Outcome::Taken))
                 }

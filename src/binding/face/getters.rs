@@ -48,7 +48,10 @@ impl Read for ResultOf {
 // `Deferred.result` is not: if a slot is empty, CPython makes an error with a text for everybody
 // who asks, which takes five to ten times as long as a getter that says no.
 macro_rules! slots {
-    ($($form:ident = $name:literal of $of:ty, $in:ty, |$slf:ident| $place:expr, $doc:literal;)+) => {
+    ($(
+        $form:ident = $name:literal of $of:ty, $in:ty,
+        |$slf:ident| $state:expr, |$it:ident| $place:expr, $doc:literal;
+    )+) => {
         $(
             struct $form;
 
@@ -58,8 +61,8 @@ macro_rules! slots {
                 const NAME: &'static CStr = $name;
                 const DOC: &'static CStr = $doc;
 
-                fn place($slf: &Bound<'_, $of>) -> *const $in {
-                    $place
+                fn at<R>($slf: &Bound<'_, $of>, step: impl FnOnce(*mut $in) -> R) -> R {
+                    $state.with($slf.py(), |$it| step($place))
                 }
             }
         )+
@@ -68,51 +71,51 @@ macro_rules! slots {
 
 slots! {
     Called = c"called" of Deferred, Truth,
-        |of| of.get().chain(of.py(), |chain| ptr::from_ref(chain.flag())),
+        |of| of.get().chain, |chain| ptr::from_ref(chain.flag()).cast_mut(),
         c"Whether this Deferred has been fired, by `callback`, `errback` or `cancel`.";
     Locked = c"locked" of DeferredLock, Truth,
-        |of| of.as_super().get().with(of.py(), |state| ptr::from_ref(&*state.locked)),
+        |of| of.as_super().get(), |state| ptr::from_ref(&*state.locked).cast_mut(),
         c"Whether the lock is held.";
     Tokens = c"tokens" of DeferredSemaphore, Figure,
-        |of| of.as_super().get().with(of.py(), |state| state.tokens.place()),
+        |of| of.as_super().get(), |state| state.tokens.place().cast_mut(),
         c"How many tokens are left: how many more can acquire this.";
     Limit = c"limit" of DeferredSemaphore, Figure,
-        |of| of.as_super().get().with(of.py(), |state| state.limit.place()),
+        |of| of.as_super().get(), |state| state.limit.place().cast_mut(),
         c"How many can hold this at a time.";
     WaitingForLock = c"waiting" of Primitive, Line,
-        |of| of.get().with(of.py(), |state| &raw const state.waiting),
+        |of| of.get(), |state| &raw mut state.waiting,
         c"The Deferreds that wait to acquire this, in the order of asking. Can be set to any\n\
         iterable.\n\n\
         Differs from Twisted: it behaves like a list, but is not one.";
     WaitingForQueue = c"waiting" of DeferredQueue, Line,
-        |of| of.get().with(of.py(), |state| &raw const state.waiting),
+        |of| of.get(), |state| &raw mut state.waiting,
         c"The Deferreds that wait for an object, in the order of asking. Can be set to any\n\
         iterable.\n\n\
         Differs from Twisted: it behaves like a list, but is not one.";
     Pending = c"pending" of DeferredQueue, Line,
-        |of| of.get().with(of.py(), |state| &raw const state.pending),
+        |of| of.get(), |state| &raw mut state.pending,
         c"The objects in the queue, the next one first. Can be set to any iterable.\n\n\
         Differs from Twisted: it behaves like a list, but is not one.";
     Size = c"size" of DeferredQueue, Line,
-        |of| of.get().with(of.py(), |state| &raw const state.size),
+        |of| of.get(), |state| &raw mut state.size,
         c"How many objects the queue holds at most, or None for no limit.";
     Backlog = c"backlog" of DeferredQueue, Line,
-        |of| of.get().with(of.py(), |state| &raw const state.backlog),
+        |of| of.get(), |state| &raw mut state.backlog,
         c"How many can wait for an object at most, or None for no limit.";
 }
 
 slots! {
     Results = c"resultList" of DeferredList, Line,
-        |of| of.get().with(of.py(), |state| &raw const state.results),
+        |of| of.get(), |state| &raw mut state.results,
         c"The outcomes so far: for each Deferred a pair `(success, result)`, or None.";
     FireOnOneCallback = c"fireOnOneCallback" of DeferredList, Truth,
-        |of| of.get().with(of.py(), |state| ptr::from_ref(&*state.fire_on_one_callback)),
+        |of| of.get(), |state| ptr::from_ref(&*state.fire_on_one_callback).cast_mut(),
         c"Whether the list fires with the first result.";
     FireOnOneErrback = c"fireOnOneErrback" of DeferredList, Truth,
-        |of| of.get().with(of.py(), |state| ptr::from_ref(&*state.fire_on_one_errback)),
+        |of| of.get(), |state| ptr::from_ref(&*state.fire_on_one_errback).cast_mut(),
         c"Whether the list fails with the first failure.";
     ConsumeErrors = c"consumeErrors" of DeferredList, Truth,
-        |of| of.get().with(of.py(), |state| ptr::from_ref(&*state.consume_errors)),
+        |of| of.get(), |state| ptr::from_ref(&*state.consume_errors).cast_mut(),
         c"Whether failures are taken from the given Deferreds.";
 }
 

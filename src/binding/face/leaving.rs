@@ -17,6 +17,8 @@ use crate::binding::model::{
     outcome::{self, Link, Outcome, into_object},
 };
 use crate::binding::run::engine;
+#[cfg(Py_GIL_DISABLED)]
+use crate::binding::waits::at_once;
 use crate::binding::waits::{handing_over, ring};
 use crate::core::Boxed;
 
@@ -137,13 +139,25 @@ fn is_cancellation(failure: &Bound<'_, PyAny>) -> bool {
     value.is_ok_and(|value| value.is_instance_of::<CancelledError>())
 }
 
+/// The state that it has before nothing is waited for any more.
+#[cfg(not(Py_GIL_DISABLED))]
+#[inline(always)]
+fn end(awaiting: &Bound<'_, Awaiting>) -> Result<State> {
+    Ok(awaiting.get().replace(awaiting.py(), State::Done))
+}
+
+#[cfg(Py_GIL_DISABLED)]
+fn end(awaiting: &Bound<'_, Awaiting>) -> Result<State> {
+    at_once::leave(awaiting)
+}
+
 /// Stop waiting, whether or not an outcome has arrived.
 fn begin_leave<'py>(
     awaiting: &Bound<'py, Awaiting>,
     thrown: Option<&Bound<'py, PyBaseException>>,
 ) -> Result<()> {
     let py = awaiting.py();
-    let it = match awaiting.get().replace(py, State::Done) {
+    let it = match end(awaiting)? {
         State::Through(it) if it.arrived.is_none() => it.into_inner(),
         // Both were cancelled, and the driver is told of that: there is nothing to report.
         State::Through(it)
@@ -169,6 +183,7 @@ fn begin_leave<'py>(
         drop(awaiting.get().replace(py, State::Left(Left { cancelled, source })));
         Ok(())
     };
+    #[cfg(not(Py_GIL_DISABLED))]
     if it.source.is_some() {
         left(false)?;
     }

@@ -13,9 +13,11 @@ use crate::binding::model::{
     traverse::Traverse,
 };
 use crate::binding::run::engine;
+#[cfg(Py_GIL_DISABLED)]
+use crate::binding::waits::turns;
 use crate::binding::waits::{
-    firing::make,
-    handing_over::{fire_one, leave},
+    firing::{fire_one, make},
+    handing_over::leave,
     nesting::hand_over,
 };
 
@@ -106,6 +108,14 @@ pub(crate) fn next_in<'py>(line: &Bound<'py, Fifo>) -> Result<Option<Bound<'py, 
 /// Fire the first that still waits in a line. Returns whether there was one.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _give_first<'py>(line: &Bound<'py, Fifo>, result: Bound<'py, PyAny>) -> Result<bool> {
+    // In one step, as the first may give up in another thread.
+    #[cfg(Py_GIL_DISABLED)]
+    if let Some(work) = turns::give_first(line, &result)? {
+        if let Some(work) = work {
+            hand_over(line.py(), work, engine::run_within)?;
+        }
+        return Ok(true);
+    }
     match _first_waiting(line)? {
         None => Ok(false),
         Some(first) => fire_waiting(first, result).map(|()| true),

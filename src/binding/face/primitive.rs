@@ -8,6 +8,7 @@ use pyo3::types::{PyDict, PyTuple};
 
 use crate::binding::capi::{
     Hold,
+    cell::SEVERAL_THREADS,
     depth::{self, Short},
     error::{Raise, Result},
     interned::intern,
@@ -28,9 +29,11 @@ use crate::binding::model::{
     waiter::Waiter,
 };
 use crate::binding::run::engine;
+#[cfg(Py_GIL_DISABLED)]
+use crate::binding::waits::{firing::begin_fire, steps};
 use crate::binding::waits::{
-    firing::{fired, make},
-    handing_over::{self, begin_release, begin_release_of, overrides_ours},
+    firing::{fire_one, fired, make},
+    handing_over::{begin_release, begin_release_of, overrides_ours},
     locked::{self, RUN},
     nesting::{self, hand_over},
     work::Work,
@@ -92,7 +95,7 @@ impl Primitive {
     pub(crate) fn release(slf: &Bound<'_, Self>) -> Result<()> {
         match slf.get().busy_line(slf.py())? {
             // Nothing else is run.
-            None => begin_release_of(slf, None).map(drop),
+            None if !SEVERAL_THREADS => begin_release_of(slf, None).map(drop),
             line => release_to_next(slf, line),
         }
     }
@@ -274,6 +277,12 @@ fn acquire<'py>(primitive: &Bound<'py, Primitive>) -> Result<Bound<'py, Deferred
         // It was released meanwhile.
         return Ok(acquired);
     }
+    #[cfg(Py_GIL_DISABLED)]
+    if steps::acquire(primitive, &deferred)? {
+        // It was released meanwhile, by another thread.
+        begin_fire(&deferred, Outcome::Value(primitive.as_any().clone().hold()))?;
+    }
+    #[cfg(not(Py_GIL_DISABLED))]
     primitive.get().line(py)?.get().push_back(deferred.as_any().clone())?;
     Ok(deferred)
 }
@@ -336,11 +345,16 @@ fn acquire_asked(primitive: &Bound<'_, Primitive>, is_lock: bool) -> Result<(boo
         drop(before.and_then(|before| before.into_other(py)));
         return Ok((is_free, true));
     }
-    let tokens = primitive.get().number(py, |state| &mut state.tokens)?;
-    if tokens > 0 {
-        primitive.get().set_number(py, |state| &mut state.tokens, tokens - 1)?;
+    #[cfg(Py_GIL_DISABLED)]
+    return steps::take_token(primitive);
+    #[cfg(not(Py_GIL_DISABLED))]
+    {
+        let tokens = primitive.get().number(py, |state| &mut state.tokens)?;
+        if tokens > 0 {
+            primitive.get().set_number(py, |state| &mut state.tokens, tokens - 1)?;
+        }
+        Ok((tokens > 0, tokens >= 0))
     }
-    Ok((tokens > 0, tokens >= 0))
 }
 
 /// What `release` does where somebody waits.
@@ -387,7 +401,7 @@ pub(crate) fn _hand_over<'py>(
     result: Bound<'py, PyAny>,
 ) -> Result<()> {
     let py = deferred.py();
-    let work = match handing_over::fire_one(deferred, result)? {
+    let work = match fire_one(deferred, result)? {
         // Whoever fires the first Deferred with a result that cannot be asked what it is, is told.
         Some(Work::RunAndRaise(fired, _)) => fired.map(Work::Run),
         work => work,

@@ -7,7 +7,7 @@ use pyo3::types::{PyDict, PyTuple};
 
 use crate::binding::capi::{
     self, Hold,
-    cell::Shared,
+    cell::{SEVERAL_THREADS, Shared},
     error::{Raise, Result},
     interned::intern,
     overrides::overrides,
@@ -24,10 +24,10 @@ use crate::binding::model::{
     traverse::Traverse,
 };
 use crate::binding::run::engine;
+#[cfg(Py_GIL_DISABLED)]
+use crate::binding::waits::queue_steps;
 use crate::binding::waits::{
-    firing::make,
-    handing_over::{begin_put, has_room},
-    nesting::hand_over,
+    firing::make, handing_over::begin_put, limits::has_room, nesting::hand_over,
 };
 
 #[pymethods(crate = "crate::binding::capi::guarded")]
@@ -79,8 +79,8 @@ impl DeferredQueue {
     /// This prints `full`.
     pub(crate) fn put<'py>(slf: &Bound<'py, Self>, obj: Bound<'py, PyAny>) -> Result<()> {
         match slf.get().free_line(slf.py()) {
-            Some(pending) => Ok(pending.get().push_back(obj)?),
-            None => put_where_asked(slf, obj),
+            Some(pending) if !SEVERAL_THREADS => Ok(pending.get().push_back(obj)?),
+            _ => put_where_asked(slf, obj),
         }
     }
 
@@ -125,6 +125,12 @@ impl DeferredQueue {
         if let Some(deferred) = take_pending(slf)? {
             return Ok(deferred);
         }
+        #[cfg(Py_GIL_DISABLED)]
+        if let Some(object) = queue_steps::get(slf, &deferred)? {
+            // It has come meanwhile, from another thread.
+            return succeed(object);
+        }
+        #[cfg(not(Py_GIL_DISABLED))]
         slf.get().waiting_line(py)?.get().push_back(deferred.as_any().clone())?;
         Ok(deferred)
     }

@@ -117,6 +117,10 @@ impl FailureBase {
         field: &Field,
     ) -> Result<Bound<'py, PyAny>> {
         let py = slf.py();
+        // What is made may lock something of the interpreter's: not in a step.
+        #[cfg(Py_GIL_DISABLED)]
+        let here = slf.get().here(py).map(|attributes| (field.get)(&attributes, py));
+        #[cfg(not(Py_GIL_DISABLED))]
         let here = slf.get().state.with(py, |state| match state {
             // Making an int or a bool runs no Python code.
             State::Here(attributes) => Some((field.get)(attributes, py)),

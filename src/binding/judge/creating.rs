@@ -1,5 +1,8 @@
 //! Makes failures.
 
+#[cfg(Py_GIL_DISABLED)]
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use pyo3::exceptions::{PyBaseException, PyException, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType};
@@ -7,7 +10,6 @@ use pyo3::{PyTypeInfo, create_exception};
 
 use crate::binding::capi::{
     self, Hold,
-    cell::Shared,
     classes::Plain,
     constructing::{Construct, construct_quickly},
     error::{Raise, Raised, Result},
@@ -33,20 +35,35 @@ create_exception!(
 );
 
 /// How many failures there have been.
-static COUNT: Shared<u64> = Shared::new(0);
+#[cfg(not(Py_GIL_DISABLED))]
+static COUNT: capi::cell::Shared<u64> = capi::cell::Shared::new(0);
+#[cfg(Py_GIL_DISABLED)]
+static COUNT: AtomicU64 = AtomicU64::new(0);
 
 /// How many failures have been made in this process.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn failure_count(py: Python<'_>) -> u64 {
-    COUNT.with(py, |count| *count)
+    count_more(py, 0)
 }
 
 /// Count one more failure. Returns which it is.
 pub(super) fn count_one(py: Python<'_>) -> u64 {
+    count_more(py, 1)
+}
+
+/// Count so many more. Returns how many there are then.
+#[cfg(not(Py_GIL_DISABLED))]
+#[inline(always)]
+fn count_more(py: Python<'_>, more: u64) -> u64 {
     COUNT.with(py, |count| {
-        *count += 1;
+        *count += more;
         *count
     })
+}
+
+#[cfg(Py_GIL_DISABLED)]
+fn count_more(_py: Python<'_>, more: u64) -> u64 {
+    COUNT.fetch_add(more, Ordering::Relaxed) + more
 }
 
 /// The class of what a failure is made of.

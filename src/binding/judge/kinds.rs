@@ -3,6 +3,9 @@
 //! `Failure.check` compares classes by their full names, as Twisted's does. The names of a class
 //! are kept until the class changes.
 
+#[cfg(Py_GIL_DISABLED)]
+use std::sync::Arc;
+
 use pyo3::prelude::*;
 use pyo3::types::{PyFrozenSet, PyString, PyTuple, PyType};
 
@@ -41,13 +44,37 @@ impl Kind {
         let is_same = is_same && self.bare.are_those_of(class);
         is_same
     }
+
+    /// Whether an exception of this class, `kind`, is one of `wanted`, of which this is known.
+    #[inline(always)]
+    fn is_one(
+        &self,
+        wanted_known: &Self,
+        kind: &Bound<'_, PyType>,
+        wanted: &Bound<'_, PyType>,
+    ) -> bool {
+        let py = kind.py();
+        match (self.is_exception, wanted_known.is_exception) {
+            (true, true) => self.set.bind(py).contains(wanted_known.own.bind(py)).unwrap_or(false),
+            // Then classes themselves are compared.
+            (false, false) => kind.is(wanted),
+            _ => false,
+        }
+    }
 }
+
+/// What stands in the table. Without the GIL, what is found is kept while it is looked at: others may
+/// replace it meanwhile, as the table is not locked then.
+#[cfg(not(Py_GIL_DISABLED))]
+type Entry = Kind;
+#[cfg(Py_GIL_DISABLED)]
+type Entry = Arc<Kind>;
 
 /// How many classes are remembered.
 const KEPT: usize = 256;
 
 /// The classes, each in the place that the lowest bits of its version say.
-static KINDS: Shared<[Option<Kind>; KEPT]> = Shared::new([const { None }; KEPT]);
+static KINDS: Shared<[Option<Entry>; KEPT]> = Shared::new([const { None }; KEPT]);
 static EPOCH: Epoch = Epoch::new();
 
 /// Whether what is known of classes is still true.
@@ -61,9 +88,23 @@ fn they_hold(py: Python<'_>) -> bool {
 
 /// What is known of a class, if it has been looked at and is unchanged.
 #[inline(always)]
-fn find<'a>(kinds: &'a [Option<Kind>; KEPT], class: &Bound<'_, PyType>) -> Option<&'a Kind> {
+fn find<'a>(kinds: &'a [Option<Entry>; KEPT], class: &Bound<'_, PyType>) -> Option<&'a Entry> {
     let version = version(class)?;
     kinds[version as usize % KEPT].as_ref().filter(|kind| kind.is_of(class, version))
+}
+
+/// Look at what is known of a class, if that is in the table.
+#[cfg(not(Py_GIL_DISABLED))]
+#[inline(always)]
+fn look_at<R>(class: &Bound<'_, PyType>, look: impl FnOnce(&Kind) -> R) -> Option<R> {
+    KINDS.with(class.py(), |kinds| find(kinds, class).map(look))
+}
+
+/// Look at what is known of a class, if that is in the table, which is not locked then.
+#[cfg(Py_GIL_DISABLED)]
+fn look_at<R>(class: &Bound<'_, PyType>, look: impl FnOnce(&Kind) -> R) -> Option<R> {
+    let found = KINDS.with(class.py(), |kinds| find(kinds, class).cloned())?;
+    Some(look(&found))
 }
 
 /// Look at a class. False if it has to be asked each time.
@@ -103,6 +144,8 @@ fn learn(class: &Bound<'_, PyType>) -> Result<bool> {
     if version(class) != Some(found) {
         return Ok(false);
     }
+    #[cfg(Py_GIL_DISABLED)]
+    let kind = Arc::new(kind);
     let before = KINDS.with(py, |kinds| kinds[found as usize % KEPT].replace(kind));
     drop(before);
     Ok(true)
@@ -118,16 +161,16 @@ pub(crate) fn is_a(kind: &Bound<'_, PyType>, wanted: &Bound<'_, PyType>) -> Resu
     }
     // The second time, both are known, unless they share a place.
     for _ in 0..2 {
+        // Without the GIL, the table is not locked while they are looked at: to look into a set may
+        // lock that, and detach the thread.
+        #[cfg(Py_GIL_DISABLED)]
+        let known = KINDS
+            .with(py, |kinds| Some((find(kinds, kind)?.clone(), find(kinds, wanted)?.clone())))
+            .map(|(kind_known, wanted_known)| kind_known.is_one(&wanted_known, kind, wanted));
+        #[cfg(not(Py_GIL_DISABLED))]
         let known = KINDS.with(py, |kinds| {
             let (kind_known, wanted_known) = (find(kinds, kind)?, find(kinds, wanted)?);
-            Some(match (kind_known.is_exception, wanted_known.is_exception) {
-                (true, true) => {
-                    kind_known.set.bind(py).contains(wanted_known.own.bind(py)).unwrap_or(false)
-                }
-                // Then classes themselves are compared.
-                (false, false) => kind.is(wanted),
-                _ => false,
-            })
+            Some(kind_known.is_one(wanted_known, kind, wanted))
         });
         if known.is_some() {
             return Ok(known);
@@ -163,11 +206,11 @@ fn known<R>(class: &Bound<'_, PyType>, look: impl Fn(&Kind) -> R) -> Result<Opti
     if !they_hold(py) {
         return Ok(None);
     }
-    let found = KINDS.with(py, |kinds| find(kinds, class).map(&look));
+    let found = look_at(class, &look);
     if found.is_some() || !learn(class)? {
         return Ok(found);
     }
-    Ok(KINDS.with(py, |kinds| find(kinds, class).map(&look)))
+    Ok(look_at(class, &look))
 }
 
 /// The name of a class with its module.

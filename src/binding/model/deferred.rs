@@ -7,7 +7,12 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyList;
 
-use crate::binding::capi::{self, Held, cell::Shared, error::Result, shown::Truth};
+use crate::binding::capi::{
+    self, Held,
+    cell::{self, Shared},
+    error::Result,
+    shown::Truth,
+};
 use crate::binding::model::{callback::Callback, waiter::Waiter};
 use crate::core;
 
@@ -46,7 +51,7 @@ impl core::Kinds for Objects {
     type Canceller = Held<PyAny>;
     /// `Deferred.called`
     type Flag = Truth;
-    type Runner = ();
+    type Runner = cell::Runner;
 }
 
 pub(crate) type Chain = core::Chain<Objects>;
@@ -141,6 +146,8 @@ pub(crate) fn subclasses<'py>(py: Python<'py>) -> PyResult<&'py Bound<'py, PyLis
 }
 
 const _: () = {
-    // One word more would put each Deferred into the allocator's next size class.
-    assert!(cfg!(debug_assertions) || size_of::<Deferred>() <= size_of::<[usize; 8]>());
+    // One word more would put each Deferred into the allocator's next size class. (Without the GIL
+    // there is a lock.)
+    const WORDS: usize = if cfg!(Py_GIL_DISABLED) { 10 } else { 8 };
+    assert!(cfg!(debug_assertions) || size_of::<Deferred>() <= size_of::<[usize; WORDS]>());
 };

@@ -1,12 +1,16 @@
 //! The class of `waiting` and `pending`: a list that is cheap at both ends.
 
+#[cfg(Py_GIL_DISABLED)]
+use pyo3::exceptions::PyIndexError;
 use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
 use pyo3::types::{PyInt, PyList};
 
+#[cfg(Py_GIL_DISABLED)]
+use crate::binding::capi::interned::intern;
 use crate::binding::capi::{
     self, Held, Hold, Pool, Recycled,
-    cell::Shared,
+    cell::{SEVERAL_THREADS, Shared},
     error::{Raise, Result},
 };
 use crate::binding::model::{
@@ -145,7 +149,15 @@ impl Fifo {
             return Ok(None);
         }
         self.follow_in(&list);
+        // One step, of the list's own.
+        #[cfg(Py_GIL_DISABLED)]
+        let first = match list.call_method1(intern!(py, "pop"), (0,)) {
+            Err(error) if error.is_instance_of::<PyIndexError>(py) => return Ok(None),
+            popped => popped?,
+        };
+        #[cfg(not(Py_GIL_DISABLED))]
         let first = list.get_item(0)?;
+        #[cfg(not(Py_GIL_DISABLED))]
         list.del_item(0)?;
         self.with_marks(py, |marks| marks.remove(0));
         self.note_items(&list);
@@ -263,6 +275,11 @@ impl Fifo {
 
     pub(crate) fn follow_in(&self, list: &Bound<'_, PyList>) {
         let py = list.py();
+        // A step must not read a list, which may lock it.
+        #[cfg(Py_GIL_DISABLED)]
+        let mut all = self.items_if_marked(list);
+        #[cfg(Py_GIL_DISABLED)]
+        let mut all_items = |_: &Bound<'_, PyList>| all.take();
         let before = self.with_marks(py, |marks| {
             if marks.under_way == 0 || marks.numbers.is_empty() {
                 return Vec::new();
@@ -280,6 +297,10 @@ impl Fifo {
 
     /// The numbers are true of what is in the list now.
     pub(crate) fn note_items(&self, list: &Bound<'_, PyList>) {
+        #[cfg(Py_GIL_DISABLED)]
+        let mut all = self.items_if_marked(list);
+        #[cfg(Py_GIL_DISABLED)]
+        let mut all_items = |_: &Bound<'_, PyList>| all.take();
         let before = self.with_marks(list.py(), |marks| {
             if marks.under_way == 0 || marks.numbers.is_empty() {
                 return Vec::new();
@@ -337,6 +358,15 @@ impl Fifo {
         if let Some(list) = this.kept_list(py) {
             return Ok(list);
         }
+        #[cfg(Py_GIL_DISABLED)]
+        return this.become_list(list);
+        #[cfg(not(Py_GIL_DISABLED))]
+        Self::fill(slf, list)
+    }
+
+    #[cfg(not(Py_GIL_DISABLED))]
+    fn fill<'py>(slf: &Bound<'py, Self>, list: Bound<'py, PyList>) -> PyResult<Bound<'py, PyList>> {
+        let (this, py) = (slf.get(), slf.py());
         // From here on, no code of Python's runs: the objects have holders.
         let item_at = |index| {
             this.with(py, |state| match state {
@@ -365,6 +395,10 @@ impl Fifo {
     pub(crate) fn be_a_line_again(&self, py: Python<'_>) {
         /// So often the front may be taken from a list, which moves all others.
         const PATIENCE: usize = 16;
+        // Another thread might change the list meanwhile.
+        if SEVERAL_THREADS {
+            return;
+        }
         let list = self.with(py, |state| match state {
             State::List { list, uses, marks } => {
                 *uses += 1;

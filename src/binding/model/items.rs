@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 
 use pyo3::prelude::*;
 
-use crate::binding::capi::{self, Held, error::Result};
+use crate::binding::capi::{self, Held, cell::SEVERAL_THREADS, error::Result};
 use crate::binding::model::deferred::Deferred;
 use crate::core::refusable;
 
@@ -192,7 +192,9 @@ pub(crate) struct Strange;
 
 fn is_deferred(py: Python<'_>, item: &Held<PyAny>) -> bool {
     let item = item.bind(py);
-    capi::is_exact::<Deferred>(item) || is_plain_deferred(item)
+    // Whether a class compares its objects in a way of its own is looked up in it, which may lock all
+    // classes: not in a step. Then a list looks for the item.
+    capi::is_exact::<Deferred>(item) || (!SEVERAL_THREADS && is_plain_deferred(item))
 }
 
 /// Whether something is a Deferred, of a subclass or not, that is equal to nothing but itself.

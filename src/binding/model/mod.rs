@@ -8,6 +8,8 @@ pub(crate) mod cancels;
 pub(crate) mod deferred;
 pub(crate) mod failure;
 pub(crate) mod fifo;
+#[cfg(Py_GIL_DISABLED)]
+mod fifo_steps;
 pub(crate) mod items;
 pub(crate) mod line;
 pub(crate) mod list;

@@ -10,6 +10,8 @@ use crate::binding::capi::{
     interned::intern,
     lives, places,
 };
+#[cfg(Py_GIL_DISABLED)]
+use crate::binding::model::outcome::share;
 use crate::binding::model::{
     callback::Callback,
     deferred::Deferred,
@@ -52,6 +54,16 @@ pub(crate) fn fired(deferred: &Bound<'_, Deferred>, outcome: &Outcome) {
 fn note_fired(deferred: &Bound<'_, Deferred>, outcome: &Outcome) {
     if !deferred.get().chain(deferred.py(), |chain| chain.called()) {
         record(deferred.py(), Kind::Fired, address(deferred), 0, number_of(outcome));
+    }
+}
+
+/// A Deferred has been fired, in a step that could not say so.
+#[cfg(Py_GIL_DISABLED)]
+pub(crate) fn was_fired(deferred: &Bound<'_, Deferred>) {
+    if tracing() {
+        let py = deferred.py();
+        let outcome = deferred.get().chain(py, |chain| share(py, chain.outcome()));
+        record(py, Kind::Fired, address(deferred), 0, number_of(&outcome));
     }
 }
 

@@ -37,6 +37,9 @@ pub(crate) struct PrimitiveState {
     pub(crate) locked: Switch,
     pub(crate) tokens: Count,
     pub(crate) limit: Count,
+    /// Whether a thread has a turn at a list: see `waits/steps.rs`.
+    #[cfg(Py_GIL_DISABLED)]
+    pub(crate) turn: bool,
 }
 
 impl PrimitiveState {
@@ -48,6 +51,8 @@ impl PrimitiveState {
             locked: Switch::new(false),
             tokens: count()?,
             limit: count()?,
+            #[cfg(Py_GIL_DISABLED)]
+            turn: false,
         })
     }
 }

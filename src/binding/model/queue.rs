@@ -69,6 +69,9 @@ pub(crate) struct QueueState {
     /// `None` for no limit, as programs see it; so does nothing, where it was deleted.
     pub(crate) size: Option<Held<PyAny>>,
     pub(crate) backlog: Option<Held<PyAny>>,
+    /// Whether a thread has a turn at a list: see `waits/steps.rs`.
+    #[cfg(Py_GIL_DISABLED)]
+    pub(crate) turn: bool,
 }
 
 impl Recycled for DeferredQueue {
@@ -109,6 +112,8 @@ impl QueueState {
             pending: new_line(py)?,
             size: shown(size),
             backlog: shown(backlog),
+            #[cfg(Py_GIL_DISABLED)]
+            turn: false,
         })
     }
 }
@@ -151,6 +156,7 @@ impl DeferredQueue {
     }
 
     /// Those who wait, if anybody does.
+    #[cfg(not(Py_GIL_DISABLED))]
     #[inline(always)]
     pub(crate) fn busy_line<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, Fifo>>> {
         match self.with(py, |state| if_busy(py, &state.waiting).map(|it| it.cloned())) {

@@ -34,6 +34,12 @@ pub(crate) struct State {
     pub(crate) inline_result: Option<Outcome>,
     /// Whether to cancel the Deferred that it waits for next.
     pub(crate) cancel_next: bool,
+    /// Whether the Deferred has been fired to be cancelled, and is to be replaced by a new one.
+    #[cfg(Py_GIL_DISABLED)]
+    pub(crate) is_cancelled: bool,
+    /// What the generator has come to meanwhile, for the new one.
+    #[cfg(Py_GIL_DISABLED)]
+    pub(crate) ended: Option<Outcome>,
 }
 
 impl State {
@@ -55,6 +61,10 @@ impl State {
         self.context.traverse(visit)?;
         self.deferred.traverse(visit)?;
         self.waiting_on.traverse(visit)?;
+        #[cfg(Py_GIL_DISABLED)]
+        if let Some(ended) = &self.ended {
+            ended.traverse(visit)?;
+        }
         self.inline_result.as_ref().map_or(Ok(()), |result| result.traverse(visit))
     }
 }

@@ -67,10 +67,12 @@ enum Step<'py> {
     Continue(Held<Deferred>, Outcome),
     Skip(Link),
     Pass(Link, Outcome),
-    /// No link is left. True if the outcome is a failure that nobody has handled.
-    Rest(bool),
+    /// No link is left. True if the outcome is a failure that nobody has handled. True if another
+    /// thread takes the turns: then this run is over, too, and the other sees to the rest.
+    Rest(bool, bool),
 }
 
+/// The next turn.
 #[inline(always)]
 fn step<'py>(deferred: &Bound<'py, Deferred>) -> Step<'py> {
     let py = deferred.py();
@@ -85,10 +87,10 @@ fn step<'py>(deferred: &Bound<'py, Deferred>) -> Step<'py> {
             Turn::Continue(other, outcome) => return Step::Continue(other, outcome),
             Turn::Skip(link) => return Step::Skip(link),
             Turn::Pass(link, outcome) => return Step::Pass(link, outcome),
-            // There is one thread at a time, so no other is working on it.
-            Turn::Busy | Turn::Rest => {}
+            Turn::Busy => return Step::Rest(false, true),
+            Turn::Rest => {}
         }
-        Step::Rest(chain.unhandled())
+        Step::Rest(chain.unhandled(), false)
     })
 }
 
@@ -177,8 +179,8 @@ pub(super) fn links<'py>(
                     answer => settle_delivery(&deferred, answer, stack),
                 }
             }
-            Step::Rest(on_failure) => {
-                rest(&deferred, on_failure)?;
+            Step::Rest(on_failure, is_busy) => {
+                rest_unless(is_busy, &deferred, on_failure)?;
                 match stack.pop() {
                     Some(Later::GoOn(waited)) => match enter(waited) {
                         Next::Links(waited) => {
@@ -206,6 +208,12 @@ pub(super) fn links<'py>(
             Err(error) => return Err(error),
         }
     }
+}
+
+/// Say that a chain is at rest, unless another thread goes on with it.
+#[inline(always)]
+fn rest_unless(is_busy: bool, deferred: &Bound<'_, Deferred>, on_failure: bool) -> Result<()> {
+    if is_busy { Ok(()) } else { rest(deferred, on_failure) }
 }
 
 /// Call a callback with this, and settle its link.

@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 
 use crate::binding::capi::{
     self, Hold,
+    cell::SEVERAL_THREADS,
     error::{Error, Raised, Result},
     interned::intern,
     overrides::overrides,
@@ -166,9 +167,14 @@ pub(super) fn complete_link<'py>(
     // Dropping the old outcome may run any code, so the chain still counts as running.
     let before = deferred.get().chain(py, |chain| chain.replace_outcome(outcome));
     drop(before);
-    deferred.get().chain(py, |chain| chain.stop_running());
+    if other.is_none() || !SEVERAL_THREADS {
+        deferred.get().chain(py, |chain| chain.stop_running());
+    }
     match other {
         None => Ok(None),
+        Some(other) if SEVERAL_THREADS => chain_to(deferred, other).inspect_err(|_| {
+            deferred.get().chain(py, |chain| chain.stop_running());
+        }),
         Some(other) => chain_to(deferred, other),
     }
 }
@@ -183,6 +189,11 @@ pub(super) fn complete_with(deferred: &Bound<'_, Deferred>, outcome: Outcome) {
 }
 
 /// Take the outcome of the Deferred that a callback returned, or wait for it.
+///
+/// Without the GIL, the chain counts as running until it has the outcome or waits: others would
+/// take its turns with the other Deferred for an outcome. It waits before the other one knows, and
+/// both look at the other one's outcome and leave a link there in one step. So whoever fires that
+/// finds either no link or one that waits, and no step needs both chains.
 #[inline(never)]
 fn chain_to<'py>(
     deferred: &Bound<'py, Deferred>,
@@ -191,7 +202,9 @@ fn chain_to<'py>(
     let py = deferred.py();
     if let Some(outcome) = other.get().chain(py, |chain| chain.steal()) {
         report::forget(&other)?;
-        let before = deferred.get().chain(py, |chain| chain.replace_outcome(outcome));
+        let before = deferred.get().chain(py, |chain| {
+            if SEVERAL_THREADS { chain.settle(outcome) } else { chain.replace_outcome(outcome) }
+        });
         drop(before);
         return Ok(None);
     }
@@ -203,6 +216,9 @@ fn chain_to<'py>(
     }
     let waits_for = other.clone().hold();
     let before = deferred.get().chain(py, |chain| {
+        if SEVERAL_THREADS {
+            chain.stop_running();
+        }
         if pauses_itself {
             chain.mark_handled();
             chain.replace_chained_to(Some(waits_for))
@@ -212,7 +228,22 @@ fn chain_to<'py>(
     });
     drop(before);
     let waiting = deferred.clone().hold();
-    let added = other.get().chain(py, |chain| chain.add(Link::Continue(waiting)));
+    let link = Link::Continue(waiting);
+    #[cfg(Py_GIL_DISABLED)]
+    let added = match other.get().chain(py, |chain| chain.steal_or_add(link)) {
+        Ok(None) => Ok(()),
+        Ok(Some((outcome, link))) => {
+            // It has come meanwhile.
+            drop(link);
+            let before = deferred.get().chain(py, |chain| chain.wait_no_more(outcome));
+            drop(before);
+            report::forget(&other)?;
+            return Ok(None);
+        }
+        Err(refused) => Err(refused),
+    };
+    #[cfg(not(Py_GIL_DISABLED))]
+    let added = other.get().chain(py, |chain| chain.add(link));
     if let Err(error) = outcome::or_no_memory(py, added) {
         // It would wait forever, so it continues with the MemoryError.
         let outcome = failure_of_error(deferred, error)?;

@@ -117,7 +117,7 @@ pub(crate) fn asked(deferred: Bound<'_, Deferred>) -> Result<Next<'_>> {
     if deferred.get().chain(deferred.py(), |chain| chain.called()) {
         return Ok(Next::Done);
     }
-    fail_cancelled(deferred)
+    fail_cancelled(deferred, true)
 }
 
 /// Cancel the Deferred that a fired one waits for, if any.
@@ -171,12 +171,11 @@ fn last_of_those<'py>(
 }
 
 fn fail_unasked(deferred: Bound<'_, Deferred>) -> Result<Next<'_>> {
-    deferred.get().chain(deferred.py(), |chain| chain.swallow_next_fire());
-    fail_cancelled(deferred)
+    fail_cancelled(deferred, false)
 }
 
-fn fail_cancelled(deferred: Bound<'_, Deferred>) -> Result<Next<'_>> {
-    if firing::fail_cancelled(&deferred)? {
+fn fail_cancelled(deferred: Bound<'_, Deferred>, asked: bool) -> Result<Next<'_>> {
+    if firing::fail_cancelled(&deferred, asked)? {
         return Ok(Next::Do(Work::Run(deferred)));
     }
     Ok(Next::Done)

@@ -6,7 +6,7 @@ use pyo3::types::PyList;
 
 use crate::binding::capi::{
     self, Held, Hold, Sent,
-    cell::Shared,
+    cell::each_thread,
     error::{Raised, Result},
     interned::intern,
     lives::Running,
@@ -23,12 +23,15 @@ use crate::binding::model::{
 use crate::binding::waits::{aside, work::Stopped};
 use crate::core::refusable;
 
-/// What is being resumed, in all threads and greenlets, oldest first: tasks, and generators without
-/// one. They need not be nested, because greenlets switch between stacks.
-///
-/// If a thread ends while one of its greenlets is inside such a call, its entry stays forever:
-/// nothing can tell that the call will not return.
-static DRIVEN: Shared<Vec<Held<PyAny>>> = Shared::new(Vec::new());
+each_thread! {
+    /// What is being resumed, in all threads and greenlets, oldest first: tasks, and generators
+    /// without one. They need not be nested, because greenlets switch between stacks. (Without the
+    /// GIL: what this thread resumes. Who asks, asks for what runs on its own stack.)
+    ///
+    /// If a thread ends while one of its greenlets is inside such a call, its entry stays forever:
+    /// nothing can tell that the call will not return.
+    static DRIVEN: EachThread<Vec<Held<PyAny>>> = Vec::new();
+}
 
 /// Keeps an entry in [`DRIVEN`] while it lives.
 struct Driving<'a, 'py>(&'a Bound<'py, PyAny>);

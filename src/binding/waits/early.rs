@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 
 use crate::binding::capi::{
     Held, Hold,
-    cell::Shared,
+    cell::each_thread,
     error::{Raise, Result},
 };
 use crate::binding::model::{
@@ -18,9 +18,13 @@ use crate::binding::model::{
 use crate::binding::waits::{driving::all_driven, firing::make, task::new_task_for};
 use crate::core::refusable;
 
-/// The requested tasks, of all threads. Usually there are none; [`ANY_EARLY`] makes that cheap to
-/// check.
-static EARLY: Shared<Vec<Held<Task>>> = Shared::new(Vec::new());
+each_thread! {
+    /// The requested tasks, of all threads, or of each. Usually there are none; [`ANY_EARLY`] makes
+    /// that cheap to check.
+    static EARLY: EachThread<Vec<Held<Task>>> = Vec::new();
+}
+
+/// Whether there may be any, in any thread.
 static ANY_EARLY: AtomicBool = AtomicBool::new(false);
 
 /// Return the task of a running generator and the Deferred that it will fire. A generator that has
@@ -111,7 +115,10 @@ fn take_early<'py>(
     let py = generator.py();
     let task = early(generator, |all, place| {
         let task = all.remove(place);
-        ANY_EARLY.store(!all.is_empty(), Ordering::Relaxed);
+        // Without the GIL, other threads may have some.
+        if cfg!(not(Py_GIL_DISABLED)) {
+            ANY_EARLY.store(!all.is_empty(), Ordering::Relaxed);
+        }
         task
     })?;
     let task = task.into_bound(py);

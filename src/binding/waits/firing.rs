@@ -4,12 +4,13 @@ use pyo3::prelude::*;
 
 use crate::binding::capi::{
     self, Hold, Text,
+    cell::SEVERAL_THREADS,
     error::{Error, Raise, Result},
     interned::intern,
     overrides::overrides,
 };
 use crate::binding::judge::{
-    classify::classify_asking,
+    classify::{as_deferred, classify_asking},
     creating,
     debug::{debugging, debugging_by_default, is_known_not_to_debug},
     foreign,
@@ -17,7 +18,7 @@ use crate::binding::judge::{
     report,
 };
 use crate::binding::model::{
-    deferred::{AlreadyCalledError, CancelledError, Deferred, new_deferred},
+    deferred::{AlreadyCalledError, CancelledError, Deferred, Objects, new_deferred},
     observe,
     outcome::{Chain, Outcome},
 };
@@ -59,18 +60,78 @@ fn begin_fire_with_another<'py>(
 /// `AlreadyCalledError`
 #[inline(always)]
 pub(crate) fn begin_fire(deferred: &Bound<'_, Deferred>, outcome: Outcome) -> Result<bool> {
+    begin_fire_by(deferred, outcome, |chain, outcome| chain.fire(outcome))
+}
+
+/// As [`begin_fire`], after a look that said that it has not been fired. Without the GIL it may have
+/// been meanwhile, by another thread: then nothing happens.
+///
+/// # Errors
+///
+/// As [`begin_fire`].
+#[inline(always)]
+pub(crate) fn begin_fire_unless_fired(
+    deferred: &Bound<'_, Deferred>,
+    outcome: Outcome,
+) -> Result<bool> {
+    if SEVERAL_THREADS {
+        let fire = |chain: &mut Chain, outcome| chain.fire_cancelled(outcome, true);
+        return begin_fire_by(deferred, outcome, fire);
+    }
+    begin_fire(deferred, outcome)
+}
+
+#[inline(always)]
+fn begin_fire_by(
+    deferred: &Bound<'_, Deferred>,
+    outcome: Outcome,
+    fire: impl FnOnce(&mut Chain, Outcome) -> Result<Fired<Objects>, AlreadyCalled<Outcome>>,
+) -> Result<bool> {
     let py = deferred.py();
     let debugging = debugging(deferred)?;
     if debugging && !deferred.get().chain(py, |chain| chain.called()) {
         report::remember_invoker(deferred)?;
     }
     observe::fired(deferred, &outcome);
-    match deferred.get().chain(py, |chain| chain.fire(outcome)) {
+    match deferred.get().chain(py, |chain| fire(chain, outcome)) {
         Ok(Fired::Accepted(canceller, replaced)) => {
             if let Outcome::Failure(failure) = &replaced {
                 // A program has reset `called` by hand.
                 report::keep_replaced(deferred, failure.bind(py))?;
             }
+            drop((canceller, replaced));
+            Ok(deferred.get().chain(py, |chain| chain.has_something_to_do())
+                || capi::has_instance_dict(deferred))
+        }
+        Ok(Fired::Swallowed(outcome)) => {
+            drop(outcome);
+            Ok(false)
+        }
+        Err(AlreadyCalled(outcome)) => fire_again(deferred, outcome, debugging),
+    }
+}
+
+/// What is left to do where another step has fired a Deferred. True if its chain has to be run.
+///
+/// # Errors
+///
+/// `AlreadyCalledError`
+#[cfg(Py_GIL_DISABLED)]
+pub(crate) fn after_fire(
+    deferred: &Bound<'_, Deferred>,
+    fired: Result<Fired<Objects>, AlreadyCalled<Outcome>>,
+) -> Result<bool> {
+    let (py, debugging) = (deferred.py(), debugging(deferred)?);
+    match fired {
+        Ok(Fired::Accepted(canceller, replaced)) => {
+            if debugging {
+                report::remember_invoker(deferred)?;
+            }
+            if let Outcome::Failure(failure) = &replaced {
+                // A program has reset `called` by hand.
+                report::keep_replaced(deferred, failure.bind(py))?;
+            }
+            observe::was_fired(deferred);
             drop((canceller, replaced));
             Ok(deferred.get().chain(py, |chain| chain.has_something_to_do())
                 || capi::has_instance_dict(deferred))
@@ -142,17 +203,48 @@ impl Waits for Deferred {
     }
 }
 
+/// Fire a Deferred with this. Returns it if its callbacks have to be run.
+pub(crate) fn fire_one<'py>(
+    first: Bound<'py, PyAny>,
+    result: Bound<'py, PyAny>,
+) -> Result<Option<Work<'py>>> {
+    let py = first.py();
+    let callback = intern!(py, "callback");
+    let deferred = match capi::as_exact::<Deferred>(&first) {
+        None => as_deferred(&first),
+        exact => exact,
+    };
+    match deferred {
+        Some(deferred) if !overrides::<Deferred>(deferred, callback) => {
+            begin_fire_with(deferred, result)
+        }
+        _ => Ok(Some(Work::HandOver(first, result))),
+    }
+}
+
 /// Fail a Deferred with CancelledError, through its `errback` if that is overridden. True if its
-/// chain has to be run.
-pub(crate) fn fail_cancelled(deferred: &Bound<'_, Deferred>) -> Result<bool> {
+/// chain has to be run. If there was no canceller to be `asked`, its next outcome is discarded.
+pub(crate) fn fail_cancelled(deferred: &Bound<'_, Deferred>, asked: bool) -> Result<bool> {
     let py = deferred.py();
     let reason = creating::of_new::<CancelledError>(py)?;
     let errback = intern!(py, "errback");
     if overrides::<Deferred>(deferred, errback) {
+        if !asked {
+            deferred.get().chain(py, |chain| chain.swallow_next_fire());
+        }
         deferred.call_method1(errback, (reason,))?;
         return Ok(false);
     }
-    begin_fire(deferred, Outcome::Failure(reason.hold()))
+    begin_fire_by(deferred, Outcome::Failure(reason.hold()), |chain, outcome| {
+        if SEVERAL_THREADS {
+            // It may have been fired meanwhile. Then there is nothing to discard.
+            return chain.fire_cancelled(outcome, asked);
+        }
+        if !asked {
+            chain.swallow_next_fire();
+        }
+        chain.fire(outcome)
+    })
 }
 
 /// Convert the argument of `errback` and `fail` into an outcome.

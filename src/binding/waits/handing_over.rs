@@ -8,12 +8,13 @@ use pyo3::types::PyString;
 
 use crate::binding::capi::{
     self,
-    error::{Error, Raise, Result},
+    error::{Raise, Result},
     interned::intern,
     overrides::overrides,
     stack,
 };
-use crate::binding::judge::classify::as_deferred;
+#[cfg(not(Py_GIL_DISABLED))]
+use crate::binding::model::queue::QueueOverflow;
 use crate::binding::model::{
     awaiting::Awaiting,
     deferred::Deferred,
@@ -21,9 +22,13 @@ use crate::binding::model::{
     outcome::Link,
     place::Place,
     primitive::{DeferredLock, DeferredSemaphore, Primitive},
-    queue::{DeferredQueue, QueueOverflow},
+    queue::DeferredQueue,
 };
-use crate::binding::waits::{firing, work::Work};
+#[cfg(not(Py_GIL_DISABLED))]
+use crate::binding::waits::limits::has_room;
+use crate::binding::waits::{firing::fire_one, limits::too_many_tokens, work::Work};
+#[cfg(Py_GIL_DISABLED)]
+use crate::binding::waits::{queue_steps, steps, turns};
 use crate::core::Flag;
 
 /// Fire the first waiter with this. Returns the Deferred to run, if any.
@@ -34,25 +39,6 @@ pub(crate) fn fire_first<'py>(
     match line.get().pop_front(line.py())? {
         Some(first) => fire_one(first, result),
         None => Ok(None),
-    }
-}
-
-/// Fire a Deferred with this. Returns it if its callbacks have to be run.
-pub(crate) fn fire_one<'py>(
-    first: Bound<'py, PyAny>,
-    result: Bound<'py, PyAny>,
-) -> Result<Option<Work<'py>>> {
-    let py = first.py();
-    let callback = intern!(py, "callback");
-    let deferred = match capi::as_exact::<Deferred>(&first) {
-        None => as_deferred(&first),
-        exact => exact,
-    };
-    match deferred {
-        Some(deferred) if !overrides::<Deferred>(deferred, callback) => {
-            firing::begin_fire_with(deferred, result)
-        }
-        _ => Ok(Some(Work::HandOver(first, result))),
     }
 }
 
@@ -86,7 +72,19 @@ pub(crate) fn give_up<'py>(
     } else {
         return Ok(false);
     };
-    Fifo::remove(&line, deferred.as_any())?;
+    let removed = Fifo::remove(&line, deferred.as_any());
+    // Another thread may have handed it over meanwhile: then it has been fired.
+    #[cfg(Py_GIL_DISABLED)]
+    if removed.as_ref().is_err_and(|error| error.is_instance_of::<PyValueError>(py)) {
+        match canceller.cast::<Primitive>() {
+            Ok(primitive) => turns::after_turns(py, primitive.get()),
+            Err(_) => turns::after_turns(py, canceller.cast::<DeferredQueue>()?.get()),
+        }
+        if deferred.get().chain(py, |chain| chain.called()) {
+            return Ok(true);
+        }
+    }
+    removed?;
     Ok(true)
 }
 
@@ -202,6 +200,9 @@ pub(crate) fn take_back<'py>(
         if !object.is(primitive) {
             return Ok(None);
         }
+        #[cfg(Py_GIL_DISABLED)]
+        steps::skip_fired(primitive)?;
+        #[cfg(not(Py_GIL_DISABLED))]
         skip_fired(&primitive.get().line(py)?)?;
         if overrides_ours(primitive, intern!(py, "release")) {
             primitive.call_method0(intern!(py, "release"))?;
@@ -215,16 +216,22 @@ pub(crate) fn take_back<'py>(
         }
         return Ok(None);
     };
-    let (waiting, pending) = (queue.get().waiting_line(py)?, queue.get().pending_line(py)?);
-    skip_fired(&waiting)?;
-    if waiting.get().len(py) > 0 {
-        return fire_first(&waiting, object);
+    #[cfg(Py_GIL_DISABLED)]
+    return queue_steps::take_back(queue, &object, number);
+    #[cfg(not(Py_GIL_DISABLED))]
+    {
+        let (waiting, pending) = (queue.get().waiting_line(py)?, queue.get().pending_line(py)?);
+        skip_fired(&waiting)?;
+        if waiting.get().len(py) > 0 {
+            return fire_first(&waiting, object);
+        }
+        Fifo::put_back(&pending, number, object)?;
+        Ok(None)
     }
-    Fifo::put_back(&pending, number, object)?;
-    Ok(None)
 }
 
 /// Drop Deferreds at the front of a line that a program has fired itself.
+#[cfg(not(Py_GIL_DISABLED))]
 fn skip_fired(line: &Bound<'_, Fifo>) -> Result<()> {
     let py = line.py();
     while let Some(first) = Fifo::get(line, 0)
@@ -248,6 +255,11 @@ pub(crate) fn begin_release_of<'py>(
     line: Option<Bound<'py, Fifo>>,
 ) -> Result<Option<Work<'py>>> {
     let py = primitive.py();
+    #[cfg(Py_GIL_DISABLED)]
+    if primitive.is_instance_of::<DeferredLock>() || primitive.is_instance_of::<DeferredSemaphore>()
+    {
+        return steps::release(primitive);
+    }
     let waits = line.is_some();
     if primitive.is_instance_of::<DeferredLock>() {
         let quick = primitive.get().with(py, |state| {
@@ -312,11 +324,6 @@ fn release_asked<'py>(primitive: &Bound<'py, Primitive>) -> Result<Option<Work<'
     }
 }
 
-#[cold]
-fn too_many_tokens(py: Python<'_>) -> Error {
-    PyAssertionError::error(py, "Someone released me too many times: too many tokens!")
-}
-
 /// Whether a lock's or semaphore's `release` is not overridden.
 pub(crate) fn releases_plainly(primitive: &Bound<'_, Primitive>) -> bool {
     !overrides_ours(primitive, intern!(primitive.py(), "release"))
@@ -342,6 +349,18 @@ pub(crate) fn begin_put<'py>(
     queue: &Bound<'py, DeferredQueue>,
     object: Bound<'py, PyAny>,
 ) -> Result<Option<Work<'py>>> {
+    #[cfg(Py_GIL_DISABLED)]
+    return queue_steps::put(queue, &object);
+    #[cfg(not(Py_GIL_DISABLED))]
+    put_in_steps(queue, object)
+}
+
+#[cfg(not(Py_GIL_DISABLED))]
+#[inline(always)]
+fn put_in_steps<'py>(
+    queue: &Bound<'py, DeferredQueue>,
+    object: Bound<'py, PyAny>,
+) -> Result<Option<Work<'py>>> {
     let py = queue.py();
     // Comparing sizes may run any code, after which somebody may wait.
     for asked in [false, true] {
@@ -355,11 +374,4 @@ pub(crate) fn begin_put<'py>(
     }
     queue.get().pending_line(py)?.get().push_back(object)?;
     Ok(None)
-}
-
-/// Whether a line has room for one more.
-pub(crate) fn has_room(line: &Bound<'_, Fifo>, limit: &Bound<'_, PyAny>) -> Result<bool> {
-    let py = line.py();
-    stack::check(py)?;
-    Ok(capi::new_int(py, line.get().len(py) as u64)?.lt(limit)?)
 }

@@ -69,7 +69,7 @@ fn collect<'py>(
         deferred.call_method1(method, (into_object(py, outcome),))?;
         return Ok(None);
     }
-    Ok(firing::begin_fire(deferred, outcome)?.then(|| Work::Run(deferred.clone())))
+    Ok(firing::begin_fire_unless_fired(deferred, outcome)?.then(|| Work::Run(deferred.clone())))
 }
 
 impl Waits for DeferredList {

@@ -5,6 +5,8 @@
 //! May use `judge` and the rooms below. `run` and `face` use it.
 
 pub(crate) mod aside;
+#[cfg(Py_GIL_DISABLED)]
+pub(crate) mod at_once;
 pub(crate) mod awaiting;
 pub(crate) mod cancel_list;
 pub(crate) mod cancelling;
@@ -12,15 +14,22 @@ pub(crate) mod driving;
 pub(crate) mod early;
 pub(crate) mod firing;
 pub(crate) mod handing_over;
+pub(crate) mod limits;
 pub(crate) mod list;
 pub(crate) mod locked;
 pub(crate) mod made;
 pub(crate) mod native;
 pub(crate) mod nesting;
+#[cfg(Py_GIL_DISABLED)]
+pub(crate) mod queue_steps;
 pub(crate) mod race;
 pub(crate) mod ring;
 pub(crate) mod starting;
+#[cfg(Py_GIL_DISABLED)]
+pub(crate) mod steps;
 pub(crate) mod task;
 pub(crate) mod task_cancelling;
+#[cfg(Py_GIL_DISABLED)]
+pub(crate) mod turns;
 pub(crate) mod work;
 pub(crate) mod yielded;

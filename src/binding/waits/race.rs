@@ -81,7 +81,9 @@ pub(crate) fn arrive<'py>(
 fn fire<'py>(race: &Bound<'py, Race>, outcome: Outcome) -> Result<Next<'py>> {
     let py = race.py();
     match race.get().with(py, |state| state.result.as_ref().map(|it| it.bind(py).clone())) {
-        Some(result) if firing::begin_fire(&result, outcome)? => Ok(Next::Do(Work::Run(result))),
+        Some(result) if firing::begin_fire_unless_fired(&result, outcome)? => {
+            Ok(Next::Do(Work::Run(result)))
+        }
         _ => Ok(Next::Done),
     }
 }

@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 
 use crate::binding::capi::{
     self, Held, Hold,
+    cell::SEVERAL_THREADS,
     error::{Raised, Result},
     interned::intern,
     overrides::overrides,
@@ -20,9 +21,13 @@ use crate::binding::model::{
     task::{State, Task, TaskCallback, new_task},
     waiter::Waiter,
 };
+#[cfg(Py_GIL_DISABLED)]
+use crate::binding::waits::at_once;
+#[cfg(not(Py_GIL_DISABLED))]
+use crate::binding::waits::firing;
 use crate::binding::waits::{
     driving::{advance, take_if_there},
-    firing::{self, make},
+    firing::make,
     task_cancelling::{CANCEL, deliver_cancelled},
     work::{Answer, Later, Next, Stack, Stopped, Waits, Work, make_room},
     yielded::{Yielded, kind_of},
@@ -190,6 +195,10 @@ fn suspend_on<'py>(
     let py = task.py();
     let add_both = intern!(py, "addBoth");
     if overrides::<Deferred>(&deferred, add_both) {
+        if SEVERAL_THREADS {
+            // Another thread may resume it as soon as the callback is there.
+            set_waiting_on(&task, deferred.clone());
+        }
         task.get().with(py, |state| state.runs_inline = true);
         let callback = TaskCallback { task: task.clone().hold() };
         let added = deferred.call_method1(add_both, (callback,));
@@ -201,10 +210,19 @@ fn suspend_on<'py>(
     }
     let joined = match try_to_wait(&task, &deferred) {
         Ok(true) => return Ok(Next::Done),
-        Ok(false) => make_room(py, stack).and_then(|()| add_waiter(&task, &deferred)),
+        Ok(false) => make_room(py, stack).and_then(|()| {
+            if SEVERAL_THREADS {
+                // Another thread may deliver the outcome as soon as the waiter is there.
+                task.get().with(py, |state| state.runs_inline = true);
+            }
+            add_waiter(&task, &deferred)
+        }),
         Err(error) => Err(error),
     };
     if let Err(error) = joined {
+        if SEVERAL_THREADS {
+            task.get().with(py, |state| state.runs_inline = false);
+        }
         // Nothing would ever resume the generator, so it gets this error.
         let outcome = classify::failure_of(error.into_raised(py), false)?;
         return Ok(Next::Do(Work::Resume(task, outcome)));
@@ -229,14 +247,23 @@ pub(crate) fn try_to_wait<'py>(
     task: &Bound<'py, Task>,
     deferred: &Bound<'py, Deferred>,
 ) -> Result<bool> {
-    if deferred.get().chain(task.py(), |chain| chain.is_runnable())
-        || task.get().is_to_cancel_next(task.py())
+    #[cfg(Py_GIL_DISABLED)]
     {
-        return Ok(false);
+        // When the waiter is there, another thread may resume the task.
+        set_waiting_on(task, deferred.clone());
+        at_once::try_to_wait(task, deferred, Link::Deliver(Waiter::new(task), RESUME))
     }
-    add_waiter(task, deferred)?;
-    set_waiting_on(task, deferred.clone());
-    Ok(true)
+    #[cfg(not(Py_GIL_DISABLED))]
+    {
+        if deferred.get().chain(task.py(), |chain| chain.is_runnable())
+            || task.get().is_to_cancel_next(task.py())
+        {
+            return Ok(false);
+        }
+        add_waiter(task, deferred)?;
+        set_waiting_on(task, deferred.clone());
+        Ok(true)
+    }
 }
 
 /// Add a link that resumes the task with the Deferred's outcome.
@@ -266,7 +293,10 @@ pub(crate) fn take_inline_result<'py>(
     match inline_result {
         Some(outcome) => Ok(Next::Do(Work::Resume(task, outcome))),
         None => {
-            set_waiting_on(&task, deferred);
+            // Without the GIL, the task has said so already, and may wait for another by now.
+            if !SEVERAL_THREADS {
+                set_waiting_on(&task, deferred);
+            }
             Ok(Next::Done)
         }
     }
@@ -276,7 +306,9 @@ pub(crate) fn take_inline_result<'py>(
 /// fired.
 pub(crate) fn give_up_inline_result<'py>(task: &Bound<'py, Task>, deferred: Bound<'py, Deferred>) {
     task.get().with(task.py(), |state| state.runs_inline = false);
-    set_waiting_on(task, deferred);
+    if !SEVERAL_THREADS {
+        set_waiting_on(task, deferred);
+    }
 }
 
 /// Keep an outcome for a task whose yielded Deferred is being run. Otherwise, return it.
@@ -439,15 +471,20 @@ fn finish<'py>(
         Ok(outcome) => outcome,
         Err(error) => classify::failure_of(capi::into_raised(py)(error), false)?,
     };
-    // The other fields stay: if the Deferred was cancelled while paused, that is still to come.
-    let (generator, context, deferred) = task.get().with(py, |state| {
-        let deferred = state.deferred.as_ref().map(|it| it.bind(py).clone());
-        (state.generator.take(), state.context.take(), deferred)
-    });
-    drop((generator, context));
-    match deferred {
-        Some(deferred) if firing::begin_fire(&deferred, outcome)? => Ok(Some(deferred)),
-        _ => Ok(None),
+    #[cfg(Py_GIL_DISABLED)]
+    return at_once::finish(task, outcome);
+    #[cfg(not(Py_GIL_DISABLED))]
+    {
+        // The other fields stay: if the Deferred was cancelled while paused, that is still to come.
+        let (generator, context, deferred) = task.get().with(py, |state| {
+            let deferred = state.deferred.as_ref().map(|it| it.bind(py).clone());
+            (state.generator.take(), state.context.take(), deferred)
+        });
+        drop((generator, context));
+        match deferred {
+            Some(deferred) if firing::begin_fire(&deferred, outcome)? => Ok(Some(deferred)),
+            _ => Ok(None),
+        }
     }
 }
 

@@ -1,0 +1,113 @@
+//! A lock of one byte, for builds of the interpreter that can do without the GIL.
+//!
+//! What holds it is a transition: a few dozen instructions that run no Python code, free no object
+//! of Python's and call nothing that can detach the thread from the interpreter. So whoever waits
+//! for it waits for a thread that is running, or that the system will run again soon; and it
+//! waits attached, as nothing that the holder needs depends on the waiter:
+//!
+//! * A collection stops all threads where they run Python code or detach. A holder does neither
+//!   until it has let go, so the collector never sees a transition half-way, and never waits for a
+//!   thread that waits for one which has been stopped.
+//! * The same goes for `fork`, which stops them in the same way: no lock is held in the child.
+//!
+//! `PyMutex` would be as small. But a thread that waits for one detaches, and then it might be
+//! stopped within a transition, where this is the second lock that it takes.
+//!
+//! Where a transition needs two objects, it takes the locks from the outside to the inside: a lock,
+//! semaphore or queue, then its line, then a Deferred. No transition holds the locks of two
+//! Deferreds.
+
+use std::hint;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::thread;
+
+/// The lock.
+pub(super) struct Lock(AtomicU8);
+
+const FREE: u8 = 0;
+const HELD: u8 = 1;
+
+/// So often a thread looks again before it lets another have the processor.
+const SPINS: u32 = 64;
+
+impl Lock {
+    /// One that nobody holds.
+    pub(super) const fn new() -> Self {
+        Self(AtomicU8::new(FREE))
+    }
+
+    /// Wait until nobody holds it, and hold it.
+    #[inline(always)]
+    pub(super) fn acquire(&self) -> Locked<'_> {
+        if self.0.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            self.wait();
+        }
+        #[cfg(debug_assertions)]
+        held::begin(self);
+        Locked(self)
+    }
+
+    #[cold]
+    fn wait(&self) {
+        #[cfg(debug_assertions)]
+        held::check(self);
+        let mut spins = 0;
+        loop {
+            while self.0.load(Ordering::Relaxed) != FREE {
+                if spins < SPINS {
+                    spins += 1;
+                    hint::spin_loop();
+                } else {
+                    thread::yield_now();
+                }
+            }
+            let (success, failure) = (Ordering::Acquire, Ordering::Relaxed);
+            if self.0.compare_exchange_weak(FREE, HELD, success, failure).is_ok() {
+                return;
+            }
+        }
+    }
+}
+
+/// The lock is held. It is let go of where this is dropped, also where a transition panics.
+pub(super) struct Locked<'a>(&'a Lock);
+
+impl Drop for Locked<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        #[cfg(debug_assertions)]
+        held::end(self.0);
+        self.0.0.store(FREE, Ordering::Release);
+    }
+}
+
+/// Which locks a thread holds, for a transition that ran Python code: it would wait for itself.
+#[cfg(debug_assertions)]
+mod held {
+    use std::cell::Cell;
+    use std::ptr;
+
+    use super::Lock;
+
+    const MOST: usize = 4;
+
+    thread_local! {
+        static HELD: Cell<[*const Lock; MOST]> = const { Cell::new([ptr::null(); MOST]) };
+    }
+
+    pub(super) fn check(lock: &Lock) {
+        assert!(!HELD.get().contains(&ptr::from_ref(lock)), "a transition ran Python code");
+    }
+
+    pub(super) fn begin(lock: &Lock) {
+        let mut all = HELD.get();
+        let place = all.iter_mut().find(|it| it.is_null()).expect("few locks are held at once");
+        *place = lock;
+        HELD.set(all);
+    }
+
+    pub(super) fn end(lock: &Lock) {
+        let all = HELD.get().map(|it| if ptr::eq(it, lock) { ptr::null() } else { it });
+        HELD.set(all);
+    }
+}

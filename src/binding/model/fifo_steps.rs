@@ -1,0 +1,73 @@
+//! What a line does in one step, for builds of the interpreter that can do without the GIL.
+
+use pyo3::prelude::*;
+use pyo3::types::PyList;
+
+use crate::binding::capi::{Held, Hold};
+use crate::binding::model::{
+    fifo::{Fifo, State, all_items},
+    marks::Marks,
+};
+
+impl Fifo {
+    /// Add an item at the end, unless it is a list. Then the item is returned.
+    pub(crate) fn push_in_line(
+        &self,
+        py: Python<'_>,
+        item: Held<PyAny>,
+    ) -> Result<(), Held<PyAny>> {
+        self.with(py, |state| match state {
+            State::Line(items) => items.push_back(py, item),
+            State::List { .. } => Err(item),
+        })
+    }
+
+    /// Take the first item, if there is any. An error if that has to be asked of a list.
+    pub(crate) fn pop_from_line<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> Result<Option<Bound<'py, PyAny>>, ()> {
+        self.with(py, |state| match state {
+            State::Line(items) => Ok(items.pop_front().map(|item| item.into_bound(py))),
+            State::List { list, .. } if list.bind(py).len() == 0 => Ok(None),
+            State::List { .. } => Err(()),
+        })
+    }
+
+    /// Put the items into a new list, in one step.
+    pub(super) fn become_list<'py>(&self, new: Bound<'py, PyList>) -> PyResult<Bound<'py, PyList>> {
+        let py = new.py();
+        loop {
+            let room = self.len(py);
+            while new.len() < room {
+                new.append(py.None())?;
+            }
+            new.del_slice(room, new.len())?;
+            let done = self.with(py, |state| {
+                let items = match state {
+                    State::List { list, .. } => return Some(Err(list.bind(py).clone())),
+                    State::Line(items) if items.len() != new.len() => return None,
+                    State::Line(items) => std::mem::take(items),
+                };
+                // Nobody else has the list yet, so that nothing is waited for.
+                for (index, item) in items.items.iter().flatten().enumerate() {
+                    new.set_item(index, item.bind(py)).ok();
+                }
+                let (list, marks) = (new.clone().hold(), Marks::default());
+                *state = State::List { list, uses: 0, marks };
+                Some(Ok(items))
+            });
+            match done {
+                Some(Ok(_items)) => return Ok(new),
+                Some(Err(list)) => return Ok(list),
+                None => {}
+            }
+        }
+    }
+
+    /// What is in a list, if there are marks to follow.
+    pub(super) fn items_if_marked(&self, list: &Bound<'_, PyList>) -> Option<Vec<Held<PyAny>>> {
+        let is_marked = |marks: &mut Marks| marks.under_way > 0 && !marks.numbers.is_empty();
+        if self.with_marks(list.py(), is_marked)? { all_items(list) } else { None }
+    }
+}

@@ -1,0 +1,90 @@
+//! What generators and coroutines do in one step without the GIL, as another thread may come between
+//! two: wait, end, and wait no more.
+
+use pyo3::prelude::*;
+
+use crate::binding::capi::error::Result;
+use crate::binding::model::{
+    awaiting::{Awaiting, Left, State},
+    deferred::Deferred,
+    outcome::{self, Link, Outcome},
+    task::Task,
+};
+use crate::binding::waits::firing;
+use crate::core::Boxed;
+
+/// Add the link of a task to the chain of the Deferred that it waits for, in one step with the look
+/// whether that has to be run, as another thread may fire it. False, and nothing added, if it has to
+/// be run or cancelled first.
+///
+/// # Errors
+///
+/// `MemoryError`
+pub(super) fn try_to_wait<'py>(
+    task: &Bound<'py, Task>,
+    deferred: &Bound<'py, Deferred>,
+    link: Link,
+) -> Result<bool> {
+    let py = task.py();
+    if task.get().is_to_cancel_next(py) {
+        return Ok(false);
+    }
+    let added = deferred.get().chain(py, |chain| chain.add_unless_runnable(link));
+    let refused = outcome::or_no_memory(py, added)?;
+    Ok(refused.is_none())
+}
+
+/// Fire the Deferred of a task that has ended, in one step, as another thread may cancel the Deferred: then the outcome is for the
+/// new one that there will be. Returns it if its callbacks have to be run.
+pub(super) fn finish<'py>(
+    task: &Bound<'py, Task>,
+    outcome: Outcome,
+) -> Result<Option<Bound<'py, Deferred>>> {
+    let py = task.py();
+    let (generator, context) =
+        task.get().with(py, |state| (state.generator.take(), state.context.take()));
+    drop((generator, context));
+    let fired = task.get().with(py, |state| {
+        let Some(deferred) = state.deferred.as_ref().map(|it| it.bind(py).clone()) else {
+            return Err(Some(outcome));
+        };
+        let fired = deferred.get().chain(py, |chain| {
+            // If it was cancelled while paused, that is still to come.
+            if state.is_cancelled && chain.paused() == 0 {
+                return Err(state.ended.replace(outcome));
+            }
+            Ok(chain.fire(outcome))
+        });
+        fired.map(|fired| (deferred, fired))
+    });
+    match fired {
+        Ok((deferred, fired)) => Ok(firing::after_fire(&deferred, fired)?.then_some(deferred)),
+        Err(_outcome) => Ok(None),
+    }
+}
+
+/// Stop waiting, and say in the same step to whom what is handed over goes back, as another thread
+/// may hand it over. Returns what was waited for.
+pub(crate) fn leave(awaiting: &Bound<'_, Awaiting>) -> Result<State> {
+    let py = awaiting.py();
+    let source = awaiting.get().state.with(py, |state| match state {
+        State::Through(it) if it.arrived.is_none() => {
+            it.source.as_ref().map(|source| (it.deferred.clone_ref(py), source.clone_ref(py)))
+        }
+        _ => None,
+    });
+    let source = match source {
+        Some(pair) => Some(outcome::or_no_memory(py, Boxed::new(pair))?),
+        None => None,
+    };
+    let mut left = Some(Left { cancelled: false, source });
+    let before = awaiting.get().state.with(py, |state| {
+        let next = match state {
+            State::Through(it) if it.arrived.is_none() && it.source.is_some() => left.take(),
+            _ => None,
+        };
+        std::mem::replace(state, next.map_or(State::Done, State::Left))
+    });
+    drop(left);
+    Ok(before)
+}

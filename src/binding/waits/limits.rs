@@ -1,0 +1,24 @@
+//! How many may hold something, and how many may be in a line.
+
+use pyo3::exceptions::PyAssertionError;
+use pyo3::prelude::*;
+
+use crate::binding::capi::{
+    self,
+    error::{Error, Raise, Result},
+    stack,
+};
+use crate::binding::model::fifo::Fifo;
+
+/// What releasing raises that comes too often.
+#[cold]
+pub(crate) fn too_many_tokens(py: Python<'_>) -> Error {
+    PyAssertionError::error(py, "Someone released me too many times: too many tokens!")
+}
+
+/// Whether a line has room for one more.
+pub(crate) fn has_room(line: &Bound<'_, Fifo>, limit: &Bound<'_, PyAny>) -> Result<bool> {
+    let py = line.py();
+    stack::check(py)?;
+    Ok(capi::new_int(py, line.get().len(py) as u64)?.lt(limit)?)
+}

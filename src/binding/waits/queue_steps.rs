@@ -1,0 +1,220 @@
+//! The steps of queues without the GIL.
+
+use pyo3::exceptions::PyMemoryError;
+use pyo3::prelude::*;
+use pyo3::types::PyInt;
+
+use crate::binding::capi::{
+    Hold,
+    error::{Raise, Result},
+};
+use crate::binding::judge::classify::classify_asking;
+use crate::binding::model::{
+    deferred::Deferred,
+    fifo::Fifo,
+    queue::{DeferredQueue, QueueOverflow, QueueState, QueueUnderflow},
+};
+use crate::binding::waits::{
+    limits::has_room,
+    turns::{
+        First, Step, Turn, fire_first, fire_first_in_turn, is_list, is_this, skip_fired_in_turn,
+        unasked, work_of,
+    },
+    work::Work,
+};
+
+/// How many a limit allows. None if it has to be asked.
+fn number(limit: Option<&Bound<'_, PyAny>>) -> Option<usize> {
+    match limit {
+        None => Some(usize::MAX),
+        Some(limit) => {
+            let limit: i64 = limit.cast_exact::<PyInt>().ok()?.extract().ok()?;
+            Some(usize::try_from(limit).unwrap_or(0))
+        }
+    }
+}
+
+/// How many may be in a line. A limit of another class is asked, for as many as are there now: then
+/// there may be one more. False if not.
+fn bound(line: &Bound<'_, Fifo>, limit: Option<&Bound<'_, PyAny>>) -> Result<(usize, bool)> {
+    if let Some(number) = number(limit) {
+        return Ok((number, true));
+    }
+    let now = line.get().len(line.py());
+    match limit {
+        Some(limit) if !has_room(line, limit)? => Ok((0, true)),
+        _ => Ok((now + 1, false)),
+    }
+}
+
+/// What a step comes to where there is no room, as far as a limit is known.
+fn full<T>(is_known: bool) -> Step<T> {
+    if is_known { Step::Refused } else { Step::Again }
+}
+
+/// Whether a queue still has these lines.
+fn are_these<'py>(
+    py: Python<'py>,
+    state: &QueueState,
+    waiting: &Bound<'py, Fifo>,
+    pending: &Bound<'py, Fifo>,
+) -> bool {
+    is_this(py, &state.waiting, waiting) && is_this(py, &state.pending, pending)
+}
+
+/// Put an object into a queue, or give it to the first who waits.
+///
+/// # Errors
+///
+/// `QueueOverflow`; what firing that one raises.
+pub(crate) fn put<'py>(
+    queue: &Bound<'py, DeferredQueue>,
+    object: &Bound<'py, PyAny>,
+) -> Result<Option<Work<'py>>> {
+    let py = queue.py();
+    let mut asked = unasked(object);
+    loop {
+        let (waiting, pending) = (queue.get().waiting_line(py)?, queue.get().pending_line(py)?);
+        let capacity = queue.get().capacity(py);
+        // Where somebody waits, nobody asks how much fits.
+        let (limit, is_known) = match waiting.get().len(py) {
+            0 => bound(&pending, capacity.as_ref())?,
+            _ => (0, false),
+        };
+        let is_same = |state: &QueueState| are_these(py, state, &waiting, &pending);
+        let item = object.clone().hold();
+        let (mut step, item) = queue.get().with(py, |state| {
+            if state.turn {
+                return (Step::Turn, Some(item));
+            }
+            if !is_same(state) {
+                return (Step::Again, Some(item));
+            }
+            match fire_first(&waiting, asked.as_ref()) {
+                First::InList => (Step::Turn, Some(item)),
+                First::Unasked => (Step::Unasked, Some(item)),
+                First::Nobody if pending.get().len(py) >= limit => (full(is_known), Some(item)),
+                First::Nobody if is_list(&pending) => (Step::Turn, Some(item)),
+                First::Nobody => match pending.get().push_in_line(py, item) {
+                    Ok(()) => (Step::Done(First::Nobody), None),
+                    Err(item) => (Step::NoMemory(item), None),
+                },
+                first => (Step::Done(first), Some(item)),
+            }
+        });
+        if let (Step::Turn, Some(item)) = (&step, item) {
+            let _turn = Turn::take(py, queue.get());
+            step = if !queue.get().with(py, |state| is_same(state)) {
+                Step::Again
+            } else {
+                match fire_first_in_turn(&waiting, asked.as_ref())? {
+                    First::Unasked => Step::Unasked,
+                    First::Nobody if pending.get().len(py) >= limit => full(is_known),
+                    First::Nobody => {
+                        pending.get().push_back(item.into_bound(py))?;
+                        Step::Done(First::Nobody)
+                    }
+                    first => Step::Done(first),
+                }
+            };
+        }
+        match step {
+            Step::Done(first) => return work_of(first, object, asked),
+            Step::Refused => return Err(QueueOverflow::bare_error(py)),
+            Step::Unasked => asked = Some(classify_asking(object.clone())),
+            Step::NoMemory(_) => return Err(PyMemoryError::bare_error(py)),
+            Step::Again | Step::Turn => {}
+        }
+    }
+}
+
+/// Take the next object of a queue, or else have a new Deferred wait for one.
+///
+/// # Errors
+///
+/// `QueueUnderflow`
+pub(crate) fn get<'py>(
+    queue: &Bound<'py, DeferredQueue>,
+    deferred: &Bound<'py, Deferred>,
+) -> Result<Option<Bound<'py, PyAny>>> {
+    let py = queue.py();
+    loop {
+        let (waiting, pending) = (queue.get().waiting_line(py)?, queue.get().pending_line(py)?);
+        let room = queue.get().room(py);
+        let (limit, is_known) = match pending.get().len(py) {
+            0 => bound(&waiting, room.as_ref())?,
+            _ => (0, false),
+        };
+        let is_same = |state: &QueueState| are_these(py, state, &waiting, &pending);
+        let item = deferred.as_any().clone().hold();
+        let (mut step, item) = queue.get().with(py, |state| {
+            if state.turn {
+                return (Step::Turn, Some(item));
+            }
+            if !is_same(state) {
+                return (Step::Again, Some(item));
+            }
+            match pending.get().pop_from_line(py) {
+                Ok(Some(object)) => (Step::Done(Some(object)), Some(item)),
+                Err(()) => (Step::Turn, Some(item)),
+                Ok(None) if waiting.get().len(py) >= limit => (full(is_known), Some(item)),
+                Ok(None) if is_list(&waiting) => (Step::Turn, Some(item)),
+                Ok(None) => match waiting.get().push_in_line(py, item) {
+                    Ok(()) => (Step::Done(None), None),
+                    Err(item) => (Step::NoMemory(item), None),
+                },
+            }
+        });
+        if let (Step::Turn, Some(item)) = (&step, item) {
+            let _turn = Turn::take(py, queue.get());
+            step = if !queue.get().with(py, |state| is_same(state)) {
+                Step::Again
+            } else {
+                match pending.get().pop_front(py)? {
+                    Some(object) => Step::Done(Some(object)),
+                    None if waiting.get().len(py) >= limit => full(is_known),
+                    None => {
+                        waiting.get().push_back(item.into_bound(py))?;
+                        Step::Done(None)
+                    }
+                }
+            };
+        }
+        match step {
+            Step::Done(object) => return Ok(object),
+            Step::Refused => return Err(QueueUnderflow::bare_error(py)),
+            Step::NoMemory(_) => return Err(PyMemoryError::bare_error(py)),
+            _ => {}
+        }
+    }
+}
+
+/// Take an object back into a queue: for the first who waits, or to the front.
+///
+/// # Errors
+///
+/// `MemoryError`; what firing that one raises.
+pub(crate) fn take_back<'py>(
+    queue: &Bound<'py, DeferredQueue>,
+    object: &Bound<'py, PyAny>,
+    number: u64,
+) -> Result<Option<Work<'py>>> {
+    let py = queue.py();
+    let mut asked = unasked(object);
+    loop {
+        let (waiting, pending) = (queue.get().waiting_line(py)?, queue.get().pending_line(py)?);
+        let first = {
+            let _turn = Turn::take(py, queue.get());
+            skip_fired_in_turn(&waiting)?;
+            let first = fire_first_in_turn(&waiting, asked.as_ref())?;
+            if let First::Nobody = first {
+                Fifo::put_back(&pending, number, object.clone())?;
+            }
+            first
+        };
+        match first {
+            First::Unasked => asked = Some(classify_asking(object.clone())),
+            first => return work_of(first, object, asked),
+        }
+    }
+}
