@@ -1050,19 +1050,21 @@ def plain_traceback(failure: FailureBase, detail: object, /) -> str | None:
     """The text of `Failure.getTraceback`, or None if Python has to make it."""
 
 def plain_pieces(failure: FailureBase, detail: object, /) -> list[str] | None:
-    """What `Failure.printTraceback` writes, piece by piece, or None if Python has to find out."""
+    """The pieces that `Failure.printTraceback` writes, or None if Python has to do it."""
 
 def pieces_of_frames(frames: object, detail: object, /) -> list[str] | None:
-    """What `format_frames` writes, piece by piece, or None if Python has to find out."""
+    """The pieces that `format_frames` writes, or None if Python has to do it."""
 
 def plain_repr(failure: FailureBase, /) -> str | None:
     """The text of `Failure.__repr__`, or None if Python has to make it."""
 
 def plain_state(failure: FailureBase, /) -> dict[str, Any] | None:
-    """What `Failure.__getstate__` returns, or None if Python has to find out."""
+    """What `Failure.__getstate__` returns, or None if Python has to do it."""
 
 def stands_alone(error: object, /) -> bool:
-    """Whether there is nothing to be shown around an exception, nor within it, or it is none."""
+    """Whether an exception has no context, notes or group members that are to be shown with it.
+    True also for what is not an exception.
+    """
 
 def set_namespace(namespace: dict[str, Any]) -> None:
     """Say in which module's namespace `DebugInfo` is to be looked up."""
@@ -1513,7 +1515,7 @@ class _Task:
 # What the clock of a timeout calls, and the two callbacks of a timeout.
 @final
 class _Timeout:
-    """One timeout: what its clock calls when the time has run out."""
+    """A timeout: called by its clock when the time has run out."""
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> None: ...
 
@@ -1523,7 +1525,7 @@ def _stopClock(result: _T, timeout: _Timeout) -> _T: ...
 # The canceller of the Deferred of a race.
 @final
 class _Race:
-    """What `race` waits with."""
+    """The waiter of `race`."""
 
     def __call__(self, result: Any, place: int | None = None) -> None: ...
 
@@ -1532,10 +1534,9 @@ class _Race:
 class _Place:
     """A place in a line: the canceller of a Deferred that waits in it.
 
-    Cancelling the Deferred takes it out of the line, in constant time. The owner of the line, if
-    there is one, is told by its `_left`, where it has that. A task of asyncio that is cancelled
-    after it was given something, and before it runs, does not come for that: then the owner's
-    `_not_taken` is called.
+    Cancelling the Deferred removes it from the line, in constant time, and calls the `_left` method
+    of the line's owner, if it has one. If an asyncio task is cancelled after it was given something
+    and before it runs, it does not take that: then the owner's `_not_taken` is called.
     """
 
     @property
@@ -1631,7 +1632,7 @@ def register_failure_class(class_: type[FailureBase], /) -> None:
 
 @disjoint_base
 class FailureBase(BaseException):
-    """The part of a Failure that is written in Rust. Use `deferrous.failure.Failure`."""
+    """The native base class of Failure. Use `deferrous.failure.Failure`."""
 
     # Twisted says nothing of its type, and programs rely on that after `trap` or `check`.
     value: Any

@@ -1,4 +1,4 @@
-//! Callbacks and errbacks as they are given to the methods of `Deferred`, with their arguments.
+//! Converts the arguments of `addCallbacks` and the like to callbacks.
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -12,8 +12,7 @@ use crate::binding::model::{
 };
 use crate::binding::run::engine::add;
 
-/// The arguments of a callback, as they are given to `addCallbacks`: positional ones, and those by
-/// keyword.
+/// The extra arguments of a callback as passed to `addCallbacks`: positional ones and keyword ones.
 type Given<'py> = (Option<Bound<'py, PyAny>>, Option<Bound<'py, PyAny>>);
 
 /// Add a callback and an errback, each with its arguments.
@@ -33,7 +32,7 @@ pub(crate) fn add_both<'py>(
     };
     let callback = one(callback, for_callback)?;
     let errback = match errback {
-        // The pass-through is called with them, and takes none.
+        // The callback that does nothing gets the extra arguments, but accepts none.
         None if for_errback.0.is_some() || for_errback.1.is_some() => {
             let failthru = names::public(py, intern!(py, "_failthru"))?;
             Some(failthru.map_or_else(|| names::FAILTHRU.get(py).cloned(), Ok)?)
@@ -47,7 +46,7 @@ pub(crate) fn add_both<'py>(
     add(slf, link)
 }
 
-/// A function to add, with arguments for it.
+/// A callable to add, with its extra arguments.
 pub(crate) fn callback_with<'py>(
     callable: Bound<'py, PyAny>,
     args: &Bound<'py, PyTuple>,

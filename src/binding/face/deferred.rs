@@ -349,7 +349,7 @@ impl Deferred {
     /// Return all of the state, for `copy` and `pickle`.
     fn __getstate__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         stack::check(slf.py())?;
-        // From now on its `_debugInfo`, which is part of the state, answers for a failure.
+        // From now on its `_debugInfo`, which is part of the state, is responsible for the failure.
         report::keep_unhandled(slf)?;
         names::GET_STATE.get(slf.py())?.call1((slf,))
     }
@@ -445,9 +445,9 @@ impl Deferred {
     }
 
     fn __clear__(slf: &Bound<'_, Self>) {
-        // A subclass with a `__del__` of its own has no finalizer of ours.
+        // A subclass with its own `__del__` does not have our finalizer.
         report::finalize(slf);
-        // One that could not report yet keeps its failure.
+        // If it could not report yet, it keeps its failure.
         let mut chain = slf.get().chain(slf.py(), |chain| {
             if chain.unhandled() { Chain::default() } else { std::mem::take(chain) }
         });
@@ -456,8 +456,8 @@ impl Deferred {
     }
 }
 
-/// Have `called` and `paused` of a new subclass be seen where it, or a mixin, declares them as false
-/// at first, as programs do that were written for Twisted, where these are defaults.
+/// Keep `called` and `paused` working in a new subclass if it, or a mixin, declares them with false
+/// defaults. Programs written for Twisted do that.
 fn keep_state(class: &Bound<'_, PyType>) -> PyResult<()> {
     let py = class.py();
     for name in [intern!(py, "called"), intern!(py, "paused")] {

@@ -1,4 +1,4 @@
-//! The links of a Deferred as pairs of functions, as Twisted shows them.
+//! The links of a Deferred in the form in which Twisted shows its callbacks.
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -20,10 +20,10 @@ use crate::binding::model::{
 };
 use crate::core::{NoMemory, refusable};
 
-/// The links of a Deferred as Twisted shows them: pairs of (callable, args, kwargs).
+/// The links as pairs of (callable, args, kwargs).
 ///
-/// What waits without being a callback, and is none in Twisted's either, is the argument of the
-/// function `waiting`.
+/// A waiter that is not a callback in Twisted either is shown as the argument of the function
+/// `waiting`.
 pub(crate) fn describe_links<'py>(deferred: &Bound<'py, Deferred>) -> Result<Bound<'py, PyList>> {
     let py = deferred.py();
     let empty = || PyTuple::empty(py);
@@ -64,7 +64,7 @@ pub(crate) fn describe_links<'py>(deferred: &Bound<'py, Deferred>) -> Result<Bou
     Ok(described)
 }
 
-/// What stands in a chain.
+/// A link.
 enum Linked<'py> {
     Pair(Option<Callback>, Option<Callback>),
     Waiter(Bound<'py, PyAny>, u32),
@@ -102,12 +102,12 @@ fn describe<'py>(
     capi::new_tuple(py, [callable, args.into_any(), capi::new_dict(py)?.into_any()])
 }
 
-/// Convert the description of a link, as made by [`describe_links`], into a link.
+/// Convert a description made by [`describe_links`] back into a link.
 ///
 /// # Errors
 ///
-/// `TypeError` if it is something else, or what waits is no Deferred: no second link can stand for
-/// that.
+/// `TypeError` if it is something else, or if the waiter is not a Deferred: there can be no second
+/// link for such a waiter.
 pub(crate) fn link_described(pair: &Bound<'_, PyAny>) -> Result<Link> {
     type Half<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>, Bound<'py, PyAny>);
     let py = pair.py();

@@ -82,7 +82,7 @@ pub(crate) fn execute<'py>(
     }
 }
 
-/// The same, of arguments of which the last go by these names.
+/// [`execute`] with arguments whose last ones have these names.
 pub(crate) fn execute_quickly<'py>(
     callable: &Bound<'py, PyAny>,
     args: &[Bound<'py, PyAny>],
@@ -126,7 +126,7 @@ pub(crate) fn maybe_deferred<'py>(
     called(f, capi::call_any_way(f.py(), f, args, kwargs).map_err(Into::into))
 }
 
-/// The same, of arguments of which the last go by these names.
+/// [`maybe_deferred`] with arguments whose last ones have these names.
 #[inline(always)]
 pub(crate) fn maybe_deferred_quickly<'py>(
     f: &Bound<'py, PyAny>,
@@ -137,7 +137,7 @@ pub(crate) fn maybe_deferred_quickly<'py>(
     called(f, capi::call_many(f, args, names).map_err(Into::into))
 }
 
-/// The Deferred for what a call came to.
+/// The Deferred for the result of a call.
 #[inline]
 fn called<'py>(
     f: &Bound<'py, PyAny>,
@@ -149,7 +149,7 @@ fn called<'py>(
     }
 }
 
-/// The same, for a call that has made a coroutine, or has raised.
+/// The Deferred for a call that returned a coroutine, or raised.
 #[inline(never)]
 fn called_otherwise<'py>(
     f: &Bound<'py, PyAny>,

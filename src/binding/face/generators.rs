@@ -33,7 +33,7 @@ use crate::binding::waits::{
 
 #[pymethods(crate = "crate::binding::capi::guarded")]
 impl Task {
-    /// As the canceller of its Deferred.
+    /// Called as the canceller of its Deferred.
     fn __call__<'py>(slf: &Bound<'py, Self>, deferred: Bound<'py, Deferred>) -> Result<()> {
         let _nested = Nested::enter(slf.py())?;
         if begin_cancel(slf, &deferred)? {
@@ -66,7 +66,7 @@ impl Task {
         Ok(driving::all_driven(py)?.iter().any(is_it))
     }
 
-    /// Say whether what it waits for next is to be cancelled. Returns what was said before.
+    /// Set whether to cancel what it waits for next. Returns the previous value.
     fn _cancel_next(&self, py: Python<'_>, cancel: bool) -> bool {
         self.set_cancel_next(py, cancel)
     }
@@ -83,7 +83,7 @@ impl Task {
 
 #[pymethods(crate = "crate::binding::capi::guarded")]
 impl TaskCallback {
-    /// Resume the task. A result that it does not take yet comes back, for its next turn.
+    /// Resume the task. A result that it does not take yet is returned, for the next turn.
     fn __call__<'py>(
         slf: &Bound<'py, Self>,
         result: Bound<'py, PyAny>,
@@ -103,10 +103,10 @@ impl TaskCallback {
     }
 }
 
-/// Run a generator or coroutine up to the first Deferred that has no result.
+/// Run a generator or coroutine up to the first Deferred without a result.
 ///
-/// Returns the Deferred for its result. The Deferred and the task are made only when needed; a
-/// generator that ends at once needs no task.
+/// Returns the Deferred for the generator's own result. That and the task are made only when
+/// needed; a generator that ends at once needs no task.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_cancellableInlineCallbacks")]
 pub(crate) fn start<'py>(generator: Bound<'py, PyAny>) -> Result<Bound<'py, Deferred>> {
@@ -123,7 +123,7 @@ pub(crate) fn start_within<'py>(generator: Bound<'py, PyAny>) -> Result<Bound<'p
     started_after(starting::begin(generator)?)
 }
 
-/// The rest of [`start_within`], which is not on the stack while the generator runs.
+/// The rest of [`start_within`], so that its frame is not on the stack while the generator runs.
 #[inline(never)]
 fn started_after<'py>(begun: starting::Begun<'py>) -> Result<Bound<'py, Deferred>> {
     started(starting::complete(begun)?)
@@ -165,7 +165,7 @@ pub(crate) fn start_called<'py>(
     start_made(function, capi::call_any_way(py, function, args.cast::<PyTuple>()?, kwargs))
 }
 
-/// The functions that `inlineCallbacks` makes, where they can run without the interpreter.
+/// The functions that `inlineCallbacks` makes, if they can run natively.
 #[cfg(Py_3_12)]
 struct InlineCallbacks;
 
@@ -185,8 +185,8 @@ impl Wrap for InlineCallbacks {
     }
 }
 
-/// Have a function that `inlineCallbacks` has made run without the interpreter, where that can be:
-/// from CPython 3.12 on.
+/// Let a function that `inlineCallbacks` has made run natively, if the Python version allows it:
+/// from 3.12 on.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_runNatively")]
 pub(crate) fn run_natively(function: &Bound<'_, PyAny>) -> Result<()> {
@@ -197,7 +197,7 @@ pub(crate) fn run_natively(function: &Bound<'_, PyAny>) -> Result<()> {
     Ok(())
 }
 
-/// Run the generator that a decorated function has made.
+/// Run the generator that a decorated function has returned.
 #[inline(always)]
 fn start_made<'py>(
     function: &Bound<'py, PyAny>,
@@ -216,7 +216,7 @@ fn without_generator(function: &Bound<'_, PyAny>, error: Error) -> Error {
     let py = function.py();
     match names::DEF_GEN_RETURN.get(py) {
         Ok(class) if error.value(py).is_instance(class).unwrap_or(false) => {
-            // With that as its context, as Twisted's.
+            // As in Twisted, the original error is its context.
             let text = Text::Ours("caught returnValue being used in a non-generator");
             let instead = no_generator(function, text, None, "");
             capi::set_context(&instead, error.into_raised(py));
@@ -227,11 +227,11 @@ fn without_generator(function: &Bound<'_, PyAny>, error: Error) -> Error {
     }
 }
 
-/// A generator of another implementation, such as Cython's.
+/// Accept a generator of another implementation, such as Cython's.
 ///
 /// # Errors
 ///
-/// `TypeError` if it is none.
+/// `TypeError` if it is not a generator.
 #[cold]
 fn look_for_generator<'py>(
     function: &Bound<'py, PyAny>,
@@ -251,7 +251,7 @@ fn look_for_generator<'py>(
     Err(no_generator(function, Text::Ours(" got "), Some(generator.repr()?), hint))
 }
 
-/// The TypeError for a decorated function that returns no generator.
+/// The TypeError for a decorated function that does not return a generator.
 #[cold]
 fn no_generator<'py>(
     function: &Bound<'py, PyAny>,
@@ -313,7 +313,7 @@ pub(crate) fn ensure_deferred<'py>(coro: Bound<'py, PyAny>) -> Result<Bound<'py,
     if capi::is_coroutine(&coro) { start(coro).map(Bound::into_any) } else { ensure_of(coro) }
 }
 
-/// As [`ensure_deferred`], for what is not plainly a coroutine.
+/// [`ensure_deferred`] for an object that is not a native coroutine.
 #[inline(never)]
 fn ensure_of<'py>(coro: Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>> {
     if as_deferred(&coro).is_some() {
@@ -328,7 +328,7 @@ fn ensure_of<'py>(coro: Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>> {
     }
 }
 
-/// The error of [`ensure_deferred`], with that of [`starting::need_coroutine`] for its context.
+/// The error of [`ensure_deferred`], whose context is that of [`starting::need_coroutine`].
 #[cold]
 fn neither(coro: &Bound<'_, PyAny>, before: Error) -> Error {
     if !before.is_instance_of::<NotACoroutineError>(coro.py()) {
@@ -344,7 +344,7 @@ fn neither(coro: &Bound<'_, PyAny>, before: Error) -> Error {
     error
 }
 
-/// The generators that we are resuming.
+/// The generators that are being resumed.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_driven")]
 pub(crate) fn driven(py: Python<'_>) -> Result<Bound<'_, PyList>> {
@@ -358,7 +358,7 @@ pub(crate) fn running_loop(py: Python<'_>) -> Option<Bound<'_, PyAny>> {
     aside::running_loop(py)
 }
 
-/// The task that runs now, ours or asyncio's. None, too, where that takes a longer look.
+/// The task that runs now, ours or asyncio's. None also if that takes a longer look.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_running_task")]
 pub(crate) fn running_task(py: Python<'_>) -> Result<Option<Bound<'_, PyAny>>> {

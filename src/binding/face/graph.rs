@@ -1,7 +1,7 @@
-//! What our objects hold, as plain data: for whoever shows what waits for what.
+//! Describes our objects as plain data, for the graph of what waits for what.
 //!
-//! Nothing here changes anything, or runs code of Python's: no attribute is asked for, and nothing
-//! is compared but by identity.
+//! Nothing here changes anything or runs Python code: no attributes are looked up, and comparisons
+//! are by identity.
 
 use pyo3::prelude::*;
 use pyo3::types::{PyInt, PyList, PyTuple};
@@ -39,7 +39,7 @@ fn or_none<'py>(py: Python<'py>, object: Option<Object<'py>>) -> Object<'py> {
     object.unwrap_or_else(|| py.None().into_bound(py))
 }
 
-/// What stands in a chain, taken out of it so that nothing is borrowed while tuples are made.
+/// A link, copied so that the chain is not borrowed while tuples are made.
 enum Station<'py> {
     Call(Option<Object<'py>>, Option<Object<'py>>),
     Continue(Object<'py>),
@@ -59,7 +59,7 @@ impl<'py> Station<'py> {
         }
     }
 
-    /// A word for it, and what it has.
+    /// Its kind, as a word, and its contents.
     fn into_tuple(self, py: Python<'py>) -> Result<Bound<'py, PyTuple>> {
         let parts = match self {
             Self::Call(on_value, on_failure) => {
@@ -75,12 +75,12 @@ impl<'py> Station<'py> {
     }
 }
 
-/// Return the state of a Deferred: a word for its outcome, the outcome, whether it was called, how
-/// many pauses there are, whether its callbacks are running, what it is chained to, its canceller,
-/// its links, how many of them are calls, and how many wait without being called.
+/// Return the state of a Deferred: the kind of its outcome, as a word; the outcome; whether it has
+/// fired; the number of pauses; whether its callbacks are running; what it is chained to; its
+/// canceller; its links; how many of them are callbacks; and how many are waiters.
 ///
-/// A link is a word with a pair of callables, or a word with what waits, and at which place. Of
-/// either kind there are so many at most.
+/// A link is a word with a pair of callables, or a word with a waiter and its place. The number of
+/// each kind is limited.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_state_of")]
 pub(crate) fn state_of<'py>(
@@ -140,7 +140,7 @@ pub(crate) fn state_of<'py>(
     )
 }
 
-/// Whether a Deferred has no outcome that its next callback could get at once.
+/// Whether a Deferred has no outcome that its next callback could get now.
 fn is_pending(object: &Object<'_>) -> bool {
     match object.cast::<Deferred>() {
         Ok(deferred) => deferred.get().chain(object.py(), |chain| {
@@ -150,9 +150,9 @@ fn is_pending(object: &Object<'_>) -> bool {
     }
 }
 
-/// Return the members of a list, or of a race as the canceller of its Deferred: up to so many of
-/// those that are missing, how many are, how many there are at all, whether one is enough, and the
-/// Deferred that they are for. None of anything else.
+/// Describe a list, or a race (as the canceller of its Deferred): up to so many of the missing
+/// members, how many are missing, how many there are, whether one is enough, and the Deferred that
+/// they are for. None for any other object.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_members_of")]
 pub(crate) fn members_of<'py>(
@@ -167,7 +167,7 @@ pub(crate) fn members_of<'py>(
         let members = list.get().deferreds(py)?;
         total = members.len();
         for index in 0..total {
-            // Others may have changed it: another thread, where appending begins a collection.
+            // It may have changed: appending can start a collection, in which other threads run.
             let Ok(member) = members.get_item(index) else { break };
             if is_pending(&member) {
                 count += 1;
@@ -211,7 +211,7 @@ pub(crate) fn members_of<'py>(
     )?))
 }
 
-/// A word for what an object is, and what it holds.
+/// The kind of an object, as a word, and three of the things it holds.
 type Parts<'py> = [Object<'py>; 4];
 
 fn parts_of_task<'py>(task: &Bound<'py, Task>) -> Result<Parts<'py>> {
@@ -246,8 +246,8 @@ fn parts_of_primitive<'py>(primitive: &Bound<'py, Primitive>) -> Result<Parts<'p
     Ok([text(py, "semaphore")?, or_none(py, line), number(tokens)?, number(limit)?])
 }
 
-/// Return what one of our other objects is, as a word, and three things of what it has. None of
-/// anything else.
+/// Describe one of our other objects: its kind, as a word, and three of the things it holds. None
+/// for any other object.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_parts_of")]
 pub(crate) fn parts_of<'py>(object: &Object<'py>) -> Result<Option<Bound<'py, PyTuple>>> {
@@ -296,7 +296,7 @@ pub(crate) fn parts_of<'py>(object: &Object<'py>) -> Result<Option<Bound<'py, Py
     Ok(Some(capi::new_tuple(py, parts)?))
 }
 
-/// Return the place of an object in a line, from 0, or None; and how many stand there.
+/// Return the index of an object in a line, or None; and the length of the line.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_place_in")]
 pub(crate) fn place_in<'py>(
@@ -318,7 +318,7 @@ pub(crate) fn place_in<'py>(
     (list.iter().position(|each| each.as_ptr() == wanted), list.len())
 }
 
-/// The one Deferred that this waits for, or that waits for this, if there is no other.
+/// The only Deferred that this one waits for; with `up`, the only one that waits for this one.
 fn next<'py>(deferred: &Bound<'py, Deferred>, up: bool) -> Option<Bound<'py, Deferred>> {
     enum Found<'py> {
         Deferred(Bound<'py, Deferred>),
@@ -354,10 +354,11 @@ fn next<'py>(deferred: &Bound<'py, Deferred>, up: bool) -> Option<Bound<'py, Def
     })
 }
 
-/// Follow Deferreds, each of which waits for the next and nothing else, or `up`: the other way.
+/// Follow a path of Deferreds, each of which waits for the next and nothing else; with `up`,
+/// backwards.
 ///
-/// Returns those at the end of the way, up to so many, and how many there are before these. None
-/// where the way leads in a circle, or is longer than anybody can want to know.
+/// Returns the last ones, up to so many, and how many come before them. None if the path is a
+/// circle, or too long to be of interest.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_follow")]
 pub(crate) fn follow<'py>(
@@ -367,8 +368,8 @@ pub(crate) fn follow<'py>(
 ) -> Result<Option<(Bound<'py, PyList>, usize)>> {
     const LIMIT: usize = 100_000_000;
     let py = deferred.py();
-    // First to the end, and then again, from so far before it. A circle is noticed where the way
-    // comes back to a mark that is set after 1, 2, 4, ... steps.
+    // First find the end, and then repeat the last part of the path. A circle is found when the
+    // path returns to a mark, which is set after 1, 2, 4, ... steps.
     let (mut current, mut mark) = (deferred.clone(), deferred.clone());
     let (mut steps, mut next_mark) = (0_usize, 1_usize);
     while let Some(following) = next(&current, up) {

@@ -1,7 +1,7 @@
 //! `DeferredList` and `gatherResults`.
 //!
-//! Each Deferred that is waited for has the list as a waiter in its chain, with a place. No Python
-//! code runs and nothing is allocated for it but its entry in the result.
+//! The list is a waiter in the chain of each Deferred, with its index. An outcome runs no Python
+//! code and allocates nothing but its entry in the result.
 
 use pyo3::PyTraverseError;
 use pyo3::exceptions::{PyAttributeError, PyOverflowError, PyTypeError};
@@ -106,7 +106,7 @@ impl DeferredList {
         Ok(())
     }
 
-    /// Take in what the Deferred at a place came to. Returns what its next callback gets.
+    /// Take the outcome of the Deferred at an index. Returns what its next callback gets.
     fn _cbDeferred<'py>(
         slf: &Bound<'py, Self>,
         result: Bound<'py, PyAny>,
@@ -197,12 +197,12 @@ impl DeferredList {
     }
 }
 
-/// List the Deferreds to be gathered.
+/// List the Deferreds to gather.
 ///
 /// # Errors
 ///
-/// `TypeError` for a single Deferred, which iterates itself without end. `AttributeError`, as with
-/// Twisted, where something is none; before any is waited for, so that nothing is half done.
+/// `TypeError` for a single Deferred: iterating it would not end. `AttributeError`, as in Twisted,
+/// if an item is not a Deferred. This happens before anything is waited for.
 pub(crate) fn all_of<'py>(deferreds: &Bound<'py, PyAny>) -> Result<Bound<'py, PyList>> {
     let py = deferreds.py();
     let is_one = match deferreds.cast::<Deferred>() {
@@ -295,7 +295,7 @@ pub(crate) fn gather_results<'py>(
     Ok(deferred.into_any())
 }
 
-/// The results alone of a list of pairs `(success, result)`.
+/// Keep the results of a list of pairs `(success, result)`.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_parseDeferredListResult", signature = (results, _fire_on_one_errback=false, /))]
 pub(crate) fn parse_results<'py>(
@@ -319,7 +319,7 @@ pub(crate) fn parse_results<'py>(
     };
     match pairs()? {
         Some(parsed) => Ok(parsed.into_any()),
-        // Somebody else has fired it: Python knows what to raise.
+        // Somebody else has fired it: let Python raise the right error.
         None => names::PARSE_RESULTS.get(py)?.call1((results,)),
     }
 }

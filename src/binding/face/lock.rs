@@ -20,7 +20,7 @@ impl DeferredLock {
 }
 
 impl DeferredLock {
-    /// A new one.
+    /// Make one.
     pub(crate) fn unlocked(py: Python<'_>) -> Result<PyClassInitializer<Self>> {
         Ok(PyClassInitializer::from(Primitive::new_state(py, None)?).add_subclass(Self))
     }

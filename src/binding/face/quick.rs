@@ -63,7 +63,7 @@ quick!(Trap = c"trap" of FailureBase, |slf, types| FailureBase::find_or_raise(sl
 quick!(GetErrorMessage = c"getErrorMessage" of FailureBase, |slf, []| {
     FailureBase::error_message(slf)
 });
-// CPython's short cuts are for methods of an object's very class. So each of these has its own.
+// CPython specializes methods only for an object's own class, so each class has its own.
 quick!(AcquireLock = c"acquire" of DeferredLock, |slf, []| {
     Primitive::acquire(slf.as_super()).map(Bound::into_any)
 });
@@ -143,7 +143,7 @@ quick!(AddCallbacks = c"addCallbacks" of Deferred, |slf, [callback, rest @ ..]| 
         }
     }
     let [callback, rest @ ..] = given;
-    // Of what is left, there is something to say.
+    // If names are left, PyO3's version reports them.
     let callback = callback.filter(|_| left == 0)?;
     let rest = rest.map(|it| it.filter(|it| !it.is_none()));
     Some(add_callbacks(slf, callback, rest))
@@ -164,7 +164,7 @@ quick!(RunInlineCallbacks = c"_runInlineCallbacks" of PyAny, |_, [function, args
     generators::start_called(function, args, kwargs).map(Bound::into_any)
 });
 
-// What waits in a line, and what is given to that.
+// For waiting in a line, and for what is given to waiters.
 quick!(WaitIn = c"_wait_in" of PyAny, |_, [line, owner, what]| {
     let line = capi::as_exact::<Fifo>(line)?;
     let owner = (!owner.is_none()).then(|| owner.clone());
@@ -205,7 +205,7 @@ fn add<'py>(
     callable: &Bound<'py, PyAny>,
     args: Args<'_, 'py>,
 ) -> Result<Bound<'py, PyAny>> {
-    // The core checks this again. Checking here saves Deferreds that have not fired a call.
+    // The core checks this again. Checking it here saves a call for Deferreds that have not fired.
     if slf.get().chain(slf.py(), |chain| chain.is_at_rest())
         && engine::call_at_once(slf, on, callable, args)?
     {
@@ -257,7 +257,7 @@ fn names_of_both(py: Python<'_>) -> [&Bound<'_, PyString>; 6] {
     ]
 }
 
-/// Register all these methods, in their fast versions if there are any.
+/// Register these methods, in their fast versions where there are any.
 fn know_methods(py: Python<'_>) -> PyResult<()> {
     let class = py.get_type::<Deferred>();
     METHODS.know(&class, "callback", Method::Callback)?;

@@ -27,7 +27,7 @@ use crate::binding::waits::{firing::make, race::one_of, work::Work};
 
 #[pymethods(crate = "crate::binding::capi::guarded")]
 impl Race {
-    /// As the canceller of its Deferred, or as a callback of a Deferred that insists on one.
+    /// Called as the canceller of its Deferred, or as a callback of a Deferred that insists on one.
     #[pyo3(signature = (result, place=None))]
     fn __call__<'py>(
         slf: &Bound<'py, Self>,

@@ -38,7 +38,7 @@ impl DeferredSemaphore {
 }
 
 impl DeferredSemaphore {
-    /// A new one.
+    /// Make one.
     pub(crate) fn with_tokens(py: Python<'_>, tokens: i64) -> Result<PyClassInitializer<Self>> {
         Ok(PyClassInitializer::from(Primitive::new_state(py, Some(tokens))?).add_subclass(Self))
     }

@@ -34,8 +34,7 @@ use crate::binding::model::task::{Task, TaskCallback};
 use crate::binding::waits::firing;
 use pyo3::types::{PyInt, PyTuple, PyType};
 
-/// List all our classes, how their objects are freed without recursion, and which of them may have
-/// failures to report.
+/// List all our classes: set `tp_dealloc`, and declare which of them may have failures to report.
 macro_rules! native {
     ($($bury:ident: $($class:ty $(= $reports:literal)?),*;)*) => {
         $($(
@@ -50,7 +49,7 @@ macro_rules! native {
             }
         )*)*
 
-        /// Set how the objects of all classes are freed.
+        /// Set `tp_dealloc` of all classes.
         fn bury_all(py: Python<'_>) {
             know_classes(&[$($(<$class>::class),*),*]);
             $($($bury::<$class>(py);)*)*
@@ -85,7 +84,7 @@ impl Plain for Deferred {
     }
 }
 
-/// What stands for no arguments, or for one: a canceller, if it is not None.
+/// The canceller, from at most one argument. None for other arguments.
 fn canceller_in(arguments: &[Bound<'_, PyAny>]) -> Option<Option<Held<PyAny>>> {
     match arguments {
         [canceller] if !canceller.is_none() => Some(Some(canceller.clone().hold())),
@@ -145,7 +144,7 @@ impl Initialize for Deferred {
     }
 }
 
-/// Classes whose `__init__` nobody has replaced.
+/// Classes that can tell whether their `__init__` has been replaced.
 macro_rules! plain {
     ($($class:ty),*) => {$(
         impl Plain for $class {
@@ -198,7 +197,7 @@ impl Construct for DeferredQueue {
     }
 }
 
-/// A lock, or a semaphore for so many.
+/// Make a lock, or a semaphore with this many tokens.
 fn new_primitive<'py, T>(
     py: Python<'py>,
     limit: Option<i64>,
@@ -211,8 +210,8 @@ where
     for_methods(capi::new_exact_derived(py, || state, || own_part)?.into_any())
 }
 
-/// An object whose methods are called more often than it is made. CPython 3.11 learns where these
-/// are only if its dict is there, which takes some 70 instructions less for each call.
+/// Prepare an object whose methods are called often. CPython 3.11 specializes method calls only if
+/// the instance dict exists already, which saves some 70 instructions a call.
 #[inline(always)]
 fn for_methods(object: Bound<'_, PyAny>) -> Result<Bound<'_, PyAny>> {
     if cfg!(all(Py_3_11, not(Py_3_12))) {
@@ -221,7 +220,7 @@ fn for_methods(object: Bound<'_, PyAny>) -> Result<Bound<'_, PyAny>> {
     Ok(object)
 }
 
-/// A Deferred that dies by its last reference reports from `Drop`.
+/// If it dies by its last reference, `Drop` makes the report.
 impl Finalize for Deferred {
     fn finalize(deferred: &Bound<'_, Self>) {
         report::finalize(deferred);
@@ -248,7 +247,7 @@ impl Step for Awaiting {
     }
 }
 
-/// Fill the slots. Called once, when the module is made, before anyone can have subclassed.
+/// Set the slots. Called once, when the module is initialized, before there can be subclasses.
 pub(crate) fn fill_slots(py: Python<'_>) -> PyResult<()> {
     #[cfg(not(Py_3_12))]
     spare_one(py)?;

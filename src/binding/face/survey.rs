@@ -1,15 +1,15 @@
-//! All objects of some classes, for whoever looks at a program from a thread of its own.
+//! Lists all objects of some classes, for a thread that inspects the program.
 //!
-//! No code of Python's runs in between, so no other thread does. Nothing is freed here, either:
-//! what a program has let go of meanwhile is to die in a thread of the program's.
+//! No Python code runs meanwhile, so no other thread does. Nothing is freed here either: objects
+//! that the program has dropped should die in one of its own threads.
 
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple, PyType};
 
 use crate::binding::capi::{self, Hold, error::Result};
 
-/// Return those of all objects that are of one of these classes, up to so many, and how many there
-/// are at all. The objects are those that `gc.get_objects`, which is to be given, knows.
+/// Return the instances of these classes among all objects, up to so many, and how many there are.
+/// Needs the result of `gc.get_objects`.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_all_of")]
 pub(crate) fn all_of<'py>(
@@ -37,8 +37,7 @@ pub(crate) fn all_of<'py>(
     Ok((found, count))
 }
 
-/// Empty a list, and return those of its items that nothing but the list has a reference to. So
-/// none of them dies here.
+/// Empty a list, and return those items that have no other reference. So none of them dies here.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_take_last")]
 pub(crate) fn take_last<'py>(list: &Bound<'py, PyList>) -> Result<Bound<'py, PyList>> {

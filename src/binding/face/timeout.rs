@@ -1,5 +1,4 @@
-//! `Deferred.addTimeout`, where nothing is out of the ordinary. The rest is in
-//! `deferrous/_timeout.py`.
+//! The usual case of `Deferred.addTimeout`. The rest is in `deferrous/_timeout.py`.
 
 use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
@@ -23,10 +22,10 @@ use crate::binding::waits::work::Work;
 
 #[pymethods(crate = "crate::binding::capi::guarded")]
 impl Timeout {
-    /// Cancel the Deferred: its time has run out.
+    /// Cancel the Deferred, as the time has run out.
     fn __call__(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
-        // Refused, if at all, before anything has changed.
+        // Checked before anything has changed.
         let _nested = Nested::enter(py)?;
         let this = slf.get();
         this.state.with(py, |state| state.timed_out = true);
@@ -42,7 +41,7 @@ impl Timeout {
                 return Err(error.into());
             }
         }
-        // The general case: several cancellers may be called, and each may raise.
+        // The general case: there may be several cancellers, and each may raise.
         names::CANCEL_TIMED_OUT.get(py)?.call1((deferred,))?;
         Ok(())
     }
@@ -60,14 +59,14 @@ impl Timeout {
     }
 }
 
-/// Remember the two, as the module has them.
+/// Remember the two callbacks of the module.
 pub(crate) fn know_callbacks(module: &Bound<'_, PyModule>) -> PyResult<()> {
     capi::keep(&CONVERT, module.getattr("_convertTimedOut")?);
     capi::keep(&STOP, module.getattr("_stopClock")?);
     Ok(())
 }
 
-/// The outcome of a Deferred, with what it is replaced by if its time has run out.
+/// The first callback: convert the outcome if the time has run out.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_convertTimedOut")]
 pub(crate) fn convert<'py>(
@@ -97,7 +96,7 @@ pub(crate) fn convert<'py>(
     Ok(names::CANCELLED_TO_TIMED_OUT.get(py)?.call1((result, seconds))?)
 }
 
-/// The outcome of a Deferred, which has no more need of a clock.
+/// The second callback: stop the clock.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_stopClock")]
 pub(crate) fn stop<'py>(
@@ -106,11 +105,11 @@ pub(crate) fn stop<'py>(
 ) -> Result<Bound<'py, PyAny>> {
     let py = result.py();
     let this = timeout.cast::<Timeout>()?.get();
-    // A call that is over is asked, too: what it answers is the clock's affair.
+    // Also if the call has been made already: that is for the clock to say.
     if let Some(call) = this.state.with(py, |state| state.call.take()) {
         let _nested = Nested::enter(py)?;
         let (call, active) = (call.bind(py), intern!(py, "active"));
-        // The calls of most clocks have a method `active`.
+        // The delayed calls of most clocks have a method `active`.
         let is_to_come = if capi::lookup(&call.get_type(), active) != 0 {
             call.call_method0(active)?.is_truthy()?
         } else {

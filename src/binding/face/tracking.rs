@@ -1,4 +1,5 @@
-//! Which Deferreds there are, since when, and where each was made: for `track` and `pending`.
+//! For `track`, `pending` and `trace`: which Deferreds there are, and when and where they were
+//! made.
 
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString, PyTuple};
@@ -19,7 +20,7 @@ fn number(py: Python<'_>, number: u64) -> Result<Object<'_>> {
     capi::new_int(py, number)
 }
 
-/// Note where and when Deferreds are made, from now on, or no longer.
+/// Start or stop recording where and when Deferreds are made.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_track")]
 pub(crate) fn track(py: Python<'_>, on: bool, own_files: Bound<'_, PyString>) {
@@ -32,18 +33,18 @@ pub(crate) fn track(py: Python<'_>, on: bool, own_files: Bound<'_, PyString>) {
     }
 }
 
-/// Have Deferreds made in memory from the pool that is in use now: see [`Recycled`].
+/// Use the right memory pool: see [`Recycled`].
 fn choose_pool(py: Python<'_>) {
     let watching = watching::watching();
     Deferred::pool().close(py, watching);
     Deferred::pool_while_watched().close(py, !watching);
 }
 
-/// Note those that have been there before.
+/// Record Deferreds that were made before.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_track_earlier")]
 pub(crate) fn track_earlier(deferreds: &Bound<'_, PyList>) {
-    // The list was made by Python code, in which somebody may have had enough of it.
+    // The list was made by Python code, and tracking may have been turned off meanwhile.
     if !watching::watching_for(watching::TRACK) {
         return;
     }
@@ -54,16 +55,16 @@ pub(crate) fn track_earlier(deferreds: &Bound<'_, PyList>) {
     }
 }
 
-/// Whether it is noted where Deferreds are made.
+/// Whether tracking is on.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_tracking")]
 pub(crate) fn tracking() -> bool {
     watching::watching_for(watching::TRACK)
 }
 
-/// The time now, in nanoseconds, and how many Deferreds are not known for want of memory, and the
-/// Deferreds, each with its number, when it was made, the number of the place where, the number of
-/// what ran then, and the number of that one's code. What is not known is 0.
+/// The time now, in nanoseconds; how many Deferreds were not recorded for lack of memory; and the
+/// Deferreds, each with its number, when it was made, the number of the place, the number of the
+/// run, and the number of the run's code. 0 means unknown.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_tracked")]
 pub(crate) fn tracked(py: Python<'_>) -> Result<Bound<'_, PyTuple>> {
@@ -96,7 +97,7 @@ fn entry<'py>(
     )
 }
 
-/// The time now, and the same of one Deferred. None if nothing is known of it.
+/// The time now, and the same about one Deferred. None if it was not recorded.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_tracked_one")]
 pub(crate) fn tracked_one<'py>(
@@ -113,7 +114,7 @@ pub(crate) fn tracked_one<'py>(
     }
 }
 
-/// The Deferred that is at an address, if it has this number.
+/// The Deferred at an address, if it has this number.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_tracked_at")]
 pub(crate) fn tracked_at(
@@ -124,21 +125,21 @@ pub(crate) fn tracked_at(
     lives::object_at(py, address, number)
 }
 
-/// The number that a generator or coroutine has as what runs. 0 if it is not known.
+/// The number of a generator or coroutine as a run, or 0.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_run_of")]
 pub(crate) fn run_of(generator: &Object<'_>) -> u32 {
     lives::number_of_run(generator).unwrap_or(0)
 }
 
-/// The code object of a place, and the line, or 0 for the code as such. None for the number 0.
+/// The code object of a place, and the line, or 0 for the code as a whole. None for the number 0.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_place")]
 pub(crate) fn place(py: Python<'_>, number: u32) -> Option<(Object<'_>, i32)> {
     places::code_and_line(py, number)
 }
 
-/// Note what happens from now on, so many events at most. Returns how many there have been.
+/// Start recording events, with this capacity. Returns the number of events so far.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_trace_begin")]
 pub(crate) fn trace_begin(py: Python<'_>, capacity: usize, own_files: Bound<'_, PyString>) -> u64 {
@@ -149,7 +150,7 @@ pub(crate) fn trace_begin(py: Python<'_>, capacity: usize, own_files: Bound<'_, 
     total
 }
 
-/// One does not want that any longer.
+/// Stop recording events for one user.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_trace_end")]
 pub(crate) fn trace_end(py: Python<'_>) {
@@ -157,8 +158,8 @@ pub(crate) fn trace_end(py: Python<'_>) {
     choose_pool(py);
 }
 
-/// The events since there had been so many, and how many of them are lost. Of each: the time in
-/// nanoseconds, its kind, the thread or greenlet, the subject, the other, and a detail.
+/// The events after the first `total`, and how many of them were lost. Each has the time in
+/// nanoseconds, its kind, the thread or greenlet, the subject, the other object, and a detail.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_trace_since")]
 pub(crate) fn trace_since(py: Python<'_>, total: u64) -> Result<Bound<'_, PyTuple>> {
@@ -181,8 +182,8 @@ pub(crate) fn trace_since(py: Python<'_>, total: u64) -> Result<Bound<'_, PyTupl
     capi::new_tuple(py, [list.into_any(), number(py, lost)?])
 }
 
-/// The threads and greenlets that have had events: the number of each, the thread's identity, and
-/// the greenlet's address, or 0.
+/// The threads and greenlets that had events: the number of each, the thread's identifier, and the
+/// greenlet's address or 0.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_trace_strands")]
 pub(crate) fn trace_strands(py: Python<'_>) -> Result<Bound<'_, PyList>> {

@@ -1,4 +1,4 @@
-//! Which failures, and classes of them, have no idea of their own of what is asked of a failure.
+//! Detects failures, and failure classes, that override none of the methods a caller relies on.
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -7,26 +7,26 @@ use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 use crate::binding::capi::{self, error::Result, interned::intern, versions::KnownTypes};
 use crate::binding::model::failure::FailureBase;
 
-/// Methods of Failure that a subclass may override.
+/// Groups of Failure's methods that a subclass or an instance may override.
 #[derive(Clone, Copy)]
 pub(crate) enum Asked {
-    /// Of what its exception is.
+    /// Methods that tell what the exception is.
     Parents = 0,
-    /// And of what is to be done about that.
+    /// Those, and methods that act on it.
     Check = 1,
-    /// For a text of it.
+    /// Methods used for its message.
     Text = 2,
-    /// For a copy.
+    /// Methods used for a copy.
     Copy = 3,
 }
 
-/// For each of these, classes that have no idea of their own.
+/// For each group, classes that override none of it.
 static PLAIN: [KnownTypes<8>; 4] = [const { KnownTypes::new() }; 4];
 
-/// What `Failure` has under these names, as it was defined.
+/// The methods of `Failure` under these names, as it was defined.
 static METHODS: PyOnceLock<Py<PyTuple>> = PyOnceLock::new();
 
-/// Those of these methods that are not native: what they are asked for, and their names.
+/// The methods in these groups that are not native: the group, and the name.
 fn names_of_methods<'py>(py: Python<'py>) -> [(Asked, &'py Bound<'py, PyString>); 9] {
     [
         (Asked::Check, intern!(py, "raiseException")),
@@ -41,7 +41,7 @@ fn names_of_methods<'py>(py: Python<'py>) -> [(Asked, &'py Bound<'py, PyString>)
     ]
 }
 
-/// Remember the methods of `Failure`, as they are defined.
+/// Remember the methods of `Failure`, as it was defined.
 ///
 /// # Errors
 ///
@@ -56,7 +56,7 @@ pub(crate) fn register(class: &Bound<'_, PyType>) -> Result<()> {
     Ok(())
 }
 
-/// Whether a failure has attributes of its own under one of these names, such as a method that a
+/// Whether a failure has an attribute of its own with one of these names, such as a method that a
 /// program has set on this very object.
 #[inline(always)]
 pub(crate) fn has_of_its_own(
@@ -75,8 +75,8 @@ fn has_in_dict(failure: &Bound<'_, FailureBase>, names: &[&Bound<'_, PyString>])
     }
 }
 
-/// Whether nothing is in the dict of a failure but what that remembers there itself: to find that
-/// out takes fewer looks than to look for each method.
+/// Whether the instance dict contains only what failures cache there. That takes fewer look-ups
+/// than one for each method.
 fn has_only_ours(dict: &Bound<'_, PyDict>) -> bool {
     let py = dict.py();
     let ours = [intern!(py, "_frames"), intern!(py, "_parents")];
@@ -93,14 +93,14 @@ fn has_only_ours(dict: &Bound<'_, PyDict>) -> bool {
 }
 
 impl Asked {
-    /// Whether a failure and its class have what `Failure` has.
+    /// Whether neither the failure nor its class overrides any of these methods.
     #[inline(always)]
     pub(crate) fn is_plainly_asked(self, slf: &Bound<'_, FailureBase>) -> bool {
         (PLAIN[self as usize].have_type_of(slf.as_any()) || self.is_plain(&slf.get_type()))
             && (capi::has_no_exception_dict(slf.as_super()) || self.has_none_of_its_own(slf))
     }
 
-    /// Whether a failure has none of the methods that are asked in its dict.
+    /// Whether none of these methods is in the failure's instance dict.
     #[inline(never)]
     fn has_none_of_its_own(self, slf: &Bound<'_, FailureBase>) -> bool {
         let py = slf.py();

@@ -1,4 +1,4 @@
-//! What a failure has: five attributes, kept here until somebody wants to see them in its dict.
+//! The five attributes of failures. They are stored here until somebody asks for the instance dict.
 
 use pyo3::PyTypeInfo;
 use pyo3::exceptions::{PyAttributeError, PyBaseException};
@@ -17,7 +17,7 @@ use crate::binding::model::failure::{Attributes, FailureBase, State};
 ///
 /// # Errors
 ///
-/// `AttributeError` if the failure is not of an exception.
+/// `AttributeError` if what the failure holds is not an exception.
 pub(crate) fn to_raise<'py>(failure: &Bound<'py, PyAny>) -> Result<Raised<'py>> {
     let py = failure.py();
     let (value, traceback) = match failure.cast::<FailureBase>() {
@@ -31,7 +31,7 @@ pub(crate) fn to_raise<'py>(failure: &Bound<'py, PyAny>) -> Result<Raised<'py>> 
             capi::set_traceback(&exception, &traceback)?;
             Ok(exception)
         }
-        // Raises what there is to raise: this is not an exception.
+        // Raises the right error: this is not an exception.
         Err(error) => {
             let other = error.into_inner();
             let raised = other.call_method1(intern!(py, "with_traceback"), (traceback,))?;
@@ -40,7 +40,7 @@ pub(crate) fn to_raise<'py>(failure: &Bound<'py, PyAny>) -> Result<Raised<'py>> 
     }
 }
 
-/// Puts another value in the place of one that is returned, if there was one.
+/// Replaces a value. Returns the previous one, if there was one.
 type Set = fn(&mut Attributes, Held<PyAny>) -> Option<Held<PyAny>>;
 
 /// One of the five attributes.
@@ -48,7 +48,7 @@ pub(super) struct Field {
     text: &'static str,
     name: for<'py> fn(Python<'py>) -> &'py Bound<'py, PyString>,
     get: for<'py> fn(&Attributes, Python<'py>) -> Result<Bound<'py, PyAny>>,
-    /// Replace the value, and return the old one. None if that needs more than a replacement.
+    /// Replace the value, and return the previous one. None if more than that is needed.
     set: Option<Set>,
 }
 
@@ -69,7 +69,7 @@ pub(super) static TYPE: Field = Field {
     text: "type",
     name: |py| intern!(py, "type"),
     get: |of, py| Ok(of.kind.bind(py).clone()),
-    // The names of its classes may have to be kept before it changes.
+    // The names of the classes may have to be stored before the value changes.
     set: None,
 };
 pub(super) static TB: Field = Field {
@@ -99,7 +99,7 @@ pub(super) static COUNT_FIELD: Field = Field {
 static FIELDS: [&Field; 5] = [&COUNT_FIELD, &TYPE, &VALUE, &CAPTURE_VARS, &TB];
 
 impl FailureBase {
-    /// The attributes, if they are here.
+    /// The attributes, if they are stored here.
     fn here(&self, py: Python<'_>) -> Option<Attributes> {
         self.state.with(py, |state| match state {
             State::InDict => None,
@@ -170,7 +170,7 @@ impl FailureBase {
         }
     }
 
-    /// The instance dict. From now on it contains the five attributes.
+    /// The instance dict. From now on, the five attributes are stored there.
     pub(crate) fn instance_dict<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyDict>> {
         let py = slf.py();
         let dict = capi::exception_dict(slf)?;
@@ -180,13 +180,13 @@ impl FailureBase {
         }
         slf.get().put(py, State::InDict);
         if attributes.checked {
-            // The names of its classes are in it from then on.
+            // It also contains the names of the classes from then on.
             slf.getattr(intern!(py, "parents"))?;
         }
         Ok(dict)
     }
 
-    /// Whether the exception is known to be of this very class.
+    /// Whether the exception is certainly of exactly this class.
     pub(crate) fn is_plainly_of<T: PyTypeInfo>(slf: &Bound<'_, Self>) -> bool {
         let py = slf.py();
         Asked::Check.is_plainly_asked(slf)
@@ -199,7 +199,7 @@ impl FailureBase {
             })
     }
 
-    /// The exception, if there is one. No code of a subclass is asked.
+    /// The exception, if there is one. Runs no code of subclasses.
     pub(crate) fn value_of<'py>(slf: &Bound<'py, Self>) -> Option<Bound<'py, PyAny>> {
         capi::ok(slf.py(), Self::attribute(slf, &VALUE))
     }

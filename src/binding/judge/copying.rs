@@ -1,4 +1,4 @@
-//! What `copy` and `pickle` take of a failure, where no code of a program has a say in it.
+//! `copy` and `pickle` of failures, for those that run no code of a program.
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyString};
@@ -7,15 +7,15 @@ use crate::binding::capi::{self, error::Result, interned::intern};
 use crate::binding::judge::asked::Asked;
 use crate::binding::model::{failure::FailureBase, names};
 
-/// What a failure is made of again.
+/// The parts that a failure is rebuilt from.
 struct Parts<'py> {
-    /// Its attributes, but for the names of its classes and its frames.
+    /// Its attributes, except the names of its classes and its frames.
     attributes: Bound<'py, PyDict>,
     parents: Bound<'py, PyAny>,
     frames: Bound<'py, PyAny>,
 }
 
-/// None if Python has to find out.
+/// None if Python has to do it.
 fn parts<'py>(failure: &Bound<'py, FailureBase>) -> Result<Option<Parts<'py>>> {
     let py = failure.py();
     if !Asked::Text.is_plainly_asked(failure) {
@@ -51,14 +51,14 @@ fn set<'py>(
     Ok(())
 }
 
-/// Say that a failure has lost its traceback.
+/// Remove the traceback from the state of a failure.
 fn without_traceback(state: &Bound<'_, PyDict>) -> Result<()> {
     let py = state.py();
     let (none, one) = (py.None().into_bound(py), capi::new_int(py, 1)?);
     set(state, [(intern!(py, "tb"), &none), (intern!(py, "pickled"), &one)])
 }
 
-/// What `Failure.__getstate__` returns, or None if Python has to find out.
+/// What `Failure.__getstate__` returns, or None if Python has to do it.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(signature = (failure, /))]
 pub(crate) fn plain_state<'py>(
@@ -73,7 +73,7 @@ pub(crate) fn plain_state<'py>(
     Ok(Some(attributes))
 }
 
-/// The instance dict of a copy, or None if Python has to make the copy.
+/// The instance dict of a copy, or None if Python has to do it.
 pub(crate) fn copied<'py>(failure: &Bound<'py, FailureBase>) -> Result<Option<Bound<'py, PyDict>>> {
     let py = failure.py();
     let class = failure.get_type();

@@ -14,7 +14,7 @@ use crate::binding::capi::{
 };
 use crate::binding::model::deferred::Deferred;
 
-/// Remembers that `Deferred.debug` is false.
+/// The version of `Deferred` for which `Deferred.debug` is known to be false.
 static NOT_DEBUGGING: KnownVersion = KnownVersion::new();
 
 /// `deferred.debug`
@@ -27,7 +27,7 @@ pub(crate) fn debugging(deferred: &Bound<'_, Deferred>) -> Result<bool> {
     }
 }
 
-/// Whether it is known, without a look at it, that `deferred.debug` is false, and that there is no
+/// Whether it is known, without looking, that `deferred.debug` is false and that there is no
 /// instance dict.
 #[inline(always)]
 pub(crate) fn is_known_not_to_debug(deferred: &Bound<'_, Deferred>) -> bool {
@@ -45,7 +45,7 @@ pub(crate) fn debugging_by_default(py: Python<'_>) -> Result<bool> {
     debugging_anew(py).into()
 }
 
-/// A `Result<bool>` that is returned in registers, so that it costs nothing.
+/// A `Result<bool>` that is returned in a register.
 enum DebugFlag {
     No,
     Yes,
@@ -91,11 +91,10 @@ fn look_up(object: &Bound<'_, PyAny>) -> DebugFlag {
     look().into()
 }
 
-/// Subclasses that have no `debug` of their own, nor another way of finding it.
+/// Subclasses that do not define `debug`, nor another way to look it up.
 static WITHOUT_DEBUG: KnownTypes<16> = KnownTypes::new();
 
-/// Whether the `debug` of a Deferred, of which there is one by default, is its class's and no
-/// other.
+/// Whether `debug` of this Deferred is the attribute of `Deferred`, and there is no other.
 #[inline(always)]
 fn has_debug_by_default(deferred: &Bound<'_, Deferred>) -> bool {
     (WITHOUT_DEBUG.have_type_of(deferred.as_any()) || class_has_debug_by_default(deferred))
@@ -120,7 +119,7 @@ fn debugging_of_another(deferred: &Bound<'_, Deferred>) -> DebugFlag {
         return debugging_by_default(deferred.py()).into();
     }
     if overrides::<Deferred>(deferred, intern!(deferred.py(), "debug")) {
-        // It may be a property, and do anything.
+        // It may be a property, which can do anything.
         match Nested::enter(deferred.py()) {
             Ok(_nested) => return look_up(deferred),
             Err(error) => return DebugFlag::Raised(error),

@@ -1,4 +1,4 @@
-//! Warns of attributes that Twisted has deprecated.
+//! Warnings about attributes that Twisted has deprecated.
 
 use pyo3::exceptions::PyDeprecationWarning;
 use pyo3::prelude::*;
@@ -7,15 +7,15 @@ use pyo3::types::{PyString, PyType};
 use crate::binding::capi::{self, Held, Hold, Text, cell::Shared, error::Result, interned::intern};
 use crate::binding::model::names;
 
-/// An attribute, and what is said of it.
+/// A deprecated attribute.
 pub(crate) struct Deprecated {
     name: &'static str,
-    /// The version of Twisted since which it is deprecated.
+    /// The version of Twisted that deprecated it.
     since: &'static str,
     said: Shared<Option<Said>>,
 }
 
-/// What was said the last time, and of a class of which names.
+/// The last warning, and the names of the class that it was about.
 struct Said {
     module: Held<PyAny>,
     class: Held<PyAny>,
@@ -31,7 +31,7 @@ impl Deprecated {
     ///
     /// # Errors
     ///
-    /// The warning, where it is to be an error.
+    /// The warning, if warnings are turned into errors.
     pub(crate) fn warn(&self, class: &Bound<'_, PyType>) -> Result<()> {
         let py = class.py();
         let text = self.text(class)?;
@@ -47,7 +47,7 @@ impl Deprecated {
         Ok(())
     }
 
-    /// Where our module stands in for Twisted's, its classes go by the names that they have there.
+    /// The message. If our module replaces Twisted's, classes have the names that they have there.
     fn text<'py>(&self, class: &Bound<'py, PyType>) -> Result<Bound<'py, PyString>> {
         let py = class.py();
         let module = class.getattr(intern!(py, "__module__"))?;

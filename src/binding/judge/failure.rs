@@ -1,7 +1,7 @@
-//! The methods of the hot half of `Failure`: making one, checking its class, raising it again.
+//! The frequently used methods of `Failure`: making one, checking its class, raising it again.
 //!
-//! Formatting, pickling and printing are in the Python subclass, in `deferrous/failure.py`. Rust
-//! makes instances of that subclass directly.
+//! Formatting, pickling and printing are in the Python subclass, in `deferrous/failure.py`. Native
+//! code makes instances of that subclass directly.
 
 use pyo3::PyTraverseError;
 use pyo3::exceptions::PyBaseException;
@@ -87,7 +87,7 @@ impl FailureBase {
         });
         slf.get().put(py, state);
         if capture_vars.is_none() {
-            // Something other than True or False is kept as it is.
+            // Any value other than True or False is kept as it is.
             Self::set_attribute(slf, &CAPTURE_VARS, captureVars.as_ref())?;
         }
         Ok(())
@@ -218,7 +218,7 @@ impl FailureBase {
             None => names::NAMES_OF.get(py)?.call1((kind,))?,
         };
         slf.setattr(name, &parents)?;
-        // Ask the subclass.
+        // The subclass finds out.
         slf.getattr(name)
     }
 
@@ -300,7 +300,7 @@ impl FailureBase {
         Self::extrapolate(slf, otherFailure)
     }
 
-    /// Make a failure of an exception that has no traceback.
+    /// Make a failure of an exception without a traceback.
     #[staticmethod]
     #[pyo3(name = "_withoutTraceback")]
     fn without_traceback<'py>(value: Bound<'py, PyAny>) -> Result<Bound<'py, FailureBase>> {

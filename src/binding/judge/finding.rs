@@ -1,4 +1,4 @@
-//! Which exception a failure is of: what `check` and `trap` do.
+//! `check` and `trap`: which exception class a failure belongs to.
 
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
@@ -9,7 +9,7 @@ use crate::binding::judge::{asked::Asked, kinds};
 use crate::binding::model::failure::{FailureBase, State};
 
 impl FailureBase {
-    /// Which of these the exception is an instance of.
+    /// The first of these classes and names that the exception belongs to.
     pub(crate) fn find<'py>(
         slf: &Bound<'py, Self>,
         wanted: &[Bound<'py, PyAny>],
@@ -36,7 +36,8 @@ impl FailureBase {
         Ok(None)
     }
 
-    /// Which of these the exception is an instance of. If it is of none, it is raised again.
+    /// The first of these that the exception belongs to. If there is none, the exception is raised
+    /// again.
     pub(crate) fn find_or_raise<'py>(
         slf: &Bound<'py, Self>,
         wanted: &[Bound<'py, PyAny>],
@@ -48,7 +49,7 @@ impl FailureBase {
                 _ => Err(capi::raise(Self::to_be_raised(slf)?.cast_into()?)),
             };
         }
-        // The subclass may override it.
+        // A subclass may override it.
         let found = slf.call_method1(intern!(py, "check"), capi::tuple_of(py, [], wanted)?)?;
         if !stack::truth(&found)? {
             slf.call_method0(intern!(py, "raiseException"))?;
@@ -56,8 +57,8 @@ impl FailureBase {
         Ok(found)
     }
 
-    /// Whether the exception is of this class or of the class with this name, if that can be said
-    /// without a list of the names: that is made when somebody wants to see it.
+    /// Whether the exception belongs to this class or the class with this name, if that is known
+    /// without the list of names. The list is made only when somebody looks at it.
     #[inline]
     fn is_known_as(slf: &Bound<'_, Self>, wanted: &Bound<'_, PyAny>) -> Result<Option<bool>> {
         let py = slf.py();
@@ -90,8 +91,8 @@ impl FailureBase {
         }
     }
 
-    /// Whether the exception is of this class or of the class with this name, by the list that
-    /// programs see.
+    /// Whether the exception belongs to this class or the class with this name, according to the
+    /// list that programs see.
     #[inline(never)]
     fn is_among_parents(slf: &Bound<'_, Self>, wanted: &Bound<'_, PyAny>) -> Result<bool> {
         let py = slf.py();
@@ -100,7 +101,7 @@ impl FailureBase {
             && (capi::is_exception_class(class)
                 || class.is_subclass(&py.get_type::<PyException>())?)
         {
-            // Another class may go by the same name: a module that was loaded twice, for one.
+            // Another class may have the same full name, for instance if a module was loaded twice.
             name = Some(kinds::qualified_name(class)?);
         }
         let parents = slf.getattr(intern!(py, "parents"))?;

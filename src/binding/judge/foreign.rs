@@ -11,8 +11,8 @@ use crate::binding::model::{deferred::Deferred, failure::FailureBase, names};
 static DEFERRED: Foreign = Foreign::new("Deferred", "twisted.internet.defer");
 static FAILURE: Foreign = Foreign::new("Failure", "twisted.python.failure");
 
-/// A class of Twisted's. It is found when its first instance arrives, because Twisted may be
-/// imported at any time.
+/// One of Twisted's classes. It is looked up when its first instance arrives, because Twisted may
+/// be imported at any time.
 struct Foreign {
     name: &'static str,
     module: &'static str,
@@ -50,12 +50,12 @@ impl Foreign {
     }
 }
 
-/// Whether an object is a Deferred of Twisted's.
+/// Whether an object is one of Twisted's Deferreds.
 pub(crate) fn is_deferred(object: &Bound<'_, PyAny>) -> bool {
     capi::is_of_heap_type(object) && DEFERRED.has(object)
 }
 
-/// Convert a Deferred of Twisted's into one of ours. None for anything else.
+/// Convert one of Twisted's Deferreds into ours. None for anything else.
 #[inline]
 pub(crate) fn adopt<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, Deferred>>> {
     if !capi::is_of_heap_type(object) || !DEFERRED.has(object) {
@@ -64,7 +64,7 @@ pub(crate) fn adopt<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'p
     Ok(Some(names::ADOPT.get(object.py())?.call1((object,))?.cast_into()?))
 }
 
-/// Convert a Failure of Twisted's into one of ours. None for anything else.
+/// Convert one of Twisted's Failures into ours. None for anything else.
 #[inline]
 pub(crate) fn adopt_failure<'py>(
     object: &Bound<'py, PyAny>,

@@ -1,4 +1,4 @@
-//! The frames of failures, and their texts where no code of a program has a say in them.
+//! The frames of failures, and their text if it can be made without running code of a program.
 
 use std::io::Write;
 
@@ -10,14 +10,14 @@ use crate::binding::judge::asked::Asked;
 use crate::binding::model::{failure::FailureBase, names};
 use crate::core::refusable;
 
-/// So many bytes at a time are made room for, at least.
+/// The least amount by which the buffer grows.
 const STEP: usize = 500;
 
-/// A text that is being put together, in pieces.
+/// Builds a text in pieces.
 pub(crate) struct Writer<'py> {
     py: Python<'py>,
     text: Vec<u8>,
-    /// Where each piece ends.
+    /// The end of each piece.
     ends: Vec<usize>,
 }
 
@@ -44,7 +44,7 @@ impl<'py> Writer<'py> {
         self.add(str::from_utf8(&digits[..length]).unwrap_or_default())
     }
 
-    /// A piece is complete.
+    /// End the current piece.
     pub(crate) fn end(&mut self) -> Result<()> {
         capi::push(self.py, &mut self.ends, self.text.len())
     }
@@ -64,12 +64,12 @@ impl<'py> Writer<'py> {
     }
 }
 
-/// How much of a traceback is shown.
+/// How detailed a traceback is.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Detail {
     Default,
     Brief,
-    /// With the variables, which have not been kept.
+    /// With variables; but none were kept.
     Verbose,
 }
 
@@ -85,7 +85,7 @@ impl Detail {
     }
 }
 
-/// One entry of `Failure.frames`, as far as it is shown.
+/// The parts of an entry of `Failure.frames` that are shown.
 pub(crate) struct Frame<'py> {
     function: Bound<'py, PyString>,
     file: Bound<'py, PyString>,
@@ -125,7 +125,7 @@ pub(crate) fn frames_in<'py>(frames: &Bound<'py, PyAny>) -> Result<Option<Vec<Fr
     Ok(Some(found))
 }
 
-/// What `linecache` has read, as long as its functions are its own: programs replace them.
+/// The lines that `linecache` has read. None if its functions have been replaced, as programs do.
 fn lines_read<'py>(py: Python<'py>) -> Result<Option<Bound<'py, PyDict>>> {
     let module = names::LINECACHE.get(py)?;
     let globals = intern!(py, "__globals__");
@@ -139,7 +139,7 @@ fn lines_read<'py>(py: Python<'py>) -> Result<Option<Bound<'py, PyDict>>> {
     Ok(cache.and_then(|cache| cache.cast_into_exact::<PyDict>().ok()))
 }
 
-/// A line of a source file without the space around it, as `linecache.getline` finds it.
+/// A stripped line of a source file, as `linecache.getline` finds it.
 fn source_line<'py>(
     read: Option<&Bound<'py, PyDict>>,
     frame: &Frame<'py>,
@@ -161,13 +161,13 @@ fn source_line<'py>(
 fn line_in<'py>(read: &Bound<'py, PyDict>, frame: &Frame<'py>) -> Option<Bound<'py, PyAny>> {
     let py = read.py();
     let entry = capi::ok(py, read.get_item(&frame.file))??;
-    // Of what is still to be read, there is a function.
+    // A file that is still to be read is represented by a function.
     let [_, _, lines, _] = entry.cast_exact::<PyTuple>().ok()?.as_slice() else { return None };
     let place = usize::try_from(frame.line).ok()?.checked_sub(1)?;
     capi::ok(py, lines.cast_exact::<PyList>().ok()?.get_item(place))
 }
 
-/// Write frames as `format_frames` does. False if that is not for us to say.
+/// Write frames as `format_frames` does. False if Python has to do it.
 pub(crate) fn write_frames<'py>(
     writer: &mut Writer<'py>,
     frames: &[Frame<'py>],
@@ -186,7 +186,7 @@ pub(crate) fn write_frames<'py>(
     Ok(true)
 }
 
-/// Write one frame. False if that is not for us to say.
+/// Write one frame. False if Python has to do it.
 fn write_frame<'py>(
     writer: &mut Writer<'py>,
     frame: &Frame<'py>,
@@ -194,7 +194,7 @@ fn write_frame<'py>(
     read: Option<&Bound<'py, PyDict>>,
 ) -> Result<bool> {
     let py = writer.py;
-    // What is no text for others, such as a half of a surrogate pair, is for Python.
+    // Strings that are not valid text, such as half of a surrogate pair, are left to Python.
     let (Some(file), Some(function)) =
         (capi::ok(py, frame.file.to_str()), capi::ok(py, frame.function.to_str()))
     else {
@@ -227,11 +227,11 @@ fn write_frame<'py>(
     Ok(true)
 }
 
-/// So many frames that are the same are shown, one after the other; of the others, the number.
+/// How often a repeated frame is shown. Then only the number of the others is.
 pub(crate) const REPEATED: usize = 3;
 
-/// Write frames, but those that are repeated as the module traceback. False if that is not for us
-/// to say.
+/// Write frames, with repeated ones folded as by the module `traceback`. False if Python has to do
+/// it.
 pub(crate) fn write_folded<'py>(writer: &mut Writer<'py>, frames: &[Frame<'py>]) -> Result<bool> {
     let read = lines_read(writer.py)?;
     for same in frames.chunk_by(Frame::is_as) {
@@ -250,7 +250,7 @@ pub(crate) fn write_folded<'py>(writer: &mut Writer<'py>, frames: &[Frame<'py>])
     Ok(true)
 }
 
-/// What `format_frames` writes, piece by piece, or None if Python has to find out.
+/// The pieces that `format_frames` writes, or None if Python has to do it.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(signature = (frames, detail, /))]
 pub(crate) fn pieces_of_frames<'py>(
@@ -298,7 +298,7 @@ pub(crate) fn frames_of<'py>(failure: &Bound<'py, FailureBase>) -> Result<Bound<
     Ok(frames.into_any())
 }
 
-/// Add the frames of a traceback, without their variables.
+/// Append the frames of a traceback, without their variables.
 fn add_frames<'py>(frames: &Bound<'py, PyList>, mut tb: Bound<'py, PyAny>) -> Result<()> {
     let py = frames.py();
     let nothing = PyTuple::empty(py).into_any();

@@ -58,7 +58,7 @@ impl Recycled for Deferred {
             Outcome::Failure(failure) if chain.unhandled() => Some(failure.bind(py).clone()),
             _ => None,
         };
-        // What it holds goes first, and is reported first.
+        // What it holds is dropped first, and so reported first.
         drop((chain, called));
         if let Some(failure) = failure {
             observe::unhandled(py, self);

@@ -1,4 +1,4 @@
-//! Notes on exceptions that no frame of Python tells the origin of: which callback raised them.
+//! Adds notes to exceptions whose traceback does not show which callback raised them.
 
 use pyo3::exceptions::{PyException, PyMemoryError, PyRecursionError};
 use pyo3::prelude::*;
@@ -9,12 +9,12 @@ use crate::binding::capi::{
 };
 use crate::binding::model::{deferred::Deferred, names, timeout};
 
-/// Note on an exception that has no traceback which callback it came of, and of which Deferred's
-/// callbacks that was one. Where a Deferred was chained to another, it stands for the callback.
+/// Add a note to an exception without a traceback: which callback raised it, and which Deferred
+/// that was a callback of. If a Deferred was chained to another, its name stands for the callback.
 ///
-/// Returns the exception that the callback has failed with: this one, or one that is no
-/// `Exception` and came while the note was made, as Ctrl-C does. A note that cannot be made for
-/// any other reason is dropped. That the time has run out needs no note.
+/// Returns the exception that the callback has failed with: this one, or one that is not an
+/// `Exception` and was raised while the note was made, such as Ctrl-C. If the note cannot be made
+/// for any other reason, there is none. Expired timeouts need no note.
 #[cold]
 pub(crate) fn name_callback<'py>(
     raised: Raised<'py>,
@@ -31,16 +31,16 @@ pub(crate) fn name_callback<'py>(
     })
 }
 
-/// Note on an exception that has no traceback which function it came of that was called, and not as
-/// a callback. Returns what [`name_callback`] does.
+/// Add a note to an exception without a traceback: which function raised it, if that was not called
+/// as a callback. Returns the same as [`name_callback`].
 #[cold]
 pub(crate) fn name_function<'py>(raised: Raised<'py>, function: &Bound<'py, PyAny>) -> Raised<'py> {
     let py = raised.py();
     name(raised, Ok(function.clone()), || capi::new_bool(py, false))
 }
 
-/// Note on an exception of what it came. `deferred` is the third argument of the function in Python
-/// that does it.
+/// Add a note to an exception. `deferred` makes the third argument of the Python function that does
+/// it.
 fn name<'py>(
     raised: Raised<'py>,
     callable: Result<Bound<'py, PyAny>>,
@@ -64,13 +64,13 @@ fn name<'py>(
     }
 }
 
-/// Note on a failure, while it is tracked where Deferreds are made, to which Deferred it is passed
-/// on: no frame of Python's shows that.
+/// If tracking is on, add a note to a failure: to which Deferred it is passed on. No Python frame
+/// shows that.
 ///
 /// # Errors
 ///
-/// What is no `Exception` and came meanwhile, as Ctrl-C does. A note that cannot be made for any
-/// other reason is dropped.
+/// An exception that is not an `Exception` and was raised meanwhile, such as Ctrl-C. If the note
+/// cannot be made for any other reason, there is none.
 #[cold]
 pub(crate) fn passed_on(failure: &Bound<'_, PyAny>, to: &Bound<'_, Deferred>) -> Result<()> {
     let py = failure.py();

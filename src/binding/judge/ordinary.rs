@@ -21,8 +21,8 @@ pub(crate) fn is_known_ordinary(object: &Bound<'_, PyAny>) -> bool {
     ORDINARY.have_type_of(object)
 }
 
-/// Whether an object is certainly not a Deferred or Failure, neither ours nor Twisted's, nor able
-/// to pass for one by a `__class__` of its own. If false, the object has to be classified.
+/// Whether an object is certainly not a Deferred or Failure, neither ours nor Twisted's, and cannot
+/// pass for one through its `__class__`. If false, the object has to be classified.
 #[inline(always)]
 pub(crate) fn is_ordinary(object: &Bound<'_, PyAny>) -> bool {
     is_known_ordinary(object) || (!is_known_special(object) && is_ordinary_anew(object))
@@ -41,7 +41,7 @@ fn is_ordinary_anew(object: &Bound<'_, PyAny>) -> bool {
     let ordinary = has_of_object(&kind, intern!(object.py(), "__class__"))
         && (plain || cannot_pass_for_ours(object, &kind));
     if ordinary {
-        // The plain ones are known without.
+        // Built-in types are known without this.
         ORDINARY.remember(&kind, plain);
     } else {
         SPECIAL.remember(&kind, false);
@@ -49,7 +49,7 @@ fn is_ordinary_anew(object: &Bound<'_, PyAny>) -> bool {
     ordinary
 }
 
-/// Whether a class inherits this attribute of `object`.
+/// Whether a class inherits this attribute from `object`.
 fn has_of_object(kind: &Bound<'_, PyType>, name: &Bound<'_, pyo3::types::PyString>) -> bool {
     lookup(kind, name) == lookup(&kind.py().get_type::<PyAny>(), name)
 }
@@ -63,7 +63,7 @@ fn cannot_pass_for_ours(object: &Bound<'_, PyAny>, kind: &Bound<'_, PyType>) -> 
         && !object.is_instance_of::<FailureBase>()
 }
 
-/// Whether `__traceback__` of an exception is not overridden.
+/// Whether the class of an exception does not override `__traceback__`.
 #[inline]
 pub(crate) fn has_plain_traceback(exception: &Raised<'_>) -> bool {
     !is_of_heap_type(exception) && is_ordinary(exception)

@@ -26,7 +26,7 @@ use crate::binding::model::names;
 use crate::binding::model::observe;
 use crate::binding::model::outcome::Outcome;
 
-/// Make a `DebugInfo`, of the class that has this name at the moment.
+/// Make a `DebugInfo`, of the class that currently has this name.
 fn new_debug_info(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     match names::public(py, intern!(py, "DebugInfo"))? {
         Some(class) if !class.is_none() => class.call0(),
@@ -34,7 +34,7 @@ fn new_debug_info(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     }
 }
 
-/// Whether the `DebugInfo` can be made as late as when the Deferred dies.
+/// Whether making the `DebugInfo` can wait until the Deferred dies.
 fn is_ours(py: Python<'_>) -> PyResult<bool> {
     Ok(names::is_public(intern!(py, "DebugInfo"), names::DEBUG_INFO.get(py)?))
 }
@@ -130,7 +130,7 @@ pub(crate) fn keep_unhandled(deferred: &Bound<'_, Deferred>) -> PyResult<()> {
     failure.map_or(Ok(()), |failure| keep_replaced(deferred, &failure))
 }
 
-/// As [`keep_unhandled`], after the replacement of this failure.
+/// [`keep_unhandled`], after this failure was replaced.
 #[cold]
 pub(crate) fn keep_replaced(
     deferred: &Bound<'_, Deferred>,
@@ -166,14 +166,15 @@ fn take_over_failure<'py>(deferred: &Bound<'py, Deferred>) -> Option<Bound<'py, 
         .chain(py, |chain| chain.take_over_failure().map(|failure| failure.bind(py).clone()))
 }
 
-/// So many exceptions that are each other's arguments can be shown, at CPython's default limit.
+/// The greatest depth of exceptions in each other's arguments that can be shown, at CPython's
+/// default recursion limit.
 const NESTED: usize = 1000;
-/// Of failures in each other, ten are shown: see `failure.py`. Twice as many are looked at.
+/// Of failures in each other, ten are shown: see `failure.py`. Twice as many are examined.
 const FAILURE: usize = NESTED / 20;
-/// So many exceptions can be shown, and some more: see `has_end` in `failure.py`.
+/// More exceptions than a report ever shows: see `has_end` in `failure.py`.
 const MANY: usize = 50_000;
 
-/// Whether nobody can see that there is no `DebugInfo`: its class is as we have defined it.
+/// Whether it makes no difference if there is no `DebugInfo`: the class is as we have defined it.
 fn reports_as_ours(py: Python<'_>) -> Result<bool> {
     let class = names::DEBUG_INFO.get(py)?.cast::<PyType>()?;
     let base = py.get_type::<PyAny>();
@@ -190,7 +191,7 @@ fn reports_as_ours(py: Python<'_>) -> Result<bool> {
 }
 
 /// Whether the collector has certainly not cleared the exception of a failure: it has its
-/// arguments, and there is nothing in them or beside it that could have been cleared.
+/// arguments, and nothing in them or next to it can have been cleared.
 fn is_whole(failure: &Bound<'_, PyAny>) -> Result<bool> {
     let py = failure.py();
     let Some(value) = failure.cast::<FailureBase>().ok().and_then(FailureBase::value_of) else {
@@ -208,14 +209,14 @@ fn is_whole(failure: &Bound<'_, PyAny>) -> Result<bool> {
 
 /// Repair exceptions that the garbage collector has cleared, so that they can be shown.
 ///
-/// A Deferred can fail while a cycle that it is part of is being taken apart: by what another
-/// object of the cycle does as it dies. Its exception may have been cleared before. CPython itself
-/// then has a null pointer for its arguments, and dies when it is to make a text of them.
+/// A Deferred can fail while a cycle that it is part of is being cleared, because of something that
+/// another object of the cycle does when it dies. Its exception may have been cleared already. Then
+/// its arguments are a null pointer in CPython, which crashes when it formats them.
 ///
-/// Only as many are examined as a report can show.
+/// Only as many exceptions are examined as a report can show.
 ///
-/// What they refer to is asked of CPython itself and of us, never of a property of a program's:
-/// that may give another exception each time, without end.
+/// The links between exceptions are read by CPython's functions and ours, never through a program's
+/// properties: these could return new exceptions without end.
 fn mend(failure: &Bound<'_, PyAny>) -> Result<()> {
     let py = failure.py();
     let base = py.get_type::<PyBaseException>();
@@ -265,13 +266,13 @@ fn mend(failure: &Bound<'_, PyAny>) -> Result<()> {
                 capi::push(py, &mut rest, (within, depth + FAILURE))?;
             }
         }
-        // Held, so that no other object can come to be at its address meanwhile.
+        // Held, so that no other object can get its address meanwhile.
         capi::push(py, &mut held, object)?;
     }
     Ok(())
 }
 
-/// Make a group of exceptions fit to be shown. Gives the exceptions in it.
+/// Repair an exception group. Returns the exceptions in it.
 #[cfg(Py_3_11)]
 fn mend_group<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
     let Ok(group) = object.cast::<PyBaseExceptionGroup>() else { return Ok(None) };
@@ -285,19 +286,19 @@ fn mend_group<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyA
     Ok(Some(members))
 }
 
-/// This version of Python has no exception groups.
+/// This Python has no exception groups.
 #[cfg(not(Py_3_11))]
 fn mend_group<'py>(_: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
     Ok(None)
 }
 
-/// Report an unhandled failure. Raises nothing: errors of the report are reported, too.
+/// Report an unhandled failure. Raises nothing: errors in reporting are reported, too.
 #[cold]
 pub(crate) fn unhandled(failure: Bound<'_, PyAny>) {
     let py = failure.py();
     capi::with_error_saved(py, || {
         let report = || -> Result<()> {
-            // Without memory for the check, it is reported as it is.
+            // If there is no memory for the check, it is reported as it is.
             if !is_whole(&failure)?
                 && let Err(error) = mend(&failure)
                 && !error.is_instance_of::<PyMemoryError>(py)

@@ -1,8 +1,8 @@
-//! The texts of failures where no code of a program has a say in them.
+//! The texts of failures, if they can be made without running code of a program.
 //!
-//! `deferrous/failure.py` has the general forms, which write piece by piece to whatever has a
-//! `write`. Most failures are of a plain exception, whose text cannot run anything: those texts are
-//! made here, in one go.
+//! `deferrous/failure.py` has the general functions, which write piece by piece to a file-like
+//! object. Most failures hold a plain exception, whose text cannot run any code. Those texts are
+//! made here, all at once.
 
 #[cfg(Py_3_11)]
 use pyo3::exceptions::PyBaseExceptionGroup;
@@ -23,18 +23,18 @@ use crate::binding::judge::{
 };
 use crate::binding::model::{failure::FailureBase, names};
 
-/// Whether the text of an object is certainly made without code of a program.
+/// Whether formatting an object certainly runs no code of a program.
 fn is_simple(object: &Bound<'_, PyAny>) -> bool {
     object.is_exact_instance_of::<PyString>()
         || object.is_none()
         || object.is_exact_instance_of::<PyFloat>()
         || object.is_exact_instance_of::<PyBool>()
-        // Those of any length may be refused.
+        // Long ones may be refused by `sys.set_int_max_str_digits`.
         || (object.is_exact_instance_of::<PyInt>()
             && capi::ok(object.py(), object.extract::<i64>()).is_some())
 }
 
-/// The arguments of an exception, if they are all simple, and are CPython's own to say.
+/// The arguments of an exception, if they are all simple, and its class is CPython's own.
 pub(crate) fn plain_args<'py>(exception: &Raised<'py>) -> Result<Option<Bound<'py, PyTuple>>> {
     let py = exception.py();
     let (class, base) = (exception.get_type(), py.get_type::<PyBaseException>());
@@ -48,7 +48,7 @@ pub(crate) fn plain_args<'py>(exception: &Raised<'py>) -> Result<Option<Bound<'p
     Ok(args.filter(|args| args.iter_borrowed().all(|argument| is_simple(&argument))))
 }
 
-/// The text of an exception, if no code of a program has a say in it.
+/// The message of an exception, if it can be made without running code of a program.
 fn plain_text_of<'py>(value: &Bound<'py, PyAny>) -> Result<Option<Bound<'py, PyString>>> {
     let py = value.py();
     let exception = match value.cast::<PyBaseException>() {
@@ -71,12 +71,13 @@ fn plain_text_of<'py>(value: &Bound<'py, PyAny>) -> Result<Option<Bound<'py, PyS
     Ok(Some(value.str()?))
 }
 
-/// The text of `Failure.getErrorMessage`, if no code of a program has a say in it.
+/// The text of `Failure.getErrorMessage`, if it can be made without running code of a program.
 fn plain_message<'py>(failure: &Bound<'py, FailureBase>) -> Result<Option<Bound<'py, PyString>>> {
     plain_text_of(&FailureBase::value(failure)?)
 }
 
-/// Whether there is nothing to be shown around an exception, nor within it, or it is none.
+/// Whether an exception has no context, notes or group members that are to be shown with it.
+/// True also for what is not an exception.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(signature = (error, /))]
 pub(crate) fn stands_alone(error: &Bound<'_, PyAny>) -> bool {
@@ -98,7 +99,7 @@ pub(crate) fn stands_alone(error: &Bound<'_, PyAny>) -> bool {
         Some(notes) => notes.is_some_and(|notes| !notes.is_none()),
         None => true,
     };
-    // Few have a dict, and to look there in vain takes long.
+    // Few have an instance dict, and a look-up in vain takes long.
     let may_have_notes =
         !capi::has_no_exception_dict(error) || capi::lookup(&error.get_type(), notes) != 0;
     lacks(intern!(py, "__cause__"))
@@ -106,14 +107,14 @@ pub(crate) fn stands_alone(error: &Bound<'_, PyAny>) -> bool {
         && !(may_have_notes && has_notes())
 }
 
-/// What a text of a failure says of its exception.
+/// What the text of a failure says about its exception.
 struct Said<'py> {
     kind: Bound<'py, PyType>,
     text: Bound<'py, PyString>,
 }
 
-/// What is said of its exception. None if a program has a say in it, or if there is more to be shown
-/// than the frames and the exception.
+/// What to say about its exception. None if a program can influence that, or if there is more to
+/// show than the frames and the exception.
 fn said_of<'py>(failure: &Bound<'py, FailureBase>, detail: Detail) -> Result<Option<Said<'py>>> {
     if !Asked::Text.is_plainly_asked(failure) || !stack::has_room_to_report() {
         return Ok(None);
@@ -156,7 +157,7 @@ fn show<'py>(
     let Ok(kind) = kind.cast_exact::<PyString>() else { return Ok(None) };
     let Some(kind) = capi::ok(py, kind.to_str()) else { return Ok(None) };
     let Some(number) = write_title(&mut writer, failure, detail)? else { return Ok(None) };
-    // Of those that are repeated, not all are shown where Twisted is not in use.
+    // Unless Twisted is in use, repeated frames are folded.
     let folds = detail == Detail::Default
         && frames.len() > REPEATED
         && stack::truth(&names::TWISTED_IN_USE.get(py)?.call0()?).is_ok_and(|in_use| !in_use);
@@ -181,8 +182,8 @@ fn show<'py>(
     Ok(Some(writer))
 }
 
-/// Write the first line. Returns the number of the failure where that is shown, or else 0; None if
-/// Python has to make the text.
+/// Write the first line. Returns the number of the failure if that is shown, or 0. None if Python
+/// has to make the text.
 fn write_title(
     writer: &mut Writer<'_>,
     failure: &Bound<'_, FailureBase>,
@@ -218,7 +219,7 @@ pub(crate) fn plain_traceback<'py>(
     show(failure, detail)?.map(Writer::whole).transpose()
 }
 
-/// What `Failure.printTraceback` writes, piece by piece, or None if Python has to find out.
+/// The pieces that `Failure.printTraceback` writes, or None if Python has to do it.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(signature = (failure, detail, /))]
 pub(crate) fn plain_pieces<'py>(
