@@ -9,7 +9,8 @@ import deferrous as defer
 `deferrous.failure` is to `twisted.python.failure` what this is to `twisted.internet.defer`, and
 `deferrous.install()` puts both in the place of Twisted's.
 
-PYTEST_DONT_REWRITE is for pytest, which may find this imported by `python -m deferrous`.
+PYTEST_DONT_REWRITE tells pytest not to rewrite this module, which `python -m deferrous` may have
+imported before.
 """
 
 import atexit as _atexit
@@ -73,9 +74,9 @@ if _typing.TYPE_CHECKING:
     from .twisted import install as install
     from .twisted import installed as installed
 
-#: Marks a result in what a DeferredList fires with.
+#: Marks a result in the list that a DeferredList fires with.
 SUCCESS = True
-#: Marks a failure in what a DeferredList fires with.
+#: Marks a failure in the list that a DeferredList fires with.
 FAILURE = False
 
 __all__ = [
@@ -120,7 +121,7 @@ _DEFERRED_SUBCLASSES.append(DeferredList)
 _deferrous.set_namespace(globals())
 _deferrous.look_all_up()
 if hasattr(_deferrous, "keep_threads"):
-    # Where the interpreter ends threads as it shuts down, those must not come by native frames.
+    # Threads that the interpreter ends at shutdown must not unwind through native frames.
     _atexit.register(_deferrous.keep_threads)
 for _object in (
     inlineCallbacks,
@@ -136,15 +137,15 @@ for _object in (
     _failthru,
     _DefGen_Return,
 ):
-    # Public names are of the public module.
+    # Public names belong to the public module.
     _object.__module__ = __name__
 del _object
 _base: _typing.Any
 for _base in (Deferred, DeferredQueue, _ConcurrencyPrimitive):
-    # Where classes with slots look for whether their base has weak references already.
+    # Classes with slots look here to find out whether their base has weak references already.
     _base.__weakref__ = property(_first_weak_reference)
 del _base
-# Also for `match`, which takes what is registered so for a sequence.
+# `match` statements also treat what is registered so as a sequence.
 _MutableSequence.register(_Fifo)
 _ConcurrencyPrimitive.__abstractmethods__ = frozenset({"acquire", "release"})  # type: ignore[attr-defined]
 for _class in (
@@ -176,7 +177,7 @@ if _os.environ.get("DEFERROUS_TRACE"):
 
 
 if not _typing.TYPE_CHECKING:
-    # Type checkers would take any name for one of ours.
+    # Type checkers would accept any name.
 
     def __getattr__(name: str) -> object:
         if name in ("InstallError", "install", "installed"):
@@ -184,7 +185,7 @@ if not _typing.TYPE_CHECKING:
 
             return getattr(twisted, name)
         if name in ("capture_call_graph", "format_call_graph", "print_call_graph"):
-            # Not needed until something is stuck.
+            # Imported only when something is stuck.
             from . import _call_graph
 
             return getattr(_call_graph, name)

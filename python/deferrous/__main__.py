@@ -41,12 +41,12 @@ Python processes that the program starts run on deferrous, too: they inherit
   --help     print this
 """
 
-#: Modules in whose place programs have been put. They hold what runs now.
+#: The modules that took the place of `__main__`. They keep the running program alive.
 _kept: list[ModuleType] = []
 
 
 def main() -> None:
-    """Do what the command line says."""
+    """Execute the command line."""
     arguments = sys.argv[1:]
     first = arguments[0] if arguments else None
     if first is None:
@@ -65,7 +65,7 @@ def main() -> None:
     elif first == "-" or not first.startswith("-"):
         _run(first, arguments[1:], _run_stdin if first == "-" else _run_script)
     elif first[:2] in ("-m", "-c"):
-        # Python takes what follows at once, too: `-mmodule`.
+        # Python also accepts the name without a space: `-mmodule`.
         rest = [first[2:], *arguments[1:]] if first[2:] else arguments[1:]
         if not rest:
             _fail(f"{first} wants an argument")
@@ -116,7 +116,7 @@ def _check() -> None:
 
 
 def _what_is_on() -> Iterator[str]:
-    """Say of what helps to find faults whether it is on: here, and so by the environment."""
+    """List the debugging aids that are on, in this process or through the environment."""
     from deferrous import _deferrous, inspect
 
     yield f"debug mode: {'on' if _deferrous.Deferred.debug else 'off'}"
@@ -146,9 +146,9 @@ def _run(program: str, arguments: list[str], run: Any) -> None:
 
 
 def _leave_out_ourselves() -> None:
-    """Have the traceback of the exception that ends the program begin where it does in `python`.
+    """Have the traceback of the exception that ends the program start where it does in `python`.
 
-    The exception goes on its way, as the interpreter has its own to end a process by each.
+    The exception itself is not caught, as the interpreter exits differently for each kind.
     """
     hook = sys.excepthook
 
@@ -170,7 +170,7 @@ def _leave_out_ourselves() -> None:
 
 
 def _new_main(file: str | None = None) -> Any:
-    """Put an empty module in the place of `__main__`, with the attributes that Python gives it."""
+    """Replace `__main__` by an empty module with the attributes that Python gives it."""
     _kept.append(sys.modules["__main__"])
     main: Any = ModuleType("__main__")
     main.__builtins__ = builtins
@@ -188,7 +188,7 @@ def _new_main(file: str | None = None) -> Any:
 
 
 def _set_path(entry: str) -> None:
-    """Put a folder at the start of the path, where Python has put the current one for `-m`."""
+    """Put a folder at the start of the path, where Python puts the current one for `-m`."""
     if not (getattr(sys.flags, "safe_path", False) or sys.flags.isolated):
         sys.path[0] = entry
 
@@ -196,17 +196,17 @@ def _set_path(entry: str) -> None:
 def _run_module(name: str, arguments: list[str]) -> None:
     sys.argv[:] = ["-m", *arguments]
     _new_main()
-    # What `python -m` itself calls.
+    # The function that `python -m` itself calls.
     runpy._run_module_as_main(name)  # type: ignore[attr-defined]
 
 
 def _run_script(path: str, arguments: list[str]) -> None:
     sys.argv[:] = [path, *arguments]
-    # An empty one is the current folder; up to 3.10, with a slash behind it.
+    # An empty name is the current folder; up to 3.10, it ends with a slash.
     joined = path or sys.version_info < (3, 11)
     file = os.path.join(os.getcwd(), path) if joined else os.getcwd()
     if pkgutil.get_importer(path) is not None:
-        # A folder or a zip file. It goes on the path even where the script's folder does not.
+        # A folder or a zip file. It is put on the path even if a script's folder would not be.
         _new_main()
         _set_path(file)
         if sys.path[0] != file:
@@ -241,13 +241,13 @@ def _run_code(code: str, arguments: list[str]) -> None:
     if sys.version_info < (3, 13):
         _execute(_new_main(), code, "<string>")
         return
-    # Tracebacks show the code, but not what is warned of as it is compiled.
+    # Tracebacks show the code, but warnings at compile time do not.
     import linecache
 
     compiled = compile(code, "<string>", "exec", dont_inherit=True)
     register = getattr(linecache, "_register_code", None)
     if register is not None and hasattr(linecache, "_interactive_cache"):
-        # They find it by the code object, and not that of another "<string>".
+        # They look it up by the code object, and so do not find another "<string>".
         register(compiled, code, "<string>")
     else:
         # The first releases of 3.13.

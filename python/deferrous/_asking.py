@@ -1,4 +1,4 @@
-"""Ask another process what waits in it: by its socket, or by `sys.remote_exec`."""
+"""Asks another process what it is waiting for: by its socket, or by `sys.remote_exec`."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from ._folders import NotSafe, candidates, check_folder, peer_of, socket_name
 
 __all__ = ["CannotAsk", "ask"]
 
-#: No answer is longer.
+#: The longest accepted answer.
 _MOST_BYTES = 16_000_000
-#: How long a process that was asked by `remote_exec` may take before it is woken.
+#: How long to wait for a process asked through `remote_exec` before waking it.
 _DOZE = 0.3
-#: How often a file is looked at for an answer.
+#: How often to look for the answer in a file.
 _LOOK = 0.02
 
-#: What the other process runs, in a namespace of its own. It imports nothing of ours where
-#: deferrous is not in use.
+#: What the other process runs, in a namespace of its own. It does not import deferrous if the
+#: process does not use it.
 _SCRIPT = """\
 import json, os, sys
 def answer():
@@ -52,11 +52,11 @@ except OSError:
 
 
 class CannotAsk(Exception):
-    """Why there is no answer, in one line."""
+    """There is no answer. The message is the reason, in one line."""
 
 
 def ask(pid: int, question: Mapping[str, object], seconds: float = 10.0) -> dict[str, Any]:
-    """Ask a process, and return what it answers."""
+    """Ask a process and return its answer."""
     if sys.platform == "win32":
         raise CannotAsk("processes cannot be asked on Windows: it lacks what that needs")
     uid = _owner_of(pid)
@@ -98,7 +98,7 @@ def _word(found: object) -> str:
 
 
 def _owner_of(pid: int) -> int:
-    """Return the user of a process that is there and may be asked."""
+    """Return the user of a process, after checking that it exists and may be asked."""
     me = os.geteuid()
     try:
         os.kill(pid, 0)
@@ -111,7 +111,7 @@ def _owner_of(pid: int) -> int:
     try:
         uid = os.stat(f"/proc/{pid}").st_uid
     except OSError:
-        # Not Linux. The process itself will refuse strangers.
+        # Not Linux. The process itself will refuse other users.
         return me
     if me not in (uid, 0):
         raise CannotAsk(
@@ -133,7 +133,7 @@ def _status_of(pid: int, key: str) -> str:
 
 
 def _state_of(pid: int) -> str:
-    """Return the state of the main thread of a process: R, S, D, T, Z, or nothing."""
+    """Return the state of a process's main thread: R, S, D, T, Z, or nothing if unknown."""
     return _status_of(pid, "State")[:1]
 
 
@@ -154,7 +154,7 @@ def _no_answer(pid: int, seconds: float) -> CannotAsk:
 
 
 def _folders(pid: int, uid: int) -> list[str]:
-    """Return where its socket may be: by its environment, and by what is usual."""
+    """Return the folders that may hold its socket: by its environment, and the usual ones."""
     environment = {}
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
@@ -170,7 +170,7 @@ def _folders(pid: int, uid: int) -> list[str]:
 
 
 def _by_socket(pid: int, uid: int, question: str, seconds: float) -> tuple[bytes | None, bool]:
-    """Return the answer of a process at its socket, and whether there is one at which nobody is."""
+    """Return the process's answer, and whether there is a stale socket."""
     stale = False
     for folder in _folders(pid, uid):
         path = socket_name(folder, pid)
@@ -202,7 +202,7 @@ def _by_socket(pid: int, uid: int, question: str, seconds: float) -> tuple[bytes
 
 
 def _connect(connection: socket.socket, path: str, end: float) -> None:
-    """Connect, and wait while too many others do."""
+    """Connect. Wait if too many others are connecting."""
     while True:
         connection.settimeout(max(end - time.monotonic(), 0.001))
         try:
@@ -241,7 +241,7 @@ def _talk(connection: socket.socket, question: str, end: float) -> bytes:
 
 
 def _by_script(pid: int, uid: int, question: str, seconds: float, stale: bool) -> bytes:
-    """Have a process run a script that answers."""
+    """Have a process run a script that writes the answer."""
     remote_exec: Any = getattr(sys, "remote_exec", None)
     if remote_exec is None:
         was = "has a socket at which nobody listens any more" if stale else "does not listen"
@@ -276,13 +276,13 @@ def _by_script(pid: int, uid: int, question: str, seconds: float, stale: bool) -
                     os.unlink(path)
             os.rmdir(folder)
         else:
-            # It may come to it yet, and is not to complain that there is nothing.
+            # The process may still run the script, and must not complain that there is none.
             with open(script, "w", encoding="utf-8") as stream:
                 stream.write("")
 
 
 def _refused(pid: int, error: Exception) -> str:
-    """Say why `remote_exec` cannot be used on a process."""
+    """Explain why `remote_exec` cannot be used on a process."""
     if isinstance(error, ProcessLookupError):
         return f"there is no process {pid}"
     if isinstance(error, PermissionError):
@@ -296,7 +296,7 @@ def _refused(pid: int, error: Exception) -> str:
 
 
 def _wait_for(pid: int, file: str, seconds: float) -> bool:
-    """Wait until there is an answer. A process that sleeps is woken."""
+    """Wait until there is an answer. A sleeping process is woken."""
     begin = time.monotonic()
     woken = 0
     while not os.path.exists(file):
@@ -311,10 +311,10 @@ def _wait_for(pid: int, file: str, seconds: float) -> bool:
 
 
 def _wake(pid: int, harder: bool) -> None:
-    """Have a process that sleeps in a system call come back from it, and to Python.
+    """Interrupt the system call that a process sleeps in, so that it returns to Python.
 
-    By the signal that tells it of its children, if it has a handler for that, as with Twisted's
-    reactor: it looks, and finds nothing new. Otherwise it is stopped for a moment, and continued.
+    If it handles SIGCHLD, as Twisted's reactor does, that signal is sent: the handler finds no
+    ended child. Otherwise the process is stopped for a moment and continued.
     """
     try:
         caught = int(_status_of(pid, "SigCgt") or "0", 16)

@@ -1,9 +1,8 @@
-"""What waits for what, as a graph: by the names and in the shape of `asyncio.graph`.
+"""The graph of what waits for what, with the names and in the form of `asyncio.graph`.
 
-It is asked for while programs are stuck, and inside callbacks. So nothing here changes anything,
-and no code of anybody's is run: no attribute is asked of an object whose class could answer in its
-own way, no object's text is made unless it is exactly of a type of Python's own, and no class is
-asked whether something is its instance.
+It is captured while programs are stuck, and inside callbacks. So nothing here changes anything or
+runs a program's code: attributes are not looked up where a class could intervene, `repr` is called
+only for built-in types, and classes are not asked about instances.
 """
 
 from __future__ import annotations
@@ -43,9 +42,9 @@ __all__ = [
 
 
 class DeferredCallGraph:
-    """What waits for what, as seen from one Deferred, future or task.
+    """A snapshot of what waits for what, from one Deferred, future or task.
 
-    It has the attributes of asyncio's `FutureCallGraph`, and more. What it says was true when it
+    It has the attributes of asyncio's `FutureCallGraph`, and more. It describes the moment when it
     was captured. It keeps the Deferred and the frames alive, as asyncio's does.
     """
 
@@ -67,17 +66,19 @@ class DeferredCallGraph:
 
     @property
     def call_stack(self) -> tuple[FrameCallGraphEntry, ...]:
-        """Where the generator or coroutine is that is to fire it, the innermost first."""
+        """The stack of the generator or coroutine that will fire it, the innermost frame first."""
         return tuple(self._node.frames)
 
     @property
     def awaited_by(self) -> tuple[DeferredCallGraph, ...]:
-        """Who waits for it. Those on the way here are left out, so this never goes in circles."""
+        """Who waits for it. Nodes on the path to this one are left out, so this never goes in
+        circles.
+        """
         return self._step(self._node.awaited_by)
 
     @property
     def waits_for(self) -> tuple[DeferredCallGraph, ...]:
-        """What it waits for. Those on the way here are left out."""
+        """What it waits for. Nodes on the path to this one are left out."""
         return self._step(self._node.waits_for)
 
     def _step(self, edges: list[Edge]) -> tuple[DeferredCallGraph, ...]:
@@ -94,17 +95,17 @@ class DeferredCallGraph:
 
     @property
     def detail(self) -> str:
-        """What the state comes to, in words."""
+        """The state in words."""
         return self._node.detail
 
     @property
     def callbacks(self) -> tuple[CallbackEntry, ...]:
-        """The callbacks that are still to be called, or the first of them."""
+        """The callbacks that are still to be called, up to a limit."""
         return tuple(self._node.callbacks)
 
     @property
     def cycles(self) -> tuple[tuple[Any, ...], ...]:
-        """Those that wait for each other, in the whole graph."""
+        """The cycles in the whole graph: those that wait for each other."""
         return tuple(
             tuple(self._graph.nodes[each].obj for each in members)
             for members, _ in self._graph.cycles
@@ -117,10 +118,10 @@ class DeferredCallGraph:
         return "\n".join(lines_of(self._graph, self._place))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all of it as lists, dicts, texts and numbers, for JSON.
+        """Return the graph as lists, dicts, strings and numbers, for JSON.
 
-        `nodes` are numbered by their place; `waits_for` and `awaited_by` have these numbers.
-        Where a number of `..._more` is -1, it is not known.
+        `nodes` are numbered by their index; `waits_for` and `awaited_by` refer to these numbers. A
+        number of `..._more` is -1 if it is not known.
         """
 
         def edges(edges: list[Edge]) -> list[dict[str, Any]]:
@@ -167,7 +168,7 @@ class DeferredCallGraph:
 
 
 def _current(frame: FrameType | None) -> Any:
-    """Return what runs at a frame: a Deferred whose generator we drive, or a task of asyncio's."""
+    """Return what runs at a frame: a Deferred whose generator we drive, or an asyncio task."""
     running: dict[int, Any] = {}
     tasks: Any = sys.modules.get("asyncio.tasks")
     events: Any = sys.modules.get("asyncio.events")
@@ -188,7 +189,7 @@ def _current(frame: FrameType | None) -> Any:
             break
         found = running.get(id(frame))
         if is_generator(found):
-            # If it has not waited for anything so far, its Deferred is made here.
+            # If it has not waited yet, its Deferred is made here.
             task = _deferrous._task_for(found)
             return None if task is None else task[1]
         if found is not None:
@@ -198,7 +199,7 @@ def _current(frame: FrameType | None) -> Any:
 
 
 def _root_of(future: Any, frame: FrameType | None) -> Any:
-    """Return the Deferred or future to begin at."""
+    """Return the Deferred or future to start at."""
     if future is None:
         return _current(frame)
     if is_generator(future):

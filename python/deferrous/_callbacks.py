@@ -1,4 +1,4 @@
-"""Callbacks that do nothing, and how a callback is called with arguments of odd kinds."""
+"""Callbacks that do nothing, and calls of callbacks with unusual arguments."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def passthru(arg: _T) -> _T:
 
 
 def _failthru(arg: Failure) -> Failure:
-    """Return the Failure that is given: an errback that lets failures pass."""
+    """Return the Failure that is given: an errback that passes failures on."""
     return arg
 
 
@@ -41,17 +41,17 @@ def spread(
     args: Any,
     kwargs: Mapping[str, object],
 ) -> _T:
-    """Call a callback with arguments that are no plain tuple and dict."""
+    """Call a callback whose arguments are not a plain tuple and dict."""
     return callback(result, *args, **kwargs)
 
 
 def waiting(result: object, waiter: object) -> NoReturn:
-    """Stand in `Deferred.callbacks` for what waits there without being a callback."""
+    """Stand in `Deferred.callbacks` for a waiter that is not a callback."""
     raise TypeError("not a callback")
 
 
 def count_frames() -> tuple[int, int]:
-    """Return how many frames of Python are on this stack, and how many may be."""
+    """Return the number of Python frames on this stack, and the recursion limit."""
     count = 0
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:

@@ -1,7 +1,7 @@
-"""Clocks: what calls a function some time from now.
+"""Clocks: objects that call a function after some time.
 
-A clock is a reactor of Twisted, or anything else with its `callLater`, or an asyncio loop. Nothing
-is imported for that: a loop that is not in `sys.modules` cannot be running.
+A clock is a Twisted reactor or any other object with `callLater`, or an asyncio loop. Nothing is
+imported for that: a loop whose module is not in `sys.modules` cannot be running.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ class DelayedCall(Protocol):
 
     @property
     def active(self) -> Callable[..., Any]:
-        """Return whether the call is still to come."""
+        """Return whether the call is still pending."""
         ...
 
     @property
     def cancel(self) -> Callable[..., Any]:
-        """See to it that the call does not come."""
+        """Cancel the call."""
         ...
 
 
@@ -65,7 +65,7 @@ class Loop(Protocol):
         ...
 
 
-#: What is taken where a clock is needed.
+#: Accepted wherever a clock is needed.
 AnyClock: TypeAlias = Clock | Loop
 
 
@@ -106,7 +106,9 @@ _with_active: dict[type, bool] = {}
 
 
 def _has(obj: Any, name: str, known: dict[type, bool]) -> bool:
-    """Return whether an object has an attribute. Its class is asked once, if that says so."""
+    """Return whether an object has an attribute. The answer is cached for its class, if that
+    decides it.
+    """
     has = hasattr(obj, name)
     if has == hasattr(type(obj), name) and len(known) < 100:
         known[type(obj)] = has

@@ -1,4 +1,4 @@
-"""What `copy` and `pickle` take of the native classes, and make their instances of again."""
+"""The state that `copy` and `pickle` take from native classes, and how it is restored."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ._deferrous import (
 
 __all__ = ["get_state", "reduce", "set_state"]
 
-#: The native attributes of each class, in the order in which they are set again.
+#: The native attributes of each class, in the order in which they are restored.
 _ATTRIBUTES: tuple[tuple[type, tuple[str, ...]], ...] = (
     (
         Deferred,
@@ -49,15 +49,15 @@ _ATTRIBUTES: tuple[tuple[type, tuple[str, ...]], ...] = (
     (DeferredQueue, ("waiting", "pending", "size", "backlog")),
 )
 
-#: Those whose attributes have no defaults in the class.
+#: The classes whose attributes have no class-level defaults.
 _WITHOUT_DEFAULTS = (_ConcurrencyPrimitive, DeferredSemaphore, DeferredQueue)
 
-#: Those that are lists of ours. In a state they are plain lists, as Twisted's are.
+#: The attributes that are lists of ours. In a state they are plain lists, as Twisted's are.
 _LINES = frozenset({"waiting", "pending"})
 
 
 def get_state(obj: Any) -> dict[str, Any]:
-    """Return the instance dict, and the native attributes under the names that Twisted has."""
+    """Return the instance dict, with the native attributes under Twisted's names."""
     state: dict[str, Any] = vars(obj).copy()
     for cls, names in _ATTRIBUTES:
         if isinstance(obj, cls):
@@ -74,7 +74,7 @@ def get_state(obj: Any) -> dict[str, Any]:
 
 
 def set_state(obj: Any, state: dict[str, Any]) -> None:
-    """Make an object what `get_state` was told of."""
+    """Restore the state that `get_state` returned."""
     for name, value in state.items():
         if name in _LINES and type(value) is list and not isinstance(obj, Deferred):
             value = _Fifo(value)
@@ -83,17 +83,17 @@ def set_state(obj: Any, state: dict[str, Any]) -> None:
         if cls in _WITHOUT_DEFAULTS and isinstance(obj, cls):
             for name in names:
                 if name not in state and hasattr(obj, name):
-                    # The one that was copied had lost it.
+                    # The original had lost it.
                     delattr(obj, name)
 
 
 def reduce(obj: Any) -> tuple[Any, ...]:
-    """Return what `object.__reduce_ex__` does of objects that are not native."""
+    """Return what `object.__reduce_ex__` returns for objects that are not native."""
     return copyreg.__newobj__, (type(obj),), obj.__getstate__()  # type: ignore[attr-defined]
 
 
 def _method(function: Any) -> Any:
-    # To `copy.deepcopy`, a native method is bound for ever to what it is bound to.
+    # `copy.deepcopy` would keep a native method bound to the original.
     if isinstance(function, BuiltinMethodType) and isinstance(function.__self__, Deferred):
         return MethodType(getattr(type(function.__self__), function.__name__), function.__self__)
     return function

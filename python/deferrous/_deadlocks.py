@@ -25,12 +25,12 @@ from ._graph_ways import within
 
 __all__ = ["deadlocks"]
 
-#: From so many objects on, those that refer to them are found by one look at all objects.
+#: With at least this many objects, find their referrers by one pass over all objects.
 _MANY = 20
 
 
 def _generator_of(obj: Any) -> Any:
-    """Return the generator or coroutine that is to fire a Deferred, or runs as a task."""
+    """Return the generator or coroutine that will fire a Deferred, or that a task runs."""
     if is_deferred(obj):
         parts = _deferrous._parts_of(_deferrous._state_of(obj, 0)[6])
         return parts[1] if parts is not None and parts[0] == "task" else None
@@ -41,7 +41,7 @@ def _generator_of(obj: Any) -> Any:
 
 
 class _Whole(Graph):
-    """What all that wait in the process wait for. Nothing is left out."""
+    """The complete graph of the process, without limits."""
 
     breadth = 1 << 40
     ahead = False
@@ -52,7 +52,7 @@ class _Whole(Graph):
         self._skip = None
         self._at = {}
         self._start_with_locks()
-        #: Of each generator that waits, by its address, for what it runs.
+        #: For each suspended generator, by its address: what it will fire.
         self._owners: dict[int, Any] = {}
         for each in waiting:
             self._add(each)
@@ -63,7 +63,7 @@ class _Whole(Graph):
                 for obj, label in self._waits_for(place)[0]:
                     node.waits_for.append(Edge(self._add(obj), label))
                     if label == "member" and not is_a(node.obj, _deferrous.DeferredList):
-                        # The first that has a result, or fails, may be enough.
+                        # The first result or failure may be enough.
                         node.any = True
                 place += 1
             if not self._find_holders():
@@ -81,7 +81,7 @@ class _Whole(Graph):
             if is_deferred(obj):
                 canceller = _deferrous._state_of(obj, 0)[6]
                 members = _deferrous._members_of(obj, 0) or _deferrous._members_of(canceller, 0)
-                # One that fails is enough for a list that says so.
+                # A failure is enough for a list that fails with the first.
                 node.any = members is not None and (
                     members[3]
                     or (
@@ -103,7 +103,7 @@ class _Whole(Graph):
             prefix = PREFIXES[type(generator)]
             frame = getattr(generator, f"{prefix}_frame")
             if frame is not None:
-                # On CPython 3.10, it is the frame that refers to what is in it.
+                # On CPython 3.10, the frame refers to its variables.
                 self._owners[id(frame)] = node.obj
             if is_running(generator):
                 node.state = "running"
@@ -121,7 +121,7 @@ class _Whole(Graph):
         return [
             each
             for each in every
-            # On CPython 3.12, asking `_asyncio` makes a circle of its spare objects.
+            # On CPython 3.12, asking `_asyncio` makes a circle of its freelist.
             if each is not objects
             and not issubclass(type(each), ModuleType)
             and any(id(it) in wanted for it in gc.get_referents(each))
@@ -130,7 +130,7 @@ class _Whole(Graph):
     # --- what can never fire
 
     def stuck(self) -> list[list[int]]:
-        """Return those that wait for each other and can never fire, each circle by itself."""
+        """Return the groups that wait for each other and can never fire."""
         ways, waiting_for, left = self._ways()
         never = [True] * len(self.nodes)
         can = [place for place, number in enumerate(left) if number == 0]
@@ -145,7 +145,7 @@ class _Whole(Graph):
         return _circles(ways, never)
 
     def _ways(self) -> tuple[list[list[int]], list[list[int]], list[int]]:
-        """Return for what each waits, who waits for each, and how many have to fire first."""
+        """Return what each waits for, who waits for each, and how many have to fire first."""
         ways: list[list[int]] = []
         waiting_for: list[list[int]] = [[] for _ in self.nodes]
         left = []
@@ -166,7 +166,7 @@ class _Whole(Graph):
 
 
 def _circles(ways: list[list[int]], within: list[bool]) -> list[list[int]]:
-    """Return the strongly connected parts of a graph that are circles: Tarjan's algorithm."""
+    """Return the strongly connected components that are cycles, by Tarjan's algorithm."""
     number = [0] * len(ways)
     lowest = [0] * len(ways)
     on_stack = [False] * len(ways)
@@ -211,17 +211,18 @@ def _circles(ways: list[list[int]], within: list[bool]) -> list[list[int]]:
 
 
 def deadlocks() -> list[tuple[Any, ...]]:
-    """Return the Deferreds which can never fire because they wait for each other.
+    """Return the Deferreds that can never fire because they wait for each other.
 
-    Each circle is a tuple: of Deferreds, and of tasks and futures of asyncio's that are in it.
-    Those that wait for a circle and are in none can never fire either, but are left out. What
-    somebody fires from outside, or cancels, is fired nevertheless.
+    Each cycle is a tuple of Deferreds and of asyncio's tasks and futures. Those that wait for a
+    cycle without being part of one can never fire either, but are left out. A Deferred that is
+    fired or cancelled from outside fires all the same.
 
-    One that waits for several, of which one is enough, is in a circle only if all of them are, or
-    wait for one. So is a list that fails with the first of its Deferreds. What stands in line at a
-    lock waits for whoever holds it by `run` or `async with`; of other holders nothing is known.
+    A Deferred that waits for several, one of which is enough, is in a cycle only if all of them
+    are, or wait for one. So is a list that fails with the first of its Deferreds. A Deferred in the
+    line of a lock waits for the holder if that uses `run` or `async with`; other holders are
+    unknown.
 
-    All objects of the process are looked at. Nothing is changed, and nobody's code is run.
+    All objects of the process are examined. Nothing is changed, and no code of the program is run.
 
     ```python
     from deferrous import Deferred, DeferredLock, deadlocks, ensureDeferred

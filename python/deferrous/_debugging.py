@@ -1,4 +1,4 @@
-"""Debug mode: an attribute of the class, which Python reads and sets as fast as can be."""
+"""Debug mode: a class attribute, which Python reads and sets quickly."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def setDebugging(on: bool) -> None:
     This prints `True`.
     """
     on = bool(on)
-    # To set an attribute of a class has the interpreter look up all of them anew.
+    # Setting an attribute of a class invalidates the interpreter's caches.
     try:
         if Deferred.debug is on:
             return
     except AttributeError:
-        # Somebody has deleted it.
+        # A program has deleted it.
         pass
     Deferred.debug = on
 

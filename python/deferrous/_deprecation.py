@@ -1,7 +1,7 @@
-"""Deprecations, worded and placed as Twisted's are.
+"""Deprecations, with Twisted's wording and stack levels.
 
-What Twisted has deprecated is deprecated here, in the same version of Twisted. The names in the
-messages are looked up when they are needed: where our module stands in for Twisted's, they are
+What is deprecated in Twisted is deprecated here, since the same version of Twisted. The names in
+the messages are looked up when they are needed: if our module replaces Twisted's, they are
 Twisted's.
 """
 
@@ -28,7 +28,7 @@ _R = TypeVar("_R")
 Version = tuple[int, int, int]
 
 
-#: What has been said before, of the parts of a name.
+#: The texts already made, by the parts of a name.
 _texts: dict[tuple[str, ...], str] = {}
 
 
@@ -39,10 +39,9 @@ def _since(name: str, version: Version) -> str:
 def deprecated(
     version: Version, replacement: str | Callable[[], str]
 ) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
-    """Return a decorator for a function that Twisted deprecated in a version.
+    """Return a decorator for a function that Twisted has deprecated since a version.
 
-    `replacement` says what to use instead, or is a function that does. A call warns at the
-    caller's line.
+    `replacement` is what to use instead: a text, or a function. A call warns at the caller's line.
     """
 
     def instead() -> str:
@@ -71,15 +70,15 @@ def deprecated(
 
 
 def warn_about_function(offender: Any, message: str) -> None:
-    """Warn of a fault in a function, at the function's own last line.
+    """Warn about a function, at the function's own last line.
 
-    Raises what Twisted raises for callables that have no code of their own: AttributeError, or
-    KeyError where the module they claim to be from does not exist.
+    Raises the same as Twisted for callables without code: AttributeError, or KeyError if the module
+    that they claim to be from does not exist.
     """
     owner = getattr(offender, "__self__", None)
     if owner is _deferrous or isinstance(owner, (Deferred, _ConcurrencyPrimitive)):
         if isinstance(offender, BuiltinMethodType):
-            # A native function of ours, where Twisted's has code: let this stand for it.
+            # This function stands for a native one, where Twisted's has code.
             offender = passthru
     module = sys.modules[offender.__module__]
     lines = [line for _, line in findlinestarts(offender.__code__) if line is not None]

@@ -7,14 +7,14 @@ import sys
 
 __all__ = ["OFF", "setting_of"]
 
-#: What a variable may be set to so as to say no.
+#: The values of a variable that mean no.
 OFF = ("0", "no", "false", "off")
 
 
 def setting_of(variable: str) -> str:
-    """Return what a variable is set to, in lower case; nothing if it says no.
+    """Return the value of a variable in lower case, or "" if it means no.
 
-    With Python's options `-E` and `-I`, no variable says anything.
+    With Python's options `-E` and `-I`, variables are ignored.
     """
     setting = os.environ.get(variable, "").strip().lower()
     return "" if setting in OFF or sys.flags.ignore_environment else setting

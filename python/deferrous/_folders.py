@@ -1,4 +1,4 @@
-"""Where processes that answer have their sockets, and who may speak to them."""
+"""The folders for sockets of processes that can be inspected, and who may connect."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from collections.abc import Iterator, Mapping
 
 __all__ = ["NotSafe", "candidates", "check_folder", "own_folder", "peer_of", "socket_name"]
 
-#: Of macOS and the BSDs, where `socket` does not name them.
+#: For macOS and the BSDs, where the module `socket` has no names for these.
 _SOL_LOCAL, _LOCAL_PEERCRED = 0, 1
 
 
 class NotSafe(OSError):
-    """Others could get at what is in a folder, or there is no way to know who asks."""
+    """Other users can access a folder, or there is no way to tell who is asking."""
 
 
 def candidates(uid: int, environment: Mapping[str, str]) -> Iterator[str]:
-    """Yield the folders in which a user's processes may have their sockets, the best first."""
+    """Yield the folders that may hold sockets of a user's processes, in order of preference."""
     run = environment.get("XDG_RUNTIME_DIR")
     if run and os.path.isabs(run):
         yield os.path.join(run, "deferrous")
@@ -31,12 +31,12 @@ def candidates(uid: int, environment: Mapping[str, str]) -> Iterator[str]:
 
 
 def socket_name(folder: str, pid: int) -> str:
-    """Return where a process has its socket."""
+    """Return the path of a process's socket."""
     return os.path.join(folder, f"{pid}.sock")
 
 
 def check_folder(folder: str, uid: int) -> None:
-    """Make sure that a folder is a user's own, and that nobody else gets into it."""
+    """Check that a folder belongs to a user, and that nobody else has access."""
     found = os.lstat(folder)
     if not stat.S_ISDIR(found.st_mode):
         raise NotSafe(f"{folder} is not a folder")
@@ -47,7 +47,7 @@ def check_folder(folder: str, uid: int) -> None:
 
 
 def own_folder() -> str:
-    """Return the folder for this process's socket, made if there is none. It is our own."""
+    """Return this user's folder for sockets. It is made if necessary."""
     uid = os.geteuid()
     refused: OSError | None = None
     for folder in candidates(uid, os.environ):
@@ -65,14 +65,14 @@ def own_folder() -> str:
 
 
 def peer_of(connection: socket.socket) -> tuple[int, int | None]:
-    """Return the user at the other end of a Unix socket, and the process if that is known."""
+    """Return the user at the other end of a Unix socket, and the process if known."""
     if sys.platform == "linux":
         form = "3i"
         found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize(form))
         pid, uid, _ = struct.unpack(form, found)
         return uid, pid
     if sys.platform == "darwin" or "bsd" in sys.platform:
-        # `struct xucred`: a version and a user come first.
+        # `struct xucred` begins with a version and a user.
         found = connection.getsockopt(_SOL_LOCAL, _LOCAL_PEERCRED, 76)
         _, uid = struct.unpack_from("2I", found)
         return uid, None

@@ -1,4 +1,4 @@
-"""Frames of failures as data, and stand-ins for frames and tracebacks made of them."""
+"""Frames of failures as data, and objects that imitate frames and tracebacks."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
-#: A frame: its function's name, its file, its line, its local and its global variables.
+#: The function's name, the file, the line, the local and the global variables.
 FrameInfo = tuple[str, str, int, Iterable[Any], Iterable[Any]]
 
 
 class _Code:
-    """Enough of a code object for what formats tracebacks."""
+    """As much of a code object as formatting a traceback needs."""
 
     co_firstlineno = 0
     co_argcount = co_posonlyargcount = co_kwonlyargcount = 0
@@ -34,7 +34,7 @@ class _Code:
 
 
 class _Frame:
-    """Enough of a frame for what formats tracebacks."""
+    """As much of a frame as formatting a traceback needs."""
 
     def __init__(self, frameinfo: FrameInfo, back: _Frame | None) -> None:
         name, filename, line, local_vars, global_vars = frameinfo
@@ -52,7 +52,7 @@ class _Frame:
 
 
 class _TracebackFrame:
-    """Enough of a traceback for the functions of the module traceback."""
+    """As much of a traceback as the module traceback needs."""
 
     tb_next: _TracebackFrame | None
 
@@ -64,7 +64,7 @@ class _TracebackFrame:
 
 
 def _Traceback(tbFrames: list[FrameInfo]) -> _TracebackFrame:
-    """Return a stand-in for a traceback, made of what `Failure.frames` has."""
+    """Return an imitation of a traceback, made of the entries of `Failure.frames`."""
     assert len(tbFrames) > 0, "Must pass some frames"
     frame: _Frame | None = None
     links = []
@@ -88,8 +88,8 @@ def _variables(variables: Mapping[str, object]) -> list[tuple[str, object]]:
 
 
 def add_frames_with_variables(frames: list[FrameInfo], tb: Any) -> None:
-    """Add the frames of a traceback to a list, with their variables."""
-    # Frames of one module have the same global variables: each gets a list of its own of them.
+    """Append the frames of a traceback, with their variables, to a list."""
+    # Frames of one module share their globals, but each entry gets a list of its own.
     of_modules: dict[int, list[tuple[str, object]]] = {}
     while tb is not None:
         frame = tb.tb_frame

@@ -1,9 +1,9 @@
 """Deferreds and futures: the bodies of `Deferred.asFuture` and `Deferred.fromFuture`.
 
-Futures come in two kinds. One of asyncio calls back in the thread of its loop, so a Deferred of
-it needs nothing more. Any other (`concurrent.futures.Future`, or whatever has its `cancel`,
-`result` and `add_done_callback`) may call back in a thread of its own. Deferreds are not for
-that: what such a future ends with is handed over to the thread of a scheduler.
+There are two kinds of futures. asyncio's call back in the thread of their loop, so their Deferreds
+need nothing more. All others (`concurrent.futures.Future`, or any object with `cancel`, `result`
+and `add_done_callback`) may call back in another thread. Deferreds are not made for that, so their
+results are handed to the thread of a scheduler.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ if TYPE_CHECKING:
 
 __all__ = ["as_future", "from_future", "takes_reason", "wake_elsewhere"]
 
-#: How often a future is polled where there is only a clock, in seconds.
+#: The interval for polling a future if there is only a clock, in seconds.
 _POLL_INTERVAL = 0.01
 
-#: Has a function without arguments called in the right thread.
+#: Calls a function without arguments in the right thread.
 _Post = Callable[[Callable[[], None]], object]
-#: Makes one, given a function that says whether it is still wanted.
+#: Makes a poster, given a function that tells whether the result is still wanted.
 _Poster = Callable[[Callable[[], bool]], _Post]
 
 
 def takes_reason(canceller: Any) -> Any:
-    """Mark a canceller that is called with the reason, too, if `concurrency.cancel` has one."""
+    """Mark a canceller that accepts the reason of `concurrency.cancel` as a second argument."""
     canceller.takes_reason = True
     return canceller
 
 
 def as_future(deferred: Any, loop: AbstractEventLoop) -> Future[Any]:
-    """Do what `Deferred.asFuture` says.
+    """The body of `Deferred.asFuture`.
 
     The future takes the Deferred's result or failure: callbacks that are added afterwards get
     None. Cancelling the future cancels the Deferred.
@@ -59,7 +59,7 @@ def as_future(deferred: Any, loop: AbstractEventLoop) -> Future[Any]:
         try:
             _finish(loop, future, future.set_exception, exception)
         except Exception as error:
-            # Somebody else has set it, or its loop is closed.
+            # Somebody else has set its result, or its loop is closed.
             error.__context__ = exception
             raise
 
@@ -69,7 +69,7 @@ def as_future(deferred: Any, loop: AbstractEventLoop) -> Future[Any]:
             try:
                 future.result()
             except BaseException as error:
-                # Its traceback would refer to this frame, and the frame to it.
+                # Its traceback would refer to this frame, and the frame to the traceback.
                 cancelled = error.with_traceback(None)
             cancel_as(deferred, cancelled)
 
@@ -84,26 +84,26 @@ def _finish(
     method: Callable[[Any], None],
     value: Any,
 ) -> None:
-    """Fire a future, in the thread of its loop."""
+    """Set the result of a future, in the thread of its loop."""
     if _runs_elsewhere(loop):
-        # Futures are for the thread of their loop, which would not even wake up.
+        # Futures belong to the thread of their loop, which otherwise would not wake up.
         loop.call_soon_threadsafe(lambda: None if future.cancelled() else method(value))
     else:
         method(value)
 
 
 def _for_future(failure: Any) -> BaseException:
-    """Return the exception of a failure as a future takes it."""
+    """Return the exception of a failure in a form that a future accepts."""
     value = failure.value
     if isinstance(value, StopIteration):
-        # In a coroutine that awaits the future it would look like a result.
+        # A coroutine that awaits the future would take it for a result.
         error = RuntimeError(
             "StopIteration interacts badly with generators and cannot be raised into a Future"
         )
         error.__context__ = error.__cause__ = value
         return error
     if not isinstance(value, BaseException):
-        # Of a failure in another process, which says itself what is raised for it.
+        # The failure is from another process, and decides itself what is raised.
         try:
             failure.throwExceptionIntoGenerator(_Thrower())
         except BaseException as raised:
@@ -113,26 +113,26 @@ def _for_future(failure: Any) -> BaseException:
 
 
 class _Thrower:
-    """Something with a generator's `throw`."""
+    """An object with the `throw` method of generators."""
 
     def throw(self, exception: BaseException) -> None:
         raise exception
 
 
 def from_future(cls: Any, future: Any, scheduler: Any = None) -> Any:
-    """Do what `Deferred.fromFuture` says: return a `cls` that fires with what a future ends with.
+    """The body of `Deferred.fromFuture`: return a `cls` that fires with the outcome of a future.
 
-    `scheduler` says where the Deferred fires, if the future may call back in another thread. It
-    is a Twisted reactor, or anything with its `callFromThread`; an asyncio loop, or anything
-    with its `call_soon_threadsafe`; a function, callable from any thread, that has another
-    called in the right one; or, for tests, a clock with `callLater` and nothing else, which is
-    then made to look at the future time and again. By default it is the asyncio loop that runs
-    in this thread, else the Twisted reactor, if one is installed.
+    `scheduler` decides in which thread the Deferred fires, if the future may call back in another
+    one. It is a Twisted reactor or any object with `callFromThread`; an asyncio loop or any object
+    with `call_soon_threadsafe`; a function that can be called from any thread and calls another in
+    the right one; or, for tests, a clock with only `callLater`, which is used to poll the future.
+    By default it is the asyncio loop that runs in this thread, or else the Twisted reactor, if one
+    is installed.
 
     An asyncio future needs no scheduler, unless its loop runs in another thread.
 
-    Raises AttributeError if it is given no future; RuntimeError if a scheduler is needed, none is
-    given, and there is no default; and TypeError if what is given cannot be one.
+    Raises AttributeError if `future` is not a future; RuntimeError if a scheduler is needed and
+    there is neither an argument nor a default; and TypeError if `scheduler` cannot be one.
     """
     asyncio = sys.modules.get("asyncio")
     if asyncio is None or not asyncio.isfuture(future):
@@ -153,10 +153,10 @@ def _outcome(future: Any) -> Any:
 
 
 def _from_loop(cls: Any, future: Future[Any]) -> Any:
-    """Make a Deferred of an asyncio future of this thread.
+    """Make a Deferred for an asyncio future of this thread.
 
-    A cancelled one waits for what the future makes of that: a task may take its time to clean
-    up, end with another exception, or with a result after all.
+    If it is cancelled, it waits for what the future does about that: a task may need time to clean
+    up, and may end with another exception or even with a result.
     """
     cancelled = object()
     receiver: Any
@@ -164,7 +164,7 @@ def _from_loop(cls: Any, future: Future[Any]) -> Any:
     @takes_reason
     def cancel(deferred: Any, *reason: Any) -> None:
         future.cancel(*reason)
-        # The Deferred must have fired when this returns, or it would fail at once.
+        # The Deferred must have fired when this returns, or cancelling would fail it at once.
         deferred.callback(cancelled)
 
     @_deferrous._never_refused
@@ -188,31 +188,31 @@ def _from_loop(cls: Any, future: Future[Any]) -> Any:
 def _from_thread(
     cls: Any, future: Any, poster: _Poster, loop: AbstractEventLoop | None = None
 ) -> Any:
-    """Make a Deferred of a future that may call back in any thread.
+    """Make a Deferred for a future that may call back in any thread.
 
-    A cancelled one fails at once with a CancelledError: work that has begun in another thread
-    or process cannot be stopped, and may go on for long. What it ends with is dropped.
+    If it is cancelled, it fails at once with a CancelledError: work that has begun in another
+    thread or process cannot be stopped, and may take long. Its result is discarded.
 
     The Deferred's callbacks run in a copy of the caller's context, as an asyncio future's do.
 
-    If a loop is given, the future is touched in the thread of that loop only.
+    If a loop is given, the future is used only in the thread of that loop.
     """
     if _is_plain(future) and future.done():
         deferred = cls()
         deferred.callback(_outcome(future))
         return deferred
 
-    # The Deferred and its future, as long as the one waits for the other. Not longer: each has
-    # hold of a result, and the future has hold of the functions here.
+    # The Deferred and its future, but only while one waits for the other: each refers to a result,
+    # and the future refers to the functions here.
     waiting: tuple[Any, Any] | None
 
     @takes_reason
     def abandon(_: Any, *reason: Any) -> None:
         nonlocal waiting
-        # What the future calls back may cancel again.
+        # The future's callbacks may cancel again.
         if waiting is not None:
             (_, future), waiting = waiting, None
-            # Others than asyncio's have no message.
+            # Only asyncio's futures accept a message.
             touch(future.cancel, *(reason if hasattr(future, "_asyncio_future_blocking") else ()))
 
     def fire(outcome: Any) -> None:
@@ -223,7 +223,7 @@ def _from_thread(
 
     def hand_over(future: Any) -> None:
         if waiting is not None:
-            # Taken here: a future of a cluster may have to fetch its result first.
+            # Fetched here: a future of a cluster may have to transfer its result first.
             outcome = _outcome(future)
             post(lambda: context.run(fire, outcome))
 
@@ -242,7 +242,7 @@ def _from_thread(
 
 
 def _is_plain(future: Any) -> bool:
-    """Return whether a future that is done has its result at hand."""
+    """Return whether the result of a future that is done is available at once."""
     asyncio, concurrent = sys.modules.get("asyncio"), sys.modules.get("concurrent.futures")
     return (asyncio is not None and asyncio.isfuture(future)) or (
         concurrent is not None and isinstance(future, concurrent.Future)
@@ -250,13 +250,15 @@ def _is_plain(future: Any) -> bool:
 
 
 def wake_elsewhere(future: Future[Any]) -> bool:
-    """Have a future be done that a task waits for in another thread. False if it is already."""
+    """Set the result of a future that a task in another thread waits for. False if it is done
+    already.
+    """
     if future.done():
         return False
     loop = future.get_loop()
     if _runs_elsewhere(loop):
-        # Otherwise the loop would not even wake up. If the task is cancelled first, it does not
-        # come for what was handed over to it, as ever.
+        # Otherwise the loop would not wake up. If the task is cancelled first, what was handed over
+        # to it is given back, as always.
         loop.call_soon_threadsafe(_be_done, future)
     else:
         _be_done(future)
@@ -274,7 +276,7 @@ def _runs_elsewhere(loop: AbstractEventLoop) -> bool:
     try:
         return loop.is_running()
     except NotImplementedError:
-        # A loop that is stepped by hand, as in tests.
+        # The loop is run step by step, as in tests.
         return False
 
 
@@ -284,7 +286,7 @@ def _running_loop() -> AbstractEventLoop | None:
 
 
 def _poster(scheduler: Any) -> _Poster:
-    """Find out how to have something called in a scheduler's thread, before it comes to that."""
+    """Return a function that makes calls in a scheduler's thread. Raises errors early."""
     if scheduler is None:
         scheduler = _running_loop()
     if scheduler is None:
@@ -311,7 +313,7 @@ def _poster(scheduler: Any) -> _Poster:
 
 
 def _polled(call_later: Callable[..., object], wanted: Callable[[], bool]) -> _Post:
-    """Have a clock, which only its own thread may touch, watch out for one call and make it."""
+    """Have a clock, which may be used only in its own thread, poll for one call and make it."""
     calls: deque[Callable[[], None]] = deque()
 
     def poll() -> None:

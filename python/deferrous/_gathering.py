@@ -1,4 +1,4 @@
-"""The exceptions by which gathered Deferreds fail."""
+"""The exceptions of gathered Deferreds."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ __all__ = ["FailureGroup", "FirstError"]
 
 
 class FirstError(Exception):
-    """Several Deferreds were waited for, and one has failed.
+    """One of several Deferreds has failed.
 
-    `subFailure` is its Failure, and `index` its place among them. Two FirstErrors are compared
-    by index, then by Failure. Failures have no order, so to order two with the same index
-    raises TypeError.
+    `subFailure` is its Failure, and `index` its position. FirstErrors are compared by index, then
+    by Failure. Failures have no order, so ordering two errors with the same index raises TypeError.
 
     ```python
     from deferrous import fail, gatherResults, succeed
@@ -32,7 +31,7 @@ class FirstError(Exception):
 
     def __init__(self, failure: Failure, index: int) -> None:
         if len(self.args) != 2:
-            # An argument was given by keyword.
+            # An argument was passed by keyword.
             self.args = failure, index
         self.subFailure = failure
         self.index = index
@@ -42,7 +41,7 @@ class FirstError(Exception):
         ours: Any = FirstError.__repr__
         if type(error).__repr__ is not ours:
             return f"FirstError[#{self.index}, {error!r}]"
-        # They may be nested to any depth, so this does not recurse.
+        # They may be nested deeply, so this does not recurse.
         error = self
         places: list[str] = []
         seen: set[int] = set()
@@ -106,10 +105,10 @@ class FailureGroup(Exception):
 
 
 def parse_results(results: Any) -> list[Any]:
-    """Return the results of a list of pairs `(True, result)`.
+    """Return the results from a list of pairs `(True, result)`.
 
-    Raises TypeError, ValueError or AssertionError if it is not one: that happens to programs that
-    fire what `gatherResults` returned.
+    Raises TypeError, ValueError or AssertionError for anything else: a program may have fired the
+    Deferred of `gatherResults` itself.
     """
     parsed = []
     for pair in results:

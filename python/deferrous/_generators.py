@@ -1,4 +1,4 @@
-"""`inlineCallbacks` and `returnValue`: the thin part that is Python."""
+"""The Python part of `inlineCallbacks` and `returnValue`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ._deprecation import deprecated
 
 __all__ = ["inlineCallbacks", "returnValue"]
 
-#: Whether a function can run without the interpreter, and still be one.
+#: Whether Python functions can run natively.
 _NATIVE = sys.version_info >= (3, 12)
 
-#: What else there is of a function, which depends on the version of Python.
+#: The other attributes of functions, which depend on the version of Python.
 _OTHERS: Final = tuple(
     name
     for name in WRAPPER_ASSIGNMENTS
@@ -27,20 +27,20 @@ _OTHERS: Final = tuple(
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-#: What annotations of programs call a callback, and an errback.
+#: For annotations: the types of a callback and an errback.
 DeferredCallback = Callable[..., object]
 DeferredErrback = Callable[..., object]
 
 
 class _DefGen_Return(BaseException):
-    """How `returnValue` leaves a generator."""
+    """Raised by `returnValue` to leave a generator."""
 
     def __init__(self, value: object) -> None:
         self.value = value
 
 
 def _dress(wrapper: Any, f: Any) -> None:
-    """Do what `functools.wraps` does, without asking one by one for what every function has."""
+    """Like `functools.wraps`, but faster for the attributes that every function has."""
     if type(f) is not FunctionType:
         update_wrapper(wrapper, f)
         return

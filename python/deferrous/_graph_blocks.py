@@ -1,4 +1,4 @@
-"""The blocks that a coroutine or generator is in: groups of tasks, and timeouts."""
+"""The blocks that a coroutine or generator is in: task groups and timeouts."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ from ._graph_objects import (
 
 __all__ = ["groups_of", "is_task_group", "timeouts_of"]
 
-#: The most coroutines in a row, each awaiting the next, that are looked into.
+#: The longest chain of coroutines, each awaiting the next, that is searched.
 _DEEP = 200
 
 
 def _class(module: str, name: str) -> type | None:
-    """Return a class of a module, if that is imported."""
+    """Return a class from a module, if the module has been imported."""
     found = getattr(sys.modules.get(module), name, None)
     return found if isinstance(found, type) else None
 
 
 def is_task_group(obj: object) -> bool:
-    """Return whether this is one of asyncio's groups of tasks."""
+    """Return whether an object is one of asyncio's task groups."""
     group = _class("asyncio.taskgroups", "TaskGroup")
     return group is not None and is_a(obj, group)
 
@@ -59,7 +59,7 @@ def _all_held_by(generator: Any) -> Iterator[Any]:
         if getattr(generator, f"{PREFIXES[type(generator)]}_frame") is None:
             return
         for each in held_by(generator):
-            # The method that ends a block knows the block.
+            # The method that ends a block refers to the block.
             yield each.__self__ if type(each) is MethodType else each
         generator = getattr(generator, INNER[type(generator)])
 
@@ -83,7 +83,7 @@ def groups_of(generator: Any, task: Any) -> Iterator[tuple[Any, list[Any]]]:
     ours = _class("deferrous.concurrency.groups", "TaskGroup")
     for group in _blocks(generator, task, (theirs, ours)):
         tasks = slot_of(group, "_tasks")
-        # Copied in one step, in which no other thread changes it.
+        # Copied in one step, so that no other thread can change it meanwhile.
         tasks = list(tasks)[:STEPS] if type(tasks) in (set, dict) else []
         end = slot_of(group, "_on_completed_fut" if is_task_group(group) else "_ended")
         yield end, [each for each in tasks if is_node(each) and not _has_ended(each)]
@@ -94,7 +94,7 @@ def _has_ended(task: Any) -> bool:
 
 
 def timeouts_of(generator: Any, task: Any) -> list[str]:
-    """Say of each timeout that a coroutine is in how long it has, the outermost first."""
+    """Describe the timeouts that a coroutine is in, the outermost first."""
     theirs = _class("asyncio.timeouts", "Timeout")
     ours = _class("deferrous.concurrency.time", "Timeout")
     found: list[str] = []
@@ -102,7 +102,7 @@ def timeouts_of(generator: Any, task: Any) -> list[str]:
         if len(found) == LINKS:
             break
         state, when = slot_of(each, "_state"), slot_of(each, "_when")
-        # Their state is a member of an enumeration.
+        # Their state is an enumeration member.
         state = state if type(state) is str else slot_of(state, "_name_")
         clock = slot_of(each, "_clock") if ours is not None and is_a(each, ours) else _loop_of(task)
         if state in ("active", "ENTERED"):
@@ -126,7 +126,7 @@ def _time_left(when: Any, clock: Any) -> str:
 
 
 def _now(clock: Any) -> float | None:
-    """Return the time of a clock, without asking it: of loops and reactors that have the usual."""
+    """Return the time of a clock, without running its code: for the usual loops and reactors."""
     for module, base, name, read in (
         ("asyncio.base_events", "BaseEventLoop", "time", time.monotonic),
         ("twisted.internet.base", "ReactorBase", "seconds", time.time),

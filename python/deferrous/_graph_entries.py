@@ -1,4 +1,4 @@
-"""What the graph shows of frames and of callbacks."""
+"""Frames and callbacks as shown in the graph."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class FrameCallGraphEntry:
 
     def __init__(self, frame: FrameType, kind: str = "") -> None:
         code: CodeType = frame.f_code
-        #: The frame itself. It has gone on since, or ended, if the program has.
+        #: The frame itself. If the program has continued, so has the frame.
         self.frame = frame
         self.file = clean(code.co_filename)
         #: The line when the graph was captured.
         self.line: int = frame.f_lineno or code.co_firstlineno
-        # CPython 3.10 knows no qualified names.
+        # CPython 3.10 has no qualified names.
         self.function = clean(getattr(code, "co_qualname", code.co_name))
-        #: "generator", "coroutine", "async generator", or nothing for a function.
+        #: "generator", "coroutine", "async generator", or "" for a function.
         self.kind = kind
 
     def __repr__(self) -> str:
@@ -65,7 +65,7 @@ class CallbackEntry:
         #: "result", "failure" or "both"
         self.on = on
         self.name = name
-        #: Where it was written. None where it is not Python.
+        #: Where it is defined. None if it is not Python code.
         self.file = file
         self.line = line
 
@@ -82,7 +82,7 @@ class CallbackEntry:
 
 
 def _code_of(obj: object) -> tuple[str, CodeType | None]:
-    """Return the name of something that can be called, and the code that will run."""
+    """Return the name of a callable, and the code that will run."""
     owner = ""
     for _ in range(10):
         kind = type(obj)

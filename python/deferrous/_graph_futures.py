@@ -1,4 +1,4 @@
-"""What asyncio's futures and its functions that wait for several have to do with each other."""
+"""Relations between asyncio's futures and its functions that wait for several."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ __all__ = [
 def _deque(obj: Any, name: str) -> list[Any]:
     """Return a copy of an attribute that is a deque."""
     found = slot_of(obj, name)
-    # Copied in one step, in which no other thread changes it.
+    # Copied in one step, so that no other thread can change it meanwhile.
     return list(found) if type(found) is deque else []
 
 
@@ -113,7 +113,7 @@ def members_of_asyncio(coroutine: Any, end: Any) -> list[Any]:
             continue
         for each in held_by(generator):
             if one_of(type(each), (set, frozenset, list, tuple)):
-                # Copied in one step, in which no other thread changes it.
+                # Copied in one step, so that no other thread can change it meanwhile.
                 several = list(each)[:STEPS]
             elif class_name(each) == "_AsCompletedIterator":
                 todo = slot_of(each, "_todo")

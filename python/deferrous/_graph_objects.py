@@ -1,4 +1,4 @@
-"""Objects, their texts and attributes, without asking anybody: for the graph of what waits."""
+"""Texts and attributes of objects, without running any of their code: for the graph."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from typing import Any
 
 from . import _deferrous
 
-#: The most links of a Deferred that are looked at.
+#: The most links of a Deferred that are examined.
 LINKS = 200
-#: No loop over what programs have built goes on for longer.
+#: The most iterations of any loop over a program's data.
 STEPS = 100_000
-#: Texts are cut after so many characters.
+#: The most characters of a text.
 _TEXT = 60
 
 NAME_OF_CLASS = type.__dict__["__name__"].__get__
@@ -35,7 +35,7 @@ FUNC_OF_PARTIAL = functools.partial.__dict__["func"].__get__
 ARGS_OF_PARTIAL = functools.partial.__dict__["args"].__get__
 
 GENERATORS: tuple[type, ...] = (GeneratorType, CoroutineType, AsyncGeneratorType)
-#: Iterators of the interpreter's that stand between two of these, and do not say so.
+#: The interpreter's iterators that can stand between two of these without a reference to follow.
 BETWEEN = ("async_generator_asend", "async_generator_athrow", "coroutine_wrapper", "FutureIter")
 WITH_FRAMES: tuple[type, ...] = (*GENERATORS, FrameType)
 PREFIXES = {GeneratorType: "gi", CoroutineType: "cr", AsyncGeneratorType: "ag"}
@@ -48,7 +48,7 @@ KINDS = {
 
 
 def clean(text: str) -> str:
-    """Return a text on one line, cut where it is long, and a string of Python's own."""
+    """Return a text as a plain `str` on one line, shortened if it is long."""
     text = str.__str__(text)
     if len(text) > _TEXT * 3:
         text = f"{text[: _TEXT * 3]}..."
@@ -60,12 +60,12 @@ def class_name(obj: object) -> str:
 
 
 def is_a(obj: object, *classes: type) -> bool:
-    """Return whether an object is of one of these classes, by its type alone."""
+    """Return whether an object is an instance of one of these classes, going by its type."""
     return any(one_of(base, classes) for base in MRO_OF_CLASS(type(obj)))
 
 
 def one_of(cls: type, classes: Iterable[type]) -> bool:
-    """Return whether a class is one of these. `in` would ask its class whether it is equal."""
+    """Return whether a class is one of these. `in` would call the metaclass's `__eq__`."""
     for each in classes:  # `any` takes longer.
         if cls is each:
             return True
@@ -77,14 +77,14 @@ def is_generator(obj: object) -> bool:
 
 
 def is_running(generator: Any) -> bool:
-    """Return whether a generator or coroutine runs at this moment."""
+    """Return whether a generator or coroutine is running."""
     running = bool(getattr(generator, f"{PREFIXES[type(generator)]}_running"))
-    # An asynchronous generator also says so while it waits.
+    # An asynchronous generator also claims to while it waits.
     return running and (type(generator) is not AsyncGeneratorType or generator.ag_await is None)
 
 
 def text_of(obj: object, depth: int = 0) -> str:
-    """Return a short text for an object, without any code of its own."""
+    """Return a short text for an object, without running its code."""
     kind = type(obj)
     if obj is None or kind is bool:
         return str(obj)
@@ -118,7 +118,7 @@ def error_text(error: object) -> str:
 
 
 def dict_of(obj: object) -> dict[str, Any]:
-    """Return the attributes that an object has of its own."""
+    """Return the instance dict of an object."""
     for base in MRO_OF_CLASS(type(obj)):
         found = DICT_OF_CLASS(base).get("__dict__")
         if type(found) is GetSetDescriptorType:
@@ -128,7 +128,7 @@ def dict_of(obj: object) -> dict[str, Any]:
 
 
 def attribute(obj: object, cls: type, name: str) -> Any:
-    """Return an attribute as a class that we know defines it, whatever a subclass makes of it."""
+    """Return an attribute as a class of ours defines it, even if a subclass overrides it."""
     for base in MRO_OF_CLASS(cls):
         found = DICT_OF_CLASS(base).get(name)
         if one_of(type(found), (GetSetDescriptorType, MemberDescriptorType)):
@@ -141,12 +141,12 @@ def attribute(obj: object, cls: type, name: str) -> Any:
 
 
 def slot_of(obj: Any, name: str) -> Any:
-    """Return an attribute of an object of ours or of asyncio's, without any code of its own."""
+    """Return an attribute of an object of ours or asyncio's, without running its code."""
     return attribute(obj, type(obj), name)
 
 
 def held_by(generator: Any) -> list[Any]:
-    """Return what a generator or coroutine has hold of. On CPython 3.10, its frame has that."""
+    """Return what a generator or coroutine refers to. On CPython 3.10, its frame does."""
     if sys.version_info >= (3, 11):
         return gc.get_referents(generator)
     return gc.get_referents(getattr(generator, f"{PREFIXES[type(generator)]}_frame"))
@@ -157,8 +157,8 @@ def is_deferred(obj: object) -> bool:
 
 
 def objects_of(wanted: Callable[[object], bool]) -> list[Any]:
-    """Return all objects of the process that are wanted, which is asked once for each class."""
-    # By the addresses of the classes. They stay as long as the objects, which are in this list.
+    """Return all objects in the process whose class is wanted. Each class is tested once."""
+    # By the addresses of the classes. These live as long as the objects, which are in this list.
     known: dict[int, bool] = {}
     every = gc.get_objects()
     found = []
@@ -173,7 +173,7 @@ def objects_of(wanted: Callable[[object], bool]) -> list[Any]:
 
 
 def future_classes() -> tuple[type, ...]:
-    """Return asyncio's classes of futures, if it is imported."""
+    """Return asyncio's future classes, if it has been imported."""
     module = sys.modules.get("asyncio.futures")
     found = (getattr(module, name, None) for name in ("Future", "_PyFuture", "_CFuture"))
     return tuple({each for each in found if isinstance(each, type)})
@@ -186,13 +186,13 @@ def task_classes() -> tuple[type, ...]:
 
 
 def of_future(future: object, name: str) -> Any:
-    """Return an attribute of one of asyncio's futures, as asyncio defines it."""
+    """Return an attribute of an asyncio future, as asyncio defines it."""
     cls = next(each for each in future_classes() if is_a(future, each))
     return attribute(future, cls, name)
 
 
 def their_classes() -> tuple[type, ...]:
-    """Return Twisted's own class of Deferreds, where it is in use beside ours."""
+    """Return Twisted's own Deferred class, if it is in use beside ours."""
     theirs = getattr(sys.modules.get("twisted.internet.defer"), "Deferred", None)
     return (theirs,) if isinstance(theirs, type) and theirs is not _deferrous.Deferred else ()
 
@@ -202,7 +202,7 @@ def is_node(obj: object) -> bool:
 
 
 def of_package(cls: type) -> bool:
-    """Return whether a class, to all appearances, is one of this package's."""
+    """Return whether a class seems to be defined in this package."""
     module = DICT_OF_CLASS(cls).get("__module__")
     return type(module) is str and module.partition(".")[0] == "deferrous"
 
@@ -211,7 +211,7 @@ _PACKAGE = __file__.rpartition("_graph_objects")[0]
 
 
 def cells_of(function: FunctionType) -> Iterator[tuple[str, Any]]:
-    """Yield what a function has hold of in its closure."""
+    """Yield the contents of a function's closure, with their names."""
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
         try:
             yield name, cell.cell_contents
@@ -225,14 +225,14 @@ def is_of_asyncio_tasks(function: FunctionType) -> bool:
 
 
 def is_function_in(obj: object, *module: str) -> bool:
-    """Return whether this is a function of a module of this package, of which the name is given."""
+    """Return whether an object is a function of one of these modules of this package."""
     if type(obj) is not FunctionType:
         return False
     return obj.__code__.co_filename == f"{os.path.join(_PACKAGE, *module)}.py"
 
 
 def in_its_context(obj: object) -> Any:
-    """Return the function that one of `in_context` calls. Of anything else, None."""
+    """Return the function that a wrapper made by `in_context` calls, or None."""
     if is_function_in(obj, "concurrency", "context"):
         assert isinstance(obj, FunctionType)
         for name, held in cells_of(obj):
@@ -242,7 +242,7 @@ def in_its_context(obj: object) -> Any:
 
 
 def held_by_function(obj: object, *names: str) -> Iterator[Any]:
-    """Yield the Deferreds and futures that a function of this package's or of asyncio's is for."""
+    """Yield the Deferreds and futures that a function of this package or of asyncio refers to."""
     if type(obj) is not FunctionType:
         return
     file = obj.__code__.co_filename

@@ -36,13 +36,13 @@ def _named(owner: Any) -> str:
 
 
 def is_our(obj: object, module: str, name: str) -> bool:
-    """Return whether an object is of a class of this package's, whatever its own class says."""
+    """Return whether an object is an instance of a class of this package, ignoring `__class__`."""
     cls = getattr(sys.modules.get(f"deferrous.{module}"), name, None)
     return isinstance(cls, type) and is_a(obj, cls)
 
 
 def _owner_of(canceller: Any) -> Any:
-    """Return for whom a canceller is, as far as that can be told."""
+    """Return the owner of a canceller, if that can be found."""
     parts = _deferrous._parts_of(canceller)
     if parts is not None and parts[0] == "place":
         if parts[2] is not None:
@@ -52,12 +52,12 @@ def _owner_of(canceller: Any) -> Any:
 
 
 def _is_of_ours(obj: object) -> bool:
-    """Return whether an object is of a class of this package's, or of one that derives from it."""
+    """Return whether an object's class is one of this package's, or derives from one."""
     return any(of_package(each) for each in MRO_OF_CLASS(type(obj)))
 
 
 def _lines_of(canceller: Any) -> tuple[Any, list[Any], str]:
-    """Return at what a Deferred may stand in line, its lines, and how it is with that."""
+    """Return the lock or queue that a Deferred may be in line for, its lines, and its state."""
     owner = _owner_of(canceller)
     parts = _deferrous._parts_of(owner)
     if parts is not None and parts[0] in ("lock", "semaphore", "queue"):
@@ -77,7 +77,7 @@ def _lines_of(canceller: Any) -> tuple[Any, list[Any], str]:
 
 
 def _how_it_is(lock: Any, wanted: Any) -> str:
-    """Say how it is with a lock of `deferrous.concurrency`, and what somebody wants of it."""
+    """Describe the state of a lock of `deferrous.concurrency`, and what somebody wants of it."""
     if is_our(lock, "concurrency.locks", "KeyedLock"):
         return f" (for the key {text_of(wanted)})"
     value, size = slot_of(lock, "_value"), slot_of(lock, "_size")
@@ -91,7 +91,7 @@ def _how_it_is(lock: Any, wanted: Any) -> str:
 
 
 def line_of(canceller: Any, deferred: Any) -> tuple[str, int, int, str] | None:
-    """Return at what a Deferred stands in line, at which place, of how many, and how that is."""
+    """Return what a Deferred is in line for, its position, the line's length, and the state."""
     owner, lines, held = _lines_of(canceller)
     for line in itertools.islice(_within(lines), STEPS):
         if type(line) is _deferrous._Fifo or type(line) is list:
@@ -105,15 +105,15 @@ def line_of(canceller: Any, deferred: Any) -> tuple[str, int, int, str] | None:
 
 
 def _place_in(line: Any, deferred: Any) -> tuple[int | None, int]:
-    """Return the place of a Deferred in a line, and how many there are."""
+    """Return the position of a Deferred in a line, and the length of the line."""
     if type(line) is not list:
         return _deferrous._place_in(line, deferred)
-    # One that a program has put there, and that nobody has used so far.
+    # A program has put it there, and it has not been used yet.
     return next((at for at, each in enumerate(line) if each is deferred), None), len(line)
 
 
 def _who_has(line: Any) -> Any:
-    """Return whose line it is, where its places do not know that."""
+    """Return the owner of a line whose places do not know it."""
     for each in gc.get_referrers(line):
         if _is_of_ours(each) and type(each) is not _deferrous._Place:
             return each
@@ -148,11 +148,11 @@ def _attributes(obj: Any) -> Iterator[Any]:
 
 
 def _within(objects: list[Any], depth: int = 0) -> Iterator[Any]:
-    """Yield objects, and what is in plain containers among them."""
+    """Yield objects, and the contents of plain containers among them."""
     for each in objects:
         yield each
         if depth < 3 and one_of(type(each), (dict, list, tuple)):
-            # Copied in one step, in which no other thread changes it.
+            # Copied in one step, so that no other thread can change it meanwhile.
             inner = list(each.values()) if type(each) is dict else list(each)
             yield from _within(inner, depth + 1)
 
@@ -169,7 +169,7 @@ def parts_of(deferred: Any, canceller: Any) -> tuple[str, list[tuple[Any, str]],
     if is_our(owner, "concurrency.groups", "TaskGroup"):
         tasks = _keys(slot_of(owner, "_tasks"))
         detail = f"waits for {len(tasks):,} {_noun(tasks, 'task')} of {_named(owner)}"
-        # One that fails ends the group.
+        # A failure ends the group.
         return detail, [(each, "task") for each in tasks], True
     if is_our(owner, "concurrency.many", "_Wait"):
         done = {id(each) for each in list(slot_of(owner, "done") or ())}
@@ -200,9 +200,9 @@ def _is_for_all(wait: Any) -> bool:
 
 
 def _calls_of(feed: Any) -> tuple[str, list[tuple[Any, str]], bool]:
-    """Say for which calls a `map` or `stream` waits, and for which items."""
+    """Return which calls, and which items, a `map` or `stream` waits for."""
     running = slot_of(feed, "_running")
-    # Copied in one step, in which no other thread changes it.
+    # Copied in one step, so that no other thread can change it meanwhile.
     calls = list(running.values()) if type(running) is dict else []
     found = [(each, "call") for each in calls if is_node(each)]
     detail = f"waits for {len(found):,} {_noun(found, 'call')}"
@@ -211,13 +211,13 @@ def _calls_of(feed: Any) -> tuple[str, list[tuple[Any, str]], bool]:
         if is_node(each):
             detail += f", and for the {label}"
             found.append((each, label))
-    # One that fails ends it.
+    # A failure ends it.
     return detail, found, True
 
 
 def _lock_file_of(canceller: Any) -> str | None:
-    """Say for which file a Deferred waits that is for a lock between processes."""
-    # The canceller is a function of what tries.
+    """Return the name of the lock file that a Deferred waits for."""
+    # The canceller is a function of the object that makes the attempts.
     for name, each in cells_of(canceller) if type(canceller) is FunctionType else ():
         if name == "self" and is_our(each, "_lockfile", "_Attempts"):
             return f"waits for the lock file {text_of(slot_of(slot_of(each, 'lock'), 'name'))}"
@@ -265,12 +265,12 @@ def observers_of(owner: Any) -> Iterator[Any]:
 
 
 def _in(line: Any) -> list[Any]:
-    """Return those that stand in a line. To go through it would make a list of it."""
+    """Return the members of a line. Iterating over it would make a copy."""
     if type(line) is not _deferrous._Fifo:
         return []
     return [each for each in gc.get_referents(line) if is_node(each)][:LINKS]
 
 
 def without_addresses(text: str) -> str:
-    """Return a text without the addresses of objects and the numbers before them."""
+    """Return a text without the addresses of objects and the numbers in front of them."""
     return re.sub(r" at 0x[0-9a-f]+|\(.*\)|(?<= )[0-9,]+ ", "", text).strip()

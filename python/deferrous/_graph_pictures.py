@@ -1,4 +1,4 @@
-"""The graph of what waits for what, as pictures: Mermaid, Graphviz, and HTML."""
+"""The graph as pictures: Mermaid, Graphviz and HTML."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["as_html", "dot", "mermaid"]
 
 
 def _arrows(graph: Graph) -> Iterator[tuple[int, int, str]]:
-    """Yield who waits for whom, and how, each once."""
+    """Yield each arrow once: who waits, for whom, and how."""
     seen = set()
     for place, node in enumerate(graph.nodes):
         ways = [(place, edge.to, edge) for edge in node.waits_for]
@@ -36,7 +36,7 @@ def _boxes(graph: Graph) -> Iterator[tuple[int, list[str]]]:
 
 
 def mermaid(graph: Graph) -> str:
-    """Return the graph as a flowchart of Mermaid's. Arrows go to what is waited for."""
+    """Return the graph as a Mermaid flowchart. Arrows point to what is waited for."""
 
     def quoted(text: str) -> str:
         text = text.replace("#", "#35;")
@@ -57,7 +57,7 @@ def mermaid(graph: Graph) -> str:
 
 
 def dot(graph: Graph) -> str:
-    """Return the graph in the language of Graphviz. Arrows go to what is waited for."""
+    """Return the graph in Graphviz's language. Arrows point to what is waited for."""
 
     def quoted(text: str) -> str:
         return text.replace("\\", "\\\\").replace('"', '\\"')
@@ -76,5 +76,5 @@ def dot(graph: Graph) -> str:
 
 def as_html(text: str) -> str:
     """Return the text of a graph as HTML, for notebooks. Its colours are those of the page."""
-    # Whole lines are folded: a deeper indentation belongs to the line before it.
+    # Whole lines can be folded: deeper indentation belongs to the line before.
     return f'<pre style="color: inherit; background: none">{html.escape(text)}</pre>'

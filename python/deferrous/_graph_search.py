@@ -1,4 +1,4 @@
-"""The search: all that waits for one Deferred or future, and all that it waits for."""
+"""The search for all that one Deferred or future waits for, and all that waits for it."""
 
 from __future__ import annotations
 
@@ -40,30 +40,30 @@ from ._graph_ways import (
     waiters_behind,
 )
 
-#: The most neighbours of one object that are shown, in each direction.
+#: The most neighbours of an object that are shown, in each direction.
 BREADTH = 5
-#: A chain that is longer than this is shown without its middle.
+#: Longer chains are shown without their middle.
 DEPTH = 10
 #: How much of the end of such a chain is shown.
 END = 4
 #: The most objects that are shown in each direction.
 NODES = 50
-#: The words for one that holds what another waits for, and for one that may.
+#: How the holder of something that another waits for is described, and one that may be the holder.
 HELD = "held by"
 PERHAPS = "perhaps held by"
-#: How many rounds the search for holders of locks makes: a holder may wait for another lock.
+#: The number of rounds of the search for lock holders: a holder may wait for another lock.
 ROUNDS = 5
 
-#: What one waits for, or who waits for one: objects with a word for each, and how many more.
+#: Neighbours: objects with a description of each, and how many more there are.
 Found = tuple[list[tuple[Any, str]], int]
 
 
 class Graph:
     """All that was found from one Deferred or future."""
 
-    #: The most neighbours of one object that are shown, in each direction.
+    #: The most neighbours of an object that are shown, in each direction.
     breadth = BREADTH
-    #: Whether those are shown that one will have to wait for at the end of a block that it is in.
+    #: Whether to show those that must be waited for at the end of an enclosing block.
     ahead = True
 
     def __init__(
@@ -87,12 +87,12 @@ class Graph:
         del self._skip, self._at, self._locks, self._lines, self._weights
 
     def _start_with_locks(self) -> None:
-        #: Locks whose holders are to be found, by the numbers of their lines, with the places of
-        #: those that stand there.
+        #: Locks whose holders are wanted, by the number of the line, with the indexes of those in
+        #: line.
         self._locks: dict[int, tuple[Any, list[int]]] = {}
-        #: In which line of which lock each stands, by its place.
+        #: The lock and line that each one is in, by its index.
         self._lines: dict[int, tuple[int, Any]] = {}
-        #: How much of each lock those hold together that were found, by the number of the line.
+        #: How much of each lock the holders found so far hold together, by the number of the line.
         self._weights: dict[int, int] = {}
 
     # --- the search
@@ -106,12 +106,12 @@ class Graph:
         return place
 
     def _explore(self, starts: list[int], up: bool) -> None:
-        """Go from these to all that they wait for, or `up`: to all that wait for them."""
+        """Search from these for all that they wait for; with `up`, for all that wait for them."""
         begin = len(self.nodes)
         queue = deque((start, 0) for start in starts)
         seen = set(starts)
         if not up:
-            # Those whose ways are known.
+            # Those whose neighbours are known.
             seen.update(place for place in range(begin) if self.nodes[place].waits_for)
         while queue:
             place, depth = queue.popleft()
@@ -146,7 +146,7 @@ class Graph:
                 node.waits_for, node.waits_for_more = edges, more
 
     def _find_cycles(self) -> list[tuple[list[int], bool]]:
-        """Return those that wait for each other, and whether nothing can end that."""
+        """Return the cycles, and for each whether nothing can end it."""
         ways: list[set[int]] = [set() for _ in self.nodes]
         for place, node in enumerate(self.nodes):
             ways[place].update(edge.to for edge in node.waits_for)
@@ -174,7 +174,7 @@ class Graph:
         return cycles
 
     def _may_go_on(self, place: int, ways: set[int], circle: list[int]) -> bool:
-        """Return whether one in a circle may go on by something outside of it."""
+        """Return whether one in a cycle may continue because of something outside of it."""
         node = self.nodes[place]
         if place in self._lines and not self._all_held(place):
             return True
@@ -235,7 +235,7 @@ class Graph:
                 found = []
             elif not self.ahead or not tasks:
                 continue
-            # One that fails ends the group.
+            # A failure ends the group.
             node.any = True
             found += [(each, "task") for each in tasks]
         return found[: self.breadth], len(found[self.breadth :])
@@ -261,7 +261,7 @@ class Graph:
                     end = attribute(future, task, "_fut_waiter")
                 members = members_of_asyncio(coroutine, end)
                 if members:
-                    # One that is done, or fails, may be enough.
+                    # One result or failure may be enough.
                     node.any = True
                     found = [(each, "member") for each in members]
                     return found[: self.breadth], len(found[self.breadth :])
@@ -284,15 +284,16 @@ class Graph:
         for line, each, weight in holds.held:
             found = [each] if is_deferred(each) else self._owners_of(each)
             if found and not is_deferred(each) and (line, id(each)) not in waiting:
-                # In `async with`, one that waits has hold of what will release the lock, too: the
-                # first is for that. With a second, it waits for a lock that it holds itself.
+                # One that waits in `async with` also refers to what will release the lock: the
+                # first reference is for that. With a second one, it waits for a lock that it holds
+                # itself.
                 if self._waits_itself(each, line):
                     waiting.add((line, id(each)))
                     continue
             _add_new(holders.setdefault(line, []), found)
             if found:
                 self._weights[line] += weight
-        # A coroutine that knows the lock, and does not wait for it, may hold it.
+        # A coroutine that refers to the lock, and does not wait for it, may hold it.
         perhaps: dict[int, list[Any]] = {}
         for line, each in holds.known:
             noted = perhaps.setdefault(line, [])
@@ -310,7 +311,7 @@ class Graph:
         return list(range(begin, len(self.nodes)))
 
     def _referrers(self, objects: list[Any]) -> list[Any]:
-        """Return what refers to any of these."""
+        """Return the objects that refer to any of these."""
         return gc.get_referrers(*objects)
 
     def _add_holder(self, node: Node, holder: Any, label: str) -> None:
@@ -319,7 +320,7 @@ class Graph:
             node.waits_for.append(Edge(to, label))
 
     def _owners_of(self, obj: Any) -> list[Any]:
-        """Return what a generator, or the one with a frame, is to fire."""
+        """Return what a generator, or the owner of a frame, will fire."""
         generators = [obj] if is_generator(obj) else generators_of(obj)
         return [task for generator in generators for task in tasks_of(generator)]
 
@@ -335,7 +336,7 @@ class Graph:
         return False
 
     def _all_held(self, place: int) -> bool:
-        """Return whether all are known who could let one go on that stands in line."""
+        """Return whether all those are known who could let one in line continue."""
         line, lock = self._lines[place]
         holders = sum(edge.label == HELD for edge in self.nodes[place].waits_for)
         return all_are_known(line, lock, holders, self._weights.get(line, 0))
@@ -346,14 +347,14 @@ def _add_new(noted: list[Any], found: list[Any]) -> None:
 
 
 def _arguments(deferred: Any) -> list[Any]:
-    """Return the Deferreds among what the callbacks of one have as arguments."""
+    """Return the Deferreds among the arguments of a Deferred's callbacks."""
     held = gc.get_referents(deferred)
     held += [it for each in held if type(each) is tuple for it in each]
     return [each for each in held if is_deferred(each)]
 
 
 def who_waits(obj: Any) -> Found:
-    """Return those who wait for one, and how many links were not looked at."""
+    """Return those that wait for an object, and how many links were not examined."""
     found: list[tuple[Any, str]] = []
     more = 0
     if is_deferred(obj):
@@ -368,7 +369,7 @@ def who_waits(obj: Any) -> Found:
                 if other is not one:
                     found += [(each, "by a callback") for each in behind_callback(other)]
             if one is other and is_function_in(one, "concurrency", "cancellation"):
-                # Its argument is for whom it is.
+                # Its argument refers to the one that waits.
                 found += [
                     (each, "by a callback")
                     for each in _arguments(obj)

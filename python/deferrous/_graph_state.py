@@ -1,4 +1,4 @@
-"""What the graph says of one Deferred or future."""
+"""The description of one Deferred or future in the graph."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ from ._graph_parts import line_of, parts_of
 from ._graph_ways import behind, frames_of, future_callbacks
 from ._notes import age_of, made_at
 
-#: How many of its callbacks are shown.
+#: The most callbacks that are shown.
 CALLBACKS = 10
-#: How many frames of a call stack are shown from its outer end, and from its inner end.
+#: How many frames are shown from the outer and from the inner end of a call stack.
 FRAMES = 10
 
 
 class Edge:
-    """A way from one to another, with how many are left out on it."""
+    """An arrow from one to another, with the number of those left out between them."""
 
     __slots__ = ("label", "skipped", "to")
 
@@ -53,7 +53,7 @@ class Edge:
 
 
 class Node:
-    """What is known of one Deferred or future."""
+    """The facts about one Deferred or future."""
 
     __slots__ = (
         "age",
@@ -78,9 +78,9 @@ class Node:
         self.name = f"<{class_name(obj)} at {id(obj):#x}>"
         self.state = "pending"
         self.detail = ""
-        #: Whether one of what it waits for is enough.
+        #: Whether one of the things it waits for is enough.
         self.any = False
-        #: Where it was made, and how many seconds ago, as far as that is known.
+        #: Where it was made, and how many seconds ago, if known.
         self.made = ""
         self.age: float | None = None
         self.frames: list[FrameCallGraphEntry] = []
@@ -94,7 +94,7 @@ class Node:
 
 
 def describe(node: Node, limit: int | None, skip: FrameType | None) -> None:
-    """Note what can be said of one; of so many frames of its generator, without those above one."""
+    """Fill in the facts about one, with up to `limit` frames, and without those above `skip`."""
     if is_deferred(node.obj):
         _describe_deferred(node, limit, skip)
     elif is_a(node.obj, *future_classes()):

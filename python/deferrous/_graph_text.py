@@ -1,4 +1,4 @@
-"""The graph of what waits for what, as text."""
+"""The graph as text."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["lines_of"]
 def lines_of(
     graph: Graph, root: int, *, sources: bool = False, callbacks: bool = True
 ) -> Iterator[str]:
-    """Yield the lines of the text as seen from one node.
+    """Yield the lines of the text for one node.
 
     Arguments:
 
-    - `sources`: whether the lines of sources are shown at which coroutines are suspended.
-    - `callbacks`: whether callbacks are.
+    - `sources`: whether to show the source lines at which coroutines are suspended.
+    - `callbacks`: whether to show callbacks.
     """
     yield from _Text(graph, root, sources, callbacks).lines(root, None, "")
     yield from _cycles(graph)
@@ -42,7 +42,7 @@ def _cycles(graph: Graph) -> Iterator[str]:
 
 
 class _Text:
-    """What has been said so far, and what is to be said."""
+    """What has been written so far, and what is still to be written."""
 
     def __init__(self, graph: Graph, root: int, sources: bool, callbacks: bool) -> None:
         self._nodes = graph.nodes
@@ -52,7 +52,7 @@ class _Text:
         self._seen: set[tuple[int, bool]] = set()
 
     def lines(self, place: int, up: bool | None, indent: str, how: str = "") -> Iterator[str]:
-        """Yield the lines on a node: what it waits for, who waits for it (`up`), or both."""
+        """Yield the lines for a node: what it waits for, who waits for it (`up`), or both."""
         node = self._nodes[place]
         if how:
             how = f"{how}: "

@@ -47,12 +47,12 @@ from ._graph_objects import (
 )
 from ._graph_parts import observers_of
 
-#: From a coroutine that may hold a lock, so many of those around it are looked for.
+#: The most coroutines around a possible lock holder that are searched.
 CLIMB = 8
 
 
 def generators_of(frame: Any) -> list[Any]:
-    """Return the generator or coroutine whose frame this is."""
+    """Return the generator or coroutine that a frame belongs to."""
     return [
         each
         for each in gc.get_referrers(frame)
@@ -61,7 +61,7 @@ def generators_of(frame: Any) -> list[Any]:
 
 
 def tasks_of(generator: Any) -> list[Any]:
-    """Return what a generator or coroutine, or one that waits for it, is to fire when it ends."""
+    """Return what a generator or coroutine, or one that waits for it, will fire at the end."""
     for _ in range(CLIMB):
         found, outer = [], None
         between: list[Any] = []
@@ -90,7 +90,7 @@ def tasks_of(generator: Any) -> list[Any]:
 
 
 def _is_manager(obj: object) -> bool:
-    """Return whether this is what a function with `asynccontextmanager` returns."""
+    """Return whether an object was made by a function with `asynccontextmanager`."""
     cls = getattr(sys.modules.get("contextlib"), "_AsyncGeneratorContextManager", None)
     return isinstance(cls, type) and is_a(obj, cls)
 
@@ -134,7 +134,7 @@ def within(generator: Any) -> list[Any]:
 
 
 def waiters_behind(waiter: Any) -> Iterator[Any]:
-    """Yield the Deferreds and futures that something which stands in a chain is for."""
+    """Yield the Deferreds and futures that a waiter in a chain stands for."""
     if is_node(waiter):
         yield waiter
         return
@@ -151,12 +151,12 @@ def waiters_behind(waiter: Any) -> Iterator[Any]:
     elif parts[0] == "task callback":
         yield from waiters_behind(parts[1])
     elif parts[0] == "awaiting" and parts[2] is not None:
-        # The driver waits for a future of its own in its place. It, not that, is of interest.
+        # The driver waits for its own future instead. The Deferred is what matters.
         future = parts[2]
         drivers = [each for callback, _ in future_callbacks(future) for each in behind(callback)]
         yield from drivers or [future]
     elif parts[0] == "awaiting":
-        # A class of Deferreds that adds callbacks in a way of its own is awaited by one.
+        # Deferreds of a class that overrides the adding of callbacks are awaited through this.
         for each in gc.get_referrers(waiter):
             if is_generator(each) and getattr(each, INNER[type(each)]) is waiter:
                 yield from tasks_of(each)
@@ -167,14 +167,14 @@ def behind(callback: Any) -> list[Any]:
 
 
 def behind_callback(callback: Any) -> Iterator[Any]:
-    """Yield the Deferreds and futures that a callback is for, as far as that can be told."""
+    """Yield the Deferreds and futures that a callback is for, if that can be found."""
     callback = in_its_context(callback) or callback
     if passes_on_only(callback):
         return
     if type(callback) is functools.partial:
         args, callback = ARGS_OF_PARTIAL(callback), FUNC_OF_PARTIAL(callback)
         if type(callback) is FunctionType and is_of_asyncio_tasks(callback):
-            # Up to CPython 3.11, `wait_for` is woken so.
+            # Up to CPython 3.11, `wait_for` is woken this way.
             yield from (each for each in args if is_node(each))
     if one_of(type(callback), (MethodType, BuiltinFunctionType)):
         owner = callback.__self__
@@ -192,11 +192,11 @@ def behind_callback(callback: Any) -> Iterator[Any]:
         if is_of_asyncio_tasks(callback):
             yield from getters_of(callback)
     else:
-        # A wrapper of asyncio's around a task that it is to wake.
+        # asyncio's wrapper around the task to wake.
         if is_a(callback, *task_classes()):
             yield callback
         elif class_name(callback) in ("TaskWakeupMethWrapper", "TaskStepMethWrapper"):
-            # It has no attribute for that.
+            # There is no attribute for that.
             yield from (each for each in gc.get_referents(callback) if is_node(each))
         else:
             yield from waiters_behind(callback)
@@ -227,7 +227,9 @@ def callbacks_of_theirs(deferred: object) -> list[tuple[Any, Any]]:
 
 
 def frames_of(generator: Any, skip: FrameType | None) -> tuple[list[tuple[FrameType, str]], Any]:
-    """Return where a generator or coroutine is, the innermost frame last, and what it waits for."""
+    """Return where a generator or coroutine is suspended, innermost frame last, and what it waits
+    for.
+    """
     frames: list[tuple[FrameType, str]] = []
     current = generator
     for _ in range(STEPS):
@@ -258,7 +260,7 @@ def frames_of(generator: Any, skip: FrameType | None) -> tuple[list[tuple[FrameT
 
 
 def _stack_down_to(frame: FrameType, top: FrameType | None) -> list[FrameType]:
-    """Return the frames that are on the stack above one, it first, or it alone."""
+    """Return the frames on the stack above one, starting with it; or it alone."""
     stack = []
     current = top
     for _ in range(STEPS):
