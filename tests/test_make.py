@@ -106,6 +106,16 @@ def test_one_line_says_what_is_missing(machine, target, lacking, script, words, 
     assert command in line
 
 
+@pytest.mark.parametrize("cargo", ["exit 1", 'echo "cargo 1.85.1"'])
+def test_rustup_is_there_but_not_its_rust(machine, cargo):
+    for name, script in (("rustup", "exit 1"), ("cc", COMPILER), ("python3", PYTHON)):
+        machine.has(name, script)
+    machine.has("cargo", cargo)
+    [line] = said(machine.make("demo"), machine)
+    assert ": rustup update stable && rustup default stable" in line
+    assert "apt install" not in line
+
+
 def test_old_python(machine):
     for name, script in (("cargo", CARGO), ("cc", COMPILER)):
         machine.has(name, script)

@@ -38,6 +38,8 @@ case "$(uname -s 2>/dev/null)$family" in
   *" debian 1"[23]" "*) rust="apt install cargo-web" ;;
   *" ubuntu 2"[0123].*) rust="this system's own is too old" ;;
 esac
+# rustup is there, but has no toolchain yet, or an old one.
+! command -v rustup >/dev/null || rust="rustup update stable && rustup default stable"
 rust="$rust   (or see https://rustup.rs)"
 if ! found=$($cargo --version 2>/dev/null); then
   lacks "there is no Rust ($cargo does not run): $rust"
