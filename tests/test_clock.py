@@ -60,6 +60,48 @@ def test_add_timeout_on_an_adapter_without_active():
     assert clock.cancelled == 1
 
 
+async def in_a_block(clock, deadline):
+    async with deadline(clock):
+        await Deferred()
+
+
+async def each_completed(clock):
+    async for _ in concurrency.as_completed([Deferred()], timeout=1, clock=clock):
+        raise AssertionError
+
+
+#: Each ends after a second of a clock.
+END_BY_A_CLOCK = {
+    "addTimeout": lambda clock: Deferred().addTimeout(1, clock),
+    "sleep": lambda clock: concurrency.sleep(1, clock=clock),
+    "timeout": lambda clock: in_a_block(clock, lambda c: concurrency.timeout(1, clock=c)),
+    "timeout_at": lambda clock: in_a_block(
+        clock, lambda c: concurrency.timeout_at(c.seconds() + 1, clock=c)
+    ),
+    "wait_for": lambda clock: concurrency.wait_for(Deferred(), 1, clock=clock),
+    "wait": lambda clock: concurrency.wait([Deferred()], timeout=1, clock=clock),
+    "as_completed": each_completed,
+}
+
+
+@pytest.mark.parametrize("form", END_BY_A_CLOCK)
+def test_what_ends_by_an_adapters_call_does_not_cancel_it(form):
+    """Its call raises if it is cancelled after it has come, and cannot be asked."""
+    clock, ends = Adapter(), []
+    d = END_BY_A_CLOCK[form](clock)
+    d = d if isinstance(d, Deferred) else defer.ensureDeferred(d)
+    d.addBoth(ends.append)
+    clock.clock.advance(1)
+    [end] = ends
+    if form == "sleep":
+        assert end is None
+    elif form == "wait":
+        assert [len(each) for each in end] == [0, 1]
+    else:
+        assert end.check(defer.TimeoutError)
+    assert clock.cancelled == 0
+
+
 @pytest.mark.parametrize("given", ["loop", "by default"])
 def test_add_timeout_on_a_loop(given):
     async def main():

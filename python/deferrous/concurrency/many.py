@@ -135,7 +135,7 @@ class _Wait:
             if each not in self.done:
                 watch(each, self.see)
         if timeout is not None:
-            self.stop = start(clock, timeout, self.finish)
+            self.stop = start(clock, timeout, self.time_out)
         return deferred
 
     def is_enough(self, deferred: Deferred[Any], result: Any) -> bool:
@@ -159,6 +159,12 @@ class _Wait:
         if self.stop is not None:
             self.stop()
             self.stop = None
+
+    @_never_refused
+    def time_out(self) -> None:
+        # The call has come: not every clock has it cancelled after that.
+        self.stop = None
+        self.finish()
 
     @_never_refused
     def finish(self) -> None:
