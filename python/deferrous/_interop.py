@@ -1,8 +1,8 @@
-"""Waiting for asyncio's futures and for Twisted's own Deferreds, and the other way round.
+"""Waiting for asyncio's futures and Twisted's own Deferreds, and the other way round.
 
-What our generators yield and await, and who drives a coroutine that awaits one of our Deferreds,
-may be either's. Both are looked up when they are needed: that they are imported does not mean that
-they are in use.
+Our generators may yield and await either of them, and either library may drive a coroutine that
+awaits our Deferreds. Both are looked up when they are needed: an imported library need not be in
+use.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ __all__ = [
     "wait_for_future",
 ]
 
-#: What else than our Deferreds a generator may yield: the answers of `kind_of`.
+#: What a generator may yield besides our Deferreds: the results of `kind_of`.
 VALUE, COROUTINE, FUTURE, TWISTED = range(4)
 
 
 def _twisted_defer() -> Any:
-    """Return Twisted's module of Deferreds, if it is imported and is not ours.
+    """Return Twisted's Deferred module, if it has been imported and is not ours.
 
-    One that is half-way through its import has no driver yet.
+    While it is being imported, it has no driver yet.
     """
     module = sys.modules.get("twisted.internet.defer")
     if getattr(module, "Deferred", Deferred) is Deferred or not hasattr(module, "_inlineCallbacks"):
@@ -49,15 +49,15 @@ def _twisted_defer() -> Any:
 
 
 def kind_of(yielded: object, claimed: type | None = None) -> int:
-    """Tell what to do with what a generator or coroutine has yielded: one of the above.
+    """Classify what a generator or coroutine has yielded, as one of the above.
 
-    `claimed` is its `__class__`, where that may be another than its type. It is not asked again.
+    `claimed` is its `__class__`, if that may differ from its type. It is not looked up again.
     """
     classes = (type(yielded),) if claimed is None else (type(yielded), claimed)
     if any(issubclass(each, (Coroutine, GeneratorType)) for each in classes):
         return COROUTINE
-    # A future that is awaited says so; one that is merely yielded is a value like any other. Its
-    # class is asked first, as asyncio does: an object may have odd answers to any name.
+    # An awaited future is marked as such; one that is merely yielded is a value like any other. Its
+    # class is looked up first, as in asyncio: an object may answer to any attribute.
     blocking = "_asyncio_future_blocking"
     if hasattr(type(yielded), blocking) and getattr(yielded, blocking) is True:
         return FUTURE
@@ -68,9 +68,9 @@ def kind_of(yielded: object, claimed: type | None = None) -> int:
 
 
 def adopt(theirs: Any) -> Deferred[Any]:
-    """Return a Deferred of ours that gets what one of Twisted's comes to.
+    """Return a Deferred of ours for the outcome of one of Twisted's.
 
-    Twisted's then has None for its result. Cancelling ours cancels it.
+    The result of Twisted's Deferred is None afterwards. Cancelling ours cancels it.
     """
     ours: Deferred[Any] = Deferred(lambda _: theirs.cancel())
 
@@ -84,7 +84,7 @@ def adopt(theirs: Any) -> Deferred[Any]:
 
 
 def adopt_failure(theirs: Any) -> Failure:
-    """Return a Failure of ours with the exception and the traceback of one of Twisted's."""
+    """Convert one of Twisted's Failures into ours, with its exception and traceback."""
     return Failure(theirs.value, theirs.type, theirs.tb, theirs.captureVars)
 
 
@@ -94,8 +94,8 @@ def _frame_of(generator: Any) -> FrameType | None:
 
 
 def _running() -> tuple[AbstractEventLoop | None, Any]:
-    """Return asyncio's loop that runs in this thread, and its current task."""
-    # Whoever runs a loop has imported asyncio. Others may be half-way through that.
+    """Return the asyncio loop that runs in this thread, and its current task."""
+    # Whoever runs a loop has imported asyncio. It may still be importing otherwise.
     asyncio: Any = sys.modules.get("asyncio")
     running = getattr(asyncio, "_get_running_loop", None)
     loop = None if running is None else running()
@@ -103,9 +103,9 @@ def _running() -> tuple[AbstractEventLoop | None, Any]:
 
 
 def _frames() -> Iterator[FrameType]:
-    """Yield the frames of whoever iterates and of its callers, of this greenlet if there are any.
+    """Yield the frames of the caller and of its callers, on the stack of the current greenlet.
 
-    A greenlet's stack ends where it began.
+    A greenlet's stack ends where the greenlet started.
     """
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
@@ -114,10 +114,11 @@ def _frames() -> Iterator[FrameType]:
 
 
 def leave_task() -> tuple[AbstractEventLoop, Any] | None:
-    """Have asyncio's current task stand aside, as it is not what is going to run.
+    """Hide asyncio's current task, as it is not what is going to run.
 
-    Return what `enter_task` takes, or None if there is no such task. One whose step stands on the
-    stack of another greenlet stays: if that goes on first, asyncio wants to find it in place.
+    Return the argument for `enter_task`, or None if there is no current task. A task whose step is
+    on the stack of another greenlet stays current: if that continues first, asyncio expects to find
+    it there.
     """
     loop, task = _running()
     if loop is None or task is None:
@@ -131,7 +132,7 @@ def leave_task() -> tuple[AbstractEventLoop, Any] | None:
 
 
 def enter_task(loop: AbstractEventLoop, task: Any) -> None:
-    """Have a task that stood aside be current again, unless another is by now."""
+    """Make a hidden task current again, unless there is another one by now."""
     if _running() == (loop, None):
         sys.modules["asyncio"].tasks._enter_task(loop, task)
 
@@ -139,21 +140,23 @@ def enter_task(loop: AbstractEventLoop, task: Any) -> None:
 def stand_in(
     driven: list[Any], deferred: Deferred[Any]
 ) -> tuple[Any, Callable[[], bool] | None] | None:
-    """Return what the driver of a coroutine that awaits a Deferred now can wait for, if not that.
+    """Return what the driver of a coroutine can wait for, if it cannot wait for the awaited
+    Deferred.
 
-    `driven` are the generators that we drive, on any thread's or greenlet's stack. The driver is
-    whichever stands next: we (the answer is None), an asyncio task, or Twisted's own
-    `inlineCallbacks`. With the object to yield comes a function that wakes the driver, and returns
-    False if that does not wait any more; none for a future, which wakes it when it has a result.
+    `driven` are the generators that we drive, on the stacks of all threads and greenlets. The
+    driver is the nearest on this stack: ours (then the result is None), an asyncio task, or
+    Twisted's own `inlineCallbacks`. The result is the object to yield, with a function that wakes
+    the driver, and returns False if it no longer waits. The function is None for a future, which
+    wakes its driver itself.
 
-    Where nobody but asyncio can be driving anything, this is not asked.
+    This is not called if nobody but asyncio can be the driver.
     """
     loop, task = _running()
     twisted = _twisted_defer()
-    # All three drive by calling, so they, or what they drive, stand on the stack.
+    # All three drive by calling, so they, or what they drive, are on the stack.
     theirs_at = None if task is None else _frame_of(task.get_coro())
     twisted_code = None if twisted is None else twisted._inlineCallbacks.__code__
-    # The last that we began to drive is nearest, unless it stands on another stack.
+    # The one that we resumed last is the nearest, unless it is on another stack.
     last_at = _frame_of(driven[-1]) if driven else None
     ours_at: set[FrameType | None] | None = None
     for frame in _frames():
@@ -189,7 +192,7 @@ def _deferred_of(twisted: Any, deferred: Deferred[Any]) -> tuple[Any, Callable[[
 
 
 def _is_served(loop: AbstractEventLoop) -> bool:
-    """Return whether anything will run the callbacks of a loop."""
+    """Return whether anything will run a loop's callbacks."""
     if loop.is_running():
         return True
     reactor = sys.modules.get("twisted.internet.reactor")
@@ -199,8 +202,8 @@ def _is_served(loop: AbstractEventLoop) -> bool:
 def wait_for_future(future: Any) -> Deferred[None]:
     """Return a Deferred that fires when a future that a coroutine awaits is done.
 
-    What the future came to, the coroutine then asks of the future. If nothing runs the future's
-    loop, the Deferred fails with RuntimeError.
+    The coroutine then gets the outcome from the future itself. If nothing runs the future's loop,
+    the Deferred fails with RuntimeError.
     """
     future._asyncio_future_blocking = False
 

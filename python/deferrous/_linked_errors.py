@@ -1,4 +1,4 @@
-"""What the module `traceback` shows around an exception: what it came of, notes, groups."""
+"""What the module `traceback` shows with an exception: its cause or context, notes, groups."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import builtins
 import traceback
 from typing import Any, NamedTuple
 
-#: The most linked exceptions that are followed.
+#: The most linked exceptions to follow.
 _LINKED = 10_000
 
 
 def has_end(error: BaseException) -> bool:
-    """Return whether the exceptions that an exception is linked to come to an end.
+    """Return whether the chain of causes and contexts of an exception ends.
 
-    A property `__cause__` or `__context__` of a class may make another one each time, and what
-    formats tracebacks would follow them for ever.
+    A property `__cause__` or `__context__` may return a new exception each time, and functions that
+    format tracebacks would never stop.
     """
     rest: list[Any] = [error]
-    # Held here, so that none can be at the address of another.
+    # Held here, so that none can get the address of another.
     seen: dict[int, object] = {}
     while rest:
         each = rest.pop()
@@ -32,22 +32,22 @@ def has_end(error: BaseException) -> bool:
     return True
 
 
-#: The class of groups of exceptions, since Python 3.11.
+#: The class of exception groups, since Python 3.11.
 _GROUP: Any = getattr(builtins, "BaseExceptionGroup", ())
 _CAUSE_TEXT = "\nThe above exception was the direct cause of the following exception:\n\n"
 _CONTEXT_TEXT = "\nDuring handling of the above exception, another exception occurred:\n\n"
 
 
 class Around(NamedTuple):
-    """What the module traceback shows around an exception."""
+    """What the module traceback shows with an exception."""
 
-    #: The exception that it came of, with all that those came of, and the connecting words.
+    #: Its cause or context, with those of that one and so on, and the connecting words.
     before: str = ""
     #: The place in the source that a SyntaxError is about.
     place: str = ""
-    #: The text of a SyntaxError, which does not say the place again.
+    #: The message of a SyntaxError, without the position.
     text: str | None = None
-    #: Its notes, and what is in a group.
+    #: Its notes, and the members of a group.
     after: str = ""
 
 
@@ -55,7 +55,7 @@ NOTHING = Around()
 
 
 def what_is_around(error: Any) -> Around:
-    """Return what the module traceback shows around an exception."""
+    """Return what the module traceback shows with an exception."""
     if not has_end(error):
         return NOTHING
     shown: Any = traceback.TracebackException(type(error), error, None, compact=True)

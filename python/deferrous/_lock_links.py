@@ -1,4 +1,4 @@
-"""The links that `DeferredFilesystemLock` makes, and on Windows the directories."""
+"""The links that `DeferredFilesystemLock` makes; on Windows, directories."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from ._lock_system import WINDOWS
 
 
 class Links:
-    """Links as POSIX has them."""
+    """POSIX links."""
 
     @staticmethod
     def make(pid: int, name: str) -> None:
-        """Make a link. Raises FileExistsError if there is something of that name."""
+        """Make a link. Raises FileExistsError if the name exists."""
         os.symlink(str(pid), name)
 
     @staticmethod
     def read(name: str) -> int:
-        """Return what a link says. Raises FileNotFoundError if there is none."""
+        """Return the content of a link. Raises FileNotFoundError if there is none."""
         return int(os.readlink(name))
 
     @classmethod
     def replace(cls, pid: int, name: str) -> None:
-        """Put a link in the place of another, at no time leaving it empty."""
+        """Replace a link atomically."""
         new = f"{name}.{os.urandom(8).hex()}.newlink"
         os.symlink(str(pid), new)
         try:
@@ -40,9 +40,9 @@ class Links:
 
 
 class Directories(Links):
-    """Directories in the place of links, made at once, but removed in two steps.
+    """Directories that replace links. They are made atomically, but removed in two steps.
 
-    One that is empty is half removed, and as good as gone.
+    An empty one is half removed, and counts as missing.
     """
 
     @staticmethod
@@ -68,14 +68,14 @@ class Directories(Links):
             with open(os.path.join(name, "symlink"), encoding="ascii") as file:
                 return int(file.read())
         except FileNotFoundError:
-            # Half removed by a process that may have died over it.
+            # Half removed by a process that may have died since.
             with suppress(OSError):
                 os.rmdir(name)
             raise
 
     @classmethod
     def replace(cls, pid: int, name: str) -> None:
-        # Not without a gap: raises FileExistsError if somebody else has been faster.
+        # Not atomic: raises FileExistsError if somebody else was faster.
         cls.remove(name)
         cls.make(pid, name)
 
@@ -90,6 +90,6 @@ links: type[Links] = Directories if WINDOWS else Links
 
 
 def identity_of(name: str) -> str:
-    """Return what tells a link from others that have been or will be in its place."""
+    """Return what distinguishes a link from all earlier and later ones at the same path."""
     status = os.lstat(name)
     return f"{status.st_ino} {status.st_mtime_ns}"

@@ -1,4 +1,4 @@
-"""What the operating system does for `DeferredFilesystemLock`: its locks and its processes."""
+"""The operating system's part of `DeferredFilesystemLock`: file locks and processes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if sys.platform == "win32":
         kernel.OpenProcess.restype = ctypes.c_void_p
         process = kernel.OpenProcess(synchronize, False, pid)
         if not process:
-            # Any other error is about a process that is there.
+            # Any other error means that the process exists.
             return ctypes.get_last_error() != invalid_parameter
         process = ctypes.c_void_p(process)
         try:
@@ -50,6 +50,6 @@ else:
         except ProcessLookupError:
             return False
         except PermissionError:
-            # Somebody else's.
+            # Another user's process.
             return True
         return True

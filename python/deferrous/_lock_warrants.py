@@ -12,11 +12,11 @@ from ._lock_system import BUSY, FLAGS, WINDOWS, lock_file
 class Warrant:
     """The file beside a link, locked by this object."""
 
-    #: Those of the locks that this process holds, by the device and number of the file.
+    #: The warrants of the locks that this process holds, by the device and inode of the file.
     held: ClassVar[dict[tuple[int, int], Warrant]] = {}
 
     def __init__(self, path: str, file: int, status: os.stat_result) -> None:
-        # Of that path, wherever the process goes.
+        # An absolute path, as the process may change its directory.
         self._path = path if path.startswith("/") else os.path.abspath(path)
         self._file = file
         self._key = _key(status)
@@ -28,9 +28,9 @@ class Warrant:
 
     @classmethod
     def take(cls, name: str, create: bool) -> Warrant | None:
-        """Lock the warrant of a link; None if somebody has it locked.
+        """Lock the warrant of a link. Return None if somebody else has locked it.
 
-        If there is none, it is made if `create` says so, else the answer is None, too.
+        If there is none, it is made if `create` is true; otherwise the result is None, too.
         """
         path = cls.path(name)
         while True:
@@ -54,21 +54,21 @@ class Warrant:
                 if create and error.errno not in BUSY:
                     raise
                 return None
-            # Somebody has removed the file before it could be locked.
+            # Somebody has removed the file before it was locked.
             os.close(file)
 
     @classmethod
     def of_holder(cls, name: str) -> Warrant | None:
-        """Return the warrant of a lock that this process holds, to be given up."""
+        """Return the warrant of a lock that this process holds, to give it up."""
         try:
             return cls.held.pop(_key(os.stat(cls.path(name))), None)
         except OSError:
             return None
 
     def is_held_for(self, name: str) -> bool:
-        """Return whether this process has it locked, for the link of that name, an absolute one.
+        """Return whether this process has locked it for the link with this absolute path.
 
-        If so, it is to be given up.
+        If so, the caller must give it up.
         """
         if self._path != self.path(name) or self.held.get(self._key) is not self:
             return False
@@ -76,12 +76,12 @@ class Warrant:
         return True
 
     def is_for(self, identity: str) -> bool:
-        """Return whether this is the warrant of a link of that identity."""
+        """Return whether this is the warrant of the link with this identity."""
         os.lseek(self._file, 0, os.SEEK_SET)
         return os.read(self._file, 100) == identity.encode()
 
     def keep_for(self, identity: str) -> None:
-        """Let it be the warrant of a link, and keep it locked until this process gives it up."""
+        """Assign it to a link, and keep it locked until this process gives it up."""
         if not self._is_empty:
             os.ftruncate(self._file, 0)
             os.lseek(self._file, 0, os.SEEK_SET)
@@ -90,10 +90,10 @@ class Warrant:
 
     def give_up(self) -> None:
         """Remove the file, and unlock it."""
-        # Who finds it unlocked and not yet removed must find nothing in it.
+        # Whoever finds it unlocked before it is removed must find it empty.
         if WINDOWS:
             os.ftruncate(self._file, 0)
-            # Only a file that nobody has open can be removed there.
+            # Windows removes only files that nobody has open.
             self.close()
         try:
             os.remove(self._path)
@@ -114,8 +114,8 @@ def _open(path: str, create: bool) -> int:
         except FileExistsError:
             pass
     try:
-        # Not with O_CREAT, which may be refused for what is there already, if it is another
-        # user's in a directory that everybody can write to.
+        # Without O_CREAT: in a directory that everybody can write to, that may be refused for an
+        # existing file of another user.
         return os.open(path, FLAGS)
     except FileNotFoundError:
         if not create:
@@ -129,9 +129,9 @@ def _key(status: os.stat_result) -> tuple[int, int]:
 
 
 def _forget_warrants() -> None:
-    """Close what a forked process has got from its parent, which goes on holding the locks.
+    """Close the files that a forked process has inherited. The parent still holds the locks.
 
-    Else the child would keep them locked after the parent's death.
+    Otherwise, the child would keep them locked after the parent's death.
     """
     while Warrant.held:
         Warrant.held.popitem()[1].close()

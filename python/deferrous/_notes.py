@@ -1,8 +1,8 @@
-"""Notes on exceptions: which callback raised them, where no frame of Python tells.
+"""Notes on exceptions: which callback raised them, if no Python frame shows it.
 
-A callback that takes other arguments, or is not callable, fails before any line of it has run, and
-what is native has no lines: the traceback is empty then. The note does not change the exception's
-text, its arguments, or what it is equal to.
+A callback that takes other arguments, or is not callable, fails before any of its lines has run,
+and native functions have no lines: then the traceback is empty. A note changes neither the
+exception's message and arguments nor what it is equal to.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from ._tracking import origin_of
 
 __all__ = ["age_of", "made_at", "name_callback", "notes_of", "passed_on"]
 
-#: The most notes of ours on one exception: some are raised again and again.
+#: The most notes of ours on one exception: some are raised repeatedly.
 _MOST = 5
 _DICT_OF_ERROR: Any = BaseException.__dict__["__dict__"].__get__
-#: None of these is a Deferred.
+#: Types that are certainly not Deferreds.
 _USUAL: tuple[type, ...] = (FunctionType, BuiltinFunctionType, MethodType, type)
 
 
 def name_callback(error: BaseException, callback: Any, deferred: Any) -> None:
-    """Note on an exception which callback it came of, and where its Deferred was made.
+    """Add a note to an exception: which callback raised it, and where its Deferred was made.
 
-    A Deferred as the callback stands for its method `callback`, where it was chained to another.
-    `deferred` is False where the function was called in another way than as a callback.
+    If the callback is a Deferred, that stands for its method `callback`: another was chained to it.
+    `deferred` is False if the function was not called as a callback.
     """
     what = "the function" if deferred is False else "the callback"
-    # Most callbacks are of these; and programs fail often on purpose: this is to be quick.
+    # Most callbacks are of these types, and programs often fail on purpose, so this must be quick.
     kind = type(callback)
     fired = callback if not one_of(kind, _USUAL) and is_deferred(callback) else None
     if kind is type:
@@ -62,7 +62,7 @@ def name_callback(error: BaseException, callback: Any, deferred: Any) -> None:
 
 
 def passed_on(failure: Any, to: Any) -> None:
-    """Note on the exception of a failure to which Deferred it is passed on."""
+    """Add a note to the exception of a failure: to which Deferred it is passed on."""
     made = made_at(to)
     if made and is_a(failure, _deferrous.FailureBase):
         error = attribute(failure, _deferrous.FailureBase, "value")
@@ -71,8 +71,7 @@ def passed_on(failure: Any, to: Any) -> None:
 
 
 def _add(error: BaseException, text: str) -> None:
-    # Not by `add_note`, which is not there before Python 3.11, and by which a class may do what it
-    # likes.
+    # Not by `add_note`: Python 3.10 has none, and a class may override it.
     attributes = _DICT_OF_ERROR(error)
     notes = attributes.get("__notes__")
     if notes is None:
@@ -82,13 +81,13 @@ def _add(error: BaseException, text: str) -> None:
 
 
 def notes_of(error: object) -> list[str]:
-    """Return the notes of an exception, without asking it."""
+    """Return the notes of an exception, without running its code."""
     notes = dict_of(error).get("__notes__")
     return [each for each in notes if type(each) is str] if type(notes) is list else []
 
 
 def made_at(deferred: Any) -> str:
-    """Return where a Deferred was made, if that is known: by `track`, or by debug mode."""
+    """Return where a Deferred was made, if `track` or debug mode has recorded it."""
     if type(deferred) is _deferrous.Deferred and deferred._debugInfo is None:
         if not _deferrous._tracking():
             return ""
@@ -106,6 +105,6 @@ def made_at(deferred: Any) -> str:
 
 
 def age_of(deferred: Any) -> float | None:
-    """Return how many seconds ago a Deferred was made, if that is known."""
+    """Return a Deferred's age in seconds, if it is known."""
     origin = origin_of(deferred)
     return None if origin is None else origin.age

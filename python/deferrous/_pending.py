@@ -29,46 +29,47 @@ __all__ = ["PendingDeferred", "PendingDeferreds", "Tracking", "pending", "track"
 #: The most groups in the text.
 _GROUPS = 30
 
-#: It turns tracking on when the package is imported.
+#: Turns tracking on when the package is imported.
 ENVIRONMENT_VARIABLE = "DEFERROUS_TRACK"
 
-#: Whether what waits is printed at exit, and whether there is something registered for that.
+#: Whether to print what waits at exit, and whether a function is registered for that.
 _at_exit = [False, False]
 
 
 class PendingDeferred:
-    """One Deferred that waited when it was looked at. It is not kept alive by this.
+    """A Deferred that was waiting at the time of the snapshot. This does not keep it alive.
 
-    Without `track()`, nothing is known of its age and of where it was made.
+    Without `track()`, its age and the place where it was made are not known.
     """
 
     __slots__ = ("_address", "_code", "_number", "_place", "_run", "age", "name", "waits")
 
     def __init__(self, deferred: Any, waits: str) -> None:
-        #: A short text that tells it from others.
+        #: A short text that identifies it.
         self.name = f"<{class_name(deferred)} at {id(deferred):#x}>"
-        #: For what it waits and where, in the same words for all that do so alike.
+        #: What it waits for and where: the same text for all that wait alike.
         self.waits = waits
-        #: For how many seconds it has been there. None if it was there before tracking.
+        #: Its age in seconds. None if it existed before tracking.
         self.age: float | None = None
         self._address = id(deferred)
         self._number = self._place = self._run = self._code = 0
 
     @property
     def deferred(self) -> Any:
-        """The Deferred itself, or None if it is gone, or not tracked."""
+        """The Deferred itself. None if it has been freed, or is not tracked."""
         return _deferrous._tracked_at(self._address, self._number) if self._number else None
 
     @property
     def made(self) -> MadeAt | None:
-        """The line at which it was made, outside of this package, if that is known."""
+        """The line at which it was made, outside of this package, if known."""
         return _tracking.made_at(self._place)
 
     @property
     def made_by(self) -> MadeAt | None:
-        """The generator or coroutine that ran when it was made, if one did.
+        """The generator or coroutine that made it, if any.
 
-        One that is driven by asyncio is known if it has made it itself, and not by a function.
+        One that asyncio drives is known only if it made the Deferred itself, not in a function that
+        it called.
         """
         return _tracking.made_by(self._place, self._code)
 
@@ -97,7 +98,7 @@ class PendingDeferred:
 
 
 def _duration(seconds: float) -> str:
-    """Return a time for people."""
+    """Format a duration."""
     for limit, unit, size in ((1.0, "ms", 0.001), (120.0, "s", 1.0), (7200.0, "min", 60.0)):
         if seconds < limit:
             return f"{seconds / size:,.1f} {unit}"
@@ -105,11 +106,11 @@ def _duration(seconds: float) -> str:
 
 
 class PendingDeferreds:
-    """How many Deferreds wait, for what and where, at one moment. It keeps none of them alive.
+    """A snapshot: how many Deferreds wait, for what and where. It keeps none of them alive.
 
-    What is left after `later - earlier` has come since. With `track()` on all the time between the
-    two, these are the very Deferreds that have come since, and wait still; otherwise the numbers of
-    those that wait alike are compared.
+    `later - earlier` is the difference. If `track()` was on between the two, it contains exactly
+    the Deferreds that were made since and still wait; otherwise, the counts of each group are
+    compared.
     """
 
     __slots__ = ("_counts", "_deferreds", "_missed")
@@ -123,19 +124,19 @@ class PendingDeferreds:
 
     @property
     def groups(self) -> list[tuple[int, str]]:
-        """How many wait in the same way, and how that is: the most first."""
+        """The size of each group, and what its Deferreds wait for: the largest group first."""
         return sorted(((count, text) for text, count in self._counts.items()), reverse=True)
 
     @property
     def deferreds(self) -> list[PendingDeferred]:
-        """Each of them, the oldest first. Empty without `track()`."""
+        """The Deferreds, oldest first. Empty without `track()`."""
         return list(self._deferreds or ())
 
     @property
     def places(self) -> list[tuple[int, MadeAt | None, float | None]]:
-        """How many were made at the same line, where that is, and how old the oldest is.
+        """For each line at which some were made: how many, the place, and the age of the oldest.
 
-        The most come first. It is empty without `track()`.
+        The line with the most comes first. Empty without `track()`.
         """
         counts: dict[MadeAt | None, list[Any]] = {}
         known: dict[int, MadeAt | None] = {}
@@ -149,7 +150,7 @@ class PendingDeferreds:
         return found
 
     def parent_of(self, deferred: PendingDeferred) -> PendingDeferred | None:
-        """Return the one whose generator or coroutine made this one, if it waits as well."""
+        """Return the waiting Deferred whose generator or coroutine made this one."""
         if deferred._run:
             for each in self._deferreds or ():
                 if _run_of(each) == deferred._run:
@@ -199,7 +200,7 @@ class PendingDeferreds:
 
 
 def _run_of(pending: PendingDeferred) -> int:
-    """Return the number of the generator that is to fire one."""
+    """Return the number of the generator that will fire a Deferred."""
     deferred = pending.deferred
     if deferred is None:
         return 0
@@ -208,7 +209,7 @@ def _run_of(pending: PendingDeferred) -> int:
 
 
 def _listed(deferreds: Iterable[PendingDeferred], missed: int) -> PendingDeferreds:
-    """Return some with what is known of each, counted by what they wait for and where made."""
+    """Return a snapshot of some, grouped by what they wait for and where they were made."""
     listed = sorted(deferreds, key=lambda it: (it._number != 0 and it.age is not None, it._number))
     counts: dict[str, int] = {}
     texts: dict[tuple[str, int], str] = {}
@@ -223,11 +224,12 @@ def _listed(deferreds: Iterable[PendingDeferred], missed: int) -> PendingDeferre
 
 
 def pending(*, older_than: float | None = None, made_in: Any = None) -> PendingDeferreds:
-    """Return how many Deferreds wait at this moment, for what and where.
+    """Return a snapshot: how many Deferreds wait now, for what and where.
 
-    They are found among all objects of the process, so nothing has to be turned on before, and it
-    takes some time in a large process. Nothing is changed, and nobody's code is run. With
-    `track()`, it also says how old each is and where it was made, and finds them at once.
+    They are found among all objects of the process, so nothing has to be turned on beforehand, and
+    it takes some time in a large process. Nothing is changed, and no code of the program is run.
+    With `track()`, the snapshot also has the age of each and where it was made, and takes no
+    search.
 
     ```python
     from deferrous import Deferred, pending
@@ -282,7 +284,7 @@ def pending(*, older_than: float | None = None, made_in: Any = None) -> PendingD
 
 
 def _counted() -> dict[str, int]:
-    """Count all Deferreds that wait, by what for."""
+    """Count all waiting Deferreds by what they wait for."""
     counts: dict[str, int] = {}
     for each in objects_of(is_deferred):
         text = _why(each)
@@ -292,11 +294,11 @@ def _counted() -> dict[str, int]:
 
 
 def _place_test(made_in: object) -> Any:
-    """Return a function that says whether a code object and a line are there."""
+    """Return a function that tests whether a code object and a line match."""
     if type(made_in) is MethodType:
         made_in = made_in.__func__
     if type(made_in) is FunctionType:
-        # What a decorator has wrapped says so.
+        # A decorated function refers to the original.
         for _ in range(100):
             inner = made_in.__dict__.get("__wrapped__")
             if type(inner) is not FunctionType:
@@ -326,7 +328,7 @@ def _place_test(made_in: object) -> Any:
 
 
 def _why(deferred: Any) -> str | None:
-    """Say for what a Deferred waits and where, in the same words for all that do so alike."""
+    """Describe what a Deferred waits for and where: the same text for all that wait alike."""
     state = _deferrous._state_of(deferred, 1)
     _, _, called, paused, running, chained_to, canceller, links, _, _ = state
     name = class_name(deferred)

@@ -30,37 +30,37 @@ if TYPE_CHECKING:
 
 
 def microseconds(nanoseconds: int) -> float:
-    """Return a time as the format has it, in microseconds.
+    """Convert to microseconds, the unit of the format.
 
-    Who makes nanoseconds of it again by cutting off what is behind the point, as Perfetto has done,
-    would make one less of a number that is a little too small, and slices would overlap.
+    A reader that converts back to nanoseconds by truncating, as Perfetto used to do, would get one
+    less for a number that is slightly too small, and slices would overlap.
     """
     time = nanoseconds / 1000
     return time if int(time * 1000) >= nanoseconds else math.nextafter(time, math.inf)
 
 
 class Perfetto:
-    """Makes the events of a file for Perfetto. Times are in nanoseconds until they are written."""
+    """Builds the events of a file for Perfetto. Times are in nanoseconds until they are written."""
 
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
         self._names = Names()
         self._pid = os.getpid()
         self._out: list[dict[str, Any]] = []
-        #: Of each thread, the slices that have begun: a key, the event, and when it begins.
+        #: For each thread, the open slices: a key, the event, and its start.
         self._open: dict[int, list[tuple[object, dict[str, Any], int]]] = {}
-        #: The asynchronous slices that have not ended, by their ids.
+        #: The open asynchronous slices, by id.
         self._async: dict[str, dict[str, Any]] = {}
         #: The number of the Deferred that a run waits for.
         self._waits: dict[int, int] = {}
         #: Where each Deferred was fired: a time and a thread.
         self._fired: dict[int, tuple[int, int]] = {}
-        #: Those whose first callback has been called.
+        #: The Deferreds whose first callback has been called.
         self._called: set[int] = set()
-        #: The slice of each thread that ends with its next event.
+        #: For each thread, the slice that ends with its next event.
         self._short: dict[int, tuple[dict[str, Any], int]] = {}
         self._flows = 0
-        #: When the last event was.
+        #: The time of the latest event.
         self._last = 0
 
     def result(self) -> dict[str, Any]:
@@ -109,7 +109,7 @@ class Perfetto:
     def _end(self, key: object, time: int, strand: int, **args: Any) -> None:
         opened = self._open.get(strand, [])
         if not any(each == key for each, _, _ in opened):
-            # Its beginning is lost.
+            # Its start is lost.
             return
         while opened:
             each, event, begin = opened.pop()
@@ -133,7 +133,7 @@ class Perfetto:
         self, category: str, number: int, title: str, time: int, strand: int, **args: Any
     ) -> None:
         key = f"{category[0]}{number}"
-        # The number is this process's. What is alike has the same name, and is shown together.
+        # The id is that of this process. Similar slices have the same name, and are shown together.
         more = {"cat": category, "id2": {"local": key}, "args": args}
         self._async[key] = self._event("b", title, time, strand, **more)
 
@@ -144,7 +144,7 @@ class Perfetto:
             self._event("e", begun["name"], time, strand, **more)
 
     def _deferred(self, address: int, strand: int) -> tuple[int, str]:
-        """Return the number and the name of a Deferred, which may be there from before."""
+        """Return the number and the name of a Deferred, which may be older than the trace."""
         before = self._names._count
         number = self._names.number(address)
         name = f"Deferred {number}"
@@ -165,7 +165,7 @@ class Perfetto:
     # --- one event
 
     def _add(self, at: int, kind: int, strand: int, subject: int, other: int, detail: int) -> None:
-        # Later than all before, so that no slice is empty, and no arrow goes back.
+        # Later than all before, so that no slice is empty and no arrow points back.
         self._last = time = max(at - self._trace._began_at, self._last + 1)
         self._end_short(strand, time)
         if kind in OF_RUNS:

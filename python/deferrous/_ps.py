@@ -22,12 +22,12 @@ _HELP = {
     "pstree": "show what waits for what in a process, as a tree",
     "top": "show what ps does, again and again",
 }
-#: How many rows `top` shows where the height of the terminal is not known.
+#: The number of rows in `top` if the height of the terminal is unknown.
 _ROWS = 40
 
 
 def main(command: str, arguments: list[str]) -> int:
-    """Do what a command line says. Returns the exit status."""
+    """Execute a command line. Returns the exit status."""
     parser = argparse.ArgumentParser(
         prog=f"python -m deferrous {command}",
         description=f"{_HELP[command].capitalize()}. The process must have been started with "
@@ -78,10 +78,10 @@ def main(command: str, arguments: list[str]) -> int:
         print(f"python -m deferrous {command}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        # That is how `top` is ended.
+        # This is how `top` is stopped.
         return 0 if command == "top" else 130
     except BrokenPipeError:
-        # Of `head`, say, which has seen enough. What is left must not be written at exit.
+        # The reader, such as `head`, has closed the pipe. The rest must not be written at exit.
         sys.stdout = None
         return 1
     return 0
@@ -140,7 +140,7 @@ def _sorted(groups: list[dict[str, Any]], by: str) -> list[dict[str, Any]]:
 
 
 def _rows(answer: dict[str, Any], by: str, before: dict[str, int] | None = None) -> Iterator[str]:
-    """Yield the lines of `ps`; with how many there were before, those of `top`."""
+    """Yield the lines of `ps`; given the counts before, those of `top`."""
     yield _title(answer)
     groups = _sorted(answer["groups"], by)
     aged = any(each["oldest"] is not None for each in groups)
@@ -181,7 +181,7 @@ def _tree_lines(answer: dict[str, Any]) -> Iterator[str]:
 def _tree(tree: dict[str, Any]) -> Iterator[str]:
     nodes = tree["nodes"]
     seen: set[int] = set()
-    # Each is a node, the way to it, and what stands before its own line and those of its parts.
+    # Each is a node, the arrow to it, and the prefixes of its own line and of its children.
     left: list[tuple[int, str, str, str]] = [(tree["root"], "", "", "")]
     alike = tree.get("alike", 1)
     while left:
@@ -249,7 +249,8 @@ def _top(options: argparse.Namespace) -> None:
         shown = [line[: width - 1] for line in lines[: height - 2]]
         if len(lines) > len(shown):
             shown.append(f"... {len(lines) - len(shown):,} more lines ...")
-        # To the upper left corner; each line, and the rest of the screen, is cleared behind it.
+        # Move to the upper left corner, clear each line behind its text, and then the rest of the
+        # screen.
         text = "\x1b[K\n".join(shown)
         sys.stdout.write(
             f"\x1b[H{text}\x1b[K\x1b[J\n" if before is not None else f"\x1b[2J\x1b[H{text}\n"

@@ -1,4 +1,4 @@
-"""Names and texts of objects, whatever the objects make of being asked."""
+"""Names and texts of objects, even of objects that raise when asked."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def qual(cls: Any) -> str:
 
 
 def names_of(cls: Any) -> list[Any]:
-    """Return the names of a class of Exceptions and of its bases; of anything else, itself."""
+    """Return the names of an exception class and of its bases, or a list of the object itself."""
     if inspect.isclass(cls) and issubclass(cls, Exception):
         return [qual(base) for base in inspect.getmro(cls)]
     return [cls]
@@ -59,7 +59,7 @@ def safe_repr(obj: object) -> str:
 def safe_str(obj: object) -> str:
     """Return `str(obj)`, or a text that says what went wrong. Raises nothing.
 
-    Bytes are decoded as UTF-8 where they can be.
+    Bytes are decoded as UTF-8 if possible.
     """
     if isinstance(obj, bytes):
         try:
@@ -73,22 +73,22 @@ def safe_str(obj: object) -> str:
 
 
 def first_weak_reference(obj: object) -> object:
-    """Return a weak reference to an object that there is, or None: what `__weakref__` gives."""
+    """Return an existing weak reference to an object, or None: the value of `__weakref__`."""
     return next(iter(weakref.getweakrefs(obj)), None)
 
 
-#: The text of each place in the source that has been shown, with what `linecache` had of the file.
-#: What is in no file is known by the address of its code, which is kept as long.
+#: The formatted text of each place in the source, with the file's entry in `linecache`. Code
+#: without a file is identified by its address, and kept as long as the text.
 _places: dict[tuple[object, int, str], tuple[object, str, object]] = {}
-#: The most that are kept.
+#: The size of the cache.
 _MOST_PLACES = 10_000
 
 
 def format_stack() -> list[str]:
-    """Return what `traceback.format_stack()` returns to the caller.
+    """Return what `traceback.format_stack()` would return to the caller.
 
-    As that does, it looks each time whether the files have changed. What is the same as before is
-    not made again.
+    Like that, it checks each time whether the files have changed. Unchanged parts are not formatted
+    again.
     """
     start = sys._getframe(1)
     if "tracebacklimit" in sys.__dict__:
@@ -119,10 +119,10 @@ def format_stack() -> list[str]:
             text = traceback.format_stack(frame, 1)[0]
             if len(_places) >= _MOST_PLACES:
                 _places.clear()
-            # By now the file has been read.
+            # The file has been read by now.
             _places[key] = read.get(file), text, code
         if text == before == repeated:
-            # There may be more of the same than are shown.
+            # Of repeated frames, only some are shown.
             return traceback.format_stack(start)
         before, repeated = text, before
         texts.append(text)

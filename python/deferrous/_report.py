@@ -1,10 +1,10 @@
-"""Failures that nobody handled, and where they are reported.
+"""Reports of unhandled failures.
 
-Where Twisted is in use in the process, reports go through `twisted.logger`, in Twisted's words;
-elsewhere through `logging`, to the logger "deferrous", at level CRITICAL: the message is the same
-for each kind of report, and the exception is the record's `exc_info`. Which of the two is decided
-anew for each report, except while the interpreter shuts down: then as it was when that began. What
-cannot be reported either way is written to standard error.
+If Twisted is in use in the process, reports go through `twisted.logger`, in Twisted's words.
+Otherwise they go through `logging`, to the logger "deferrous", at level CRITICAL: each kind of
+report has a constant message, and the exception is the record's `exc_info`. This is decided for
+each report, except at interpreter shutdown, when the decision from its start is kept. If neither
+works, the report is written to standard error.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from .failure import Failure
 
 __all__ = ["DebugInfo", "logError", "log_failure", "report_by"]
 
-#: What a logger does for a call of `critical`, and may be replaced.
+#: The methods that a call of `logger.critical` uses. Programs may replace them.
 _STEPS = ("critical", "_log", "findCaller", "isEnabledFor", "makeRecord", "handle", "callHandlers")
 _UNHANDLED = "Unhandled error in Deferred:"
-#: Of what `logError` logs.
+#: The message of `logError`.
 _LOGGED = "Error in Deferred:"
 
 
 def _describe(failure: Any) -> str:
-    """Return a failure's traceback, or as much as can be had of it. Raises nothing."""
+    """Return the traceback of a failure, or as much as can be formatted. Raises nothing."""
     try:
         return str(failure.getTraceback())
     except BaseException:
         pass
-    # At exit, formatting may find that what it needs is gone. This needs only builtins.
+    # At exit, formatting may fail because modules are gone. This needs only builtins.
     lines = []
     try:
         tb = failure.tb
@@ -57,10 +57,10 @@ def _describe(failure: Any) -> str:
 
 
 def _exc_info(failure: Any) -> tuple[Any, bool]:
-    """Return a failure as `logging` takes exceptions, or None; and whether that shows all of it.
+    """Return the `exc_info` of a failure for `logging`, or None; and whether it shows everything.
 
-    A subclass may print itself in its own way, one that was cleaned has frames and no traceback,
-    and one may be of something that is no exception, or that can be followed for ever.
+    It does not if a subclass prints itself differently, if the failure was cleaned and has frames
+    but no traceback, if it is not of an exception, or if the chain of exceptions does not end.
     """
     cls, value, tb = type(failure), failure.value, failure.tb
     if not isinstance(value, BaseException) or isinstance(value, Failure):
@@ -76,16 +76,16 @@ def _exc_info(failure: Any) -> tuple[Any, bool]:
 
 
 class _Reporter:
-    """Reports failures, also at times when the globals of modules are None.
+    """Reports failures, even when module globals are None.
 
-    At the interpreter's exit that may befall this module before the last Deferreds die. So all
-    that the methods need is kept in the instance, and the methods use no global.
+    At interpreter exit, this module's globals may be cleared before the last Deferreds die. So the
+    methods use no globals: all that they need is in the instance.
     """
 
     def __init__(self) -> None:
         self.sys: Any = sys
         self.logging: Any = logging
-        #: Up to Python 3.10, what formats exceptions leaves their notes out.
+        #: Up to Python 3.10, formatting an exception omits its notes.
         self.lacks_notes = sys.version_info < (3, 11)
         self.notes_of = notes_of
         self.logger = logging.getLogger("deferrous")
@@ -94,7 +94,7 @@ class _Reporter:
         self.format_error = traceback.format_exception
         self.logger_class: Any = logging.Logger
         self.null_handler = logging.NullHandler
-        #: How the class of loggers makes a record of a call, as far as programs may replace it.
+        #: The attributes through which a logger makes a record. Programs may replace them.
         self.names = frozenset(_STEPS)
         self.steps_of = itemgetter(*_STEPS)
         self.steps = self.steps_of(vars(logging.Logger))
@@ -102,14 +102,14 @@ class _Reporter:
         self.place = code.co_filename, code.co_firstlineno
         self.unhandled_text = _UNHANDLED
         self.last_log: Any = None
-        #: That of `twisted.internet.defer`, where that is ours: programs replace its `log`.
+        #: The namespace of `twisted.internet.defer`, if that is ours: programs replace its `log`.
         self.namespace: dict[str, Any] = {}
         atexit.register(self.twisted_log)
 
     def twisted_log(self) -> Any:
-        """Return a logger of Twisted's, or None where Twisted is not in use."""
+        """Return one of Twisted's loggers, or None if Twisted is not in use."""
         if self.sys.is_finalizing():
-            # By now `sys.modules` is being emptied.
+            # By now, `sys.modules` is being cleared.
             return self.last_log
         log = self.namespace.get("log")
         if log is not None:
@@ -120,7 +120,7 @@ class _Reporter:
             self.last_log = None
             return None
         try:
-            # The module may be half-way through its import.
+            # The module may be half imported.
             self.last_log = module.Logger("twisted.internet.defer")
         except Exception:
             self.last_log = None
@@ -141,7 +141,7 @@ class _Reporter:
         try:
             exc_info, whole = self.exc_info(failure)
             if exc_info is not None and self.sys.is_finalizing():
-                # Formatting may need what is gone by now. Handlers would lose it then.
+                # Formatting may need modules that are gone. Handlers would lose the report then.
                 self.format_error(*exc_info)
         except BaseException:
             exc_info, whole = None, False
@@ -150,7 +150,7 @@ class _Reporter:
         if debug:
             message, args = f"{message}\n(debug: %s)", (*args, debug)
         if plain and self.logging._srcfile is not None:
-            # What `logger.critical` does, which looks for its caller first: that is known.
+            # The work of `logger.critical`, without the search for the caller, which is known.
             logger.handle(
                 logger.makeRecord(
                     logger.name, level, *self.place, message, args, exc_info, "to_logging"
@@ -160,7 +160,7 @@ class _Reporter:
             logger.critical(message, *args, exc_info=exc_info)
 
     def is_plain(self, logger: Any) -> bool:
-        """Return whether a logger does what those of the module `logging` do."""
+        """Return whether a logger behaves like those of the module `logging`."""
         cls = logger.__class__
         if cls is not self.logger_class or not self.names.isdisjoint(logger.__dict__):
             return False
@@ -170,9 +170,9 @@ class _Reporter:
             return False
 
     def goes_nowhere(self, logger: Any) -> bool:
-        """Return whether all handlers of a plain logger are of the kind that does nothing.
+        """Return whether all handlers of a plain logger are `NullHandler`s.
 
-        Without any handler, `logging` would print what is logged.
+        If there were no handler at all, `logging` would print to standard error.
         """
         if logger.filters:
             return False
@@ -186,7 +186,7 @@ class _Reporter:
         return found
 
     def to_stderr(self, text: str) -> None:
-        """Write a text where it may be seen. Raises nothing."""
+        """Write a text to standard error, if possible. Raises nothing."""
         for name in ("stderr", "__stderr__"):
             try:
                 stream: Any = getattr(self.sys, name)
@@ -201,14 +201,14 @@ class _Reporter:
         failure: Any = info.failResult
         tracebacks = ""
         try:
-            # It may be anything: attributes can be set.
+            # It may be anything, as programs can set attributes.
             tracebacks = info._getDebugTracebacks()
         except BaseException as error:
             tracebacks = f"no debug tracebacks: {type(error).__name__}\n"
         self.report(failure, tracebacks)
 
     def report(self, failure: Any, tracebacks: str = "") -> None:
-        """Report a failure that nobody handled. Raises nothing."""
+        """Report an unhandled failure. Raises nothing."""
         try:
             log = self.twisted_log()
             if log is not None:
@@ -231,17 +231,17 @@ class _Reporter:
 
 
 _reporter = _Reporter()
-#: Reports a failure for which nothing has kept a DebugInfo.
+#: Reports a failure without a DebugInfo.
 report_unhandled = _reporter.report
 
 
 def report_by(namespace: dict[str, Any]) -> None:
-    """Report by the `log` that is in a namespace at the time, if there is one."""
+    """Report through the `log` in this namespace, as it is at the time."""
     _reporter.namespace = namespace
 
 
 def log_failure(failure: Failure, message: str = "") -> None:
-    """Log a Failure, with a text in front of it."""
+    """Log a Failure with a message."""
     log = _reporter.twisted_log()
     if log is not None:
         log.failure(message, failure)
@@ -303,11 +303,11 @@ class DebugInfo:
                 text += "".join(f" {mark}:{line}\n" for line in lines)
         return text
 
-    # The default is what the method keeps hold of when the globals are gone.
+    # The default argument keeps it alive when the globals are gone.
     def __del__(self, _unhandled: Callable[[DebugInfo], None] = _reporter.unhandled) -> None:
         if self.failResult is not None:
             _unhandled(self)
 
 
-#: The methods of a DebugInfo by which it reports, as they are defined.
+#: The methods by which a DebugInfo reports, as defined here.
 debug_info_methods = (DebugInfo.__del__, DebugInfo._getDebugTracebacks)

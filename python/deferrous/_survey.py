@@ -1,8 +1,8 @@
-"""What a process answers when it is asked from outside what waits in it, as data for JSON.
+"""Answers questions from other processes about what waits in this one, as data for JSON.
 
-It is made in a thread of its own, or in the main thread between two steps of the program: see
-`inspect.py`. Nothing is changed, and no code of the program's is run. What the program lets go of
-meanwhile does not die here, but in its main thread, when it next collects garbage.
+This runs in a thread of its own, or in the main thread between two steps of the program: see
+`inspect.py`. Nothing is changed, and no code of the program is run. Objects that the program drops
+meanwhile do not die here, but in its main thread, at the next garbage collection.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ __all__ = ["MOST_BYTES", "PROTOCOL", "QUESTIONS", "answer", "answer_text"]
 
 #: The version of questions and answers.
 PROTOCOL = 1
-#: What can be asked.
+#: The questions.
 QUESTIONS = ("ps", "pstree")
-#: The most objects that are looked at.
+#: The most objects that are examined.
 _OBJECTS = 1_000_000
 #: The most groups in an answer.
 _GROUPS = 200
 #: The most trees in an answer.
 _TREES = 20
-#: The most seconds that are spent on counting, and on trees.
+#: The time limits for counting and for trees, in seconds.
 _COUNTING, _DRAWING = 3.0, 3.0
 #: The most steps from a Deferred up to what waits for it.
 _CLIMB = 1000
 #: The longest answer, in bytes.
 MOST_BYTES = 4_000_000
 
-#: What the program has let go of while it was looked at.
+#: Objects that the program dropped while they were being examined.
 _parked: list[Any] = []
 
 
 class _Group:
-    """Those that wait for the same, at the same place."""
+    """Deferreds that wait for the same, at the same place."""
 
     __slots__ = ("count", "example", "made", "oldest", "why")
 
@@ -60,7 +60,7 @@ class _Group:
 
 
 class _Survey:
-    """All that waits in this process, at this moment."""
+    """A snapshot of all that waits in this process."""
 
     def __init__(self) -> None:
         self._held: list[Any] = []
@@ -102,14 +102,14 @@ class _Survey:
         }
 
     def trees(self) -> dict[str, Any]:
-        """Return graphs in which each way to wait is, from those for which nobody waits."""
+        """Return graphs that contain each path once, starting from those that nobody waits for."""
         end = time.monotonic() + _DRAWING
         trees: list[dict[str, Any]] = []
         size = left_out = 0
         shown: set[str] = set()
         groups = sorted(self.groups.values(), key=lambda each: -each.count)
         tops = [self._top(each.example) for each in groups]
-        # First those at the top, and then those who are in no tree of theirs.
+        # First the roots, and then those that are in no tree yet.
         for start in (*tops, *(each.example for each in groups)):
             text = _why_any(start)
             if text is None or text in shown:
@@ -131,7 +131,7 @@ class _Survey:
         return {"trees": trees, "trees_left_out": left_out}
 
     def _top(self, obj: Any) -> Any:
-        """Return one that waits for this, and for which nobody waits."""
+        """Return a root: one that waits for this, and that nobody waits for."""
         seen = {id(obj)}
         for _ in range(_CLIMB):
             if is_deferred(obj):
@@ -149,13 +149,13 @@ class _Survey:
         return obj
 
     def _hold(self, graph: DeferredCallGraph) -> None:
-        """Hold what a graph holds, so that nothing of it dies with the graph."""
+        """Hold all that a graph refers to, so that nothing dies together with the graph."""
         for node in graph._graph.nodes:
             self._held.append(node.obj)
             self._held += [entry.frame for entry in node.frames]
 
     def let_go(self) -> None:
-        """Let go of all, but of what would die of it."""
+        """Drop all references, except to objects that would die."""
         for group in self.groups.values():
             group.example = None
         if threading.current_thread() is threading.main_thread():
@@ -169,7 +169,7 @@ class _Survey:
 
 
 def _below(graph: DeferredCallGraph) -> list[Any]:
-    """Return all in a graph that a tree shows: what it is of, and what that waits for."""
+    """Return all that a tree shows of a graph: its root, and what that waits for."""
     nodes = graph._graph.nodes
     found, left = {0}, [0]
     while left:
@@ -180,7 +180,7 @@ def _below(graph: DeferredCallGraph) -> list[Any]:
 
 
 def _empty(phase: str, _: object) -> None:
-    """Let go of what is parked: as a callback of the garbage collector, in the main thread."""
+    """Drop the parked objects: a callback of the garbage collector, in the main thread."""
     if phase == "stop" and threading.get_ident() == threading.main_thread().ident:
         gc.callbacks.remove(_empty)
         parked = _parked[:]
@@ -188,12 +188,12 @@ def _empty(phase: str, _: object) -> None:
 
 
 def _why_any(obj: Any) -> str | None:
-    """Say for what a Deferred, a task or a future waits; None if it does not."""
+    """Describe what a Deferred, a task or a future waits for. None if it does not wait."""
     return why(obj) if is_deferred(obj) else _why_task(obj)
 
 
 def _why_task(task: Any) -> str | None:
-    """Say for what a task of asyncio's waits, and where."""
+    """Describe what an asyncio task waits for, and where."""
     cls = next((each for each in future_classes() if is_a(task, each)), None)
     if cls is None or attribute(task, cls, "_state") != "PENDING":
         return None
@@ -208,7 +208,7 @@ def _why_task(task: Any) -> str | None:
 
 
 def answer(question: Any) -> dict[str, Any]:
-    """Answer a question. What is none gets an error as its answer."""
+    """Answer a question. An invalid one is answered with an error."""
     asked = question.get("ask") if type(question) is dict else None
     if type(asked) is not str or asked not in QUESTIONS:
         return {"error": f"unknown question; this deferrous answers {', '.join(QUESTIONS)}"}
@@ -232,7 +232,7 @@ def answer(question: Any) -> dict[str, Any]:
 
 
 def answer_text(question: str) -> str:
-    """Answer a question that is a text in JSON, by one; raises nothing but what ends programs."""
+    """Answer a question in JSON, in JSON. Raises only what ends programs."""
     try:
         text = json.dumps(answer(json.loads(question)))
         if len(text) > MOST_BYTES:

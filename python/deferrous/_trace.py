@@ -1,4 +1,4 @@
-"""What happens to Deferreds, one event after the other: as text, and as a file for Perfetto."""
+"""Records what happens to Deferreds, as text and as a file for Perfetto."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ from ._tracking import PACKAGE, made_at, name_of_place
 
 __all__ = ["Trace", "TraceEvent", "trace"]
 
-#: It has the events of the whole process written to the file that it names.
+#: Names a file to which the events of the whole process are written.
 ENVIRONMENT_VARIABLE = "DEFERROUS_TRACE"
 
-#: How many events are kept. Older ones are dropped.
+#: The default number of events to keep. Older ones are dropped.
 _CAPACITY = 100_000
 
-#: The most lines in a text.
+#: The default number of lines in a text.
 _LINES = 1_000
 
 
@@ -59,17 +59,17 @@ class TraceEvent:
     def __init__(
         self, time: float, kind: str, subject: str, detail: str, other: str, place: int, strand: str
     ) -> None:
-        #: In seconds since the trace began.
+        #: Seconds since the trace began.
         self.time = time
         self.kind = kind
-        #: A name for what it happened to. Names are numbered in the order in which they come.
+        #: The name of the subject. Names are numbered in order of appearance.
         self.subject = subject
         #: More about it, in words.
         self.detail = detail
-        #: A name for the other that it has to do with, or nothing.
+        #: The name of the other object involved, or "".
         self.other = other
         self.place = place
-        #: The thread, and the greenlet if it is none's main one.
+        #: The thread, and the greenlet unless it is the thread's main one.
         self.strand = strand
 
     def __repr__(self) -> str:
@@ -99,7 +99,7 @@ class TraceEvent:
 
 
 class Trace:
-    """What `trace` returns: the events, as they are or, after the `with`, as they were."""
+    """The result of `trace`: the events so far or, after the `with`, those within it."""
 
     def __init__(self, capacity: int, file: str | os.PathLike[str] | None) -> None:
         self._capacity = capacity
@@ -141,11 +141,11 @@ class Trace:
                 _deferrous._trace_end()
 
     def _look(self) -> None:
-        """Take what there is, while events are noted."""
+        """Fetch the new events, while they are recorded."""
         if not self._running:
             return
         raw, lost = _deferrous._trace_since(self._begin)
-        # The ring may be larger, because somebody else wants more.
+        # The ring may be larger, if another user needs more.
         more = max(0, len(raw) - self._capacity)
         self._raw, self._lost = raw[more:], lost + more
         names = {each.ident: each.name for each in threading._active.copy().values()}  # type: ignore[attr-defined]
@@ -158,13 +158,13 @@ class Trace:
 
     @property
     def lost(self) -> int:
-        """How many events are lost, because there were more than are kept."""
+        """How many events were lost, because there were more than the capacity."""
         self._look()
         return self._lost
 
     @property
     def events(self) -> list[TraceEvent]:
-        """The events, the oldest first."""
+        """The events, oldest first."""
         self._look()
         return list(self._shown(Names()))
 
@@ -227,11 +227,11 @@ class Trace:
                 yield event("unhandled", name)
 
     def timeline(self, *, limit: int | None = _LINES) -> str:
-        """Return the events as text, a line for each.
+        """Return the events as text, one line for each.
 
         Arguments:
 
-        - `limit`: so many lines at most; in the middle, the others are left out. None for all.
+        - `limit`: the most lines; events in the middle are left out. None for all.
         """
         events = self.events
         strands = len({each.strand for each in events}) > 1
@@ -258,9 +258,9 @@ class Trace:
     def to_chrome(self) -> dict[str, Any]:
         """Return the events in the format of Chrome's traces, which Perfetto opens.
 
-        Deferreds and generators are asynchronous slices, from their making to their end. Callbacks,
-        and what generators do between two waits, are slices of their threads. Arrows lead from
-        where a Deferred is fired to what runs because of it.
+        Deferreds and generators are asynchronous slices, from creation to end. Callbacks, and
+        generators between two waits, are slices of their threads. Arrows point from where a
+        Deferred is fired to what runs because of it.
         """
         self._look()
         return Perfetto(self).result()
@@ -281,12 +281,12 @@ class Trace:
 
 
 def trace(*, capacity: int = _CAPACITY, file: str | os.PathLike[str] | None = None) -> Trace:
-    """Note what happens to Deferreds, generators and coroutines within a `with`.
+    """Record what happens to Deferreds, generators and coroutines within a `with` block.
 
-    That they are made, fired, cancelled; that their callbacks begin and end; that generators and
-    coroutines are suspended and resumed; that failures come, are handled, or are not: each with the
-    time. An event is a few numbers, and names are looked for when they are shown, so nobody's code
-    is run and nothing is kept alive, but for code objects.
+    Events: Deferreds are made, fired, cancelled; callbacks start and end; generators and coroutines
+    are suspended and resumed; failures arrive, are handled, or are not. Each has a time. An event
+    is a few numbers, and names are looked up when they are shown. So no code of the program is run,
+    and nothing but code objects is kept alive.
 
     ```python
     from deferrous import Deferred, trace
@@ -321,7 +321,7 @@ def trace(*, capacity: int = _CAPACITY, file: str | os.PathLike[str] | None = No
 
 
 def heed_environment() -> None:
-    """Note events until the process ends, if the environment says so."""
+    """Record events until the process ends, if the environment variable is set."""
     file = os.environ.get(ENVIRONMENT_VARIABLE)
     if not file or sys.flags.ignore_environment:
         return
@@ -331,7 +331,7 @@ def heed_environment() -> None:
 
     def write() -> None:
         if os.getpid() != pid:
-            # A process that was forked off. The file is its parent's.
+            # A forked process. The file is its parent's.
             return
         try:
             whole._stop()

@@ -1,15 +1,15 @@
-"""The kinds of events in a trace, and names for what they are about."""
+"""The kinds of events in a trace, and names for their subjects."""
 
 from __future__ import annotations
 
 from ._tracking import name_of_place
 
-# The kinds, as the native half numbers them.
+# The numbers of the kinds, as in the native half.
 MADE, FIRED, BEGINS, ENDS, STARTED, RESUMED, SUSPENDED, ENDED = range(1, 9)
 CANCELLED, HANDLED, UNHANDLED, CHAINED = range(9, 13)
 OF_RUNS = (STARTED, RESUMED, SUSPENDED, ENDED)
 
-#: What an outcome is.
+#: The kinds of outcomes.
 FAILURE, DEFERRED = 3, 4
 OUTCOMES = ("nothing", "nothing", "a result", "a failure", "another Deferred")
 
@@ -17,7 +17,7 @@ Raw = tuple[int, int, int, int, int, int]
 
 
 class Names:
-    """Names for what has been at addresses, one after the other."""
+    """Names for the objects that were at an address, one after the other."""
 
     def __init__(self) -> None:
         self._of_address: dict[int, int] = {}
@@ -32,18 +32,18 @@ class Names:
         return self._count
 
     def number(self, address: int) -> int:
-        """Return the number of the Deferred that is there, or 0 for none."""
+        """Return the number of the Deferred at an address, or 0."""
         if not address:
             return 0
         return self._of_address.get(address) or self.made(address)
 
     def deferred(self, address: int) -> str:
-        """Return the name of the Deferred that is there."""
+        """Return the name of the Deferred at an address."""
         number = self.number(address)
         return f"Deferred {number}" if number else ""
 
     def run(self, number: int, code: int = 0) -> str:
-        """Return the name of a generator or coroutine. Its code is known at some events."""
+        """Return the name of a generator or coroutine. Only some events tell its code."""
         name = self._runs.get(number)
         if name is None:
             base = (name_of_place(code) if code else "") or "generator"
@@ -53,7 +53,7 @@ class Names:
 
 
 def code_of(kind: int, detail: int) -> int:
-    """Return the place of the code of a generator, as far as an event says it."""
+    """Return the code of a generator, if this event tells it."""
     if kind in (STARTED, SUSPENDED):
         return detail
     return detail >> 3 if kind == RESUMED else 0

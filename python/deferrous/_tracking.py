@@ -1,4 +1,4 @@
-"""Since when each Deferred waits, and where it was made."""
+"""When and where Deferreds were made."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ __all__ = [
     "turn",
 ]
 
-#: How the names of this package's files begin.
+#: The common prefix of this package's file names.
 PACKAGE = os.path.dirname(__file__) + os.sep
 
-#: The flag of the code of a coroutine.
+#: The flag of coroutines' code objects.
 _COROUTINE = 0x80
 
 
@@ -71,19 +71,19 @@ def place_of(number: int) -> tuple[CodeType, int] | None:
 
 
 def name_of_place(number: int) -> str:
-    """Return the name of the function that a place is in, or nothing."""
+    """Return the name of the function at a place, or ""."""
     found = _deferrous._place(number)
     if found is None:
         return ""
     code = found[0]
     if type(code) is CodeType:
-        # CPython 3.10 knows no qualified names.
+        # CPython 3.10 has no qualified names.
         return _on_one_line(str.__str__(getattr(code, "co_qualname", code.co_name)))
     return _on_one_line(str(code))
 
 
 def made_at(number: int) -> MadeAt | None:
-    """Return a place in words. It runs nobody's code: code objects have texts of Python's own."""
+    """Describe a place. Runs no code of the program: code objects have built-in types."""
     found = place_of(number)
     if found is None:
         return None
@@ -108,16 +108,16 @@ def made_by(place: int, code: int) -> MadeAt | None:
 
 
 class Origin:
-    """When and where one Deferred was made, as far as that is known."""
+    """When and where one Deferred was made, if known."""
 
     __slots__ = ("age", "made", "made_by")
 
     def __init__(self, age: float | None, made: MadeAt | None, made_by: MadeAt | None) -> None:
-        #: For how many seconds it has been there. None if it was there before tracking.
+        #: Its age in seconds. None if it existed before tracking.
         self.age = age
         #: The line at which it was made.
         self.made = made
-        #: The generator or coroutine that ran then.
+        #: The generator or coroutine that was running.
         self.made_by = made_by
 
 
@@ -131,7 +131,7 @@ def origin_of(deferred: _deferrous.Deferred[Any]) -> Origin | None:
 
 
 def age_of(now: int, made: int) -> float | None:
-    """Return an age in seconds, of two times in nanoseconds. None if the second is not known."""
+    """Return an age in seconds, from two times in nanoseconds. None if the second is unknown."""
     return (now - made) / 1e9 if made else None
 
 

@@ -1,4 +1,4 @@
-"""What a Deferred is made of, and which Deferreds there are."""
+"""Which classes of Deferreds there are, and what a Deferred consists of."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["deferred_types", "name_of", "several_of", "task_of"]
 
 
 def deferred_types() -> tuple[type[Any], ...]:
-    """Return the classes of Deferreds in use: ours, and Twisted's own if that is loaded."""
+    """Return the Deferred classes in use: ours, and Twisted's own if it has been imported."""
     theirs = getattr(sys.modules.get("twisted.internet.defer"), "Deferred", None)
     if isinstance(theirs, type) and theirs is not _deferrous.Deferred:
         return (_deferrous.Deferred, theirs)
@@ -20,14 +20,16 @@ def deferred_types() -> tuple[type[Any], ...]:
 
 
 def name_of(obj: object) -> str:
-    """Return a short text that tells an object from others."""
+    """Return a short text that identifies an object."""
     if isinstance(obj, deferred_types()):
         return f"<{type(obj).__name__} at {id(obj):#x}>"
     return safe_repr(obj)
 
 
 def several_of(deferred: Any) -> list[Any] | None:
-    """Return the Deferreds that it was made of, or None. Of a race, those that are missing."""
+    """Return the Deferreds that a list or race waits for, or None. For a race, only the missing
+    ones.
+    """
     gathered = getattr(deferred, "_deferredList", None)
     if gathered is not None:
         return [each for each in gathered if isinstance(each, deferred_types())]
@@ -39,9 +41,10 @@ def several_of(deferred: Any) -> list[Any] | None:
 
 
 def task_of(deferred: Any) -> tuple[Any, Any]:
-    """Return the generator or coroutine that is to fire it, and the Deferred that this waits for.
+    """Return the generator or coroutine that will fire a Deferred, and the Deferred that it waits
+    for.
 
-    None where there is none.
+    Either may be None.
     """
     parts = _deferrous._parts_of(deferred._canceller)
     return (parts[1], parts[3]) if parts is not None and parts[0] == "task" else (None, None)

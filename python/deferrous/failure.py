@@ -1,8 +1,7 @@
-"""Failures: exceptions that can be handed on.
+"""Failures: exceptions that can be passed on like results.
 
-`Failure` holds an exception and its traceback, so that it can be passed on like a result. Making
-one, checking its class and raising it again are in Rust. Formatting, pickling and printing are
-here.
+`Failure` holds an exception and its traceback. Making one, checking its class and raising it again
+are written in Rust. Formatting, pickling and printing are here.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ __all__ = [
 
 _F = TypeVar("_F", bound=Callable[..., object])
 
-#: A name that Twisted's module has had from the start. Nothing here uses it.
+#: A name that Twisted's module has always had. Nothing here uses it.
 traceupLength = 4
 
 #: Another such name.
@@ -65,11 +64,11 @@ EXCEPTION_CAUGHT_HERE = "--- <exception caught here> ---"
 
 
 class DefaultException(Exception):
-    """An exception that stands for none in particular."""
+    """A generic exception."""
 
 
 if TYPE_CHECKING:
-    #: How many Failures there have been.
+    #: The number of Failures so far.
     count: int
 else:
 
@@ -84,7 +83,7 @@ def format_frames(
     write: Callable[[str], object],
     detail: str = "default",
 ) -> None:
-    """Write frames in the form of `Failure.frames`.
+    """Write frames that have the form of `Failure.frames`.
 
     Arguments:
 
@@ -131,23 +130,23 @@ _inlineCallbacksExtraneous: list[CodeType] = []
 
 
 def _extraneous(f: _F) -> _F:
-    """Note that a function is part of the machinery, and return it."""
+    """Mark a function as part of the machinery, and return it."""
     _inlineCallbacksExtraneous.append(f.__code__)
     return f
 
 
-#: Sets the traceback of an exception, whatever its class makes of that.
+#: Sets the traceback of an exception, even if its class overrides `__traceback__`.
 _set_traceback: Callable[[BaseException, object], None] = BaseException.__traceback__.__set__  # type: ignore[union-attr]
 
 
 def _error_message(failure: Failure) -> str:
-    """Do what `Failure.getErrorMessage` says."""
+    """The body of `Failure.getErrorMessage`."""
     value = failure.value
     return value.getErrorMessage() if isinstance(value, Failure) else safe_str(value)
 
 
 def _copy(failure: Failure) -> Any:
-    """Copy a failure as `copy.copy` copies what has no `__copy__`."""
+    """Copy a failure as `copy.copy` copies objects without `__copy__`."""
     reductor = copyreg.dispatch_table.get(type(failure))
     reduced = failure.__reduce_ex__(4) if reductor is None else reductor(failure)
     if isinstance(reduced, str):
@@ -156,14 +155,14 @@ def _copy(failure: Failure) -> Any:
 
 
 def _twisted_in_use() -> bool:
-    """Return whether Failures are to be shown in Twisted's words."""
+    """Return whether to show Failures in Twisted's words."""
     if "twisted.python.failure" in sys.modules:
         return True
     return "deferrous.twisted" in sys.modules and bool(sys.modules["deferrous.twisted"].installed())
 
 
 class _BeingShown(threading.local):
-    """The failures that a thread is writing the text of, each in the one before."""
+    """The failures that a thread is formatting, each nested in the one before."""
 
     def __init__(self) -> None:
         self.failures: list[Failure] = []
@@ -171,15 +170,15 @@ class _BeingShown(threading.local):
 
 _being_shown = _BeingShown()
 
-#: How deep failures may be nested in a text.
+#: The greatest depth of nested failures in a text.
 _NESTED = 10
 
-#: How many equal frames in a row are shown. The others are counted.
+#: How many equal frames in a row are shown. The others are only counted.
 _REPEATED = 3
 
 
 def _write_folded(frames: list[FrameInfo], write: Callable[[str], object]) -> None:
-    """Write frames as `format_frames` does, but those that are repeated as the module traceback."""
+    """Write frames as `format_frames` does, with repeated ones folded as in Python."""
     for _, repeated in groupby(frames, itemgetter(0, 1, 2)):
         same = list(repeated)
         format_frames(same[:_REPEATED], write)
@@ -220,7 +219,7 @@ class Failure(FailureBase):
     This prints `ValueError`.
     """
 
-    #: 1 if this was cleaned or unpickled, and has no traceback for that reason.
+    #: 1 if this was cleaned or unpickled, and so has no traceback.
     pickled = 0
     _parents: list[Any] | None = None
     _frames: list[FrameInfo]
@@ -263,7 +262,7 @@ class Failure(FailureBase):
         self.__dict__.update(state)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the state without the traceback, and without what is in its frames."""
+        """Return the state without the traceback and the variables in its frames."""
         plain = plain_state(self)
         if plain is not None:
             return plain
@@ -287,17 +286,17 @@ class Failure(FailureBase):
         return state
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # By names that Twisted's own Failure can be unpickled by, too.
+        # With names by which Twisted's own Failure can be unpickled, too.
         if self.__class__ is Failure:
             return (copyreg.__newobj__, (Failure,), self.__getstate__())  # type: ignore[attr-defined]
-        # As with Twisted, a subclass's instance becomes a plain Failure. `pickle` would refuse to
+        # As in Twisted, a subclass's instance becomes a plain Failure. `pickle` would refuse to
         # make one of another class in the same way.
         return (_new, (), self.__getstate__())
 
     def cleanFailure(self) -> None:
-        """Let go of all objects in the traceback, and of that of the exception itself.
+        """Drop the traceback, also that of the exception itself, and all objects in its frames.
 
-        `tb` is None then. What can be printed of it stays in `frames`.
+        `tb` is None afterwards. What can be printed of it stays in `frames`.
         """
         state = self.__getstate__()
         state["_frames"] = state.pop("frames")
@@ -306,13 +305,14 @@ class Failure(FailureBase):
             try:
                 self.value.__traceback__ = None
             except Exception:
-                # It takes no attributes (a frozen dataclass, say), but has a traceback like any.
+                # Its attributes cannot be set (a frozen dataclass, for instance), but its traceback
+                # can.
                 if not isinstance(self.value, BaseException):
                     raise
                 _set_traceback(self.value, None)
 
     def getTracebackObject(self) -> Any:
-        """Return the traceback, a stand-in for it if only `frames` is left, or None."""
+        """Return the traceback, an imitation if only `frames` is left, or None."""
         tb = self.tb
         if tb is not None:
             return tb
@@ -345,12 +345,12 @@ class Failure(FailureBase):
     ) -> None:
         """Print the traceback as Python does.
 
-        Where Twisted is not in use, that includes the exceptions that it came of, its notes, and
-        what is in a group, unless `detail` is "brief". Twisted leaves those out.
+        Unless Twisted is in use, this includes the causes and contexts of the exception, its notes,
+        and the members of a group, unless `detail` is "brief". Twisted omits them.
 
-        `file` has a method `write`; without it, Twisted's log is used where Twisted is in use,
-        and standard error elsewhere. `detail` is "default", "brief" or "verbose". Raises
-        ValueError for any other. `elideFrameworkCode` means nothing any more.
+        `file` needs a method `write`. By default, the text goes to Twisted's log if Twisted is in
+        use, and otherwise to standard error. `detail` is "default", "brief" or "verbose"; any other
+        value raises ValueError. `elideFrameworkCode` is ignored.
         """
         if file is None:
             log = sys.modules.get("twisted.python.log")
@@ -365,7 +365,7 @@ class Failure(FailureBase):
         if shown and (
             any(each is self for each in shown) or len(shown) == _NESTED or not has_room_for_text()
         ):
-            # Each shows the one in it twice: as a text, and below.
+            # Each shows the one inside it twice: as a text, and below.
             file.write(f"{qual(self.__class__)} in a Failure\n")
             return
         shown.append(self)
@@ -399,7 +399,7 @@ class Failure(FailureBase):
             try:
                 around = what_is_around(value)
             except Exception:
-                # It cannot be asked. What is wrong with it shows in its own text, if at all.
+                # It raises when asked. What is wrong shows in its own text, if at all.
                 pass
         verbose = detail == "verbose"
         if verbose:
@@ -431,7 +431,7 @@ class Failure(FailureBase):
 
 register_failure_class(Failure)
 
-#: Makes one that has no state yet.
+#: Makes a Failure without state.
 _new: Any = partial(copyreg.__newobj__, Failure)  # type: ignore[attr-defined]
 
 
@@ -439,7 +439,7 @@ def _safeReprVars(varsDictItems: Iterable[tuple[str, object]]) -> list[tuple[str
     return [(name, safe_repr(value)) for name, value in varsDictItems]
 
 
-#: Whether Failures start the debugger, in debug mode.
+#: Whether Failures start the debugger in debug mode.
 DO_POST_MORTEM = True
 
 
@@ -451,7 +451,7 @@ def _debuginit(
     captureVars: bool = False,
     Failure__init__: Callable[..., None] = Failure.__init__,
 ) -> None:
-    """Initialise a Failure; start the debugger first, if it is of the current exception."""
+    """Initialise a Failure. If it is made of the current exception, start the debugger first."""
     if (exc_value, exc_type, exc_tb) == (None, None, None):
         current_type, current, tb = sys.exc_info()
         if DO_POST_MORTEM and current_type != self.__class__:

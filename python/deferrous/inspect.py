@@ -1,11 +1,10 @@
-"""Answer `python -m deferrous ps`, `pstree` and `top`, which ask what waits in this process.
+"""Answers `python -m deferrous ps`, `pstree` and `top`, which show what waits in this process.
 
-`DEFERROUS_INSPECT=1` has each process that imports deferrous answer; `listen` does it in a program.
-Python 3.14 and newer can also be asked without either, by a Python of the same version.
+`DEFERROUS_INSPECT=1` makes each process that imports deferrous answer; `listen` does so from within
+a program. Python 3.14 and newer can be inspected without either, by a Python of the same version.
 
-A thread answers, also while the program waits for something to happen. It takes no code, only
-questions out of a fixed list, and only of the same user and of root. The socket is in a folder of
-the user's own.
+A thread answers, even while the program is idle. It accepts no code, only questions from a fixed
+list, and only from the same user and from root. The socket is in a folder that belongs to the user.
 """
 
 from __future__ import annotations
@@ -26,31 +25,31 @@ from ._folders import NotSafe, own_folder, peer_of, socket_name
 
 __all__ = ["ENVIRONMENT_VARIABLE", "LogFields", "listen", "listening", "stop"]
 
-#: Set to 1, it has each process that imports deferrous answer; 0, no, false and off are as if it
-#: were not set.
+#: Set to 1, it makes each process that imports deferrous answer. 0, no, false and off count as not
+#: set.
 ENVIRONMENT_VARIABLE = "DEFERROUS_INSPECT"
 
 #: The longest question.
 _MOST_ASKED = 1000
-#: How many seconds a client has to ask, and to take the answer.
+#: The time limit in seconds for a client to ask, and to read the answer.
 _PATIENCE = 5.0
-#: The most clients at the same time.
+#: The most clients at a time.
 _MOST_CLIENTS = 100
-#: What keeps one from being answered for a moment: too many files, no memory, one who has gone.
+#: Errors that prevent an answer for a moment: too many files, no memory, a client that has gone.
 _PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ECONNABORTED)
-#: How many seconds to wait for the thread to end.
+#: The time limit in seconds for the thread to end.
 _END = 1.0
 
 
 class _Server:
-    """A socket, and the thread that answers there."""
+    """A socket, and the thread that answers on it."""
 
     def __init__(self) -> None:
         folder = own_folder()
         _sweep(folder)
         self.path = socket_name(folder, os.getpid())
         try:
-            # What a process of the same number has left.
+            # Left by an earlier process with the same number.
             os.unlink(self.path)
         except FileNotFoundError:
             pass
@@ -69,10 +68,10 @@ class _Server:
         except BaseException:
             self._socket.close()
             raise
-        #: By which files they are known: a program may close all that it has, and then have others
-        #: by the same numbers.
+        #: Identifies our files: a program may close all file descriptors and open others with the
+        #: same numbers.
         self._files = [(each, _identity(each)) for each in (self._socket, self._waker, self._woken)]
-        #: Those who ask, the first first.
+        #: The clients, in the order in which they came.
         self._clients: list[_Client] = []
         self._thread: threading.Thread | None = None
         self.start()
@@ -83,7 +82,7 @@ class _Server:
         self._thread.start()
 
     def pause(self) -> bool:
-        """End the thread, but keep the socket. Returns whether it has ended."""
+        """Stop the thread, but keep the socket. Returns whether the thread has ended."""
         thread = self._thread
         if thread is None:
             return True
@@ -99,7 +98,7 @@ class _Server:
         return True
 
     def forget(self) -> None:
-        """Let go of what is another process's: in one that was forked off."""
+        """In a forked process: drop what belongs to the parent."""
         self._thread = None
         for client in self._clients:
             client.close()
@@ -113,7 +112,7 @@ class _Server:
         return all(_identity(each) == identity for each, identity in self._files)
 
     def close(self) -> None:
-        """Answer no more."""
+        """Stop answering."""
         if self.pause():
             self.forget()
         try:
@@ -123,7 +122,7 @@ class _Server:
 
     def _run(self) -> None:
         if hasattr(signal, "pthread_sigmask"):
-            # They are for the main thread, which they wake.
+            # Signals are for the main thread, which they wake.
             signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         while True:
             ready = self._wait()
@@ -149,7 +148,7 @@ class _Server:
         return dict(poll.poll(max(0.0, min(ends) - time.monotonic()) * 1000 if ends else None))
 
     def _accept(self) -> bool:
-        """Take one who asks. Returns whether there may be more."""
+        """Accept a client. Returns whether there may be more."""
         try:
             connection, _ = self._socket.accept()
         except BlockingIOError:
@@ -157,7 +156,7 @@ class _Server:
         except OSError as error:
             if error.errno not in _PASSING:
                 return False
-            # Nobody can be answered now. Try again in a moment, unless told to end.
+            # No client can be served now. Try again in a moment, unless told to stop.
             rest = select.poll()
             rest.register(self._woken, select.POLLIN)
             rest.poll(100)
@@ -177,14 +176,14 @@ class _Server:
 
 
 class _Client:
-    """One who asks. It is never waited for: others may ask meanwhile."""
+    """A client. Nothing waits for it, as there may be others."""
 
     def __init__(self, connection: socket.socket) -> None:
         connection.setblocking(False)
         self.socket = connection
-        #: For what it is ready or not.
+        #: The event that it waits for.
         self.wants = select.POLLIN
-        #: Until when it has to have asked, or to have taken the answer.
+        #: The time by which it must have asked, or read the answer.
         self.end = time.monotonic() + _PATIENCE
         self._identity = _identity(connection)
         self._asked = b""
@@ -199,7 +198,8 @@ class _Client:
             except BlockingIOError:
                 pass
             except Exception:
-                # Whoever asks has gone, or speaks otherwise. It is nothing to this process.
+                # The client has gone, or does not follow the protocol. That does not concern this
+                # process.
                 more = False
         if not more:
             self.close()
@@ -212,7 +212,7 @@ class _Client:
             return False
         if not self._asked.endswith(b"\n"):
             return True
-        # Not needed until somebody asks.
+        # Imported only when somebody asks.
         from ._survey import answer_text
 
         text = answer_text(self._asked.decode("utf-8", "replace"))
@@ -225,7 +225,7 @@ class _Client:
         return bool(self._answer)
 
     def close(self) -> None:
-        """Let go of it, or of the number of its file where that is another's by now."""
+        """Close it, unless its file descriptor belongs to another file by now."""
         if _identity(self.socket) == self._identity:
             self.socket.close()
         else:
@@ -241,7 +241,7 @@ def _identity(sock: socket.socket) -> tuple[int, int] | None:
 
 
 def _sweep(folder: str) -> None:
-    """Remove what processes have left that are no more."""
+    """Remove the sockets of processes that no longer exist."""
     with os.scandir(folder) as entries:
         for entry in entries:
             pid = entry.name.removesuffix(".sock")
@@ -277,7 +277,7 @@ class _State:
         )
 
     def before_fork(self) -> None:
-        # The thread is not to be seen by what warns of threads in processes that fork.
+        # Hides the thread from warnings about threads in processes that fork.
         self.lock.acquire()
         if self.server is not None and self.server.pause():
             _wait_until_gone()
@@ -287,7 +287,7 @@ class _State:
             if self.server is not None and self.server._thread is None:
                 self.server.start()
         except RuntimeError:
-            # No thread can be started: at exit, or where there are too many.
+            # No thread can be started, at exit or because there are too many.
             self.server = None
         finally:
             self.lock.release()
@@ -300,7 +300,7 @@ class _State:
             try:
                 self.server = _Server()
             except (OSError, RuntimeError):
-                # It has none, then.
+                # Then it has none.
                 pass
 
 
@@ -308,7 +308,7 @@ _state = _State()
 
 
 def _wait_until_gone() -> None:
-    """Wait until the system, too, has forgotten a thread that has ended, if that is soon."""
+    """Wait for a moment until the system, too, has removed a thread that has ended."""
     if sys.platform == "linux":
         wanted = threading.active_count()
         for _ in range(100):
@@ -323,8 +323,8 @@ def _wait_until_gone() -> None:
 def listen() -> str:
     """Answer `python -m deferrous ps`, `pstree` and `top` from now on.
 
-    Returns the name of the Unix socket at which this process answers. Where it does so already,
-    nothing changes. A process that is forked off has a socket of its own.
+    Returns the path of the Unix socket on which this process answers. If it does so already,
+    nothing changes. A forked process gets a socket of its own.
 
     ```python
     import os
@@ -340,8 +340,8 @@ def listen() -> str:
 
     Errors:
 
-    - OSError: there are no Unix sockets, no folder that is this user's own, or the name of the
-      socket would be too long.
+    - OSError: there are no Unix sockets, there is no folder that belongs to this user, or the
+      path of the socket would be too long.
     """
     if not hasattr(socket, "AF_UNIX") or not hasattr(os, "geteuid") or not hasattr(select, "poll"):
         raise OSError("a process cannot be asked on this system: it lacks what that needs")
@@ -353,7 +353,7 @@ def listen() -> str:
 
 
 def listening() -> str | None:
-    """Return the name of the socket at which this process answers; None if it does not.
+    """Return the path of the socket on which this process answers; None if it does not.
 
     ```python
     from deferrous import inspect
@@ -368,7 +368,7 @@ def listening() -> str | None:
 
 
 def stop() -> None:
-    """Answer no more.
+    """Stop answering.
 
     ```python
     from deferrous import inspect
@@ -383,10 +383,10 @@ def stop() -> None:
 
 
 class LogFields(logging.Filter):
-    """Puts into the records of `logging` which of our coroutines and generators logs.
+    """Adds the current coroutine or generator to the records of `logging`.
 
-    As a filter of a handler or a logger, it lets all records pass, and gives each the attribute
-    `deferred`: the name of the coroutine or generator that Deferreds run at this moment, or "-".
+    Add it as a filter to a handler or a logger. It accepts all records, and sets their attribute
+    `deferred`: the name of the coroutine or generator that Deferreds are running, or "-".
 
     ```python
     import logging
@@ -414,7 +414,7 @@ class LogFields(logging.Filter):
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Give a record its attribute. Returns True."""
+        """Set the attribute. Returns True."""
         driven = _deferrous._driven()
         name = getattr(driven[-1], "__qualname__", None) if driven else None
         record.deferred = name if isinstance(name, str) else "-"
@@ -422,7 +422,7 @@ class LogFields(logging.Filter):
 
 
 def heed_environment() -> None:
-    """Answer if the environment says so. What is in the way of it is logged."""
+    """Answer if the environment variable is set. Errors are logged."""
     if not setting_of(ENVIRONMENT_VARIABLE):
         return
     try:

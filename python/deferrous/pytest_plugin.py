@@ -1,10 +1,10 @@
-"""A plugin for pytest: unhandled errors fail tests, and tests may be asynchronous.
+"""A pytest plugin: unhandled errors fail tests, and tests may be asynchronous.
 
-It does nothing unless asked: for all tests by the option `--deferrous` or the setting
-`deferrous = true`, for some by the marker `deferrous`. docs/testing.md says how to use it.
+It must be turned on: for all tests by the option `--deferrous` or the setting `deferrous = true`,
+for some by the marker `deferrous`. See docs/testing.md.
 
-The hook wrappers are of the older kind, which every pluggy knows: nobody's pytest should fail to
-start because this package happens to be installed.
+The hook wrappers are of the older kind, which every version of pluggy supports: installing this
+package must not break anybody's pytest.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 __all__ = ["flush_deferred_errors"]
 
 _HOOKS = "deferrous-hooks"
-#: Tests with these markers are run by the plugins that the markers are of.
+#: Tests with these markers are run by the plugins that define the markers.
 _MARKERS_OF_OTHERS = ("anyio", "asyncio", "trio")
 
-#: Where unhandled errors are logged without Twisted.
+#: The logger for unhandled errors if Twisted is not in use.
 _LOGGER = logging.getLogger("deferrous")
 
 _Wrapper = Generator[None, Any, None]
@@ -64,10 +64,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture
 def flush_deferred_errors(request: pytest.FixtureRequest) -> Callable[..., list[Failure]]:
-    """A function that returns, and forgets, the unhandled errors in Deferreds so far.
+    """A function that returns the unhandled errors in Deferreds so far, and forgets them.
 
-    It returns a list of Failures: of all, or of those of the types that it is called with. They
-    no longer fail the test. Garbage is collected first.
+    It returns a list of Failures, optionally only those of the given types. They no longer fail the
+    test. It collects garbage first.
     """
     hooks = request.config.pluginmanager.get_plugin(_HOOKS)
     if hooks is None or not hooks.cares_for(request.node):
@@ -81,7 +81,7 @@ def flush_deferred_errors(request: pytest.FixtureRequest) -> Callable[..., list[
 
 
 def _unhandled(tracebacks: list[str]) -> BaseException:
-    """Return what a test fails with. It carries nothing but the text."""
+    """Return the exception that fails a test. It holds only the text."""
     count = len(tracebacks)
     title = (
         "Unhandled error in a Deferred" if count == 1 else f"{count} unhandled errors in Deferreds"
@@ -90,9 +90,9 @@ def _unhandled(tracebacks: list[str]) -> BaseException:
 
 
 class _Errors:
-    """The unhandled errors that DebugInfo reports; it goes on to report them where it always does.
+    """Listens to the unhandled errors that DebugInfo reports. They are still reported as usual.
 
-    Twisted's own DebugInfo, if Twisted is in use beside us, is listened to as well.
+    Twisted's own DebugInfo is included, if Twisted is in use as well.
     """
 
     def __init__(self) -> None:
@@ -101,7 +101,7 @@ class _Errors:
         self._records: list[logging.LogRecord] = []
 
     def listen(self) -> None:
-        """Note unhandled errors from now on. To be called again once Twisted is imported."""
+        """Start listening. Call it again when Twisted has been imported."""
         theirs = getattr(sys.modules.get("twisted.internet.defer"), "DebugInfo", None)
         for cls in (_report.DebugInfo, theirs):
             known = any(each is cls for each, _, _ in self._listening)
@@ -112,7 +112,7 @@ class _Errors:
         _LOGGER.addFilter(self._note_record)
 
     def stop(self) -> None:
-        """Note nothing any more, and forget what has been noted."""
+        """Stop listening, and forget the errors."""
         for cls, original, ours in self._listening:
             if vars(cls).get("__del__") is ours:
                 setattr(cls, "__del__", original)  # noqa: B010
@@ -137,10 +137,10 @@ class _Errors:
         return True
 
     def _strip_records(self) -> None:
-        """Leave the text of errors in what was logged, and not the errors.
+        """Replace the errors in log records by their text.
 
-        pytest keeps what a test logs until the next one, and with it would be kept all that the
-        frames of a traceback hold.
+        pytest keeps the records of a test until the next one, and they would keep alive everything
+        in the frames of the tracebacks.
         """
         for record in self._records:
             if record.exc_info and not record.exc_text:
@@ -149,9 +149,9 @@ class _Errors:
         self._records.clear()
 
     def take(self) -> list[str]:
-        """Return the errors so far, as text, and let go of them.
+        """Return the errors so far, as text, and drop them.
 
-        What they kept alive may have held more Deferreds, which are asked then, too.
+        They may have kept more Deferreds alive, whose errors are included.
         """
         texts: list[str] = []
         self._strip_records()
@@ -163,7 +163,7 @@ class _Errors:
         return texts
 
     def flush(self, *types: type[BaseException]) -> list[Failure]:
-        """Do what `flush_deferred_errors` says."""
+        """The body of `flush_deferred_errors`."""
         self._collect()
         flushed: list[Failure] = []
         kept: list[tuple[Any, str]] = []
@@ -176,7 +176,7 @@ class _Errors:
         return flushed
 
     def _drain(self) -> Iterator[tuple[Any, str]]:
-        # One by one: any line here may set off a collection, and that may add more.
+        # One by one: any line here may start a garbage collection, which may add more.
         while self._caught:
             yield self._caught.pop(0)
 
@@ -199,18 +199,18 @@ def _describe_error(failure: Any, debug: str) -> str:
 
 
 class _Hooks:
-    """The hooks that run once some test has asked for them."""
+    """The hooks that run once a test has asked for them."""
 
     def __init__(self, everywhere: bool) -> None:
         self.errors = _Errors()
         self._everywhere = everywhere
-        # Whether what earlier tests left has been collected.
+        # Whether garbage of earlier tests has been collected.
         self._clean = False
-        # What the phase that has just ended found, until it is in a report.
+        # The errors of the phase that has just ended, until they are in a report.
         self._found: BaseException | None = None
 
     def cares_for(self, item: pytest.Item) -> bool:
-        """Return whether a test has asked for this plugin."""
+        """Return whether a test has turned this plugin on."""
         return self._everywhere or item.get_closest_marker("deferrous") is not None
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
@@ -220,7 +220,7 @@ class _Hooks:
             yield
             return
         if not self._clean:
-            # What others have left is not this test's affair; it is reported as ever.
+            # Errors of other tests are not this one's fault. They are reported as usual.
             _forget_last_exception()
             gc.collect()
         self.errors.listen()
@@ -228,7 +228,7 @@ class _Hooks:
         self.errors.stop()
         self._clean = True
 
-    # These three are the innermost wrappers: what is logged and printed meanwhile is captured.
+    # These three are the innermost wrappers, so that logs and output are captured meanwhile.
 
     @pytest.hookimpl(hookwrapper=True, trylast=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> _Wrapper:
@@ -247,8 +247,8 @@ class _Hooks:
         if not self.cares_for(item):
             yield
             return
-        # A test that failed is kept alive by pytest, for debuggers, until the next one is called:
-        # by then, what dies with it would look like the next one's.
+        # pytest keeps a failed test alive, for debuggers, until the next one is called. By then,
+        # errors of what dies with it would be attributed to the next one.
         held: list[str] = []
         if nextitem is not None and _forget_last_exception():
             held = self.errors.take()
@@ -261,11 +261,11 @@ class _Hooks:
         if may_have_run:
             self._judge(outcome)
         if held and self._found is None:
-            # The test has failed already: this comes with its report, and fails nothing.
+            # The test has failed already. This is added to its report, and does not fail anything.
             self._found = _unhandled(held)
 
     def _judge(self, outcome: Any) -> None:
-        """Fail a phase for errors that nobody handled, unless it has failed already."""
+        """Fail a phase because of unhandled errors, unless it has failed already."""
         tracebacks = self.errors.take()
         if tracebacks:
             self._found = _unhandled(tracebacks)
@@ -278,7 +278,7 @@ class _Hooks:
         found, self._found = self._found, None
         if found is None or (call.excinfo is not None and call.excinfo.value is found):
             return
-        # The report is about something else. It has room for this, too.
+        # The report is about another failure. This is added to it.
         title = f"Unhandled errors in Deferreds ({call.when})"
         outcome.get_result().sections.append((title, str(found)))
 
@@ -288,7 +288,7 @@ class _Hooks:
             yield
             return
         function = pyfuncitem.obj
-        # Hypothesis calls its function many times, and wants each call to be over when it returns.
+        # Hypothesis calls its function many times, and each call must be complete when it returns.
         hypothesis = getattr(function, "hypothesis", None)
         if hypothesis is not None:
             inner = hypothesis.inner_test
@@ -302,7 +302,7 @@ class _Hooks:
 
 
 def _forget_last_exception() -> bool:
-    """Forget the exception that pytest keeps for debuggers. Returns whether there was one."""
+    """Drop the exception that pytest keeps for debuggers. Returns whether there was one."""
     names = ("last_type", "last_value", "last_traceback", "last_exc")
     there = [name for name in names if name in vars(sys)]
     for name in there:
@@ -311,7 +311,7 @@ def _forget_last_exception() -> bool:
 
 
 def _is_run_by_others(item: pytest.Function) -> bool:
-    """Return whether another plugin brings the event loop that a test is written for."""
+    """Return whether another plugin runs the event loop for a test."""
     return (
         any(item.get_closest_marker(name) for name in _MARKERS_OF_OTHERS)
         or "anyio_backend" in item.fixturenames
@@ -321,21 +321,21 @@ def _is_run_by_others(item: pytest.Function) -> bool:
 
 
 def _synchronous(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that does what `function` does, and waits for nothing."""
+    """Return a function that calls `function`, and accepts only results that are there already."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
         result = function(*args, **kwargs)
         if isinstance(result, (CoroutineType, *deferred_types())):
             return _finish(result)
-        # pytest has its own opinion of tests that return something.
+        # pytest complains about tests that return something.
         return result
 
     return call
 
 
 def _finish(eventual: Any) -> None:
-    """Take the result that a test has come to. Raises its error; fails if there is none."""
+    """Take the result of a test. Raises its error, or fails if there is no result."""
     __tracebackhide__ = True
     deferred = as_deferred(eventual)
     results: list[Any] = []
@@ -350,13 +350,13 @@ def _finish(eventual: Any) -> None:
             raise value.with_traceback(traceback)
         results[0].raiseException()
     finally:
-        # This frame will be in the traceback, and must not hold it.
+        # This frame will be in the traceback, and must not refer to it.
         results.clear()
         del value, traceback
 
 
 def _give_up(deferred: Any, results: list[Any]) -> NoReturn:
-    """Fail for a Deferred without a result, and cancel it; its result goes to a list."""
+    """Fail because a Deferred has no result, and cancel it. Its result is appended to a list."""
     text = (
         "The test has no result, and waits for something that will not happen by itself:\n"
         f"{describe(deferred)}"

@@ -1,8 +1,9 @@
-"""Assertions about what a Deferred has come to, and a clock, for tests that wait for nothing.
+"""Assertions about the results of Deferreds, and a clock, for tests that never wait.
 
-The assertions take Deferreds, and coroutines and generators, which they run as far as these get.
-They raise AssertionError, so they work with any test framework; `DeferredAssertions` has them as
+The assertions accept Deferreds, and coroutines and generators, which they run as far as possible.
+They raise AssertionError, so they work with any test framework. `DeferredAssertions` offers them as
 methods.
+
 The pytest plugin is described in docs/testing.md.
 """
 
@@ -22,12 +23,12 @@ from .failure import Failure
 
 __all__ = ["Clock", "DeferredAssertions", "assertNoResult", "failureResultOf", "successResultOf"]
 
-# unittest leaves the frames of a module with this name out of the tracebacks that it shows.
+# unittest omits the frames of modules with this name from tracebacks.
 __unittest = True
 
 _T = TypeVar("_T")
 
-#: What has, or will have, a result.
+#: Something that has a result, or will have one.
 Eventual: TypeAlias = _deferrous.Deferred[_T] | Coroutine[Any, Any, _T] | Generator[Any, Any, _T]
 
 
@@ -145,10 +146,10 @@ def assertNoResult(deferred: Eventual[Any]) -> None:
 
 
 class Clock:
-    """A clock that stands still, until a test says how much time has passed.
+    """A clock that stands still until a test advances it.
 
-    It is taken wherever a reactor or an asyncio loop is taken as a clock: by `addTimeout`, and by
-    what `deferrous.concurrency` has that takes time.
+    It is accepted wherever a reactor or an asyncio loop is accepted as a clock: by `addTimeout`,
+    and by the functions of `deferrous.concurrency` that take a `clock`.
 
     ```python
     from deferrous import Deferred, testing
@@ -171,31 +172,32 @@ class Clock:
         self._cancelled = 0
 
     def seconds(self) -> float:
-        """Return the time."""
+        """Return the current time."""
         return self._now
 
     def callLater(
         self, delay: float, function: Callable[..., object], *args: Any, **kwargs: Any
     ) -> _DelayedCall:
-        """Have a function called when so many seconds have passed.
+        """Call a function after so many seconds.
 
-        Raises ValueError if that is in the past.
+        Raises ValueError for a negative delay.
         """
         if not delay >= 0:
             raise ValueError(f"delay has to be zero or more, not {delay!r}")
         call = _DelayedCall(self, self._now + delay, function, args, kwargs)
-        # Of those at one time, the first that was asked for is first.
+        # Calls at the same time are made in the order in which they were requested.
         self._number += 1
         heapq.heappush(self._calls, (call.time, self._number, call))
         return call
 
     def advance(self, seconds: float) -> None:
-        """Let time pass, and call all that is due, in the order of their times.
+        """Advance the time, and make all calls that are due, in the order of their times.
 
-        What these ask for is called, too, if it is due then. To them, all the time has passed.
-        What one of them raises comes out of this; the others wait for the next `advance`.
+        Calls that these request are made, too, if they are due. While they run, the time is already
+        the final one. If a call raises, the exception propagates; the remaining calls wait for the
+        next `advance`.
         """
-        # At the recursion limit, none is taken out of line that could not be called.
+        # At the recursion limit, a call must not be removed if it cannot be made.
         _deferrous._check_depth()
         self._now += seconds
         while self._calls and self._calls[0][0] <= self._now:
@@ -206,16 +208,16 @@ class Clock:
                 self._cancelled -= 1
 
     def pump(self, timings: Iterable[float]) -> None:
-        """Advance by each of these, one after the other."""
+        """Advance by each of these amounts in turn."""
         for seconds in timings:
             self.advance(seconds)
 
     def getDelayedCalls(self) -> list[_DelayedCall]:
-        """Return the calls that are to come, the next one first."""
+        """Return the pending calls, the next one first."""
         return [call for _, _, call in sorted(self._calls) if call.active()]
 
     def _forget(self) -> None:
-        """Many were cancelled. Where these are most, they are let go."""
+        """If most of the calls have been cancelled, remove them."""
         if 2 * self._cancelled > len(self._calls):
             self._calls = [each for each in self._calls if each[2]._what is not None]
             heapq.heapify(self._calls)
@@ -223,7 +225,7 @@ class Clock:
 
 
 class _DelayedCall:
-    """What `Clock.callLater` returns."""
+    """The result of `Clock.callLater`."""
 
     def __init__(
         self,
@@ -242,15 +244,15 @@ class _DelayedCall:
         )
 
     def active(self) -> bool:
-        """Return whether the call is still to come."""
+        """Return whether the call is still pending."""
         return self._what is not None
 
     def getTime(self) -> float:
-        """Return when the call is to come."""
+        """Return the time of the call."""
         return self.time
 
     def cancel(self) -> None:
-        """See to it that the call does not come. Raises ValueError if it has, or will not."""
+        """Cancel the call. Raises ValueError if it has been made or cancelled."""
         if self._what is None:
             raise ValueError("the call has come already, or was cancelled before")
         self._what = None
@@ -280,22 +282,22 @@ class DeferredAssertions:
     """
 
     if TYPE_CHECKING:
-        # Type checkers lose the type variable of what they are told below.
+        # Type checkers lose the type variables of functions that are assigned below.
         @staticmethod
         def successResultOf(deferred: Eventual[_T]) -> _T:
-            """Do what the function of this name does."""
+            """The same as the function of this name."""
             ...
 
         @staticmethod
         def failureResultOf(
             deferred: Eventual[Any], *expectedExceptionTypes: type[BaseException]
         ) -> Failure:
-            """Do what the function of this name does."""
+            """The same as the function of this name."""
             ...
 
         @staticmethod
         def assertNoResult(deferred: Eventual[Any]) -> None:
-            """Do what the function of this name does."""
+            """The same as the function of this name."""
             ...
     else:
         successResultOf = staticmethod(successResultOf)
@@ -304,33 +306,33 @@ class DeferredAssertions:
 
 
 def as_deferred(eventual: Any) -> Any:
-    """Return a Deferred for what is one, ours or Twisted's, or is to be run to become one."""
+    """Return a Deferred, ours or Twisted's, for an object that is one or can be run."""
     if isinstance(eventual, deferred_types()):
         return eventual
     return _deferrous.ensureDeferred(eventual)
 
 
 def is_failure(result: object) -> bool:
-    """Return whether a result is a Failure: ours, or Twisted's where that is in use, too."""
+    """Return whether a result is a Failure, ours or Twisted's."""
     theirs = getattr(sys.modules.get("twisted.python.failure"), "Failure", Failure)
     return isinstance(result, (Failure, theirs))
 
 
 def format_failure(failure: Any) -> str:
-    """Return the traceback of a Failure, with all that its exception says of its causes."""
+    """Return the traceback of a Failure, including the exception's causes."""
     value = failure.value
     if isinstance(value, BaseException):
         try:
             lines = traceback.format_exception(type(value), value, failure.getTracebackObject())
             return "".join(lines).rstrip("\n")
         except Exception:
-            # The exception, or the Failure, is of a kind that the module traceback does not know.
+            # The module traceback cannot format an exception or Failure of this kind.
             pass
     return str(failure.getTraceback()).rstrip("\n")
 
 
 def _take(deferred: Any) -> list[Any]:
-    """Take what a Deferred holds now: a list, which is empty when it holds nothing."""
+    """Take the result of a Deferred: a list, which is empty if there is none."""
     results: list[Any] = []
     deferred.addBoth(results.append)
     return results

@@ -1,4 +1,4 @@
-"""Twisted on deferrous: our Deferred and our Failure in the place of Twisted's.
+"""Twisted on deferrous: our Deferred and Failure instead of Twisted's.
 
 Call `install()` before anything of Twisted's is imported:
 
@@ -12,15 +12,15 @@ from twisted.internet import defer
 assert defer.Deferred is deferrous.Deferred
 ```
 
-It imports nothing of Twisted's; it leaves a finder on `sys.meta_path`. When
-`twisted.python.failure` and `twisted.internet.defer` are imported, by whomever, Twisted's own code
-makes these modules as ever, and before anybody sees them our names are put over its own. So they
-are the modules that programs expect, of their name, file and specification; what we have is ours,
-the rest is Twisted's and runs on our classes. Our classes and functions say in turn that they are
-of these modules, so that messages, logs and pickles read as they always did.
+This imports nothing from Twisted. It adds a finder to `sys.meta_path`. When
+`twisted.python.failure` and `twisted.internet.defer` are imported, Twisted's own code creates these
+modules as usual, and before anybody sees them, our names replace Twisted's. So they are the modules
+that programs expect, with their name, file and specification; the rest is Twisted's and runs on our
+classes. Our classes and functions claim to be from these modules, so that messages, logs and
+pickles look the same.
 
-One more module is touched: `twisted.trial.reporter` leaves Twisted's own frames out of tracebacks,
-and finds them by where they stand. Ours have fewer of them, so it is shown those that it expects.
+One more module is changed: `twisted.trial.reporter` removes Twisted's frames from tracebacks, and
+finds them by position. Ours have fewer, so it gets the frames that it expects.
 
 Nothing else in deferrous needs Twisted.
 """
@@ -52,37 +52,37 @@ __all__ = [
     "installed",
 ]
 
-#: The oldest version of Twisted that this deferrous is tested with.
+#: The oldest version of Twisted that this version is tested with.
 OLDEST_TWISTED = (24, 10)
-#: The newest version of Twisted that this deferrous is tested with.
+#: The newest version of Twisted that this version is tested with.
 NEWEST_TWISTED = (26, 10)
 
-#: Set to 1, it has each Python that is started install deferrous; 0, no, false and off are as if it
-#: were not set. See `deferrous_install.pth`.
+#: Set to 1, it makes each Python process install deferrous at startup. 0, no, false and off count
+#: as not set. See `deferrous_install.pth`.
 ENVIRONMENT_VARIABLE = "DEFERROUS_INSTALL"
 
 _DEFER = "twisted.internet.defer"
 _FAILURE = "twisted.python.failure"
 _REPORTER = "twisted.trial.reporter"
 
-#: Where the names that are put over Twisted's come from.
+#: The modules of ours that replace names of Twisted's.
 _HOMES = {_FAILURE: "deferrous.failure", _DEFER: "deferrous"}
 
-#: The modules with our names in them, as they were made last.
+#: The modules that were changed last.
 _made: dict[str, ModuleType] = {}
 
 
 class InstallError(RuntimeError):
-    """Twisted's own modules were there before `install()` was called."""
+    """Twisted's own modules were imported before `install()` was called."""
 
 
 class _FailureModule(ModuleType):
     """The module `twisted.python.failure`.
 
-    A name of ours that is replaced in it (`DO_POST_MORTEM`, say) is replaced in our own module,
-    too, because that is where our functions look it up.
+    If a program replaces one of our names in it (`DO_POST_MORTEM`, for instance), that is replaced
+    in our own module, too, where our functions look it up.
 
-    The other module is a plain one: CPython reads attributes of plain modules faster.
+    The other module is a plain one, because CPython reads attributes of plain modules faster.
     """
 
     def __getattr__(self, name: str) -> int:
@@ -99,9 +99,9 @@ class _FailureModule(ModuleType):
 
 
 class _Loader:
-    """Loads a module as its own loader does, and then makes it ours.
+    """Loads a module with its original loader, and then changes it.
 
-    The module and its specification keep the loader that they would have without us.
+    The module and its specification keep the original loader.
     """
 
     def __init__(self, theirs: Any) -> None:
@@ -133,7 +133,7 @@ class _Loader:
 
 
 class _Finder:
-    """Finds the modules where they are, to be loaded by `_Loader`."""
+    """Finds the modules in their usual places, and loads them with `_Loader`."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -220,7 +220,7 @@ def _put_ours_over(module: ModuleType) -> None:
 
 
 def _ours(home: ModuleType, theirs: dict[str, object]) -> list[tuple[str, object]]:
-    """List what is put over Twisted's: what we have under its names, and what we have to offer."""
+    """List what replaces Twisted's: our objects under its names, and names that only we have."""
     public = frozenset(home.__all__)
     return [
         (name, value)
@@ -240,7 +240,7 @@ def _is_dunder(name: str) -> bool:
 
 
 def _rename(obj: Any, package: str, name: str) -> None:
-    """Let a class or function of ours, and what is defined in a class, say it is of a module."""
+    """Let a class or function of ours, and the methods of a class, claim to be from a module."""
     if not (inspect.isclass(obj) or inspect.isroutine(obj)):
         return
     if str(getattr(obj, "__module__", "")).partition(".")[0] != package.partition(".")[0]:
@@ -248,7 +248,7 @@ def _rename(obj: Any, package: str, name: str) -> None:
     obj.__module__ = name
     if not inspect.isclass(obj):
         return
-    # Takes the module out of the name that CPython's own messages give a native class.
+    # Removes the module from the name that CPython's messages use for a native class.
     obj.__name__ = obj.__name__
     for member in list(vars(obj).values()):
         for function in _functions(member):
@@ -256,7 +256,7 @@ def _rename(obj: Any, package: str, name: str) -> None:
 
 
 def _functions(member: object) -> Iterator[FunctionType]:
-    """Yield the Python functions that a member of a class consists of."""
+    """Yield the Python functions in a member of a class."""
     if isinstance(member, property):
         members: tuple[object, ...] = (member.fget, member.fset, member.fdel)
     elif isinstance(member, (classmethod, staticmethod)):
@@ -282,7 +282,7 @@ def _adapt_reporter(module: ModuleType) -> None:
 
 
 def _with_expected_frames(frames: Sequence[Any]) -> Sequence[Any]:
-    """Make what is around a failed test look as it does in a callback of Twisted's Deferred."""
+    """Make the surroundings of a failed test look as in a callback of Twisted's own Deferred."""
     around: list[Any] = []
     expected = ["_runCallbacks"]
     places = [(frame[0], os.path.basename(frame[1])) for frame in frames]
@@ -299,7 +299,7 @@ def _with_expected_frames(frames: Sequence[Any]) -> Sequence[Any]:
 
 
 # --------------------------------------------------------------------------------------
-# What people are told.
+# Texts for people.
 
 
 def _dotted(version: Sequence[int]) -> str:
@@ -307,7 +307,7 @@ def _dotted(version: Sequence[int]) -> str:
 
 
 def _twisted_version() -> tuple[str, tuple[int, ...]]:
-    """Return the version of the Twisted that is imported: all of it, and its first two numbers."""
+    """Return the version of the imported Twisted: as a string, and its first two numbers."""
     text = str(getattr(sys.modules.get("twisted"), "__version__", "?"))
     try:
         return text, tuple(int(number) for number in text.split(".")[:2])
@@ -341,10 +341,10 @@ def _too_late(early: str) -> str:
 
 
 def _users_of_twisted() -> list[str]:
-    """List the modules that hold something of Twisted's, in the order of their imports.
+    """List the modules that hold objects of Twisted's, in the order of their imports.
 
-    The program's own are on the list alone if there are any, else those of other packages; those
-    of Twisted only where nothing else is.
+    If there are modules of the program itself, only these are listed; otherwise those of other
+    packages; and those of Twisted only if there is nothing else.
     """
     users = [
         name
@@ -357,7 +357,7 @@ def _users_of_twisted() -> list[str]:
 
 
 def _is_of_a_package(name: str) -> bool:
-    """Return whether a module was installed, rather than being of the program itself."""
+    """Return whether a module was installed, and so is not part of the program itself."""
     file = getattr(sys.modules[name], "__file__", None) or ""
     return "site-packages" in file or "dist-packages" in file
 
@@ -367,7 +367,7 @@ def _is_twisted(name: str) -> bool:
 
 
 def _origin(value: object) -> str:
-    """Return the module that a value is, or is of; no code of the value's is run."""
+    """Return the module that an object is, or is from. Runs no code of the object."""
     if isinstance(value, ModuleType):
         name = vars(value).get("__name__", "")
     elif type(value) in (type, FunctionType):
@@ -442,7 +442,7 @@ def _file(module: ModuleType) -> str:
 
 
 def _startup_file() -> str | None:
-    """Return the file by which a Python like this one heeds the environment variable."""
+    """Return the path of the file that installs deferrous at startup of a Python like this one."""
     import site
 
     folders = [*site.getsitepackages(), site.getusersitepackages()]

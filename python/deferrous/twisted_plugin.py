@@ -20,5 +20,5 @@ os.environ[ENVIRONMENT_VARIABLE] = "1"
 
 
 def pytest_report_header() -> str:
-    """Say in the heading that it is so."""
+    """Mention it in the header."""
     return f"deferrous {__version__}: {'in' if installed() else 'NOT in'} the place of Twisted's"
