@@ -1,6 +1,8 @@
 """Coroutines: `ensureDeferred`, `await`, and generators within each other."""
 
+import sys
 import types
+from collections.abc import Iterator
 
 import pytest
 from generator_helpers import waits_for
@@ -209,6 +211,85 @@ def test_coroutine_that_yields_something_else(defer):
         return await Odd()
 
     assert defer.ensureDeferred(coroutine()).result == "odd"
+
+
+RESULTS = [None, 0, "text", (), (1, 2), StopIteration(3), KeyError("key"), [], StopIteration]
+
+
+@pytest.mark.parametrize("watched", ["", "traced", "profiled"])
+@pytest.mark.parametrize("result", RESULTS, ids=repr)
+def test_awaiting_what_has_a_result(defer, result, watched):
+    class Subclass(defer.Deferred):
+        pass
+
+    class Own(defer.Deferred):
+        def __await__(self):
+            return "its own"
+            yield
+
+    async def waits(d):
+        return await d
+
+    def watch(frame, event, argument):
+        frame.f_trace_opcodes = True
+        return watch
+
+    def made(cls):
+        d = cls()
+        d.callback(result)
+        return d
+
+    paused = made(defer.Deferred)
+    paused.pause()
+    several = defer.DeferredList([defer.succeed(result)])
+    deferreds = [made(defer.Deferred), made(Subclass), made(Own), several, paused]
+    before = sys.gettrace(), sys.getprofile()
+    if watched == "traced":
+        sys.settrace(watch)
+    elif watched == "profiled":
+        sys.setprofile(lambda *_: None)
+    try:
+        # They are awaited twice: their results stay.
+        ended = [defer.ensureDeferred(waits(d)) for d in deferreds + deferreds[:-1]]
+        paused.unpause()
+    finally:
+        sys.settrace(before[0])
+        sys.setprofile(before[1])
+    expected = [result, result, "its own", [(True, result)], result]
+    assert [d.result for d in ended] == expected + expected[:-1]
+    assert [d.result for d in deferreds[:-1]] == [result, result, result, [(True, result)]]
+
+
+def test_awaiting_by_a_replaced_method(defer, monkeypatch):
+    async def waits(d):
+        return await d
+
+    def awaited(self):
+        return "replaced"
+        yield
+
+    d = defer.succeed(1)
+    assert defer.ensureDeferred(waits(d)).result == 1
+    with monkeypatch.context() as patched:
+        patched.setattr(defer.Deferred, "__await__", awaited)
+        assert defer.ensureDeferred(waits(d)).result == "replaced"
+    assert defer.ensureDeferred(waits(d)).result == 1
+
+
+@pytest.mark.parametrize("fired", [True, False])
+def test_a_deferred_is_no_iterator(defer, fired):
+    d = defer.succeed(1) if fired else defer.Deferred()
+    assert not isinstance(d, Iterator)
+    assert not hasattr(d, "__next__") and not hasattr(d, "send")
+    assert iter(d) is not d and d.__await__() is not d
+    if fired and defer.__name__ == "deferrous":
+        # `await` asks it for its result in this way.
+        with pytest.raises(StopIteration) as stopped:
+            next(d)
+        assert stopped.value.value == 1
+    else:
+        with pytest.raises(TypeError, match=r"^'Deferred' object is not an iterator$"):
+            next(d)
 
 
 def test_awaiting_the_same_result_again(defer):

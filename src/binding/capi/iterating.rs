@@ -18,13 +18,20 @@ use super::slots::{Slot, fill};
 
 /// A class that supports `await` and `iter()`.
 pub(crate) trait Iterate: Native {
-    /// Return the iterator.
+    /// Return the iterator of `iter()` and `yield from`.
     fn iterate<'py>(object: &Bound<'py, Self>) -> Result<Bound<'py, PyAny>>;
+    /// Return the iterator of `await`.
+    fn awaited<'py>(object: &Bound<'py, Self>) -> Result<Bound<'py, PyAny>>;
 }
 
-/// `tp_iter` and `am_await`
+/// `tp_iter`
 extern "C" fn iterate<T: Iterate>(object: Borrowed<'_, '_, T>) -> *mut ffi::PyObject {
     panics::answering(object.py(), || T::iterate(&object))
+}
+
+/// `am_await`
+extern "C" fn awaited<T: Iterate>(object: Borrowed<'_, '_, T>) -> *mut ffi::PyObject {
+    panics::answering(object.py(), || T::awaited(&object))
 }
 
 /// An iterator that drives a coroutine.
@@ -56,7 +63,7 @@ extern "C" fn send<T: Step>(
     }
 }
 
-/// `tp_iternext`. CPython 3.12 and newer resume with None this way.
+/// `tp_iternext`. CPython 3.12 to 3.14 resume with None this way, and older ones under a tracer.
 extern "C" fn next<T: Step>(object: Borrowed<'_, '_, T>) -> *mut ffi::PyObject {
     match panics::catching_sent(object.py(), || T::step(&object)) {
         Sent::Yielded(object) => return object.into_ptr(),
@@ -71,6 +78,7 @@ extern "C" fn next<T: Step>(object: Borrowed<'_, '_, T>) -> *mut ffi::PyObject {
 /// Set the slots for `__iter__` and `__await__`.
 pub(crate) fn fill_iterate<T: Iterate>(py: Python<'_>) {
     fill(py, Kind::of::<T>(py), Slot::Iterate(iterate::<T>));
+    fill(py, Kind::of::<T>(py), Slot::Await(awaited::<T>));
 }
 
 /// Set the slots for `send` and `__next__`.

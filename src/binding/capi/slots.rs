@@ -61,6 +61,7 @@ pub(super) enum Slot<T: 'static> {
     Clear(Clearer<'static, T>),
     Finalize(Finalizer<'static, T>),
     Iterate(Unary<'static, T>),
+    Await(Unary<'static, T>),
     Send(SendTo<'static, T>),
     Next(Unary<'static, T>),
 }
@@ -107,10 +108,11 @@ pub(super) fn fill<T: Native>(py: Python<'_>, class: Kind<'_>, slot: Slot<T>) {
                 (*kind).tp_finalize = Some(finalize);
             }
             Slot::Iterate(iterate) => {
-                let iterate = transmute::<Unary<'_, T>, ffi::unaryfunc>(iterate);
-                (*kind).tp_iter = Some(iterate);
+                (*kind).tp_iter = Some(transmute::<Unary<'_, T>, ffi::unaryfunc>(iterate));
+            }
+            Slot::Await(awaited) => {
                 if let Some(slots) = (*kind).tp_as_async.as_mut() {
-                    slots.am_await = Some(iterate);
+                    slots.am_await = Some(transmute::<Unary<'_, T>, ffi::unaryfunc>(awaited));
                 }
             }
             Slot::Send(send) => {

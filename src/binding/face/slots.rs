@@ -6,12 +6,13 @@ use crate::binding::capi::constructing::{self, Construct, ConstructSub, Fresh, I
 use crate::binding::judge::debug::debugging;
 use crate::binding::model::timeout::Timeout;
 use pyo3::PyClass;
+use pyo3::exceptions::PyTypeError;
 use pyo3::ffi::initproc;
 use pyo3::prelude::*;
 use pyo3::pyclass::boolean_struct::True;
 use std::sync::OnceLock;
 
-use crate::binding::capi::error::Result;
+use crate::binding::capi::error::{Raise, Result};
 use crate::binding::capi::finalizing::{self, Finalize};
 use crate::binding::capi::iterating::{self, Iterate, Step};
 #[cfg(not(Py_3_12))]
@@ -25,7 +26,7 @@ use crate::binding::model::deferred::Deferred;
 use crate::binding::model::failure::FailureBase;
 use crate::binding::model::fifo::Fifo;
 use crate::binding::model::list::DeferredList;
-use crate::binding::model::outcome::Chain;
+use crate::binding::model::outcome::{Chain, Outcome};
 use crate::binding::model::place::Place;
 use crate::binding::model::primitive::{DeferredLock, DeferredSemaphore, Locked, Primitive};
 use crate::binding::model::queue::DeferredQueue;
@@ -238,6 +239,37 @@ impl Iterate for Deferred {
     fn iterate<'py>(deferred: &Bound<'py, Self>) -> Result<Bound<'py, PyAny>> {
         Ok(new_awaiting(deferred.py(), deferred.clone())?.into_any())
     }
+
+    /// The Deferred itself if it has its result. This saves making an iterator. Without the GIL,
+    /// another thread could take the result away before the interpreter asks for it.
+    #[inline(always)]
+    fn awaited<'py>(deferred: &Bound<'py, Self>) -> Result<Bound<'py, PyAny>> {
+        let has_a_result = deferred.get().chain(deferred.py(), |chain| {
+            chain.is_at_rest() && matches!(chain.outcome(), Outcome::Value(_))
+        });
+        if !cfg!(Py_GIL_DISABLED) && has_a_result && capi::is_exact::<Self>(deferred) {
+            return Ok(deferred.clone().into_any());
+        }
+        Self::iterate(deferred)
+    }
+}
+
+/// What `await` does with a Deferred that has its result.
+impl Step for Deferred {
+    #[inline(always)]
+    fn step<'py>(deferred: &Bound<'py, Self>) -> Sent<'py> {
+        let py = deferred.py();
+        let result = deferred.get().chain(py, |chain| match chain.outcome() {
+            Outcome::Value(result) if chain.is_at_rest() => Some(result.bind(py).clone()),
+            _ => None,
+        });
+        match result {
+            Some(result) => Sent::Returned(result),
+            None => Sent::Raised(
+                PyTypeError::error(py, "'Deferred' object is not an iterator").into_raised(py),
+            ),
+        }
+    }
 }
 
 impl Step for Awaiting {
@@ -277,5 +309,6 @@ pub(crate) fn fill_slots(py: Python<'_>) -> PyResult<()> {
     finalizing::fill_finalizer::<DeferredList>(py);
     constructing::inherit_new_of_exceptions::<FailureBase>(py);
     iterating::fill_step::<Awaiting>(py);
+    iterating::fill_step::<Deferred>(py);
     Ok(())
 }
