@@ -1627,7 +1627,7 @@ def register_failure_class(class_: type[FailureBase], /) -> None:
 
     # Errors
 
-    `TypeError` if it is no class of failures.
+    `TypeError` if the class does not derive from ours.
     """
 
 @disjoint_base

@@ -9,10 +9,10 @@ use pyo3::Python;
 #[cfg(Py_GIL_DISABLED)]
 use super::lock::Lock;
 
-/// State behind a shared reference, guarded by the GIL, or by a lock of its own where the
-/// interpreter can do without.
+/// Interior mutability for state that several objects or threads can reach. It is guarded by the
+/// GIL or, if the interpreter can run without one, by a lock of its own.
 ///
-/// PyO3's borrow flags would work as well, but take one more word in each Deferred.
+/// PyO3's borrow flags would also work, but take one more word in each Deferred.
 pub(crate) struct Shared<T> {
     value: UnsafeCell<T>,
     #[cfg(Py_GIL_DISABLED)]
@@ -26,7 +26,7 @@ pub(crate) struct Shared<T> {
 unsafe impl<T: Send> Sync for Shared<T> {}
 
 impl<T> Shared<T> {
-    /// Wrap a value.
+    /// Make a cell with this value.
     pub(crate) const fn new(value: T) -> Self {
         Self {
             value: UnsafeCell::new(value),
@@ -37,13 +37,13 @@ impl<T> Shared<T> {
         }
     }
 
-    /// Make one transition.
+    /// Run one transition on the state.
     ///
-    /// `transition` must not run any Python code, nor drop a Python object, which can run some: it
-    /// would see the state half-way. Nor may it call anything that can detach the thread, such as
-    /// a function that locks an object of Python's: see [`lock`](super::lock). Every caller is a
-    /// single step of the core, which by its own rule returns what it lets go of. Debug builds check
-    /// that.
+    /// `transition` must not run any Python code, nor drop a Python object, which can run some:
+    /// that code would see a half-done transition. It must not call anything that can detach the
+    /// thread either, such as a function that locks a Python object: see `lock.rs`.
+    /// Every caller is a single step of the core, which returns whatever it removes. Debug builds
+    /// check for nested transitions.
     #[inline(always)]
     pub(crate) fn with<R>(&self, _py: Python<'_>, transition: impl FnOnce(&mut T) -> R) -> R {
         #[cfg(Py_GIL_DISABLED)]
@@ -76,7 +76,7 @@ pub(crate) const SEVERAL_THREADS: bool = cfg!(Py_GIL_DISABLED);
 #[cfg(not(Py_GIL_DISABLED))]
 pub(crate) type Runner = ();
 
-/// The thread that runs a chain: an address that is its own as long as it lives.
+/// The thread that runs a chain: an address that is unique as long as the thread lives.
 #[cfg(Py_GIL_DISABLED)]
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) struct Runner(std::num::NonZeroUsize);
@@ -94,14 +94,14 @@ impl crate::core::Runner for Runner {
     }
 }
 
-/// State of which each thread has its own, where the interpreter can do without the GIL. Where it
-/// cannot, all threads have one, which costs less to reach. Declared by [`each_thread`].
+/// State that each thread has of its own, if the interpreter can run without the GIL. Otherwise,
+/// all threads share one, which is cheaper to access. Declared by [`each_thread`].
 #[cfg(not(Py_GIL_DISABLED))]
 pub(crate) type EachThread<T> = Shared<T>;
 
-/// State of which each thread has its own. Declared by [`each_thread`].
+/// State that each thread has of its own. Declared by [`each_thread`].
 ///
-/// What a thread leaves in it when it ends is never freed: it may be objects of Python's, and the
+/// What is left in it when a thread ends is never freed: it may contain Python objects, and the
 /// thread is no longer attached then.
 #[cfg(Py_GIL_DISABLED)]
 pub(crate) struct EachThread<T: 'static>(&'static LocalKey<ManuallyDrop<RefCell<T>>>);
@@ -113,7 +113,7 @@ impl<T> EachThread<T> {
         Self(key)
     }
 
-    /// Make one transition, as [`Shared::with`] does.
+    /// Run one transition, as [`Shared::with`] does.
     #[inline(always)]
     pub(crate) fn with<R>(&self, _py: Python<'_>, transition: impl FnOnce(&mut T) -> R) -> R {
         self.0.with(|state| transition(&mut state.borrow_mut()))

@@ -1,4 +1,4 @@
-//! Type objects: which there are, and what stands in them.
+//! Type objects and their slots.
 
 #[cfg(Py_3_13)]
 use std::ffi::c_char;
@@ -9,27 +9,27 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 use pyo3::{PyClass, PyTypeInfo};
 
-/// A type object that is alive for so long.
+/// A type object that is alive for this lifetime.
 #[derive(Clone, Copy)]
 pub(super) struct Kind<'a>(*mut ffi::PyTypeObject, PhantomData<&'a ()>);
 
 impl<'a> Kind<'a> {
-    /// That of a class of ours, or of PyO3's.
+    /// The type object of a class of ours or PyO3's.
     #[inline(always)]
     pub(super) fn of<T: PyTypeInfo>(py: Python<'a>) -> Self {
         Self(T::type_object_raw(py), PhantomData)
     }
 
-    /// That which stands there.
+    /// The type object at an address.
     ///
     /// # Safety
     ///
-    /// It is alive for so long.
+    /// It must be alive for this lifetime.
     pub(super) unsafe fn at(place: *mut ffi::PyTypeObject) -> Self {
         Self(place, PhantomData)
     }
 
-    /// What stands in it now.
+    /// The current content of its slots.
     #[inline(always)]
     pub(super) fn slots(self, _py: Python<'_>) -> Slots {
         // SAFETY: a type object, alive.
@@ -52,7 +52,7 @@ impl<'a> Kind<'a> {
         }
     }
 
-    /// Where it is.
+    /// Its address.
     #[inline(always)]
     pub(super) fn as_ptr(self) -> *mut ffi::PyTypeObject {
         self.0
@@ -60,7 +60,7 @@ impl<'a> Kind<'a> {
 }
 
 impl Kind<'static> {
-    /// That of a class of ours, which PyO3 keeps for good.
+    /// The type object of a class of ours, which PyO3 keeps forever.
     pub(super) fn of_ours<T: PyClass>(py: Python<'_>) -> Self {
         Self(T::type_object_raw(py), PhantomData)
     }
@@ -76,31 +76,31 @@ impl<'a> From<&'a Bound<'_, PyType>> for Kind<'a> {
     }
 }
 
-/// What stands in a type object, as far as it is of interest.
+/// The slots of a type object that we use.
 pub(super) struct Slots {
-    /// Another after each change of the type or one of its bases, and 0 for none.
+    /// The version of the type: it changes when the type or a base is changed. 0 for none.
     pub(super) version: u32,
-    /// What looks attributes up.
+    /// `tp_getattro`
     pub(super) getattro: Option<ffi::getattrofunc>,
     /// `__init__`
     pub(super) init: Option<ffi::initproc>,
     /// `__new__`
     pub(super) new: Option<ffi::newfunc>,
-    /// What is called before the collector takes a cycle apart.
+    /// `tp_finalize`
     pub(super) finalize: Option<ffi::destructor>,
-    /// What frees an object.
+    /// `tp_dealloc`
     pub(super) dealloc: Option<ffi::destructor>,
-    /// What shows the collector what an object holds.
+    /// `tp_traverse`
     pub(super) traverse: Option<ffi::traverseproc>,
-    /// What has an object let go of that.
+    /// `tp_clear`
     pub(super) clear: Option<ffi::inquiry>,
-    /// Where an object has its dict, and the first weak reference to it.
+    /// The offsets of the instance dict and of the first weak reference.
     pub(super) dict_offset: ffi::Py_ssize_t,
     pub(super) weak_offset: ffi::Py_ssize_t,
-    /// How large its objects are, up to what differs from one to the next.
+    /// The size of an instance, without its variable part.
     #[cfg_attr(Py_GIL_DISABLED, allow(dead_code, reason = "no attribute is a slot there"))]
     pub(super) size: ffi::Py_ssize_t,
-    /// The text of the name.
+    /// The name, as C text.
     #[cfg(Py_3_13)]
     pub(super) name: *const c_char,
 }

@@ -1,10 +1,10 @@
-//! Which objects of a watched class are alive, when and where each was made, and what ran then.
+//! Tracks the living objects of a watched class: when and where each was made, and by which run.
 //!
-//! Off, this costs nothing that can be measured: while it is on, there is no memory for reuse, so
-//! objects are made and freed by the way that is otherwise the rarer one, and only that looks here.
+//! If tracking is off, it costs nothing measurable. While it is on, no memory is reused, so objects
+//! are made and freed through the less common functions, and only those check for tracking.
 //!
-//! An object is known by its address until it is freed, so it is not kept alive. It takes 32 bytes
-//! in a table that is at least half full.
+//! An object is identified by its address until it is freed, so it is not kept alive. It takes 32
+//! bytes in a table that is at least half full.
 
 use std::cell::RefCell;
 use std::mem;
@@ -28,20 +28,20 @@ use super::ticks;
 use super::watching::{TRACE, TRACK, current_greenlet, watching_for};
 use crate::core::refusable;
 
-/// What is known of one object.
+/// The facts about one object.
 #[derive(Clone, Copy)]
 pub(crate) struct Life {
-    /// Where it is. 0 in a free slot.
+    /// Its address. 0 in a free slot.
     address: usize,
-    /// When it was made, as [`ticks::now`] says. 0 if it was there before.
+    /// When it was made, in [`ticks`]. 0 if it existed before tracking.
     pub(crate) made: u64,
-    /// Where it was made.
+    /// The place where it was made.
     pub(crate) place: u32,
-    /// The number of the run in which it was made: see [`Run`]. 0 for none.
+    /// The number of the run that made it: see [`Run`]. 0 for none.
     pub(crate) run: u32,
-    /// The code of what ran.
+    /// The place of that run's code.
     pub(crate) run_code: u32,
-    /// So many were made before it, and it.
+    /// The position in the order of creation.
     pub(crate) number: u32,
 }
 
@@ -49,15 +49,15 @@ const FREE: Life = Life { address: 0, made: 0, place: 0, run: 0, run_code: 0, nu
 
 const _: () = assert!(size_of::<usize>() < 8 || size_of::<Life>() == 32);
 
-/// All that live. Those that collide are in the slots that follow.
+/// A hash table of all living objects, with linear probing.
 struct Lives {
     slots: Vec<Life>,
     count: usize,
     made: u32,
-    /// How many there was no memory for.
+    /// The number of objects that there was no memory for.
     missed: u64,
-    /// The one that was made last, while it is in no slot. Most die before the next is made, and so
-    /// never need one.
+    /// The latest object, while it has no slot. Most die before the next one is made, and never
+    /// need a slot.
     newest: Life,
 }
 
@@ -65,13 +65,13 @@ static LIVES: Shared<Lives> =
     Shared::new(Lives { slots: Vec::new(), count: 0, made: 0, missed: 0, newest: FREE });
 
 impl Lives {
-    /// So many slots at first.
+    /// The initial number of slots.
     const FEW: usize = 64;
 
-    /// The slot in which an address belongs. There are slots.
+    /// The preferred slot of an address. There must be slots.
     fn home(&self, address: usize) -> usize {
         let hash = (address as u64 >> 4).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        // The product is less than the number of slots, 64 bits higher.
+        // The product is less than the number of slots times 2^64.
         ((u128::from(hash) * self.slots.len() as u128) >> 64) as usize
     }
 
@@ -79,7 +79,7 @@ impl Lives {
         if place + 1 < self.slots.len() { place + 1 } else { 0 }
     }
 
-    /// Where an address is, or where it would be put.
+    /// The slot of an address, or where it would be inserted.
     fn find(&self, address: usize) -> usize {
         let mut place = self.home(address);
         while self.slots[place].address != address && self.slots[place].address != 0 {
@@ -108,7 +108,7 @@ impl Lives {
         true
     }
 
-    /// Note one that has just been made, or was found.
+    /// Record an object that has just been made or found.
     #[inline]
     fn insert(&mut self, life: Life) {
         self.settle();
@@ -116,7 +116,7 @@ impl Lives {
         self.newest = Life { number: self.made, ..life };
     }
 
-    /// Put the one that was made last into a slot. Whoever looks through the slots does this first.
+    /// Give the latest object a slot. Do this before going through the slots.
     #[inline]
     fn settle(&mut self) {
         if self.newest.address != 0 {
@@ -154,7 +154,7 @@ impl Lives {
             return;
         }
         self.count -= 1;
-        // Those behind it that may not be reached over a hole move up.
+        // Move up the following ones that could not be reached across a hole.
         let mut place = hole;
         loop {
             place = self.after(place);
@@ -177,10 +177,10 @@ impl Lives {
     }
 }
 
-/// An object of a watched class has been made. It is complete: a collection may begin here, where
+/// Record a new object of a watched class. It must be complete: a collection may start here, when
 /// CPython 3.11 and older make an object for a frame.
 ///
-/// It may have been fired with something already, of which `fired` is the kind, or 0.
+/// `fired` is the kind of outcome that it has already, or 0.
 #[cold]
 pub(super) fn born<T>(object: &Bound<'_, PyAny>, value: &T, fired: u32) {
     let py = object.py();
@@ -198,10 +198,10 @@ pub(super) fn born<T>(object: &Bound<'_, PyAny>, value: &T, fired: u32) {
     }
 }
 
-/// How far from its address an object of the watched class has its value. 0 before one was made.
+/// The offset of the value in an object of the watched class. 0 before one was made.
 static VALUE_AT: AtomicUsize = AtomicUsize::new(0);
 
-/// The address of the object whose value this is. 0 if none was made while events were wanted.
+/// The address of the object with this value. 0 if none was made while events were recorded.
 pub(crate) fn address_of<T>(value: &T) -> usize {
     match VALUE_AT.load(Ordering::Relaxed) {
         0 => 0,
@@ -209,14 +209,14 @@ pub(crate) fn address_of<T>(value: &T) -> usize {
     }
 }
 
-/// An object of a class of ours, which may be a watched one, is being freed, or emptied by the
+/// Remove an object of one of our classes, watched or not: it is being freed, or cleared by the
 /// collector.
 #[cold]
 pub(super) fn died(py: Python<'_>, object: *mut ffi::PyObject) {
     LIVES.with(py, |lives| lives.remove(object as usize));
 }
 
-/// Note objects that have been there before.
+/// Record objects that were made before tracking.
 pub(crate) fn note_earlier<T: Native>(object: &Bound<'_, T>) {
     let address = object.as_ptr() as usize;
     made_known(object);
@@ -239,10 +239,10 @@ pub(crate) fn forget_all(py: Python<'_>) {
     drop(before);
 }
 
-/// Objects with what is known of each, and how many others there was no memory for.
+/// Objects with the facts about each, and the number of those that there was no memory for.
 pub(crate) type Known<'py, T> = (Vec<(Bound<'py, T>, Life)>, u64);
 
-/// All that live, of the class that is watched.
+/// All living objects of the watched class.
 ///
 /// # Errors
 ///
@@ -258,7 +258,7 @@ pub(crate) fn all<T: Native>(py: Python<'_>) -> Result<Known<'_, T>> {
     found.ok_or_else(|| no_memory(py))
 }
 
-/// What is known of an object. None if it was not noted.
+/// The facts about an object. None if it was not recorded.
 pub(crate) fn life_of<T: Native>(object: &Bound<'_, T>) -> Option<Life> {
     let address = object.as_ptr() as usize;
     LIVES.with(object.py(), |lives| {
@@ -271,7 +271,7 @@ pub(crate) fn life_of<T: Native>(object: &Bound<'_, T>) -> Option<Life> {
     })
 }
 
-/// The object at an address, if it is still the one that was made as this number.
+/// The object at an address, if it still is the one with this number.
 pub(crate) fn object_at<T: Native>(
     py: Python<'_>,
     address: usize,
@@ -287,7 +287,7 @@ pub(crate) fn object_at<T: Native>(
     })
 }
 
-/// A reference to the object of a slot, unless it is free or the object is being freed.
+/// A reference to the object in a slot, unless the slot is free or the object is being freed.
 fn alive<'py, T: Native>(py: Python<'py>, life: &Life) -> Option<Bound<'py, T>> {
     let object = ptr::with_exposed_provenance_mut::<ffi::PyObject>(life.address);
     // SAFETY: what is in the table has not been freed: `died` takes it out before that. It is an
@@ -301,30 +301,30 @@ fn alive<'py, T: Native>(py: Python<'py>, life: &Life) -> Option<Bound<'py, T>> 
     }
 }
 
-/// One generator or coroutine that is being resumed.
+/// A generator or coroutine that is being resumed.
 #[derive(Clone, Copy)]
 struct Run {
     greenlet: usize,
     generator: usize,
-    /// The same for each time that the generator is resumed, and no other's.
+    /// The number of the generator, the same each time that it is resumed.
     number: u32,
-    /// Its code.
+    /// The place of its code.
     code: u32,
 }
 
 thread_local! {
-    /// What is being resumed in this thread, oldest first, in all its greenlets.
+    /// What this thread is resuming, in all its greenlets, oldest first.
     static RUNS: RefCell<Vec<Run>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The numbers of generators that have not ended, by their addresses.
+/// The numbers of generators that have not ended, by address.
 #[derive(Default)]
 struct Numbers {
     known: Table<usize, u32>,
-    /// The last one given.
+    /// The latest number.
     last: u32,
-    /// The one that was started last, and its number, while it is not in the table. Most end before
-    /// the next is started.
+    /// The latest generator and its number, while it is not in the table. Most end before the next
+    /// one starts.
     newest: Option<(usize, u32)>,
 }
 
@@ -336,7 +336,7 @@ impl Numbers {
         }
     }
 
-    /// Give a number to one. None if there is no memory for that.
+    /// Number a generator. None if there is no memory.
     fn give(&mut self, address: usize) -> Option<u32> {
         if let Some((before, number)) = self.newest
             && before != address
@@ -354,7 +354,7 @@ impl Numbers {
         if self.newest.is_some_and(|(newest, _)| newest == address) {
             self.newest = None;
         }
-        // One that was freed before it had ended may have been there.
+        // It may belong to one that was freed before it had ended.
         if !self.known.is_empty() {
             self.known.remove(&address);
         }
@@ -375,21 +375,21 @@ fn current_run(py: Python<'_>) -> Option<Run> {
     RUNS.try_with(find).ok().flatten()
 }
 
-/// The number of a generator that has been resumed while that was watched, and has not ended.
+/// The number of a generator that was resumed while this was watched, and has not ended.
 pub(crate) fn number_of_run(generator: &Bound<'_, PyAny>) -> Option<u32> {
     let address = generator.as_ptr() as usize;
     NUMBERS.with(generator.py(), |numbers| numbers.as_ref()?.get(address))
 }
 
-/// Keeps a generator noted as running.
+/// Keeps a generator recorded as running.
 pub(crate) struct Running {
     run: Run,
-    /// Whether it has not run before, as far as is known.
+    /// Whether it runs for the first time, as far as is known.
     pub(crate) starts: bool,
 }
 
 impl Running {
-    /// A generator is about to be resumed, or started. None if there is no memory to note that.
+    /// A generator is about to be started or resumed. None if there is no memory to record that.
     pub(crate) fn begin(generator: &Bound<'_, PyAny>, starts: bool) -> Option<Self> {
         let py = generator.py();
         let address = generator.as_ptr() as usize;
@@ -421,7 +421,7 @@ impl Running {
         self.run.code
     }
 
-    /// It has ended, so that its address may be another's.
+    /// It has ended, and its address may be reused.
     pub(crate) fn ended(&self, py: Python<'_>) {
         let address = self.run.generator;
         NUMBERS.with(py, |numbers| numbers.as_mut().map(|numbers| numbers.forget(address)));
@@ -430,7 +430,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Greenlets need not end in the order in which they began.
+        // Greenlets need not end in the order in which they started.
         let _ = RUNS.try_with(|runs| {
             let mut runs = runs.try_borrow_mut().ok()?;
             let is_it =
@@ -442,7 +442,7 @@ impl Drop for Running {
     }
 }
 
-/// The code of a generator or coroutine of the interpreter's.
+/// The code object of a native generator or coroutine.
 fn code_of<'py>(generator: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
     let py = generator.py();
     let name = if is_generator(generator) {

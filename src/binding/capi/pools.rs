@@ -1,4 +1,4 @@
-//! Memory of dead objects, kept for those to come.
+//! Pools of memory that dead objects have left.
 //!
 //! Most Deferreds live for less than one Python call. So the memory of a few hundred is kept for
 //! reuse, as CPython does for lists, dicts and frames.
@@ -15,33 +15,33 @@ use pyo3::pyclass::boolean_struct::True;
 use super::cell::Shared;
 use super::classes::Native;
 
-/// How many pieces of memory are kept for each class: none where memory is watched over. There, one
-/// that is used after it was freed would pass for the next that it has become. Nor where several
-/// threads run at once: the interpreter's allocator keeps memory for each thread, and the collector
-/// finds objects by looking through that.
+/// How many pieces of memory to keep for each class. None in debug builds, where tools that check
+/// memory would not notice the use of a freed object. None without the GIL either: the
+/// interpreter's allocator keeps memory for each thread, and the collector finds objects through
+/// it.
 const KEPT: usize = if cfg!(any(debug_assertions, Py_GIL_DISABLED)) { 0 } else { 256 };
 
-/// Memory that an object of this very class has left, header included: its value has been disposed
-/// of, it has no dict and no weak references, and the collector does not see it.
+/// The memory of a dead object of exactly this class, header included. The value has been disposed
+/// of; there is no instance dict and no weak reference; the collector does not track it.
 pub(super) struct Piece<T>(NonNull<ffi::PyObject>, PhantomData<T>);
 
 impl<T: Recycled> Piece<T> {
-    /// What a dead object leaves.
+    /// Take what a dead object leaves.
     ///
     /// # Safety
     ///
-    /// It is as the type says, and nobody else's.
+    /// It must be as this type requires, and owned by nobody else.
     #[inline(always)]
     pub(super) unsafe fn left(object: NonNull<ffi::PyObject>) -> Self {
         Self(object, PhantomData)
     }
 
-    /// Where it is.
+    /// Its address.
     pub(super) fn as_ptr(&self) -> *mut ffi::PyObject {
         self.0.as_ptr()
     }
 
-    /// Make an object of it. `value` runs no Python code.
+    /// Make an object in it. `value` must not run Python code.
     #[inline(always)]
     pub(super) fn fill(self, py: Python<'_>, value: impl FnOnce() -> T) -> Bound<'_, T> {
         // SAFETY: memory of an object of this very class, whose slots for a dict and weak
@@ -56,19 +56,19 @@ impl<T: Recycled> Piece<T> {
         }
     }
 
-    /// Give it back.
+    /// Free it.
     pub(super) fn free(self) {
         // SAFETY: memory of an object that the collector knows, without a value, and untracked.
         unsafe { ffi::PyObject_GC_Del(self.as_ptr().cast()) }
     }
 }
 
-/// Memory of objects of one class.
+/// A pool for the objects of one class.
 pub(crate) struct Pool<T>(Shared<Kept<T>>);
 
 struct Kept<T> {
     count: usize,
-    /// Of these, so many are pieces.
+    /// How many of these hold a piece.
     places: [Option<NonNull<ffi::PyObject>>; KEPT],
     of: PhantomData<T>,
 }
@@ -93,10 +93,10 @@ impl<T: Recycled> Pool<T> {
         Some(Piece(piece, PhantomData))
     }
 
-    /// Let go of all memory, and keep none from now on; or keep some again.
+    /// Free all memory and keep none from now on; or start keeping some again.
     pub(crate) fn close(&self, py: Python<'_>, closed: bool) {
-        /// A count of pieces above all that there can be. [`Pool::take`] finds none there, and
-        /// makes it one less each time, which nobody lives to see come to an end.
+        /// More than any number of pieces. [`Pool::take`] then finds none, and decrements the count
+        /// each time, which will not reach zero in anybody's lifetime.
         const CLOSED: usize = usize::MAX / 2;
         let (count, places) = self.0.with(py, |kept| {
             let count = mem::replace(&mut kept.count, if closed { CLOSED } else { 0 });
@@ -107,7 +107,7 @@ impl<T: Recycled> Pool<T> {
         }
     }
 
-    /// Keep a piece of memory. It is returned if the pool is full.
+    /// Keep a piece of memory. Returns it if the pool is full.
     #[inline]
     pub(super) fn keep(&self, py: Python<'_>, piece: Piece<T>) -> Option<Piece<T>> {
         if KEPT == 0 {
@@ -124,34 +124,34 @@ impl<T: Recycled> Pool<T> {
     }
 }
 
-/// A class of ours whose objects come and go quickly.
+/// A class of ours with many short-lived objects.
 pub(crate) trait Recycled: Native + PyClass<Frozen = True> + Sync {
-    /// Whether a list of those that are alive can be asked for: see [`lives`](super::lives).
+    /// Whether its living objects can be listed: see [`lives`](super::lives).
     const WATCHED: bool = false;
 
-    /// What it has been fired with, as a number, if it is watched; 0 for nothing.
+    /// If it is watched, the kind of its outcome as a number, or 0 for none.
     fn kind_of_outcome(&self, _py: Python<'_>) -> u32 {
         0
     }
 
-    /// Memory that is kept for it.
+    /// Its pool.
     fn pool() -> &'static Pool<Self>;
 
-    /// Memory that is kept while it is watched: the other pool is closed then, so that those that
-    /// are made and freed come by where that is noted.
+    /// Its pool while it is watched. The other one is closed then, so that creation and death take
+    /// the paths on which they are recorded.
     fn pool_while_watched() -> &'static Pool<Self> {
         Self::pool()
     }
 
-    /// Whether [`Recycled::dispose`] cannot do more than let references go.
+    /// Whether [`Recycled::dispose`] does nothing but drop references.
     fn dies_quietly(&self, py: Python<'_>) -> bool;
 
-    /// Whether nothing of ours can die of it, nor anything that leads there.
+    /// Whether dropping it frees no other object of ours, directly or indirectly.
     fn is_light(&self, py: Python<'_>) -> bool;
 
-    /// Let go of what a light one can hold.
+    /// Drop all that a light object can hold.
     fn dispose_of_light(&self, py: Python<'_>);
 
-    /// Let go of all that this holds. What is left needs no drop.
+    /// Drop all that this holds. What is left needs no drop.
     fn dispose(&self, py: Python<'_>);
 }

@@ -1,11 +1,11 @@
-//! State that the interpreter shows by itself.
+//! Attributes that the interpreter reads and writes by itself.
 //!
-//! From CPython 3.11 on, code that reads an attribute again and again learns where it is, if it is
-//! in a slot, as `__slots__` makes them. That takes half as long as the quickest getter.
+//! From CPython 3.11 on, code that reads an attribute repeatedly caches its location, if it is in a
+//! slot as made by `__slots__`. That takes half the time of the fastest getter.
 //!
-//! The interpreter reads and writes a slot between two transitions, holding the GIL. On a
-//! free-threaded build nothing would keep another thread from doing so during one: there, such an
-//! attribute is a getter and a setter, and each is a transition.
+//! The interpreter accesses a slot between two transitions, holding the GIL. Without the GIL,
+//! nothing would keep another thread from accessing it during a transition. There, such an
+//! attribute has a getter and a setter, and each is a transition.
 
 use std::ffi::CStr;
 #[cfg(Py_GIL_DISABLED)]
@@ -32,12 +32,12 @@ use super::safe;
 use super::{error::Raise, in_flight::restore, making::Text, making::joined, panics};
 use crate::core::Flag;
 
-/// What the interpreter may read and write by itself.
+/// A type that the interpreter may read and write directly.
 ///
 /// # Safety
 ///
-/// It is one word: null, or a reference. It owns that reference, but for those to objects that are
-/// never freed.
+/// It must be one word: null or a reference. It must own that reference, unless the object is never
+/// freed.
 pub(crate) unsafe trait Shown {}
 
 // SAFETY: a pointer, as below.
@@ -65,7 +65,7 @@ impl Place {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// The object that is seen there.
+    /// The object in the place.
     #[inline(always)]
     fn seen(&self) -> Option<Borrowed<'_, '_, PyAny>> {
         // SAFETY: null or an object that is alive, on an attached thread, as the type says. A
@@ -73,7 +73,7 @@ impl Place {
         unsafe { Borrowed::from_ptr_or_opt(Python::assume_attached(), self.address()) }
     }
 
-    /// The object, of a place that owns a reference to it.
+    /// The object in the place, which must own a reference to it.
     #[inline(always)]
     fn into_owned(self) -> Option<Held<PyAny>> {
         // SAFETY: as in `seen`; the reference is given up, as the place is not used again.
@@ -83,11 +83,10 @@ impl Place {
     }
 }
 
-/// A place that holds `True` or `False`; or what a program has put there instead, or nothing, if it
-/// has deleted that.
+/// A place for `True` or `False`. A program may have put something else there, or deleted it.
 ///
-/// It owns no reference to `True` or `False`, which are never freed. It owns one to anything else,
-/// which is to be taken out before the end.
+/// It owns no reference to `True` or `False`, which are never freed. It owns a reference to
+/// anything else, which must be taken out before the end.
 #[repr(transparent)]
 pub(crate) struct Truth(Place);
 
@@ -123,7 +122,7 @@ impl Truth {
         object == object_for(true) || object == object_for(false)
     }
 
-    /// What a program has put here that is no bool.
+    /// An object other than a bool that a program has put here.
     #[inline(always)]
     pub(crate) fn other(&self) -> Option<Borrowed<'_, '_, PyAny>> {
         let object = self.0.address();
@@ -133,8 +132,8 @@ impl Truth {
         self.0.seen()
     }
 
-    /// Whether it counts as true. This must not run Python code, so that instances of classes
-    /// that could answer in Python do.
+    /// Whether it counts as true. This must not run Python code, so any object whose class could
+    /// decide that in Python counts as true.
     #[cold]
     fn other_is_on(&self) -> bool {
         let Some(other) = self.other() else { return false };
@@ -148,14 +147,14 @@ impl Truth {
         !answers || other.is_truthy().unwrap_or(true)
     }
 
-    /// The same, to be let go of.
+    /// An object other than a bool, to be dropped.
     pub(crate) fn into_other(self, py: Python<'_>) -> Option<Bound<'_, PyAny>> {
         self.other()?;
         self.0.into_owned().map(|other| other.into_bound(py))
     }
 }
 
-/// A [`Truth`] in the state of a Python object, which lets go of what it owns when that dies.
+/// A [`Truth`] in the state of a Python object, dropped together with that.
 pub(crate) struct Switch(Truth);
 
 impl Switch {
@@ -163,7 +162,7 @@ impl Switch {
         Self(Truth::new(on))
     }
 
-    /// Put this there instead.
+    /// Replace the value.
     #[inline(always)]
     #[must_use]
     pub(crate) fn set(&mut self, on: bool) -> Truth {
@@ -199,28 +198,28 @@ fn object_for(on: bool) -> *mut ffi::PyObject {
     unsafe { if on { ffi::Py_True() } else { ffi::Py_False() } }
 }
 
-/// An attribute that is a slot.
+/// An attribute in a slot.
 pub(crate) trait Slot {
     /// The class.
     type Of: PyTypeInfo;
     /// The name in Python.
     const NAME: &'static CStr;
-    /// What there is to say about it.
+    /// The docstring.
     const DOC: &'static CStr;
 
-    /// What holds it.
+    /// The type of the place.
     type In: Shown;
 
-    /// Make one transition of what has it, with the place where it is in an object: in all objects
-    /// of the class the same. It may be written to as long as that takes.
+    /// Run a transition of its owner, with the address of the place. All objects of the class have
+    /// it at the same offset. The place may be written to during the transition.
     fn at<R>(of: &Bound<'_, Self::Of>, step: impl FnOnce(*mut Self::In) -> R) -> R;
 }
 
-/// Add such an attribute to a class of which this is an object.
+/// Add such an attribute to the class of this object.
 ///
 /// # Errors
 ///
-/// `SystemError` if it is not in the object.
+/// `SystemError` if the place is not within the object.
 pub(crate) fn put_slot<S: Slot>(sample: &Bound<'_, S::Of>) -> PyResult<()> {
     let descriptor = descriptor::<S>(sample)?;
     let class = sample.py().get_type::<S::Of>();
@@ -272,7 +271,7 @@ fn descriptor<'py, S: Slot>(sample: &Bound<'py, S::Of>) -> PyResult<Bound<'py, P
     }
 }
 
-/// The getter, as the interpreter calls it.
+/// The getter that the interpreter calls.
 #[cfg(Py_GIL_DISABLED)]
 extern "C" fn get<S: Slot>(
     of: Borrowed<'_, '_, S::Of>,
@@ -304,7 +303,7 @@ extern "C" fn get<S: Slot>(
     })
 }
 
-/// The setter, as the interpreter calls it. To delete is to set to null.
+/// The setter that the interpreter calls. Deleting sets it to null.
 #[cfg(Py_GIL_DISABLED)]
 extern "C" fn set<S: Slot>(
     of: Borrowed<'_, '_, S::Of>,
@@ -331,19 +330,19 @@ extern "C" fn set<S: Slot>(
     0
 }
 
-/// The ints that are shown without being counted: CPython has one object for each of them.
+/// The small ints, whose references are not counted: CPython has one object for each of them.
 static SMALL: [AtomicPtr<ffi::PyObject>; 257] = [const { AtomicPtr::new(ptr::null_mut()) }; 257];
 
-/// The object for a number, if it is one of those.
+/// The object for a small int.
 #[inline(always)]
 fn small(number: i64) -> Option<*mut ffi::PyObject> {
-    // What is below 0 is far beyond as well.
+    // As unsigned numbers, negative ones are too large as well.
     Some(SMALL.get(number as usize)?.load(Ordering::Relaxed))
 }
 
-/// See to it that `True`, `False` and the small ints are never freed, though there are references
-/// that nobody has counted: from CPython 3.12 on that is so. Before, they get more than a program
-/// can let go of. Called once, before there is any slot.
+/// Make sure that `True`, `False` and the small ints are never freed, despite uncounted references.
+/// From CPython 3.12 on they are immortal. Before, they get more references than a program can
+/// drop. Called once, before there is any slot.
 pub(crate) fn keep_constants(py: Python<'_>) -> Result<()> {
     keep_one(py, object_for(false));
     keep_one(py, object_for(true));
@@ -363,19 +362,19 @@ fn keep_one(_py: Python<'_>, _object: *mut ffi::PyObject) {
     }
 }
 
-/// An int that programs see, and may replace by anything, or delete.
+/// An int that programs can see, replace by anything, or delete.
 pub(crate) struct Count {
-    /// What it was when it was last set here.
+    /// The number when it was last set here.
     number: i64,
     shown: Figure,
 }
 
-/// Where it is shown. It owns no reference to a small int; it owns one to anything else.
+/// The place where programs see it. It owns no reference to a small int, but one to anything else.
 #[repr(transparent)]
 pub(crate) struct Figure(Place);
 
 impl Count {
-    /// Show this number.
+    /// Make it show this number.
     ///
     /// # Errors
     ///
@@ -388,19 +387,19 @@ impl Count {
         Ok(Self { number, shown: Figure(Place::new(object)) })
     }
 
-    /// Nothing to be seen yet.
+    /// Make it show nothing yet.
     pub(crate) fn none() -> Self {
         Self { number: 0, shown: Figure(Place::new(ptr::null_mut())) }
     }
 
-    /// The number, if it is a small one that no program has replaced.
+    /// The number, if it is a small int that no program has replaced.
     #[inline(always)]
     pub(crate) fn quick(&self) -> Option<i64> {
         (small(self.number)? == self.shown.0.address()).then_some(self.number)
     }
 
-    /// Show another number instead of one that [`Count::quick`] has given. False if it is not a
-    /// small one.
+    /// Replace a number that [`Count::quick`] has returned. False if the new one is not a small
+    /// int.
     #[inline(always)]
     pub(crate) fn set_quickly(&mut self, number: i64) -> bool {
         let Some(object) = small(number) else { return false };
@@ -409,13 +408,14 @@ impl Count {
         true
     }
 
-    /// What is to be seen, to be asked for its number; the number itself where that was deleted.
+    /// The object that programs see, whose number is still to be found out; or the number, if it
+    /// was deleted.
     pub(crate) fn get<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyAny>, i64> {
         let seen = self.shown.0.seen().map(|object| object.to_owned().hold().into_bound(py));
         seen.ok_or(self.number)
     }
 
-    /// The number that it is, if what is to be seen is an int. Runs no Python code.
+    /// The number, if programs see an int. Runs no Python code.
     #[cfg(Py_GIL_DISABLED)]
     pub(crate) fn number(&self, py: Python<'_>) -> Option<i64> {
         let object = match self.get(py) {
@@ -427,7 +427,7 @@ impl Count {
         (overflow == 0).then_some(number)
     }
 
-    /// What is to be seen, if it is not for all time.
+    /// The object that programs see, if it can be freed.
     pub(crate) fn other(&self) -> Option<Borrowed<'_, '_, PyAny>> {
         self.shown.other()
     }
@@ -437,14 +437,14 @@ impl Count {
         &raw const self.shown
     }
 
-    /// Take out what is to be seen. The number stays.
+    /// Take the object that programs see. The number stays.
     pub(crate) fn hide(&mut self) -> Figure {
         std::mem::replace(&mut self.shown, Figure(Place::new(ptr::null_mut())))
     }
 }
 
 impl Figure {
-    /// What a program has put here that is no small int.
+    /// An object other than a small int that a program has put here.
     fn other(&self) -> Option<Borrowed<'_, '_, PyAny>> {
         let object = self.0.seen()?;
         if let Ok(int) = object.cast_exact::<PyInt>() {
@@ -458,7 +458,7 @@ impl Figure {
     }
 }
 
-/// Lets go of what it owns. As [`Held`], it stands only in the state of Python objects.
+/// Drops what it owns. Like [`Held`], it must be part of the state of a Python object.
 impl Drop for Figure {
     fn drop(&mut self) {
         if self.other().is_some() {

@@ -15,7 +15,7 @@ use super::error::{Error, Raise, Result};
 use super::in_flight::take_raised;
 use super::safe;
 
-/// A check for code that does not call Python itself, but may be part of a recursion.
+/// Check the stack, for code that does not call Python itself, but may be part of a recursion.
 ///
 /// # Errors
 ///
@@ -24,7 +24,7 @@ pub(crate) fn check(py: Python<'_>) -> Result<()> {
     if has_room() { Ok(()) } else { Err(too_deep(py)) }
 }
 
-/// As [`check`], for code that is nested itself: this takes nothing of its place on the stack.
+/// [`check`], out of line, so that it takes no stack in the caller's frame.
 ///
 /// # Errors
 ///
@@ -34,7 +34,7 @@ pub(crate) fn check_apart(py: Python<'_>) -> Result<()> {
     check(py)
 }
 
-/// Whether an object is true: its class may say so.
+/// The truth value of an object, which its class may define.
 ///
 /// # Errors
 ///
@@ -44,7 +44,7 @@ pub(crate) fn truth(object: &Bound<'_, PyAny>) -> PyResult<bool> {
     object.is_truthy()
 }
 
-/// The number that an object stands for: its class may say so.
+/// The number in an object, which its class may define.
 ///
 /// # Errors
 ///
@@ -58,12 +58,12 @@ where
 }
 
 each_thread! {
-    /// How many of our calls that may call Python are running, in all threads and greenlets; or, of
-    /// a thread, in all its greenlets.
+    /// How many of our calls that may call Python are running: in all threads and greenlets or,
+    /// without the GIL, in all greenlets of a thread.
     static UNDER_WAY: EachThread<usize> = 0;
 }
 
-/// One of our calls that may call Python, and so nest. Exists while the call runs.
+/// Exists while one of our calls runs that may call Python, and so nest.
 #[must_use]
 pub(crate) struct Nested<'py> {
     py: Python<'py>,
@@ -71,12 +71,12 @@ pub(crate) struct Nested<'py> {
 }
 
 impl<'py> Nested<'py> {
-    /// Begin one.
+    /// Begin a call.
     ///
     /// # Errors
     ///
-    /// `RecursionError` where little is left of the stack, or as many calls are nested as the
-    /// interpreter allows. The first of them is never refused.
+    /// `RecursionError` if little stack is left, or if the recursion limit has been reached. The
+    /// outermost call is never refused.
     #[inline(always)]
     pub(crate) fn enter(py: Python<'py>) -> Result<Self> {
         let counted = UNDER_WAY.with(py, |count| *count) != 0;
@@ -87,8 +87,8 @@ impl<'py> Nested<'py> {
         Ok(Self { py, counted })
     }
 
-    /// As [`enter`](Self::enter), for running a Deferred that has been fired already. Where no call
-    /// is left, it is not refused: the callbacks are, one by one, but for those that never are.
+    /// [`enter`](Self::enter), for running a Deferred that has been fired already. At the recursion
+    /// limit this succeeds, and the callbacks are refused one by one, except those that never are.
     ///
     /// # Errors
     ///
@@ -102,19 +102,18 @@ impl<'py> Nested<'py> {
     }
 }
 
-/// A check for code that is going to call something and must not be refused that midway.
+/// Check for code that is about to call something and must not be refused in the middle.
 ///
 /// # Errors
 ///
-/// `RecursionError` where little is left of the stack, or as many calls are nested as the
-/// interpreter allows.
+/// `RecursionError` if little stack is left, or if the recursion limit has been reached.
 pub(crate) fn check_call(py: Python<'_>) -> Result<()> {
     enter_another(py)?;
     safe::leave_recursion(py);
     Ok(())
 }
 
-/// Enter a call that is not the first. It is left in the `drop` of [`Nested`].
+/// Count a call that is not the outermost. [`Nested`] undoes that when dropped.
 #[inline(never)]
 fn enter_another(py: Python<'_>) -> Result<()> {
     check(py)?;
@@ -124,7 +123,7 @@ fn enter_another(py: Python<'_>) -> Result<()> {
     Ok(())
 }
 
-/// As [`enter_another`]. False if no call is left, so that it is not entered, but may go on.
+/// [`enter_another`] that returns false at the recursion limit, where the call is not counted.
 #[inline(never)]
 fn enter_another_to_run(py: Python<'_>) -> Result<bool> {
     match enter_another(py) {
@@ -141,10 +140,10 @@ fn too_deep(py: Python<'_>) -> Error {
 impl Drop for Nested<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        // Each takes back what it has added.
+        // Each undoes what it has added.
         UNDER_WAY.with(self.py, |count| *count = count.wrapping_sub(1));
         if self.counted {
-            // It was entered in `enter_another`.
+            // It was counted in `enter_another`.
             safe::leave_recursion(self.py);
         }
     }

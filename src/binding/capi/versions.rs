@@ -1,6 +1,6 @@
 //! Caches facts about types until the types change.
 //!
-//! CPython gives a type another version whenever it or one of its bases is changed.
+//! CPython gives a type a new version whenever the type or one of its bases is changed.
 
 #[cfg(Py_GIL_DISABLED)]
 use std::sync::atomic::AtomicPtr;
@@ -16,8 +16,8 @@ use super::classes::Native;
 use super::inspect::type_of;
 use super::kinds::Kind;
 
-/// Up to `N` types of which something is known to be true: where each is, and the version of it
-/// that was looked at, in the place that the version's lowest bits say.
+/// Up to `N` types for which a fact is known to be true: the address of each, and its version, at
+/// the index given by the version's lowest bits.
 pub(crate) struct KnownTypes<const N: usize> {
     places: Places<N>,
     epoch: Epoch,
@@ -54,8 +54,8 @@ impl<const N: usize> Places<N> {
     }
 }
 
-/// The versions alone: no two types have the same. So each place is one word, which any thread may
-/// read and write. What it says was true of a type that had this version, whoever has it now.
+/// Only the versions: no two types have the same one. So each entry is one word, which any thread
+/// may read and write. The fact was true of a type that had this version, whichever has it now.
 #[cfg(Py_GIL_DISABLED)]
 struct Places<const N: usize>([AtomicU32; N]);
 
@@ -87,12 +87,12 @@ impl<const N: usize> Places<N> {
 }
 
 impl<const N: usize> KnownTypes<N> {
-    /// None so far.
+    /// Empty.
     pub(crate) const fn new() -> Self {
         Self { places: Places::new(), epoch: Epoch::new() }
     }
 
-    /// Whether the type of an object is one of them.
+    /// Whether the type of an object is among them.
     #[inline(always)]
     pub(crate) fn have_type_of(&self, object: &Bound<'_, PyAny>) -> bool {
         let version = type_of(object).version;
@@ -100,7 +100,8 @@ impl<const N: usize> KnownTypes<N> {
         self.hold(object.py()) && self.places.has(object.py(), this)
     }
 
-    /// Remember a type, as it is now. One that is `seldom_asked` about takes no other's place.
+    /// Add a type in its current version. If it is `seldom_asked` about, it does not replace
+    /// another.
     pub(crate) fn remember(&self, kind: &Bound<'_, PyType>, seldom_asked: bool) {
         let py = kind.py();
         let Some(version) = version(kind) else { return };
@@ -116,7 +117,7 @@ impl<const N: usize> KnownTypes<N> {
     }
 }
 
-/// One of our classes, and its version when something was last found to be true of it.
+/// One of our classes, and the version for which a fact was last known to be true.
 pub(crate) struct KnownVersion {
     seen: SeenOfOurs,
     epoch: Epoch,
@@ -142,7 +143,7 @@ impl SeenOfOurs {
     }
 }
 
-/// It is the same class each time, or none.
+/// It is always the same class, or none.
 #[cfg(Py_GIL_DISABLED)]
 struct SeenOfOurs {
     class: AtomicPtr<pyo3::ffi::PyTypeObject>,
@@ -160,7 +161,7 @@ impl SeenOfOurs {
         let class = self.class.load(Ordering::Relaxed);
         // SAFETY: null or a class of ours, which is never freed.
         let class = (!class.is_null()).then(|| unsafe { Kind::at(class) });
-        // 0 is no version of a class that something was found out of.
+        // 0 is never the version of a class with a known fact.
         match (class, self.version.load(Ordering::Relaxed)) {
             (_, 0) => (None, 0),
             seen => seen,
@@ -176,12 +177,12 @@ impl SeenOfOurs {
 }
 
 impl KnownVersion {
-    /// Nothing is known.
+    /// Nothing is known yet.
     pub(crate) const fn new() -> Self {
         Self { seen: SeenOfOurs::new(), epoch: Epoch::new() }
     }
 
-    /// Whether it is still true.
+    /// Whether the fact is still true.
     #[inline(always)]
     pub(crate) fn holds(&self, py: Python<'_>) -> bool {
         match self.seen.get(py) {
@@ -192,7 +193,7 @@ impl KnownVersion {
         }
     }
 
-    /// Remember that it is true of this class as it is now.
+    /// Record that it is true of this class in its current version.
     pub(crate) fn remember<T: Native>(&self, py: Python<'_>) {
         self.epoch.holds(py, || {});
         let class = Kind::of_ours::<T>(py);
@@ -200,21 +201,21 @@ impl KnownVersion {
         self.seen.set(py, ((version != 0).then_some(class), version));
     }
 
-    /// Forget that it was.
+    /// Forget it.
     pub(crate) fn forget(&self, py: Python<'_>) {
         self.seen.set(py, (None, 0));
     }
 }
 
-/// The version of a type, if it has one: a look-up of an attribute gives it one, if there are any
-/// left.
+/// The version of a type, if it has one. Looking up an attribute gives it one, unless CPython has
+/// run out.
 #[inline(always)]
 pub(crate) fn version(kind: &Bound<'_, PyType>) -> Option<u32> {
     let version = Kind::from(kind).slots(kind.py()).version;
     (version != 0).then_some(version)
 }
 
-/// Since when versions mean what they mean. From CPython 3.11 on they always do.
+/// When versions were last reset. From CPython 3.11 on, they never are.
 #[cfg(Py_3_11)]
 pub(crate) struct Epoch;
 
@@ -230,14 +231,14 @@ impl Epoch {
     }
 }
 
-/// Since when versions mean what they mean.
+/// When versions were last reset.
 ///
-/// CPython 3.10 begins anew when a program clears its cache of types. It takes the versions of all
-/// types away then, also that of a class which nobody ever changes.
+/// CPython 3.10 resets the versions of all types when a program clears the type cache, even that of
+/// a class that nobody ever changes.
 #[cfg(not(Py_3_11))]
 pub(crate) struct Epoch(AtomicU32);
 
-/// The epochs are numbered.
+/// The number of the current epoch.
 #[cfg(not(Py_3_11))]
 static NOW: AtomicU32 = AtomicU32::new(0);
 
@@ -247,12 +248,12 @@ static MARK: Shared<(Option<Py<PyType>>, u32)> = Shared::new((None, 0));
 
 #[cfg(not(Py_3_11))]
 impl Epoch {
-    /// Nothing has been written down.
+    /// Nothing is cached yet.
     pub(crate) const fn new() -> Self {
         Self(AtomicU32::new(0))
     }
 
-    /// Whether what was written down is still true. It is forgotten where another epoch has begun.
+    /// Whether cached facts are still true. If another epoch has begun, they are forgotten.
     #[inline(always)]
     pub(crate) fn holds(&self, py: Python<'_>, forget: impl FnOnce()) -> bool {
         let goes_on = MARK.with(py, |(class, before)| match class {
@@ -299,7 +300,7 @@ fn begin_anew(py: Python<'_>) -> bool {
             made
         }
     };
-    // That gives it a version, if there are any.
+    // This gives it a version, unless CPython has run out.
     lookup(&class, intern!(py, "__class__"));
     let version = version(&class).unwrap_or(0);
     let class = class.unbind();

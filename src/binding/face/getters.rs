@@ -1,4 +1,4 @@
-//! Fast versions of getters. Where they make something, they catch what PyO3 does without memory.
+//! Fast getters. Those that make an object catch PyO3's panics when there is no memory.
 
 use std::ffi::CStr;
 use std::ptr;
@@ -43,10 +43,10 @@ impl Read for ResultOf {
     }
 }
 
-// What programs read more than anything else is in slots.
+// The attributes that programs read most are in slots.
 //
-// `Deferred.result` is not: if a slot is empty, CPython makes an error with a text for everybody
-// who asks, which takes five to ten times as long as a getter that says no.
+// `Deferred.result` is not: when a slot is empty, CPython makes an error with a message for each
+// read, which takes five to ten times as long as a getter that raises lazily.
 macro_rules! slots {
     ($(
         $form:ident = $name:literal of $of:ty, $in:ty,
@@ -119,11 +119,11 @@ slots! {
         c"Whether failures are taken from the given Deferreds.";
 }
 
-/// Put the slots into their classes.
+/// Add the slots to their classes.
 fn put_slots(py: Python<'_>) -> PyResult<()> {
     keep_constants(py)?;
     put_slot::<Called>(&new_deferred(py, Chain::default)?)?;
-    // Made as programs make them: PyO3 shows the collector an object before its value is there.
+    // Made as programs make them: PyO3 lets the collector see an object before its value is there.
     let lock = py.get_type::<DeferredLock>().call0()?.cast_into::<DeferredLock>()?;
     put_slot::<Locked>(&lock)?;
     put_slot::<WaitingForLock>(lock.as_super())?;

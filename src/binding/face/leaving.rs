@@ -55,7 +55,7 @@ impl StandIn {
     }
 }
 
-/// Drop it where that is rare.
+/// Drop a state out of line, as that is rare.
 #[cold]
 pub(crate) fn drop_another(state: State) {
     drop(state);
@@ -139,7 +139,7 @@ fn is_cancellation(failure: &Bound<'_, PyAny>) -> bool {
     value.is_ok_and(|value| value.is_instance_of::<CancelledError>())
 }
 
-/// The state that it has before nothing is waited for any more.
+/// Mark the waiting as done. Returns the previous state.
 #[cfg(not(Py_GIL_DISABLED))]
 #[inline(always)]
 fn end(awaiting: &Bound<'_, Awaiting>) -> Result<State> {

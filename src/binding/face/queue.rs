@@ -121,13 +121,13 @@ impl DeferredQueue {
             slf.as_any().clone()
         };
         let deferred = make(py, || Chain::new(Some(canceller.hold())))?;
-        // All of that may have run other code, after which something may be there.
+        // Any of that may have run other code, which may have put something there.
         if let Some(deferred) = take_pending(slf)? {
             return Ok(deferred);
         }
         #[cfg(Py_GIL_DISABLED)]
         if let Some(object) = queue_steps::get(slf, &deferred)? {
-            // It has come meanwhile, from another thread.
+            // Another thread has put something there meanwhile.
             return succeed(object);
         }
         #[cfg(not(Py_GIL_DISABLED))]
@@ -167,7 +167,7 @@ impl DeferredQueue {
     }
 }
 
-/// What `put` does where somebody waits, or it has to be asked whether there is room.
+/// What `put` does if somebody waits, or if it has to find out whether there is room.
 #[inline(never)]
 fn put_where_asked<'py>(
     queue: &Bound<'py, DeferredQueue>,
@@ -180,7 +180,7 @@ fn put_where_asked<'py>(
     }
 }
 
-/// A Deferred for what a queue has at its front, if it has anything.
+/// A Deferred for the first object of a queue, if there is one.
 #[inline(always)]
 fn take_pending<'py>(queue: &Bound<'py, DeferredQueue>) -> Result<Option<Bound<'py, Deferred>>> {
     let py = queue.py();
@@ -202,7 +202,7 @@ fn take_pending<'py>(queue: &Bound<'py, DeferredQueue>) -> Result<Option<Bound<'
 }
 
 impl DeferredQueue {
-    /// A new one.
+    /// Make one.
     pub(crate) fn limited<'py>(
         py: Python<'py>,
         size: Option<Bound<'py, PyAny>>,

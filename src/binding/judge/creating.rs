@@ -46,12 +46,12 @@ pub(crate) fn failure_count(py: Python<'_>) -> u64 {
     count_more(py, 0)
 }
 
-/// Count one more failure. Returns which it is.
+/// Count one more failure. Returns its number.
 pub(super) fn count_one(py: Python<'_>) -> u64 {
     count_more(py, 1)
 }
 
-/// Count so many more. Returns how many there are then.
+/// Count this many failures. Returns the number of the last one.
 #[cfg(not(Py_GIL_DISABLED))]
 #[inline(always)]
 fn count_more(py: Python<'_>, more: u64) -> u64 {
@@ -66,7 +66,7 @@ fn count_more(_py: Python<'_>, more: u64) -> u64 {
     COUNT.fetch_add(more, Ordering::Relaxed) + more
 }
 
-/// The class of what a failure is made of.
+/// The class of the object that a failure is made of.
 #[inline(always)]
 pub(super) fn kind_of<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     if !is_ordinary(value) && value.is_instance_of::<PyException>() {
@@ -76,7 +76,8 @@ pub(super) fn kind_of<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyA
     Ok(value.get_type().into_any())
 }
 
-/// The traceback of a failure that is made of this: the one that is given, or its own.
+/// The traceback of a failure that is made of this exception: the given one, or the exception's
+/// own.
 #[inline(always)]
 pub(super) fn traceback_for<'py>(
     value: &Bound<'py, PyAny>,
@@ -97,7 +98,7 @@ pub(super) fn traceback_for<'py>(
     }
 }
 
-/// What `Failure()` raises where no exception is being handled.
+/// The error that `Failure()` raises if no exception is being handled.
 #[cold]
 pub(super) fn no_current_exception<'py>(
     failure: &Bound<'py, FailureBase>,
@@ -105,7 +106,7 @@ pub(super) fn no_current_exception<'py>(
     capture_vars: Option<Bound<'py, PyAny>>,
 ) -> PyErr {
     let py = failure.py();
-    // What is there is visible, should anyone keep this object.
+    // A program that keeps the object can see these attributes.
     let show = || -> PyResult<()> {
         let dict = capi::exception_dict(failure)?;
         dict.set_item(COUNT_FIELD.name(py), capi::new_int(py, count)?)?;
@@ -171,7 +172,7 @@ pub(crate) fn init_new<'py>(
 ///
 /// # Errors
 ///
-/// `TypeError` if it is no class of failures.
+/// `TypeError` if the class does not derive from ours.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(signature = (class, /))]
 pub(crate) fn register_failure_class(class: &Bound<'_, PyType>) -> Result<()> {
@@ -198,11 +199,11 @@ impl Construct for FailureBase {
     }
 }
 
-/// Make a failure of this class with this state: what `__new__` and `__init__` do together.
+/// Make a failure of this class with this state, as `__new__` and `__init__` do together.
 ///
 /// # Errors
 ///
-/// `TypeError` if it is no class of failures: a program can have it be anything.
+/// `TypeError` if the class does not derive from ours: a program can pass any class.
 pub(super) fn new_failure<'py>(
     class: &Bound<'py, PyType>,
     args: &Bound<'py, PyTuple>,
@@ -213,7 +214,7 @@ pub(super) fn new_failure<'py>(
     })
 }
 
-/// Make a failure of a new exception of this class, which is never raised.
+/// Make a failure of a new exception of this class, which was not raised.
 pub(crate) fn of_new<T: PyTypeInfo>(py: Python<'_>) -> Result<Bound<'_, PyAny>> {
     make(py.get_type::<T>().call0()?, None, false)
 }
@@ -259,7 +260,7 @@ pub(crate) fn is_failure(object: &Bound<'_, PyAny>) -> Result<bool> {
     if capi::is_subtype(&object.get_type(), class) {
         return Ok(true);
     }
-    // It may have a `__class__` that can be anything.
+    // Its `__class__` may be anything.
     let _nested = Nested::enter(object.py())?;
     Ok(object.is_instance(class)?)
 }

@@ -1,7 +1,7 @@
 //! Caches the full names in a class's MRO.
 //!
 //! `Failure.check` compares classes by their full names, as Twisted's does. The names of a class
-//! are kept until the class changes.
+//! are cached until the class changes.
 
 #[cfg(Py_GIL_DISABLED)]
 use std::sync::Arc;
@@ -18,20 +18,20 @@ use crate::binding::capi::{
 };
 use crate::binding::model::names;
 
-/// What is known of a class whose metaclass is `type`.
+/// The cached facts about a class whose metaclass is `type`.
 struct Kind {
-    /// Where the class is, and the version of it that was looked at.
+    /// The address of the class, and its version.
     class: usize,
     version: u32,
-    /// The names of it and of its bases, with their modules, in the order of its MRO.
+    /// The full names of the class and its bases, in MRO order.
     names: Held<PyTuple>,
-    /// The same, to be looked up in.
+    /// The same, as a set.
     set: Held<PyFrozenSet>,
     /// The first of them.
     own: Held<PyString>,
-    /// Whether it is a class of `Exception`s.
+    /// Whether it derives from `Exception`.
     is_exception: bool,
-    /// From CPython 3.13 on, a new `__name__` is no change of a class.
+    /// From CPython 3.13 on, a new `__name__` does not change the version.
     #[cfg(Py_3_13)]
     bare: capi::BareNames,
 }
@@ -45,7 +45,7 @@ impl Kind {
         is_same
     }
 
-    /// Whether an exception of this class, `kind`, is one of `wanted`, of which this is known.
+    /// Whether an exception of this class, `kind`, is a `wanted`, of which these facts are known.
     #[inline(always)]
     fn is_one(
         &self,
@@ -56,28 +56,28 @@ impl Kind {
         let py = kind.py();
         match (self.is_exception, wanted_known.is_exception) {
             (true, true) => self.set.bind(py).contains(wanted_known.own.bind(py)).unwrap_or(false),
-            // Then classes themselves are compared.
+            // Then the classes themselves are compared.
             (false, false) => kind.is(wanted),
             _ => false,
         }
     }
 }
 
-/// What stands in the table. Without the GIL, what is found is kept while it is looked at: others may
-/// replace it meanwhile, as the table is not locked then.
+/// An entry of the table. Without the GIL, an entry that was found is kept alive while it is used:
+/// the table is not locked then, and other threads may replace it.
 #[cfg(not(Py_GIL_DISABLED))]
 type Entry = Kind;
 #[cfg(Py_GIL_DISABLED)]
 type Entry = Arc<Kind>;
 
-/// How many classes are remembered.
+/// The size of the cache.
 const KEPT: usize = 256;
 
-/// The classes, each in the place that the lowest bits of its version say.
+/// The classes, each at the index given by the lowest bits of its version.
 static KINDS: Shared<[Option<Entry>; KEPT]> = Shared::new([const { None }; KEPT]);
 static EPOCH: Epoch = Epoch::new();
 
-/// Whether what is known of classes is still true.
+/// Whether the cached facts are still true.
 #[inline(always)]
 fn they_hold(py: Python<'_>) -> bool {
     EPOCH.holds(py, || {
@@ -86,28 +86,28 @@ fn they_hold(py: Python<'_>) -> bool {
     })
 }
 
-/// What is known of a class, if it has been looked at and is unchanged.
+/// The facts about a class, if they are cached and it is unchanged.
 #[inline(always)]
 fn find<'a>(kinds: &'a [Option<Entry>; KEPT], class: &Bound<'_, PyType>) -> Option<&'a Entry> {
     let version = version(class)?;
     kinds[version as usize % KEPT].as_ref().filter(|kind| kind.is_of(class, version))
 }
 
-/// Look at what is known of a class, if that is in the table.
+/// Use the facts about a class, if they are cached.
 #[cfg(not(Py_GIL_DISABLED))]
 #[inline(always)]
 fn look_at<R>(class: &Bound<'_, PyType>, look: impl FnOnce(&Kind) -> R) -> Option<R> {
     KINDS.with(class.py(), |kinds| find(kinds, class).map(look))
 }
 
-/// Look at what is known of a class, if that is in the table, which is not locked then.
+/// Use the facts about a class, if they are cached. The table is not locked meanwhile.
 #[cfg(Py_GIL_DISABLED)]
 fn look_at<R>(class: &Bound<'_, PyType>, look: impl FnOnce(&Kind) -> R) -> Option<R> {
     let found = KINDS.with(class.py(), |kinds| find(kinds, class).cloned())?;
     Some(look(&found))
 }
 
-/// Look at a class. False if it has to be asked each time.
+/// Cache the facts about a class. False if that is not possible.
 #[cold]
 fn learn(class: &Bound<'_, PyType>) -> Result<bool> {
     let py = class.py();
@@ -115,7 +115,7 @@ fn learn(class: &Bound<'_, PyType>) -> Result<bool> {
         return Ok(false);
     }
     let (module, name) = (intern!(py, "__module__"), intern!(py, "__name__"));
-    // That gives it a version, if there are any left.
+    // This gives it a version, unless CPython has run out.
     capi::lookup(class, module);
     let Some(found) = version(class) else { return Ok(false) };
     let mro = class.mro();
@@ -151,18 +151,18 @@ fn learn(class: &Bound<'_, PyType>) -> Result<bool> {
     Ok(true)
 }
 
-/// Whether `Failure.check` says of an exception of the class `kind` that it is a `wanted`. None if
-/// the two have to be asked for their names.
+/// Whether `Failure.check` says that an exception of the class `kind` is a `wanted`. None if the
+/// names of the two have to be compared.
 #[inline]
 pub(crate) fn is_a(kind: &Bound<'_, PyType>, wanted: &Bound<'_, PyType>) -> Result<Option<bool>> {
     let py = kind.py();
     if !they_hold(py) {
         return Ok(None);
     }
-    // The second time, both are known, unless they share a place.
+    // The second time, both are cached, unless they have the same index.
     for _ in 0..2 {
-        // Without the GIL, the table is not locked while they are looked at: to look into a set may
-        // lock that, and detach the thread.
+        // Without the GIL, the table is not locked while they are used: looking into a set may lock
+        // that, and detach the thread.
         #[cfg(Py_GIL_DISABLED)]
         let known = KINDS
             .with(py, |kinds| Some((find(kinds, kind)?.clone(), find(kinds, wanted)?.clone())))
@@ -182,7 +182,7 @@ pub(crate) fn is_a(kind: &Bound<'_, PyType>, wanted: &Bound<'_, PyType>) -> Resu
     Ok(None)
 }
 
-/// Whether `Failure.check` says of an exception of this class that it goes by this name.
+/// Whether `Failure.check` says that an exception of this class has a class with this name.
 #[inline]
 pub(crate) fn is_called(
     kind: &Bound<'_, PyType>,
@@ -193,14 +193,14 @@ pub(crate) fn is_called(
     known(kind, look)
 }
 
-/// The names in the MRO of a class of `Exception`s.
+/// The names in the MRO of a class that derives from `Exception`.
 pub(crate) fn names_of<'py>(kind: &Bound<'py, PyType>) -> Result<Option<Bound<'py, PyTuple>>> {
     let names =
         known(kind, |known| known.is_exception.then(|| known.names.bind(kind.py()).clone()));
     Ok(names?.flatten())
 }
 
-/// What is known of a class, if anything can be.
+/// The facts about a class, if they can be cached.
 fn known<R>(class: &Bound<'_, PyType>, look: impl Fn(&Kind) -> R) -> Result<Option<R>> {
     let py = class.py();
     if !they_hold(py) {
@@ -213,7 +213,7 @@ fn known<R>(class: &Bound<'_, PyType>, look: impl Fn(&Kind) -> R) -> Result<Opti
     Ok(look_at(class, &look))
 }
 
-/// The name of a class with its module.
+/// The full name of a class.
 pub(crate) fn qualified_name<'py>(class: &Bound<'py, PyType>) -> Result<Bound<'py, PyAny>> {
     let py = class.py();
     if let Some(name) = known(class, |known| known.own.bind(py).clone())? {

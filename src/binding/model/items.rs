@@ -14,28 +14,27 @@ use crate::core::refusable;
 #[derive(Default)]
 pub(crate) struct Items {
     pub(crate) items: VecDeque<Option<Held<PyAny>>>,
-    /// How many places have left at the front, ever.
+    /// How many positions have been removed at the front so far.
     pub(crate) offset: usize,
     /// How many of the items are gaps.
     pub(crate) gaps: usize,
-    /// Where each Deferred is, counted from the very first place: made when there are many and one
-    /// is taken out, kept until the line is empty. There only while all items are Deferreds, and no
-    /// two the same.
+    /// The position of each Deferred, counted from the first ever. Made when one is removed from a
+    /// long queue, and kept until the queue is empty. None unless all items are distinct Deferreds.
     pub(crate) places: Option<HashMap<usize, usize>>,
 }
 
-/// What came of taking out a Deferred.
+/// The result of removing a Deferred.
 pub(crate) enum Taken {
     /// It was the first that is equal to itself.
     #[allow(dead_code, reason = "held to be dropped")]
     This(Held<PyAny>),
     /// It is not there.
     Missing,
-    /// Something that is no Deferred stands there as well, and may call itself equal to it.
+    /// There are other objects as well, which may claim to be equal to it.
     Unclear,
 }
 
-/// Up to this many are looked through, one after the other.
+/// Up to this length, the queue is searched linearly.
 const NEAR: usize = 32;
 
 impl Items {
@@ -43,7 +42,7 @@ impl Items {
         self.items.len() - self.gaps
     }
 
-    /// Add at the end. Given back if there is no memory for it.
+    /// Append an item. It is returned if there is no memory for it.
     #[inline(always)]
     pub(crate) fn push_back(
         &mut self,
@@ -62,7 +61,7 @@ impl Items {
         Ok(())
     }
 
-    /// Remember where an item will be that is about to be added at the end.
+    /// Record the position of an item that is about to be appended.
     #[cold]
     pub(crate) fn note(&mut self, py: Python<'_>, item: &Held<PyAny>) {
         let Some(places) = &mut self.places else { return };
@@ -93,7 +92,7 @@ impl Items {
         self.trim();
     }
 
-    /// Have no gaps at the ends, and no places where there is nothing.
+    /// Remove gaps at the ends, and positions of a queue that is empty.
     pub(crate) fn trim(&mut self) {
         while let Some(None) = self.items.front() {
             self.items.pop_front();
@@ -109,7 +108,7 @@ impl Items {
         }
     }
 
-    /// Take out this very Deferred, in constant time on the average.
+    /// Remove this Deferred, in constant time on average.
     pub(crate) fn take(&mut self, py: Python<'_>, item: *mut pyo3::ffi::PyObject) -> Taken {
         let place = match self.place_of(py, item) {
             Ok(Some(place)) => place,
@@ -130,7 +129,7 @@ impl Items {
         Taken::This(taken)
     }
 
-    /// The index of a Deferred among the items.
+    /// The index of a Deferred.
     pub(crate) fn place_of(
         &mut self,
         py: Python<'_>,
@@ -170,12 +169,12 @@ impl Items {
         if self.gaps > 0 {
             self.items.retain(Option::is_some);
             self.gaps = 0;
-            // The places have moved.
+            // The positions have moved.
             self.places = None;
         }
     }
 
-    /// The item at an index, if it can be told without looking through all.
+    /// The item at an index, if it can be found without a search.
     pub(crate) fn get(&self, index: isize) -> Option<&Held<PyAny>> {
         match index {
             0 => self.items.front()?.as_ref(),
@@ -187,17 +186,17 @@ impl Items {
     }
 }
 
-/// Not all items are different Deferreds.
+/// Not all items are distinct Deferreds.
 pub(crate) struct Strange;
 
 fn is_deferred(py: Python<'_>, item: &Held<PyAny>) -> bool {
     let item = item.bind(py);
-    // Whether a class compares its objects in a way of its own is looked up in it, which may lock all
-    // classes: not in a step. Then a list looks for the item.
+    // Finding out whether a class defines its own equality may lock all classes, and so is not part
+    // of a transition. In that case a Python list searches for the item.
     capi::is_exact::<Deferred>(item) || (!SEVERAL_THREADS && is_plain_deferred(item))
 }
 
-/// Whether something is a Deferred, of a subclass or not, that is equal to nothing but itself.
+/// Whether an object is a Deferred, of a subclass or not, that compares by identity.
 pub(crate) fn is_plain_deferred(item: &Bound<'_, PyAny>) -> bool {
     item.is_instance_of::<Deferred>() && !capi::compares_specially(&item.get_type())
 }

@@ -1,6 +1,6 @@
-//! Says what happens to Deferreds, for `trace`. Where that is not wanted, one flag is read.
+//! Records what happens to Deferreds, for `trace`. If that is off, only a flag is read.
 //!
-//! Nothing here runs code of a program's, or keeps anything alive but code objects and names.
+//! Nothing here runs code of a program, or keeps anything alive except code objects and names.
 
 use pyo3::prelude::*;
 
@@ -22,7 +22,7 @@ use crate::binding::model::{
 
 pub(crate) use crate::binding::capi::events::tracing;
 
-/// What an outcome is, as a number that `_trace.py` knows.
+/// The kind of an outcome, as a number that `_trace.py` knows.
 fn number_of(outcome: &Outcome) -> u32 {
     match outcome {
         Outcome::Empty => 0,
@@ -33,7 +33,7 @@ fn number_of(outcome: &Outcome) -> u32 {
     }
 }
 
-/// The same of a chain. 0 if it has not been fired.
+/// The kind of a chain's outcome. 0 if it has not fired.
 pub(crate) fn number_of_chain(chain: &Chain) -> u32 {
     if chain.called() { number_of(chain.outcome()) } else { 0 }
 }
@@ -57,7 +57,7 @@ fn note_fired(deferred: &Bound<'_, Deferred>, outcome: &Outcome) {
     }
 }
 
-/// A Deferred has been fired, in a step that could not say so.
+/// A Deferred was fired, in a step that could not record it.
 #[cfg(Py_GIL_DISABLED)]
 pub(crate) fn was_fired(deferred: &Bound<'_, Deferred>) {
     if tracing() {
@@ -75,7 +75,7 @@ pub(crate) fn cancelled(deferred: &Bound<'_, Deferred>) {
     }
 }
 
-/// A Deferred waits for another, which one of its callbacks has returned.
+/// A Deferred waits for another, which one of its callbacks returned.
 #[inline(always)]
 pub(crate) fn chained(deferred: &Bound<'_, Deferred>, other: &Bound<'_, Deferred>) {
     if tracing() {
@@ -83,14 +83,14 @@ pub(crate) fn chained(deferred: &Bound<'_, Deferred>, other: &Bound<'_, Deferred
     }
 }
 
-/// A Deferred, whose value is there, has died with a failure that nobody has handled.
+/// A Deferred, with this value, died with an unhandled failure.
 pub(crate) fn unhandled(py: Python<'_>, deferred: &Deferred) {
     if tracing() {
         record(py, Kind::Unhandled, lives::address_of(deferred), 0, 0);
     }
 }
 
-/// The outcome of a Deferred has been taken by whoever waited for it.
+/// The outcome of a Deferred was taken by a waiter.
 #[cold]
 pub(crate) fn taken(deferred: &Bound<'_, Deferred>, outcome: &Outcome) {
     if matches!(outcome, Outcome::Failure(_)) && tracing() {
@@ -98,14 +98,14 @@ pub(crate) fn taken(deferred: &Bound<'_, Deferred>, outcome: &Outcome) {
     }
 }
 
-/// Somebody who is no generator has got the failure of a Deferred, and has left it this.
+/// A waiter that is not a generator has got a failure, and left this outcome.
 pub(crate) fn took_failure(deferred: &Bound<'_, Deferred>, left: &Outcome) {
     if !matches!(left, Outcome::Failure(_)) && tracing() {
         record(deferred.py(), Kind::Handled, address(deferred), 0, 0);
     }
 }
 
-/// One of its callbacks is to be called. Returns what its end is to be told.
+/// A callback is about to be called. Returns the argument for recording its end.
 #[cold]
 pub(crate) fn begins<'py>(
     deferred: &Bound<'py, Deferred>,
@@ -120,13 +120,13 @@ pub(crate) fn begins<'py>(
     Some(deferred.get().chain(py, |chain| number_of(chain.outcome())))
 }
 
-/// As [`begins`], for a callback with its arguments.
+/// [`begins`] for a callback with extra arguments.
 pub(crate) fn callback_begins(deferred: &Bound<'_, Deferred>, callback: &Callback) -> Option<u32> {
     let py = deferred.py();
     if tracing() { begins(deferred, || capi::ok(py, callback.callable(py))) } else { None }
 }
 
-/// It has ended so. None if that is not to be had.
+/// The callback has ended with this result. None if the result is not available.
 pub(crate) fn callback_ends(
     deferred: &Bound<'_, Deferred>,
     begun: Option<u32>,
@@ -138,16 +138,16 @@ pub(crate) fn callback_ends(
     }
 }
 
-/// Where it is written what a callback does, or else its name.
+/// The place of a callback's code, or else its name.
 fn place_of(mut callable: Bound<'_, PyAny>) -> u32 {
     let py = callable.py();
-    // Partials of partials are one, usually.
+    // Usually, partials of partials are flattened.
     for _ in 0..10 {
         match capi::ok(py, names::PARTIAL.get(py)) {
             Some(partial) if callable.get_type().is(partial) => {}
             _ => break,
         }
-        // As the class itself has it, which no dict of an object's comes before.
+        // From the class itself, whose descriptor takes precedence over an instance dict.
         match capi::ok(py, callable.getattr(intern!(py, "func"))) {
             Some(inner) => callable = inner,
             None => break,
@@ -156,7 +156,7 @@ fn place_of(mut callable: Bound<'_, PyAny>) -> u32 {
     places::of_callable(&callable)
 }
 
-/// The Deferred that a task is to fire, where a generator has one.
+/// The Deferred that a task will fire, if a generator has one.
 pub(crate) fn of_driven(driven: &Bound<'_, PyAny>) -> usize {
     match driven.cast_exact::<Task>() {
         Ok(task) => task.get().with(driven.py(), |state| {
@@ -166,8 +166,8 @@ pub(crate) fn of_driven(driven: &Bound<'_, PyAny>) -> usize {
     }
 }
 
-/// What a generator is resumed with. If that is a failure, the Deferred that it waited for has
-/// handed it over.
+/// What a generator is resumed with. If it is a failure, the Deferred that it waited for has handed
+/// it over.
 pub(crate) fn resumed(driven: &Bound<'_, PyAny>, run: &lives::Running, outcome: &Outcome) {
     let py = driven.py();
     if !tracing() {

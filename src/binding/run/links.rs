@@ -24,7 +24,7 @@ use crate::binding::waits::{
 };
 use crate::core::Turn;
 
-/// Start a run of its own, if the chain is neither running already nor paused.
+/// Start a new run, if the chain is neither running nor paused.
 #[inline(always)]
 pub(super) fn begins(deferred: &Bound<'_, Deferred>) -> bool {
     let py = deferred.py();
@@ -60,15 +60,16 @@ pub(super) fn enter(deferred: Bound<'_, Deferred>) -> Next<'_> {
     }
 }
 
-/// The next turn of a chain, with references of its own.
+/// The next turn of a chain, with owned references.
 enum Step<'py> {
     Call(Callback, Option<Callback>, Bound<'py, PyAny>),
     Deliver(Waiter, u32, Outcome),
     Continue(Held<Deferred>, Outcome),
     Skip(Link),
     Pass(Link, Outcome),
-    /// No link is left. True if the outcome is a failure that nobody has handled. True if another
-    /// thread takes the turns: then this run is over, too, and the other sees to the rest.
+    /// No link is left. The first flag tells whether the outcome is an unhandled failure, the
+    /// second whether another thread takes the turns: then this run ends, and the other one does
+    /// the rest.
     Rest(bool, bool),
 }
 
@@ -94,7 +95,7 @@ fn step<'py>(deferred: &Bound<'py, Deferred>) -> Step<'py> {
     })
 }
 
-/// Whether the next turn of a chain is most likely the call of a function of Python's.
+/// Whether the next turn of a chain is most likely the call of a Python function.
 #[inline(always)]
 pub(super) fn is_about_to_call(deferred: &Bound<'_, Deferred>) -> bool {
     let py = deferred.py();
@@ -103,9 +104,9 @@ pub(super) fn is_about_to_call(deferred: &Bound<'_, Deferred>) -> bool {
         .chain(py, |chain| chain.is_about_to_call(|callback| callback.may_be_of_python(py)))
 }
 
-/// The next turn of a chain, as far as it is of such calls.
+/// The next turn of a chain, if it is such a call or the end.
 pub(super) enum CallOrRest<'py> {
-    /// Call this function of Python's with the outcome.
+    /// Call this Python function with the outcome.
     Call(Callback, Bound<'py, PyAny>),
     /// As [`Step::Rest`].
     Rest(bool),
@@ -125,17 +126,17 @@ pub(super) fn call_or_rest<'py>(deferred: &Bound<'py, Deferred>) -> CallOrRest<'
     })
 }
 
-/// No link is left. See to the report if the outcome is a failure that nobody has handled.
+/// No link is left. Prepare the report if the outcome is an unhandled failure.
 #[inline(always)]
 pub(super) fn rest(deferred: &Bound<'_, Deferred>, on_failure: bool) -> Result<()> {
     if on_failure { report::rests_on_failure(deferred) } else { report::forget(deferred) }
 }
 
-/// Run the links of a Deferred, and of the Deferreds that follow from them, until none is left or
+/// Run the links of a Deferred, and of the Deferreds that follow from it, until none is left or
 /// other work has to come first.
 ///
-/// Callbacks and generators are called from here, which may come here again. So it takes as little
-/// of the stack as can be: what is not for each link has functions of its own.
+/// Callbacks and generators are called from here, and may get back here. So this uses as little
+/// stack as possible: what is not needed for each link is in functions of its own.
 pub(super) fn links<'py>(
     mut deferred: Bound<'py, Deferred>,
     stack: &mut Stack<'py>,
@@ -210,7 +211,7 @@ pub(super) fn links<'py>(
     }
 }
 
-/// Say that a chain is at rest, unless another thread goes on with it.
+/// A chain comes to rest, unless another thread continues with it.
 #[inline(always)]
 fn rest_unless(is_busy: bool, deferred: &Bound<'_, Deferred>, on_failure: bool) -> Result<()> {
     if is_busy { Ok(()) } else { rest(deferred, on_failure) }
@@ -224,7 +225,7 @@ fn call_next<'py>(
     argument: Bound<'py, PyAny>,
     stack: &mut Stack<'py>,
 ) -> Result<Option<Next<'py>>> {
-    // What is watched goes the longer way.
+    // If it is watched, take the slow path.
     if !callback.is_of_python(deferred.py()) || observe::tracing() {
         return call_another(deferred, callback, argument, stack);
     }
@@ -240,7 +241,7 @@ fn call_next<'py>(
     }
 }
 
-/// Settle a link that does not apply to an outcome which is a Deferred.
+/// Settle a link that does not apply, when the outcome is a Deferred.
 #[inline(never)]
 fn pass_on<'py>(
     deferred: &Bound<'py, Deferred>,
@@ -251,7 +252,7 @@ fn pass_on<'py>(
     complete_link(deferred, pass(deferred, outcome)?)
 }
 
-/// Settle a link with what a waiter has answered.
+/// Settle a link with the answer of a waiter.
 #[inline(never)]
 fn settle_delivery<'py>(
     deferred: &Bound<'py, Deferred>,
@@ -270,8 +271,8 @@ fn settle_delivery<'py>(
     complete_link(deferred, outcome)
 }
 
-/// Settle the link of another Deferred that waits for the one which has come to rest, if that is
-/// what is pending.
+/// If the pending work is another Deferred that waited for the one that has come to rest, settle
+/// its link.
 #[inline(never)]
 fn settle_later<'py>(later: Later<'py>, stack: &mut Stack<'py>) -> Result<Option<Next<'py>>> {
     match later {
@@ -303,7 +304,7 @@ fn hand_on<'py>(
     };
     let ready = noted.and_then(|()| make_room(py, stack)).and_then(|()| report::forget(&deferred));
     if let Err(error) = ready {
-        // As with Twisted, the other has the outcome, but stays paused.
+        // As in Twisted, the other has the outcome, but stays paused.
         let before = other.get().chain(py, |chain| chain.replace_outcome(outcome));
         drop(before);
         return Err(error);
@@ -324,8 +325,8 @@ fn hand_on<'py>(
     }
 }
 
-/// Settle a link with what its callback has come to: a callback that is not a Python function (it
-/// may be a method of ours), has keyword arguments, or is watched.
+/// Settle a link with the result of a callback that is not a Python function (it may be a method of
+/// ours), has keyword arguments, or is watched.
 #[inline(never)]
 fn call_another<'py>(
     deferred: &Bound<'py, Deferred>,

@@ -59,7 +59,7 @@ pub(super) fn settle_call<'py>(
     complete_link(deferred, outcome)
 }
 
-/// As [`answer_of`], for a result that may be a failure, or a Deferred of a subclass.
+/// [`answer_of`] for a result that may be a failure, or a Deferred of a subclass.
 #[inline(never)]
 fn outcome_of_another<'py>(
     deferred: &Bound<'py, Deferred>,
@@ -73,8 +73,8 @@ pub(super) fn failure_of_error(deferred: &Bound<'_, Deferred>, error: Error) -> 
     failure_of(deferred, error.into_raised(deferred.py()))
 }
 
-/// Convert an exception that a callback raised into a failure. Where nothing else tells, a note on
-/// it says which callback that was.
+/// Convert an exception that a callback raised into a failure. If nothing else tells which callback
+/// that was, a note is added to the exception.
 #[inline(never)]
 pub(super) fn failure_of_call<'py>(
     deferred: &Bound<'py, Deferred>,
@@ -91,8 +91,8 @@ pub(super) fn failure_of_call<'py>(
 ///
 /// # Errors
 ///
-/// If no `Failure` can be made. As with Twisted, the link is done all the same: the chain keeps
-/// the outcome before it, and continues with the next link when it is run again.
+/// If no `Failure` can be made. As in Twisted, the link counts as done: the chain keeps the
+/// previous outcome, and continues with the next link when it is run again.
 #[inline(never)]
 fn failure_of<'py>(deferred: &Bound<'py, Deferred>, raised: Raised<'py>) -> Result<Outcome> {
     let debugging = if capi::is_exact::<Deferred>(deferred) {
@@ -108,8 +108,8 @@ fn failure_of<'py>(deferred: &Bound<'py, Deferred>, raised: Raised<'py>) -> Resu
     failed
 }
 
-/// As [`failure_of_error`], for a callback that returned its own Deferred. If no failure can be
-/// made, the Deferred keeps itself as its outcome.
+/// [`failure_of_error`] for a callback that returned its own Deferred. If no failure can be made,
+/// the Deferred keeps itself as its outcome.
 #[cold]
 fn failed_by_itself(deferred: &Bound<'_, Deferred>, error: Error) -> Result<Outcome> {
     failure_of_error(deferred, error).inspect_err(|_| {
@@ -179,7 +179,7 @@ pub(super) fn complete_link<'py>(
     }
 }
 
-/// As [`complete_link`], for what is no Deferred: the next link can run at once.
+/// [`complete_link`] for an outcome that is not a Deferred: the next link can run at once.
 #[inline(always)]
 pub(super) fn complete_with(deferred: &Bound<'_, Deferred>, outcome: Outcome) {
     let py = deferred.py();
@@ -233,7 +233,7 @@ fn chain_to<'py>(
     let added = match other.get().chain(py, |chain| chain.steal_or_add(link)) {
         Ok(None) => Ok(()),
         Ok(Some((outcome, link))) => {
-            // It has come meanwhile.
+            // It has arrived meanwhile.
             drop(link);
             let before = deferred.get().chain(py, |chain| chain.wait_no_more(outcome));
             drop(before);

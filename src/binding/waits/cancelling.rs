@@ -12,9 +12,9 @@ use crate::binding::waits::{
 };
 use crate::core::Cancel;
 
-/// How to cancel a Deferred where that is simple.
+/// How to cancel a Deferred in the simple cases.
 pub(crate) enum Simply<'py> {
-    /// Call this canceller, a function of Python's.
+    /// Call this canceller, a Python function.
     Call(Bound<'py, PyAny>),
     /// There is nothing to do.
     Nothing,
@@ -37,7 +37,7 @@ pub(crate) fn simply<'py>(deferred: &Bound<'py, Deferred>) -> Simply<'py> {
 
 /// Cancel a Deferred.
 ///
-/// Cancellers may cancel others, so this takes as little of the stack as can be.
+/// Cancellers may cancel others, so this uses as little stack as possible.
 #[inline(never)]
 pub(crate) fn cancel_here<'py>(
     deferred: Bound<'py, Deferred>,
@@ -55,7 +55,7 @@ pub(crate) fn cancel_here<'py>(
     }
 }
 
-/// As [`cancel_here`], where more is to be done than to call a function.
+/// [`cancel_here`], if there is more to do than to call a function.
 #[inline(never)]
 fn cancel_otherwise<'py>(
     deferred: Bound<'py, Deferred>,

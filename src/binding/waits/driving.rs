@@ -25,11 +25,11 @@ use crate::core::refusable;
 
 each_thread! {
     /// What is being resumed, in all threads and greenlets, oldest first: tasks, and generators
-    /// without one. They need not be nested, because greenlets switch between stacks. (Without the
-    /// GIL: what this thread resumes. Who asks, asks for what runs on its own stack.)
+    /// without a task. They need not be nested, because greenlets switch between stacks. (Without
+    /// the GIL: only what this thread resumes; callers ask about their own stack.)
     ///
     /// If a thread ends while one of its greenlets is inside such a call, its entry stays forever:
-    /// nothing can tell that the call will not return.
+    /// there is no way to know that the call will not return.
     static DRIVEN: EachThread<Vec<Held<PyAny>>> = Vec::new();
 }
 
@@ -41,7 +41,7 @@ impl<'a, 'py> Driving<'a, 'py> {
     fn begin(resumed: &'a Bound<'py, PyAny>) -> Self {
         let driven = resumed.clone().hold();
         let refused = DRIVEN.with(resumed.py(), |all| {
-            // Without memory for the entry, the generator is resumed all the same.
+            // If there is no memory for the entry, the generator is resumed all the same.
             if all.len() == all.capacity() && refusable(|| all.try_reserve(1)).is_err() {
                 return Some(driven);
             }
@@ -103,18 +103,18 @@ pub(crate) fn driven(py: Python<'_>) -> Result<Bound<'_, PyList>> {
     Ok(listed)
 }
 
-/// What runs now, where only one thing can: asyncio's task, or what we have begun to resume last.
+/// What is running, if that is unambiguous: asyncio's task, or what we resumed last.
 pub(crate) enum Now<'py> {
     Task(Bound<'py, PyAny>),
     Generator(Bound<'py, PyAny>),
 }
 
-/// What runs now, if that is plain to see: not where both asyncio and we are at work, or where a
-/// greenlet has switched to another stack.
+/// What is running, if that is unambiguous: not if both asyncio and we are running something, or if
+/// a greenlet has switched to another stack.
 ///
 /// # Errors
 ///
-/// What a generator raises that is asked for its frame.
+/// What a generator raises when its frame is looked up.
 pub(crate) fn running<'py>(py: Python<'py>) -> Result<Option<Now<'py>>> {
     let theirs = aside::running_loop(py).and_then(|running| aside::current_task(&running));
     let last = DRIVEN.with(py, |all| all.last().map(|last| last.bind(py).clone()));
@@ -136,7 +136,7 @@ fn generator_of(driven: Bound<'_, PyAny>) -> Option<Bound<'_, PyAny>> {
     }
 }
 
-/// As [`advance_here`], with a place of its own on the stack.
+/// [`advance_here`], out of line.
 #[inline(never)]
 pub(crate) fn advance<'py>(
     driven: &Bound<'py, PyAny>,
@@ -162,7 +162,7 @@ pub(crate) fn advance_here<'py>(
     advance_as::<false>(driven, generator, context, outcome)
 }
 
-/// As [`advance_here`], with a note of what runs: that is known of the Deferreds that are made.
+/// [`advance_here`], recording what runs, so that this is known for new Deferreds.
 #[cold]
 #[inline(never)]
 fn advance_watched<'py>(
@@ -171,8 +171,8 @@ fn advance_watched<'py>(
     context: &Bound<'py, PyAny>,
     outcome: Outcome,
 ) -> Result<Stopped<'py>> {
-    // A result that was taken is also that of whoever comes second. Then it is taken for another
-    // generator, and its Deferreds for those of nobody who is known.
+    // A result that another waiter has taken looks like a start here. Then the generator counts as
+    // a new one, and its Deferreds as nobody's.
     let starts = matches!(outcome, Outcome::Taken);
     let running = Running::begin(generator, starts);
     if let Some(running) = &running {
@@ -209,13 +209,13 @@ fn advance_as<'py, const WATCHED: bool>(
     let stopped = match entered {
         Ok(_) => {
             let stopped = go_on::<WATCHED>(generator, outcome);
-            // What the generator has entered it has left again.
+            // The generator must have left every context that it entered.
             match capi::exit_context(py, context) {
                 Ok(_) => stopped,
                 Err(raised) => Ok(Stopped::Raised(raised)),
             }
         }
-        // It is in use further up.
+        // The context is in use further up the stack.
         Err(raised) => Ok(Stopped::Raised(raised)),
     };
     drop((driving, aside));
@@ -259,7 +259,7 @@ fn go_on<'py, const WATCHED: bool>(
     }
 }
 
-/// Throw a failure into a generator, which may throw others into further ones.
+/// Throw a failure into a generator, which may throw it into another one.
 #[inline(never)]
 fn throw<'py>(generator: &Bound<'py, PyAny>, reason: Bound<'py, PyAny>) -> Sent<'py> {
     let py = generator.py();
@@ -277,8 +277,8 @@ fn throw<'py>(generator: &Bound<'py, PyAny>, reason: Bound<'py, PyAny>) -> Sent<
     }
 }
 
-/// The exception that is to be raised for a failure. None if that is to do so itself, being of a
-/// subclass, or having a method of its own for that.
+/// The exception to raise for a failure. None if the failure raises it itself, because its class or
+/// instance overrides that.
 #[inline(never)]
 fn exception_of<'py>(reason: &Bound<'py, PyAny>) -> Result<Option<Raised<'py>>, Raised<'py>> {
     let py = reason.py();
@@ -293,7 +293,7 @@ fn exception_of<'py>(reason: &Bound<'py, PyAny>) -> Result<Option<Raised<'py>>, 
     Ok(Some(exception))
 }
 
-/// What an exception says that has come out of a generator.
+/// What an exception means that a generator has raised.
 #[inline(never)]
 fn ended_by(raised: Raised<'_>) -> Sent<'_> {
     let py = raised.py();
@@ -335,8 +335,8 @@ pub(crate) fn stand_in<'py>(deferred: &Bound<'py, Deferred>) -> Result<Option<St
     }
 }
 
-/// What the driver waits for, and what wakes it. None for the latter if that is a future of
-/// asyncio's, which needs nothing more than a result.
+/// The object that the driver waits for, and what wakes the driver. None for the latter if the
+/// object is an asyncio future, which only needs a result.
 type StandIn<'py> = (Bound<'py, PyAny>, Option<Bound<'py, PyAny>>);
 
 #[inline(never)]
@@ -353,7 +353,7 @@ fn stand_in_where<'py>(
     if running_loop.is_none() && !with_twisted {
         return Ok(None);
     }
-    // Nobody but a task of asyncio drives anything. So it is most often, and each wait asks this.
+    // Only an asyncio task can be the driver. This is the usual case, and happens for each wait.
     if !with_twisted
         && DRIVEN.with(py, |all| all.is_empty())
         && names::CURRENT_GREENLET.get_once_imported(py).is_none()
@@ -364,10 +364,11 @@ fn stand_in_where<'py>(
     Ok(names::STAND_IN.get(py)?.call1((driven(py)?, deferred))?.extract()?)
 }
 
-/// A new future of a loop.
+/// Make a future of a loop.
 ///
-/// The loop is asked, whatever its class. To look first whether it is one of asyncio's own would
-/// mean to ask for its `__dict__`, and up to CPython 3.12 all its attributes are slow from then on.
+/// The loop's own method is called, whatever its class. Checking first whether it is one of
+/// asyncio's own would mean reading its `__dict__`, which makes all its attributes slow up to
+/// CPython 3.12.
 fn future_of<'py>(running_loop: &Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>> {
     Ok(running_loop.call_method0(intern!(running_loop.py(), "create_future"))?)
 }

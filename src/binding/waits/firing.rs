@@ -63,8 +63,8 @@ pub(crate) fn begin_fire(deferred: &Bound<'_, Deferred>, outcome: Outcome) -> Re
     begin_fire_by(deferred, outcome, |chain, outcome| chain.fire(outcome))
 }
 
-/// As [`begin_fire`], after a look that said that it has not been fired. Without the GIL it may have
-/// been meanwhile, by another thread: then nothing happens.
+/// [`begin_fire`], after a check that it has not fired. Without the GIL, another thread may have
+/// fired it meanwhile: then nothing happens.
 ///
 /// # Errors
 ///
@@ -96,7 +96,7 @@ fn begin_fire_by(
     match deferred.get().chain(py, |chain| fire(chain, outcome)) {
         Ok(Fired::Accepted(canceller, replaced)) => {
             if let Outcome::Failure(failure) = &replaced {
-                // A program has reset `called` by hand.
+                // A program has reset `called`.
                 report::keep_replaced(deferred, failure.bind(py))?;
             }
             drop((canceller, replaced));
@@ -111,7 +111,7 @@ fn begin_fire_by(
     }
 }
 
-/// What is left to do where another step has fired a Deferred. True if its chain has to be run.
+/// The rest of firing a Deferred in another step. True if its chain has to be run.
 ///
 /// # Errors
 ///
@@ -128,7 +128,7 @@ pub(crate) fn after_fire(
                 report::remember_invoker(deferred)?;
             }
             if let Outcome::Failure(failure) = &replaced {
-                // A program has reset `called` by hand.
+                // A program has reset `called`.
                 report::keep_replaced(deferred, failure.bind(py))?;
             }
             observe::was_fired(deferred);
@@ -145,13 +145,13 @@ pub(crate) fn after_fire(
 }
 
 /// Fast path of [`begin_fire`]: true if the chain has to be run, or the outcome if there is more to
-/// do than to set it.
+/// do than to store it.
 #[inline(always)]
 pub(crate) fn fire_quickly(
     deferred: &Bound<'_, Deferred>,
     outcome: Outcome,
 ) -> Result<bool, Outcome> {
-    // What is watched goes the longer way.
+    // If it is watched, take the slow path.
     if is_known_not_to_debug(deferred) && !observe::tracing() {
         deferred.get().chain(deferred.py(), |chain| chain.fire_fresh(outcome))
     } else {
@@ -159,8 +159,8 @@ pub(crate) fn fire_quickly(
     }
 }
 
-/// What there is to do if a Deferred could not be fired: it has been, or a program has set `called`
-/// to something that is false, but not `False`, and is replaced now.
+/// Handle a Deferred that could not be fired: it has fired already, or a program has set `called`
+/// to an object other than `False` that is false; that is replaced now.
 #[cold]
 #[inline(never)]
 fn fire_again(deferred: &Bound<'_, Deferred>, outcome: Outcome, debugging: bool) -> Result<bool> {

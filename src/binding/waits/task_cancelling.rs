@@ -53,9 +53,9 @@ pub(crate) fn begin_cancel<'py>(
     }
 }
 
-/// As [`begin_cancel`], in one step, as the generator may end in another thread, or another may cancel
-/// it, too. Who comes first decides: where the Deferred has been fired, this does nothing, and whoever
-/// ends the generator finds either that Deferred or that there will be a new one to be fired.
+/// [`begin_cancel`] in one step: the generator may end in another thread, or another thread may
+/// cancel it, too. The first one wins: if the Deferred has been fired, this does nothing, and
+/// whoever ends the generator finds either that Deferred, or that there will be a new one to fire.
 #[cfg(Py_GIL_DISABLED)]
 fn begin_cancel_at_once<'py>(
     task: &Bound<'py, Task>,
@@ -99,8 +99,8 @@ pub(crate) fn ask_to_cancel<'py>(
     Ok(Next::Done)
 }
 
-/// Where a task's Deferred is not replaced after all, what its generator came to meanwhile is let go
-/// of: the Deferred has an outcome.
+/// If a task's Deferred is not replaced after all, drops what its generator has ended with
+/// meanwhile: the Deferred has an outcome.
 #[cfg(Py_GIL_DISABLED)]
 struct Unreplaced<'a, 'py>(&'a Bound<'py, Task>);
 
@@ -123,7 +123,7 @@ pub(super) fn deliver_cancelled<'py>(
     #[cfg(Py_GIL_DISABLED)]
     let _unless_replaced = Unreplaced(task);
     let Outcome::Failure(reason) = outcome else { return Ok(Answer::Now(outcome)) };
-    // It may be another failure if a program has reset `called` by hand. `trap` raises that again.
+    // It is another failure if a program has reset `called`. `trap` raises that again.
     let py = task.py();
     let ours = py.get_type::<_InternalInlineCallbacksCancelledError>();
     reason.bind(py).call_method1(intern!(py, "trap"), (ours,))?;
@@ -150,7 +150,7 @@ fn cancel<'py>(task: &Bound<'py, Task>) -> Result<Answer<'py>> {
     drop(before);
     #[cfg(Py_GIL_DISABLED)]
     if let Some(ended) = ended {
-        // The generator has ended meanwhile, in another thread: it waits for nothing more.
+        // The generator has ended meanwhile, in another thread, and waits for nothing.
         firing::begin_fire(&deferred, ended)?;
         return Ok(Answer::Now(Outcome::Deferred(deferred.hold())));
     }
