@@ -376,3 +376,15 @@ def test_no_function_is_long() -> None:
             if lines > 60:
                 long[f"{path.relative_to(ROOT).as_posix()} {match[2]}"] = lines
     assert long == LONG_FUNCTIONS
+
+
+def test_only_the_lowest_room_of_the_binding_has_unsafe_code() -> None:
+    """In the others there may be an `unsafe impl`, which vouches for a type of theirs."""
+    found = [
+        f"{path.relative_to(RUST)}: {line.strip()}"
+        for path in FILES
+        if room_and_file(path)[0] != "capi"
+        for line in code(path).splitlines()
+        if re.search(r"\bunsafe\b", line) and "unsafe_code" not in line
+    ]
+    assert found == ["binding/model/failure.rs: unsafe impl ZeroIsEmpty for FailureBase {}"]

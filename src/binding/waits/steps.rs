@@ -1,12 +1,14 @@
 //! The steps of locks and semaphores without the GIL.
 
+use std::mem::{replace, swap};
+
 use pyo3::exceptions::{PyAssertionError, PyMemoryError};
 use pyo3::prelude::*;
 
 use crate::binding::capi::{
     Hold,
     error::{Raise, Result},
-    shown::{Count, Truth},
+    shown::{Count, Switch},
 };
 use crate::binding::judge::classify::classify_asking;
 use crate::binding::model::{
@@ -28,7 +30,7 @@ struct Prepared {
     /// Of a semaphore: how many tokens it has, how many it may have, and what it shows next.
     tokens: Option<(i64, i64, Count)>,
     /// What was there before, of a lock. To be let go of after the step.
-    locked: Option<Truth>,
+    locked: Option<Switch>,
 }
 
 impl Prepared {
@@ -74,17 +76,8 @@ impl Prepared {
     /// Show that it has been acquired or released.
     fn put(&mut self, state: &mut PrimitiveState, locked: bool) {
         match &mut self.tokens {
-            None => self.locked = Some(state.locked.set(locked)),
-            Some((_, _, count)) => std::mem::swap(count, &mut state.tokens),
-        }
-    }
-}
-
-impl Drop for Prepared {
-    fn drop(&mut self) {
-        if let Some(locked) = self.locked.take() {
-            // SAFETY: the thread is attached: this stands only in functions that have a `Python`.
-            drop(locked.into_other(unsafe { Python::assume_attached() }));
+            None => self.locked = Some(replace(&mut state.locked, Switch::new(locked))),
+            Some((_, _, count)) => swap(count, &mut state.tokens),
         }
     }
 }
