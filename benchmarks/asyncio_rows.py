@@ -1,4 +1,4 @@
-"""What asyncio has that is nearest to a row, as far as it has anything: futures and tasks.
+"""The nearest equivalents in asyncio, where there are any: futures and tasks.
 
 A function has the name of the row's, and takes an event loop in place of an implementation. What
 asyncio does only when its loop comes round is measured with the loop: batches of a thousand, so

@@ -1,4 +1,4 @@
-"""The option that says on which implementation `test_deferred.py` runs."""
+"""The option that selects the implementation for `test_deferred.py`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the cost of an item grows with their number: 10 to 1,000,000.
+"""How the cost of an item grows with the number of items: 10 to 1,000,000.
 
 `python -m benchmarks.growth twisted nesting 1000` prints the seconds per item of one point, in a
 fresh process. A structure that does not come to the result that it should is no point.

@@ -1,4 +1,4 @@
-"""Every row for every implementation, interleaved, over several rounds of fresh processes."""
+"""Measures every row for every implementation, interleaved, in rounds of fresh processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs a program with asyncio's classes and with ours, and compares."""
+"""Runs a program with asyncio's classes and with ours, and compares the results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of the call graph use."""
+"""Helpers for the tests of the call graph."""
 
 import json
 import re

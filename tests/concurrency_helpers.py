@@ -1,4 +1,4 @@
-"""What several tests of `deferrous.concurrency` use."""
+"""Helpers for several tests of `deferrous.concurrency`."""
 
 from __future__ import annotations
 

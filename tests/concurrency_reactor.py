@@ -1,4 +1,4 @@
-"""Sweeps through the programs under Twisted's reactor, and prints how many points there were.
+"""Runs the programs under Twisted's reactor with every cancellation, and prints their number.
 
 Twisted has its own Deferreds here; ours need the reactor for a clock only.
 """

@@ -1,4 +1,4 @@
-"""What several tests of Deferreds use."""
+"""Helpers for several tests of Deferreds."""
 
 
 def snapshot(d):

@@ -1,4 +1,4 @@
-"""What test_dying.py builds and drops: long rows of objects, each held by the one before."""
+"""The structures that test_dying.py builds and drops: long chains of objects."""
 
 KINDS = '''
 import gc

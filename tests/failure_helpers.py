@@ -1,4 +1,4 @@
-"""What the tests of failures use."""
+"""Helpers for the tests of failures."""
 
 #: The file that the frames of `fails` and `make` are in.
 FILE = __file__

@@ -1,4 +1,4 @@
-"""What the tests of `DeferredFilesystemLock` use."""
+"""Helpers for the tests of `DeferredFilesystemLock`."""
 
 import os
 import subprocess

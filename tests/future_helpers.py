@@ -1,4 +1,4 @@
-"""What several tests of futures use."""
+"""Helpers for several tests of futures."""
 
 import asyncio
 import contextvars

@@ -1,4 +1,4 @@
-"""What several tests of generators use."""
+"""Helpers for several tests of generators."""
 
 from __future__ import annotations
 

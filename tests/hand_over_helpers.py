@@ -1,4 +1,4 @@
-"""What the tests of handing over use."""
+"""Helpers for the tests of handing over."""
 
 from __future__ import annotations
 

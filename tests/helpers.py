@@ -1,4 +1,4 @@
-"""What several test modules share."""
+"""Helpers for many test modules."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""The beginning of the programs that test_hostile_calls.py runs."""
+"""The first part of the programs that test_hostile_calls.py runs."""
 
 PRELUDE = '''
 import copy

@@ -1,4 +1,4 @@
-"""What the tests of `deferrous.inspect` use."""
+"""Helpers for the tests of `deferrous.inspect`."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""What the tests of `install` use."""
+"""Helpers for the tests of `install`."""
 
 import os
 import subprocess

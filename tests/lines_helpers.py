@@ -1,4 +1,4 @@
-"""What a line has to do as a list does: for test_lines.py."""
+"""The behaviour of lists that a line must have: for test_lines.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of the pytest plugin use."""
+"""Helpers for the tests of the pytest plugin."""
 
 import importlib.metadata
 import pathlib

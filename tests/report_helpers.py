@@ -1,4 +1,4 @@
-"""What the tests of reports use."""
+"""Helpers for the tests of reports."""
 
 import textwrap
 

@@ -1,4 +1,4 @@
-"""Deferreds where asyncio drives, and asyncio's futures where Deferreds do."""
+"""Deferreds that asyncio waits for, and asyncio's futures that Deferreds wait for."""
 
 from __future__ import annotations
 

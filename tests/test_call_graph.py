@@ -1,4 +1,4 @@
-"""The call graph: the state of one Deferred, its callbacks, both directions, and the forms."""
+"""The call graph of one Deferred: its state, its callbacks, both directions, and the formats."""
 
 import contextlib
 import functools

@@ -1,4 +1,4 @@
-"""The call graph of what is waited for in `deferrous.concurrency`."""
+"""The call graph of objects in `deferrous.concurrency`."""
 
 import re
 

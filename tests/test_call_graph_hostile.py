@@ -1,4 +1,4 @@
-"""The call graph runs nobody's code."""
+"""Capturing the call graph runs no code of the program."""
 
 import functools
 import gc

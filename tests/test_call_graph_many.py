@@ -1,4 +1,4 @@
-"""The call graph of many Deferreds, of lines of waiting ones, and of circles."""
+"""The call graph of many Deferreds, of long lines, and of cycles."""
 
 import itertools
 import re

@@ -1,4 +1,4 @@
-"""The call graph goes both ways, through whatever is between one and what it waits for."""
+"""The call graph in both directions, through every kind of object in between."""
 
 import asyncio
 import contextlib

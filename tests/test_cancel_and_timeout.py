@@ -1,4 +1,4 @@
-"""`cancel` and `addTimeout` of one Deferred. Several together are in test_cancelling.py."""
+"""`cancel` and `addTimeout` of one Deferred. For several together, see test_cancelling.py."""
 
 import weakref
 

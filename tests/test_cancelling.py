@@ -1,4 +1,4 @@
-"""Timeouts whose cancellers raise; cancelling what has fired and waits for something else."""
+"""Timeouts whose cancellers raise; cancelling a fired Deferred that waits for another."""
 
 import asyncio
 import concurrent.futures

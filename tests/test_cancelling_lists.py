@@ -1,4 +1,4 @@
-"""Cancelling lists of Deferreds, also such as wait for themselves."""
+"""Cancelling lists of Deferreds, even lists that wait for themselves."""
 
 import pytest
 from helpers import ignore, outcome

@@ -1,4 +1,4 @@
-"""Errors that say what is wrong, at once; kinds of classes, generators and exceptions."""
+"""Errors are raised early and say what is wrong; unusual classes, generators and exceptions."""
 
 import abc
 import asyncio

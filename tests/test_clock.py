@@ -1,4 +1,4 @@
-"""What is taken for a clock, by `addTimeout` and all else that takes one; the clock of tests."""
+"""Clocks: what `addTimeout` and other functions accept as one; the clock for tests."""
 
 from __future__ import annotations
 

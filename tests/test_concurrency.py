@@ -1,4 +1,4 @@
-"""`deferrous.concurrency`: groups of tasks, and what several parts of it have in common.
+"""`deferrous.concurrency`: groups of tasks, and behaviour that several parts share.
 
 What it does when it is cancelled at each step is in test_concurrency_sweep.py.
 """

@@ -1,4 +1,4 @@
-"""Random programs on asyncio's own primitives and on ours: the same happens in the same order.
+"""Random programs behave the same with asyncio's own primitives and with ours.
 
 Each program is of a few tasks that act at times of their own, on a loop whose time passes when
 there is nothing else to do. It runs three times: on asyncio's primitives, on ours in tasks of

@@ -1,4 +1,4 @@
-"""`deferrous.concurrency`: many cancelled at once, in tasks of asyncio, in groups."""
+"""`deferrous.concurrency`: cancelling many at once, in asyncio tasks and in groups."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Coroutines that are closed while they wait for a condition, or stand in a line."""
+"""Coroutines that are closed while they wait for a condition or in a line."""
 
 import gc
 

@@ -1,4 +1,4 @@
-"""Thousands of groups in groups, maps in maps and the like are cancelled, all of them.
+"""Cancelling thousands of nested groups, maps and the like.
 
 They nest no more calls than the interpreter allows: what is deep is done by the outermost.
 """

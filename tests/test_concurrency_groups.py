@@ -1,4 +1,4 @@
-"""`TaskGroup.cancel`, in each world, and beside asyncio's where that has it."""
+"""`TaskGroup.cancel` in each world, compared with asyncio where asyncio has it."""
 
 from __future__ import annotations
 

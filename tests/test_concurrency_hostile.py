@@ -1,4 +1,4 @@
-"""`deferrous.concurrency` with numbers that are none, cancellers that raise, and odd threads."""
+"""`deferrous.concurrency` with invalid numbers, cancellers that raise, and other threads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`deferrous.concurrency` with subclasses as they are written for asyncio, and with odd results."""
+"""`deferrous.concurrency` with subclasses written for asyncio, and with unusual results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`deferrous.concurrency`: queues, channels, what several share."""
+"""`deferrous.concurrency`: queues, channels, and shared results."""
 
 from __future__ import annotations
 

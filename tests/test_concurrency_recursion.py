@@ -1,4 +1,4 @@
-"""`deferrous.concurrency` at the recursion limit, and groups in groups.
+"""`deferrous.concurrency` at the recursion limit, and nested groups.
 
 Each operation is done as a whole, or refused as a whole: then it can be done again.
 """

@@ -1,4 +1,4 @@
-"""At the recursion limit, somebody fires what others wait for, or time runs out.
+"""Firing a Deferred that others wait for, and timeouts, at the recursion limit.
 
 Callbacks of ours are not refused there, so nobody waits for ever.
 """

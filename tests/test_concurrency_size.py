@@ -1,4 +1,4 @@
-"""`deferrous.concurrency` with very many, and what it leaves behind."""
+"""`deferrous.concurrency` with very many objects, and what it leaves behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Coroutines: `ensureDeferred`, `await`, and generators within each other."""
+"""Coroutines: `ensureDeferred`, `await`, and nested generators."""
 
 import sys
 import types

@@ -1,4 +1,4 @@
-"""While we drive, nobody else's task is asyncio's current one."""
+"""While we run a generator, asyncio has no current task."""
 
 from __future__ import annotations
 

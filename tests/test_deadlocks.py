@@ -1,4 +1,4 @@
-"""deadlocks: Deferreds which can never fire because they wait for each other."""
+"""`deadlocks`: Deferreds that can never fire because they wait for each other."""
 
 import asyncio
 import gc

@@ -1,4 +1,4 @@
-"""Debug mode: how it is turned on, and the stacks that it shows."""
+"""Debug mode: turning it on, and the stacks that it shows."""
 
 import pytest
 from helpers import ignore, raiser

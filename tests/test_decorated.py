@@ -1,4 +1,4 @@
-"""What `inlineCallbacks` makes of a function is a function, however it runs."""
+"""Functions decorated by `inlineCallbacks` behave like functions, however they run."""
 
 import inspect
 import pickle

@@ -1,4 +1,4 @@
-"""Deferreds: how they are made, their callbacks and errbacks, and firing."""
+"""Deferreds: making and firing them, callbacks and errbacks."""
 
 import collections.abc
 import copy

@@ -1,4 +1,4 @@
-"""Deferreds as objects of a class: iteration, subclasses, references."""
+"""Deferreds as objects: iteration, subclasses, references."""
 
 import pickle
 import weakref

@@ -1,4 +1,4 @@
-"""What a Deferred shows of its state, and when."""
+"""The state that a Deferred shows, and when."""
 
 import copy
 import gc

@@ -1,4 +1,4 @@
-"""The documentation: its examples run, its reference has every name, its links lead somewhere."""
+"""The documentation: its examples run, its reference is complete, its links work."""
 
 import html.parser
 import importlib

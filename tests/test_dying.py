@@ -1,4 +1,4 @@
-"""Long structures die, of whatever kind and wherever that happens, and use little stack.
+"""Freeing long structures of any kind, anywhere, takes little stack.
 
 Each script runs in an interpreter of its own, so that one that crashes harms no other.
 """

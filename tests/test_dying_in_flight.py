@@ -1,4 +1,4 @@
-"""An exception in flight arrives, whatever of ours dies meanwhile.
+"""An exception in flight is not lost when our objects are freed.
 
 What a frame has on its stack dies as an exception leaves it: with the exception in flight. With
 that, nothing may be called: the exception would be lost, or the process would end.

@@ -1,4 +1,4 @@
-"""The examples, each run as a program of its own. They check their results themselves."""
+"""The examples, each run as a program of its own. They check their own results."""
 
 import pathlib
 import subprocess

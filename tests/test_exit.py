@@ -1,4 +1,4 @@
-"""The end of the interpreter: with threads that go on, and with errors that come then.
+"""Interpreter exit: with threads that are still running, and with late errors.
 
 Each program ends many times, at a moment that differs a little each time.
 """

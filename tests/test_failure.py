@@ -1,4 +1,4 @@
-"""Failures: how they are made, which error they are of, raising them, and subclasses."""
+"""Failures: making them, checking their class, raising them, and subclasses."""
 
 import traceback
 

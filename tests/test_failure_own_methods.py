@@ -1,4 +1,4 @@
-"""Methods that a program sets on a Failure object, which its other methods ask, as with Twisted."""
+"""Methods set on a Failure object, which its other methods call, as in Twisted."""
 
 import copy
 import io

@@ -1,4 +1,4 @@
-"""What a Failure has as its state: attributes, copies, pickles."""
+"""The state of a Failure: attributes, copies, pickles."""
 
 import copy
 import pickle

@@ -1,4 +1,4 @@
-"""How a Failure is shown: tracebacks, messages, debug mode."""
+"""The texts of a Failure: tracebacks, messages, debug mode."""
 
 import io
 import pickle

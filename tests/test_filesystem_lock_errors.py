@@ -1,4 +1,4 @@
-"""`DeferredFilesystemLock` where something goes wrong."""
+"""Errors of `DeferredFilesystemLock`."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""FirstError: how two of them compare, and their texts."""
+"""FirstError: comparison and texts."""
 
 import operator
 

@@ -1,4 +1,4 @@
-"""The first use of each part: by whoever, at whatever moment.
+"""The first use of each part, by anybody at any moment.
 
 What Rust needs of the Python half used to be imported when that was first needed, under a lock. A
 finalizer, an import hook, a collection, another thread or a forked process that used Deferreds

@@ -1,4 +1,4 @@
-"""Generators that are cancelled."""
+"""Cancelling generators."""
 
 import pytest
 from generator_helpers import waits_for

@@ -1,4 +1,4 @@
-"""What is handed over to an asyncio task that does not come for it goes to the next."""
+"""If an asyncio task does not take what it was given, the next one gets it."""
 
 from __future__ import annotations
 

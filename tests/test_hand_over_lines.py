@@ -1,4 +1,4 @@
-"""The order of those that wait, after what was handed over has come back."""
+"""The order in a line after something was given back."""
 
 from __future__ import annotations
 

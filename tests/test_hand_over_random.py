@@ -1,4 +1,4 @@
-"""Random programs of tasks, locks and queues, on asyncio's own and on ours: nothing is lost."""
+"""Random programs of tasks, locks and queues, with asyncio's own and with ours: nothing is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything native, called with anything: an answer or an exception, and never a crash.
+"""Native functions called with any arguments: a result or an exception, and never a crash.
 
 The classes are found by looking, so that a new one, or a new method, is called, too. Each class is
 called in an interpreter of its own.

@@ -1,4 +1,4 @@
-"""The hunt in docs/howto/hunting.md: its service is run, gets stuck, and is asked."""
+"""The tutorial in docs/howto/hunting.md: its service is run, gets stuck, and is inspected."""
 
 import contextlib
 import http.client

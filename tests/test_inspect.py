@@ -1,4 +1,4 @@
-"""A process that is asked: the questions and their answers."""
+"""Inspecting a process: the questions and their answers."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The process that is asked goes on as it would have, and `sys.remote_exec`."""
+"""A process that is inspected continues unchanged; and `sys.remote_exec`."""
 
 import errno
 import gc

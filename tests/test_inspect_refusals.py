@@ -1,4 +1,4 @@
-"""A process that cannot be asked, and questions that are none."""
+"""Processes that cannot be inspected, and invalid questions."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""What is remembered of a class is forgotten when the class changes: on Twisted and here alike."""
+"""Cached facts about a class are forgotten when the class changes, as on Twisted."""
 
 import gc
 import itertools

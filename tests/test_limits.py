@@ -1,4 +1,4 @@
-"""Sizes at which Twisted gives up: nothing here costs stack or squared time.
+"""Sizes at which Twisted gives up: nothing here takes stack or quadratic time.
 
 Each runs in an interpreter of its own, so that one that crashes harms no other.
 """

@@ -1,4 +1,4 @@
-"""What stands in the lines of locks and queues is a list in all but its class."""
+"""The lines of locks and queues behave like lists in everything but their class."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `make` says where something is missing that a build needs, before it does anything."""
+"""The messages of `make` when something that a build needs is missing."""
 
 import pathlib
 import re

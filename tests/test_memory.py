@@ -1,4 +1,4 @@
-"""Memory that runs out: MemoryError, never the end of the process.
+"""Running out of memory raises MemoryError, and never ends the process.
 
 The whole sweep is `python -m tests.proofs.memory`; here is a part of it that takes seconds.
 """

@@ -1,4 +1,4 @@
-"""A real limit of memory: what programs make without end, and what they keep."""
+"""A real memory limit, for programs that allocate without end."""
 
 import resource
 import subprocess

@@ -1,4 +1,4 @@
-"""Twisted's own Deferreds and ours in one program, where Twisted does not run on ours."""
+"""Twisted's own Deferreds and ours in one program, without `install()`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bound methods of ours, given as callbacks: the order of things, and any number of them."""
+"""Our own bound methods as callbacks: the order of calls, and any number of them."""
 
 import importlib
 

@@ -1,4 +1,4 @@
-"""What becomes of a Deferred where no Failure can be made of an exception.
+"""Deferreds whose exceptions cannot be made into a Failure.
 
 A program may have replaced `Failure.__init__` by something that raises, a subclass may have a
 `debug` that does, or memory has run out. The exception that comes of it comes out of the call

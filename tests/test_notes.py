@@ -1,4 +1,4 @@
-"""Exceptions that no frame of Python tells the origin of say which callback raised them."""
+"""Notes on exceptions: which callback raised one, if no Python frame shows it."""
 
 import functools
 import inspect

@@ -1,4 +1,4 @@
-"""A coroutine that awaits a Deferred which one of its own callbacks pauses."""
+"""Awaiting a Deferred that one of its own callbacks pauses."""
 
 import pytest
 from helpers import outcome

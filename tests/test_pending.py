@@ -1,4 +1,4 @@
-"""pending: all Deferreds that wait, by what for and where."""
+"""`pending`: all waiting Deferreds, by what they wait for and where."""
 
 import gc
 import json

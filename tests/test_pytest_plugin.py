@@ -1,4 +1,4 @@
-"""The pytest plugin: off and on, flushing, and beside other plugins."""
+"""The pytest plugin: turning it on and off, flushing errors, other plugins."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Every name of every module of ours rebound, or gone: an exception or an answer, never a crash."""
+"""Every name in our modules rebound or deleted: an exception or a result, never a crash."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Recursion without end becomes an error of Python's, whatever calls what."""
+"""Endless recursion raises a Python error, whatever calls what."""
 
 import pytest
 from helpers import run_script

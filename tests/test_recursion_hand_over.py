@@ -1,4 +1,4 @@
-"""Handing over from one to the next, thousands of times, needs no stack."""
+"""Handing over thousands of times in a row takes no stack."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""What nests calls by way of Python's own protocols, on small and on growing stacks."""
+"""Nested calls through Python's own protocols, on small and on growing stacks."""
 
 import sys
 import textwrap

@@ -1,4 +1,4 @@
-"""Cancellers, callbacks and generators that act on what is just calling them."""
+"""Cancellers, callbacks and generators that act on the object that is calling them."""
 
 import functools
 import gc

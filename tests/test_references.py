@@ -1,4 +1,4 @@
-"""Nothing is kept: each function and method, in each way it can end, lets go of all at once.
+"""No leaks: each function and method, in every way it can end, drops all its references at once.
 
 What is let go of on a thread that PyO3 has not attached waits in a pool until something of PyO3's
 is called. So each use here is looked at before anything else is, and again when it was repeated.

@@ -1,4 +1,4 @@
-"""The traceback in the report of an unhandled error, compared with what `traceback` shows."""
+"""The traceback in the report of an unhandled error, compared with the module `traceback`."""
 
 import sys
 import textwrap

@@ -1,4 +1,4 @@
-"""The report of an unhandled error: its message, its exception, and where it goes."""
+"""The report of an unhandled error: its message, its exception, and its destination."""
 
 import pytest
 from report_helpers import run

@@ -1,4 +1,4 @@
-"""`returnValue`, where it belongs and where it does not."""
+"""`returnValue`, used correctly and incorrectly."""
 
 import warnings
 

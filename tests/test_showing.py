@@ -1,4 +1,4 @@
-"""Texts, frames and copies of failures, where they are made natively and where they are not.
+"""Texts, frames and copies of failures, both the native and the general ones.
 
 Most failures are of plain exceptions, and everything about them is made natively. These are the
 cases in which a program has a say, and the edges between the two.

@@ -1,4 +1,4 @@
-"""What locks, semaphores and queues show: slots, which programs read, set and delete."""
+"""The attributes of locks, semaphores and queues: slots that programs read, set and delete."""
 
 from __future__ import annotations
 

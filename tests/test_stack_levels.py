@@ -1,4 +1,4 @@
-"""How much of the machine's stack a nested level takes: of each kind, and of two in turn."""
+"""How much stack a nested level takes: for each kind, and for two kinds alternately."""
 
 import json
 import sys

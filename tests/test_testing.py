@@ -1,4 +1,4 @@
-"""deferrous.testing: assertions about what has, or has not yet, come of a Deferred."""
+"""`deferrous.testing`: assertions about the results of Deferreds."""
 
 import gc
 import re

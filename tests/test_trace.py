@@ -1,4 +1,4 @@
-"""`trace`: what it notes of what happens."""
+"""`trace`: the recorded events."""
 
 import io
 import json

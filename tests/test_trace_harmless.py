@@ -1,4 +1,4 @@
-"""`trace` changes nothing for the program, and holds out whatever the program does."""
+"""`trace` changes nothing for the program, and survives whatever the program does."""
 
 import gc
 import json

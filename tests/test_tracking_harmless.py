@@ -1,4 +1,4 @@
-"""`track` changes nothing for the program, and holds out whatever the program does."""
+"""`track` changes nothing for the program, and survives whatever the program does."""
 
 import gc
 import json

@@ -1,4 +1,4 @@
-"""`track`: in which generator or coroutine a Deferred was made."""
+"""`track`: which generator or coroutine made a Deferred."""
 
 import asyncio
 import threading

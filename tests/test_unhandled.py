@@ -1,4 +1,4 @@
-"""Errors that nobody has handled: when they are reported, and how."""
+"""Unhandled errors: when they are reported, and how."""
 
 import gc
 

@@ -1,4 +1,4 @@
-"""Errors that nobody has handled, in processes without Twisted."""
+"""Unhandled errors in processes without Twisted."""
 
 import textwrap
 

@@ -1,4 +1,4 @@
-"""What the tests of `trace` use."""
+"""Helpers for the tests of `trace`."""
 
 import json
 

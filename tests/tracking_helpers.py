@@ -1,4 +1,4 @@
-"""What the tests of `track` use."""
+"""Helpers for the tests of `track`."""
 
 import gc
 import json

@@ -1,4 +1,4 @@
-"""What the tests of unhandled errors and of debug mode use."""
+"""Helpers for the tests of unhandled errors and of debug mode."""
 
 AT_EXIT = """
     plain = defer.fail(ValueError("held by a global"))

@@ -1,4 +1,4 @@
-"""What the build of the documentation needs besides mkdocs.yml: a hook and an extension.
+"""A hook and an extension for MkDocs, used by mkdocs.yml.
 
 mkdocs loads this file as a hook, griffe (which reads the package for mkdocstrings) as an
 extension.

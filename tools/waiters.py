@@ -1,4 +1,4 @@
-"""How long what waits takes, on deferrous and on Twisted, in one run.
+"""Measures waiters on deferrous and on Twisted, in one run.
 
     python tools/waiters.py [--limit N]
 

@@ -1,4 +1,4 @@
-"""What `deferrous.concurrency` costs, beside asyncio's equivalent.
+"""The cost of `deferrous.concurrency`, compared with asyncio.
 
 `python -m benchmarks concurrency` prints a table, and keeps it for the page. Each row does the same
 with both, in coroutines: ours are driven by Deferreds, on no loop, and, where it says so, in tasks

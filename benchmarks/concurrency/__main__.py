@@ -1,4 +1,4 @@
-"""Measures with other rounds, fewer operations, or some of the rows: `--help` says how."""
+"""Measures with other numbers of rounds and operations, or only some rows: see `--help`."""
 
 from __future__ import annotations
 

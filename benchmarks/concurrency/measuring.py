@@ -1,4 +1,4 @@
-"""Measures the rows, and makes a table of that.
+"""Measures the rows and makes the table.
 
 Times are of the processor, in nanoseconds per operation, the least of several rounds in which the
 two take turns. asyncio's include the turns of its loop, as it does nothing without them.

@@ -1,4 +1,4 @@
-"""How a row gets into the table."""
+"""The decorator that registers a row."""
 
 from __future__ import annotations
 

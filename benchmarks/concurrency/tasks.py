@@ -1,4 +1,4 @@
-"""Rows in which ours run in tasks of asyncio."""
+"""Rows that run in asyncio tasks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows about what Twisted has, too, for comparison."""
+"""Rows that Twisted can run, too, for comparison."""
 
 from __future__ import annotations
 

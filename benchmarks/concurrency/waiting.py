@@ -1,4 +1,4 @@
-"""Rows in which one waits for another: events, locks, queues, barriers, conditions, timeouts."""
+"""Rows about waiting: events, locks, queues, barriers, conditions, timeouts."""
 
 from __future__ import annotations
 

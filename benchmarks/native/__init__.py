@@ -1,4 +1,4 @@
-"""C that is built for the benchmark alone, into target/bench; no part of the package."""
+"""C code that is built for the benchmark only, into target/bench. Not part of the package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows about what is read and set: attributes of Deferreds, lists, locks and queues."""
+"""Rows about reading and setting attributes of Deferreds, lists, locks and queues."""
 
 # Attributes are read here for what it costs.
 # ruff: noqa: B018

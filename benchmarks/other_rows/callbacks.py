@@ -1,4 +1,4 @@
-"""Rows about callbacks: their forms, their arguments, and Deferreds that wait for others."""
+"""Rows about callbacks: their forms, their arguments, and chained Deferreds."""
 
 from __future__ import annotations
 

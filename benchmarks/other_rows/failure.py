@@ -1,4 +1,4 @@
-"""Rows about failures: what they are made of, what they are asked, how they are shown."""
+"""Rows about failures: making, checking and formatting them."""
 
 # Attributes are read here for what it costs.
 # ruff: noqa: B018

@@ -1,4 +1,4 @@
-"""How a row gets into the table, and what several groups of rows call."""
+"""The decorator that registers a row, and helpers for several groups of rows."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What deferrous does for whole programs: `python -m benchmarks.programs`."""
+"""The effect of deferrous on whole programs: `python -m benchmarks.programs`."""

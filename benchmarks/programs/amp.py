@@ -1,4 +1,4 @@
-"""AMP: ten commands at a time are under way between a client and a server."""
+"""AMP: ten commands at a time between a client and a server."""
 
 from twisted.internet import defer, endpoints, protocol, reactor
 from twisted.protocols import amp

@@ -1,4 +1,4 @@
-"""Tests of which it is known how they end: by the last word of their names.
+"""Tests with a known ending, which the last word of their name tells.
 
 They show that a failure comes through trial on whichever Deferreds it stands, and that
 a crash or a hang costs one test only. test_compare.py runs them; pytest does not collect them.

@@ -1,4 +1,4 @@
-"""Environments to run suites in: one for each program, kept in a folder for the next time."""
+"""Environments for the suites: one for each program, kept in a folder for reuse."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One suite on one side, in processes of its own, and what became of each of its tests."""
+"""Runs one suite on one side, in processes of its own, and collects how each test ended."""
 
 from __future__ import annotations
 

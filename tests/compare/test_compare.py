@@ -1,4 +1,4 @@
-"""Twisted's own tests about Deferreds, run on both; and tests of what compares them.
+"""Twisted's own tests about Deferreds, run on both; and tests of the comparison itself.
 
 `python -m tests.compare` has the rest of Twisted's, and other programs'.
 """

@@ -1,4 +1,4 @@
-"""Both sides of a suite, held against each other and against the list of exceptions."""
+"""Compares both sides of a suite, and checks the differences against the list of exceptions."""
 
 from __future__ import annotations
 

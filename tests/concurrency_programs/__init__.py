@@ -1,4 +1,4 @@
-"""Small programs of each thing in `deferrous.concurrency`, and what has to be true in the end.
+"""Small programs that use each part of `deferrous.concurrency`, with the expected final state.
 
 Each function is given a clock, and returns a `Program`: actors, which run side by side, and what
 has to be true when they have ended, one of them cancelled or none. A program ends whichever is

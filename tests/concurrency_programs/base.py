@@ -1,4 +1,4 @@
-"""What a program is, and how it gets into the list."""
+"""The class of these programs, and the decorator that registers one."""
 
 from __future__ import annotations
 

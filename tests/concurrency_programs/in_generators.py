@@ -1,4 +1,4 @@
-"""The same in generators, which yield what they wait for."""
+"""The same programs as generators, which yield what they wait for."""
 
 from __future__ import annotations
 

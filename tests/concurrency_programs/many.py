@@ -1,4 +1,4 @@
-"""Programs of many at once: `wait`, `gather`, `map`, `stream`."""
+"""Programs that wait for many at once: `wait`, `gather`, `map`, `stream`."""
 
 from __future__ import annotations
 

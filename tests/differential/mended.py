@@ -1,4 +1,4 @@
-"""Where ours is better by design, Twisted is mended, so that all else can be compared.
+"""Changes Twisted where we differ on purpose, so that everything else can be compared.
 
 Each change is told of in docs/differences.md, and has tests of its own.
 """

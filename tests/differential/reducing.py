@@ -1,4 +1,4 @@
-"""Makes a program smaller for as long as it still shows the difference."""
+"""Makes a program smaller as long as it still shows the difference."""
 
 from __future__ import annotations
 

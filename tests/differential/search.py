@@ -1,4 +1,4 @@
-"""Looks for a program that tells two implementations apart."""
+"""Searches for a program on which two implementations differ."""
 
 from __future__ import annotations
 

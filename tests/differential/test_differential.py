@@ -1,4 +1,4 @@
-"""Twisted and deferrous show the same, whatever a program does with them.
+"""Twisted and deferrous behave the same, whatever a program does with them.
 
 The search here is short and the same every time; `python -m tests.differential` goes
 on for as long as it is told to, on other programs.

@@ -1,4 +1,4 @@
-"""Proofs that nothing a program does breaks what it uses: each a command, and a short form of it.
+"""Long stress tests: each is a command, and has a short form that runs with the other tests.
 
     make proofs                                the short form of some, a few minutes
     python -m tests.proofs.memory --help       one of them, and its long form

@@ -1,4 +1,4 @@
-"""The edges of a process: small programs, each in a process of its own.
+"""Unusual environments: small programs, each in a process of its own.
 
     python -m tests.proofs.edges
 

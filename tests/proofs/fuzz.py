@@ -1,4 +1,4 @@
-"""Fuzzing of the Python surface: programs that go where none has gone before, on both sides.
+"""Fuzzing of the Python API: random programs, run on Twisted and on deferrous.
 
     make fuzz-python MINUTES=10
 

@@ -1,4 +1,4 @@
-"""What a child of the proof of memory errors does: run a program whose allocations fail."""
+"""The child process of the memory test: runs a program whose allocations fail."""
 
 from __future__ import annotations
 

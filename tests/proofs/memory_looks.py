@@ -1,4 +1,4 @@
-"""What a child of the proof of memory errors wrote before it died or was stopped: where it was."""
+"""Where a child process of the memory test was before it died or was stopped."""
 
 from __future__ import annotations
 

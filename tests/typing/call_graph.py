@@ -1,4 +1,4 @@
-"""What waits for what, as type checkers see it."""
+"""The call graph, as type checkers see it."""
 
 import asyncio
 from types import FrameType

@@ -1,4 +1,4 @@
-"""What chains of callbacks are inferred to be."""
+"""The types inferred for chains of callbacks."""
 
 from collections.abc import Coroutine
 from typing import Any, NoReturn

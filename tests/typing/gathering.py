@@ -1,4 +1,4 @@
-"""What several Deferreds are inferred to come to."""
+"""The types inferred for several Deferreds."""
 
 from typing import Any, Literal
 

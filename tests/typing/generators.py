@@ -1,4 +1,4 @@
-"""What `inlineCallbacks` and coroutines are inferred to come to."""
+"""The types inferred for `inlineCallbacks` functions and coroutines."""
 
 from collections.abc import Generator
 from typing import Any

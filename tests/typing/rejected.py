@@ -1,4 +1,4 @@
-"""What type checkers must not let pass. Each line names the error of mypy and that of pyright."""
+"""Code that type checkers must reject. Each line names the error of mypy and that of pyright."""
 
 from collections.abc import Generator
 from typing import Any

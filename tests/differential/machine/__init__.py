@@ -1,4 +1,4 @@
-"""Runs a program on one implementation and writes down all that can be seen.
+"""Runs a program on one implementation and records everything that can be observed.
 
 `run(implementation, program)` gives a `Trace`.  Its `lines` are in the order in which
 things happened; objects have names by order of creation (d0, d1, f0, s0 ...), addresses

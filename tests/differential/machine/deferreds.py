@@ -1,4 +1,4 @@
-"""Acts on Deferreds."""
+"""Actions on Deferreds."""
 
 from __future__ import annotations
 

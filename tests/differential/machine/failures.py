@@ -1,4 +1,4 @@
-"""Acts on failures."""
+"""Actions on failures."""
 
 from __future__ import annotations
 

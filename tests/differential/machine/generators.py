@@ -1,4 +1,4 @@
-"""Acts on generators and coroutines, and what their scripts call."""
+"""Actions on generators and coroutines, and the functions that their scripts call."""
 
 from __future__ import annotations
 

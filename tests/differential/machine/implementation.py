@@ -1,4 +1,4 @@
-"""An implementation of Deferreds: its modules, its names, classes that derive from its own."""
+"""An implementation of Deferreds: its modules, its names, and subclasses of its classes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An event loop whose calls run when told to."""
+"""An event loop that makes its calls when told to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds and makes what acts are about: Deferreds, values, callbacks, cancellers."""
+"""Finds and makes the objects that actions need: Deferreds, values, callbacks, cancellers."""
 
 from __future__ import annotations
 

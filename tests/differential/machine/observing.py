@@ -1,4 +1,4 @@
-"""Writes down what can be seen, without what is an implementation's own affair."""
+"""Records what can be observed, without implementation details."""
 
 from __future__ import annotations
 

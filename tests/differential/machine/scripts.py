@@ -1,4 +1,4 @@
-"""Scripts as the source text of generators and coroutines."""
+"""Scripts as source code of generators and coroutines."""
 
 from __future__ import annotations
 

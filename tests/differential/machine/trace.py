@@ -1,4 +1,4 @@
-"""What can be seen of a run, and what differs between two."""
+"""The record of a run, and the comparison of two."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Acts on what gathers Deferreds, and on what hands them out: locks, queues, futures."""
+"""Actions on lists and races of Deferreds, and on locks, queues and futures."""
 
 from __future__ import annotations
 

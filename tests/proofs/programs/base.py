@@ -1,4 +1,4 @@
-"""How a program gets into the tables, what it is given, and what several use."""
+"""How programs are registered, what they get, and helpers for several of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Programs of callbacks and errbacks, chains, pauses, and state that is set by hand."""
+"""Programs about callbacks and errbacks, chains, pauses, and state that is set directly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Programs of subclasses, debug mode, and Deferreds that die."""
+"""Programs about subclasses, debug mode, and Deferreds that are freed."""
 
 from __future__ import annotations
 

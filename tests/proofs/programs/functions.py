@@ -1,4 +1,4 @@
-"""Programs of the functions, and of failures."""
+"""Programs about the functions, and about failures."""
 
 from __future__ import annotations
 

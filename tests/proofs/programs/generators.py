@@ -1,4 +1,4 @@
-"""Programs of generators and coroutines."""
+"""Programs about generators and coroutines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Programs of locks, semaphores, queues and timeouts."""
+"""Programs about locks, semaphores, queues and timeouts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Programs that call everything wrongly, with what it does not take."""
+"""Programs that call everything with wrong arguments."""
 
 from __future__ import annotations
 

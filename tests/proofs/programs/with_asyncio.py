@@ -1,4 +1,4 @@
-"""Programs with asyncio: its tasks and futures."""
+"""Programs with asyncio's tasks and futures."""
 
 from __future__ import annotations
 

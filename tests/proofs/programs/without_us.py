@@ -1,4 +1,4 @@
-"""Programs that find nothing imported of deferrous, or use nothing but Python."""
+"""Programs that start before deferrous is imported, or use only Python."""
 
 from __future__ import annotations
 
