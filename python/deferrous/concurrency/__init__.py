@@ -1,9 +1,9 @@
-"""Everything that one does with futures, with Deferreds: groups, limits, shields, events, streams.
+"""Task groups, timeouts, limits, shields, events, queues and streams, for Deferreds.
 
-The names and rules are asyncio's where asyncio has the thing; docs/concurrency.md has them. It
-knows no loop, and runs under all: Twisted's reactor, asyncio, a test's clock. Each thing can be
-awaited, yielded in an `inlineCallbacks` function, or given callbacks. Nothing here is imported
-unless it is asked for.
+If asyncio has the same thing, it has the same name and meaning here. docs/concurrency.md has the
+rules. Nothing here depends on an event loop, so it works under Twisted's reactor, under asyncio and
+with a test's clock. Everything that waits returns a Deferred: await it, yield it in an
+`inlineCallbacks` function, or add callbacks to it.
 """
 
 from .._clock import AnyClock, Clock, DelayedCall

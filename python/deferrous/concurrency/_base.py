@@ -50,27 +50,27 @@ Eventual: TypeAlias = Awaitable[_T] | Coroutine[Any, Any, _T] | Generator[Any, A
 
 
 class TimeoutError(_deferrous.TimeoutError, builtins.TimeoutError):
-    """Time has run out. It is both `deferrous.TimeoutError` and Python's own."""
+    """The time is up. This is both a `deferrous.TimeoutError` and a built-in `TimeoutError`."""
 
 
 class QueueEmpty(Exception):
-    """Something was asked of an empty queue that does not wait."""
+    """`get_nowait` was called on an empty queue."""
 
 
 class QueueFull(Exception):
-    """Something was put into a full queue by what does not wait."""
+    """`put_nowait` was called on a full queue."""
 
 
 class QueueShutDown(Exception):
-    """The queue is shut down: it takes nothing any more, or has nothing left."""
+    """The queue is shut down: it accepts no more items, or has no items left."""
 
 
 class ChannelClosed(Exception):
-    """The channel is closed: it takes nothing any more, or has nothing left."""
+    """The channel is closed: it accepts no more items, or has no items left."""
 
 
 class BrokenBarrierError(RuntimeError):
-    """The barrier was broken, by `abort` or `reset`, while somebody waited or before."""
+    """The barrier is broken, because `abort` or `reset` was called."""
 
 
 def cancelled_errors() -> tuple[type[BaseException], ...]:
@@ -195,14 +195,14 @@ check_depth: Callable[[], None] = _check_depth if _knows_depth() else _nested(12
 
 
 class Lockable:
-    """What can be acquired and released: `async with` does both, and so does `run`."""
+    """Something that can be acquired and released. `async with` and `run` do both."""
 
     __slots__ = ()
 
     def acquire(self) -> Deferred[bool]:
         """Return a Deferred that fires with True when this has been acquired.
 
-        Cancelling it gives up waiting.
+        Cancelling the Deferred gives up the place in line.
         """
         raise NotImplementedError
 
@@ -219,8 +219,8 @@ class Lockable:
     def run(self, f: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Deferred[Any]:
         """Acquire this, call a function with the other arguments, and release it.
 
-        If the function returns a Deferred or a coroutine, it is released when that is done.
-        Returns a Deferred for what the function comes to.
+        If the function returns a Deferred or a coroutine, this is released when that is done.
+        Returns a Deferred for the function's result.
         """
         acquired: Any = self.acquire()
         result: Deferred[Any] = acquired.addCallback(self._acquired, f, args, kwargs)

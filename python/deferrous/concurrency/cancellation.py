@@ -19,11 +19,10 @@ _T = TypeVar("_T")
 
 
 def cancel(deferred: Deferred[Any], reason: object = None) -> None:
-    """Cancel a Deferred for a reason, which is the argument of the CancelledError.
+    """Cancel a Deferred with a reason, which becomes the argument of the CancelledError.
 
-    The reason is for those Deferreds that would fail with a CancelledError of the library's own. A
-    canceller may fire its Deferred with another failure, as ever. Without a reason this is
-    `deferred.cancel()`.
+    Without a reason, this does the same as `deferred.cancel()`. As always, a canceller may fire its
+    Deferred with another failure, and then the reason is not used.
 
     ```python
     from deferrous import Deferred, concurrency, ensureDeferred
@@ -155,10 +154,10 @@ def end(deferred: Deferred[Any], reason: object) -> None:
 
 
 def shield(eventual: Eventual[_T]) -> Deferred[_T]:
-    """Return a Deferred for something that goes on when the Deferred is cancelled.
+    """Return a Deferred for something that continues if the Deferred is cancelled.
 
-    As `asyncio.shield`. Who waits may be cancelled, and fails at once; what is waited for is not,
-    and nothing is lost: if it fails after all, that is reported, unless it is handled there.
+    This works like `asyncio.shield`. If the returned Deferred is cancelled, it fails at once, and
+    the work continues. If the work fails later, and that failure is not handled, it is reported.
 
     ```python
     from deferrous import Deferred, concurrency
@@ -192,11 +191,10 @@ def _pass_on(result: Any, outer: Deferred[Any]) -> Any:
 
 
 def delay_cancellation(eventual: Eventual[_T]) -> Deferred[_T]:
-    """Return a Deferred for something that is not cancelled with it, but waited for all the same.
+    """Return a Deferred that, when it is cancelled, first waits for the work to end.
 
-    If the Deferred is cancelled, it fails with a CancelledError, but not before what is waited for
-    has ended. So who waits does not go on, and nobody else is let in, while the work still goes
-    on.
+    The work itself is not cancelled. When it has ended, the Deferred fails with a CancelledError.
+    So the caller does not go on, or release a lock, while the work is still running.
 
     ```python
     from deferrous import Deferred, concurrency

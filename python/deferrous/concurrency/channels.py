@@ -33,10 +33,10 @@ _T = TypeVar("_T")
 
 
 class Channel(_Getters[_T]):
-    """Hands items from those that send to those that receive, and holds few or none.
+    """Passes items from senders to receivers, and holds few items or none.
 
-    `send` waits until the item is received, or until one of `capacity` places is free for it. So
-    who sends is never far ahead of who receives. `async for` receives until the channel is closed.
+    `send` waits until the item is received, or until one of `capacity` places is free. So senders
+    are never far ahead of receivers. `async for` receives items until the channel is closed.
 
     ```python
     from deferrous import concurrency
@@ -65,7 +65,7 @@ class Channel(_Getters[_T]):
 
     @property
     def capacity(self) -> int:
-        """How many items it holds that nobody has received."""
+        """The number of items that the channel can hold."""
         return self._capacity
 
     @property
@@ -74,11 +74,12 @@ class Channel(_Getters[_T]):
         return self._closed
 
     def send(self, item: _T) -> Deferred[None]:
-        """Return a Deferred that fires when the item is received, or held.
+        """Return a Deferred that fires when the item is received, or held by the channel.
 
-        Cancelling it takes the item away again, as long as it is not. It fails with ChannelClosed
-        if the channel is closed, or is closed meanwhile. Raises TypeError if the item is a Deferred
-        or a Failure.
+        Cancelling the Deferred before that removes the item. The Deferred fails with ChannelClosed
+        if the channel is closed before or while it waits.
+
+        Raises TypeError if the item is a Deferred or a Failure.
         """
         if self._closed:
             return fail(ChannelClosed())
@@ -94,15 +95,15 @@ class Channel(_Getters[_T]):
     def receive(self) -> Deferred[_T]:
         """Return a Deferred that fires with the next item.
 
-        Cancelling it gives up waiting. It fails with ChannelClosed if the channel is closed and has
-        nothing left, or gets so.
+        Cancelling the Deferred gives up the place in line. It fails with ChannelClosed when the
+        channel is closed and has no items left.
         """
         return _receive(self, False)
 
     def close(self) -> None:
-        """Take nothing any more. What it holds can still be received.
+        """Accept no more items. Items that the channel holds can still be received.
 
-        All that wait fail with ChannelClosed, and `async for` ends.
+        All waiting senders and receivers fail with ChannelClosed, and `async for` ends.
         """
         check_depth()
         _close_channel(self, ChannelClosed)
@@ -115,10 +116,10 @@ class Channel(_Getters[_T]):
 
 
 class Broadcast(Generic[_T]):
-    """Hands each item to all that have subscribed.
+    """Sends each item to all subscribers.
 
-    `maxsize` is how many items one may be behind before `send` waits for it; zero or less is
-    without end.
+    `maxsize` is the number of items that a subscription can hold before `send` waits for it. Zero
+    or less means that there is no limit.
 
     ```python
     from deferrous import concurrency
@@ -155,11 +156,11 @@ class Broadcast(Generic[_T]):
 
     @property
     def maxsize(self) -> int:
-        """How many items a subscription holds; zero or less if that is without end."""
+        """The number of items that a subscription can hold. Zero or less means no limit."""
         return self._maxsize
 
     def subscribe(self) -> Subscription[_T]:
-        """Return what gets all items that are sent from now on.
+        """Return a subscription that receives all items sent from now on.
 
         Raises ChannelClosed if it is closed.
         """
@@ -170,11 +171,13 @@ class Broadcast(Generic[_T]):
         return reader
 
     def send(self, item: _T) -> Deferred[None]:
-        """Return a Deferred that fires when all that have subscribed hold the item.
+        """Return a Deferred that fires when all subscriptions hold the item.
 
-        All get it at the same time: while one has no room for it, none does. Cancelling the
-        Deferred takes it away again until then. It fails with ChannelClosed if this is closed, or
-        is closed meanwhile. Raises TypeError if the item is a Deferred or a Failure.
+        All subscriptions get the item at the same time, when each of them has room for it.
+        Cancelling the Deferred before that removes the item. The Deferred fails with ChannelClosed
+        if the broadcast is closed before or while it waits.
+
+        Raises TypeError if the item is a Deferred or a Failure.
         """
         if self._closed:
             return fail(ChannelClosed())
@@ -187,16 +190,16 @@ class Broadcast(Generic[_T]):
         return succeed(None)
 
     def close(self) -> None:
-        """Take nothing any more. What is held can still be got.
+        """Accept no more items. Items that subscriptions hold can still be received.
 
-        All that wait fail with ChannelClosed, and `async for` ends.
+        All waiting senders and receivers fail with ChannelClosed, and `async for` ends.
         """
         check_depth()
         _close_broadcast(self, ChannelClosed)
 
 
 class Subscription(_Getters[_T]):
-    """One subscriber of a `Broadcast`. `async for` gets items until either is closed.
+    """A subscription to a `Broadcast`. `async for` gets items until either of them is closed.
 
     ```python
     from deferrous import concurrency
@@ -220,14 +223,14 @@ class Subscription(_Getters[_T]):
         return f"<Subscription of {self.qsize()}, {len(self._getting)} getting>"
 
     def qsize(self) -> int:
-        """Return how many items it holds."""
+        """Return the number of items that this subscription holds."""
         return len(self._items) + len(self._returned)
 
     def get(self) -> Deferred[_T]:
         """Return a Deferred that fires with the next item.
 
-        Cancelling it gives up waiting. It fails with ChannelClosed if this is closed, or if the
-        broadcast is closed and there is nothing left.
+        Cancelling the Deferred gives up the place in line. It fails with ChannelClosed if this is
+        closed, or if the broadcast is closed and there are no items left.
         """
         return self._next(False)
 
@@ -243,7 +246,7 @@ class Subscription(_Getters[_T]):
             self._broadcast._full += 1
 
     def close(self) -> None:
-        """Get nothing any more. What this holds is dropped, and nobody waits for it."""
+        """Receive no more items, and drop those that this holds. `send` no longer waits for it."""
         check_depth()
         _close_subscription(self, ChannelClosed)
 

@@ -17,9 +17,9 @@ _T = TypeVar("_T")
 
 
 def in_context(function: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Return a function that runs in the context of now, whoever calls it.
+    """Return a function that runs in the current context, wherever it is called from.
 
-    It is a copy: what the function sets, others do not see.
+    It runs in a copy of the context, so other code does not see the variables that it sets.
 
     ```python
     from contextvars import ContextVar
@@ -46,9 +46,9 @@ def in_context(function: Callable[_P, _R]) -> Callable[_P, _R]:
 
 
 class ContextDeferred(Deferred[_T]):
-    """A Deferred each of whose callbacks runs in the context in which it was added.
+    """A Deferred that runs each callback in the context in which it was added.
 
-    Coroutines and generators run in a context of their own anyway.
+    Coroutines and generators do not need this, because they always run in their own context.
 
     ```python
     from contextvars import ContextVar

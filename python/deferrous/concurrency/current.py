@@ -67,10 +67,11 @@ def _ours(generator: Any) -> Any:
 
 
 def current_deferred() -> Deferred[Any] | None:
-    """Return the Deferred that the coroutine or generator which runs now will fire, or None.
+    """Return the Deferred of the current coroutine or generator, or None.
 
-    It is the one of the outermost: of that which was given to `ensureDeferred`, or of the
-    `inlineCallbacks` function. None outside of these, and in a task of asyncio.
+    This is the Deferred that `ensureDeferred` or the `inlineCallbacks` function returned. If
+    coroutines await each other, it is the Deferred of the outermost one. It is None outside of
+    these, and in an asyncio task.
 
     ```python
     from deferrous import concurrency, ensureDeferred
@@ -206,11 +207,11 @@ class Block:
 
 
 def checkpoint() -> None:
-    """Raise CancelledError if what runs now is cancelled, but has not waited since.
+    """Raise CancelledError if the current coroutine or generator has been cancelled.
 
-    A coroutine or generator is told that it is cancelled where it waits. A long computation that
-    does not wait calls this now and then: a timeout, or a group that ends, may have cancelled it
-    meanwhile. A task of asyncio is told by its loop only: await `sleep(0)` there.
+    A coroutine or generator normally notices a cancellation when it waits. A long computation that
+    does not wait can call this from time to time, because a timeout or a task group may have
+    cancelled it. In an asyncio task, await `sleep(0)` instead.
 
     ```python
     from deferrous import concurrency, ensureDeferred, testing

@@ -45,9 +45,9 @@ _R = TypeVar("_R")
 
 
 class Event:
-    """Something that has happened, or not yet. `wait` waits until it has.
+    """Something that either has happened or has not. `wait` waits until it has.
 
-    As `asyncio.Event`; those that wait are woken by `set` there and then.
+    This works like `asyncio.Event`, but `set` runs the waiting code at once.
 
     ```python
     from deferrous import concurrency
@@ -70,11 +70,11 @@ class Event:
         return f"<Event {'set' if self._is_set else 'not set'}, {len(self._waiting)} waiting>"
 
     def is_set(self) -> bool:
-        """Return whether it has happened."""
+        """Return whether the event has happened."""
         return self._is_set
 
     def set(self) -> None:
-        """Say that it has happened. All that wait now are woken, whatever they do then."""
+        """Set the event, and wake all waiters, whatever they do when they run."""
         if self._waiting:
             check_depth()
             _happen(self, self._waiting)
@@ -82,11 +82,11 @@ class Event:
             self._is_set = True
 
     def clear(self) -> None:
-        """Say that it has not happened."""
+        """Reset the event: it has not happened yet."""
         self._is_set = False
 
     def wait(self) -> Deferred[Literal[True]]:
-        """Return a Deferred that fires with True when it has happened."""
+        """Return a Deferred that fires with True when the event has happened."""
         return succeed(True) if self._is_set else _wait_in(self._waiting, None, self)
 
 
@@ -168,11 +168,11 @@ class _WaitingFor(_Delayed[Any]):
 
 
 class Condition(Lockable):
-    """Waits for a change of what a lock guards.
+    """Waits for a change to something that a lock protects.
 
-    As `asyncio.Condition`. `lock` is a `DeferredLock`; by default it has one of its own. Whoever
-    waits holds the lock again when it goes on, also when it was cancelled. One that is notified and
-    cancelled before it runs passes the notification on.
+    This works like `asyncio.Condition`. `lock` is a `DeferredLock`; by default, a new one is made.
+    A waiter holds the lock again when it continues, even if it was cancelled. If a waiter is
+    notified, and is cancelled before it runs, it passes the notification on.
 
     ```python
     from deferrous import concurrency, ensureDeferred
@@ -230,17 +230,17 @@ class Condition(Lockable):
     def wait(self) -> Deferred[Literal[True]]:
         """Release the lock, wait to be notified, and acquire it again.
 
-        Returns a Deferred that fires with True then. Raises RuntimeError if the lock is not held.
+        Returns a Deferred that then fires with True. Raises RuntimeError if the lock is not held.
         """
         if not self._lock.locked:
             raise RuntimeError("cannot wait on un-acquired lock")
         return _release_and_wait(self._lock, self._waiting, _Woken(self))
 
     def wait_for(self, predicate: Callable[[], _R]) -> Deferred[_R]:
-        """Wait until a function without arguments returns something true.
+        """Wait until a function without arguments returns a true value.
 
-        Returns a Deferred that fires with that. It is asked at once, and whenever this is notified.
-        The Deferred fails with what the function raises.
+        Returns a Deferred that fires with that value. The function is called at once, and after
+        each notification. If it raises an exception, the Deferred fails with it.
         """
         coroutine = self._wait_for(predicate)
         waiting: Deferred[_R] = Deferred.fromCoroutine(coroutine)
@@ -257,7 +257,7 @@ class Condition(Lockable):
         return result
 
     def notify(self, n: int = 1) -> None:
-        """Wake up to `n` of those that wait: each goes on when it gets the lock.
+        """Wake at most `n` waiters. Each continues when it gets the lock.
 
         Raises RuntimeError if the lock is not held.
         """
@@ -266,7 +266,7 @@ class Condition(Lockable):
         self._notify(n)
 
     def notify_all(self) -> None:
-        """Wake all that wait. Raises RuntimeError if the lock is not held."""
+        """Wake all waiters. Raises RuntimeError if the lock is not held."""
         self.notify(len(self._waiting))
 
     def _notify(self, n: int) -> None:
@@ -290,9 +290,9 @@ class Condition(Lockable):
 
 
 class Barrier:
-    """Has so many wait for each other: when the last one comes, all go on.
+    """Lets a number of callers wait for each other. When the last one arrives, all continue.
 
-    As `asyncio.Barrier`. All are woken at once, so there is no time in which it drains.
+    This works like `asyncio.Barrier`, but all waiters are woken at once, so it never drains.
 
     ```python
     from deferrous import concurrency
@@ -322,24 +322,25 @@ class Barrier:
 
     @property
     def parties(self) -> int:
-        """How many have to come."""
+        """The number of callers that have to arrive."""
         return self._parties
 
     @property
     def n_waiting(self) -> int:
-        """How many wait."""
+        """The number of callers that are waiting."""
         return len(self._waiting)
 
     @property
     def broken(self) -> bool:
-        """Whether it was aborted, and not reset since."""
+        """Whether the barrier was aborted, and has not been reset since."""
         return self._broken
 
     def wait(self) -> Deferred[int]:
-        """Return a Deferred that fires when all have come, for each with a number of its own.
+        """Return a Deferred that fires when all callers have arrived.
 
-        The last one to come gets the highest. It fails with BrokenBarrierError if the barrier is
-        broken, or aborted or reset meanwhile. Cancelling it takes it out of those that have come.
+        Each caller gets a different number, and the last one the highest. The Deferred fails with
+        BrokenBarrierError if the barrier is broken, or is aborted or reset in the meantime. If it
+        is cancelled, the caller no longer counts as arrived.
         """
         if self._broken:
             return fail(BrokenBarrierError("Barrier aborted"))
@@ -355,12 +356,12 @@ class Barrier:
         return succeed(None)
 
     def reset(self) -> Deferred[None]:
-        """Have all that wait fail with BrokenBarrierError, and begin anew."""
+        """Let all waiters fail with BrokenBarrierError, and start again."""
         check_depth()
         return self._break(False)
 
     def abort(self) -> Deferred[None]:
-        """Have all that wait, and all that come, fail with BrokenBarrierError."""
+        """Break the barrier: all waiters and later callers fail with BrokenBarrierError."""
         check_depth()
         return self._break(True)
 

@@ -31,12 +31,12 @@ _MESSAGE = "unhandled errors in a TaskGroup"
 
 
 class TaskGroup(Block):
-    """Tasks that end together: nothing that is begun in it is left behind.
+    """A group of tasks that end together: no task outlives the group.
 
-    As `asyncio.TaskGroup`. The block ends when all tasks have. If one fails, or the block does, the
-    others are cancelled, and so is what the block waits for; when they have ended, all failures
-    are raised as one: an `ExceptionGroup` from Python 3.11 on, else a `FailureGroup`. Tasks that
-    were cancelled do not count as failed.
+    This works like `asyncio.TaskGroup`. The block ends when all its tasks have ended. If a task or
+    the block itself fails, the other tasks and the block are cancelled. When they have ended, the
+    block raises all failures together: as an `ExceptionGroup`, or on Python 3.10 as a
+    `FailureGroup`. Cancelled tasks do not count as failures.
 
     ```python
     from deferrous import concurrency, ensureDeferred, succeed
@@ -55,8 +55,8 @@ class TaskGroup(Block):
 
     This prints 2 4.
 
-    Without a block, as in generators and from callbacks, create tasks and wait for what `join`
-    returns.
+    In generators and callbacks, use the group without a block: call `open`, create tasks, and wait
+    for the Deferred that `join` returns.
     """
 
     def __init__(self) -> None:
@@ -75,14 +75,15 @@ class TaskGroup(Block):
     def create_task(
         self, task: Eventual[_T], *, name: str | None = None, context: Any = None
     ) -> Deferred[_T]:
-        """Run a coroutine or generator as part of this. Returns its Deferred.
+        """Run a coroutine or generator as a task of this group. Returns its Deferred.
 
-        It runs at once, as far as it gets. A Deferred or a future will do as well. What it fails
-        with counts as handled, if nobody else asks for it. `name` is for `current_task_name`;
-        `context` is where it runs, instead of a copy of the current one.
+        The task runs at once, up to its first wait. You can also pass a Deferred or a future. If
+        the task fails, the failure counts as handled, because the group raises it. `name` is the
+        task's name for `current_task_name`. `context` is the context in which the task runs; by
+        default, it is a copy of the current one.
 
-        Raises RuntimeError if the group has not begun, is over or is ending because of a failure; a
-        coroutine is closed then, and a Deferred cancelled.
+        Raises RuntimeError if the group has not begun, has ended, or is ending because of a
+        failure. In that case, a coroutine is closed, and a Deferred is cancelled.
         """
         if self._aborting or self._state in ("new", "over"):
             discard(task)
@@ -120,11 +121,11 @@ class TaskGroup(Block):
                 self._cancel_task()
 
     def cancel(self, reason: object = None) -> None:
-        """Cancel all tasks, and what the block waits for. No more can be created.
+        """Cancel all tasks and the block. After that, no more tasks can be created.
 
-        As `asyncio.TaskGroup.cancel`: the block ends without an error because of that. It may be
-        called before the block begins, which is then cancelled where it first waits, and, to no
-        effect, when the group is over or is ending because of a failure.
+        This works like `asyncio.TaskGroup.cancel`: the block ends without an error. If you call it
+        before the block begins, the block is cancelled at its first wait. It has no effect if the
+        group has ended, or is ending because of a failure.
         """
         if self._aborting or self._state == "over":
             return
@@ -214,17 +215,17 @@ class TaskGroup(Block):
             task = cancelled = exc_val = None
 
     def open(self) -> TaskGroup:
-        """Begin, without a block. Raises RuntimeError if it has begun."""
+        """Begin without a block. Raises RuntimeError if the group has already begun."""
         if self._state != "new":
             raise RuntimeError(f"{self!r} has already been entered")
         self._state = "open"
         return self
 
     def join(self) -> Deferred[None]:
-        """Take no more tasks, and return a Deferred that fires when all have ended.
+        """Accept no more tasks, and return a Deferred that fires when all tasks have ended.
 
-        It fails as the block would. Cancelling it cancels them. Raises RuntimeError if the group is
-        used as a block, or was not opened.
+        It fails with the same errors as a block. Cancelling it cancels all tasks. Raises
+        RuntimeError if the group is used as a block, or was not opened.
         """
         if self._state != "open":
             raise RuntimeError(f"{self!r} is not open")

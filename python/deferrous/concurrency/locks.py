@@ -80,10 +80,10 @@ class _InTurn(Lockable):
 
 
 class Semaphore(_InTurn):
-    """So many at a time, where one may count for several.
+    """Limits how many callers run at the same time. A caller can take several tokens.
 
-    As `asyncio.Semaphore`, with weights. Who comes first is served first: a heavy one that waits
-    keeps the light ones behind it waiting.
+    This works like `asyncio.Semaphore`, and `acquire` also takes a weight: a number of tokens.
+    First come, first served: a caller that waits for many tokens holds up those behind it.
 
     ```python
     from deferrous import concurrency
@@ -108,7 +108,7 @@ class Semaphore(_InTurn):
 
     @property
     def value(self) -> int:
-        """How much is free."""
+        """The number of free tokens."""
         return self._value
 
     def locked(self) -> bool:
@@ -116,7 +116,7 @@ class Semaphore(_InTurn):
         return self._value == 0 or len(self._waiting) > 0
 
     def acquire(self, weight: int = 1) -> Deferred[bool]:
-        """Return a Deferred that fires with True when so much has been acquired.
+        """Return a Deferred that fires with True when `weight` tokens have been acquired.
 
         Raises ValueError if the weight is not positive.
         """
@@ -125,7 +125,7 @@ class Semaphore(_InTurn):
         return self._take(weight)
 
     def release(self, weight: int = 1) -> None:
-        """Give so much back. Raises ValueError if the weight is not positive."""
+        """Release `weight` tokens. Raises ValueError if the weight is not positive."""
         if not weight >= 1:
             raise ValueError(f"weight must be >= 1, not {weight!r}")
         if self._waiting:
@@ -134,7 +134,7 @@ class Semaphore(_InTurn):
             self._value += weight
 
     def weighing(self, weight: int) -> Lockable:
-        """Return something to `run`, or for `async with`, that counts for so many."""
+        """Return an object with `run`, and for `async with`, that takes `weight` tokens."""
         if not weight >= 1:
             raise ValueError(f"weight must be >= 1, not {weight!r}")
         return _Part(self.acquire, self.release, weight)
@@ -172,13 +172,13 @@ class BoundedSemaphore(Semaphore):
     __slots__ = ()
 
     def acquire(self, weight: int = 1) -> Deferred[bool]:
-        """As `Semaphore.acquire`. Raises ValueError if there will never be so much."""
+        """As `Semaphore.acquire`. Raises ValueError if there will never be so many tokens."""
         if weight > self._size:
             raise ValueError(f"weight must be <= {self._size}, not {weight!r}")
         return super().acquire(weight)
 
     def release(self, weight: int = 1) -> None:
-        """As `Semaphore.release`. Raises ValueError if so much was not acquired."""
+        """As `Semaphore.release`. Raises ValueError if so many tokens were not acquired."""
         if not self._value + weight <= self._size:
             raise ValueError("BoundedSemaphore released too many times")
         super().release(weight)
@@ -189,11 +189,11 @@ _ALL = 1 << 60
 
 
 class ReadWriteLock(_InTurn):
-    """Many that read at a time, or one that writes.
+    """Lets many callers read at the same time, or one caller write.
 
-    `reading` and `writing` are its two sides: acquire and release them, `run` with them, or say
-    `async with`. It is fair: who comes first is served first, so those that read and come after one
-    that waits to write wait for it.
+    It has two sides, `reading` and `writing`. Acquire and release a side, use its `run`, or use it
+    with `async with`. It is fair: first come, first served. A reader that arrives after a waiting
+    writer waits for that writer.
 
     ```python
     from deferrous import concurrency
@@ -220,21 +220,21 @@ class ReadWriteLock(_InTurn):
 
     @property
     def reading(self) -> Lockable:
-        """What those acquire that read."""
+        """The side that readers acquire."""
         return _Part(self._take, self._release, 1)
 
     @property
     def writing(self) -> Lockable:
-        """What those acquire that write."""
+        """The side that writers acquire."""
         return _Part(self._take, self._release, _ALL)
 
     @property
     def readers(self) -> int:
-        """How many read."""
+        """The number of readers."""
         return _ALL - self._value if self._value else 0
 
     def locked(self) -> bool:
-        """Return whether anybody reads or writes."""
+        """Return whether there is a reader or a writer."""
         return self._value < _ALL
 
     def _release(self, number: int) -> None:
@@ -250,7 +250,7 @@ class ReadWriteLock(_InTurn):
 
 
 class KeyedLock(Generic[_K]):
-    """A lock for each key, or a semaphore. What nobody uses takes no room.
+    """A lock or a semaphore for each key. Keys that are not in use need no memory.
 
     ```python
     from deferrous import concurrency
@@ -284,12 +284,12 @@ class KeyedLock(Generic[_K]):
         return _Part(self._acquire, self._release, key)
 
     def locked(self, key: _K) -> bool:
-        """Return whether one that came now would have to wait."""
+        """Return whether acquiring a key's lock would have to wait."""
         state = self._keys.get(key)
         return state is not None and state[0][0] >= self._limit
 
     def waiting(self, key: _K) -> int:
-        """Return how many wait for a key."""
+        """Return the number of callers that wait for a key."""
         state = self._keys.get(key)
         return 0 if state is None else len(state[1])
 

@@ -80,14 +80,15 @@ def wait(
     return_when: str = ALL_COMPLETED,
     clock: AnyClock | None = None,
 ) -> Deferred[tuple[set[Deferred[_T]], set[Deferred[_T]]]]:
-    """Wait for several Deferreds, for the first, or for all.
+    """Wait for several Deferreds: for all of them, or for the first.
 
-    As `asyncio.wait`: returns a Deferred that fires with a set of those that have a result and a
-    set of those that have none. These keep their results. It neither fails if they do, nor when
-    time runs out, nor are they cancelled. `return_when` is `FIRST_COMPLETED`, `FIRST_EXCEPTION` or
-    `ALL_COMPLETED`.
+    This works like `asyncio.wait`. It returns a Deferred that fires with two sets: the Deferreds
+    that are done, and the others. They keep their results. The Deferred does not fail if one of
+    them fails, or if the time is up, and none of them is cancelled. `return_when` is
+    `FIRST_COMPLETED`, `FIRST_EXCEPTION` or `ALL_COMPLETED`.
 
-    Raises TypeError or ValueError for anything else, and ValueError if there is none to wait for.
+    Raises TypeError or ValueError for wrong arguments, and ValueError if there is nothing to wait
+    for.
 
     ```python
     from deferrous import Deferred, concurrency, succeed
@@ -195,11 +196,12 @@ def as_completed(
     timeout: float | None = None,
     clock: AnyClock | None = None,
 ) -> AsCompleted[_T]:
-    """Go through Deferreds in the order in which they come to a result.
+    """Iterate over Deferreds in the order in which they are done.
 
-    As `asyncio.as_completed`. With `async for`, each is the Deferred itself: await it. With `for`,
-    each is another Deferred, for the result of the next that comes to one. If time runs out, all
-    that have not come to a result by then are a `TimeoutError`. None is cancelled.
+    This works like `asyncio.as_completed`. `async for` gives you the original Deferreds. `for`
+    gives you new Deferreds: each one fires with the outcome of the next Deferred that is done. If
+    the time is up, `async for` raises `TimeoutError`, and the remaining Deferreds of `for` fail
+    with it. None of the original Deferreds is cancelled.
 
     ```python
     from deferrous import Deferred, concurrency, inlineCallbacks
@@ -355,14 +357,14 @@ def gather(
 def gather(
     *eventuals: Any, return_exceptions: bool = False, cancel_losers: bool = False
 ) -> Deferred[list[Any]]:
-    """Return a Deferred for the list of the results of all of these, in their order.
+    """Return a Deferred that fires with the list of all results, in the order of the arguments.
 
-    As `asyncio.gather`. It fails as soon as one of them does, with the same exception; the others
-    go on, and what they fail with is dropped. With `return_exceptions`, exceptions are results like
-    any other. With `cancel_losers` the others are cancelled when one fails, and the Deferred fails
-    when they have ended. Cancelling the Deferred cancels all.
+    This works like `asyncio.gather`. If one of them fails, the Deferred fails at once with the same
+    exception. The others continue, and their failures are dropped. With `return_exceptions`, the
+    list contains exceptions as well as results. With `cancel_losers`, a failure cancels the others,
+    and the Deferred fails when they have ended. Cancelling the Deferred cancels all of them.
 
-    Raises TypeError for what cannot be waited for; then none is begun.
+    Raises TypeError if an argument cannot be awaited. In that case, nothing is started.
 
     ```python
     from deferrous import concurrency, fail, succeed

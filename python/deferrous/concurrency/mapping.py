@@ -242,17 +242,19 @@ def map(
     limit: int,
     return_exceptions: bool = False,
 ) -> Deferred[list[Any]]:
-    """Call a function for each item, with no more than `limit` under way at a time.
+    """Call a function for each item, with at most `limit` calls running at the same time.
 
-    Returns a Deferred for the list of what it comes to, in the order of the items. The function may
-    return a Deferred, a coroutine or a value. `items` may be asynchronous; they are taken as the
-    limit allows, never ahead. For endless ones there is `stream`.
+    Returns a Deferred for the list of the results, in the order of the items. The function may
+    return a Deferred, a coroutine or a value. `items` may be an asynchronous iterable. An item is
+    only taken when another call can start. For endless items, use `stream`.
 
-    When a call fails, no more items are taken, the calls under way are cancelled, and when they
-    have ended, the Deferred fails with the same exception. With `return_exceptions`, exceptions are
-    results like any other. Cancelling the Deferred does the same, and it ends when all has.
+    If a call fails, no more items are taken, and the running calls are cancelled. When they have
+    ended, the Deferred fails with the same exception. With `return_exceptions`, the list contains
+    exceptions as well as results. Cancelling the Deferred also cancels the running calls, and the
+    Deferred fails when they have ended.
 
-    Raises ValueError if the limit is not positive, TypeError for what is no function or no items.
+    Raises ValueError if the limit is not positive, and TypeError if `function` is not callable or
+    `items` is not iterable.
 
     ```python
     from deferrous import concurrency, succeed

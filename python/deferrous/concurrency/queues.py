@@ -87,10 +87,11 @@ class _Getters(Generic[_T]):
 
 
 class Queue(_Getters[_T]):
-    """Items, first in, first out. `put` waits while it is full, `get` while it is empty.
+    """A first-in, first-out queue. `put` waits while it is full, `get` while it is empty.
 
-    As `asyncio.Queue`. `maxsize` is how much it holds; zero or less is without end. An item goes
-    at once to one that waits. `async for` takes items until it is shut down.
+    This works like `asyncio.Queue`. `maxsize` is the number of items that it can hold. Zero or less
+    means that there is no limit. If a `get` is waiting, it receives a new item at once. `async for`
+    takes items until the queue is shut down.
 
     ```python
     from deferrous import concurrency
@@ -166,15 +167,15 @@ class Queue(_Getters[_T]):
 
     @property
     def maxsize(self) -> int:
-        """How much it holds; zero or less if that is without end."""
+        """The number of items that the queue can hold. Zero or less means no limit."""
         return self._maxsize
 
     def qsize(self) -> int:
-        """Return how many items are in it."""
+        """Return the number of items in the queue."""
         return len(self._queue)
 
     def empty(self) -> bool:
-        """Return whether nothing is in it."""
+        """Return whether the queue is empty."""
         return not self._queue
 
     def full(self) -> bool:
@@ -182,10 +183,10 @@ class Queue(_Getters[_T]):
         return 0 < self._maxsize <= self.qsize()
 
     def put(self, item: _T) -> Deferred[None]:
-        """Put an item in. Returns a Deferred that fires when there was room for it.
+        """Add an item. Returns a Deferred that fires when there is room for the item.
 
-        Cancelling it takes the item away again, as long as it is not in. It fails with
-        QueueShutDown if the queue is shut down, or is shut down meanwhile. Raises TypeError if the
+        Cancelling the Deferred before that removes the item. The Deferred fails with QueueShutDown
+        if the queue is shut down before or while it waits. Raises TypeError if the
         item is a Deferred or a Failure.
         """
         done = succeed(None)
@@ -199,7 +200,7 @@ class Queue(_Getters[_T]):
         return done
 
     def put_nowait(self, item: _T) -> None:
-        """Put an item in. Raises QueueFull if there is no room, QueueShutDown if it is shut down.
+        """Add an item. Raises QueueFull if there is no room, QueueShutDown after a shutdown.
 
         Raises TypeError if the item is a Deferred or a Failure.
         """
@@ -214,8 +215,8 @@ class Queue(_Getters[_T]):
     def get(self) -> Deferred[_T]:
         """Return a Deferred that fires with the next item.
 
-        Cancelling it gives up waiting. It fails with QueueShutDown if the queue is shut down and
-        empty, or gets so.
+        Cancelling the Deferred gives up the place in line. It fails with QueueShutDown when the
+        queue is shut down and empty.
         """
         if not self.empty() if self._asks else self._queue:
             if self._putting:
@@ -226,7 +227,10 @@ class Queue(_Getters[_T]):
         return self._wait(False)
 
     def get_nowait(self) -> _T:
-        """Return the next item. Raises QueueEmpty if there is none, QueueShutDown if never."""
+        """Return the next item.
+
+        Raises QueueEmpty if there is none, and QueueShutDown if the queue is shut down and empty.
+        """
         if self.empty() if self._asks else not self._queue:
             raise QueueShutDown if self._is_shut_down else QueueEmpty
         if self._putting:
@@ -235,9 +239,9 @@ class Queue(_Getters[_T]):
         return _take(self, self._queue, self._putting, False)  # type: ignore[no-any-return]
 
     def task_done(self) -> None:
-        """Say that an item that was got is done with.
+        """Say that the work on an item is done. `join` waits for that.
 
-        Raises ValueError if there have been more of these than items.
+        Raises ValueError if this is called more often than items were added.
         """
         if self._unfinished <= 0:
             raise ValueError("task_done() called too many times")
@@ -246,15 +250,15 @@ class Queue(_Getters[_T]):
         _finish(self, 1)
 
     def join(self) -> Deferred[None]:
-        """Return a Deferred that fires when all items that were put in are done with."""
+        """Return a Deferred that fires when the work on all items is done."""
         if not self._unfinished:
             return succeed(None)
         return _wait_in(self._joining, None, self)
 
     def shutdown(self, immediate: bool = False) -> None:
-        """Take nothing any more. What is in it can still be got, unless this is `immediate`.
+        """Accept no more items. Unless this is `immediate`, remaining items can still be taken.
 
-        All that wait fail with QueueShutDown, and `async for` ends.
+        All waiting callers fail with QueueShutDown, and `async for` ends.
         """
         check_depth()
         _shut_down(self, bool(immediate), QueueShutDown)

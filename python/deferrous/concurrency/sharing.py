@@ -17,14 +17,14 @@ _P = ParamSpec("_P")
 
 
 class Observable(Generic[_T]):
-    """One result, and as many as want to observe it.
+    """Shares one result with any number of observers.
 
-    Each observer is a Deferred with a chain of its own: what its callbacks make of the result, and
-    whether it is cancelled, does not concern the others. The Deferred that is observed keeps its
-    result for those that come later. A failure counts as handled once it has been observed; who
-    observes it has it then.
+    Each observer is a Deferred with its own chain. Its callbacks, and cancelling it, do not affect
+    the others. The observed Deferred keeps its result for later observers. When a failure has been
+    observed, it counts as handled in the observed Deferred. Each observer must handle it instead.
 
-    With `cancel_unobserved` it is cancelled when all that observed it have been.
+    With `cancel_unobserved`, the observed Deferred is cancelled when all its observers have been
+    cancelled.
 
     ```python
     from deferrous import Deferred, concurrency
@@ -71,11 +71,11 @@ class Observable(Generic[_T]):
         return self._has_result
 
     def observers(self) -> int:
-        """Return how many wait for the result."""
+        """Return the number of observers that wait for the result."""
         return len(self._observers)
 
     def cancel(self) -> None:
-        """Cancel what is observed."""
+        """Cancel the observed Deferred."""
         if self._deferred is not None:
             self._deferred.cancel()
 
@@ -115,14 +115,14 @@ def once(function: Callable[_P, Eventual[_T]]) -> Callable[_P, Deferred[_T]]: ..
 @overload
 def once(function: Callable[_P, _T]) -> Callable[_P, Deferred[_T]]: ...
 def once(function: Callable[_P, Any]) -> Callable[_P, Deferred[Any]]:
-    """Have those that call a function at the same time share one call.
+    """Let callers that call a function at the same time share one call.
 
-    Returns a function that returns a Deferred. While a call is under way, others with equal
-    arguments do not make one, but get a Deferred for the same result. What comes after that makes a
-    new one. Cancelling one of these Deferreds does not concern the others; when all are cancelled,
-    so is the call.
+    Returns a function that returns a Deferred. While a call is running, further calls with equal
+    arguments do not call the function again, but get a Deferred for the same result. When the call
+    has ended, the next call starts a new one. Cancelling one of the Deferreds does not affect the
+    others. When all of them have been cancelled, the call is cancelled.
 
-    The arguments have to be hashable.
+    The arguments must be hashable.
 
     ```python
     from deferrous import Deferred, concurrency

@@ -65,13 +65,13 @@ def stream(
     limit: int,
     return_exceptions: bool = False,
 ) -> Stream[Any]:
-    """Call a function for each item, and go through what it comes to with `async for`.
+    """Call a function for each item, and iterate over the results with `async for`.
 
-    As `map`, but the results come one by one, in the order of the items, and there may be no end to
-    these. Calls that are under way, and results that nobody has asked for, are no more than `limit`
-    together; nothing is called before the first is asked for. When a call fails, its exception is
-    raised where its result would be; the calls under way are cancelled, and that is the end. To
-    leave off before, say `close()`.
+    This works like `map`, but it gives you the results one by one, in the order of the items. The
+    items may be endless. There are never more than `limit` running calls and waiting results
+    together. No call starts before you ask for the first result. If a call fails, its exception is
+    raised in the place of its result, the running calls are cancelled, and the stream ends. To stop
+    earlier, call `close()`.
 
     ```python
     import itertools
@@ -134,7 +134,7 @@ class Stream(_Feed[Any, _R], _Getters[_R]):
         return deferred
 
     def close(self) -> None:
-        """Take no more items, and cancel what is under way. Who waits is told that it is over."""
+        """Take no more items, cancel the running calls, and end the iteration of waiters."""
         self._calls.clear()
         self._returned.clear()
         try:

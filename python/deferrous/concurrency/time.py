@@ -30,10 +30,10 @@ def sleep(
 @overload
 def sleep(delay: float, result: _T, *, clock: AnyClock | None = None) -> Deferred[_T]: ...
 def sleep(delay: float, result: Any = None, *, clock: AnyClock | None = None) -> Deferred[Any]:
-    """Return a Deferred that fires with `result` after so many seconds.
+    """Return a Deferred that fires with `result` after `delay` seconds.
 
-    With zero or less it fires the next time that the clock comes round. Cancelling it stops the
-    clock. Raises ValueError if the delay is not a number, RuntimeError if there is no clock.
+    With zero or less, it fires in the next iteration of the clock. Cancelling the Deferred cancels
+    the call on the clock. Raises ValueError if the delay is NaN, RuntimeError if there is no clock.
 
     ```python
     from deferrous import concurrency, testing
@@ -81,12 +81,12 @@ class _Sleeping:
 def wait_for(
     eventual: Eventual[_T], timeout: float | None, *, clock: AnyClock | None = None
 ) -> Deferred[_T]:
-    """Wait for something so many seconds, and cancel it if it takes longer.
+    """Wait for something, and cancel it if it takes longer than `timeout` seconds.
 
-    As `asyncio.wait_for`: returns a Deferred for what it comes to. If time runs out, it is
-    cancelled, and when it has ended because of that, the Deferred fails with TimeoutError. With
-    None for `timeout` there is no limit; with zero or less, it has to be there already. Cancelling
-    the Deferred cancels what is waited for.
+    This works like `asyncio.wait_for`. It returns a Deferred for the result. If the time is up, the
+    work is cancelled, and when it has ended, the Deferred fails with TimeoutError. If `timeout` is
+    None, there is no limit. If it is zero or less, the result must already be there. Cancelling the
+    Deferred cancels the work.
 
     ```python
     from deferrous import Deferred, concurrency, testing
@@ -166,11 +166,11 @@ class Timeout(Block):
         return self._when
 
     def expired(self) -> bool:
-        """Return whether the deadline has passed in the block."""
+        """Return whether the block was cancelled because of the deadline."""
         return self._state in ("expiring", "expired")
 
     def reschedule(self, when: float | None) -> None:
-        """Have another deadline, or none. Raises RuntimeError outside of the block."""
+        """Change or remove the deadline. Raises RuntimeError outside of the block."""
         if self._state != "active":
             if self._state == "created":
                 raise RuntimeError("Timeout has not been entered")
@@ -277,8 +277,8 @@ class Timeout(Block):
 def timeout(delay: float | None, *, clock: AnyClock | None = None) -> Timeout:
     """Limit the time of a block: `async with` in a coroutine, `with` in a generator.
 
-    As `asyncio.timeout`. When so many seconds have passed, what the block waits for is cancelled,
-    and the block ends with TimeoutError. With None there is no limit, until `reschedule` sets one.
+    This works like `asyncio.timeout`. After `delay` seconds, the block is cancelled, and raises
+    TimeoutError. With None, there is no limit until `reschedule` sets one.
 
     ```python
     from deferrous import Deferred, concurrency, inlineCallbacks, testing
