@@ -25,20 +25,21 @@ usage: python -m deferrous script.py [argument ...]
        python -m deferrous ps | pstree | top [option ...] PID
        python -m deferrous --check | --version | --help
 
-Run a Python program as `python` would, with deferrous in the place of Twisted's Deferred and
-Failure. The program may be a file, a folder or zip file with a __main__.py, a module, code, or
-come from standard input (-).
+Run a Python program as `python` would, but with deferrous instead of Twisted's Deferred and
+Failure. The program can be a file, a folder or zip file with a __main__.py, a module, code, or
+standard input (-).
 
-Python processes that the program starts run on deferrous, too: they inherit
+Python processes that the program starts also use deferrous, because they inherit
 {ENVIRONMENT_VARIABLE}=1.
 
-  ps PID     count what waits in another process, by what for and where; pstree PID shows what waits
-             for what; top PID shows what ps does, again and again; --help behind them says more.
-             A script of such a name is run by ./ps
-  --check    say whether that works here, yes or no; then with which versions, and what comes from
-             where; the exit status is 0 if it works
-  --version  print the version of deferrous
-  --help     print this
+  ps PID      count the waiting Deferreds in another process, by what they wait for and where
+  pstree PID  show what is waiting for what in another process
+  top PID     repeat ps, and show what has changed
+              (--help after each of these says more; to run a script named ps, write ./ps)
+  --check     say whether this works here; then list versions, and where each part comes from;
+              the exit status is 0 if it works
+  --version   print the version of deferrous
+  --help      print this help
 """
 
 #: The modules that took the place of `__main__`. They keep the running program alive.

@@ -18,9 +18,9 @@ __all__ = ["COMMANDS", "main"]
 COMMANDS = ("ps", "pstree", "top")
 
 _HELP = {
-    "ps": "count what waits in a process: by what for, and where",
-    "pstree": "show what waits for what in a process, as a tree",
-    "top": "show what ps does, again and again",
+    "ps": "count the waiting Deferreds in a process, by what they wait for and where",
+    "pstree": "show what is waiting for what in a process, as a tree",
+    "top": "repeat ps, and show what has changed",
 }
 #: The number of rows in `top` if the height of the terminal is unknown.
 _ROWS = 40
@@ -31,10 +31,10 @@ def main(command: str, arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog=f"python -m deferrous {command}",
         description=f"{_HELP[command].capitalize()}. The process must have been started with "
-        "DEFERROUS_INSPECT=1, or have called deferrous.inspect.listen(), or run on Python 3.14 "
-        "or newer, as this one then has to.",
+        "DEFERROUS_INSPECT=1, or have called deferrous.inspect.listen(). With Python 3.14 and "
+        "newer, neither is needed, if both processes run the same version of Python.",
     )
-    parser.add_argument("pid", type=_pid, metavar="PID", help="the number of the process")
+    parser.add_argument("pid", type=_pid, metavar="PID", help="the process ID")
     parser.add_argument("--json", action="store_true", help="print the answer as JSON")
     parser.add_argument(
         "--timeout",
@@ -48,7 +48,7 @@ def main(command: str, arguments: list[str]) -> int:
             "--sort",
             choices=("count", "age"),
             default="count",
-            help="the most first (count), or the oldest (age)",
+            help="show the largest groups first (count), or the oldest (age)",
         )
     if command == "top":
         parser.add_argument(
