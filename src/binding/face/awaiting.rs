@@ -252,21 +252,13 @@ fn pending_through<'py>(
     Ok(Awaiting::go_on(awaiting))
 }
 
-/// Yield a stand-in. A future is awaited, so that it says so.
+/// Yield a stand-in. A future is marked first, as its own iterator does: its driver looks for that.
 fn yield_stand_in(stand_in: Bound<'_, PyAny>, is_future: bool) -> Sent<'_> {
     let py = stand_in.py();
     if !is_future {
         return Sent::Yielded(stand_in);
     }
-    let waiting = match stand_in.try_iter() {
-        Ok(waiting) => waiting.into_any(),
-        Err(error) => return raised(py, error.into()),
-    };
-    if let Sent::Yielded(awaited) = capi::send(&waiting, &py.None().into_bound(py)) {
-        return Sent::Yielded(awaited);
-    }
-    // It is done, or has been yielded before. The driver is told all the same to wait for it.
-    match stand_in.setattr(intern!(py, "_asyncio_future_blocking"), true) {
+    match stand_in.setattr(intern!(py, "_asyncio_future_blocking"), capi::yes(py)) {
         Ok(()) => Sent::Yielded(stand_in),
         Err(error) => raised(py, error.into()),
     }
