@@ -1,46 +1,45 @@
-//! Threads that the interpreter ends while frames of ours stand on their stacks.
+//! Keeps threads from being ended by the interpreter while our frames are on their stacks.
 //!
-//! Up to CPython 3.13 a daemon thread that wants to go on while the interpreter shuts down is ended
-//! there and then, by `pthread_exit`. The GNU C library does that by unwinding the stack, as if by
-//! an exception that nobody can catch. Rust's frames refuse it: the process is aborted. Others
-//! would let go of references, without holding the interpreter.
+//! Up to CPython 3.13, a daemon thread that wants the GIL during interpreter shutdown is ended on the
+//! spot by `pthread_exit`. The GNU C library implements that by unwinding the stack with a special
+//! exception. Rust does not allow it to pass through most frames and aborts the process; through
+//! others it would run destructors that drop references without the GIL.
 //!
-//! CPython 3.14 has such threads wait for good instead. So we do that for those that have frames
-//! of ours on their stacks. The unwinder is told, when the interpreter begins to shut down, of a
-//! function that is to be asked about all our frames, in the way in which compilers that make
-//! code at run time tell it of theirs. What it is told takes precedence over what stands in the
-//! file. A thread that comes to it never gets further.
+//! From CPython 3.14 on, such threads wait forever instead. We do the same for threads with our
+//! frames on their stacks. When the interpreter begins to shut down, we register unwind information
+//! for our code, as JIT compilers do for theirs. It takes precedence over the information in the
+//! file, and names a function that is called for each of our frames: it never returns.
 //!
-//! Where there is no such unwinding (other C libraries, other systems, newer CPythons), there is
-//! nothing to do.
+//! If there is no such unwinding (other C libraries, other systems, newer versions of CPython),
+//! there is nothing to do.
 
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::time::Duration;
 use std::{panic, ptr, thread};
 
-/// The unwinder's answers and flags, as the C++ ABI for exceptions has them.
+/// Return codes and flags of the unwinder, from the C++ exception handling ABI.
 const UA_FORCE_UNWIND: c_int = 8;
 const URC_FATAL_PHASE1_ERROR: c_int = 3;
 
-/// The stack pointer and the return address, as the platform's DWARF numbers them.
+/// The DWARF register numbers of the stack pointer and the return address.
 #[cfg(target_arch = "x86_64")]
 const REGISTERS: (u8, u8) = (7, 16);
 #[cfg(target_arch = "aarch64")]
 const REGISTERS: (u8, u8) = (31, 30);
 
 unsafe extern "C" {
-    /// Tell the unwinder of frames. They are read when an address is looked for, as long as they
-    /// are registered. In libgcc, which Rust's own unwinding comes from on this platform.
+    /// Register unwind information. It is read for each look-up of an address while it is
+    /// registered. From libgcc, which Rust uses for unwinding on this platform.
     fn __register_frame(frames: *mut c_void);
-    /// Have the unwinder forget them.
+    /// Undo that.
     fn __deregister_frame(frames: *mut c_void);
 }
 
-/// What the unwinder was told of, if it was.
+/// The registered unwind information, or null.
 static TOLD: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 
-/// What the unwinder asks about each frame of ours: a personality routine.
+/// The personality routine: the unwinder calls it for each of our frames.
 unsafe extern "C" fn stay(
     _version: c_int,
     actions: c_int,
@@ -49,17 +48,17 @@ unsafe extern "C" fn stay(
     _context: *mut c_void,
 ) -> c_int {
     if actions & UA_FORCE_UNWIND == 0 {
-        // No thread is being ended: somebody has thrown an exception of C++ through our frames,
-        // which would have been the end in any case.
+        // No thread is being ended: somebody has thrown a C++ exception through our frames, which
+        // would have ended the process in any case.
         return URC_FATAL_PHASE1_ERROR;
     }
-    // Nothing of ours is touched. The thread holds neither the interpreter nor a lock of ours.
+    // The thread holds neither the GIL nor a lock of ours.
     loop {
         thread::sleep(Duration::from_secs(u64::from(u32::MAX)));
     }
 }
 
-/// Have threads that are ended from now on, with frames of ours on their stacks, wait instead.
+/// From now on, let threads that are ended with our frames on their stacks wait forever instead.
 pub(crate) fn keep_threads() {
     if !TOLD.load(Ordering::Relaxed).is_null() {
         return;
@@ -76,19 +75,19 @@ pub(crate) fn keep_threads() {
     // SAFETY: complete descriptions, with a terminator after the last, in memory that stays.
     unsafe { __register_frame(frames) };
     TOLD.store(frames, Ordering::Relaxed);
-    // A panic needs the frames as they are.
+    // A panic needs the original unwind information.
     let before = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
         let frames = TOLD.swap(ptr::null_mut(), Ordering::Relaxed);
         if !frames.is_null() {
-            // SAFETY: registered above, and forgotten once.
+            // SAFETY: registered above, and deregistered once.
             unsafe { __deregister_frame(frames) };
         }
         before(info);
     }));
 }
 
-/// Where the code of this library is: the first address and the length of each part.
+/// The code segments of this library: the address and length of each.
 fn own_code() -> Vec<(usize, usize)> {
     let mut found = Vec::new();
     // SAFETY: the function is called for each library that is loaded, with what `look` expects,
@@ -97,7 +96,7 @@ fn own_code() -> Vec<(usize, usize)> {
     found
 }
 
-/// Take down the code of a library, if it is this one. Not 0 if it is.
+/// Collect the code segments of a library if it is this one. Returns 1 then, which ends the search.
 unsafe extern "C" fn look(
     library: *mut libc::dl_phdr_info,
     _size: usize,
@@ -125,25 +124,25 @@ unsafe extern "C" fn look(
     }
 }
 
-/// Describe code to the unwinder, as in a section `.eh_frame`: [`stay`] is to be asked about it,
-/// and it is the outermost on its stack (so that who only looks at stacks ends there).
+/// Append unwind information for a code segment, in the format of the section `.eh_frame`. Its
+/// personality routine is [`stay`], and it has no caller, so that stack walks end there.
 fn describe(start: usize, length: usize, frames: &mut Vec<u8>) {
     const WORD: usize = size_of::<usize>();
     let (stack_pointer, return_address) = REGISTERS;
     let begin = frames.len();
-    // What is common: a number that says so, version 1, and that a personality routine follows.
+    // The common information entry: id 0, version 1, augmentation "zP" for a personality routine.
     entry(frames, |common| {
         common.extend([0, 0, 0, 0, 1]);
         common.extend(b"zP\0");
-        // The alignment of code, of data (-8), and where the return address is.
+        // Code alignment, data alignment (-8), and the register of the return address.
         common.extend([1, 0x78, return_address]);
-        // So many bytes, of an address as it is, which is this one.
+        // The length of the augmentation data, the encoding (absolute), and the address.
         common.extend([WORD as u8 + 1, 0]);
         common.extend((stay as *const () as usize).to_ne_bytes());
-        // The frame is reckoned from the stack pointer, and nobody has called it.
+        // The frame address is relative to the stack pointer, and the return address is undefined.
         common.extend([0x0c, stack_pointer, WORD as u8, 0x07, return_address]);
     });
-    // The code: how far back what is common stands, where it is, and nothing further.
+    // The frame description entry: the distance to the common entry, the code, no augmentation.
     let back = (frames.len() + 4 - begin) as u32;
     entry(frames, |code| {
         code.extend(back.to_ne_bytes());
@@ -153,7 +152,7 @@ fn describe(start: usize, length: usize, frames: &mut Vec<u8>) {
     });
 }
 
-/// Add an entry, with its length in front, filled up to whole words with what means nothing.
+/// Append an entry with its length in front, padded to a multiple of the word size with no-ops.
 fn entry(frames: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     let begin = frames.len();
     frames.extend([0; 4]);
