@@ -304,7 +304,11 @@ def state_in_source() -> dict[tuple[str, str], str]:
 
 def state_in_page() -> dict[tuple[str, str], str]:
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    section = page.partition("## State of the process\n")[2].partition("\n## ")[0]
+    section = page.partition("## State of the process\n")[2].partition("\n### ")[0]
+    return rows_of(section)
+
+
+def rows_of(section: str) -> dict[tuple[str, str], str]:
     found = {}
     for row in re.findall(r"^\| `(.*) \|$", section, re.M):
         file, names, guard, *_ = row.split(" | ")
@@ -388,3 +392,93 @@ def test_only_the_lowest_room_of_the_binding_has_unsafe_code() -> None:
         if re.search(r"\bunsafe\b", line) and "unsafe_code" not in line
     ]
     assert found == ["binding/model/failure.rs: unsafe impl ZeroIsEmpty for FailureBase {}"]
+
+
+#: Calls that make what never changes.
+PURE = {
+    "ParamSpec",
+    "TypeVar",
+    "_nested",
+    "_never_refused",
+    "frozenset",
+    "getLogger",
+    "getattr",
+    "partial",
+    "tuple",
+}
+#: Names whose values never change, though nothing here shows that.
+PYTHON_CONSTANTS = {("_linked_errors", "NOTHING"), ("concurrency/_base", "_QUIET")}
+#: Methods that change what they are called on.
+CHANGING = {
+    "add",
+    "append",
+    "clear",
+    "discard",
+    "extend",
+    "insert",
+    "pop",
+    "remove",
+    "setdefault",
+    "update",
+}
+
+
+def changed_within(tree: ast.Module) -> set[str]:
+    """The names whose values functions of a module change, or that they bind anew."""
+    found = set()
+    functions = [it for it in ast.walk(tree) if isinstance(it, ast.FunctionDef)]
+    for node in (node for function in functions for node in ast.walk(function)):
+        if isinstance(node, ast.Global):
+            found.update(node.names)
+        elif isinstance(node, ast.Subscript | ast.Attribute) and isinstance(node.value, ast.Name):
+            changes = isinstance(node, ast.Attribute) and node.attr in CHANGING
+            if changes or not isinstance(node.ctx, ast.Load):
+                found.add(node.value.id)
+    return found
+
+
+def bindings(body: list[ast.stmt], within: str = "") -> Iterator[tuple[str, ast.expr]]:
+    """The names that a module binds when it is imported, with those of its classes."""
+    for node in body:
+        if isinstance(node, ast.If | ast.Try):
+            yield from bindings([*node.body, *node.orelse], within)
+        elif isinstance(node, ast.ClassDef):
+            yield from bindings(node.body, f"{node.name}.")
+        elif isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            yield from ((within + it.id, node.value) for it in targets if isinstance(it, ast.Name))
+
+
+def guard_of(value: ast.expr, classes: dict[str, str]) -> str:
+    text = ast.unparse(value)
+    made = classes.get(text.removesuffix("()"), "")
+    if text.startswith("ContextVar("):
+        return "the context"
+    if "threading.local" in made:
+        return "the thread"
+    return "a lock" if "Lock()" in made else "the GIL"
+
+
+def python_state() -> dict[tuple[str, str], str]:
+    """What modules and classes have that changes, and how it is guarded."""
+    found = {}
+    for path in sorted(PYTHON.rglob("*.py")):
+        module = path.relative_to(PYTHON).with_suffix("").as_posix()
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        changed = changed_within(tree)
+        classes = {it.name: ast.unparse(it) for it in tree.body if isinstance(it, ast.ClassDef)}
+        for name, value in bindings(tree.body):
+            if isinstance(value, ast.Call):
+                is_state = "." not in name and ast.unparse(value.func).split(".")[-1] not in PURE
+            else:
+                is_empty = ast.unparse(value) in ("[]", "{}")
+                is_state = name in changed or is_empty
+            if is_state and (module, name) not in PYTHON_CONSTANTS:
+                found[module, name] = guard_of(value, classes)
+    return found
+
+
+def test_all_state_of_the_python_half_is_in_the_table() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    section = page.partition("\n### In the Python half\n")[2].partition("\n## ")[0]
+    assert python_state().items() <= rows_of(section).items()
