@@ -268,6 +268,17 @@ pub(crate) fn is_on_stack(frame: &Bound<'_, PyAny>) -> bool {
     false
 }
 
+/// Whether the interpreter has no other thread than this one.
+pub(crate) fn is_only_thread(_py: Python<'_>) -> bool {
+    // SAFETY: attached, so that this thread has a state and an interpreter. New threads are put in
+    // front of the others. Other threads' states are compared, and not looked into.
+    unsafe {
+        let this = ffi::PyThreadState_Get();
+        let first = ffi::PyInterpreterState_ThreadHead(ffi::PyThreadState_GetInterpreter(this));
+        this == first && ffi::PyThreadState_Next(this).is_null()
+    }
+}
+
 /// A frame on this thread's stack.
 struct Frame<'py>(Bound<'py, PyFrame>);
 

@@ -364,9 +364,7 @@ pub(crate) fn running_loop(py: Python<'_>) -> Option<Bound<'_, PyAny>> {
 pub(crate) fn running_task(py: Python<'_>) -> Result<Option<Bound<'_, PyAny>>> {
     Ok(match driving::running(py)? {
         Some(Now::Task(task)) => Some(task),
-        Some(Now::Generator(generator)) => {
-            early::task_of_driven(&generator)?.map(|(task, _)| task.into_any())
-        }
+        Some(Now::Generator(generator)) => Some(early::early_task(&generator)?.0.into_any()),
         None => None,
     })
 }

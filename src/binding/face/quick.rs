@@ -164,6 +164,14 @@ quick!(RunInlineCallbacks = c"_runInlineCallbacks" of PyAny, |_, [function, args
     generators::start_called(function, args, kwargs).map(Bound::into_any)
 });
 
+// For what runs now.
+quick!(RunningLoop = c"_running_loop" of PyAny, |module, []| {
+    Ok(generators::running_loop(module.py()).unwrap_or_else(|| none(module.py())))
+});
+quick!(RunningTask = c"_running_task" of PyAny, |module, []| {
+    generators::running_task(module.py()).map(|task| task.unwrap_or_else(|| none(module.py())))
+});
+
 // For waiting in a line, and for what is given to waiters.
 quick!(WaitIn = c"_wait_in" of PyAny, |_, [line, owner, what]| {
     let line = capi::as_exact::<Fifo>(line)?;
@@ -307,6 +315,8 @@ pub(crate) fn put_quick_forms(module: &Bound<'_, PyModule>) -> PyResult<()> {
     put::<RunInlineCallbacks>(module)?;
     put::<ConvertTimedOut>(module)?;
     put::<StopClock>(module)?;
+    put::<RunningLoop>(module)?;
+    put::<RunningTask>(module)?;
     put::<WaitIn>(module)?;
     put::<GiveBack>(module)?;
     put::<GiveFirst>(module)?;

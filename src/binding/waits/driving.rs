@@ -103,9 +103,11 @@ pub(crate) fn driven(py: Python<'_>) -> Result<Bound<'_, PyList>> {
     Ok(listed)
 }
 
-/// What is running, if that is unambiguous: asyncio's task, or what we resumed last.
+/// What is running: asyncio's task, or what we resumed last.
 pub(crate) enum Now<'py> {
+    /// A task, asyncio's or ours.
     Task(Bound<'py, PyAny>),
+    /// A generator of ours that has no task.
     Generator(Bound<'py, PyAny>),
 }
 
@@ -119,12 +121,24 @@ pub(crate) fn running<'py>(py: Python<'py>) -> Result<Option<Now<'py>>> {
     let theirs = aside::running_loop(py).and_then(|running| aside::current_task(&running));
     let last = DRIVEN.with(py, |all| all.last().map(|last| last.bind(py).clone()));
     let Some(last) = last else { return Ok(theirs.map(Now::Task)) };
-    let (None, Some(generator)) = (theirs, generator_of(last)) else { return Ok(None) };
-    let at = match generator.getattr_opt(intern!(py, "cr_frame"))? {
-        Some(frame) => frame,
-        None => generator.getattr(intern!(py, "gi_frame"))?,
-    };
-    Ok(places::is_on_stack(&at).then_some(Now::Generator(generator)))
+    let (None, Some(generator)) = (theirs, generator_of(last.clone())) else { return Ok(None) };
+    // Without greenlets and other threads there is one stack, and what was resumed last is on it.
+    // Without the GIL, what other threads resume is not in the list.
+    let is_here = names::CURRENT_GREENLET.get_once_imported(py).is_none()
+        && (cfg!(Py_GIL_DISABLED) || places::is_only_thread(py));
+    if !is_here {
+        let at = match generator.getattr_opt(intern!(py, "cr_frame"))? {
+            Some(frame) => frame,
+            None => generator.getattr(intern!(py, "gi_frame"))?,
+        };
+        if !places::is_on_stack(&at) {
+            return Ok(None);
+        }
+    }
+    Ok(Some(match last.cast_into::<Task>() {
+        Ok(task) => Now::Task(task.into_any()),
+        Err(_) => Now::Generator(generator),
+    }))
 }
 
 /// The generator of an entry. None for a task that has ended.

@@ -53,7 +53,7 @@ pub(crate) fn task_of_driven<'py>(
 }
 
 /// Find or make the task of a generator that runs for the first time.
-fn early_task<'py>(
+pub(crate) fn early_task<'py>(
     generator: &Bound<'py, PyAny>,
 ) -> Result<(Bound<'py, Task>, Bound<'py, Deferred>)> {
     let py = generator.py();
