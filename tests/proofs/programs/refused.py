@@ -167,11 +167,11 @@ FORMS = {
 #: And of the functions.
 FUNCTIONS = (
     "_acquired_for _all_of _break _cancel_waiting _cancellableInlineCallbacks _check_depth "
-    "_close_broadcast _close_channel _close_subscription _convertTimedOut _driven "
-    "_end_getting _finish _fire_all _first_waiting _follow _give_back _give_first _hand_over "
-    "_happen _knows_depth _members_of _never_refused _notify _now _number_all "
+    "_close_broadcast _close_channel _close_subscription _convertTimedOut _driven _end_getting "
+    "_finish _fire_all _first_waiting _follow _give_back _give_first _hand_over _happen "
+    "_knows_depth _members_of _never_refused _not_acquired_for _notify _now _number_all "
     "_parseDeferredListResult _parts_of _place _place_in _put_in _read _receive "
-    "_release_and_wait _runInlineCallbacks _runNatively _run_of _running_loop _running_task "
+    "_release_and_wait _run_of _runInlineCallbacks _runNatively _running_loop _running_task "
     "_send_to_all _serve_rest _shut_down _state_of _stopClock _take _take_last _task_for "
     "_trace_begin _trace_end _trace_since _trace_strands _track _track_earlier _tracked "
     "_tracked_at _tracked_one _tracking _wait_in ensureDeferred execute fail failure_count "
