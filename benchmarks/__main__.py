@@ -79,7 +79,7 @@ def allocations(options: argparse.Namespace) -> None:
 
 
 def concurrency(options: argparse.Namespace) -> None:
-    # It imports asyncio, which the other rows are to be without.
+    # It imports asyncio, which must not be imported for the other rows.
     from . import concurrency as it
 
     results = it.run(options.rounds or 5)

@@ -75,7 +75,7 @@ def publish() -> None:
     """Write all that there is in target/bench."""
     from . import chart
 
-    # Results of a profile-guided build are never the main page's, whoever publishes.
+    # Results of a profile-guided build are never on the main page.
     main = measure.folder("plain")
     for path in sorted(OUTPUT.glob("*/results.json")):
         results = json.loads(path.read_text(encoding="utf-8"))

@@ -23,7 +23,7 @@ class Row:
     key: str
     #: Says in a table what one operation is.
     title: str
-    #: How many times faster than Twisted this is to be, at least.
+    #: The least factor by which this must be faster than Twisted.
     target: float
     function: Run
     #: Of how many items the work is: the time is per item. None if there are none.

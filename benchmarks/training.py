@@ -432,7 +432,7 @@ def debugging() -> None:
 
 @shape
 def unhandled() -> None:
-    """Reported where each is let go of, or found by the collector."""
+    """Reported when each is dropped, or found by the collector."""
     defer.fail(ValueError())
     cycle: list[Any] = [Deferred(), steps([Deferred()])]
     cycle[0].addCallback(cycle.append)

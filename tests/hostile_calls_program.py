@@ -27,7 +27,7 @@ def unraisable(info):
     look_at(info.exc_value, "in a finalizer")
 
 def look_at(error, what):
-    """What only a bug of ours raises."""
+    """The exceptions that only a bug of ours raises."""
     while error is not None:
         if type(error).__name__ == "PanicException" or (
             isinstance(error, SystemError) and "bug" in str(error)
@@ -329,7 +329,7 @@ def method(name, *args):
 
 
 def use(thing):
-    """What may be done with any object of ours, whatever has happened to it."""
+    """Operations that must be safe on any object of ours, in any state."""
     for function in (
         repr, str, hash, len, list, bool, copy.copy, copy.deepcopy, gc.get_referents, dir,
         lambda it: pickle.loads(pickle.dumps(it)), lambda it: it == it, lambda it: it.__dict__,
@@ -343,7 +343,7 @@ def use(thing):
         call((type(thing), function), function, thing)
 
 
-#: Native attributes that an object's class has: with functions of ours, and slots.
+#: Native attributes of an object's class: getters, setters and slots.
 ATTRIBUTES = (types.GetSetDescriptorType, types.MemberDescriptorType)
 
 

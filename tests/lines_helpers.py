@@ -44,7 +44,7 @@ class Index:
 
 
 def items_of(made, rng):
-    """The same items for a list and for a line, with acts that change what they stand in."""
+    """The same items for a list and for a line, with actions that change the container."""
     names = "abcdefgh"
     items = [Item(name, equal=(rng.choice(names),)) for name in names[: rng.randrange(2, 8)]]
     for item in items:

@@ -27,7 +27,7 @@ async def wait_for(deferred):
 
 
 def test_a_cancelled_future_leaves_no_cycle():
-    """What it was cancelled for is let go of at once."""
+    """The reason of the cancellation is dropped at once."""
 
     def errors():
         return sum(type(it) is asyncio.CancelledError for it in gc.get_objects())
@@ -389,7 +389,7 @@ def test_generator_of_ours_runs_a_coroutine_that_awaits_asyncio():
 
 
 def test_yielded_future_is_a_value():
-    """`yield` is not `await`: what is no Deferred comes straight back, as ever."""
+    """`yield` is not `await`: other objects than Deferreds are returned at once."""
 
     @inlineCallbacks
     def ours(future):
@@ -428,7 +428,7 @@ def test_future_without_a_running_loop():
 
 
 def test_the_inner_driver_counts():
-    """A Deferred is awaited by whoever stands next, not by whoever was first."""
+    """The nearest driver on the stack awaits a Deferred, not the outermost one."""
 
     async def inner():
         d = Deferred()

@@ -257,7 +257,7 @@ def test_two_that_wait_for_each_other():
     found = graph(one)
     assert [set(each) for each in found.cycles] == [{one, other}]
     assert "wait for each other: none of them can ever fire." in str(found)
-    # Who walks through the graph comes to an end.
+    # A walk through the graph ends.
     assert len(last(found)) == len(last(found, awaited_by)) == 2
 
 

@@ -107,7 +107,7 @@ def generator_of(defer, deferred):
 
 
 class _Task:
-    """A program's own canceller, of a class that has the name of one of ours."""
+    """A program's canceller whose class has the same name as one of ours."""
 
     def __call__(self, deferred):
         raise Broken

@@ -139,7 +139,7 @@ async def until_cancelled(seen, waitable):
 
 @pytest.mark.parametrize("message", [(), ("why",), (("a", "tuple"),)])
 def test_message_of_asyncio_reaches_deferreds(message):
-    """Whichever of asyncio's objects is cancelled, and whatever of ours stands behind it."""
+    """Cancelling any of asyncio's objects that waits for any of ours."""
 
     async def main():
         loop, seen = asyncio.get_running_loop(), []

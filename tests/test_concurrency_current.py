@@ -178,7 +178,7 @@ def test_context_deferred():
 
 
 def test_what_is_waited_for_restores_the_callers_context():
-    """Synapse's rule: after `await`, the context is what it was before, whoever fired."""
+    """Synapse's rule: after `await`, the context is the same as before, whoever fires."""
 
     async def work(d):
         request.set("mine")

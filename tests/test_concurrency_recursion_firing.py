@@ -134,7 +134,7 @@ def within_a_callback(make):
     return operation
 
 
-# A native lock, and whoever waits for one.
+# A native lock, and a waiter for one.
 
 
 def waking_one_that_was_notified():

@@ -99,7 +99,7 @@ def test_a_million_items():
 
 
 def leaves_nothing(make):
-    """Whether what a function makes and lets go of dies without the collector."""
+    """Whether the objects that a function makes and drops are freed without the collector."""
     gc.collect()
     gc.disable()
     try:

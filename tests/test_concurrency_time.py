@@ -177,7 +177,7 @@ def test_wait_for():
     d = c.wait_for(Deferred(), None)
     d.cancel()
     failureResultOf(d, defer.CancelledError)
-    # What it comes to after all.
+    # Its late result.
     d = c.wait_for(Deferred(lambda d: d.callback("after all")), 1, clock=clock)
     clock.advance(1)
     assert successResultOf(d) == "after all"

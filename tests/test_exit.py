@@ -300,7 +300,7 @@ def test_what_is_left_in_modules():
 
 @pytest.mark.deferrous_only
 def test_failures_still_unwind_after_exit_has_begun():
-    """What is said of our frames to whoever ends threads harms no panic and no exception."""
+    """The unwind information that we register harms neither panics nor exceptions."""
     written = run(
         "deferrous",
         """

@@ -128,7 +128,7 @@ import wave, deferrous._waiting, deferrous.testing
 
 
 def test_finalizers_and_collections():
-    """Whatever is allocated or dies, whoever uses Deferreds then."""
+    """Any allocation or deallocation, with Deferreds used meanwhile."""
     run_script(
         "deferrous",
         USES

@@ -120,7 +120,7 @@ def test_fail_forms(defer, failure):
 
 @pytest.mark.parametrize("name", ["execute", "maybeDeferred"])
 def test_called_with_keywords(defer, name):
-    """Whatever the call comes to, it comes to it in the Deferred."""
+    """The result or the exception of the call is the outcome of the Deferred."""
 
     def fails(*args, **kwargs):
         raise ValueError(args, kwargs)

@@ -133,7 +133,7 @@ def test_what_was_cancelled_may_fire_late(defer, waits_for):
 
 
 def test_firing_the_call_oneself_does_not_stop_it(defer):
-    """Its own end is then one fire too many, for whoever fired what it awaits."""
+    """When it ends after that, the Deferred that it awaited gets an AlreadyCalledError."""
 
     @defer.inlineCallbacks
     def function(d):

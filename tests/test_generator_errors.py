@@ -10,7 +10,7 @@ from helpers import Recorder, caught, outcome, shown, user_frames
 
 @pytest.mark.parametrize("error", [ValueError, SystemExit, KeyboardInterrupt])
 def test_raising(defer, failure, error):
-    """Nothing escapes to whoever called, or fired."""
+    """No exception reaches the caller, or the code that fires."""
 
     @defer.inlineCallbacks
     def function(d):

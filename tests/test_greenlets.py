@@ -273,7 +273,7 @@ def test_ends_in_another_order_than_they_began():
 
 @pytest.mark.deferrous_only
 def test_a_bridge_from_functions_to_awaiting():
-    """As SQLAlchemy has it: a function in a greenlet gives what is to be awaited to its parent."""
+    """As in SQLAlchemy: a function in a greenlet passes awaitables to its parent."""
     import deferrous as defer
 
     def await_only(awaitable):

@@ -59,7 +59,7 @@ def test_their_result(way):
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("fired", [True, False])
 def test_their_failure(way, fired, reports):
-    """Value, type and traceback arrive, in a Failure of ours."""
+    """Value, type and traceback are kept when it is converted into our Failure."""
     source = theirs.execute(boom) if fired else theirs.Deferred()
     results = outcome(way(source))
     if not fired:

@@ -160,7 +160,7 @@ def deeper():
     levels += 1
 {program}
 def consistent():
-    # What was not harmed works as ever, and nothing is being run.
+    # Other objects still work, and no run is in progress.
     a, b = D(), D()
     a.addCallback(b.callback).addCallback(lambda _: "after")
     a.callback(1)

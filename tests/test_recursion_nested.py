@@ -152,7 +152,7 @@ def test_a_class_that_is_asked_from_within(how, limit):
     )
 
 
-#: What of ours asks an object something that its class may do in Python. `again` does that again.
+#: Our functions that call a special method of an object. `again` calls the function again.
 ENTERED = {
     "in a line": "again in line()",
     "remove": "line().remove(again)",

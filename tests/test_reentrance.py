@@ -220,7 +220,7 @@ def test_self_return_by_things_that_are_no_functions(defer):
 
 
 def test_deleted_result(defer):
-    """As if there were none; whoever then wants it is told so."""
+    """It is treated as missing, and reading it raises."""
     d = defer.succeed(1)
     del d.result
     assert not hasattr(d, "result")

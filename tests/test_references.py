@@ -51,7 +51,7 @@ def fail(value, *_):
 
 
 def attempt(function, *args, **kwargs):
-    """Call a function. What it raises, or its Deferred comes to, is of no interest."""
+    """Call a function, and ignore its exception or the outcome of its Deferred."""
     try:
         result = function(*args, **kwargs)
     except Exception:
@@ -222,7 +222,7 @@ def copies(deferrous, value):
     inner.callback(value)
 
 
-#: Uses of everything, each with something that is to be gone afterwards.
+#: Uses of every function, each with an object that must be freed afterwards.
 USES = {
     "succeed": lambda defer, value: defer.succeed(value),
     "succeed, result": lambda defer, value: defer.succeed(value).result,

@@ -98,7 +98,7 @@ for cls, (args, names) in {shown!r}.items():
 
 @pytest.mark.parametrize("cls", SHOWN)
 def test_values(defer, cls):
-    """They are true at every moment, of Twisted's and of ours."""
+    """They are correct at every moment, on Twisted and here."""
     it = make(defer, cls)
     log = []
 
@@ -219,7 +219,7 @@ def test_locked_set(defer, locked):
 @pytest.mark.parametrize("iterable", [list, tuple, iter, lambda it: (x for x in it), dict.fromkeys])
 @pytest.mark.parametrize("name", ["waiting", "pending"])
 def test_lines_set(defer, name, iterable):
-    """To any iterable, of ours; to a list, of Twisted's."""
+    """Ours can be set to any iterable; Twisted's to a list."""
     if iterable is not list and defer.__name__ != "deferrous":
         pytest.skip("Twisted needs a list")
     queue = defer.DeferredQueue()
@@ -317,7 +317,7 @@ def test_what_it_is_set_to_is_let_go_of(defer, cls, name):
 
 @pytest.mark.parametrize(("cls", "name"), EACH)
 def test_in_a_subclass(defer, cls, name):
-    """A class may have something else of that name: the lock goes by its own."""
+    """If a class defines another attribute of that name, the lock still uses its own."""
     kind = getattr(defer, cls)
     computed = type("Computed", (kind,), {name: property(lambda self: "mine", lambda *_: None)})
     always = type("Always", (kind,), {name: "always", "__slots__": ("other",)})

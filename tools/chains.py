@@ -18,7 +18,7 @@ FOLDER = Path(__file__).parents[1] / "docs/images/chains"
 
 
 class Link(NamedTuple):
-    """What stands in a chain: the callback's name, the errback's, each or none."""
+    """A link of a chain: the names of its callback and errback, each or None."""
 
     callback: str | None
     errback: str | None

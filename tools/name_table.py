@@ -28,7 +28,7 @@ from types import ModuleType
 
 TESTS = Path(__file__).parents[1] / "tests"
 
-#: Which module of ours stands for which of Twisted's.
+#: Twisted's modules, and ours that correspond to them.
 MODULES = {
     "twisted.internet.defer": "deferrous",
     "twisted.python.failure": "deferrous.failure",

@@ -189,7 +189,7 @@ def main() -> int:
     parser.add_argument("arguments", nargs=argparse.REMAINDER)
     options = parser.parse_args()
 
-    # Only what is installed is to be imported, and what the suite has in its folder.
+    # Only installed packages and the suite's own folder can be imported.
     sys.path[0] = os.getcwd()
     report = Report(options)
     ours = "deferrous.twisted" in sys.modules and sys.modules["deferrous.twisted"].installed()

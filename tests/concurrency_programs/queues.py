@@ -113,7 +113,7 @@ def queue_handed_over(clock):
         while not it.empty():
             left.append(it.get_nowait())
         assert sorted(got + left) == [1, 2, 3] or victim == 3
-        # What nobody came for stands in front, in order.
+        # Items that were not taken are at the front again, in order.
         assert left == sorted(left)
         assert it._unfinished == len(left)
 

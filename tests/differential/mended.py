@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
-#: Methods, what stands in them, and what is put there.
+#: Methods, the original code, and its replacement.
 CHANGES = (
     # A failure that is awaited again, or is just passing by, is raised. Twisted asserts that it is
     # neither.

@@ -23,7 +23,7 @@ def of_one_type() -> Generator[Deferred[int], int, str]:
 
 @inlineCallbacks
 def delegating(d: Deferred[int]) -> Generator[Deferred[Any], Any, str]:
-    """`yield from` knows what a Deferred comes to, where `yield` cannot."""
+    """`yield from` knows the type of the result, where `yield` cannot."""
     number = yield from d
     assert_type(number, int)
     text = yield from d.addCallback(str)

@@ -49,5 +49,5 @@ def test_typing_page(tmp_path: Path) -> None:
 
 
 def test_stubtest() -> None:
-    """The stubs say what is there at run time, with nothing left out."""
+    """The stubs agree with the runtime, and are complete."""
     check("mypy.stubtest", "deferrous", "--mypy-config-file", "pyproject.toml")

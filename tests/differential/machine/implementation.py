@@ -79,7 +79,7 @@ class Implementation:
             (package + ".Failure", "failure.Failure"),
             (f"{package}._{package}.", "defer."),
             (package + ".", "defer."),
-            # Some messages name Twisted's modules, whoever speaks.
+            # Some messages name Twisted's modules on both sides.
             ("twisted.internet.defer.", "defer."),
             ("twisted.python.failure.", "failure."),
         )

@@ -236,7 +236,7 @@ class Making(Observing):
         return value
 
     def straight(self, value: Any, target: Any = None) -> Any:
-        """A result for `target` (or for whoever takes it) that closes no circle."""
+        """A result for `target` (or for whichever Deferred takes it) that makes no cycle."""
         if self.gathered and isinstance(value, self.impl.Deferred):
             if target is None or self.circular(target, value):
                 return None

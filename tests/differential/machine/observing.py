@@ -30,7 +30,7 @@ ESCAPED = re.compile(r"\\+n")
 ADDRESS = re.compile(r"0x([0-9a-fA-F]+)")
 NAMED = re.compile(r"@\w+")  # what `Machine.text` makes of an address
 VERSION = re.compile(r"deprecated in \w+ [\w.]+")
-#: How a note of ours begins (docs/differences.md).
+#: The beginning of the notes that we add to exceptions (docs/differences.md).
 NOTE = "raised by the callback "
 FUEL = 400
 

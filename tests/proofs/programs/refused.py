@@ -207,7 +207,7 @@ def object_of(defer: Any, name: str) -> Any:
     return getattr(defer, name)(*arguments.get(name, []))
 
 
-#: More arguments than anything takes; what no keyword is called; something of no class of ours.
+#: More arguments than any function takes; an unknown keyword; an object of another class.
 TOO_MANY, UNKNOWN, ALIEN = (object(),) * 9, {"unknown": 1}, object()
 
 
