@@ -1,31 +1,32 @@
-# Everything happens in a virtual environment of this project's own.
+# Everything happens in a virtual environment in this folder.
 #
-#   make demo                    build, install, run examples/introduction.py
-#   make test                    every test: Rust's, ours in Python, Twisted's own of Deferreds
-#   make compare-twisted         Twisted's whole test suite, on Twisted and on deferrous
-#   make compare                 the suites of Scrapy, treq, Klein and Synapse, likewise
-#   make compare PROGRAMS="buildbot foolscap"    and of others: python -m tests.compare --list
-#   make lint                    rustfmt, clippy, ruff
+#   make demo                    build, install, and run examples/introduction.py
+#   make test                    run all tests: Rust's, ours in Python, and Twisted's own of Deferreds
+#   make compare-twisted         run Twisted's whole test suite, on Twisted and on deferrous
+#   make compare                 the same for Scrapy, treq, Klein and Synapse
+#   make compare PROGRAMS="buildbot foolscap"    for other programs: python -m tests.compare --list
+#   make lint                    run rustfmt, clippy and ruff
 #   make bench                   measure the main rows of docs/performance.md (BENCH_ARGS=--quick)
-#   make bench BENCH_ARGS=--all  measure every row
+#   make bench BENCH_ARGS=--all  measure all rows
 #   make bench-programs          measure whole programs, for docs/twisted.md
-#   make instructions            compare instructions per operation with what is recorded
-#   make instructions RECORD=1   record them
-#   make publish                 put what was measured last into the pages
-#   make docs                    the documentation, as a site in target/docs
-#   make release-check           could a release be made? built twice, compared, and looked at
-#   make mutants                 which changes of the core's source does no test notice? An hour or more
-#   make proofs                  the short form of what docs/proofs.md lists, some minutes
-#   make PYTHON=python3.13 ...   with another Python; VENV=folder for another place
-#   make PGO=1 ...               with a wheel made by the profile of benchmarks/training.py, as
-#                                a release's is: build, install, test, bench, and all others
-#   make QUICK=1 ...             with a wheel that is built in less time, and is slower
-#   make CHECKED=1 ...           with a wheel that checks itself as it runs
-#   make SANITIZED=1 ...         with one that AddressSanitizer watches, for a Python that has its
-#                                runtime preloaded
-#   make PIP_OF=python3.13 ...   with the pip of another Python, for one without ensurepip
-#   make test-python PYTEST_ARGS='-k failure'     (-n0: in one process, such as for --pdb)
-#   make test-version            those that depend on the version of Python
+#   make instructions            compare the instructions of each operation with the record
+#   make instructions RECORD=1   make a new record
+#   make publish                 write the latest measurements into the pages
+#   make docs                    build the documentation as a site in target/docs
+#   make release-check           build everything twice, compare, and check it for a release
+#   make mutants                 find changes of the core that no test notices; an hour or more
+#   make proofs                  run the short form of docs/proofs.md; some minutes
+#
+#   make PYTHON=python3.13 ...   use another Python; VENV=folder for another environment
+#   make PGO=1 ...               use a wheel made with the profile of benchmarks/training.py, like
+#                                a release's: for build, install, test, bench and all others
+#   make QUICK=1 ...             use a wheel that takes less time to build, and is slower
+#   make CHECKED=1 ...           use a wheel that checks itself while it runs
+#   make SANITIZED=1 ...         use a wheel for AddressSanitizer; its runtime must be preloaded into
+#                                Python
+#   make PIP_OF=python3.13 ...   use the pip of another Python, for a Python without ensurepip
+#   make test-python PYTEST_ARGS='-k failure'     run some tests (-n0: in one process, for --pdb)
+#   make test-version            run the tests that depend on the version of Python
 
 PYTHON ?= python3
 VENV ?= .venv
