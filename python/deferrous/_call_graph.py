@@ -152,8 +152,6 @@ class DeferredCallGraph:
             ],
         }
 
-    # --- as pictures
-
     def to_mermaid(self) -> str:
         """Return the graph as a flowchart of Mermaid's. Arrows go to what is waited for."""
         return mermaid(self._graph)

@@ -127,8 +127,6 @@ class _Whole(Graph):
             and any(id(it) in wanted for it in gc.get_referents(each))
         ]
 
-    # --- what can never fire
-
     def stuck(self) -> list[list[int]]:
         """Return the groups that wait for each other and can never fire."""
         ways, waiting_for, left = self._ways()

@@ -95,8 +95,6 @@ class Graph:
         #: How much of each lock the holders found so far hold together, by the number of the line.
         self._weights: dict[int, int] = {}
 
-    # --- the search
-
     def _add(self, obj: object) -> int:
         place = self._at.get(id(obj))
         if place is None:
@@ -183,8 +181,6 @@ class Graph:
             if node.waits_for_more or not ways <= set(circle):
                 return True
         return any(edge.label == PERHAPS and edge.to in circle for edge in node.waits_for)
-
-    # --- the ways from one
 
     def _waits_for(self, place: int) -> Found:
         node = self.nodes[place]

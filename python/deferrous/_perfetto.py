@@ -100,8 +100,6 @@ class Perfetto:
         found = made_at(place)
         return {} if found is None else {"at": str(found)}
 
-    # --- slices of threads
-
     def _begin(self, key: object, name: str, time: int, strand: int, **args: Any) -> None:
         event = self._event("X", name, time, strand, dur=0.0, args=args)
         self._open.setdefault(strand, []).append((key, event, time))
@@ -127,8 +125,6 @@ class Perfetto:
         if short is not None:
             self._finish(*short, time)
 
-    # --- asynchronous slices
-
     def _async_begin(
         self, category: str, number: int, title: str, time: int, strand: int, **args: Any
     ) -> None:
@@ -152,8 +148,6 @@ class Perfetto:
             self._async_begin("deferred", number, "Deferred", 0, strand, name=name, before=True)
         return number, name
 
-    # --- arrows
-
     def _flow(self, deferred: int, time: int, strand: int) -> None:
         fired = self._fired.get(deferred)
         if fired is not None:
@@ -161,8 +155,6 @@ class Perfetto:
             more = {"cat": "fires", "id": self._flows}
             self._event("s", "fires", fired[0], fired[1], **more)
             self._event("f", "fires", time, strand, bp="e", **more)
-
-    # --- one event
 
     def _add(self, at: int, kind: int, strand: int, subject: int, other: int, detail: int) -> None:
         # Later than all before, so that no slice is empty and no arrow points back.
