@@ -6,6 +6,7 @@ from typing import Any
 import deferrous as defer
 from deferrous import (
     Deferred,
+    DeferredFilesystemLock,
     DeferredList,
     DeferredLock,
     DeferredQueue,
@@ -42,6 +43,7 @@ def chaining(d: Deferred[int], text: Deferred[str]) -> None:
     text.addCallback(of_str).addCallback(of_str)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
     text.addCallback(deferred).addCallback(of_str)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
     text.addTimeout(3, object())  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    DeferredFilesystemLock("name", 5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     text.chainDeferred(d)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 

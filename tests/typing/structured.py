@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from typing import Any, Literal
 
-from deferrous import Deferred, concurrency, inlineCallbacks, testing
+from deferrous import Deferred, DeferredFilesystemLock, concurrency, inlineCallbacks, testing
 from typing_extensions import assert_type
 
 
@@ -25,6 +25,8 @@ def generator(x: int) -> Generator[Deferred[Any], Any, str]:
 
 
 def clocks(clock: testing.Clock, loop: asyncio.AbstractEventLoop, d: Deferred[int]) -> None:
+    assert_type(DeferredFilesystemLock("name", clock).deferUntilLocked(3), Deferred[None])
+    assert_type(DeferredFilesystemLock("name", loop).deferUntilLocked(3), Deferred[None])
     assert_type(concurrency.sleep(1, clock=clock), Deferred[None])
     assert_type(concurrency.sleep(1, "result", clock=loop), Deferred[str])
     assert_type(concurrency.wait_for(d, 3, clock=clock), Deferred[int])
