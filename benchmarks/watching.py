@@ -5,6 +5,7 @@ They take turns, and the least time of each counts. `LIMITS` says what each may 
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import subprocess
 import sys
@@ -41,6 +42,18 @@ def create_fire_called(n: int) -> None:
         new().callback(1)
 
 
+def create_fire_in_task(n: int) -> float:
+    async def main() -> float:
+        return seconds(create_fire_called, n)
+
+    return asyncio.run(main())
+
+
+def succeeded(n: int) -> None:
+    for _ in repeat(None, n):
+        deferrous.succeed(1)
+
+
 def three_callbacks(n: int) -> None:
     for _ in repeat(None, n):
         d: Deferred[Any] = Deferred()
@@ -71,22 +84,25 @@ def coroutines(n: int) -> None:
         d.callback(1)
 
 
-ROWS: dict[str, Callable[[int], None]] = {
+ROWS: dict[str, Callable[[int], float | None]] = {
     "make a Deferred and fire it": create_fire,
     "the same, made by a function": create_fire_called,
+    "the same, in a task of asyncio's": create_fire_in_task,
+    "make one that has a result": succeeded,
     "make one, add three callbacks, fire it": three_callbacks,
     "a generator that waits for one": generators,
     "a coroutine that waits for one": coroutines,
 }
 
 
-def seconds(run: Callable[[int], None], n: int) -> float:
+def seconds(run: Callable[[int], float | None], n: int) -> float:
+    """Seconds for so many, as the row itself says, or else from its begin to its end."""
     begin = time.perf_counter()
-    run(n)
-    return time.perf_counter() - begin
+    taken = run(n)
+    return time.perf_counter() - begin if taken is None else taken
 
 
-def times(run: Callable[[int], None], n: int, rounds: int = ROUNDS) -> dict[str, float]:
+def times(run: Callable[[int], float | None], n: int, rounds: int = ROUNDS) -> dict[str, float]:
     """Nanoseconds for each, without and with."""
     least = dict.fromkeys(("off", "track", "trace"), float("inf"))
     gc.collect()

@@ -1,7 +1,9 @@
 """`track`: which generator or coroutine made a Deferred."""
 
 import asyncio
+import gc
 import threading
+import weakref
 
 import deferrous as defer
 import pytest
@@ -155,3 +157,203 @@ def test_a_task_of_asyncio(before):
     assert found.made_by.function.endswith("main")
     assert found.made_by.line == main.__code__.co_firstlineno
     assert found.to_dict()["made_by"]["line"] == found.made_by.line
+
+
+def make():
+    return defer.Deferred()
+
+
+def make_deeper():
+    return next(make() for _ in range(1))
+
+
+async def awaited(made):
+    made.append(make())
+
+
+def in_a_thread(function):
+    done = []
+    thread = threading.Thread(target=lambda: done.append(function()))
+    thread.start()
+    thread.join()
+    return done[0]
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        make,
+        make_deeper,
+        lambda: defer.succeed(None).addCallback(lambda _: defer.Deferred()),
+        lambda: defer.gatherResults([NEVER]),
+        lambda: defer.maybeDeferred(make),
+        type("Made", (), {"__call__": lambda self: make()})(),
+    ],
+)
+def test_what_a_task_of_asyncio_calls(before, way):
+    async def main():
+        kept.append(way())
+        await asyncio.sleep(0)
+        kept.append(way())
+
+    kept = []
+    asyncio.run(main())
+    kept.append(way())
+    found = [
+        each.made_by and each.made_by.function for each in (defer.pending() - before).deferreds
+    ]
+    assert len(found) >= 3
+    assert [name.rpartition(".")[2] for name in found if name] == ["main"] * (len(found) * 2 // 3)
+
+
+def test_the_task_is_named_and_not_what_it_awaits(before):
+    async def main():
+        await awaited(made)
+
+    made = []
+    asyncio.run(main())
+    (found,) = (defer.pending() - before).deferreds
+    assert found.made_by.function.endswith("main")
+    assert found.made_by.line == main.__code__.co_firstlineno
+
+
+def test_tasks_of_asyncio_are_not_mistaken_for_each_other(before):
+    """They take turns, and take the places of those that have ended."""
+
+    async def one(made):
+        made.append((make(), "one"))
+        await asyncio.sleep(0)
+        made.append((make(), "one"))
+
+    async def other(made):
+        made.append((make(), "other"))
+        await asyncio.sleep(0)
+        made.append((make(), "other"))
+
+    async def main():
+        await asyncio.gather(*(each(made) for each in (one, other, one)))
+        for each in (other, one, other):
+            await asyncio.ensure_future(each(made))
+        made.append((make(), "main"))
+        asyncio.get_running_loop().call_soon(lambda: made.append((make(), None)))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    made = []
+    asyncio.run(main())
+    made.append((make(), None))
+    found = {each.deferred: each.made_by for each in (defer.pending() - before).deferreds}
+    for d, name in made:
+        by = found[d]
+        assert (by and by.function.rpartition(".")[2]) == name
+
+
+def test_a_task_of_asyncio_in_another_thread(before):
+    """Each thread has a loop, and what one runs is not what the other does."""
+
+    async def main():
+        made.append((make(), "main"))
+        made.append((in_a_thread(make), None))
+        made.append((in_a_thread(lambda: asyncio.run(other())), "other"))
+        made.append((make(), "main"))
+
+    async def other():
+        return make()
+
+    made = []
+    asyncio.run(main())
+    found = {each.deferred: each.made_by for each in (defer.pending() - before).deferreds}
+    for d, name in made:
+        by = found[d]
+        assert (by and by.function.rpartition(".")[2]) == name
+
+
+def test_a_loop_that_goes_on_in_another_thread(before):
+    loop = asyncio.new_event_loop()
+    made = []
+    inside, done = threading.Event(), threading.Event()
+
+    async def first():
+        made.append((make(), "first"))
+
+    async def second():
+        inside.set()
+        done.wait()
+        made.append((make(), "second"))
+
+    loop.run_until_complete(first())
+    thread = threading.Thread(target=lambda: loop.run_until_complete(second()))
+    thread.start()
+    inside.wait()
+    made.append((make(), None))
+    done.set()
+    thread.join()
+    loop.close()
+    found = {each.deferred: each.made_by for each in (defer.pending() - before).deferreds}
+    for d, name in made:
+        by = found[d]
+        assert (by and by.function.rpartition(".")[2]) == name
+
+
+def test_ours_in_a_task_of_asyncio(before):
+    @defer.inlineCallbacks
+    def work():
+        made.append((make(), "work"))
+        yield NEVER
+
+    async def main():
+        made.append((make(), "main"))
+        made.append((work(), "main"))
+        made.append((make(), "main"))
+
+    made = []
+    asyncio.run(main())
+    found = {each.deferred: each.made_by for each in (defer.pending() - before).deferreds}
+    for d, name in made:
+        by = found[d]
+        assert (by and by.function.rpartition(".")[2]) == name
+
+
+def test_classes_of_tasks_are_not_asked(before):
+    """No code of a program's runs where a Deferred is made."""
+    asked = []
+
+    class Task(asyncio.Task):
+        def get_coro(self):
+            asked.append(1)
+            return super().get_coro()
+
+        def __getattribute__(self, name):
+            asked.append(name)
+            return super().__getattribute__(name)
+
+        def __eq__(self, other):
+            asked.append("eq")
+            return self is other
+
+        __hash__ = asyncio.Task.__hash__
+
+    async def main():
+        await asyncio.sleep(0)
+        asked.clear()
+        made.append(make())
+        made.append(list(asked))
+
+    made = []
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(Task(main(), loop=loop))
+    loop.close()
+    assert made[1] == []
+    (found,) = (defer.pending() - before).deferreds
+    assert found.made_by.function.endswith("main")
+
+
+def test_no_task_of_asyncio_is_kept(before):
+    async def main():
+        made.append(make())
+        return weakref.ref(asyncio.current_task())
+
+    made = []
+    task = asyncio.run(main())
+    gc.collect()
+    assert task() is None

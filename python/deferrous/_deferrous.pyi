@@ -79,6 +79,7 @@ __all__ = [
     "_hand_over",
     "_happen",
     "_knows_depth",
+    "_may_fire",
     "_members_of",
     "_never_refused",
     "_not_acquired_for",
@@ -987,6 +988,9 @@ def _place_in(line: _Fifo[Any], object: object) -> tuple[int | None, int]: ...
 def _all_of(
     get_objects: Callable[[], list[Any]], classes: tuple[type, ...], most: int
 ) -> tuple[list[Any], int]: ...
+def _may_fire(
+    objects: list[Any], wanted: list[Any], own_files: str, most: int
+) -> list[Deferred[Any]]: ...
 def _take_last(list: list[Any]) -> list[Any]: ...
 def _follow(
     deferred: Deferred[Any], up: bool, most: int

@@ -6,10 +6,11 @@ import gc
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import MethodType
 from typing import Any
 
+from . import _deferrous
 from ._graph_objects import (
     BETWEEN,
     DICT_OF_CLASS,
@@ -28,7 +29,14 @@ from ._graph_objects import (
     slot_of,
 )
 
-__all__ = ["groups_of", "is_task_group", "timeouts_of"]
+__all__ = [
+    "group_classes",
+    "groups_by_task",
+    "groups_of",
+    "is_task_group",
+    "owner_of_group",
+    "timeouts_of",
+]
 
 #: The longest chain of coroutines, each awaiting the next, that is searched.
 _DEEP = 200
@@ -75,13 +83,47 @@ def _blocks(generator: Any, task: Any, classes: tuple[type | None, ...]) -> Iter
                 yield each
 
 
-def groups_of(generator: Any, task: Any) -> Iterator[tuple[Any, list[Any]]]:
-    """Yield of each group of tasks that a coroutine is in what it waits for at the group's end, if
-    it is there, and the tasks that have not ended.
-    """
+def group_classes() -> tuple[type, ...]:
     theirs = _class("asyncio.taskgroups", "TaskGroup")
     ours = _class("deferrous.concurrency.groups", "TaskGroup")
-    for group in _blocks(generator, task, (theirs, ours)):
+    return tuple(each for each in (theirs, ours) if each is not None)
+
+
+def groups_by_task(every: list[Any]) -> dict[int, list[Any]]:
+    """Return the groups among these objects, by the addresses of the tasks that began them. A group
+    may be in an attribute or on an exit stack, and not in a variable of the coroutine.
+    """
+    classes = group_classes()
+    found: dict[int, list[Any]] = {}
+    for each in every:
+        task = owner_of_group(each) if is_a(each, *classes) else None
+        if task is not None:
+            found.setdefault(id(task), []).append(each)
+    return found
+
+
+def owner_of_group(group: Any) -> Any:
+    """Return the task that began a group and will have to wait for it, unless that has ended."""
+    if is_task_group(group):
+        task = slot_of(group, "_parent_task")
+    else:
+        task = slot_of(group, "_task")
+        task = slot_of(group, "_opened_by") if task is None else task
+    parts = _deferrous._parts_of(task)
+    if task is None or _has_ended(task) or (parts is not None and parts[1] is None):
+        return None
+    return task
+
+
+def groups_of(
+    generator: Any, task: Any, more: Iterable[Any] = ()
+) -> Iterator[tuple[Any, list[Any]]]:
+    """Yield of each group of tasks that a coroutine is in what it waits for at the group's end, if
+    it is there, and the tasks that have not ended. `more` are groups that it began.
+    """
+    found = list(_blocks(generator, task, group_classes()))
+    found += [each for each in more if all(each is not it for it in found)]
+    for group in found:
         tasks = slot_of(group, "_tasks")
         # Copied in one step, so that no other thread can change it meanwhile.
         tasks = list(tasks)[:STEPS] if type(tasks) in (set, dict) else []

@@ -207,7 +207,8 @@ def of_package(cls: type) -> bool:
     return type(module) is str and module.partition(".")[0] == "deferrous"
 
 
-_PACKAGE = __file__.rpartition("_graph_objects")[0]
+#: How the names of the files of this package begin.
+PACKAGE = __file__.rpartition("_graph_objects")[0]
 
 
 def cells_of(function: FunctionType) -> Iterator[tuple[str, Any]]:
@@ -228,7 +229,7 @@ def is_function_in(obj: object, *module: str) -> bool:
     """Return whether an object is a function of one of these modules of this package."""
     if type(obj) is not FunctionType:
         return False
-    return obj.__code__.co_filename == f"{os.path.join(_PACKAGE, *module)}.py"
+    return obj.__code__.co_filename == f"{os.path.join(PACKAGE, *module)}.py"
 
 
 def in_its_context(obj: object) -> Any:
@@ -246,7 +247,7 @@ def held_by_function(obj: object, *names: str) -> Iterator[Any]:
     if type(obj) is not FunctionType:
         return
     file = obj.__code__.co_filename
-    if file.startswith(_PACKAGE) and os.path.dirname(file) == os.path.dirname(_PACKAGE):
+    if file.startswith(PACKAGE) and os.path.dirname(file) == os.path.dirname(PACKAGE):
         wanted = None
     elif is_of_asyncio_tasks(obj):
         wanted = ("outer", "waiter")

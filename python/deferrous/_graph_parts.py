@@ -11,6 +11,7 @@ from types import FunctionType, MethodType
 from typing import Any
 
 from . import _deferrous
+from ._graph_blocks import owner_of_group
 from ._graph_objects import (
     LINKS,
     MRO_OF_CLASS,
@@ -245,7 +246,7 @@ def observers_of(owner: Any) -> Iterator[Any]:
         ended = slot_of(owner, "_ended")
         if not is_node(ended):
             # Whoever is in the block will have to wait for it.
-            ended = slot_of(owner, "_task")
+            ended = owner_of_group(owner)
             parts = _deferrous._parts_of(ended)
             ended = ended if parts is None else parts[2]
     elif is_our(owner, "concurrency.many", "_Wait"):

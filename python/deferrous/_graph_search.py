@@ -9,7 +9,7 @@ from types import FrameType, FunctionType
 from typing import Any
 
 from . import _deferrous
-from ._graph_blocks import groups_of
+from ._graph_blocks import group_classes, groups_by_task, groups_of
 from ._graph_futures import line_of_asyncio, members_of_asyncio, stands_for
 from ._graph_holders import Holds, all_are_known, line_and_lock
 from ._graph_objects import (
@@ -27,12 +27,14 @@ from ._graph_objects import (
     of_future,
     one_of,
     task_classes,
+    their_classes,
 )
 from ._graph_parts import parts_of
 from ._graph_state import Edge, Node, describe
 from ._graph_ways import (
     behind_callback,
     callbacks_of_theirs,
+    firers_of,
     frames_of,
     future_callbacks,
     generators_of,
@@ -48,9 +50,14 @@ DEPTH = 10
 END = 4
 #: The most objects that are shown in each direction.
 NODES = 50
+#: The most Deferreds, futures and groups that are searched.
+MOST = 1_000_000
 #: How the holder of something that another waits for is described, and one that may be the holder.
 HELD = "held by"
 PERHAPS = "perhaps held by"
+#: How one is described that a callback of another will fire, and that other one.
+BY_CALLBACK = "by a callback"
+OF_CALLBACK = "a callback of"
 #: The number of rounds of the search for lock holders: a holder may wait for another lock.
 ROUNDS = 5
 
@@ -67,8 +74,14 @@ class Graph:
     ahead = True
 
     def __init__(
-        self, root: object, limit: int | None, skip: FrameType | None, up: bool = True
+        self,
+        root: object,
+        limit: int | None,
+        skip: FrameType | None,
+        up: bool = True,
+        every: list[Any] | None = None,
     ) -> None:
+        self._every = every
         self.nodes: list[Node] = []
         self.limit = limit
         self._skip = skip
@@ -76,17 +89,20 @@ class Graph:
         self._start_with_locks()
         self._add(root)
         self._explore([0], up=False)
-        for _ in range(ROUNDS):
-            holders = self._find_holders()
-            if not holders:
+        asked: set[int] = set()
+        for _ in range(DEPTH):
+            found = self._find_holders() + self._find_firers(asked)
+            if not found:
                 break
-            self._explore(holders, up=False)
+            self._explore(found, up=False)
         if up:
             self._explore([0], up=True)
         self.cycles = self._find_cycles()
-        del self._skip, self._at, self._locks, self._lines, self._weights
+        del self._skip, self._at, self._locks, self._lines, self._weights, self._groups, self._every
 
     def _start_with_locks(self) -> None:
+        #: The groups, by the addresses of the tasks that began them. None before the search.
+        self._groups: dict[int, list[Any]] | None = None
         #: Locks whose holders are wanted, by the number of the line, with the indexes of those in
         #: line.
         self._locks: dict[int, tuple[Any, list[int]]] = {}
@@ -94,6 +110,12 @@ class Graph:
         self._lines: dict[int, tuple[int, Any]] = {}
         #: How much of each lock the holders found so far hold together, by the number of the line.
         self._weights: dict[int, int] = {}
+
+    def _all(self) -> list[Any]:
+        """Return all objects that may connect two others which have no reference to each other."""
+        if self._every is None:
+            self._every = all_that_connect()
+        return self._every
 
     def _add(self, obj: object) -> int:
         place = self._at.get(id(obj))
@@ -145,11 +167,12 @@ class Graph:
 
     def _find_cycles(self) -> list[tuple[list[int], bool]]:
         """Return the cycles, and for each whether nothing can end it."""
-        ways: list[set[int]] = [set() for _ in self.nodes]
+        # What each one waits for, and how.
+        ways: list[dict[int, str]] = [{} for _ in self.nodes]
         for place, node in enumerate(self.nodes):
-            ways[place].update(edge.to for edge in node.waits_for)
+            ways[place].update((edge.to, edge.label) for edge in node.waits_for)
             for edge in node.awaited_by:
-                ways[edge.to].add(place)
+                ways[edge.to].setdefault(place, edge.label)
         reached: list[set[int]] = []
         for place in range(len(self.nodes)):
             seen: set[int] = set()
@@ -171,14 +194,19 @@ class Graph:
             cycles.append((members, certain))
         return cycles
 
-    def _may_go_on(self, place: int, ways: set[int], circle: list[int]) -> bool:
+    def _may_go_on(self, place: int, ways: dict[int, str], circle: list[int]) -> bool:
         """Return whether one in a cycle may continue because of something outside of it."""
         node = self.nodes[place]
+        if node.state == "pending":
+            # Somebody else who has a reference to it may fire it before a callback does.
+            hows = [how for to, how in ways.items() if to in circle]
+            if all(how in (BY_CALLBACK, OF_CALLBACK) for how in hows):
+                return True
         if place in self._lines and not self._all_held(place):
             return True
         if node.any or place in self._lines:
             # One of them is enough.
-            if node.waits_for_more or not ways <= set(circle):
+            if node.waits_for_more or not ways.keys() <= set(circle):
                 return True
         return any(edge.label == PERHAPS and edge.to in circle for edge in node.waits_for)
 
@@ -225,7 +253,9 @@ class Graph:
     ) -> Found:
         """Return for what a coroutine waits, and the tasks of the groups that it is in."""
         found = [(end, how)] if is_node(end) else []
-        for at_end, tasks in groups_of(generator, task):
+        if self._groups is None:
+            self._groups = groups_by_task(self._all()) if self.ahead else {}
+        for at_end, tasks in groups_of(generator, task, self._groups.get(id(task), ())):
             if found and at_end is end:
                 # They are what it waits for.
                 found = []
@@ -306,6 +336,32 @@ class Graph:
         self._locks.clear()
         return list(range(begin, len(self.nodes)))
 
+    def _find_firers(self, asked: set[int]) -> list[int]:
+        """Find the callbacks that will fire a Deferred or future that waits for nothing else.
+        `asked` are the ones for which this has been done.
+
+        Returns the indexes of the new nodes.
+        """
+        wanted = {
+            id(node.obj): node
+            for place, node in enumerate(self.nodes)
+            if place not in asked and node.state == "pending" and not node.waits_for
+        }
+        begin = len(self.nodes)
+        asked.update(range(begin))
+        objects = [node.obj for node in wanted.values()]
+        for firer in firers_of(objects, self._all()) if objects else ():
+            for obj, _ in who_waits(firer)[0]:
+                node = wanted.get(id(obj))
+                if node is None or (
+                    len(node.waits_for) >= self.breadth or len(self.nodes) - begin >= NODES
+                ):
+                    if node is not None:
+                        node.waits_for_more += 1
+                    continue
+                node.waits_for.append(Edge(self._add(firer), OF_CALLBACK))
+        return list(range(begin, len(self.nodes)))
+
     def _referrers(self, objects: list[Any]) -> list[Any]:
         """Return the objects that refer to any of these."""
         return gc.get_referrers(*objects)
@@ -338,6 +394,12 @@ class Graph:
         return all_are_known(line, lock, holders, self._weights.get(line, 0))
 
 
+def all_that_connect() -> list[Any]:
+    """Return all Deferreds, futures and groups of tasks in the process, up to a limit."""
+    classes = (_deferrous.Deferred, *future_classes(), *their_classes(), *group_classes())
+    return _deferrous._all_of(gc.get_objects, classes, MOST)[0]
+
+
 def _add_new(noted: list[Any], found: list[Any]) -> None:
     noted += [each for each in found if all(each is not it for it in noted)]
 
@@ -361,13 +423,13 @@ def who_waits(obj: Any) -> Found:
             elif kind == "waiter":
                 found += [(each, "") for each in waiters_behind(one)]
             else:
-                found += [(each, "by a callback") for each in behind_callback(one)]
+                found += [(each, BY_CALLBACK) for each in behind_callback(one)]
                 if other is not one:
-                    found += [(each, "by a callback") for each in behind_callback(other)]
+                    found += [(each, BY_CALLBACK) for each in behind_callback(other)]
             if one is other and is_function_in(one, "concurrency", "cancellation"):
                 # Its argument refers to the one that waits.
                 found += [
-                    (each, "by a callback")
+                    (each, BY_CALLBACK)
                     for each in _arguments(obj)
                     if dict_of(each).get("_part_of") is obj
                 ]

@@ -93,6 +93,13 @@ class Node:
         self.awaited_by_more = 0
 
 
+def waits_chained(called: bool) -> str:
+    """Say why one waits that is chained to another, and that was called itself or not."""
+    if called:
+        return "waits for a Deferred that one of its callbacks returned"
+    return "waits for a Deferred that will fire it"
+
+
 def describe(node: Node, limit: int | None, skip: FrameType | None) -> None:
     """Fill in the facts about one, with up to `limit` frames, and without those above `skip`."""
     if is_deferred(node.obj):
@@ -111,7 +118,7 @@ def _describe_deferred(node: Node, limit: int | None, skip: FrameType | None) ->
         node.made, node.age = made_at(node.obj), age_of(node.obj)
     if chained_to is not None:
         node.state = "waiting"
-        node.detail = "waits for a Deferred that one of its callbacks returned"
+        node.detail = waits_chained(called)
     elif called and paused != 0:
         node.state, node.detail = "paused", f"is paused ({paused} times)"
     elif running:

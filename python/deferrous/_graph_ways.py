@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import itertools
 import sys
 from collections.abc import Iterator
 from types import (
@@ -11,6 +12,7 @@ from types import (
     BuiltinFunctionType,
     FrameType,
     FunctionType,
+    MethodDescriptorType,
     MethodType,
 )
 from typing import Any
@@ -21,10 +23,13 @@ from ._graph_futures import getters_of, passes_on_only
 from ._graph_objects import (
     ARGS_OF_PARTIAL,
     BETWEEN,
+    DICT_OF_CLASS,
     FUNC_OF_PARTIAL,
     INNER,
     KINDS,
     LINKS,
+    MRO_OF_CLASS,
+    PACKAGE,
     PREFIXES,
     STEPS,
     class_name,
@@ -47,6 +52,8 @@ from ._graph_objects import (
 )
 from ._graph_parts import observers_of
 
+#: The most objects that are searched for one with a callback that fires another.
+FIRERS = 10_000
 #: The most coroutines around a possible lock holder that are searched.
 CLIMB = 8
 
@@ -176,6 +183,8 @@ def behind_callback(callback: Any) -> Iterator[Any]:
         if type(callback) is FunctionType and is_of_asyncio_tasks(callback):
             # Up to CPython 3.11, `wait_for` is woken this way.
             yield from (each for each in args if is_node(each))
+        elif args and is_node(args[0]) and _is_method_of(args[0], callback):
+            yield args[0]
     if one_of(type(callback), (MethodType, BuiltinFunctionType)):
         owner = callback.__self__
         if is_node(owner):
@@ -203,6 +212,27 @@ def behind_callback(callback: Any) -> Iterator[Any]:
             yield from observers_of(callback)
 
 
+def _is_method_of(obj: object, function: Any) -> bool:
+    """Return whether a function is an unbound method of an object."""
+    if not one_of(type(function), (FunctionType, MethodDescriptorType)):
+        return False
+    return any(
+        function is each
+        for base in MRO_OF_CLASS(type(obj))
+        for each in DICT_OF_CLASS(base).values()
+    )
+
+
+def firers_of(objects: list[Any], every: list[Any]) -> list[Any]:
+    """Return the ones in `every` with a callback that may fire one of these objects."""
+    if not objects:
+        return []
+    found: list[Any] = [*_deferrous._may_fire(every, objects, PACKAGE, FIRERS)]
+    others = (*future_classes(), *their_classes())
+    found += itertools.islice((each for each in every if is_a(each, *others)), FIRERS)
+    return found
+
+
 def future_callbacks(future: object) -> list[tuple[Any, Any]]:
     if not is_a(future, *future_classes()):
         if their_classes() and is_a(future, *their_classes()):
@@ -221,8 +251,10 @@ def callbacks_of_theirs(deferred: object) -> list[tuple[Any, Any]]:
         return []
     found = []
     for link in links[:LINKS]:
-        if type(link) is tuple and len(link) == 2 and type(link[0]) is tuple and link[0]:
-            found.append((link[0][0], None))
+        # A callback and an errback, each with its arguments.
+        for part in link if type(link) is tuple else ():
+            if type(part) is tuple and part:
+                found.append((part[0], None))
     return found
 
 

@@ -21,6 +21,7 @@ from ._environment import setting_of
 from ._graph_entries import FrameCallGraphEntry, callback_entry
 from ._graph_objects import class_name, dict_of, is_deferred, is_generator, objects_of
 from ._graph_parts import kind_of_line, parts_of, without_addresses
+from ._graph_state import waits_chained
 from ._graph_ways import frames_of, kind_of_frame
 from ._tracking import MadeAt
 
@@ -333,7 +334,7 @@ def _why(deferred: Any) -> str | None:
     _, _, called, paused, running, chained_to, canceller, links, _, _ = state
     name = class_name(deferred)
     if chained_to is not None:
-        return f"{name}: waits for a Deferred that one of its callbacks returned"
+        return f"{name}: {waits_chained(called)}"
     if called:
         return f"{name}: is paused" if paused and not running else None
     if (

@@ -16,9 +16,9 @@ import time
 from typing import Any
 
 from . import _deferrous
-from ._call_graph import DeferredCallGraph, capture_call_graph
+from ._call_graph import DeferredCallGraph
 from ._graph_objects import attribute, class_name, future_classes, is_a, is_deferred, task_classes
-from ._graph_search import who_waits
+from ._graph_search import Graph, all_that_connect, who_waits
 from ._graph_state import Node, describe
 from ._pending import _why as why
 from ._tracking import origin_of
@@ -68,6 +68,8 @@ class _Survey:
         classes = (_deferrous.Deferred, *task_classes())
         self._held, self.total = _deferrous._all_of(gc.get_objects, classes, _OBJECTS)
         self.unseen = self.total - len(self._held)
+        #: The objects that graphs search, once one is made.
+        self._every: list[Any] = []
         self._count()
 
     def _count(self) -> None:
@@ -104,6 +106,7 @@ class _Survey:
     def trees(self) -> dict[str, Any]:
         """Return graphs that contain each path once, starting from those that nobody waits for."""
         end = time.monotonic() + _DRAWING
+        self._every = all_that_connect()
         trees: list[dict[str, Any]] = []
         size = left_out = 0
         shown: set[str] = set()
@@ -118,9 +121,7 @@ class _Survey:
                 left_out += 1
                 shown.add(text)
                 continue
-            graph = capture_call_graph(start)
-            if graph is None:
-                continue
+            graph = DeferredCallGraph(Graph(start, None, sys._getframe(), every=self._every), 0)
             self._hold(graph)
             shown.update(filter(None, map(_why_any, _below(graph))))
             tree = graph.to_dict()
@@ -158,6 +159,8 @@ class _Survey:
         """Drop all references, except to objects that would die."""
         for group in self.groups.values():
             group.example = None
+        self._held += self._every
+        self._every.clear()
         if threading.current_thread() is threading.main_thread():
             self._held.clear()
             return

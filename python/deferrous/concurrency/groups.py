@@ -59,6 +59,9 @@ class TaskGroup(Block):
     for the Deferred that `join` returns.
     """
 
+    #: The task that opened it and has to join it, if there is no block: for the call graph.
+    _opened_by: Any = None
+
     def __init__(self) -> None:
         self._tasks: dict[Deferred[Any], None] = {}
         self._errors: list[Failure] = []
@@ -219,6 +222,7 @@ class TaskGroup(Block):
         if self._state != "new":
             raise RuntimeError(f"{self!r} has already been entered")
         self._state = "open"
+        self._opened_by = find()
         return self
 
     def join(self) -> Deferred[None]:
@@ -230,6 +234,7 @@ class TaskGroup(Block):
         if self._state != "open":
             raise RuntimeError(f"{self!r} is not open")
         self._state = "exiting"
+        self._opened_by = None
         self._ended = _Delayed(self._cancel_join)
         ended = self._ended.addBoth(self._joined)
         if not self._tasks:

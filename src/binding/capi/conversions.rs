@@ -147,6 +147,30 @@ impl ToC<Self> for &mut c_int {
     }
 }
 
+/// A place for a number.
+impl ToC<*mut ffi::Py_ssize_t> for &mut isize {
+    #[inline(always)]
+    fn to_c(self) -> *mut ffi::Py_ssize_t {
+        self
+    }
+}
+
+/// A place for the address of an object to which the caller gets no reference.
+impl ToC<*mut *mut ffi::PyObject> for &mut usize {
+    #[inline(always)]
+    fn to_c(self) -> *mut *mut ffi::PyObject {
+        (&raw mut *self).cast()
+    }
+}
+
+/// No such place.
+impl ToC<*mut *mut ffi::PyObject> for Null {
+    #[inline(always)]
+    fn to_c(self) -> *mut *mut ffi::PyObject {
+        ptr::null_mut()
+    }
+}
+
 /// Converts the return value of a C function.
 pub(super) trait FromC<'py, C> {
     /// Convert it.

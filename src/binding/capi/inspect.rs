@@ -118,6 +118,27 @@ pub(crate) fn base_named<'py>(kind: &Bound<'py, PyType>, name: &str) -> Option<B
     found.cast::<PyType>().ok().map(|base| base.to_owned())
 }
 
+/// An attribute of an object, if no code of the object's class has to run for that.
+pub(crate) fn attribute_of<'py>(
+    object: &Bound<'py, PyAny>,
+    name: &Bound<'py, PyString>,
+) -> Option<Bound<'py, PyAny>> {
+    let py = object.py();
+    if let Some(found) = safe::in_class(py, Kind::from(&object.get_type()), name).0
+        && !is_of_interpreter(&found)
+    {
+        return None;
+    }
+    ok(py, safe::usual_attribute(py, object, name))
+}
+
+/// Whether an attribute of a class is a native descriptor.
+fn is_of_interpreter(found: &Bound<'_, PyAny>) -> bool {
+    let kind = found.get_type_ptr().cast_const();
+    ptr::eq(kind, &raw const ffi::PyGetSetDescr_Type)
+        || ptr::eq(kind, &raw const ffi::PyMemberDescr_Type)
+}
+
 /// Whether this is the main interpreter.
 pub(crate) fn in_main_interpreter(_py: Python<'_>) -> bool {
     // SAFETY: attached, so there is a current interpreter.

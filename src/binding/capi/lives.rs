@@ -25,7 +25,7 @@ use super::interned::intern;
 use super::making::no_memory;
 use super::places::{self, NOWHERE, Table};
 use super::ticks;
-use super::watching::{TRACE, TRACK, current_greenlet, watching_for};
+use super::watching::{TRACE, TRACK, code_of_current_task, current_greenlet, watching_for};
 use crate::core::refusable;
 
 /// The facts about one object.
@@ -33,7 +33,8 @@ use crate::core::refusable;
 pub(crate) struct Life {
     /// Its address. 0 in a free slot.
     address: usize,
-    /// When it was made, in [`ticks`]. 0 if it existed before tracking.
+    /// When it was made, by [`ticks::rough`], and later than the one before. 0 if it existed before
+    /// tracking.
     pub(crate) made: u64,
     /// The place where it was made.
     pub(crate) place: u32,
@@ -54,6 +55,8 @@ struct Lives {
     slots: Vec<Life>,
     count: usize,
     made: u32,
+    /// The latest time that was given out.
+    last: u64,
     /// The number of objects that there was no memory for.
     missed: u64,
     /// The latest object, while it has no slot. Most die before the next one is made, and never
@@ -62,7 +65,7 @@ struct Lives {
 }
 
 static LIVES: Shared<Lives> =
-    Shared::new(Lives { slots: Vec::new(), count: 0, made: 0, missed: 0, newest: FREE });
+    Shared::new(Lives { slots: Vec::new(), count: 0, made: 0, last: 0, missed: 0, newest: FREE });
 
 impl Lives {
     /// The initial number of slots.
@@ -106,6 +109,13 @@ impl Lives {
             }
         }
         true
+    }
+
+    /// The time. It is later than the one before, even if the clock is not.
+    #[inline]
+    fn now(&mut self) -> u64 {
+        self.last = ticks::rough().max(self.last + 1);
+        self.last
     }
 
     /// Record an object that has just been made or found.
@@ -185,12 +195,15 @@ impl Lives {
 pub(super) fn born<T>(object: &Bound<'_, PyAny>, value: &T, fired: u32) {
     let py = object.py();
     let place = places::here(py);
-    let (run, run_code) = current_run(py).map_or((0, NOWHERE), |run| (run.number, run.code));
+    let (run, code) = current_run(py).map_or((0, NOWHERE), |run| (run.number, run.code));
     let address = object.as_ptr() as usize;
     if watching_for(TRACK) {
         made_known(object);
-        let life = Life { address, made: ticks::now(), place, run, run_code, number: 0 };
-        LIVES.with(py, |lives| lives.insert(life));
+        let run_code = if run == 0 { code_of_current_task(py) } else { code };
+        LIVES.with(py, |lives| {
+            let made = lives.now();
+            lives.insert(Life { address, made, place, run, run_code, number: 0 });
+        });
     }
     if watching_for(TRACE) {
         VALUE_AT.store(ptr::from_ref(value) as usize - address, Ordering::Relaxed);
@@ -241,6 +254,11 @@ pub(crate) fn forget_all(py: Python<'_>) {
 
 /// Objects with the facts about each, and the number of those that there was no memory for.
 pub(crate) type Known<'py, T> = (Vec<(Bound<'py, T>, Life)>, u64);
+
+/// The time, by the same clock as that of the objects.
+pub(crate) fn now(py: Python<'_>) -> u64 {
+    LIVES.with(py, Lives::now)
+}
 
 /// All living objects of the watched class.
 ///
@@ -443,7 +461,7 @@ impl Drop for Running {
 }
 
 /// The code object of a native generator or coroutine.
-fn code_of<'py>(generator: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+pub(crate) fn code_of<'py>(generator: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
     let py = generator.py();
     let name = if is_generator(generator) {
         intern!(py, "gi_code")

@@ -12,7 +12,9 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 #[cfg(not(Py_3_11))]
 use pyo3::types::PyType;
-use pyo3::types::{PyCode, PyDict, PyFrame, PyFunction, PyInt, PyList, PyString, PyTuple};
+use pyo3::types::{
+    PyCode, PyDict, PyFrame, PyFunction, PyInt, PyList, PyString, PyTuple, PyWeakrefReference,
+};
 
 use super::answers::{Called, New, Status};
 use super::arguments::Arguments;
@@ -108,6 +110,15 @@ safe! {
     fn put_dict<'py>(object: &Bound<'_, PyAny>, dict: &Bound<'_, PyAny>) -> Status<'py>
         = ffi::PyObject_GenericSetDict: (object, dict, Nothing);
 
+    /// A weak reference to an object. Raises an exception if its class does not support them.
+    fn new_weak_reference<'py>(object: &Bound<'_, PyAny>) -> New<'py, PyWeakrefReference>
+        = ffi::PyWeakref_NewRef: (object, Null);
+    /// An object's attribute, as `object.__getattribute__` finds it, even if the class overrides that.
+    fn usual_attribute<'py>(
+        object: &Bound<'_, PyAny>,
+        name: &Bound<'_, PyString>
+    ) -> Called<'py> = ffi::PyObject_GenericGetAttr: (object, name);
+
     // Inspection.
 
     /// The reference count.
@@ -183,6 +194,18 @@ safe! {
     /// Set or clear the exception being handled.
     fn put_handled<'py>(exception: Option<&Raised<'_>>)
         = ffi::PyErr_SetHandledException: (exception);
+}
+
+#[cfg(not(any(Py_3_14, Py_GIL_DISABLED)))]
+safe! {
+    /// The address of the object behind a weak reference, or of `None`.
+    #[allow(deprecated, reason = "its replacement, in 3.13, makes a reference")]
+    fn referent<'py>(weak: &Bound<'_, PyWeakrefReference>) -> usize
+        = ffi::PyWeakref_GetObject: (weak);
+    /// The address of a dict's next value. `place` is where to begin, 0 at first, and is advanced.
+    /// False if there are no more. If the dict changes in between, values are missed.
+    fn next_value<'py>(dict: &Bound<'_, PyDict>, place: &mut isize, value: &mut usize) -> bool
+        = ffi::PyDict_Next: (dict, place, Null, value);
 }
 
 unsafe extern "C" {

@@ -1,11 +1,12 @@
 //! Whether anybody wants to know which objects are alive or what happens to them, and how to find
-//! the current greenlet for that.
+//! the current greenlet and the current task for that.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use pyo3::prelude::*;
 
+use super::places::NOWHERE;
 use super::ticks;
 
 /// A set of flags: [`TRACK`] and [`TRACE`].
@@ -50,4 +51,16 @@ pub(crate) fn know_greenlets(current: fn(Python<'_>) -> Option<usize>) {
 
 pub(super) fn current_greenlet(py: Python<'_>) -> usize {
     CURRENT_GREENLET.get().and_then(|current| current(py)).unwrap_or(0)
+}
+
+/// A function that finds the code of asyncio's current task.
+static CURRENT_TASK: OnceLock<fn(Python<'_>) -> u32> = OnceLock::new();
+
+/// Set the function that finds the place of the code of asyncio's current task.
+pub(crate) fn know_tasks(code_of_current: fn(Python<'_>) -> u32) {
+    let _ = CURRENT_TASK.set(code_of_current);
+}
+
+pub(super) fn code_of_current_task(py: Python<'_>) -> u32 {
+    CURRENT_TASK.get().map_or(NOWHERE, |code_of| code_of(py))
 }

@@ -140,6 +140,31 @@ pub(crate) fn state_of<'py>(
     )
 }
 
+/// The callables of the first links of a Deferred, up to so many links.
+pub(crate) fn callables_of<'py>(
+    deferred: &Bound<'py, Deferred>,
+    most: usize,
+) -> Result<Vec<Object<'py>>> {
+    let py = deferred.py();
+    let mut found = Vec::new();
+    let kept = deferred.get().chain(py, |chain| {
+        let is_call = |link: &&Link| !matches!(link, Link::Continue(_) | Link::Deliver(..));
+        let count = chain.links().iter().filter(is_call).take(most).count();
+        // A link has up to two.
+        if refusable(|| found.try_reserve_exact(2 * count)).is_err() {
+            return Err(NoMemory(()));
+        }
+        for link in chain.links().iter().filter(is_call).take(most) {
+            if let Station::Call(on_value, on_failure) = Station::of(py, link) {
+                found.extend(on_value.into_iter().chain(on_failure));
+            }
+        }
+        Ok(())
+    });
+    outcome::or_no_memory(py, kept)?;
+    Ok(found)
+}
+
 /// Whether a Deferred has no outcome that its next callback could get now.
 fn is_pending(object: &Object<'_>) -> bool {
     match object.cast::<Deferred>() {

@@ -104,7 +104,7 @@ mod _deferrous {
     #[pymodule_export]
     use crate::binding::face::race::race;
     #[pymodule_export]
-    use crate::binding::face::survey::{all_of, take_last};
+    use crate::binding::face::survey::{all_of, may_fire, take_last};
     #[pymodule_export]
     use crate::binding::face::timeout::{convert, stop};
     #[pymodule_export]

@@ -12,7 +12,7 @@ use crate::binding::capi::{
     watching,
 };
 use crate::binding::model::deferred::Deferred;
-use crate::binding::waits::nesting;
+use crate::binding::waits::{aside, nesting};
 
 type Object<'py> = Bound<'py, PyAny>;
 
@@ -25,6 +25,7 @@ fn number(py: Python<'_>, number: u64) -> Result<Object<'_>> {
 #[pyo3(name = "_track")]
 pub(crate) fn track(py: Python<'_>, on: bool, own_files: Bound<'_, PyString>) {
     watching::know_greenlets(nesting::current_greenlet);
+    watching::know_tasks(aside::code_of_current_task);
     places::know_own_files(own_files);
     watching::want(watching::TRACK, on);
     choose_pool(py);
@@ -69,13 +70,13 @@ pub(crate) fn tracking() -> bool {
 #[pyo3(name = "_tracked")]
 pub(crate) fn tracked(py: Python<'_>) -> Result<Bound<'_, PyTuple>> {
     let (lives, missed) = lives::all::<Deferred>(py)?;
-    let now = ticks::now();
+    let now = lives::now(py);
     let scale = Scale::now();
     let list = capi::new_list(py)?;
     for (deferred, life) in lives {
         list.append(entry(deferred, life, &scale)?)?;
     }
-    capi::new_tuple(py, [number(py, scale.nanoseconds(now))?, number(py, missed)?, list.into_any()])
+    capi::new_tuple(py, [number(py, scale.rough(now))?, number(py, missed)?, list.into_any()])
 }
 
 fn entry<'py>(
@@ -89,7 +90,7 @@ fn entry<'py>(
         [
             deferred.into_any(),
             number(py, life.number.into())?,
-            number(py, scale.nanoseconds(life.made))?,
+            number(py, scale.rough(life.made))?,
             number(py, life.place.into())?,
             number(py, life.run.into())?,
             number(py, life.run_code.into())?,
@@ -107,9 +108,9 @@ pub(crate) fn tracked_one<'py>(
     match lives::life_of(deferred) {
         None => Ok(None),
         Some(life) => {
-            let (now, scale) = (ticks::now(), Scale::now());
+            let (now, scale) = (lives::now(py), Scale::now());
             let known = entry(deferred.clone(), life, &scale)?.into_any();
-            Ok(Some(capi::new_tuple(py, [number(py, scale.nanoseconds(now))?, known])?))
+            Ok(Some(capi::new_tuple(py, [number(py, scale.rough(now))?, known])?))
         }
     }
 }
