@@ -20,6 +20,7 @@ from ._graph_objects import (
     MRO_OF_CLASS,
     clean,
     in_its_context,
+    is_a,
     text_of,
 )
 
@@ -96,7 +97,7 @@ def _code_of(obj: object) -> tuple[str, CodeType | None]:
         if kind is MethodType:
             assert isinstance(obj, MethodType)
             obj = obj.__func__
-        elif kind is BuiltinFunctionType:
+        elif is_a(obj, BuiltinFunctionType):
             assert isinstance(obj, BuiltinFunctionType)
             bound = obj.__self__
             if bound is None or type(bound) is type(sys):

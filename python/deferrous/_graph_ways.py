@@ -185,7 +185,8 @@ def behind_callback(callback: Any) -> Iterator[Any]:
             yield from (each for each in args if is_node(each))
         elif args and is_node(args[0]) and _is_method_of(args[0], callback):
             yield args[0]
-    if one_of(type(callback), (MethodType, BuiltinFunctionType)):
+    # Since CPython 3.15, asyncio's methods are of a class that derives from the usual one.
+    if is_a(callback, MethodType, BuiltinFunctionType):
         owner = callback.__self__
         if is_node(owner):
             yield owner

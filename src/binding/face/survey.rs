@@ -87,7 +87,7 @@ fn may_be_of(callable: &Bound<'_, PyAny>, these: &Bound<'_, PyList>, own_files: 
             file.is_some_and(|file| file.starts_with(own_files))
         });
     }
-    if callable.is_exact_instance_of::<PyCFunction>() || capi::is_of_python(callable) {
+    if callable.is_instance_of::<PyCFunction>() || capi::is_of_python(callable) {
         let owner = capi::ok(py, callable.getattr(intern!(py, "__self__")));
         return owner.is_some_and(|owner| these.iter().any(|each| each.is(&owner)));
     }
