@@ -2,7 +2,7 @@
 
 use pyo3::prelude::*;
 
-use crate::binding::capi::{self, Held, Hold};
+use crate::binding::capi::{self, Held, Hold, cell::Shared};
 use crate::binding::model::fifo::Fifo;
 
 /// What programs see as `waiting` or `pending`: a list of ours, or what one has put in its place,
@@ -20,8 +20,42 @@ pub(crate) fn ours<'a, 'py>(py: Python<'py>, line: &'a Line) -> Option<&'a Bound
     capi::as_exact::<Fifo>(line.as_ref()?.bind(py))
 }
 
+/// The list that is there in some state, after making it one of ours if it is not.
+///
+/// # Errors
+///
+/// What that raises.
+#[inline(always)]
+pub(crate) fn line_in<'py, S>(
+    py: Python<'py>,
+    state: &Shared<S>,
+    line: impl Fn(&mut S) -> &mut Line,
+) -> PyResult<Bound<'py, Fifo>> {
+    match state.with(py, |state| ours(py, line(state)).cloned()) {
+        Some(line) => Ok(line),
+        None => made_ours(py, &|look| state.with(py, |state| look(line(state)))),
+    }
+}
+
+/// As [`line_in`], if somebody waits in it, or something is in it.
+///
+/// # Errors
+///
+/// What making it one of ours raises.
+#[inline(always)]
+pub(crate) fn busy_line_in<'py, S>(
+    py: Python<'py>,
+    state: &Shared<S>,
+    line: impl Fn(&mut S) -> &mut Line,
+) -> PyResult<Option<Bound<'py, Fifo>>> {
+    match state.with(py, |state| if_busy(py, line(state)).map(|it| it.cloned())) {
+        Ok(line) => Ok(line),
+        Err(_) => Ok(Some(line_in(py, state, line)?).filter(|line| line.get().len(py) > 0)),
+    }
+}
+
 /// A list that somebody waits in, or something is in. `Err` if something else is there than a list
-/// of ours: [`made_ours`] makes it one.
+/// of ours: [`line_in`] makes it one.
 #[inline(always)]
 pub(crate) fn if_busy<'a, 'py>(
     py: Python<'py>,
@@ -39,7 +73,7 @@ type Reach<'a> = dyn Fn(&mut dyn FnMut(&mut Line)) + 'a;
 
 /// The list that is there, after making it one of ours.
 #[inline(never)]
-pub(crate) fn made_ours<'py>(py: Python<'py>, place: &Reach<'_>) -> PyResult<Bound<'py, Fifo>> {
+fn made_ours<'py>(py: Python<'py>, place: &Reach<'_>) -> PyResult<Bound<'py, Fifo>> {
     loop {
         let mut object = None;
         place(&mut |line| object = line.as_ref().map(|it| it.bind(py).clone()));

@@ -12,7 +12,7 @@ use crate::binding::capi::{
 };
 use crate::binding::model::{
     fifo::Fifo,
-    line::{Line, if_busy, made_ours, new_line, ours},
+    line::{Line, busy_line_in, line_in, new_line},
 };
 
 /// Something to be acquired and released.
@@ -71,19 +71,13 @@ impl Primitive {
     }
 
     pub(crate) fn line<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Fifo>> {
-        match self.with(py, |state| ours(py, &state.waiting).cloned()) {
-            Some(line) => Ok(line),
-            None => made_ours(py, &|look| self.with(py, |state| look(&mut state.waiting))),
-        }
+        line_in(py, &self.state, |state| &mut state.waiting)
     }
 
     /// The line, if anybody waits in it.
     #[inline(always)]
     pub(crate) fn busy_line<'py>(&self, py: Python<'py>) -> Result<Option<Bound<'py, Fifo>>> {
-        match self.with(py, |state| if_busy(py, &state.waiting).map(|it| it.cloned())) {
-            Ok(line) => Ok(line),
-            Err(_) => Ok(Some(self.line(py)?).filter(|line| line.get().len(py) > 0)),
-        }
+        Ok(busy_line_in(py, &self.state, |state| &mut state.waiting)?)
     }
 
     /// The number that one of the counts stands for. An int is there afterwards.

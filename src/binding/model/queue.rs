@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use crate::binding::capi::{Held, Hold, Pool, Recycled, cell::Shared};
 use crate::binding::model::{
     fifo::Fifo,
-    line::{Line, if_busy, made_ours, new_line, ours},
+    line::{Line, busy_line_in, if_busy, line_in, new_line, ours},
 };
 
 create_exception!(
@@ -149,27 +149,18 @@ impl DeferredQueue {
     }
 
     pub(crate) fn waiting_line<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Fifo>> {
-        match self.with(py, |state| ours(py, &state.waiting).cloned()) {
-            Some(line) => Ok(line),
-            None => made_ours(py, &|look| self.with(py, |state| look(&mut state.waiting))),
-        }
+        line_in(py, &self.state, |state| &mut state.waiting)
     }
 
     /// Those who wait, if anybody does.
     #[cfg(not(Py_GIL_DISABLED))]
     #[inline(always)]
     pub(crate) fn busy_line<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, Fifo>>> {
-        match self.with(py, |state| if_busy(py, &state.waiting).map(|it| it.cloned())) {
-            Ok(line) => Ok(line),
-            Err(_) => Ok(Some(self.waiting_line(py)?).filter(|line| line.get().len(py) > 0)),
-        }
+        busy_line_in(py, &self.state, |state| &mut state.waiting)
     }
 
     pub(crate) fn pending_line<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Fifo>> {
-        match self.with(py, |state| ours(py, &state.pending).cloned()) {
-            Some(line) => Ok(line),
-            None => made_ours(py, &|look| self.with(py, |state| look(&mut state.pending))),
-        }
+        line_in(py, &self.state, |state| &mut state.pending)
     }
 
     /// What it holds, if another object can be added with nothing to be asked: nobody waits, and
