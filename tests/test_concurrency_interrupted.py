@@ -5,18 +5,13 @@ What is one step is done, or not: nobody waits for what has happened, and nothin
 
 from __future__ import annotations
 
-import os
-import sys
-
-import deferrous
 import pytest
 from concurrency_helpers import result_of
 from deferrous import Deferred
 from deferrous import concurrency as c
+from interrupted_helpers import check_on_any_line
 
 pytestmark = pytest.mark.deferrous_only
-
-OURS = os.path.dirname(deferrous.__file__)
 
 
 def setting():
@@ -353,32 +348,7 @@ for name, make in KINDS.items():
 
 @pytest.mark.parametrize("make", CASES.values(), ids=CASES.keys())
 def test_interrupted_on_any_line(make):
-    number = 0
-    while True:
-        operate, is_whole = make()
-        lines = [0]
-
-        def trace(frame, event, _, lines=lines, number=number):
-            if not frame.f_code.co_filename.startswith(OURS):
-                return None
-            # What a function returns may be lost in any case, as its caller may be interrupted.
-            lines[0] += event in ("call", "line")
-            if lines[0] == number + 1 and event != "return":
-                raise KeyboardInterrupt
-            return trace
-
-        before = sys.gettrace()
-        sys.settrace(trace)
-        try:
-            operate()
-        except KeyboardInterrupt:
-            pass
-        finally:
-            sys.settrace(before)
-        assert is_whole(), number
-        if lines[0] <= number:
-            return
-        number += 1
+    check_on_any_line(make)
 
 
 def test_room_for_several():

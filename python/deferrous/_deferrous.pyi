@@ -58,7 +58,11 @@ __all__ = [
     "_Timeout",
     "__version__",
     "_acquired_for",
+    "_add_task",
     "_all_of",
+    "_begin_call",
+    "_begin_close",
+    "_begin_fetch",
     "_break",
     "_build",
     "_cancel_waiting",
@@ -68,34 +72,51 @@ __all__ = [
     "_close_channel",
     "_close_subscription",
     "_convertTimedOut",
+    "_delay",
+    "_do",
     "_driven",
+    "_end_all",
+    "_end_delayed",
     "_end_getting",
+    "_end_one",
+    "_end_waiting",
     "_finish",
     "_fire_all",
     "_first_waiting",
     "_follow",
     "_give_back",
+    "_give_done",
     "_give_first",
+    "_hand_out",
     "_hand_over",
     "_happen",
+    "_in_turn",
     "_knows_depth",
     "_may_fire",
     "_members_of",
+    "_move_key",
     "_never_refused",
     "_not_acquired_for",
+    "_not_read",
+    "_not_taken",
     "_notify",
     "_now",
     "_number_all",
+    "_once",
     "_parseDeferredListResult",
     "_parts_of",
+    "_pass_on",
     "_place",
     "_place_in",
     "_put_in",
     "_read",
     "_receive",
+    "_release_after",
     "_release_and_wait",
+    "_release_key",
     "_runInlineCallbacks",
     "_runNatively",
+    "_run_locked",
     "_run_of",
     "_running_loop",
     "_running_task",
@@ -105,8 +126,12 @@ __all__ = [
     "_state_of",
     "_stopClock",
     "_take",
+    "_take_fetched",
     "_take_last",
+    "_take_next",
+    "_take_returned",
     "_task_for",
+    "_tell",
     "_trace_begin",
     "_trace_end",
     "_trace_since",
@@ -118,6 +143,8 @@ __all__ = [
     "_tracked_one",
     "_tracking",
     "_wait_in",
+    "_whole",
+    "_within",
     "ensureDeferred",
     "execute",
     "fail",
@@ -183,6 +210,11 @@ class _DeferredOf(Protocol[_T_co]):
 
 # What `addTimeout` takes: a reactor, a `Clock`, an asyncio loop.
 _Clock: TypeAlias = AnyClock
+# Of the steps of deferrous.concurrency: what makes an error, begins to wait, ends, or is called.
+_Error: TypeAlias = Callable[[], BaseException]
+_Begin: TypeAlias = Callable[[Any], Deferred[Any]]
+_End: TypeAlias = Callable[[Any, Any, dict[str, bool]], None]
+_Call: TypeAlias = Callable[..., object]
 
 # A reactor, as something that other threads may have a function called by.
 @type_check_only
@@ -1025,7 +1057,7 @@ def _happen(event: object, line: _Fifo[Deferred[Literal[True]]]) -> None: ...
 def _break(
     barrier: object, for_good: bool, error: Callable[[str], BaseException], text: str
 ) -> None: ...
-def _close_channel(channel: object, error: Callable[[], BaseException]) -> None: ...
+def _close_channel(channel: object, error: _Error) -> None: ...
 def _put_in(queue: object, items: Any, getting: _Fifo[Deferred[_T]], item: _T) -> None: ...
 @overload
 def _take(
@@ -1035,20 +1067,66 @@ def _take(
 def _take(
     queue: object, items: Any, putting: _Fifo[Deferred[None]], deferred: Literal[False]
 ) -> Any: ...
-def _end_getting(owner: object, error: Callable[[], BaseException]) -> None: ...
+def _end_getting(owner: object, error: _Error) -> None: ...
 def _finish(queue: object, number: int) -> None: ...
-def _shut_down(queue: object, at_once: bool, error: Callable[[], BaseException]) -> None: ...
+def _shut_down(queue: object, at_once: bool, error: _Error) -> None: ...
 def _receive(channel: object, iterating: bool) -> Deferred[Any]: ...
 def _send_to_all(broadcast: object, item: object) -> None: ...
 def _read(reader: object, iterating: bool) -> Deferred[Any]: ...
-def _close_subscription(reader: object, error: Callable[[], BaseException]) -> None: ...
-def _close_broadcast(broadcast: object, error: Callable[[], BaseException]) -> None: ...
+def _close_subscription(reader: object, error: _Error) -> None: ...
+def _close_broadcast(broadcast: object, error: _Error) -> None: ...
 def _release_and_wait(lock: object, waiting: _Fifo[Deferred[Any]], woken: _D) -> _D: ...
 def _notify(condition: object, waiting: _Fifo[Deferred[Any]], number: int) -> None: ...
 def _acquired_for(_lock: object, condition: object, woken: object) -> None: ...
 def _not_acquired_for(failure: object, woken: object) -> None: ...
 def _cancel_waiting(woken: object, condition: object, failure: Failure) -> None: ...
-def _give_back(owner: object, line: _Fifo[Deferred[bool]], number: float) -> None: ...
+def _give_back(
+    owner: object,
+    line: _Fifo[Deferred[bool]],
+    number: float,
+    bound: tuple[float, _Error] | None = None,
+) -> None: ...
+def _whole(function: _F) -> _F: ...
+def _once(owner: object, name: str, work: _Call, *args: Any) -> None: ...
+def _within(owner: object, name: str, work: Callable[[], object]) -> bool: ...
+def _do(work: _Call, *args: Any) -> Any: ...
+def _in_turn(work: _Call, *args: Any) -> None: ...
+def _end_all(deferreds: Any, reason: object, otherwise: _End) -> None: ...
+def _end_one(deferred: Any, reason: object, otherwise: _End) -> None: ...
+def _pass_on(result: Any, outer: Deferred[Any]) -> Any: ...
+def _delay(outer: Deferred[Any]) -> None: ...
+def _end_delayed(result: Any, outer: Deferred[Any]) -> Any: ...
+def _not_read(place: _Place, item: Any, number: int) -> None: ...
+def _not_taken(place: _Place, item: Any, number: int) -> None: ...
+def _add_task(
+    tasks: dict[Deferred[Any], None], ended: _Call, task: Any, begin: _Begin, context: Any
+) -> Deferred[Any]: ...
+def _take_next(feed: object, iterator: Any) -> None: ...
+def _begin_call(feed: object, call: Any, places: Any, place: Any, otherwise: _End) -> None: ...
+def _begin_fetch(feed: object, iterator: Any, begin: _Begin, otherwise: _End) -> None: ...
+def _begin_close(feed: object, iterator: Any, begin: _Begin) -> None: ...
+def _take_fetched(feed: object, item: Any) -> None: ...
+def _take_returned(owner: object) -> Deferred[Any] | None: ...
+def _hand_out(stream: object) -> bool: ...
+def _tell(
+    watching: dict[Callable[[Deferred[Any], Any], object], None],
+    deferred: Deferred[Any],
+    result: Any,
+) -> None: ...
+def _move_key(from_: dict[_T, None], key: _T, to: Any) -> None: ...
+def _give_done(done: Any, waiting: _Fifo[Deferred[Any]], pass_on: _Call) -> None: ...
+def _end_waiting(waiting: _Fifo[Deferred[Any]], over: Callable[[], Failure]) -> None: ...
+def _run_locked(
+    _acquired: object,
+    function: _Call,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    done: _Call,
+    release: tuple[_Call, tuple[Any, ...]],
+    method: _Call,
+) -> Deferred[Any]: ...
+def _release_after(result: Any, release: _Call, args: tuple[Any, ...], _method: _Call) -> Any: ...
+def _release_key(keys: dict[Any, Any], key: Any) -> None: ...
 def _serve_rest(place: _Place, _deferred: Deferred[Any]) -> None: ...
 def plain_traceback(failure: FailureBase, detail: object, /) -> str | None:
     """The text of `Failure.getTraceback`, or None if Python has to make it."""

@@ -170,17 +170,23 @@ class Holds:
 
     def _find_holders(self, frames: list[Any]) -> None:
         releases = [each for each in self._kept if id(each) in self._releases]
+        arguments: dict[int, Any] = {}
         for each in self._referrers(releases) if releases else ():
             if is_deferred(each):
                 for kind, one, other in _deferrous._state_of(each, LINKS)[7]:
                     found = self._releases.get(id(one))
                     if found and (kind == "call" or (kind == "waiter" and other == 1)):
                         self.held.append((found[0], each, found[1]))
+            elif type(each) is tuple:
+                arguments[id(each)] = each
             elif one_of(type(each), WITH_FRAMES):
                 for held in gc.get_referents(each):
                     found = self._releases.get(id(held))
                     if found:
                         self.held.append((found[0], each, found[1]))
+        for each in self._referrers(list(arguments.values())) if arguments else ():
+            if is_deferred(each):
+                self._find_run(each, arguments)
         for each in frames:
             held = gc.get_referents(each)
             for line in {self._handles[id(it)][0] for it in held if id(it) in self._handles}:
@@ -190,6 +196,17 @@ class Holds:
                 handle = self._handles.get(id(lock))
                 if handle and _name_of(function) in _RELEASES:
                     self.held.append((handle[0], each, handle[1]))
+
+    def _find_run(self, deferred: Any, arguments: dict[int, Any]) -> None:
+        """See whether a Deferred is what `run` waits for: the method is an argument then."""
+        links = _deferrous._state_of(deferred, LINKS)[7]
+        if not any(one is _deferrous._release_after for _, one, _ in links):
+            return
+        for each in gc.get_referents(deferred):
+            for held in each if id(each) in arguments else ():
+                found = self._releases.get(id(held))
+                if found:
+                    self.held.append((found[0], deferred, found[1]))
 
 
 def _name_of(function: Any) -> str:

@@ -21,7 +21,6 @@ from ._graph_objects import (
     held_by_function,
     is_a,
     is_deferred,
-    is_function_in,
     is_generator,
     is_node,
     of_future,
@@ -394,6 +393,10 @@ class Graph:
         return all_are_known(line, lock, holders, self._weights.get(line, 0))
 
 
+#: Callbacks of shields and delayed cancellations, which are native.
+_PASS_ON = (_deferrous._pass_on, _deferrous._end_delayed)
+
+
 def all_that_connect() -> list[Any]:
     """Return all Deferreds, futures and groups of tasks in the process, up to a limit."""
     classes = (_deferrous.Deferred, *future_classes(), *their_classes(), *group_classes())
@@ -426,7 +429,7 @@ def who_waits(obj: Any) -> Found:
                 found += [(each, BY_CALLBACK) for each in behind_callback(one)]
                 if other is not one:
                     found += [(each, BY_CALLBACK) for each in behind_callback(other)]
-            if one is other and is_function_in(one, "concurrency", "cancellation"):
+            if one is other and any(one is each for each in _PASS_ON):
                 # Its argument refers to the one that waits.
                 found += [
                     (each, BY_CALLBACK)

@@ -95,7 +95,8 @@ class _WithReason:
                 # It stands for a future, which has it from there.
                 canceller(deferred, self.reason)
             elif canceller:
-                canceller(deferred)
+                # Natively, so that one of ours is whole.
+                _deferrous._do(canceller, deferred)
         elif isinstance(canceller, _deferrous._ConcurrencyPrimitive):
             canceller._cancelAcquire(deferred)
         elif isinstance(canceller, _deferrous.DeferredQueue):

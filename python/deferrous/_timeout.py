@@ -56,12 +56,14 @@ def canceller_raised(failure: Any, deferred: Any) -> None:
 
 
 @_deferrous._never_refused
-def _cancel(deferred: Any) -> None:
+def _cancel(deferred: Any, begun: dict[str, bool] | None = None) -> None:
     """Cancel a Deferred whose time has run out. It ends even if a canceller raises.
 
     What it raises is reported, and the Deferred fails as if it had no canceller: what the
     operation comes to after all is ignored. What is no Exception is raised again when all is done.
+    `begun` has something in it then, unless that has come before the Deferred was cancelled.
     """
+    begun = {} if begun is None else begun
     asked, plain = _to_be_asked(deferred)
     raised: list[tuple[Any, BaseException]] = []
     guarded = []
@@ -72,7 +74,7 @@ def _cancel(deferred: Any) -> None:
         guarded.append((each, canceller, guard))
     _under_way[id(raised)] = raised
     try:
-        _cancel_guarded(deferred, raised, plain)
+        _cancel_guarded(deferred, raised, plain, begun)
     finally:
         del _under_way[id(raised)]
         for each, canceller, guard in guarded:
@@ -83,11 +85,18 @@ def _cancel(deferred: Any) -> None:
             raise error
 
 
-def _cancel_guarded(deferred: Any, raised: list[tuple[Any, BaseException]], plain: bool) -> None:
+def _cancel_guarded(
+    deferred: Any,
+    raised: list[tuple[Any, BaseException]],
+    plain: bool,
+    begun: dict[str, bool],
+) -> None:
     """Cancel a Deferred, and fail those whose `cancel` raises."""
     try:
-        deferred.cancel()
+        _deferrous._once(begun, "is_begun", deferred.cancel)
     except BaseException as error:
+        if not begun:
+            raise
         last = _last_of_those(deferred)
         if plain and _CALLED.__get__(last):
             # No canceller has raised that, but what came after.
@@ -118,7 +127,8 @@ def _guard(canceller: Any, raised: list[tuple[Any, BaseException]]) -> Callable[
         try:
             asked = bool(canceller)
             if asked:
-                canceller(deferred)
+                # Natively, so that one of ours is whole.
+                _deferrous._do(canceller, deferred)
         except BaseException as error:
             asked = False
             raised.append((None, error))

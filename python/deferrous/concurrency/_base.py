@@ -14,7 +14,6 @@ from .._deferrous import (
     _knows_depth,
     _never_refused,
     ensureDeferred,
-    maybeDeferred,
     succeed,
 )
 from .._reasons import is_done
@@ -187,6 +186,10 @@ def _nothing() -> None:
     pass
 
 
+#: Callbacks, which are one native step each.
+_run_locked = _never_refused(_deferrous._run_locked)
+_release_after = _never_refused(_deferrous._release_after)
+
 #: Raise RecursionError where a few nested calls would, before anything is changed. What hands over
 #: calls functions of Python in the midst of its work. If one of them were refused, some would have
 #: been told, and others wait for ever. What native code calls in the midst of it, as callbacks, is
@@ -222,20 +225,18 @@ class Lockable:
         If the function returns a Deferred or a coroutine, this is released when that is done.
         Returns a Deferred for the function's result.
         """
+        release = self._how_to_release()
         acquired: Any = self.acquire()
-        result: Deferred[Any] = acquired.addCallback(self._acquired, f, args, kwargs)
+        result: Deferred[Any] = acquired.addCallback(
+            _run_locked, f, args, kwargs, _release_after, release, self.release
+        )
         return result
 
-    @_never_refused
-    def _acquired(
-        self, _: bool, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Deferred[Any]:
-        return maybeDeferred(f, *args, **kwargs).addBoth(self._done)
-
-    @_never_refused
-    def _done(self, result: Any) -> Any:
-        self.release()
-        return result
+    def _how_to_release(self) -> tuple[Callable[..., object], tuple[Any, ...]]:
+        """Return what releases this after `run`, and with which arguments: one native step, if that
+        is ours.
+        """
+        return self.release, ()
 
     def __aenter__(self) -> Deferred[Any]:
         return self.acquire()

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import sys
-import threading
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Generator, Iterable
+from functools import partial
 from typing import Any, TypeVar
 
-from .._deferrous import CancelledError, Deferred, _hand_over, _never_refused
+from .. import _deferrous
+from .._deferrous import Deferred, _end_all, _in_turn, _never_refused
 from .._reasons import cancel_by
 from .._timeout import _cancel as _cancel_reporting
-from ..failure import Failure
-from ._base import Eventual, as_deferred, is_done, is_failure
+from ._base import Eventual, as_deferred, is_done
 
 __all__ = ["cancel", "delay_cancellation", "shield"]
 
 _T = TypeVar("_T")
+
+#: Do something that cancels others, which may do so in turn, and so on.
+in_turn = _in_turn
+#: Callbacks and cancellers, which are one native step each.
+_pass_on = _never_refused(_deferrous._pass_on)
+_delay = _never_refused(_deferrous._delay)
+_end_delayed = _never_refused(_deferrous._end_delayed)
 
 
 def cancel(deferred: Deferred[Any], reason: object = None) -> None:
@@ -40,117 +46,20 @@ def cancel(deferred: Deferred[Any], reason: object = None) -> None:
     cancel_by(deferred, reason, lambda it: it.cancel())
 
 
-#: So many cancellations are nested. Each takes ten calls of Python or so.
-_DEEPEST = 10
-
-
-class _Cancelling:
-    """The cancellations that are nested on one stack."""
-
-    __slots__ = ("depth", "later")
-
-    def __init__(self) -> None:
-        self.depth = 0
-        #: What is left to the outermost.
-        self.later: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
-
-    def do_later(self, raised: BaseException | None) -> None:
-        """Do what is left to the outermost: that which was nested in the last comes next.
-
-        Raises what the first has raised, or the first of these, when all are done.
-        """
-        rest: list[tuple[Callable[..., object], tuple[Any, ...]]] = self.later[::-1]
-        self.later = []
-        while rest:
-            work, args = rest.pop()
-            try:
-                work(*args)
-            except BaseException as error:
-                if raised is None:
-                    raised = error
-            if self.later:
-                rest += reversed(self.later)
-                self.later = []
-        try:
-            if raised is not None:
-                raise raised
-        finally:
-            # Its traceback refers to this frame.
-            raised = None
-
-
-class _OfThread(threading.local):
-    def __init__(self) -> None:
-        #: By the address of the greenlet; 0 without greenlets.
-        self.cancelling: dict[int, _Cancelling] = {}
-
-
-_of_thread = _OfThread()
-
-
-def in_turn(work: Callable[..., object], *args: Any) -> None:
-    """Do something that cancels others, which may do so in turn, and so on.
-
-    Thousands of groups in groups would nest more calls than the interpreter allows. So what is
-    nested deep is done a little later, by the outermost of those on the same stack.
-    """
-    greenlet = 0
-    if "greenlet" in sys.modules:
-        current = getattr(sys.modules["greenlet"], "getcurrent", None)
-        greenlet = 0 if current is None else id(current())
-    all_here = _of_thread.cancelling
-    it = all_here.get(greenlet)
-    if it is None:
-        it = all_here[greenlet] = _Cancelling()
-        raised: BaseException | None = None
-        try:
-            try:
-                work(*args)
-            except BaseException as error:
-                if not it.later:
-                    raise
-                raised = error
-            if it.later:
-                it.do_later(raised)
-        finally:
-            # Its traceback refers to this frame.
-            raised = None
-            del all_here[greenlet]
-    elif it.depth < _DEEPEST:
-        it.depth += 1
-        try:
-            work(*args)
-        finally:
-            it.depth -= 1
-    else:
-        it.later.append((work, args))
-
-
 def end_all(deferreds: Iterable[Deferred[Any]], reason: object = None) -> None:
     """Cancel Deferreds that have to end. What a canceller raises is reported, and keeps none.
 
     What is no Exception, as KeyboardInterrupt, is raised when all are cancelled.
     """
-    raised: BaseException | None = None
-    for deferred in list(deferreds):
-        try:
-            in_turn(end, deferred, reason)
-        except BaseException as error:
-            raised = error
-    try:
-        if raised is not None:
-            raise raised
-    finally:
-        raised = None
+    _end_all(deferreds, reason, end)
 
 
-def end(deferred: Deferred[Any], reason: object) -> None:
-    """Cancel a Deferred that has to end. What a canceller raises is reported."""
-    if type(deferred) is Deferred and not deferred.called and not deferred._canceller:
-        # There is nobody who could raise anything.
-        cancel(deferred, reason)
-    else:
-        cancel_by(deferred, reason, _cancel_reporting)
+def end(deferred: Deferred[Any], reason: object, begun: dict[str, bool]) -> None:
+    """Cancel a Deferred that has to end. What a canceller raises is reported.
+
+    What is no Exception is raised. If nothing is in `begun` then, it was not cancelled.
+    """
+    cancel_by(deferred, reason, partial(_cancel_reporting, begun=begun))
 
 
 def shield(eventual: Eventual[_T]) -> Deferred[_T]:
@@ -180,16 +89,6 @@ def shield(eventual: Eventual[_T]) -> Deferred[_T]:
     return outer
 
 
-@_never_refused
-def _pass_on(result: Any, outer: Deferred[Any]) -> Any:
-    """Fire another Deferred with a result, too. A failure is that one's then."""
-    vars(outer).pop("_part_of", None)
-    if outer.called:
-        return result
-    _hand_over(outer, result)
-    return None if is_failure(result) else result
-
-
 def delay_cancellation(eventual: Eventual[_T]) -> Deferred[_T]:
     """Return a Deferred that, when it is cancelled, first waits for the work to end.
 
@@ -214,24 +113,6 @@ def delay_cancellation(eventual: Eventual[_T]) -> Deferred[_T]:
     vars(outer)["_part_of"] = inner
     inner.addBoth(_end_delayed, outer)
     return outer
-
-
-@_never_refused
-def _delay(outer: Deferred[Any]) -> None:
-    # It fails here and now, but nobody sees that yet.
-    outer.pause()
-    outer.errback(Failure(CancelledError()))
-
-
-@_never_refused
-def _end_delayed(result: Any, outer: _Delayed[Any]) -> Any:
-    vars(outer).pop("_part_of", None)
-    if outer.paused:
-        in_turn(outer.unpause)
-    elif not outer.called:
-        _hand_over(outer, result)
-        return None if is_failure(result) else result
-    return result
 
 
 class _Delayed(Deferred[_T]):

@@ -7,8 +7,9 @@ handed over to a task of asyncio that does not come for it stands in front again
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from math import inf
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from .._deferrous import (
     Deferred,
@@ -17,6 +18,9 @@ from .._deferrous import (
     _close_subscription,
     _Fifo,
     _give_first,
+    _never_refused,
+    _not_read,
+    _Place,
     _read,
     _receive,
     _send_to_all,
@@ -240,10 +244,8 @@ class Subscription(_Getters[_T]):
             check_depth()
         return _read(self, iterating)
 
-    def _put_back(self, number: int, item: _T) -> None:
-        super()._put_back(number, item)
-        if self._broadcast is not None and self.qsize() == self._maxsize:
-            self._broadcast._full += 1
+    #: It may have no room for another then.
+    _not_taken: Callable[[_Place, Any, int], None] = staticmethod(_never_refused(_not_read))
 
     def close(self) -> None:
         """Receive no more items, and drop those that this holds. `send` no longer waits for it."""

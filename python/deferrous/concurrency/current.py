@@ -8,7 +8,17 @@ from types import FrameType
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from .._deferrous import CancelledError, Deferred, _driven, _running_task, _Task, _task_for
+from .._deferrous import (
+    CancelledError,
+    Deferred,
+    _driven,
+    _end_one,
+    _once,
+    _running_task,
+    _Task,
+    _task_for,
+    _whole,
+)
 from .._interop import _frame_of
 from .cancellation import end, end_all, in_turn
 
@@ -154,6 +164,8 @@ class Block:
     _outer: Block | None = None
     #: Whether it has cancelled its task.
     _has_cancelled = False
+    #: Whether what the task waited for has been told of that, or a task of asyncio.
+    _has_told = False
     _cancelling = 0
 
     def _enter(self, task: Any) -> None:
@@ -172,20 +184,23 @@ class Block:
     def _cancel_task(self, reason: object = None) -> None:
         self._has_cancelled = True
         task = self._task
-        if type(task) is _Task and not task._running:
-            in_turn(self._cancel_waiting, task, reason)
+        if type(task) is not _Task:
+            _once(self, "_has_told", task.cancel, *(() if reason is None else (reason,)))
+        elif task._running:
+            task._cancel_next(True)
         else:
-            cancel_task(task, reason)
+            in_turn(self._cancel_waiting, task, reason)
 
+    @_whole
     def _cancel_waiting(self, task: Any, reason: object) -> None:
         # It may have left the block meanwhile.
         if self._task is not task:
             return
         waiting_on = task._waiting_on
-        if waiting_on is None or task._running:
-            cancel_task(task, reason)
-        else:
-            end(waiting_on, reason)
+        if task._running:
+            task._cancel_next(True)
+        elif waiting_on is not None:
+            _once(self, "_has_told", _end_one, waiting_on, reason, end)
 
     def _leave(self) -> bool:
         """Take back that it has cancelled the task. Return whether nobody else has."""

@@ -224,6 +224,10 @@ class Condition(Lockable):
             self._forgone = 0
         self._lock.release()
 
+    def _how_to_release(self) -> tuple[Callable[..., object], tuple[Any, ...]]:
+        ours = type(self).release is Condition.release
+        return (self._lock.release if ours else self.release), ()
+
     def __aenter__(self) -> Deferred[Any]:
         return self._lock.acquire()
 

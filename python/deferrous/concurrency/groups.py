@@ -8,7 +8,7 @@ from collections.abc import Coroutine, Generator
 from types import TracebackType
 from typing import Any, TypeVar
 
-from .._deferrous import CancelledError, Deferred, _hand_over, _never_refused
+from .._deferrous import Deferred, _add_task, _do, _end_all, _hand_over, _once, _whole
 from .._gathering import FailureGroup
 from ..failure import Failure
 from ._base import (
@@ -20,7 +20,7 @@ from ._base import (
     mark_handled,
     was_cancelled,
 )
-from .cancellation import _Delayed, end_all, in_turn
+from .cancellation import _delay, _Delayed, end, in_turn
 from .current import Block, cancel_task, find, give_name
 
 __all__ = ["TaskGroup"]
@@ -64,11 +64,14 @@ class TaskGroup(Block):
 
     def __init__(self) -> None:
         self._tasks: dict[Deferred[Any], None] = {}
-        self._errors: list[Failure] = []
-        self._failed: list[Deferred[Any]] = []
+        #: By the tasks that have failed, and None for the block itself.
+        self._errors: dict[Deferred[Any] | None, Failure] = {}
+        self._failed: dict[Deferred[Any], None] = {}
         self._base_error: BaseException | None = None
         self._state = "new"
         self._aborting = False
+        #: The task because of which it is.
+        self._cause: Deferred[Any] | None = None
         self._ended: Deferred[None] | None = None
 
     def __repr__(self) -> str:
@@ -96,29 +99,27 @@ class TaskGroup(Block):
             raise RuntimeError(f"{self!r} {has}")
         if name is not None and isinstance(task, (Coroutine, Generator)):
             give_name(task, name)
-        deferred: Deferred[_T]
-        deferred = as_deferred(task) if context is None else context.run(as_deferred, task)
-        self._tasks[deferred] = None
-        deferred.addBoth(self._task_ended, deferred)
-        return deferred
+        return _add_task(self._tasks, self._task_ended, task, as_deferred, context)
 
-    @_never_refused
+    @_whole
     def _task_ended(self, result: Any, deferred: Deferred[Any]) -> Any:
         self._tasks.pop(deferred, None)
         if is_failure(result):
-            self._failed.append(deferred)
+            self._failed[deferred] = None
             if not was_cancelled(result):
-                self._add_error(result)
+                self._add_error(result, deferred)
         if not self._tasks:
             self._end()
         return result
 
-    def _add_error(self, failure: Failure) -> None:
-        self._errors.append(failure)
+    def _add_error(self, failure: Failure, deferred: Deferred[Any]) -> None:
+        self._errors[deferred] = failure
         error = failure.value
         if isinstance(error, (SystemExit, KeyboardInterrupt)) and self._base_error is None:
             self._base_error = error
         if not self._aborting:
+            self._cause = deferred
+        if self._cause is deferred:
             self._abort()
             if self._state == "entered":
                 self._cancel_task()
@@ -132,17 +133,19 @@ class TaskGroup(Block):
         """
         if self._aborting or self._state == "over":
             return
-        # What the block waits for may be one of the tasks.
-        self._has_cancelled = self._state == "entered"
-        try:
-            self._abort(reason)
-        finally:
-            if self._state == "entered":
-                self._cancel_task(reason)
+        _do(self._cancel, reason)
+
+    @_whole
+    def _cancel(self, reason: object) -> None:
+        if self._state == "entered":
+            # What the block waits for may be one of the tasks.
+            self._has_cancelled = True
+        self._abort(reason)
+        if self._state == "entered":
+            self._cancel_task(reason)
 
     def _abort(self, reason: object = None) -> None:
-        self._aborting = True
-        end_all(self._tasks, reason)
+        _once(self, "_aborting", _end_all, self._tasks, reason, end)
 
     async def __aenter__(self) -> TaskGroup:
         if self._state != "new":
@@ -174,8 +177,7 @@ class TaskGroup(Block):
                 self._base_error = exc_val
             if is_cancellation(exc_val) and not is_the_cause:
                 cancelled = exc_val
-            if not self._aborting:
-                self._abort()
+            self._abort()
             if exc_type is GeneratorExit:
                 # The coroutine is closed, and cannot wait.
                 self._close()
@@ -193,8 +195,7 @@ class TaskGroup(Block):
                 if is_closed:
                     # The coroutine runs for the last time, and is not to be woken.
                     self._ended = None
-                if not self._aborting:
-                    self._abort()
+                self._abort()
                 if is_closed:
                     self._close()
                     raise
@@ -204,7 +205,7 @@ class TaskGroup(Block):
             if self._base_error is not None:
                 raise self._base_error
             if exc_val is not None and not is_cancellation(exc_val):
-                self._errors.append(Failure(exc_val))
+                self._errors[None] = Failure(exc_val)
             if cancelled is not None and not self._errors:
                 raise cancelled
             if self._errors:
@@ -236,52 +237,55 @@ class TaskGroup(Block):
         self._state = "exiting"
         self._opened_by = None
         self._ended = _Delayed(self._cancel_join)
-        ended = self._ended.addBoth(self._joined)
+        ended = self._ended.addBoth(self._joined).addBoth(self._let_go)
         if not self._tasks:
             self._end()
         return ended
 
-    @_never_refused
+    @_whole
     def _cancel_join(self, ended: Deferred[Any]) -> None:
         # It has failed here and now, but nobody sees that before all tasks have ended.
-        ended.pause()
-        ended.errback(Failure(CancelledError()))
+        _once(vars(ended), "_is_delayed", _delay, ended)
         self._abort()
 
     def _end(self) -> None:
-        ended, self._ended = self._ended, None
+        ended = self._ended
         if ended is None:
             return
-        if ended.paused:
-            in_turn(ended.unpause)
+        if "_is_delayed" in vars(ended):
+            _once(vars(ended), "_has_ended", in_turn, ended.unpause)
         elif not ended.called:
             _hand_over(ended, None)
+        if self._ended is ended:
+            self._ended = None
 
-    @_never_refused
+    @_whole
     def _joined(self, result: Any) -> Any:
-        try:
-            # Not raised, as a traceback would refer to the Deferred that fails.
-            if self._base_error is not None:
-                return Failure(self._base_error)
-            if self._errors:
-                return Failure(self._group())
-            return result
-        finally:
-            self._close()
+        # Not raised, as a traceback would refer to the Deferred that fails.
+        if self._base_error is not None:
+            return Failure(self._base_error)
+        if self._errors:
+            return Failure(self._group())
+        return result
+
+    @_whole
+    def _let_go(self, result: Any) -> Any:
+        self._close()
+        return result
 
     def _close(self) -> None:
         self._state = "over"
-        self._errors = []
-        self._base_error = None
-        failed, self._failed = self._failed, []
-        for deferred in failed:
+        self._errors = {}
+        self._base_error = self._cause = None
+        for deferred in self._failed:
             mark_handled(deferred)
+        self._failed = {}
 
     def _group(self) -> BaseException:
         if sys.version_info >= (3, 11):
-            errors = [failure.value for failure in self._errors]
+            errors = [failure.value for failure in self._errors.values()]
             return builtins.BaseExceptionGroup(_MESSAGE, errors)
-        return FailureGroup(self._errors)
+        return FailureGroup(list(self._errors.values()))
 
 
 async def _forget_cancellation(task: Any) -> None:

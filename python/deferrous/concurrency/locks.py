@@ -6,15 +6,16 @@ They are made of no loop, and may be used under any. Who comes first is served f
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from .._deferrous import (
     Deferred,
     _Fifo,
     _give_back,
-    _give_first,
     _never_refused,
     _Place,
+    _release_key,
     _serve_rest,
     _wait_in,
     succeed,
@@ -34,20 +35,34 @@ _K = TypeVar("_K", bound=Hashable)
 class _Part(Lockable):
     """What is acquired and released with something more: a weight, a side, a key."""
 
-    __slots__ = ("_acquire", "_release", "_what")
+    __slots__ = ("_acquire", "_native", "_release", "_what")
 
     def __init__(
-        self, acquire: Callable[[Any], Deferred[bool]], release: Callable[[Any], None], what: Any
+        self,
+        acquire: Callable[[Any], Deferred[bool]],
+        release: Callable[[Any], None],
+        what: Any,
+        native: tuple[Callable[..., object], tuple[Any, ...]] | None = None,
     ) -> None:
         self._acquire = acquire
         self._release = release
         self._what = what
+        #: How that is released in one native step, if it can be.
+        self._native = native
+
+    def _how_to_release(self) -> tuple[Callable[..., object], tuple[Any, ...]]:
+        return self._native or (self.release, ())
 
     def acquire(self) -> Deferred[bool]:
         return self._acquire(self._what)
 
     def release(self) -> None:
         self._release(self._what)
+
+
+_too_often = partial(ValueError, "BoundedSemaphore released too many times")
+_nobody_writes = partial(RuntimeError, "nobody writes")
+_nobody_reads = partial(RuntimeError, "nobody reads")
 
 
 class _InTurn(Lockable):
@@ -74,6 +89,17 @@ class _InTurn(Lockable):
         except BaseException:
             self._value += number
             raise
+
+    def _natively(self, number: int) -> tuple[Callable[..., object], tuple[Any, ...]] | None:
+        """Return what releases so much in one native step, or None if a subclass does it."""
+        if type(self) is Semaphore:
+            return _give_back, (self, self._waiting, number)
+        if type(self) is BoundedSemaphore:
+            return _give_back, (self, self._waiting, number, (self._size, _too_often))
+        if type(self) is ReadWriteLock:
+            error = _nobody_writes if number == _ALL else _nobody_reads
+            return _give_back, (self, self._waiting, number, (_ALL, error))
+        return None
 
     #: Who leaves may have kept others waiting.
     _left: Callable[[_Place, Deferred[Any]], None] = staticmethod(_serve_rest)
@@ -137,7 +163,10 @@ class Semaphore(_InTurn):
         """Return an object with `run`, and for `async with`, that takes `weight` tokens."""
         if not weight >= 1:
             raise ValueError(f"weight must be >= 1, not {weight!r}")
-        return _Part(self.acquire, self.release, weight)
+        return _Part(self.acquire, self.release, weight, self._natively(weight))
+
+    def _how_to_release(self) -> tuple[Callable[..., object], tuple[Any, ...]]:
+        return self._natively(1) or (self.release, ())
 
     @_never_refused
     def _not_taken(self, place: _Place, _result: Any, _number: int) -> None:
@@ -180,7 +209,7 @@ class BoundedSemaphore(Semaphore):
     def release(self, weight: int = 1) -> None:
         """As `Semaphore.release`. Raises ValueError if so many tokens were not acquired."""
         if not self._value + weight <= self._size:
-            raise ValueError("BoundedSemaphore released too many times")
+            raise _too_often()
         super().release(weight)
 
 
@@ -221,12 +250,12 @@ class ReadWriteLock(_InTurn):
     @property
     def reading(self) -> Lockable:
         """The side that readers acquire."""
-        return _Part(self._take, self._release, 1)
+        return _Part(self._take, self._release, 1, self._natively(1))
 
     @property
     def writing(self) -> Lockable:
         """The side that writers acquire."""
-        return _Part(self._take, self._release, _ALL)
+        return _Part(self._take, self._release, _ALL, self._natively(_ALL))
 
     @property
     def readers(self) -> int:
@@ -239,9 +268,9 @@ class ReadWriteLock(_InTurn):
 
     def _release(self, number: int) -> None:
         if number == _ALL and self._value:
-            raise RuntimeError("nobody writes")
+            raise _nobody_writes()
         if number == 1 and not self.readers:
-            raise RuntimeError("nobody reads")
+            raise _nobody_reads()
         _give_back(self, self._waiting, number)
 
     @_never_refused
@@ -281,7 +310,9 @@ class KeyedLock(Generic[_K]):
 
     def __call__(self, key: _K) -> Lockable:
         """Return the lock of a key: to be acquired and released, to `run`, or for `async with`."""
-        return _Part(self._acquire, self._release, key)
+        ours = type(self)._release is KeyedLock._release
+        native = (_release_key, (self._keys, key)) if ours else None
+        return _Part(self._acquire, self._release, key, native)
 
     def locked(self, key: _K) -> bool:
         """Return whether acquiring a key's lock would have to wait."""
@@ -307,16 +338,7 @@ class KeyedLock(Generic[_K]):
         return _wait_in(waiting, self, key)
 
     def _release(self, key: _K) -> None:
-        if key not in self._keys:
-            raise RuntimeError(f"nobody holds {key!r}")
-        held, waiting = self._keys[key]
-        if waiting and _give_first(waiting, True):
-            return
-        if held[0] > 1:
-            held[0] -= 1
-        else:
-            # What this calls of the key may raise something.
-            del self._keys[key]
+        _release_key(self._keys, key)
 
     @_never_refused
     def _not_taken(self, place: _Place, _result: Any, _number: int) -> None:

@@ -11,20 +11,26 @@ from .._deferrous import (
     CancelledError,
     Deferred,
     DeferredList,
+    _end_all,
+    _end_waiting,
     _Fifo,
     _fire_all,
-    _first_waiting,
+    _give_done,
     _hand_over,
+    _move_key,
     _never_refused,
+    _once,
     _Place,
     _wait_in,
+    _whole,
+    _within,
     gatherResults,
     succeed,
 )
 from .._gathering import FirstError
 from ..failure import Failure
 from ._base import Eventual, TimeoutError, as_deferred, discard, is_done, is_failure, was_cancelled
-from .cancellation import _pass_on, end_all, in_turn
+from .cancellation import _pass_on, end, in_turn
 from .watching import unwatch, watch
 
 __all__ = [
@@ -148,6 +154,7 @@ class _Wait:
     def result(self) -> tuple[set[Deferred[Any]], set[Deferred[Any]]]:
         return self.done, {each for each in self.deferreds if each not in self.done}
 
+    @_whole
     def see(self, deferred: Deferred[Any], result: Any) -> None:
         if self.deferred is not None:
             if self.is_enough(deferred, result) or len(self.done) == len(self.deferreds):
@@ -157,25 +164,27 @@ class _Wait:
         for each in self.deferreds:
             if each not in self.done:
                 unwatch(each, self.see)
-        if self.stop is not None:
-            self.stop()
-            self.stop = None
+        stop, self.stop = self.stop, None
+        if stop is not None:
+            stop()
 
-    @_never_refused
+    @_whole
     def time_out(self) -> None:
         # The call has come: not every clock has it cancelled after that.
         self.stop = None
         self.finish()
 
-    @_never_refused
+    @_whole
     def finish(self) -> None:
-        deferred, self.deferred = self.deferred, None
+        deferred = self.deferred
         if deferred is None:
             return
-        self.let_go()
-        _hand_over(deferred, self.result())
+        if not deferred.called:
+            self.let_go()
+            _hand_over(deferred, self.result())
+        self.deferred = None
 
-    @_never_refused
+    @_whole
     def cancel(self, _: Any) -> None:
         self.deferred = None
         self.let_go()
@@ -221,6 +230,10 @@ def as_completed(
     """
     clock = None if timeout is None else resolve(clock)
     return AsCompleted(_several(eventuals), timeout, clock)
+
+
+def _out_of_time() -> Failure:
+    return Failure(TimeoutError())
 
 
 class AsCompleted(Generic[_T]):
@@ -288,44 +301,28 @@ class AsCompleted(Generic[_T]):
         self._to_give -= 1
         return self._done.popleft()
 
+    @_whole
     def _see(self, deferred: Deferred[_T], _: Any) -> None:
-        self._missing.pop(deferred, None)
-        if not self._missing and self._stop is not None:
-            self._stop()
-            self._stop = None
-        self._done.append(deferred)
+        _move_key(self._missing, deferred, self._done)
+        if not self._missing:
+            stop, self._stop = self._stop, None
+            if stop is not None:
+                stop()
         self._wake()
 
     def _wake(self) -> None:
-        while self._done:
-            first = _first_waiting(self._waiting)
-            if first is None:
-                return
-            place: Any = first._canceller
-            if place.what:
-                # It comes for one itself.
-                _hand_over(first, None)
-                if not self._missing:
-                    self._wake_rest()
-                return
-            self._done.popleft().addBoth(_pass_on, first)
+        _give_done(self._done, self._waiting, _pass_on)
         if not self._missing:
-            self._wake_rest()
+            # Nothing more will come: those that come for one are to see that.
+            _fire_all(self._waiting, None)
 
-    def _wake_rest(self) -> None:
-        """Nothing more will come: have those that come for one see that."""
-        _fire_all(self._waiting, None)
-
-    @_never_refused
+    @_whole
     def _time_out(self) -> None:
         self._stop = None
         self._timed_out = True
         for deferred in self._missing:
             unwatch(deferred, self._see)
-        waiting, self._waiting = self._waiting, _Fifo()
-        while (each := _first_waiting(waiting)) is not None:
-            place: Any = each._canceller
-            _hand_over(each, None if place.what else Failure(TimeoutError()))
+        _end_waiting(self._waiting, _out_of_time)
 
     @_never_refused
     def _left(self, place: _Place, _deferred: Deferred[Any]) -> None:
@@ -420,6 +417,8 @@ class _Losers:
 
     failure: Failure | None = None
     deferreds: list[Deferred[Any]] | None
+    #: Whether all have been cancelled, because of one.
+    are_cancelled = False
     #: All of them are being cancelled, so that none needs to be because another is.
     cancels_all = False
 
@@ -429,25 +428,30 @@ class _Losers:
             deferred.addErrback(self.lost)
         gathered = _WithLosers(deferreds, consumeErrors=True)
         gathered.losers = self
-        return gathered.addCallback(self.results)
+        return gathered.addCallback(self.results).addBoth(self.let_go)
 
     def cancel(self, how: Callable[[], None]) -> None:
-        before, self.cancels_all = self.cancels_all, True
-        try:
+        if self.cancels_all:
             how()
-        finally:
-            self.cancels_all = before
+        else:
+            _within(self, "cancels_all", how)
 
-    @_never_refused
+    @_whole
     def lost(self, failure: Failure) -> Failure:
         if self.failure is None:
             self.failure = failure
-            if not self.cancels_all:
-                end_all(self.deferreds or ())
+        if self.cancels_all:
+            self.are_cancelled = True
+        else:
+            _once(self, "are_cancelled", _end_all, self.deferreds or (), None, end)
         return failure
 
-    @_never_refused
+    @_whole
     def results(self, pairs: list[tuple[bool, Any]]) -> Any:
-        self.deferreds = None
-        failure, self.failure = self.failure, None
+        failure = self.failure
         return [value for _, value in pairs] if failure is None else failure
+
+    @_whole
+    def let_go(self, result: Any) -> Any:
+        self.deferreds = self.failure = None
+        return result

@@ -6,16 +6,23 @@ from collections.abc import AsyncIterable, Callable, Iterable
 from typing import Any, Generic, Literal, TypeVar, overload
 
 from .._deferrous import (
-    CancelledError,
     Deferred,
+    _begin_call,
+    _begin_close,
+    _begin_fetch,
+    _do,
+    _end_all,
     _hand_over,
-    _never_refused,
+    _once,
+    _take_fetched,
+    _take_next,
+    _whole,
+    _within,
     fail,
-    maybeDeferred,
 )
 from ..failure import Failure
 from ._base import Eventual, as_deferred, is_failure, was_cancelled
-from .cancellation import _Delayed, end_all, in_turn
+from .cancellation import _delay, _Delayed, end, in_turn
 
 __all__ = ["map"]
 
@@ -51,14 +58,20 @@ class _Feed(Generic[_T, _R]):
         #: The Deferred of the next item, while it is waited for.
         self._fetching: Deferred[Any] | None = None
         self._feeding = False
+        #: Whether there is room for more since that was looked at.
+        self._hungry = False
+        #: The item that was taken, until the function is called for it.
+        self._taken: list[_T] = []
+        #: What the items have failed with, until that is dealt with.
+        self._broken: Failure | None = None
         #: What is under way.
         self._running: dict[Any, Deferred[Any]] = {}
 
     def _has_room(self) -> bool:
         raise NotImplementedError
 
-    def _new_call(self) -> Any:
-        """Make a note of a call that is about to be made."""
+    def _new_call(self) -> tuple[Any, Any, Any]:
+        """Return what a call that is about to be made goes by, a list, and what to put there."""
         raise NotImplementedError
 
     def _ended(self, call: Any, result: Any) -> None:
@@ -72,119 +85,98 @@ class _Feed(Generic[_T, _R]):
     def _fed(self) -> None:
         """See whether that was all."""
 
+    @_whole
     def _feed(self) -> None:
         """Make calls as far as there is room. What they do at once does not get in here again."""
-        if self._feeding:
-            return
-        self._feeding = True
-        try:
-            if self._is_async:
-                while not self._exhausted and self._fetching is None and self._has_room():
-                    self._fetch()
-            else:
-                iterator = self._iterator
-                while not self._exhausted and self._has_room():
-                    try:
-                        item = next(iterator)
-                    except StopIteration:
-                        self._exhausted = True
-                    except BaseException:
-                        self._exhausted = True
-                        self._failed(Failure())
-                    else:
-                        if self._stopped:
-                            # It has been stopped by its own items, which could not be closed then.
-                            self._close(iterator)
-                        else:
-                            self._call(item)
-        finally:
-            self._feeding = False
+        if _within(self, "_feeding", self._make_calls):
             self._fed()
 
-    def _fetch(self) -> None:
-        iterator = self._iterator
-        try:
-            fetching = as_deferred(iterator.__anext__())
-        except BaseException:
-            self._exhausted = True
-            self._failed(Failure())
-            return
-        self._fetching = fetching
-        if self._stopped:
-            # As for those that are not asynchronous.
-            self._iterator = iterator
-            end_all((fetching,))
-        fetching.addBoth(self._fetched)
+    @_whole
+    def _make_calls(self) -> None:
+        if self._is_async:
+            while not self._exhausted and self._fetching is None and self._has_room():
+                _begin_fetch(self, self._iterator, as_deferred, end)
+                self._see_whether_broken()
+        else:
+            iterator = self._iterator
+            while self._taken or (not self._exhausted and self._has_room()):
+                if not self._taken:
+                    _take_next(self, iterator)
+                self._see_whether_broken()
+                if self._taken and self._stopped:
+                    # It has been stopped by its own items, which could not be closed then.
+                    self._taken.clear()
+                    self._close(iterator)
+                elif self._taken:
+                    self._call()
+        self._hungry = False
 
-    @_never_refused
+    def _call(self) -> None:
+        """Call the function for the item that was taken."""
+        call, places, place = self._new_call()
+        _begin_call(self, call, places, place, end)
+
+    def _see_whether_broken(self) -> None:
+        """Do what is to be done if the items have failed."""
+        if self._broken is not None:
+            self._failed(self._broken)
+            self._broken = None
+
+    @_whole
     def _fetched(self, result: Any) -> None:
-        self._fetching = None
         if not is_failure(result):
             if not self._exhausted:
-                self._call(result)
+                _take_fetched(self, result)
+            if self._taken:
+                self._call()
         elif result.check(StopAsyncIteration):
             self._exhausted = True
         elif not self._exhausted:
+            self._broken = result
             self._exhausted = True
-            self._failed(result)
+        self._fetching = None
+        self._see_whether_broken()
         if self._stopped:
             self._close_items()
         self._feed()
 
-    def _call(self, item: _T) -> None:
-        call = self._new_call()
-        deferred = maybeDeferred(self._function, item)
-        self._running[call] = deferred
-        if self._stopped:
-            # The function has done that, or what it has called.
-            end_all((deferred,))
-        deferred.addBoth(self._call_ended, call)
-
-    @_never_refused
+    @_whole
     def _call_ended(self, result: Any, call: Any) -> None:
-        del self._running[call]
-        try:
-            self._ended(call, result)
-        finally:
-            if not self._feeding:
-                self._feed()
+        self._running.pop(call, None)
+        self._ended(call, result)
+        if not self._feeding:
+            self._feed()
 
+    @_whole
     def _stop(self) -> None:
         """Take no more items, and cancel what is under way."""
         self._exhausted = self._stopped = True
-        was_stopping, self._stopping = self._stopping, True
-        try:
-            if self._fetching is None:
-                self._close_items()
-            else:
-                # The items are closed when that has ended.
-                end_all((self._fetching,))
-            end_all(self._running.values())
-        finally:
-            self._stopping = was_stopping
+        if not self._stopping:
+            _within(self, "_stopping", self._end_rest)
+
+    @_whole
+    def _end_rest(self) -> None:
+        if self._fetching is None:
+            self._close_items()
+        else:
+            # The items are closed when that has ended.
+            _once(vars(self), "fetching is ended", _end_all, (self._fetching,), None, end)
+        _once(vars(self), "rest is ended", _end_all, self._running.values(), None, end)
 
     def _close_items(self) -> None:
         """Let go of the items: a generator's `finally` runs now."""
-        iterator, self._iterator = self._iterator, None
+        iterator = self._iterator
         running = "ag_running" if self._is_async else "gi_running"
         # One that runs is closed when it is through.
         if iterator is not None and not getattr(iterator, running, False):
             self._close(iterator)
+        self._iterator = None
 
     def _close(self, iterator: Any) -> None:
-        close = getattr(iterator, "aclose" if self._is_async else "close", None)
-        if close is None:
-            return
-        try:
-            closing = as_deferred(close()) if self._is_async else close()
-        except BaseException:
-            self._failed(Failure())
-            return
-        if self._is_async:
-            self._closing = closing
-            closing.addBoth(self._items_closed)
+        _once(vars(self), "items are closed", _begin_close, self, iterator, as_deferred)
+        self._see_whether_broken()
 
-    @_never_refused
+    @_whole
     def _items_closed(self, result: Any) -> None:
         self._closing = None
         if is_failure(result) and not was_cancelled(result):
@@ -274,15 +266,14 @@ class _Map(_Feed[_T, _R]):
         self._failure: Failure | None = None
         deferred: Deferred[list[_R]] = _Delayed(self._cancel)
         self._deferred: Any = deferred
-        self._feed()
+        _do(self._feed)
         return deferred
 
     def _has_room(self) -> bool:
         return len(self._running) < self._limit
 
-    def _new_call(self) -> int:
-        self._results.append(None)
-        return len(self._results) - 1
+    def _new_call(self) -> tuple[int, list[Any], None]:
+        return len(self._results), self._results, None
 
     def _ended(self, call: int, result: Any) -> None:
         if not is_failure(result):
@@ -295,31 +286,28 @@ class _Map(_Feed[_T, _R]):
     def _failed(self, failure: Failure) -> None:
         if self._failure is None:
             self._failure = failure
+        if self._failure is failure:
             self._stop()
 
-    @_never_refused
+    @_whole
     def _cancel(self, deferred: Deferred[Any]) -> None:
         # It has failed here and now, but nobody sees that before all has ended.
-        deferred.pause()
-        deferred.errback(Failure(CancelledError()))
+        _once(vars(deferred), "_is_delayed", _delay, deferred)
         self._return_exceptions = True
-        try:
-            self._stop()
-        finally:
-            self._fed()
+        self._stop()
+        self._fed()
 
     def _fed(self) -> None:
         deferred = self._deferred
         if deferred is None or self._is_busy():
             return
-        self._deferred = None
-        results, self._results = self._results, []
-        failure, self._failure = self._failure, None
-        if not deferred.called:
-            _hand_over(deferred, results if failure is None else failure)
-            return
-        if failure is not None:
-            # The items have failed while they were closed, and nobody asks: it is reported.
-            fail(failure)
-        if deferred.paused:
-            in_turn(deferred.unpause)
+        marks, failure = vars(deferred), self._failure
+        if "_is_delayed" in marks:
+            if failure is not None:
+                # The items have failed while they were closed, and nobody asks: it is reported.
+                _once(marks, "_is_reported", fail, failure)
+            _once(marks, "_has_ended", in_turn, deferred.unpause)
+        elif not deferred.called:
+            _hand_over(deferred, self._results if failure is None else failure)
+        self._deferred = self._failure = None
+        self._results = []

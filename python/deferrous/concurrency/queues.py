@@ -7,7 +7,6 @@ handed over to a task of asyncio that does not come for it stands in front again
 from __future__ import annotations
 
 import heapq
-from bisect import bisect, insort
 from collections import deque
 from collections.abc import Callable
 from math import inf
@@ -18,8 +17,8 @@ from .._deferrous import (
     _end_getting,
     _Fifo,
     _finish,
-    _give_first,
     _never_refused,
+    _not_taken,
     _Place,
     _put_in,
     _shut_down,
@@ -55,10 +54,6 @@ def _no_item(item: object) -> TypeError:
     return TypeError(f"a {type(item).__name__} cannot be an item: put it into a tuple")
 
 
-def _number_of(returned: tuple[int, Any]) -> int:
-    return returned[0]
-
-
 class _Getters(Generic[_T]):
     """Those that wait for an item, and those that were given one and did not come for it."""
 
@@ -77,13 +72,8 @@ class _Getters(Generic[_T]):
         """Tell those that wait that nothing will come."""
         _end_getting(self, self._over)
 
-    @_never_refused
-    def _not_taken(self, _place: _Place, item: Any, number: int) -> None:
-        if not _give_first(self._getting, item):
-            self._put_back(number, item)
-
-    def _put_back(self, number: int, item: _T) -> None:
-        insort(self._returned, (number, item), key=_number_of)
+    #: One comes back that was given to somebody who did not come for it.
+    _not_taken: Callable[[_Place, Any, int], None] = staticmethod(_never_refused(_not_taken))
 
 
 class Queue(_Getters[_T]):
@@ -262,14 +252,6 @@ class Queue(_Getters[_T]):
         """
         check_depth()
         _shut_down(self, bool(immediate), QueueShutDown)
-
-    def _put_back(self, number: int, item: _T) -> None:
-        if self._is_shut_at_once:
-            _finish(self, min(1, self._unfinished))
-        else:
-            place = bisect(self._numbers, number)
-            self._numbers.insert(place, number)
-            self._insert(place, item)
 
     def __aiter__(self) -> Queue[_T]:
         return self

@@ -6,7 +6,15 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
-from .._deferrous import Deferred, _hand_over, _never_refused, maybeDeferred, succeed
+from .._deferrous import (
+    Deferred,
+    _hand_over,
+    _never_refused,
+    _once,
+    _whole,
+    maybeDeferred,
+    succeed,
+)
 from ._base import Eventual, as_deferred, is_failure, was_cancelled
 from .cancellation import in_turn
 
@@ -44,13 +52,13 @@ class Observable(Generic[_T]):
         self._observers: dict[Deferred[_T], None] = {}
         self._cancel_unobserved = cancel_unobserved
         self._result: Any = None
-        self._has_result = self._is_abandoned = False
+        self._has_result = self._is_abandoned = self._was_observed = False
         self._deferred: Deferred[_T] | None = as_deferred(eventual)
         self._deferred.addBoth(self._fired)
 
     def __repr__(self) -> str:
         state = f"result {self._result!r}" if self._has_result else "no result"
-        return f"<Observable with {state}, {len(self._observers)} observing>"
+        return f"<Observable with {state}, {self.observers()} observing>"
 
     def observe(self) -> Deferred[_T]:
         """Return a Deferred for the result. Cancelling it cancels nothing else."""
@@ -72,29 +80,35 @@ class Observable(Generic[_T]):
 
     def observers(self) -> int:
         """Return the number of observers that wait for the result."""
-        return len(self._observers)
+        return 0 if self._has_result else len(self._observers)
 
     def cancel(self) -> None:
         """Cancel the observed Deferred."""
         if self._deferred is not None:
             self._deferred.cancel()
 
-    @_never_refused
+    @_whole
     def _leave(self, observer: Deferred[_T]) -> None:
         self._observers.pop(observer, None)
+        deferred = self._deferred
         if self._cancel_unobserved and not self._observers and not self._has_result:
             self._is_abandoned = True
-            in_turn(self.cancel)
+            if deferred is not None:
+                # By the observer, so that it is done once, and again when another one leaves.
+                _once(vars(observer), "_has_left", in_turn, deferred.cancel)
 
-    @_never_refused
+    @_whole
     def _fired(self, result: Any) -> Any:
-        self._has_result = True
         self._result = result
-        observers, self._observers = self._observers, {}
+        self._has_result = True
+        observers = list(self._observers)
+        self._was_observed = self._was_observed or bool(observers)
         for observer in observers:
             if not observer.called:
                 _hand_over(observer, result)
-        if is_failure(result) and (observers or (self._is_abandoned and was_cancelled(result))):
+        self._observers = {}
+        is_read = self._was_observed or (self._is_abandoned and was_cancelled(result))
+        if is_failure(result) and is_read:
             self._deferred = None
             return None
         return result

@@ -6,9 +6,9 @@ from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from typing import Any, Literal, TypeVar, overload
 
-from .._deferrous import Deferred, _first_waiting, _hand_over, fail, succeed
+from .._deferrous import Deferred, _do, _hand_out, _take_returned, _whole, fail
 from ..failure import Failure
-from ._base import Eventual, is_a, is_failure
+from ._base import Eventual, is_failure
 from .mapping import _Feed
 from .queues import _Getters
 
@@ -126,29 +126,31 @@ class Stream(_Feed[Any, _R], _Getters[_R]):
         return self
 
     def __anext__(self) -> Deferred[_R]:
-        self._feed()
-        if self._returned:
-            return succeed(self._returned.pop(0)[1])
+        _do(self._feed)
+        returned: Deferred[_R] | None = _take_returned(self)
+        if returned is not None:
+            return returned
         deferred = self._wait(True)
-        self._flush()
+        _do(self._flush)
         return deferred
 
     def close(self) -> None:
         """Take no more items, cancel the running calls, and end the iteration of waiters."""
+        _do(self._close_all)
+
+    @_whole
+    def _close_all(self) -> None:
         self._calls.clear()
         self._returned.clear()
-        try:
-            self._stop()
-        finally:
-            self._flush()
+        self._stop()
+        self._flush()
 
     def _has_room(self) -> bool:
         return len(self._calls) + len(self._returned) < self._limit
 
-    def _new_call(self) -> Any:
+    def _new_call(self) -> tuple[Any, Any, Any]:
         call = _Call()
-        self._calls.append(call)
-        return call
+        return call, self._calls, call
 
     def _ended(self, call: Any, result: Any) -> None:
         if self._stopped:
@@ -159,24 +161,20 @@ class Stream(_Feed[Any, _R], _Getters[_R]):
         call.finish(result)
 
     def _failed(self, failure: Failure) -> None:
+        if self._calls and self._calls[-1].cause is failure:
+            return
         call = _Call()
+        call.cause = failure
         call.finish(failure)
         self._calls.append(call)
 
     def _fed(self) -> None:
         self._flush()
 
+    @_whole
     def _flush(self) -> None:
         """Hand over what is there, in order, to those that wait for it."""
-        while self._getting and self._calls and self._calls[0].is_done:
-            getter = _first_waiting(self._getting)
-            if getter is None:
-                return
-            result = self._calls.popleft().take()
-            if is_failure(result):
-                self._calls.clear()
-                self._stop()
-            _hand_over(getter, result)
+        while (self._hungry and not self._feeding) or _hand_out(self):
             self._feed()
         if not self._calls and not self._is_busy():
             self._end()
@@ -185,20 +183,17 @@ class Stream(_Feed[Any, _R], _Getters[_R]):
 class _Call:
     """A call of a stream. What it fails with is reported if nobody takes it."""
 
-    __slots__ = ("is_done", "result")
+    __slots__ = ("cause", "is_done", "result")
 
     def __init__(self) -> None:
+        #: What the items have failed with, if it stands for that.
+        self.cause: Failure | None = None
         self.is_done = False
         self.result: Any = None
 
     def finish(self, result: Any) -> None:
+        if not is_failure(result):
+            self.result = result
+        elif self.result is None:
+            self.result = fail(result)
         self.is_done = True
-        self.result = fail(result) if is_failure(result) else result
-
-    def take(self) -> Any:
-        result, self.result = self.result, None
-        if is_a(result, Deferred):
-            taken: list[Any] = []
-            result.addErrback(taken.append)
-            return taken[0]
-        return result

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, TypeVar, overload
 
 from .._clock import AnyClock, now, resolve, start, start_at, with_call_later
-from .._deferrous import Deferred, _never_refused, _running_loop, _running_task, _Task
+from .._deferrous import Deferred, _never_refused, _running_loop, _running_task, _Task, _whole
 from .._timeout import add_timeout
 from ._base import Eventual, TimeoutError, as_deferred, is_cancellation, is_done, was_cancelled
 from .cancellation import _Delayed, end_all
@@ -65,13 +65,14 @@ class _Sleeping:
     def __init__(self, result: Any) -> None:
         self.result = result
 
-    @_never_refused
+    @_whole
     def wake(self) -> None:
-        deferred, self.deferred, self.stop = self.deferred, None, None
+        deferred = self.deferred
         if deferred is not None and not deferred.called:
             deferred.callback(self.result)
+        self.deferred = self.stop = None
 
-    @_never_refused
+    @_whole
     def __call__(self, _: Deferred[Any]) -> None:
         stop, self.stop, self.deferred = self.stop, None, None
         if stop is not None:
@@ -266,9 +267,9 @@ class Timeout(Block):
         self._task = None
         self._state = "exited"
 
-    @_never_refused
+    @_whole
     def _expire(self) -> None:
-        if self._state == "active":
+        if self._state in ("active", "expiring"):
             self._stop = None
             self._state = "expiring"
             self._cancel_task()

@@ -2,47 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from .._deferrous import Deferred, _never_refused
-from ._base import is_failure
+from .._deferrous import Deferred, _once, _tell, _whole
 
 
 class _Watch:
     """Looks on at a Deferred on behalf of many, with one place in its chain."""
 
-    __slots__ = ("_seen", "_watching")
+    __slots__ = ("_has_told", "_watching")
 
     def __init__(self) -> None:
+        self._has_told = False
         self._watching: dict[Callable[[Deferred[Any], Any], object], None] = {}
 
-    @_never_refused
+    @_whole
     def fired(self, result: Any, deferred: Deferred[Any]) -> Any:
-        del _watches[deferred]
-        watching, self._watching = self._watching, {}
-        tell(watching, deferred, result)
+        _watches.pop(deferred, None)
+        _once(self, "_has_told", _tell, self._watching, deferred, result)
         return result
-
-
-def tell(
-    watching: Iterable[Callable[[Deferred[Any], Any], object]], deferred: Deferred[Any], result: Any
-) -> None:
-    """Tell these of a Deferred's result, in a callback of its own.
-
-    Whoever awaits it then gets its failure, and would not have handled it: it comes to rest on that
-    later. So it is paused meanwhile, and who awaits it stands in line for the failure.
-    """
-    failed = is_failure(result)
-    if failed:
-        deferred.pause()
-    try:
-        for see in watching:
-            see(deferred, result)
-    finally:
-        if failed:
-            deferred.unpause()
 
 
 _watches: WeakKeyDictionary[Deferred[Any], _Watch] = WeakKeyDictionary()

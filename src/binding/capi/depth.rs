@@ -16,8 +16,10 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
+use super::again::again;
+use super::answers::Called;
 use super::conversions::FromC;
-use super::error::{Raise, Result};
+use super::error::{Error, Raise, Result};
 use super::interned::intern;
 use super::{bounds, panics};
 
@@ -197,12 +199,13 @@ pub(crate) trait Short {
 }
 
 /// Have a function of Python's, or a native one of ours, be allowed more calls, where few are left,
-/// whenever native code calls it. It stays what it is.
+/// whenever native code calls it. It stays what it is. If it is to be `WHOLE`, it is called again
+/// where a signal's exception has come into it: see [`again`].
 ///
 /// # Errors
 ///
 /// `TypeError` if it is neither.
-pub(crate) fn never_refuse<S: Short>(function: &Bound<'_, PyAny>) -> Result<()> {
+pub(crate) fn never_refuse<S: Short, const WHOLE: bool>(function: &Bound<'_, PyAny>) -> Result<()> {
     let kind = function.get_type_ptr();
     // SAFETY: of the very types whose layouts are read, alive. `enter` keeps the contract of what
     // runs for a function.
@@ -210,7 +213,7 @@ pub(crate) fn never_refuse<S: Short>(function: &Bound<'_, PyAny>) -> Result<()> 
         if kind == &raw mut ffi::PyCFunction_Type && is_ours(function)? {
             let object = function.as_ptr().cast::<ffi::PyCFunctionObject>();
             if runs(&NATIVE, (*object).vectorcall) {
-                (*object).vectorcall = Some(enter::<S, true>);
+                (*object).vectorcall = Some(enter::<S, true, WHOLE>);
             }
             return Ok(());
         }
@@ -221,10 +224,10 @@ pub(crate) fn never_refuse<S: Short>(function: &Bound<'_, PyAny>) -> Result<()> 
         if runs(&INTERPRETED, (*object).vectorcall) {
             // Public from 3.12 on. There is nothing else to be done before.
             #[cfg(Py_3_12)]
-            super::wrapper::PyFunction_SetVectorcall(object, enter::<S, false>);
+            super::wrapper::PyFunction_SetVectorcall(object, enter::<S, false, WHOLE>);
             #[cfg(not(Py_3_12))]
             {
-                (*object).vectorcall = Some(enter::<S, false>);
+                (*object).vectorcall = Some(enter::<S, false, WHOLE>);
             }
         }
     }
@@ -243,7 +246,7 @@ fn runs(all: &OnceLock<ffi::vectorcallfunc>, one: Option<ffi::vectorcallfunc>) -
 }
 
 /// What runs when one of them is called.
-unsafe extern "C" fn enter<S: Short, const IS_NATIVE: bool>(
+unsafe extern "C" fn enter<S: Short, const IS_NATIVE: bool, const WHOLE: bool>(
     function: *mut ffi::PyObject,
     args: *const *mut ffi::PyObject,
     nargsf: usize,
@@ -257,20 +260,34 @@ unsafe extern "C" fn enter<S: Short, const IS_NATIVE: bool>(
             return ptr::null_mut();
         };
         let py = Python::assume_attached();
-        if !is_short(py) {
-            return run(function, args, nargsf, kwnames);
+        let call = || run(function, args, nargsf, kwnames);
+        let answer = || FromC::from_c(py, call());
+        let is_short = is_short(py);
+        let called = if is_short { ptr::null_mut() } else { call() };
+        if !is_short && (!WHOLE || !called.is_null()) {
+            return called;
         }
         panics::answering(py, || {
-            let mut called: Option<super::answers::Called<'_>> = None;
-            S::call(py, &mut |py| {
-                called = Some(FromC::from_c(py, run(function, args, nargsf, kwnames)));
-            })?;
-            match called {
-                Some(Ok(result)) => Ok::<Bound<'_, PyAny>, _>(result),
-                Some(Err(raised)) => Err(raised.into()),
-                None => Err(PyTypeError::error(py, "not called")),
-            }
+            let called =
+                if is_short { call_short::<S>(py, &answer) } else { FromC::from_c(py, called) };
+            let done = match called {
+                Err(raised) if WHOLE => again(raised, || call_short::<S>(py, &answer)),
+                called => called,
+            };
+            Ok::<Bound<'_, PyAny>, Error>(done?)
         })
+    }
+}
+
+/// Make a call where few more are allowed.
+#[cold]
+fn call_short<'py, S: Short>(py: Python<'py>, call: &dyn Fn() -> Called<'py>) -> Called<'py> {
+    let mut called = None;
+    let done = S::call(py, &mut |_| called = Some(call()));
+    match (done, called) {
+        (Err(error), _) => Err(error.into_raised(py)),
+        (Ok(()), Some(called)) => called,
+        (Ok(()), None) => Err(PyTypeError::error(py, "not called").into_raised(py)),
     }
 }
 

@@ -4,6 +4,7 @@
 //! slower one, and fills type slots that PyO3's macros do not. It uses no other room; all rooms
 //! above use it.
 
+pub(crate) mod again;
 mod alive;
 mod allocating;
 mod answers;

@@ -8,8 +8,9 @@ use crate::binding::face::items::{
     _end_getting, empty_into, take_first, take_returned, wait_for_item,
 };
 use crate::binding::face::place::{_first_waiting, _give_first, next_in};
+use crate::binding::face::returned::come_back;
 use crate::binding::face::whole::{add_to, answer_waiting, fail_each, line_of, report};
-use crate::binding::model::deferred::Deferred;
+use crate::binding::model::{deferred::Deferred, place::Place};
 
 /// How many items a subscription holds.
 fn held_by(reader: &Bound<'_, PyAny>) -> Result<usize> {
@@ -124,6 +125,24 @@ pub(crate) fn _read<'py>(
     };
     report(reader, make_room());
     Ok(taken)
+}
+
+/// The `_not_taken` of a subscription: an item comes back that was given to somebody who did not come
+/// for it. The next gets it, or it takes room again.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _not_read<'py>(
+    place: &Bound<'py, Place>,
+    item: Bound<'py, PyAny>,
+    number: &Bound<'py, PyAny>,
+) -> Result<()> {
+    let py = place.py();
+    let is_back = come_back(place, item, number)?;
+    let Some(reader) = place.get().owner(py).filter(|_| is_back) else { return Ok(()) };
+    let broadcast = reader.getattr(intern!(py, "_broadcast"))?;
+    if !broadcast.is_none() && is_short_of_full(&reader, 0)? {
+        add_to(&broadcast, intern!(py, "_full"), 1)?;
+    }
+    Ok(())
 }
 
 /// Close a subscription. Who waits for it is told: with an error of this class, or that `async for`

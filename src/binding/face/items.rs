@@ -210,7 +210,7 @@ fn put_again<'py>(
 
 /// Put an item into a queue, also if a comparison raises something: no item is lost then, but the
 /// order.
-fn put_at_all<'py>(
+pub(crate) fn put_at_all<'py>(
     queue: &Bound<'py, PyAny>,
     items: &Bound<'py, PyAny>,
     item: Bound<'py, PyAny>,

@@ -78,7 +78,7 @@ mod _deferrous {
 
     #[pymodule_export]
     use crate::binding::face::broadcasts::{
-        _close_broadcast, _close_subscription, _read, _send_to_all,
+        _close_broadcast, _close_subscription, _not_read, _read, _send_to_all,
     };
     #[pymodule_export]
     use crate::binding::face::functions::{execute, fail, maybe_deferred, succeed};
@@ -100,9 +100,17 @@ mod _deferrous {
         _fire_all, _first_waiting, _give_back, _give_first, _serve_rest, _wait_in,
     };
     #[pymodule_export]
-    use crate::binding::face::primitive::{_check_depth, _hand_over, _knows_depth, _never_refused};
+    use crate::binding::face::primitive::{
+        _check_depth, _hand_over, _knows_depth, _never_refused, _whole,
+    };
     #[pymodule_export]
     use crate::binding::face::race::race;
+    #[pymodule_export]
+    use crate::binding::face::returned::_not_taken;
+    #[pymodule_export]
+    use crate::binding::face::steps::{
+        _delay, _end_all, _end_delayed, _end_one, _in_turn, _once, _pass_on, _within,
+    };
     #[pymodule_export]
     use crate::binding::face::survey::{all_of, may_fire, take_last};
     #[pymodule_export]
@@ -111,6 +119,12 @@ mod _deferrous {
     use crate::binding::face::tracking::{
         now, place, run_of, trace_begin, trace_end, trace_since, trace_strands, track,
         track_earlier, tracked, tracked_at, tracked_one, tracking,
+    };
+    #[pymodule_export]
+    use crate::binding::face::under_way::{
+        _add_task, _begin_call, _begin_close, _begin_fetch, _do, _end_waiting, _give_done,
+        _hand_out, _move_key, _release_after, _release_key, _run_locked, _take_fetched, _take_next,
+        _take_returned, _tell,
     };
     #[pymodule_export]
     use crate::binding::face::whole::{

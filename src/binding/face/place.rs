@@ -170,15 +170,27 @@ pub(crate) fn fire_each<'py>(
 /// goes: each takes what it asks for. Either nothing is done, or all: if this were done in Python,
 /// an exception in the midst of it, as at the recursion limit, would leave one waiting for what
 /// nobody has.
+///
+/// # Errors
+///
+/// What `bound` makes, if there were more than that says then.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
+#[pyo3(signature = (owner, line, number, bound=None))]
 pub(crate) fn _give_back<'py>(
     owner: &Bound<'py, PyAny>,
     line: &Bound<'py, Fifo>,
     number: &Bound<'py, PyAny>,
+    bound: Option<(Bound<'py, PyAny>, Bound<'py, PyAny>)>,
 ) -> Result<()> {
     let py = line.py();
     stack::check(py)?;
-    serve(owner, line, owner.getattr(intern!(py, "_value"))?.add(number)?)
+    let free = owner.getattr(intern!(py, "_value"))?.add(number)?;
+    if let Some((most, error)) = bound
+        && free.gt(most)?
+    {
+        return Err(PyErr::from_value(error.call0()?).into());
+    }
+    serve(owner, line, free)
 }
 
 /// The `_left` of an owner that has a `_value`: who has left its line may have kept others waiting.

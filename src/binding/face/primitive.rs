@@ -425,7 +425,15 @@ impl Short for AtTheLimit {
 /// callback, a canceller, or what a clock calls. Returns it.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _never_refused<'py>(function: Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>> {
-    depth::never_refuse::<AtTheLimit>(&function)?;
+    depth::never_refuse::<AtTheLimit, false>(&function)?;
+    Ok(function)
+}
+
+/// As [`_never_refused`], for a step that sees what it has done already: where a signal's exception
+/// has come into it, it is done again, and the exception raised afterwards. Returns it.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _whole<'py>(function: Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>> {
+    depth::never_refuse::<AtTheLimit, true>(&function)?;
     Ok(function)
 }
 

@@ -180,7 +180,7 @@ quick!(WaitIn = c"_wait_in" of PyAny, |_, [line, owner, what]| {
 });
 quick!(GiveBack = c"_give_back" of PyAny, |_, [owner, line, number]| {
     let line = capi::as_exact::<Fifo>(line)?;
-    place::_give_back(owner, line, number).map(|()| none(line.py()))
+    place::_give_back(owner, line, number, None).map(|()| none(line.py()))
 });
 quick!(Take = c"_take" of PyAny, |_, [queue, items, putting, deferred]| {
     let putting = capi::as_exact::<Fifo>(putting)?;

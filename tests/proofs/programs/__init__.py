@@ -12,7 +12,7 @@ from __future__ import annotations
 # In the order in which they are run. Each module adds its programs as it is imported.
 # isort: off
 from . import callbacks, refused, functions, generators, several, locks, dying, with_asyncio
-from . import without_us
+from . import structured, without_us
 
 # isort: on
 from .base import ASYNCIO_TOO, FRESH, LOOP, OURS_ONLY, PLAIN, PROGRAMS, load, loop, turns
@@ -20,4 +20,4 @@ from .refused import FORMS, FUNCTIONS, object_of
 
 __all__ = ["ASYNCIO_TOO", "FORMS", "FRESH", "FUNCTIONS", "LOOP", "OURS_ONLY", "PLAIN", "PROGRAMS"]
 __all__ += ["callbacks", "dying", "functions", "generators", "load", "locks", "loop", "object_of"]
-__all__ += ["refused", "several", "turns", "with_asyncio", "without_us"]
+__all__ += ["refused", "several", "structured", "turns", "with_asyncio", "without_us"]

@@ -1,0 +1,114 @@
+//! Steps of ours that are written in Python, and done again where a signal's exception has come into
+//! them.
+//!
+//! The interpreter raises such an exception between two lines, whatever these do. A step that may be
+//! begun anew, as it sees what it has done already, is begun anew until it is whole. Then the
+//! exception is put back, and raised where the interpreter next looks for signals: as if the signal
+//! had come that much later.
+
+use std::ffi::{c_int, c_void};
+
+use pyo3::exceptions::{PyBaseException, PyMemoryError, PyRecursionError};
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+use super::answers::Called;
+use super::cell::Shared;
+use super::conversions::{Nothing, ToC, safe};
+use super::held::{Held, Hold};
+use super::in_flight::restore;
+use super::raised::Raised;
+use super::safe::this_thread;
+use crate::core::refusable;
+
+/// So often a step is begun anew. What has come this often is no signal.
+const MOST: u32 = 50;
+
+/// Do a step again that has raised this.
+///
+/// # Errors
+///
+/// What is no signal's: `MemoryError`, `RecursionError`, and what is raised again and again. Also a
+/// signal's that cannot be put back, as in another thread than the main one; the step is whole then.
+#[cold]
+pub(super) fn again<'py>(
+    raised: Raised<'py>,
+    mut step: impl FnMut() -> Called<'py>,
+) -> Called<'py> {
+    let mut last = raised.clone();
+    for _ in 0..MOST {
+        if last.is_instance_of::<PyMemoryError>() || last.is_instance_of::<PyRecursionError>() {
+            break;
+        }
+        match step() {
+            Ok(result) => return put_back(raised).map(|()| result),
+            Err(another) => last = another,
+        }
+    }
+    Err(last)
+}
+
+safe! {
+    /// Have the main thread call this before long, with nothing. Not 0 if too much is to be called.
+    fn call_later<'py>(what: RaisePutBack) -> c_int = ffi::Py_AddPendingCall: (what, Nothing);
+}
+
+/// Exceptions that were put back and are not raised yet, in this order.
+static PUT_BACK: Shared<Vec<Held<PyBaseException>>> = Shared::new(Vec::new());
+
+/// Have an exception be raised where the interpreter next looks for signals.
+///
+/// # Errors
+///
+/// The exception itself, if it cannot be.
+fn put_back(raised: Raised<'_>) -> Result<(), Raised<'_>> {
+    let py = raised.py();
+    if !is_main_thread(py) {
+        return Err(raised);
+    }
+    let kept = PUT_BACK.with(py, |all| {
+        let has_room = refusable(|| all.try_reserve(1)).is_ok();
+        if has_room {
+            all.push(raised.clone().hold());
+        }
+        has_room
+    });
+    if kept && call_later(py, RaisePutBack) == 0 {
+        return Ok(());
+    }
+    if kept {
+        // Nothing has run meanwhile: the last is this one.
+        drop(PUT_BACK.with(py, Vec::pop));
+    }
+    Err(raised)
+}
+
+/// What the interpreter calls, once for each exception that was put back.
+pub(crate) struct RaisePutBack;
+
+/// How C has that.
+type Pending = extern "C" fn(*mut c_void) -> c_int;
+
+impl ToC<Option<Pending>> for RaisePutBack {
+    fn to_c(self) -> Option<Pending> {
+        Some(raise_next)
+    }
+}
+
+/// Raise the first exception that was put back: -1 if it is. Nothing in here panics.
+extern "C" fn raise_next(_: *mut c_void) -> c_int {
+    let raised = Python::try_attach(|py| {
+        let next = PUT_BACK.with(py, |all| if all.is_empty() { None } else { Some(all.remove(0)) });
+        next.map(|next| restore(next.into_bound(py)))
+    });
+    if raised.flatten().is_some() { -1 } else { 0 }
+}
+
+/// Whether this is the thread in which signals are looked for.
+fn is_main_thread(py: Python<'_>) -> bool {
+    let ask = || -> PyResult<bool> {
+        let main = py.import("threading")?.call_method0("main_thread")?;
+        Ok(main.getattr("ident")?.extract::<usize>()? == this_thread(py))
+    };
+    super::in_flight::ok(py, ask()).unwrap_or(false)
+}

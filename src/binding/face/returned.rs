@@ -1,0 +1,94 @@
+//! Items that come back, as whoever they were given to did not come for them: see `whole`.
+
+use pyo3::prelude::*;
+use pyo3::types::PyList;
+
+use crate::binding::capi::{self, error::Result, interned::intern, stack};
+use crate::binding::face::items::{_finish, put_at_all};
+use crate::binding::face::place::_give_first;
+use crate::binding::model::place::Place;
+
+/// The `_not_taken` of those that give items: one comes back that was given to somebody who did not
+/// come for it. The next gets it, or it stands in front again.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _not_taken<'py>(
+    place: &Bound<'py, Place>,
+    item: Bound<'py, PyAny>,
+    number: &Bound<'py, PyAny>,
+) -> Result<()> {
+    come_back(place, item, number).map(drop)
+}
+
+/// The same. Returns whether it stands in front again.
+pub(crate) fn come_back<'py>(
+    place: &Bound<'py, Place>,
+    item: Bound<'py, PyAny>,
+    number: &Bound<'py, PyAny>,
+) -> Result<bool> {
+    let py = place.py();
+    let (Some(owner), Some(getting)) = (place.get().owner(py), place.get().line(py)) else {
+        return Ok(false);
+    };
+    if _give_first(&getting, item.clone())? {
+        return Ok(false);
+    }
+    let Some(numbers) = owner.getattr_opt(intern!(py, "_numbers"))? else {
+        let returned = owner.getattr(intern!(py, "_returned"))?;
+        let returned = returned.cast::<PyList>()?;
+        let at = place_among(returned, number, |it| it.get_item(0))?;
+        returned.insert(at, capi::new_tuple(py, [number.clone(), item])?)?;
+        return Ok(true);
+    };
+    if stack::truth(&owner.getattr(intern!(py, "_is_shut_at_once"))?)? {
+        let unfinished = owner.getattr(intern!(py, "_unfinished"))?;
+        return _finish(&owner, unfinished.extract::<i64>()?.min(1)).map(|()| false);
+    }
+    let numbers = numbers.cast::<PyList>()?;
+    let at = place_among(numbers, number, Ok)?;
+    numbers.insert(at, number)?;
+    put_back(&owner, numbers, at, item).map(|()| true)
+}
+
+/// Where a number belongs among others, which are in order.
+fn place_among<'py>(
+    numbers: &Bound<'py, PyList>,
+    number: &Bound<'py, PyAny>,
+    of: impl Fn(Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>>,
+) -> PyResult<usize> {
+    let (mut low, mut high) = (0, numbers.len());
+    while low < high {
+        let middle = (low + high) / 2;
+        if of(numbers.get_item(middle)?)?.gt(number)? {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    Ok(low)
+}
+
+/// Put an item in front again, behind so many others of these.
+fn put_back<'py>(
+    queue: &Bound<'py, PyAny>,
+    numbers: &Bound<'py, PyList>,
+    at: usize,
+    item: Bound<'py, PyAny>,
+) -> Result<()> {
+    let py = queue.py();
+    let insert = intern!(py, "insert");
+    let way = queue.getattr(intern!(py, "_way"))?;
+    let items = queue.getattr(intern!(py, "_queue"))?;
+    if way.is_none() {
+        // Only the program knows how.
+        queue.call_method1(intern!(py, "_insert"), (at, item))?;
+    } else if way.eq(intern!(py, "popleft"))? {
+        items.call_method1(insert, (at, item))?;
+    } else if stack::truth(&way)? {
+        items.call_method1(insert, (items.len()? - at, item))?;
+    } else {
+        // It has a place of its own.
+        numbers.call_method0(intern!(py, "clear"))?;
+        put_at_all(queue, &items, item)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,368 @@
+//! What groups, `map`, `wait` and their like do between two lines of Python: see `steps`.
+
+use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyTuple};
+
+use crate::binding::capi::{
+    self, Text,
+    error::{Error, Raise, Result},
+    interned::intern,
+    none, stack, yes,
+};
+use crate::binding::face::functions::maybe_deferred;
+use crate::binding::face::generators::ensure_deferred;
+use crate::binding::face::items::take_returned;
+use crate::binding::face::place::{_first_waiting, _give_first, fire_waiting};
+use crate::binding::face::primitive::_hand_over;
+use crate::binding::face::steps::{_end_all, is_failure};
+use crate::binding::face::whole::{failure_of, line_of};
+use crate::binding::judge::classify::as_deferred;
+use crate::binding::model::{deferred::Deferred, fifo::Fifo};
+
+/// Call a function, natively: so one of ours that is to be whole is so where Python calls it, too.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+#[pyo3(signature = (work, *args))]
+pub(crate) fn _do<'py>(
+    work: &Bound<'py, PyAny>,
+    args: &Bound<'py, PyTuple>,
+) -> Result<Bound<'py, PyAny>> {
+    Ok(work.call1(args)?)
+}
+
+/// Begin a task, as `begin` does in a context, or here; have it among the tasks, and `ended` called
+/// with its result and itself. Returns its Deferred.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _add_task<'py>(
+    tasks: &Bound<'py, PyDict>,
+    ended: &Bound<'py, PyAny>,
+    task: Bound<'py, PyAny>,
+    begin: &Bound<'py, PyAny>,
+    context: Option<Bound<'py, PyAny>>,
+) -> Result<Bound<'py, PyAny>> {
+    let py = tasks.py();
+    let deferred = match context {
+        None => begun(task, begin)?,
+        Some(context) => context.call_method1(intern!(py, "run"), (begin, task))?,
+    };
+    tasks.set_item(&deferred, py.None())?;
+    deferred.call_method1(intern!(py, "addBoth"), (ended, &deferred))?;
+    Ok(deferred)
+}
+
+/// The Deferred of something that can be waited for.
+fn begun<'py>(task: Bound<'py, PyAny>, begin: &Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>> {
+    if capi::is_coroutine(&task) || as_deferred(&task).is_some() {
+        return ensure_deferred(task);
+    }
+    Ok(begin.call1((task,))?)
+}
+
+/// Take the next item of a feed. If there is none, it is exhausted; if there is a failure instead, that
+/// is what it is broken by.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _take_next<'py>(
+    feed: &Bound<'py, PyAny>,
+    iterator: &Bound<'py, PyAny>,
+) -> Result<()> {
+    let py = feed.py();
+    let taken = feed.getattr(intern!(py, "_taken"))?;
+    match iterator.call_method0(intern!(py, "__next__")) {
+        Ok(item) => {
+            taken.call_method1(intern!(py, "append"), (item,))?;
+        }
+        Err(error) if error.is_instance_of::<PyStopIteration>(py) => {
+            drop(Error::from(error));
+            feed.setattr(intern!(py, "_exhausted"), yes(py))?;
+        }
+        Err(error) => break_off(feed, error.into())?,
+    }
+    Ok(())
+}
+
+/// The items of a feed have failed.
+fn break_off<'py>(feed: &Bound<'py, PyAny>, error: Error) -> Result<()> {
+    let py = feed.py();
+    feed.setattr(intern!(py, "_exhausted"), yes(py))?;
+    feed.setattr(intern!(py, "_broken"), failure_of(py, error)?)?;
+    Ok(())
+}
+
+/// Call the function of a feed for the item that was taken: the call is among those that run, and
+/// what it stands for in `places`. `otherwise` is for one that is to end.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _begin_call<'py>(
+    feed: &Bound<'py, PyAny>,
+    call: &Bound<'py, PyAny>,
+    places: &Bound<'py, PyAny>,
+    place: &Bound<'py, PyAny>,
+    otherwise: &Bound<'py, PyAny>,
+) -> Result<()> {
+    let py = feed.py();
+    let taken = feed.getattr(intern!(py, "_taken"))?;
+    let item = taken.call_method0(intern!(py, "pop"))?;
+    let function = feed.getattr(intern!(py, "_function"))?;
+    let ended = feed.getattr(intern!(py, "_call_ended"))?;
+    let running = feed.getattr(intern!(py, "_running"))?;
+    places.call_method1(intern!(py, "append"), (place,))?;
+    let deferred = maybe_deferred(&function, &capi::new_tuple(py, [item])?, None)?;
+    running.set_item(call, &deferred)?;
+    let done = end_if_stopped(feed, &deferred, otherwise);
+    deferred.call_method1(intern!(py, "addBoth"), (ended, call))?;
+    done
+}
+
+/// The function, or the items, may have stopped the feed.
+fn end_if_stopped<'py>(
+    feed: &Bound<'py, PyAny>,
+    deferred: &Bound<'py, PyAny>,
+    otherwise: &Bound<'py, PyAny>,
+) -> Result<()> {
+    let py = feed.py();
+    if !stack::truth(&feed.getattr(intern!(py, "_stopped"))?)? {
+        return Ok(());
+    }
+    let one = capi::new_tuple(py, [deferred.clone()])?.into_any();
+    _end_all(&one, &none(py), otherwise)
+}
+
+/// Ask for the next item of an asynchronous iterator. `begin` makes a Deferred of that.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _begin_fetch<'py>(
+    feed: &Bound<'py, PyAny>,
+    iterator: &Bound<'py, PyAny>,
+    begin: &Bound<'py, PyAny>,
+    otherwise: &Bound<'py, PyAny>,
+) -> Result<()> {
+    let py = feed.py();
+    let fetched = feed.getattr(intern!(py, "_fetched"))?;
+    let asked = iterator.call_method0(intern!(py, "__anext__")).map_err(Error::from);
+    let fetching = match asked.and_then(|asked| begun(asked, begin)) {
+        Ok(fetching) => fetching,
+        Err(error) => return break_off(feed, error),
+    };
+    feed.setattr(intern!(py, "_fetching"), &fetching)?;
+    if stack::truth(&feed.getattr(intern!(py, "_stopped"))?)? {
+        // It could not be closed then.
+        feed.setattr(intern!(py, "_iterator"), iterator)?;
+    }
+    let done = end_if_stopped(feed, &fetching, otherwise);
+    fetching.call_method1(intern!(py, "addBoth"), (fetched,))?;
+    done
+}
+
+/// Close the items of a feed, if they can be: a generator's `finally` runs now.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _begin_close<'py>(
+    feed: &Bound<'py, PyAny>,
+    iterator: &Bound<'py, PyAny>,
+    begin: &Bound<'py, PyAny>,
+) -> Result<()> {
+    let py = feed.py();
+    let is_async = stack::truth(&feed.getattr(intern!(py, "_is_async"))?)?;
+    let name = if is_async { intern!(py, "aclose") } else { intern!(py, "close") };
+    let then = feed.getattr(intern!(py, "_items_closed"))?;
+    let Some(close) = iterator.getattr_opt(name)? else { return Ok(()) };
+    let closed = close.call0().map_err(Error::from);
+    if !is_async {
+        return closed.map(drop).or_else(|error| break_off(feed, error));
+    }
+    match closed.and_then(|closing| begun(closing, begin)) {
+        Ok(closing) => {
+            feed.setattr(intern!(py, "_closing"), &closing)?;
+            closing.call_method1(intern!(py, "addBoth"), (then,))?;
+            Ok(())
+        }
+        Err(error) => break_off(feed, error),
+    }
+}
+
+/// Hand the first result of a stream over, if it is there, to the first that waits for one. Returns
+/// whether there were both; it is hungry then.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _hand_out<'py>(stream: &Bound<'py, PyAny>) -> Result<bool> {
+    let py = stream.py();
+    let getting = line_of(stream, intern!(py, "_getting"))?;
+    let calls = stream.getattr(intern!(py, "_calls"))?;
+    let stop = stream.getattr(intern!(py, "_stop"))?;
+    if calls.len()? == 0 || getting.get().len(py) == 0 {
+        return Ok(false);
+    }
+    let call = calls.get_item(0)?;
+    if !stack::truth(&call.getattr(intern!(py, "is_done"))?)? {
+        return Ok(false);
+    }
+    let Some(getter) = _first_waiting(&getting)? else { return Ok(false) };
+    calls.call_method0(intern!(py, "popleft"))?;
+    let mut result = call.getattr(intern!(py, "result"))?;
+    call.setattr(intern!(py, "result"), none(py))?;
+    let mut done = Ok(());
+    if as_deferred(&result).is_some() {
+        let failures = capi::new_list(py)?;
+        let keep = failures.getattr(intern!(py, "append"))?;
+        result.call_method1(intern!(py, "addErrback"), (keep,))?;
+        result = failures.get_item(0)?;
+        calls.call_method0(intern!(py, "clear"))?;
+        done = stop.call0().map(drop).map_err(Error::from);
+    }
+    stream.setattr(intern!(py, "_hungry"), yes(py))?;
+    _hand_over(getter, result)?;
+    done.map(|()| true)
+}
+
+/// The first item that nobody came for, if there is one: a Deferred that has it.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _take_returned<'py>(
+    owner: &Bound<'py, PyAny>,
+) -> Result<Option<Bound<'py, Deferred>>> {
+    take_returned(owner)
+}
+
+/// The item that was asked for is there: it is not asked for any more, and taken, once.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _take_fetched<'py>(feed: &Bound<'py, PyAny>, item: Bound<'py, PyAny>) -> Result<()> {
+    let py = feed.py();
+    let fetching = intern!(py, "_fetching");
+    if !feed.getattr(fetching)?.is_none() {
+        let taken = feed.getattr(intern!(py, "_taken"))?;
+        feed.setattr(fetching, none(py))?;
+        taken.call_method1(intern!(py, "append"), (item,))?;
+    }
+    Ok(())
+}
+
+/// Tell some of a Deferred's result, in a callback of its own.
+///
+/// Whoever awaits it then gets its failure, and would not have handled it: it comes to rest on that
+/// later. So it is paused meanwhile, and who awaits it stands in line for the failure.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _tell<'py>(
+    watching: &Bound<'py, PyDict>,
+    deferred: &Bound<'py, PyAny>,
+    result: &Bound<'py, PyAny>,
+) -> Result<()> {
+    let py = deferred.py();
+    let failed = is_failure(result)?;
+    let watching = watching.keys();
+    if failed {
+        deferred.call_method0(intern!(py, "pause"))?;
+    }
+    let mut done = Ok(());
+    for see in watching.iter() {
+        if let Err(error) = see.call1((deferred, result)) {
+            done = Err(error.into());
+        }
+    }
+    if failed {
+        deferred.call_method0(intern!(py, "unpause"))?;
+    }
+    done
+}
+
+/// Move a key of a dict, if it is there, to the end of a list.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _move_key<'py>(
+    from: &Bound<'py, PyDict>,
+    key: &Bound<'py, PyAny>,
+    to: &Bound<'py, PyAny>,
+) -> Result<()> {
+    if from.contains(key)? {
+        to.call_method1(intern!(from.py(), "append"), (key,))?;
+        from.del_item(key)?;
+    }
+    Ok(())
+}
+
+/// Give Deferreds that are done to those that wait for one: by `pass_on`, or by waking one that
+/// comes for it itself.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _give_done<'py>(
+    done: &Bound<'py, PyAny>,
+    waiting: &Bound<'py, Fifo>,
+    pass_on: &Bound<'py, PyAny>,
+) -> Result<()> {
+    let py = done.py();
+    while done.len()? > 0 {
+        let Some(first) = _first_waiting(waiting)? else { break };
+        let place = first.getattr(intern!(py, "_canceller"))?;
+        if stack::truth(&place.getattr(intern!(py, "what"))?)? {
+            return _hand_over(first, none(py));
+        }
+        let next = done.call_method0(intern!(py, "popleft"))?;
+        next.call_method1(intern!(py, "addBoth"), (pass_on, first))?;
+    }
+    Ok(())
+}
+
+/// Tell all that wait in a line that no time is left: with a result of `over`, or by waking one that
+/// sees that itself.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _end_waiting<'py>(
+    waiting: &Bound<'py, Fifo>,
+    over: &Bound<'py, PyAny>,
+) -> Result<()> {
+    let py = waiting.py();
+    let all = Fifo::empty(py)?;
+    Fifo::take_all(waiting, &all);
+    let mut done = Ok(());
+    while let Some(first) = _first_waiting(&all)? {
+        let place = first.getattr(intern!(py, "_canceller"))?;
+        let comes = stack::truth(&place.getattr(intern!(py, "what"))?)?;
+        let result = if comes { none(py) } else { over.call0()? };
+        if let Err(error) = fire_waiting(first, result) {
+            done = Err(error);
+        }
+    }
+    done
+}
+
+/// The callback of a lock that was acquired for a call: make it, and release the lock after that.
+/// `method` is for those that look who holds it.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _run_locked<'py>(
+    _acquired: &Bound<'py, PyAny>,
+    function: &Bound<'py, PyAny>,
+    args: &Bound<'py, PyTuple>,
+    kwargs: &Bound<'py, PyDict>,
+    done: &Bound<'py, PyAny>,
+    release: (Bound<'py, PyAny>, Bound<'py, PyTuple>),
+    method: Bound<'py, PyAny>,
+) -> Result<Bound<'py, PyAny>> {
+    let called = maybe_deferred(function, args, Some(kwargs))?;
+    Ok(called
+        .call_method1(intern!(called.py(), "addBoth"), (done, release.0, release.1, method))?)
+}
+
+/// The callback of that call.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _release_after<'py>(
+    result: Bound<'py, PyAny>,
+    release: &Bound<'py, PyAny>,
+    args: &Bound<'py, PyTuple>,
+    _method: &Bound<'py, PyAny>,
+) -> Result<Bound<'py, PyAny>> {
+    release.call1(args)?;
+    Ok(result)
+}
+
+/// One that holds the lock of a key has released it: the next has it, or it takes no room.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _release_key<'py>(keys: &Bound<'py, PyDict>, key: &Bound<'py, PyAny>) -> Result<()> {
+    let py = keys.py();
+    let Some(state) = keys.get_item(key)? else {
+        let text = [Text::Ours("nobody holds "), Text::Python(key.repr()?)];
+        return Err(PyRuntimeError::error_saying(capi::joined(py, text)));
+    };
+    let (held, waiting): (Bound<'py, PyList>, Bound<'py, Fifo>) = state.extract()?;
+    if waiting.get().len(py) > 0 && _give_first(&waiting, yes(py))? {
+        return Ok(());
+    }
+    let number = held.get_item(0)?;
+    if number.gt(1)? {
+        held.set_item(0, number.sub(1)?)?;
+    } else {
+        // What this calls of the key may raise something.
+        keys.del_item(key)?;
+    }
+    Ok(())
+}
