@@ -184,6 +184,9 @@ class Block:
     def _cancel_task(self, reason: object = None) -> None:
         self._has_cancelled = True
         task = self._task
+        if task is None:
+            # This is done again, and it has left the block meanwhile.
+            return
         if type(task) is not _Task:
             _once(self, "_has_told", task.cancel, *(() if reason is None else (reason,)))
         elif task._running:

@@ -123,10 +123,10 @@ class _Feed(Generic[_T, _R]):
             self._broken = None
 
     @_whole
-    def _fetched(self, result: Any) -> None:
+    def _fetched(self, result: Any, fetching: Deferred[Any]) -> None:
         if not is_failure(result):
             if not self._exhausted:
-                _take_fetched(self, result)
+                _take_fetched(self, result, fetching)
             if self._taken:
                 self._call()
         elif result.check(StopAsyncIteration):
@@ -134,7 +134,9 @@ class _Feed(Generic[_T, _R]):
         elif not self._exhausted:
             self._broken = result
             self._exhausted = True
-        self._fetching = None
+        if self._fetching is fetching:
+            # If it is not, the next one is fetched already.
+            self._fetching = None
         self._see_whether_broken()
         if self._stopped:
             self._close_items()
@@ -178,9 +180,11 @@ class _Feed(Generic[_T, _R]):
 
     @_whole
     def _items_closed(self, result: Any) -> None:
-        self._closing = None
-        if is_failure(result) and not was_cancelled(result):
-            self._failed(result)
+        if self._closing is not None:
+            if is_failure(result) and not was_cancelled(result):
+                self._broken = result
+            self._closing = None
+        self._see_whether_broken()
         self._fed()
 
     def _is_busy(self) -> bool:
@@ -276,6 +280,9 @@ class _Map(_Feed[_T, _R]):
         return len(self._results), self._results, None
 
     def _ended(self, call: int, result: Any) -> None:
+        if self._deferred is None:
+            # This is done again, and all has ended meanwhile.
+            return
         if not is_failure(result):
             self._results[call] = result
         elif self._return_exceptions:

@@ -35,9 +35,12 @@ def watch(deferred: Deferred[Any], see: Callable[[Deferred[Any], Any], object]) 
     """
     it = _watches.get(deferred)
     if it is None:
-        it = _watches[deferred] = _Watch()
+        it = _Watch()
         it._watching[see] = None
         deferred.addBoth(it.fired, deferred)
+        # Not before that: an exception in between, as a signal's, would leave what is never told.
+        if not it._has_told:
+            _watches[deferred] = it
     else:
         it._watching[see] = None
 

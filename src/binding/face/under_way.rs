@@ -147,7 +147,7 @@ pub(crate) fn _begin_fetch<'py>(
         feed.setattr(intern!(py, "_iterator"), iterator)?;
     }
     let done = end_if_stopped(feed, &fetching, otherwise);
-    fetching.call_method1(intern!(py, "addBoth"), (fetched,))?;
+    fetching.call_method1(intern!(py, "addBoth"), (fetched, &fetching))?;
     done
 }
 
@@ -218,12 +218,17 @@ pub(crate) fn _take_returned<'py>(
     take_returned(owner)
 }
 
-/// The item that was asked for is there: it is not asked for any more, and taken, once.
+/// The item that was asked for, of this Deferred, is there: it is not asked for any more, and taken,
+/// once. The next one may have been asked for since.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
-pub(crate) fn _take_fetched<'py>(feed: &Bound<'py, PyAny>, item: Bound<'py, PyAny>) -> Result<()> {
+pub(crate) fn _take_fetched<'py>(
+    feed: &Bound<'py, PyAny>,
+    item: Bound<'py, PyAny>,
+    asked: &Bound<'py, PyAny>,
+) -> Result<()> {
     let py = feed.py();
     let fetching = intern!(py, "_fetching");
-    if !feed.getattr(fetching)?.is_none() {
+    if feed.getattr(fetching)?.is(asked) {
         let taken = feed.getattr(intern!(py, "_taken"))?;
         feed.setattr(fetching, none(py))?;
         taken.call_method1(intern!(py, "append"), (item,))?;
