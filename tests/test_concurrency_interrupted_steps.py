@@ -503,3 +503,19 @@ def test_an_earlier_call_ends_in_the_function():
     for gate in gates[1:]:
         gate.callback("ends")
     assert result_of(d) == ["ends in it", "ends", "ends", "ends"]
+
+
+@pytest.mark.parametrize("kind", [ValueError, KeyError])
+def test_an_error_of_a_programs_own_method(kind):
+    """What a clock's method raises does not come out where the Deferred happens to be fired."""
+
+    class Refusing(Calls):
+        def cancel(self):
+            raise kind("it has been called")
+
+    awaited = Deferred()
+    d = c.wait([awaited], timeout=1, clock=Refusing())
+    awaited.callback("done")
+    assert result_of(d) == ({awaited}, set())
+    # It is that of the callback which has called it, as with any.
+    assert isinstance(result_of(awaited), kind)

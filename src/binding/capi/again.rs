@@ -2,13 +2,13 @@
 //! them.
 //!
 //! The interpreter raises such an exception between two lines, whatever these do. A step that may be
-//! begun anew, as it sees what it has done already, is begun anew until it is whole. Then the
-//! exception is put back, and raised where the interpreter next looks for signals: as if the signal
-//! had come that much later.
+//! begun anew, as it sees what it has done already, is begun anew until it is whole. Then
+//! KeyboardInterrupt, or what else is no `Exception`, is put back, and raised where the interpreter
+//! next looks for signals: as if the signal had come that much later.
 
 use std::ffi::{c_int, c_void};
 
-use pyo3::exceptions::{PyBaseException, PyMemoryError, PyRecursionError};
+use pyo3::exceptions::{PyBaseException, PyException, PyMemoryError, PyRecursionError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
@@ -28,8 +28,10 @@ const MOST: u32 = 50;
 ///
 /// # Errors
 ///
-/// What is no signal's: `MemoryError`, `RecursionError`, and what is raised again and again. Also a
-/// signal's that cannot be put back, as in another thread than the main one; the step is whole then.
+/// What is no signal's: `MemoryError`, `RecursionError`, and what is raised again and again. Also what
+/// is not put back, though the step is whole: any other `Exception`, which is most likely an error of
+/// a program's own method that the step has called, and would come as a surprise elsewhere; and what
+/// cannot be put back, as in another thread than the main one.
 #[cold]
 pub(super) fn again<'py>(
     raised: Raised<'py>,
@@ -41,6 +43,7 @@ pub(super) fn again<'py>(
             break;
         }
         match step() {
+            Ok(_) if raised.is_instance_of::<PyException>() => return Err(raised),
             Ok(result) => return put_back(raised).map(|()| result),
             Err(another) => last = another,
         }
