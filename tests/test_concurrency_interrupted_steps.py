@@ -172,71 +172,6 @@ def mapping(act, depth=0):
     return operation
 
 
-class Fetched:
-    """Asynchronous items, each of which is waited for."""
-
-    def __init__(self, count):
-        self.count = count
-        self.fetches = []
-
-    def __aiter__(self):
-        return self
-
-    async def __anext__(self):
-        number = len(self.fetches)
-        if number == self.count:
-            raise StopAsyncIteration
-        self.fetches.append(Deferred())
-        await self.fetches[number]
-        return number
-
-
-def fetching(streams=False):
-    """An item of an asynchronous iterator comes: it is taken once, and none is left out."""
-
-    def operation():
-        items, started, got = Fetched(4), [], []
-        work = started.append
-        if streams:
-            results = c.stream(work, items, limit=2)
-            ends = [results.__anext__() for _ in range(4)]
-        else:
-            ends = [c.map(work, items, limit=2)]
-        for each in ends:
-            each.addBoth(got.append)
-
-        def whole():
-            number = 0
-            while number < len(items.fetches):
-                if not items.fetches[number].called:
-                    items.fetches[number].callback(None)
-                number += 1
-            # None is left out, or taken twice, unless the program's own code was interrupted.
-            is_end = any(isinstance(getattr(it, "value", it), KeyboardInterrupt) for it in got)
-            count = len(started) if is_end else 4
-            return started == list(range(count)) and len(got) == len(ends)
-
-        return lambda: items.fetches[0].callback(None), whole
-
-    return operation
-
-
-def beginning_to_watch(begin):
-    """Somebody begins to wait for a Deferred, or does not: the next one is told in any case."""
-
-    def operation():
-        awaited = Deferred()
-
-        def whole():
-            told = begin([awaited])
-            awaited.callback(None)
-            return told.called
-
-        return lambda: begin([awaited]), whole
-
-    return operation
-
-
 def streaming(act):
     def operation():
         started, gates = [], []
@@ -426,10 +361,6 @@ CASES = {
     "wait for all": watching(c.ALL_COMPLETED, 3),
     "as_completed": completing(True),
     "as_completed, asynchronous": completing(False),
-    "wait, begun": beginning_to_watch(c.wait),
-    "as_completed, begun": beginning_to_watch(lambda each: next(c.as_completed(each))),
-    "map of asynchronous items": fetching(),
-    "stream of asynchronous items": fetching(streams=True),
     "sleep": sleeping(),
     "sleep, cancelled": sleeping(cancelled=True),
     "timeout": timing_out,
@@ -453,69 +384,3 @@ for act in ("end", "fail", "close"):
 @pytest.mark.parametrize("make", CASES.values(), ids=CASES.keys())
 def test_interrupted_on_any_line(make):
     check_on_any_line(make)
-
-
-def test_done_again_when_all_has_ended():
-    """A call of a map has ended, and the map with it: what is done again changes nothing."""
-    gates, errors = [], []
-
-    def work(_):
-        gates.append(Deferred())
-        return gates[-1]
-
-    d = c.map(work, range(1), limit=1)
-    feed = d._canceller.__self__
-    gates[0].callback("done")
-    assert result_of(d) == ["done"]
-    deferred = Deferred()
-    deferred.addCallback(feed._call_ended, 0).addErrback(errors.append)
-    deferred.callback("done")
-    assert not errors
-
-
-def test_an_earlier_call_ends_in_the_function():
-    """The next item is asked for in the midst of that, and not once more while it is."""
-
-    class Items(Fetched):
-        at_once = 0
-
-        async def __anext__(self):
-            self.at_once += 1
-            assert self.at_once == 1
-            try:
-                return await super().__anext__()
-            finally:
-                self.at_once -= 1
-
-    items, gates = Items(4), []
-
-    def work(number):
-        gates.append(Deferred())
-        if number == 1:
-            gates[0].callback("ends in it")
-        return gates[-1]
-
-    d = c.map(work, items, limit=3)
-    number = 0
-    while number < len(items.fetches):
-        items.fetches[number].callback(None)
-        number += 1
-    for gate in gates[1:]:
-        gate.callback("ends")
-    assert result_of(d) == ["ends in it", "ends", "ends", "ends"]
-
-
-@pytest.mark.parametrize("kind", [ValueError, KeyError])
-def test_an_error_of_a_programs_own_method(kind):
-    """What a clock's method raises does not come out where the Deferred happens to be fired."""
-
-    class Refusing(Calls):
-        def cancel(self):
-            raise kind("it has been called")
-
-    awaited = Deferred()
-    d = c.wait([awaited], timeout=1, clock=Refusing())
-    awaited.callback("done")
-    assert result_of(d) == ({awaited}, set())
-    # It is that of the callback which has called it, as with any.
-    assert isinstance(result_of(awaited), kind)

@@ -22,7 +22,7 @@ use super::safe::this_thread;
 use crate::core::refusable;
 
 /// So often a step is begun anew. What has come this often is no signal.
-const MOST: u32 = 50;
+pub(crate) const MOST: u32 = 50;
 
 /// Do a step again that has raised this.
 ///

@@ -9,7 +9,9 @@ use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
-use crate::binding::capi::{self, Held, Hold, error::Result, interned::intern, none, stack, yes};
+use crate::binding::capi::{
+    self, Held, Hold, again::MOST, error::Result, interned::intern, none, stack, yes,
+};
 use crate::binding::face::primitive::_hand_over;
 use crate::binding::judge::creating;
 use crate::binding::model::deferred::{CancelledError, Deferred};
@@ -168,14 +170,14 @@ fn end<'py>(
         // There is nobody who could raise anything.
         return engine::cancel(plain);
     }
-    // Whether it has been cancelled: if not, a signal's exception has come before that.
+    // Whether it has been cancelled: if not, a signal's exception has come before that, or several.
     let begun = capi::new_dict(py)?;
     let mut done = Ok(());
-    for _ in 0..2 {
+    for _ in 0..MOST {
         match otherwise.call1((deferred, reason, &begun)) {
             Ok(_) => break,
             Err(error) if done.is_ok() => done = Err(error.into()),
-            Err(_) => break,
+            Err(_) => {}
         }
         if !begun.is_empty() {
             break;
