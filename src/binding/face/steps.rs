@@ -94,15 +94,29 @@ fn in_turn(py: Python<'_>, step: Step) -> Result<()> {
     let mut rest = Vec::new();
     loop {
         // What is nested in the last comes next.
-        let later = with_nest(greenlet, |nest| std::mem::take(&mut nest.later));
-        rest.extend(later.into_iter().flatten().rev());
+        let mut later = with_nest(greenlet, |nest| std::mem::take(&mut nest.later));
+        let later = later.get_or_insert_default();
+        if refusable(|| rest.try_reserve(later.len())).is_err() {
+            // Without memory they come in their own order.
+            for step in later.drain(..) {
+                done = done.and(step.work_off(py));
+            }
+            continue;
+        }
+        rest.extend(later.drain(..).rev());
         let Some(next) = rest.pop() else { break };
         let another = next.work_off(py);
         done = done.and(another);
     }
     let over = NESTS.with(|all| {
         let mut all = all.borrow_mut();
-        all.iter().rposition(|it| it.greenlet == greenlet).map(|place| all.remove(place))
+        let over =
+            all.iter().rposition(|it| it.greenlet == greenlet).map(|place| all.remove(place));
+        if all.is_empty() {
+            // The thread frees nothing of it when it ends.
+            all.shrink_to_fit();
+        }
+        over
     });
     drop(over);
     done
