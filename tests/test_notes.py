@@ -28,6 +28,20 @@ class Service:
         pass
 
 
+class MadeOfTwo:
+    def __init__(self, one, other):
+        pass
+
+
+class Meta(type):
+    pass
+
+
+class MadeByNew(metaclass=Meta):
+    def __new__(cls):
+        return object.__new__(cls)
+
+
 def line_of(function):
     return inspect.getsourcelines(function)[1]
 
@@ -60,10 +74,22 @@ def notes_of(d):
         ),
         (Service(), f"<Service at 0x?>, {HERE}, line {line_of(Service.__call__)}"),
         (int, "int"),
+        (MadeOfTwo, f"MadeOfTwo, {HERE}, line {line_of(MadeOfTwo.__init__)}"),
+        (MadeByNew, f"MadeByNew, {HERE}, line {line_of(MadeByNew.__new__)}"),
         (len, "len"),
         ({}.pop, "dict of 0.pop"),
     ],
-    ids=["function", "method", "partial", "callable", "class", "builtin", "bound builtin"],
+    ids=[
+        "function",
+        "method",
+        "partial",
+        "callable",
+        "class",
+        "class with __init__",
+        "class with __new__",
+        "builtin",
+        "bound builtin",
+    ],
 )
 @pytest.mark.parametrize("fired", [True, False])
 @pytest.mark.parametrize("way", ["addCallback", "addBoth", "addCallbacks"])

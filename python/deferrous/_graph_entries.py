@@ -18,6 +18,7 @@ from ._graph_objects import (
     DICT_OF_CLASS,
     FUNC_OF_PARTIAL,
     MRO_OF_CLASS,
+    NAME_OF_CLASS,
     clean,
     in_its_context,
     is_a,
@@ -109,8 +110,8 @@ def _code_of(obj: object) -> tuple[str, CodeType | None]:
         elif kind is functools.partial:
             owner += "partial of "
             obj = FUNC_OF_PARTIAL(obj)
-        elif kind is type:
-            return owner + text_of(obj), None
+        elif is_a(obj, type):
+            return f"{owner}class {clean(NAME_OF_CLASS(obj))}", _code_of_class(obj)
         else:
             for base in MRO_OF_CLASS(kind):
                 call = DICT_OF_CLASS(base).get("__call__")
@@ -118,6 +119,18 @@ def _code_of(obj: object) -> tuple[str, CodeType | None]:
                     return f"{owner}{text_of(obj)}", call.__code__
             break
     return owner + text_of(obj), None
+
+
+def _code_of_class(cls: Any) -> CodeType | None:
+    """Return the code that makes an instance of a class, if it is Python."""
+    for name in ("__init__", "__new__"):
+        every = (DICT_OF_CLASS(base).get(name) for base in MRO_OF_CLASS(cls))
+        found = next((each for each in every if each is not None), None)
+        if type(found) is staticmethod:
+            found = found.__func__
+        if type(found) is FunctionType:
+            return found.__code__
+    return None
 
 
 def callback_entry(on: str, obj: object) -> CallbackEntry:

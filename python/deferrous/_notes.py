@@ -13,9 +13,7 @@ from typing import Any
 from . import _deferrous
 from ._graph_entries import callback_entry
 from ._graph_objects import (
-    NAME_OF_CLASS,
     attribute,
-    clean,
     dict_of,
     is_a,
     is_deferred,
@@ -43,9 +41,7 @@ def name_callback(error: BaseException, callback: Any, deferred: Any) -> None:
     # Most callbacks are of these types, and programs often fail on purpose, so this must be quick.
     kind = type(callback)
     fired = callback if not one_of(kind, _USUAL) and is_deferred(callback) else None
-    if kind is type:
-        text = f"raised by {what} {clean(NAME_OF_CLASS(callback))}"
-    elif fired is not None:
+    if fired is not None:
         text = f"raised by {what} {text_of(fired)}.callback"
     else:
         entry = callback_entry("", callback)
