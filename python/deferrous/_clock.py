@@ -136,38 +136,38 @@ def later(clock: Any, seconds: float, function: Callable[[], object]) -> Any:
     return clock.call_later(seconds, function)
 
 
-def start_at(clock: Any, when: float, function: Callable[[], object]) -> Callable[[], object]:
-    """As `start`, at a time of the clock's, or now if that is past."""
+def start_at(clock: Any, when: float, function: Callable[[], object]) -> Any:
+    """Have a clock call a function at a time of its own, or now if that is past.
+
+    Returns the call, for `stop`.
+    """
     has = with_call_later.get(type(clock))
     if has or (has is None and _calls_later(clock)):
         left = when - clock.seconds()
-        return _stopper(clock.callLater(left if left > 0 else 0, function))
-    # Calls of loops may be cancelled late.
-    stop: Callable[[], object] = clock.call_at(when, function).cancel
-    return stop
+        return clock.callLater(left if left > 0 else 0, function)
+    return clock.call_at(when, function)
+
+
+def stop(call: Any) -> None:
+    """See to it that a call of `later` or `start_at` does not come, if it is still to come."""
+    has = _with_active.get(type(call))
+    if has or (has is None and _has(call, "active", _with_active)):
+        if not call.active():
+            return
+    call.cancel()
 
 
 def _stopper(call: Any) -> Callable[[], object]:
     has = _with_active.get(type(call))
     if has or (has is None and _has(call, "active", _with_active)):
-        return partial(_stop, call)
-    stop: Callable[[], object] = call.cancel
-    return stop
-
-
-def stop(call: Any) -> None:
-    """See to it that a call of `later` does not come, if it is still to come."""
-    _stopper(call)()
+        return partial(stop, call)
+    cancel: Callable[[], object] = call.cancel
+    return cancel
 
 
 def asks_first(stop: Callable[[], object]) -> bool:
     """Return whether what `start` returned asks the call if it is still to come."""
     return isinstance(stop, partial)
-
-
-def _stop(call: Any) -> None:
-    if call.active():
-        call.cancel()
 
 
 def now(clock: Any) -> float:

@@ -97,7 +97,7 @@ def is_failure(result: object) -> TypeGuard[Failure]:
 
 def is_cancellation(error: object) -> bool:
     """Return whether an exception says that something was cancelled: ours, or asyncio's."""
-    return is_a(error, cancelled_errors())
+    return type(error) is _deferrous.CancelledError or is_a(error, cancelled_errors())
 
 
 def was_cancelled(result: object) -> bool:

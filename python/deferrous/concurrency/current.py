@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from contextvars import ContextVar
 from types import FrameType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -153,15 +152,14 @@ def give_name(generator: Any, name: str) -> None:
     _NAMED[generator] = name
 
 
-#: The innermost block of this context. It may be of another task, which has begun this one.
-_block: ContextVar[Block | None] = ContextVar("deferrous.concurrency.block", default=None)
+#: Whether tasks of asyncio's count how often they are cancelled.
+TASKS_COUNT = sys.version_info >= (3, 11)
 
 
 class Block:
     """A part of a task that may cancel the task, and takes that back at its end."""
 
     _task: Any = None
-    _outer: Block | None = None
     #: Whether it has cancelled its task.
     _has_cancelled = False
     #: Whether what the task waited for has been told of that, or a task of asyncio.
@@ -170,19 +168,22 @@ class Block:
 
     def _enter(self, task: Any) -> None:
         self._task = task
+        if TASKS_COUNT and type(task) is not _Task:
+            self._cancelling = task.cancelling()
+
+    def _say_so(self) -> None:
+        """Say that it has cancelled its task."""
+        self._has_cancelled = True
+        task = self._task
         if type(task) is _Task:
-            self._outer = _block.get()
-            # It would be looked up in the class otherwise, which takes longer.
-            self._has_cancelled = False
-            _block.set(self)
-        else:
-            # A task of asyncio, which counts, from Python 3.11 on.
-            cancelling = getattr(task, "cancelling", None)
-            if cancelling is not None:
-                self._cancelling = cancelling()
+            blocks = task._cancelled_by
+            if not blocks:
+                task._cancelled_by = (self,)
+            elif all(each is not self for each in blocks):
+                task._cancelled_by = (*blocks, self)
 
     def _cancel_task(self, reason: object = None) -> None:
-        self._has_cancelled = True
+        self._say_so()
         task = self._task
         if task is None:
             # This is done again, and it has left the block meanwhile.
@@ -208,18 +209,15 @@ class Block:
     def _leave(self) -> bool:
         """Take back that it has cancelled the task. Return whether nobody else has."""
         task, self._task = self._task, None
-        if type(task) is not _Task:
-            if not self._has_cancelled:
-                return False
-            return not hasattr(task, "uncancel") or task.uncancel() <= self._cancelling
-        outer, self._outer = self._outer, None
-        _block.set(outer)
         if not self._has_cancelled:
             return False
-        while outer is not None and outer._task is task:
-            if outer._has_cancelled:
-                return False
-            outer = outer._outer
+        if type(task) is not _Task:
+            return not TASKS_COUNT or task.uncancel() <= self._cancelling
+        blocks = task._cancelled_by
+        task._cancelled_by = None
+        if blocks and (len(blocks) > 1 or blocks[0] is not self):
+            task._cancelled_by = tuple(each for each in blocks if each is not self)
+            return False
         task._cancel_next(False)
         return True
 

@@ -139,7 +139,7 @@ class TaskGroup(Block):
     def _cancel(self, reason: object) -> None:
         if self._state == "entered":
             # What the block waits for may be one of the tasks.
-            self._has_cancelled = True
+            self._say_so()
         self._abort(reason)
         if self._state == "entered":
             self._cancel_task(reason)

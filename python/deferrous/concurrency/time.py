@@ -10,12 +10,20 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, TypeVar, overload
 
-from .._clock import AnyClock, now, resolve, start, start_at, with_call_later
+from .._clock import (
+    AnyClock,
+    now,
+    resolve,
+    start,
+    start_at,
+    stop,
+    with_call_later,
+)
 from .._deferrous import Deferred, _never_refused, _running_loop, _running_task, _Task, _whole
 from .._timeout import add_timeout
 from ._base import Eventual, TimeoutError, as_deferred, is_cancellation, is_done, was_cancelled
 from .cancellation import _Delayed, end_all
-from .current import Block, find
+from .current import TASKS_COUNT, Block, find
 
 __all__ = ["Timeout", "sleep", "timeout", "timeout_at", "wait_for"]
 
@@ -147,7 +155,10 @@ class Timeout(Block):
     # The attributes are in this order in each, and none is left to the class: then CPython knows
     # where they are.
     _state: str
-    _stop: Callable[[], object] | None
+    #: That of the clock, while it is to come.
+    _call: Any
+    #: Whether it was made in the loop that is its clock.
+    _is_of_loop: bool
 
     def __init__(self, when: float | None, *, clock: AnyClock | None = None) -> None:
         if when is not None and when != when:
@@ -155,8 +166,9 @@ class Timeout(Block):
         self._clock: Any = None if clock is None else resolve(clock)
         self._when = when
         self._state = "created"
-        self._stop = None
+        self._call = None
         self._task = None
+        self._is_of_loop = False
 
     def __repr__(self) -> str:
         when = "" if self._state not in ("active", "created") else f" when={self._when}"
@@ -179,13 +191,14 @@ class Timeout(Block):
         if when is not None and when != when:
             raise ValueError("Invalid deadline: NaN (not a number)")
         self._when = when
-        if self._stop is not None:
-            self._stop()
-            self._stop = None
+        call = self._call
+        if call is not None:
+            stop(call)
+            self._call = None
         if when is not None:
             if self._clock is None:
                 self._clock = resolve(None)
-            self._stop = start_at(self._clock, when, self._expire)
+            self._call = start_at(self._clock, when, self._expire)
 
     def __enter__(self) -> Timeout:
         if self._state != "created":
@@ -198,19 +211,18 @@ class Timeout(Block):
                 "Timeout should be used in a coroutine or generator that runs: under "
                 "ensureDeferred, inlineCallbacks, or asyncio"
             )
+        self._begin(task)
+        return self
+
+    def _begin(self, task: Any) -> None:
         when = self._when
         if when is not None:
             clock = self._clock
             if clock is None:
                 clock = self._clock = resolve(None)
-            if with_call_later.get(type(clock)) is False:
-                # What `start_at` does with a loop.
-                self._stop = clock.call_at(when, self._expire).cancel
-            else:
-                self._stop = start_at(clock, when, self._expire)
+            self._call = start_at(clock, when, self._expire)
         self._state = "active"
         self._enter(task)
-        return self
 
     def __exit__(
         self,
@@ -218,12 +230,12 @@ class Timeout(Block):
         exc_val: BaseException | None,
         exc_tb: TracebackType | None,
     ) -> None:
-        stop = self._stop
-        if stop is not None:
-            self._stop = None
-            stop()
-        if self._state == "active" and type(self._task) is not _Task:
-            # Nothing was cancelled, and asyncio's tasks know of nothing.
+        call = self._call
+        if call is not None:
+            self._call = None
+            stop(call)
+        if self._state == "active":
+            # Nothing was cancelled, and the task knows of nothing.
             self._task = None
             self._state = "exited"
             return
@@ -237,18 +249,17 @@ class Timeout(Block):
 
     async def __aenter__(self) -> Timeout:
         task = _running_task()
-        if task is None or type(task) is _Task or self._state != "created":
+        if task is None or self._state != "created":
             return self.__enter__()
-        clock, when = self._clock, self._when
-        if when is None or with_call_later.get(type(clock)) is not False:
-            return self.__enter__()
+        if not self._is_of_loop or type(task) is _Task:
+            self._begin(task)
+            return self
         # In a task of asyncio's, on its loop: the same without a call of Python more.
-        self._stop = clock.call_at(when, self._expire).cancel
+        self._call = self._clock.call_at(self._when, self._expire)
         self._state = "active"
         self._task = task
-        cancelling = getattr(task, "cancelling", None)
-        if cancelling is not None:
-            self._cancelling = cancelling()
+        if TASKS_COUNT:
+            self._cancelling = task.cancelling()
         return self
 
     async def __aexit__(
@@ -257,20 +268,24 @@ class Timeout(Block):
         exc_val: BaseException | None,
         exc_tb: TracebackType | None,
     ) -> None:
-        if self._state != "active" or type(self._task) is _Task:
+        if self._state != "active":
             self.__exit__(exc_type, exc_val, exc_tb)
             return
         # The same without a call more.
-        stop, self._stop = self._stop, None
-        if stop is not None:
-            stop()
+        call = self._call
+        if call is not None:
+            self._call = None
+            if self._is_of_loop:
+                call.cancel()
+            else:
+                stop(call)
         self._task = None
         self._state = "exited"
 
     @_whole
     def _expire(self) -> None:
         if self._state in ("active", "expiring"):
-            self._stop = None
+            self._call = None
             self._state = "expiring"
             self._cancel_task()
 
@@ -304,12 +319,14 @@ def timeout(delay: float | None, *, clock: AnyClock | None = None) -> Timeout:
     if delay != delay:
         raise ValueError("Invalid delay: NaN (not a number)")
     found: Any = _running_loop() if clock is None else clock
+    is_of_loop = False
     has_call_later = with_call_later.get(type(found))
     # What `resolve` and `now` do with a clock of a kind that is known.
     if has_call_later:
         when = found.seconds() + delay
     elif has_call_later is False and clock is None:
         when = found.time() + delay
+        is_of_loop = True
     else:
         found = resolve(clock)
         when = now(found) + delay
@@ -318,8 +335,9 @@ def timeout(delay: float | None, *, clock: AnyClock | None = None) -> Timeout:
     it._clock = found
     it._when = when
     it._state = "created"
-    it._stop = None
+    it._call = None
     it._task = None
+    it._is_of_loop = is_of_loop
     return it
 
 

@@ -9,7 +9,7 @@ use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 #[cfg(Py_3_12)]
 use crate::binding::capi::wrapper::{self, Wrap};
 use crate::binding::capi::{
-    self, Text,
+    self, Hold, Text,
     error::{Error, Raise, Raised, Result},
     stack::{self, Nested},
 };
@@ -69,6 +69,19 @@ impl Task {
     /// Set whether to cancel what it waits for next. Returns the previous value.
     fn _cancel_next(&self, py: Python<'_>, cancel: bool) -> bool {
         self.set_cancel_next(py, cancel)
+    }
+
+    /// The blocks of `deferrous.concurrency` that it is in and that have cancelled it.
+    #[getter]
+    fn _cancelled_by<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        self.with(py, |state| state.cancelled_by.as_ref().map(|it| it.bind(py).clone()))
+    }
+
+    #[setter(_cancelled_by)]
+    fn set_cancelled_by(&self, py: Python<'_>, blocks: Option<Bound<'_, PyAny>>) {
+        let blocks = blocks.map(Hold::hold);
+        let before = self.with(py, |state| std::mem::replace(&mut state.cancelled_by, blocks));
+        drop(before);
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {

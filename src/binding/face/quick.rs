@@ -188,7 +188,8 @@ quick!(Take = c"_take" of PyAny, |_, [queue, items, putting, deferred]| {
 });
 quick!(PutIn = c"_put_in" of PyAny, |_, [queue, items, getting, item]| {
     let getting = capi::as_exact::<Fifo>(getting)?;
-    items::_put_in(queue, items, getting, item.clone()).map(|()| none(queue.py()))
+    let put = items::_put_in(queue, items, getting, item.clone());
+    put.map(|put| PyBool::new(queue.py(), put).to_owned().into_any())
 });
 quick!(AcquiredFor = c"_acquired_for" of PyAny, |_, [lock, condition, woken]| {
     whole::_acquired_for(lock, condition, woken.clone()).map(|()| none(lock.py()))

@@ -40,6 +40,8 @@ pub(crate) struct State {
     /// What the generator has come to meanwhile, for the new one.
     #[cfg(Py_GIL_DISABLED)]
     pub(crate) ended: Option<Outcome>,
+    /// The blocks of `deferrous.concurrency` that it is in and that have cancelled it, as a tuple.
+    pub(crate) cancelled_by: Option<Held<PyAny>>,
 }
 
 impl State {
@@ -51,6 +53,7 @@ impl State {
         self.generator.is_none()
             && self.context.is_none()
             && self.inline_result.is_none()
+            && self.cancelled_by.is_none()
             && deferred.as_ptr() != waiting_on.as_ptr()
             && deferred.is_shared(py)
             && waiting_on.is_shared(py)
@@ -61,6 +64,7 @@ impl State {
         self.context.traverse(visit)?;
         self.deferred.traverse(visit)?;
         self.waiting_on.traverse(visit)?;
+        self.cancelled_by.traverse(visit)?;
         #[cfg(Py_GIL_DISABLED)]
         if let Some(ended) = &self.ended {
             ended.traverse(visit)?;
