@@ -96,8 +96,8 @@ class Queue(_Getters[_T]):
     """
 
     _over = QueueShutDown
-    #: By which method of what it has an item is taken out. Empty if only `_get` knows how; None if
-    #: that is a program's, or what puts.
+    #: By which method of what it has an item is taken out. Empty if that is a heap; None if only
+    #: `_get` knows how, which is a program's, or what puts.
     _way: str | None = "popleft"
     #: Whether a subclass has methods of its own that asyncio's `put` and `get` call.
     _asks = False
@@ -182,11 +182,12 @@ class Queue(_Getters[_T]):
         done = succeed(None)
         if self._is_shut_down:
             return fail(QueueShutDown())
-        if isinstance(item, _NO_ITEMS):
-            raise _no_item(item)
         if self.full() if self._asks else 0 < self._maxsize <= len(self._queue):
+            if isinstance(item, _NO_ITEMS):
+                raise _no_item(item)
             return _wait_in(self._putting, None, item)
-        _put_in(self, self._queue, self._getting, item)
+        if not _put_in(self, self._queue, self._getting, item):
+            raise _no_item(item)
         return done
 
     def put_nowait(self, item: _T) -> None:
@@ -339,6 +340,9 @@ class PriorityQueue(Queue[_T]):
     #: A comparison may raise anything. What was not put in to the end is taken out again.
     _push: ClassVar[Callable[[list[Any], Any], None]] = staticmethod(heapq.heappush)
     _undo_push: ClassVar[Callable[[list[Any], object, int], None]] = staticmethod(_undo_push)
+    #: Nor is taken out then what should have been.
+    _pop: ClassVar[Callable[[list[Any]], Any]] = staticmethod(heapq.heappop)
+    _undo_pop: ClassVar[Callable[[list[Any], object, object, int], None]] = staticmethod(_undo_pop)
 
     def _put(self, item: _T) -> None:
         heap = self._queue

@@ -218,6 +218,8 @@ table! {$
     OWN_THREAD_ID = "_thread_id",
     OWN_PUSH = "_push",
     OWN_UNDO_PUSH = "_undo_push",
+    OWN_POP = "_pop",
+    OWN_UNDO_POP = "_undo_pop",
     OVER = "_over",
     OWN_QUEUE = "_queue",
     OWN_NUMBERS = "_numbers",

@@ -16,6 +16,7 @@ use crate::binding::face::place::{
 use crate::binding::face::whole::{add_to, answer_waiting, fail_each, failure_of, line_of, report};
 use crate::binding::model::{
     deferred::Deferred,
+    failure::FailureBase,
     fifo::{Fifo, exact_index},
 };
 use crate::binding::waits::made;
@@ -56,20 +57,24 @@ fn is_programs(queue: &Bound<'_, PyAny>) -> Result<bool> {
 }
 
 /// Put an item into a queue, or give it to the first that waits for one. It is counted, or not put.
+/// False if it can be no item: a Deferred, or a failure.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _put_in<'py>(
     queue: &Bound<'py, PyAny>,
     items: &Bound<'py, PyAny>,
     getting: &Bound<'py, Fifo>,
     item: Bound<'py, PyAny>,
-) -> Result<()> {
+) -> Result<bool> {
+    if item.is_instance_of::<Deferred>() || item.is_instance_of::<FailureBase>() {
+        return Ok(false);
+    }
     let py = queue.py();
     let unfinished = intern!(py, "_unfinished");
     add_to(queue, unfinished, 1)?;
     if getting.get().len(py) > 0 && is_programs(queue)? {
         // It goes through the program's methods, whoever waits.
         return match put_into(queue, items, item) {
-            Ok(()) => give_by_methods(queue, getting),
+            Ok(()) => give_by_methods(queue, getting).map(|()| true),
             Err(error) => add_to(queue, unfinished, -1).and(Err(error)),
         };
     }
@@ -82,7 +87,7 @@ pub(crate) fn _put_in<'py>(
     if put.is_err() {
         add_to(queue, unfinished, -1)?;
     }
-    put
+    put.map(|()| true)
 }
 
 /// Give those that wait what a program's queue has, as far as its methods say that there is
@@ -143,8 +148,11 @@ fn take_out<'py>(
 ) -> Result<Bound<'py, PyAny>> {
     let py = queue.py();
     let way = queue.getattr(intern!(py, "_way"))?;
-    if !stack::truth(&way)? {
+    if way.is_none() {
         return Ok(queue.call_method0(intern!(py, "_get"))?);
+    }
+    if !stack::truth(&way)? {
+        return pop_smallest(queue, items);
     }
     let item = items.call_method0(way.cast::<PyString>()?)?;
     let numbers = queue.getattr(intern!(py, "_numbers"))?;
@@ -154,6 +162,24 @@ fn take_out<'py>(
         numbers.del_item(0)?;
     }
     Ok(item)
+}
+
+/// The smallest item of a heap, taken out of it.
+fn pop_smallest<'py>(
+    queue: &Bound<'py, PyAny>,
+    items: &Bound<'py, PyAny>,
+) -> Result<Bound<'py, PyAny>> {
+    let py = queue.py();
+    let count = items.len()?;
+    let (first, last) = (items.get_item(0)?, items.get_item(-1)?);
+    match queue.call_method1(intern!(py, "_pop"), (items,)) {
+        Ok(item) => Ok(item),
+        Err(error) => {
+            // It is not taken out then: a comparison may raise anything.
+            queue.call_method1(intern!(py, "_undo_pop"), (items, first, last, count))?;
+            Err(error.into())
+        }
+    }
 }
 
 /// Take the next item of a queue, and let in those that wait to put theirs, as far as there is
@@ -269,7 +295,7 @@ fn let_one_in<'py>(queue: &Bound<'py, PyAny>, item: Bound<'py, PyAny>) -> Result
     let py = queue.py();
     let getting = line_of(queue, intern!(py, "_getting"))?;
     let items = queue.getattr(intern!(py, "_queue"))?;
-    _put_in(queue, &items, &getting, item)
+    _put_in(queue, &items, &getting, item).map(|_| ())
 }
 
 /// Say that so many items of a queue are done with.

@@ -189,7 +189,7 @@ quick!(Take = c"_take" of PyAny, |_, [queue, items, putting, deferred]| {
 quick!(PutIn = c"_put_in" of PyAny, |_, [queue, items, getting, item]| {
     let getting = capi::as_exact::<Fifo>(getting)?;
     let put = items::_put_in(queue, items, getting, item.clone());
-    put.map(|put| PyBool::new(queue.py(), put).to_owned().into_any())
+    put.map(|put| capi::new_bool(queue.py(), put))
 });
 quick!(AcquiredFor = c"_acquired_for" of PyAny, |_, [lock, condition, woken]| {
     whole::_acquired_for(lock, condition, woken.clone()).map(|()| none(lock.py()))
