@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import gc
+import threading
+import weakref
 
 import deferrous as defer
 import pytest
-from deferrous import Deferred, ensureDeferred, inlineCallbacks, succeed
+from deferrous import CancelledError, Deferred, ensureDeferred, inlineCallbacks, succeed
 from deferrous import concurrency as c
 from deferrous.testing import Clock, assertNoResult, failureResultOf, successResultOf
 
@@ -242,3 +245,101 @@ def test_wait_for_in_a_task_that_is_cancelled(seconds):
         assert log == ["tidied up", "goes on"]
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("kinds", ["timeouts", "a group in a timeout", "a timeout in a group"])
+def test_two_blocks_cancel_their_task_while_it_runs(kinds):
+    clock = Clock()
+    seen = []
+
+    async def inner(block):
+        async with block:
+            if kinds == "a timeout in a group":
+                outer.cancel()
+            clock.advance(9)
+            if kinds == "a group in a timeout":
+                block.cancel()
+            await Deferred()
+
+    async def work():
+        try:
+            async with outer:
+                try:
+                    await inner(within)
+                except BaseException as error:
+                    seen.append(type(error))
+                    raise
+        except TimeoutError:
+            seen.append("timed out")
+        # Neither has cancelled what comes after.
+        await succeed(None)
+        await waiting
+        seen.append("over")
+
+    outer = c.TaskGroup() if kinds == "a timeout in a group" else c.timeout(3, clock=clock)
+    within = c.TaskGroup() if kinds == "a group in a timeout" else c.timeout(2, clock=clock)
+    waiting = Deferred()
+    d = ensureDeferred(work())
+    assert not d.called
+    waiting.callback(None)
+    assert successResultOf(d) is None
+    # The inner one is not the only one, and lets the cancellation pass.
+    timed_out = [] if kinds == "a timeout in a group" else ["timed out"]
+    assert seen == [CancelledError, *timed_out, "over"]
+
+
+@pytest.mark.parametrize("expired", [False, True])
+def test_a_block_that_nobody_leaves_goes_with_its_task(expired):
+    clock = Clock()
+
+    class Clinging:
+        """Goes on waiting when it is cancelled."""
+
+        def __await__(self):
+            while True:
+                try:
+                    yield Deferred()
+                except CancelledError:
+                    pass
+
+    async def work():
+        async with c.timeout(3, clock=clock) as block:
+            seen.append(weakref.ref(block))
+            await Clinging()
+
+    seen = []
+    d = ensureDeferred(work())
+    if expired:
+        clock.advance(3)
+        assert not d.called and seen[0]().expired()
+    del d
+    clock = None
+    gc.collect()
+    assert seen[0]() is None
+
+
+def test_blocks_in_threads_that_run_at_once():
+    clock = Clock()
+    found, started = [], []
+
+    async def work(then):
+        async with c.timeout(3, clock=clock) as block:
+            then()
+            found.append((block._task._generator, c.current_deferred()))
+            await Deferred()
+
+    def nested():
+        other = threading.Thread(target=lambda: started.append(start(lambda: None)))
+        other.start()
+        other.join()
+
+    def start(then):
+        coroutine = work(then)
+        return coroutine, ensureDeferred(coroutine)
+
+    outer = start(nested)
+    # The first is that of the thread, which has waited while the other ran.
+    assert found == [started[0], outer]
+    clock.advance(3)
+    for _, d in (started[0], outer):
+        assert failureResultOf(d).check(TimeoutError)
