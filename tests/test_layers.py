@@ -341,7 +341,7 @@ def test_every_other_static_is_a_constant() -> None:
 LONG = {
     # The stub of one module, most of it docstrings that tools/stub_docs.py copies. It only becomes
     # longer by native functions, two lines for each.
-    "python/deferrous/_deferrous.pyi": 1850,
+    "python/deferrous/_deferrous.pyi": 1860,
 }
 
 #: Functions that are longer than others may be.

@@ -214,10 +214,10 @@ class Block:
         if type(task) is not _Task:
             return not TASKS_COUNT or task.uncancel() <= self._cancelling
         blocks = task._cancelled_by
-        task._cancelled_by = None
         if blocks and (len(blocks) > 1 or blocks[0] is not self):
             task._cancelled_by = tuple(each for each in blocks if each is not self)
             return False
+        task._cancelled_by = None
         task._cancel_next(False)
         return True
 
