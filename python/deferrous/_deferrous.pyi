@@ -1633,10 +1633,10 @@ class _Place:
 # A list from whose front things are taken in constant time.
 @final
 class _Fifo(MutableSequence[_T]):
-    """A mutable sequence that is used like a list, for those who wait.
+    """A mutable sequence for waiting Deferreds and queued items, used like a list.
 
-    Taking from the front, and taking out a Deferred that was cancelled, take constant time. For
-    everything else the items are put into a list, so that it works exactly as with a list.
+    Removing the first item, or a cancelled Deferred, takes constant time. For everything else, the
+    items are moved to a list, so that it behaves exactly like one.
     """
 
     def __new__(cls, iterable: Iterable[_T] | None = None, /) -> Self: ...

@@ -1,21 +1,20 @@
-//! A lock of one byte, for builds of the interpreter that can do without the GIL.
+//! A lock of one byte, for builds of the interpreter that can run without the GIL.
 //!
-//! What holds it is a transition: a few dozen instructions that run no Python code, free no object
-//! of Python's and call nothing that can detach the thread from the interpreter. So whoever waits
-//! for it waits for a thread that is running, or that the system will run again soon; and it
-//! waits attached, as nothing that the holder needs depends on the waiter:
+//! It is held during a transition: a few dozen instructions that run no Python code, free no Python
+//! object and call nothing that can detach the thread. So a thread that waits for it waits for one
+//! that is running, or that the system will run again soon. It stays attached, because the holder
+//! never needs the waiter:
 //!
 //! * A collection stops all threads where they run Python code or detach. A holder does neither
-//!   until it has let go, so the collector never sees a transition half-way, and never waits for a
-//!   thread that waits for one which has been stopped.
-//! * The same goes for `fork`, which stops them in the same way: no lock is held in the child.
+//!   before it releases the lock. So the collector never sees a half-done transition, and never waits
+//!   for a thread that waits for a stopped one.
+//! * The same is true of `fork`, which stops them in the same way: no lock is held in the child.
 //!
-//! `PyMutex` would be as small. But a thread that waits for one detaches, and then it might be
-//! stopped within a transition, where this is the second lock that it takes.
+//! `PyMutex` would be as small. But a thread that waits for it detaches, and if this is its second
+//! lock, it could be stopped within a transition.
 //!
-//! Where a transition needs two objects, it takes the locks from the outside to the inside: a lock,
-//! semaphore or queue, then its line, then a Deferred. No transition holds the locks of two
-//! Deferreds.
+//! A transition that needs two objects takes the locks from the outside in: a lock, semaphore or
+//! queue, then its line, then a Deferred. No transition holds the locks of two Deferreds.
 
 use std::hint;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -27,16 +26,16 @@ pub(super) struct Lock(AtomicU8);
 const FREE: u8 = 0;
 const HELD: u8 = 1;
 
-/// So often a thread looks again before it lets another have the processor.
+/// How often a thread looks again before it yields the processor.
 const SPINS: u32 = 64;
 
 impl Lock {
-    /// One that nobody holds.
+    /// An unlocked lock.
     pub(super) const fn new() -> Self {
         Self(AtomicU8::new(FREE))
     }
 
-    /// Wait until nobody holds it, and hold it.
+    /// Wait for the lock, and hold it.
     #[inline(always)]
     pub(super) fn acquire(&self) -> Locked<'_> {
         if self.0.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).is_err() {
@@ -69,7 +68,7 @@ impl Lock {
     }
 }
 
-/// The lock is held. It is let go of where this is dropped, also where a transition panics.
+/// Holds the lock. Dropping it releases the lock, even when a transition panics.
 pub(super) struct Locked<'a>(&'a Lock);
 
 impl Drop for Locked<'_> {
@@ -81,7 +80,8 @@ impl Drop for Locked<'_> {
     }
 }
 
-/// Which locks a thread holds, for a transition that ran Python code: it would wait for itself.
+/// The locks that a thread holds, to detect a transition that ran Python code and would wait for
+/// itself.
 #[cfg(debug_assertions)]
 mod held {
     use std::cell::Cell;

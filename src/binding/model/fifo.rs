@@ -1,4 +1,4 @@
-//! The class of `waiting` and `pending`: a list that is cheap at both ends.
+//! The class of `waiting` and `pending`: a list that is fast at both ends.
 
 #[cfg(Py_GIL_DISABLED)]
 use pyo3::exceptions::PyIndexError;
@@ -21,21 +21,21 @@ use crate::core::refusable;
 
 /// How a [`Fifo`] keeps its items.
 pub(crate) enum State {
-    /// As a queue.
+    /// In a queue.
     Line(Items),
-    /// As a list, because a program uses it as one.
+    /// In a list, because a program uses it as one.
     List {
         list: Held<PyList>,
-        /// How often it has been used as a queue since.
+        /// How often it has been used as a queue since then.
         uses: usize,
         marks: Marks,
     },
 }
 
-/// A mutable sequence that is used like a list, for those who wait.
+/// A mutable sequence for waiting Deferreds and queued items, used like a list.
 ///
-/// Taking from the front, and taking out a Deferred that was cancelled, take constant time. For
-/// everything else the items are put into a list, so that it works exactly as with a list.
+/// Removing the first item, or a cancelled Deferred, takes constant time. For everything else, the
+/// items are moved to a list, so that it behaves exactly like one.
 #[pyclass(
     crate = "crate::binding::capi::guarded",
     name = "_Fifo",
@@ -93,7 +93,7 @@ impl Fifo {
         self.state.with(py, transition)
     }
 
-    /// Add at the end. Runs no Python code.
+    /// Append an item. Runs no Python code.
     ///
     /// # Errors
     ///
@@ -125,7 +125,7 @@ impl Fifo {
         }
     }
 
-    /// Take from the front. Runs no Python code.
+    /// Remove the first item. Runs no Python code.
     #[inline(always)]
     pub(crate) fn pop_front<'py>(&self, py: Python<'py>) -> Result<Option<Bound<'py, PyAny>>> {
         let taken = self.with(py, |state| match state {
@@ -149,7 +149,7 @@ impl Fifo {
             return Ok(None);
         }
         self.follow_in(&list);
-        // One step, of the list's own.
+        // One method call of the list.
         #[cfg(Py_GIL_DISABLED)]
         let first = match list.call_method1(intern!(py, "pop"), (0,)) {
             Err(error) if error.is_instance_of::<PyIndexError>(py) => return Ok(None),
@@ -164,8 +164,8 @@ impl Fifo {
         Ok(Some(first))
     }
 
-    /// Move all items to another line, in the place of what is there. Runs no Python code, but what
-    /// is run when that is let go of.
+    /// Move all items to another line, replacing its content. Runs no Python code, except when that
+    /// content is dropped.
     pub(crate) fn take_all(slf: &Bound<'_, Self>, to: &Bound<'_, Self>) {
         let py = slf.py();
         let empty = State::Line(Items::default());
@@ -191,8 +191,8 @@ impl Fifo {
         Self::insert_marked(slf, |_| index, None, item)
     }
 
-    /// Insert an item that was taken back, at the front, but behind those that were handed over
-    /// before it and taken back, too. Runs no Python code.
+    /// Insert an item that was given back at the front, but behind those that were handed over
+    /// before it and given back, too. Runs no Python code.
     ///
     /// # Errors
     ///
@@ -295,7 +295,7 @@ impl Fifo {
         drop(before);
     }
 
-    /// The numbers are true of what is in the list now.
+    /// The numbers match the content of the list now.
     pub(crate) fn note_items(&self, list: &Bound<'_, PyList>) {
         #[cfg(Py_GIL_DISABLED)]
         let mut all = self.items_if_marked(list);
@@ -329,7 +329,7 @@ impl Fifo {
         })
     }
 
-    /// How many there are.
+    /// The number of items.
     #[inline(always)]
     pub(crate) fn len(&self, py: Python<'_>) -> usize {
         self.with(py, |state| match state {
@@ -345,15 +345,15 @@ impl Fifo {
         })
     }
 
-    /// The list that the items are in from now on.
+    /// Move the items to a list, and return it.
     pub(crate) fn list<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
         let (this, py) = (slf.get(), slf.py());
-        // What a list does may call Python, and that this again.
+        // A method of a list may call Python code, which may call this again.
         capi::stack::check(py)?;
         if let Some(list) = this.kept_list(py) {
             return Ok(list);
         }
-        // That may begin a collection, and so run any code.
+        // This may start a collection, and so run any code.
         let list = py.get_type::<PyList>().call0()?.cast_into::<PyList>()?;
         if let Some(list) = this.kept_list(py) {
             return Ok(list);
@@ -367,7 +367,7 @@ impl Fifo {
     #[cfg(not(Py_GIL_DISABLED))]
     fn fill<'py>(slf: &Bound<'py, Self>, list: Bound<'py, PyList>) -> PyResult<Bound<'py, PyList>> {
         let (this, py) = (slf.get(), slf.py());
-        // From here on, no code of Python's runs: the objects have holders.
+        // No Python code runs from here on: all objects have other owners.
         let item_at = |index| {
             this.with(py, |state| match state {
                 State::Line(items) => {
@@ -390,10 +390,10 @@ impl Fifo {
         Ok(list)
     }
 
-    /// Take the items out of the list again, if it has been used as a line for a while, and nobody
-    /// else uses it: no iterator, and no method that has called Python.
+    /// Move the items from the list back to the queue, if it has been used as a queue for a while,
+    /// and nobody else uses the list: no iterator, and no method that has called Python.
     pub(crate) fn be_a_line_again(&self, py: Python<'_>) {
-        /// So often the front may be taken from a list, which moves all others.
+        /// How often the first item may be removed from a list, which moves all others.
         const PATIENCE: usize = 16;
         // Another thread might change the list meanwhile.
         if SEVERAL_THREADS {
@@ -418,7 +418,7 @@ impl Fifo {
         drop((before, list));
     }
 
-    /// Take out a Deferred, if it is certain which is the first that is equal to it.
+    /// Remove a Deferred, if it is certain which is the first item that is equal to it.
     pub(crate) fn take_deferred(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> bool {
         let py = slf.py();
         if !is_plain_deferred(value) {
@@ -432,7 +432,7 @@ impl Fifo {
     }
 }
 
-/// What is in a list. None if there is no memory for that.
+/// The content of a list. None if there is no memory for it.
 pub(crate) fn all_items(list: &Bound<'_, PyList>) -> Option<Vec<Held<PyAny>>> {
     let mut items = Vec::new();
     refusable(|| items.try_reserve(list.len())).ok()?;
@@ -440,12 +440,12 @@ pub(crate) fn all_items(list: &Bound<'_, PyList>) -> Option<Vec<Held<PyAny>>> {
     Some(items)
 }
 
-/// An index that is an int, and nothing that has to be asked for one.
+/// An index that is exactly an int.
 pub(crate) fn exact_index(index: &Bound<'_, PyAny>) -> Option<isize> {
     index.cast_exact::<PyInt>().ok()?.extract().ok()
 }
 
-/// The other operand as a list, if it is one of us.
+/// The other operand as a list, if it is a `Fifo`.
 pub(crate) fn listed<'py>(other: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     match other.cast_exact::<Fifo>() {
         Ok(other) => Ok(Fifo::list(other)?.into_any()),

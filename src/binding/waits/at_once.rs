@@ -1,5 +1,5 @@
-//! What generators and coroutines do in one step without the GIL, as another thread may come between
-//! two: wait, end, and wait no more.
+//! Steps of generators and coroutines that must be atomic without the GIL: waiting, ending, and
+//! waiting no more.
 
 use pyo3::prelude::*;
 
@@ -13,9 +13,9 @@ use crate::binding::model::{
 use crate::binding::waits::firing;
 use crate::core::Boxed;
 
-/// Add the link of a task to the chain of the Deferred that it waits for, in one step with the look
-/// whether that has to be run, as another thread may fire it. False, and nothing added, if it has to
-/// be run or cancelled first.
+/// Add the link of a task to the chain of the Deferred that it waits for, and check in the same
+/// step whether that has to be run, as another thread may fire it. False, and nothing is added, if
+/// it has to be run or cancelled first.
 ///
 /// # Errors
 ///
@@ -34,8 +34,9 @@ pub(super) fn try_to_wait<'py>(
     Ok(refused.is_none())
 }
 
-/// Fire the Deferred of a task that has ended, in one step, as another thread may cancel the Deferred: then the outcome is for the
-/// new one that there will be. Returns it if its callbacks have to be run.
+/// Fire the Deferred of a task that has ended, in one step, as another thread may cancel the
+/// Deferred: then the outcome is for the new Deferred that will replace it. Returns it if its
+/// callbacks have to be run.
 pub(super) fn finish<'py>(
     task: &Bound<'py, Task>,
     outcome: Outcome,
@@ -63,8 +64,8 @@ pub(super) fn finish<'py>(
     }
 }
 
-/// Stop waiting, and say in the same step to whom what is handed over goes back, as another thread
-/// may hand it over. Returns what was waited for.
+/// Stop waiting, and decide in the same step who gets back what may be handed over, as another
+/// thread may hand it over now. Returns what was waited for.
 pub(crate) fn leave(awaiting: &Bound<'_, Awaiting>) -> Result<State> {
     let py = awaiting.py();
     let source = awaiting.get().state.with(py, |state| match state {

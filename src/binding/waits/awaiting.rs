@@ -1,5 +1,5 @@
-//! Delivers outcomes to coroutines that somebody else drives, such as asyncio tasks. What becomes of
-//! a place in a line when a coroutine is closed.
+//! Delivers outcomes to coroutines that somebody else drives, such as asyncio tasks; and gives up
+//! the place in a line of a coroutine that is closed.
 
 use pyo3::exceptions::{PyException, PyValueError};
 use pyo3::prelude::*;
@@ -90,9 +90,9 @@ pub(crate) fn deliver<'py>(
     })
 }
 
-/// Have a task of asyncio go on that waits for a future. Returns whether it still does.
+/// Wake an asyncio task that waits for a future. Returns whether it was still waiting.
 ///
-/// A future that is done already says so. To ask it first would take as long as to tell it.
+/// A future that is done already raises. Checking first would take as long as setting the result.
 fn wake_future(future: &Bound<'_, PyAny>) -> PyResult<bool> {
     let py = future.py();
     let none = py.None().into_bound(py);
@@ -103,14 +103,14 @@ fn wake_future(future: &Bound<'_, PyAny>) -> PyResult<bool> {
     }
 }
 
-/// Whether that is what a future raises which has been cancelled, or has its result.
+/// Whether this is the exception of a future that has been cancelled, or has a result already.
 #[cold]
 fn is_done_already(error: &Raised<'_>) -> bool {
     let invalid_state = names::INVALID_STATE.get_if_imported(error.py());
     invalid_state.is_some_and(|class| error.get_type().is(class))
 }
 
-/// As [`wake_future`], from another thread than that of the task's loop, which sleeps perhaps.
+/// [`wake_future`] from another thread than that of the task's loop, which may be sleeping.
 #[cold]
 fn wake_elsewhere(future: &Bound<'_, PyAny>) -> PyResult<bool> {
     names::WAKE_ELSEWHERE.get(future.py())?.call1((future,))?.is_truthy()
@@ -134,8 +134,8 @@ fn take_arrived<'py>(awaiting: &Bound<'py, Awaiting>) -> Result<Option<Work<'py>
     }
 }
 
-/// A coroutine that Deferreds drive is being closed while it stands in the line of a lock or queue,
-/// and nobody else stands there with it: give up its place. What it would be handed would be lost.
+/// A coroutine driven by Deferreds is being closed while it is the only one to wait for a place in
+/// the line of a lock or queue. Give up the place: what is handed over to it would be lost.
 ///
 /// # Errors
 ///
@@ -162,7 +162,7 @@ pub(crate) fn leave_line(awaiting: &Bound<'_, Awaiting>) -> Result<()> {
     if canceller.and_then(handing_over::source_behind).is_none() {
         return Ok(());
     }
-    // One that is closed counts as running meanwhile. Otherwise it is another that is closed.
+    // A coroutine that is being closed counts as running. Otherwise, another one is being closed.
     let is_closing = match task.get().generator(py) {
         Some(generator) => {
             let name = if capi::is_generator(&generator) {
@@ -177,14 +177,14 @@ pub(crate) fn leave_line(awaiting: &Bound<'_, Awaiting>) -> Result<()> {
     if !is_closing {
         return Ok(());
     }
-    // It has ended, and gets nothing. Nobody but who cancels it will end its Deferred.
+    // It has ended, and gets nothing. Only cancelling can end its Deferred now.
     let (ended, of_task) = task.get().with(py, |state| {
         let of_task = state.deferred.as_ref().map(|it| it.bind(py).clone());
         (state.generator.take(), of_task)
     });
     drop(of_task.map(|it| it.get().chain(py, |chain| chain.replace_canceller(None))));
     match deferred.call_method0(intern!(py, "cancel")) {
-        // It stands there no more: the collector has cleared the line before.
+        // It is not in the line any more: the collector has cleared the line.
         Err(error) if error.is_instance_of::<PyValueError>(py) => {}
         Err(error) if error.is_instance_of::<PyException>(py) => {
             ring::report_canceller(py, error.into())?;

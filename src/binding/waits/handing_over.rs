@@ -1,4 +1,4 @@
-//! Handing over by locks, semaphores and queues, and taking back what was not wanted.
+//! Hand-overs by locks, semaphores and queues, and taking them back.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -31,7 +31,7 @@ use crate::binding::waits::{firing::fire_one, limits::too_many_tokens, work::Wor
 use crate::binding::waits::{queue_steps, steps, turns};
 use crate::core::Flag;
 
-/// Fire the first waiter with this. Returns the Deferred to run, if any.
+/// Fire the first waiter with this result. Returns the Deferred to run, if any.
 pub(crate) fn fire_first<'py>(
     line: &Bound<'py, Fifo>,
     result: Bound<'py, PyAny>,
@@ -63,7 +63,7 @@ pub(crate) fn give_up<'py>(
     if !is_waited_for(canceller) {
         return Ok(false);
     }
-    // Whoever has left the line has to be told, which calls Python.
+    // The owner of the line has to be told, which calls Python.
     stack::check_call(py)?;
     let line = if let Ok(primitive) = canceller.cast::<Primitive>() {
         primitive.get().line(py)?
@@ -73,7 +73,7 @@ pub(crate) fn give_up<'py>(
         return Ok(false);
     };
     let removed = Fifo::remove(&line, deferred.as_any());
-    // Another thread may have handed it over meanwhile: then it has been fired.
+    // Another thread may have handed something over meanwhile: then it has been fired.
     #[cfg(Py_GIL_DISABLED)]
     if removed.as_ref().is_err_and(|error| error.is_instance_of::<PyValueError>(py)) {
         match canceller.cast::<Primitive>() {
@@ -88,13 +88,13 @@ pub(crate) fn give_up<'py>(
     Ok(true)
 }
 
-/// Give up a place in a line, and tell the owner of that, if it has a `_left`.
+/// Give up a place in a line, and call the owner's `_left`, if it has one.
 pub(crate) fn leave<'py>(place: &Bound<'py, Place>, deferred: &Bound<'py, PyAny>) -> Result<()> {
     let py = place.py();
     stack::check_call(py)?;
     if let Some(line) = place.get().line(py) {
         match Fifo::remove(&line, deferred) {
-            // It is being woken.
+            // It is being woken already.
             Err(error) if error.is_instance_of::<PyValueError>(py) => {}
             removed => removed?,
         }
@@ -153,7 +153,7 @@ pub(crate) fn source_behind(canceller: Bound<'_, PyAny>) -> Option<Bound<'_, PyA
     if takes_back(&canceller) {
         return Some(canceller);
     }
-    // One that is a method: of a class with a `_cancelAcquire` of its own, or that can be called.
+    // A method: of a class that overrides `_cancelAcquire`, or one that can be called.
     let py = canceller.py();
     let kind = capi::ok(py, canceller.get_type().name())?;
     let is_method = kind == "method" || kind == "builtin_function_or_method";
@@ -168,7 +168,7 @@ pub(crate) fn source_behind(canceller: Bound<'_, PyAny>) -> Option<Bound<'_, PyA
     waits.then_some(owner)
 }
 
-/// Whether an object has a method of its own for taking back.
+/// Whether an object overrides the method for taking back.
 fn takes_back(object: &Bound<'_, PyAny>) -> bool {
     capi::lookup(&object.get_type(), intern!(object.py(), "_take_back")) != 0
 }
@@ -303,11 +303,11 @@ fn was_locked(primitive: &Bound<'_, Primitive>, waits: bool) -> bool {
     was_locked
 }
 
-/// As [`begin_release_of`], for a semaphore that has something else than our small ints.
+/// [`begin_release_of`] for a semaphore whose number is not one of our small ints.
 #[inline(never)]
 fn release_asked<'py>(primitive: &Bound<'py, Primitive>) -> Result<Option<Work<'py>>> {
     let py = primitive.py();
-    // What a program has put there may run any code as it is asked: that comes first.
+    // Asking a program's own object for its number may run any code, so that comes first.
     primitive.get().number(py, |state| &mut state.tokens)?;
     let limit = primitive.get().number(py, |state| &mut state.limit)?;
     let line = primitive.get().busy_line(py)?;
@@ -362,7 +362,7 @@ fn put_in_steps<'py>(
     object: Bound<'py, PyAny>,
 ) -> Result<Option<Work<'py>>> {
     let py = queue.py();
-    // Comparing sizes may run any code, after which somebody may wait.
+    // Comparing sizes may run any code, after which there may be a waiter.
     for asked in [false, true] {
         if let Some(waiting) = queue.get().busy_line(py)? {
             return fire_first(&waiting, object);

@@ -1,9 +1,9 @@
 //! Limits how deep the hand-overs of locks, semaphores and queues nest.
 //!
-//! As with Twisted, `release()` runs the callbacks of the next waiter before it returns. If those
+//! As in Twisted, `release()` runs the callbacks of the next waiter before it returns. If those
 //! release in turn, and so on, thousands of calls would be nested, more than the interpreter
-//! allows. So a hand-over at a depth at which Twisted would fail is deferred: an outer hand-over on
-//! the same stack performs it when it is done itself.
+//! allows. So where Twisted would fail, a hand-over is deferred: an outer hand-over on the same
+//! stack performs it at its end.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -226,8 +226,8 @@ fn put_off_or_collect(
 
 /// The address of the current greenlet, or 0. None if that cannot be determined.
 ///
-/// Events are traced, too, while objects die with an exception in flight. With that, nothing may be
-/// called: it would be lost, or the interpreter would end the process.
+/// Events are traced even while objects die with an exception in flight. Then nothing may be called
+/// with that exception set: it would be lost, or the interpreter would end the process.
 #[inline(never)]
 pub(crate) fn current_greenlet(py: Python<'_>) -> Option<usize> {
     match names::CURRENT_GREENLET.get_once_imported(py) {
@@ -286,9 +286,9 @@ fn collect(
     result
 }
 
-/// Make a call of a function of ours at the recursion limit, with more calls than that allows. What
-/// it hands over is deferred until it has returned: a program's callbacks are to be called within
-/// the limit.
+/// Call one of our functions at the recursion limit, with more calls than that allows. What it
+/// hands over is deferred until it has returned, so that a program's callbacks run within the
+/// limit.
 ///
 /// # Errors
 ///
@@ -349,7 +349,7 @@ impl HandOvers {
         let counted =
             || -> PyResult<(usize, usize)> { names::COUNT_FRAMES.get(py)?.call0()?.extract() };
         let Some((frames, limit)) = capi::ok(py, counted()) else {
-            // There is not even room for counting.
+            // There is not even room to count.
             return self.enough.set(depth);
         };
         if depth == FIRST_LOOK {
