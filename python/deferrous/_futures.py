@@ -15,13 +15,13 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from . import _deferrous
-from ._reasons import cancel_as
+from ._reasons import cancel_as, takes_reason
 from .failure import Failure
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future
 
-__all__ = ["as_future", "from_future", "takes_reason", "wake_elsewhere"]
+__all__ = ["as_future", "from_future", "wake_elsewhere"]
 
 #: The interval for polling a future if there is only a clock, in seconds.
 _POLL_INTERVAL = 0.01
@@ -30,12 +30,6 @@ _POLL_INTERVAL = 0.01
 _Post = Callable[[Callable[[], None]], object]
 #: Makes a poster, given a function that tells whether the result is still wanted.
 _Poster = Callable[[Callable[[], bool]], _Post]
-
-
-def takes_reason(canceller: Any) -> Any:
-    """Mark a canceller that accepts the reason of `concurrency.cancel` as a second argument."""
-    canceller.takes_reason = True
-    return canceller
 
 
 def as_future(deferred: Any, loop: AbstractEventLoop) -> Future[Any]:

@@ -13,7 +13,7 @@ from types import FrameType, GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from ._deferrous import Deferred, _never_refused
-from ._futures import takes_reason
+from ._reasons import takes_reason
 from .failure import Failure
 
 if TYPE_CHECKING:

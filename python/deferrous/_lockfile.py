@@ -43,6 +43,7 @@ from ._clock import AnyClock
 from ._lock_links import identity_of, links
 from ._lock_system import WINDOWS, is_alive
 from ._lock_warrants import Warrant
+from ._reasons import takes_reason
 from .failure import Failure
 
 __all__ = ["AlreadyTryingToLockError", "DeferredFilesystemLock", "FilesystemLock", "isLocked"]
@@ -186,7 +187,7 @@ class _Attempts:
         self.lock = lock
         self.timeout = timeout
         self.deferred: _deferrous.Deferred[None]
-        self.deferred = _deferrous.Deferred(lambda _: self.last_try(_deferrous.CancelledError()))
+        self.deferred = _deferrous.Deferred(self.give_up)
 
     def wait(self) -> None:
         """Try again later."""
@@ -222,6 +223,10 @@ class _Attempts:
         name = self.lock.name
         text = f"Timed out acquiring lock: {name} after {self.timeout:f}s"
         self.last_try(_deferrous.TimeoutError(text), self.lock._timeoutCall)
+
+    @takes_reason
+    def give_up(self, _: Any, *reason: Any) -> None:
+        self.last_try(_deferrous.CancelledError(*reason))
 
     def last_try(self, reason: Exception, called: Any = None) -> None:
         self.stop(called)

@@ -11,7 +11,7 @@ from ._deferrous import CancelledError, Deferred
 from ._waiting import several_of
 from .failure import Failure
 
-__all__ = ["cancel_as", "cancel_by", "is_done"]
+__all__ = ["cancel_as", "cancel_by", "is_done", "reason_of", "takes_reason"]
 
 #: What an attribute of a Deferred is, whatever a subclass says.
 _CALLED: Any = Deferred.__dict__["called"]
@@ -27,9 +27,20 @@ def cancel_as(deferred: Any, error: object) -> None:
     """Cancel a Deferred because who waits for it was. asyncio's exception has the reason."""
     asyncio: Any = sys.modules.get("asyncio.exceptions")
     reason = None
-    if asyncio is not None and isinstance(error, asyncio.CancelledError) and error.args:
-        reason = error.args[0]
+    if asyncio is not None and isinstance(error, asyncio.CancelledError):
+        reason = reason_of(error)
     cancel_by(deferred, reason, lambda it: it.cancel())
+
+
+def reason_of(error: BaseException) -> object:
+    """Return the reason that a CancelledError has arrived with, or None."""
+    return error.args[0] if error.args else None
+
+
+def takes_reason(canceller: Any) -> Any:
+    """Mark a canceller that is called with the reason, too, if `concurrency.cancel` has one."""
+    canceller.takes_reason = True
+    return canceller
 
 
 def cancel_by(deferred: Deferred[Any], reason: object, how: Callable[[Any], None]) -> None:
@@ -38,7 +49,7 @@ def cancel_by(deferred: Deferred[Any], reason: object, how: Callable[[Any], None
         how(deferred)
         return
     changed = []
-    for each in _to_fail(deferred):
+    for each in _to_fail(deferred, reason):
         canceller = _CANCELLER.__get__(each)
         with_reason = _WithReason(canceller, reason)
         _CANCELLER.__set__(each, with_reason)
@@ -51,8 +62,11 @@ def cancel_by(deferred: Deferred[Any], reason: object, how: Callable[[Any], None
                 _CANCELLER.__set__(each, canceller)
 
 
-def _to_fail(deferred: Any) -> list[Any]:
-    """List the Deferreds whose cancellers are asked if this is cancelled, as far as can be seen."""
+def _to_fail(deferred: Any, reason: object) -> list[Any]:
+    """List the Deferreds whose cancellers are asked if this is cancelled, as far as can be seen.
+
+    What is made of several, and fails by itself if it is cancelled, is told the reason.
+    """
     rest, seen, found = [deferred], set(), []
     while rest:
         each = rest.pop()
@@ -70,6 +84,9 @@ def _to_fail(deferred: Any) -> list[Any]:
         if several is None:
             found.append(each)
         else:
+            tell = getattr(each, "_cancelled_for", None)
+            if callable(tell):
+                tell(reason)
             rest += [one for one in several if not is_done(one)]
     return found
 
@@ -92,8 +109,8 @@ class _WithReason:
         canceller = self.canceller
         if callable(canceller):
             if getattr(canceller, "takes_reason", None) is True:
-                # It stands for a future, which has it from there.
-                canceller(deferred, self.reason)
+                # It stands for a future, or for what it cancels in turn, which has it from there.
+                _deferrous._do(canceller, deferred, self.reason)
             elif canceller:
                 # Natively, so that one of ours is whole.
                 _deferrous._do(canceller, deferred)

@@ -13,6 +13,8 @@ from .._deferrous import (
     _check_depth,
     _knows_depth,
     _never_refused,
+    _running_task,
+    _Task,
     ensureDeferred,
     succeed,
 )
@@ -23,6 +25,7 @@ from ..failure import Failure
 __all__ = [
     "BrokenBarrierError",
     "ChannelClosed",
+    "Delayed",
     "Eventual",
     "Lockable",
     "QueueEmpty",
@@ -37,6 +40,7 @@ __all__ = [
     "is_cancellation",
     "is_done",
     "is_failure",
+    "keep_until_done",
     "mark_handled",
     "was_cancelled",
 ]
@@ -147,6 +151,45 @@ async def _await(awaitable: Awaitable[_T]) -> _T:
     return await awaitable
 
 
+class Delayed(Deferred[_T]):
+    """One that may end later than it is cancelled.
+
+    A task of asyncio that is cancelled would go on at once. It is kept until then. If this ends by
+    an error, that is raised, as by what asyncio's `gather` and `wait_for` return.
+    """
+
+    def __await__(self) -> Generator[Any, Any, _T]:
+        try:
+            return (yield from Deferred.__await__(self))
+        except GeneratorExit:
+            raise
+        except BaseException:
+            last = None
+            while not is_done(self):
+                try:
+                    yield from Deferred.__await__(self)
+                except GeneratorExit:
+                    raise
+                except BaseException as error:
+                    # It is cancelled once more, or this is how it has ended.
+                    last = error
+            if last is None or is_cancellation(last):
+                raise
+            try:
+                raise last
+            finally:
+                # The traceback refers to this frame.
+                last = None
+
+
+def keep_until_done(deferred: Deferred[Any]) -> None:
+    """Have a task of asyncio that awaits it now, and is cancelled, wait until it has ended."""
+    task = _running_task()
+    if task is not None and type(task) is not _Task and type(deferred) is Deferred:
+        if not is_done(deferred):
+            deferred.__class__ = Delayed
+
+
 class _Quiet:
     """Stands in for the DebugInfo of a Deferred whose failure is not to be reported."""
 
@@ -230,6 +273,7 @@ class Lockable:
         result: Deferred[Any] = acquired.addCallback(
             _run_locked, f, args, kwargs, _release_after, release, self.release
         )
+        keep_until_done(result)
         return result
 
     def _how_to_release(self) -> tuple[Callable[..., object], tuple[Any, ...]]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Iterable
 from functools import partial
 from typing import Any, TypeVar
 
 from .. import _deferrous
-from .._deferrous import Deferred, _end_all, _in_turn, _never_refused
-from .._reasons import cancel_by
+from .._deferrous import Deferred, _delay, _end_all, _in_turn, _never_refused, _once, _whole
+from .._reasons import cancel_by, takes_reason
 from .._timeout import _cancel as _cancel_reporting
-from ._base import Eventual, as_deferred, is_done
+from ._base import Delayed, Eventual, as_deferred
 
 __all__ = ["cancel", "delay_cancellation", "shield"]
 
@@ -18,9 +18,8 @@ _T = TypeVar("_T")
 
 #: Do something that cancels others, which may do so in turn, and so on.
 in_turn = _in_turn
-#: Callbacks and cancellers, which are one native step each.
+#: Callbacks, which are one native step each.
 _pass_on = _never_refused(_deferrous._pass_on)
-_delay = _never_refused(_deferrous._delay)
 _end_delayed = _never_refused(_deferrous._end_delayed)
 
 
@@ -109,30 +108,14 @@ def delay_cancellation(eventual: Eventual[_T]) -> Deferred[_T]:
     This prints waits, and CancelledError.
     """
     inner = as_deferred(eventual)
-    outer: _Delayed[_T] = _Delayed(_delay)
+    outer: Delayed[_T] = Delayed(delay)
     vars(outer)["_part_of"] = inner
     inner.addBoth(_end_delayed, outer)
     return outer
 
 
-class _Delayed(Deferred[_T]):
-    """One that ends later than it is cancelled.
-
-    A task of asyncio that is cancelled would go on at once. It is kept until then.
-    """
-
-    def __await__(self) -> Generator[Any, Any, _T]:
-        try:
-            return (yield from Deferred.__await__(self))
-        except GeneratorExit:
-            raise
-        except BaseException:
-            while not is_done(self):
-                try:
-                    yield from Deferred.__await__(self)
-                except GeneratorExit:
-                    raise
-                except BaseException:
-                    # It is cancelled once more, or this is how it has ended.
-                    pass
-            raise
+@takes_reason
+@_whole
+def delay(outer: Deferred[Any], reason: object = None) -> None:
+    """A canceller: the Deferred fails here and now, but nobody sees that yet."""
+    _once(vars(outer), "_is_delayed", _delay, outer, reason)

@@ -29,14 +29,15 @@ from .._deferrous import (
     fail,
     succeed,
 )
+from .._reasons import takes_reason
 from ..failure import Failure
 from ._base import (
     BrokenBarrierError,
+    Delayed,
     Lockable,
     check_depth,
     is_done,
 )
-from .cancellation import _Delayed
 
 __all__ = ["Barrier", "Condition", "Event"]
 
@@ -152,7 +153,7 @@ class _Woken(Deferred[Any]):
         condition._forgone += 1
 
 
-class _WaitingFor(_Delayed[Any]):
+class _WaitingFor(Delayed[Any]):
     """What `Condition.wait_for` returns. As that of `wait`, it ends when the lock is held again."""
 
     _coroutine: CoroutineType[Any, Any, Any]
@@ -286,11 +287,13 @@ class Condition(Lockable):
         _never_refused(_not_acquired_for)
     )
 
+    @takes_reason
     @_never_refused
-    def _leave(self, woken: Any) -> None:
+    def _leave(self, woken: Any, reason: object = None) -> None:
         """The canceller: it fails at once, but nobody sees that before it has the lock."""
         check_depth()
-        _cancel_waiting(woken, self, Failure(CancelledError()))
+        error = CancelledError() if reason is None else CancelledError(reason)
+        _cancel_waiting(woken, self, Failure(error))
 
 
 class Barrier:

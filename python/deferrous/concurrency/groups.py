@@ -10,8 +10,10 @@ from typing import Any, TypeVar
 
 from .._deferrous import Deferred, _add_task, _do, _end_all, _hand_over, _once, _whole
 from .._gathering import FailureGroup
+from .._reasons import reason_of, takes_reason
 from ..failure import Failure
 from ._base import (
+    Delayed,
     Eventual,
     as_deferred,
     discard,
@@ -20,7 +22,7 @@ from ._base import (
     mark_handled,
     was_cancelled,
 )
-from .cancellation import _delay, _Delayed, end, in_turn
+from .cancellation import delay, end, in_turn
 from .current import Block, cancel_task, find, give_name
 
 __all__ = ["TaskGroup"]
@@ -177,7 +179,7 @@ class TaskGroup(Block):
                 self._base_error = exc_val
             if is_cancellation(exc_val) and not is_the_cause:
                 cancelled = exc_val
-            self._abort()
+            self._abort(None if cancelled is None else reason_of(cancelled))
             if exc_type is GeneratorExit:
                 # The coroutine is closed, and cannot wait.
                 self._close()
@@ -195,7 +197,7 @@ class TaskGroup(Block):
                 if is_closed:
                     # The coroutine runs for the last time, and is not to be woken.
                     self._ended = None
-                self._abort()
+                self._abort(None if is_closed else reason_of(error))
                 if is_closed:
                     self._close()
                     raise
@@ -236,17 +238,18 @@ class TaskGroup(Block):
             raise RuntimeError(f"{self!r} is not open")
         self._state = "exiting"
         self._opened_by = None
-        self._ended = _Delayed(self._cancel_join)
+        self._ended = Delayed(self._cancel_join)
         ended = self._ended.addBoth(self._joined).addBoth(self._let_go)
         if not self._tasks:
             self._end()
         return ended
 
+    @takes_reason
     @_whole
-    def _cancel_join(self, ended: Deferred[Any]) -> None:
+    def _cancel_join(self, ended: Deferred[Any], reason: object = None) -> None:
         # It has failed here and now, but nobody sees that before all tasks have ended.
-        _once(vars(ended), "_is_delayed", _delay, ended)
-        self._abort()
+        delay(ended, reason)
+        self._abort(reason)
 
     def _end(self) -> None:
         ended = self._ended

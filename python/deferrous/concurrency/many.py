@@ -29,7 +29,16 @@ from .._deferrous import (
 )
 from .._gathering import FirstError
 from ..failure import Failure
-from ._base import Eventual, TimeoutError, as_deferred, discard, is_done, is_failure, was_cancelled
+from ._base import (
+    Delayed,
+    Eventual,
+    TimeoutError,
+    as_deferred,
+    discard,
+    is_done,
+    is_failure,
+    was_cancelled,
+)
 from .cancellation import _pass_on, end, in_turn
 from .watching import unwatch, watch
 
@@ -378,7 +387,11 @@ def gather(
         return gathered.addCallback(gathered.results)
     if cancel_losers:
         return _Losers().begin(deferreds)
-    return gatherResults(deferreds, consumeErrors=True).addErrback(_without_place)
+    first: Any = gatherResults(deferreds, consumeErrors=True)
+    if first.called:
+        return first.addErrback(_without_place)  # type: ignore[no-any-return]
+    first.__class__ = _Gathering
+    return first.addCallbacks(first.unless_cancelled, _without_place)  # type: ignore[no-any-return]
 
 
 @_never_refused
@@ -387,29 +400,46 @@ def _without_place(failure: Failure) -> Failure:
     return error.subFailure if isinstance(error, FirstError) else failure
 
 
-class _Gathered(DeferredList[Any]):
-    """A DeferredList that, if it was cancelled itself, fails."""
+class _Gathering(Delayed[Any], DeferredList[Any]):
+    """A DeferredList that, if it was cancelled itself, fails, when all of them have ended.
+
+    A task of asyncio that awaits it, and is cancelled, is kept until then.
+    """
 
     is_cancelled = False
+    reason: object = None
+
+    def _cancelled_for(self, reason: object) -> None:
+        self.reason = reason
 
     def cancel(self) -> None:
         self.is_cancelled = not self.called or self.is_cancelled
         in_turn(super().cancel)
 
     @_never_refused
-    def results(self, pairs: list[tuple[bool, Any]]) -> list[Any]:
+    def unless_cancelled(self, results: Any) -> Any:
         if self.is_cancelled:
-            raise CancelledError
+            raise CancelledError if self.reason is None else CancelledError(self.reason)
+        return results
+
+
+class _Gathered(_Gathering):
+    """One that has exceptions among the results."""
+
+    @_never_refused
+    def results(self, pairs: list[tuple[bool, Any]]) -> list[Any]:
+        self.unless_cancelled(pairs)
         return [value if success else value.value for success, value in pairs]
 
 
-class _WithLosers(DeferredList[Any]):
+class _WithLosers(_Gathering):
     """A DeferredList that says when it is cancelled itself."""
 
     losers: _Losers
 
     def cancel(self) -> None:
-        in_turn(self.losers.cancel, super().cancel)
+        self.is_cancelled = not self.called or self.is_cancelled
+        in_turn(self.losers.cancel, super(_Gathering, self).cancel)
 
 
 class _Losers:
@@ -428,9 +458,13 @@ class _Losers:
             deferred.addErrback(self.lost)
         gathered = _WithLosers(deferreds, consumeErrors=True)
         gathered.losers = self
-        return gathered.addCallback(self.results).addBoth(self.let_go)
+        # What one has failed with comes first, as with asyncio.
+        gathered.addCallback(self.results).addCallback(gathered.unless_cancelled)
+        return gathered.addBoth(self.let_go)
 
     def cancel(self, how: Callable[[], None]) -> None:
+        # So those that have still to end are not cancelled once more when the first has.
+        self.are_cancelled = True
         if self.cancels_all:
             how()
         else:
@@ -440,9 +474,7 @@ class _Losers:
     def lost(self, failure: Failure) -> Failure:
         if self.failure is None:
             self.failure = failure
-        if self.cancels_all:
-            self.are_cancelled = True
-        else:
+        if not self.cancels_all:
             _once(self, "are_cancelled", _end_all, self.deferreds or (), None, end)
         return failure
 

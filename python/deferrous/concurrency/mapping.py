@@ -20,9 +20,10 @@ from .._deferrous import (
     _within,
     fail,
 )
+from .._reasons import takes_reason
 from ..failure import Failure
-from ._base import Eventual, as_deferred, is_failure, was_cancelled
-from .cancellation import _delay, _Delayed, end, in_turn
+from ._base import Delayed, Eventual, as_deferred, is_failure, was_cancelled
+from .cancellation import delay, end, in_turn
 
 __all__ = ["map"]
 
@@ -53,6 +54,8 @@ class _Feed(Generic[_T, _R]):
         self._exhausted = False
         #: Whether the rest is to be cancelled, and whether that is being done.
         self._stopped = self._stopping = False
+        #: Why, if somebody has said that.
+        self._reason: object = None
         #: The Deferred of the end of the items, while it is waited for.
         self._closing: Deferred[Any] | None = None
         #: The Deferred of the next item, while it is waited for.
@@ -162,8 +165,8 @@ class _Feed(Generic[_T, _R]):
             self._close_items()
         else:
             # The items are closed when that has ended.
-            _once(vars(self), "fetching is ended", _end_all, (self._fetching,), None, end)
-        _once(vars(self), "rest is ended", _end_all, self._running.values(), None, end)
+            _once(vars(self), "fetching is ended", _end_all, (self._fetching,), self._reason, end)
+        _once(vars(self), "rest is ended", _end_all, self._running.values(), self._reason, end)
 
     def _close_items(self) -> None:
         """Let go of the items: a generator's `finally` runs now."""
@@ -268,7 +271,7 @@ class _Map(_Feed[_T, _R]):
     def begin(self) -> Deferred[list[_R]]:
         self._results: list[Any] = []
         self._failure: Failure | None = None
-        deferred: Deferred[list[_R]] = _Delayed(self._cancel)
+        deferred: Deferred[list[_R]] = Delayed(self._cancel)
         self._deferred: Any = deferred
         _do(self._feed)
         return deferred
@@ -296,10 +299,12 @@ class _Map(_Feed[_T, _R]):
         if self._failure is failure:
             self._stop()
 
+    @takes_reason
     @_whole
-    def _cancel(self, deferred: Deferred[Any]) -> None:
+    def _cancel(self, deferred: Deferred[Any], reason: object = None) -> None:
         # It has failed here and now, but nobody sees that before all has ended.
-        _once(vars(deferred), "_is_delayed", _delay, deferred)
+        delay(deferred, reason)
+        self._reason = reason
         self._return_exceptions = True
         self._stop()
         self._fed()

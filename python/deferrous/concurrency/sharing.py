@@ -8,6 +8,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from .._deferrous import (
     Deferred,
+    _end_all,
     _hand_over,
     _never_refused,
     _once,
@@ -15,8 +16,9 @@ from .._deferrous import (
     maybeDeferred,
     succeed,
 )
+from .._reasons import takes_reason
 from ._base import Eventual, as_deferred, is_failure, was_cancelled
-from .cancellation import in_turn
+from .cancellation import cancel, end
 
 __all__ = ["Observable", "once"]
 
@@ -82,20 +84,21 @@ class Observable(Generic[_T]):
         """Return the number of observers that wait for the result."""
         return 0 if self._has_result else len(self._observers)
 
-    def cancel(self) -> None:
-        """Cancel the observed Deferred."""
+    def cancel(self, reason: object = None) -> None:
+        """Cancel what is observed, for a reason if there is one."""
         if self._deferred is not None:
-            self._deferred.cancel()
+            cancel(self._deferred, reason)
 
+    @takes_reason
     @_whole
-    def _leave(self, observer: Deferred[_T]) -> None:
+    def _leave(self, observer: Deferred[_T], reason: object = None) -> None:
         self._observers.pop(observer, None)
         deferred = self._deferred
         if self._cancel_unobserved and not self._observers and not self._has_result:
             self._is_abandoned = True
             if deferred is not None:
                 # By the observer, so that it is done once, and again when another one leaves.
-                _once(vars(observer), "_has_left", in_turn, deferred.cancel)
+                _once(vars(observer), "_has_left", _end_all, (deferred,), reason, end)
 
     @_whole
     def _fired(self, result: Any) -> Any:
@@ -162,7 +165,7 @@ def once(function: Callable[_P, Any]) -> Callable[_P, Deferred[Any]]:
     def shared(*args: _P.args, **kwargs: _P.kwargs) -> Deferred[Any]:
         key = (args, tuple(sorted(kwargs.items()))) if kwargs else args
         observable = under_way.get(key)
-        if observable is not None:
+        if observable is not None and not observable.has_result():
             return observable.observe()
         deferred: Deferred[Any] = maybeDeferred(function, *args, **kwargs)
         if deferred.called and not deferred.paused:
@@ -174,8 +177,9 @@ def once(function: Callable[_P, Any]) -> Callable[_P, Deferred[Any]]:
                 del under_way[key]
             return result
 
-        deferred.addBoth(forget)
         observable = under_way[key] = Observable(deferred, cancel_unobserved=True)
+        # After all have been told: what an argument raises as it is compared is nobody's result.
+        deferred.addBoth(forget)
         return observable.observe()
 
     return shared

@@ -21,8 +21,17 @@ from .._clock import (
 )
 from .._deferrous import Deferred, _never_refused, _running_loop, _running_task, _Task, _whole
 from .._timeout import add_timeout
-from ._base import Eventual, TimeoutError, as_deferred, is_cancellation, is_done, was_cancelled
-from .cancellation import _Delayed, end_all
+from ._base import (
+    Delayed,
+    Eventual,
+    TimeoutError,
+    as_deferred,
+    is_cancellation,
+    is_done,
+    keep_until_done,
+    was_cancelled,
+)
+from .cancellation import end_all
 from .current import TASKS_COUNT, Block, find
 
 __all__ = ["Timeout", "sleep", "timeout", "timeout_at", "wait_for"]
@@ -116,7 +125,9 @@ def wait_for(
         return deferred
     if deferred is not eventual:
         # Made here. A task of asyncio that awaits it does not go on before the work has ended.
-        deferred.__class__ = _Delayed
+        deferred.__class__ = Delayed
+    else:
+        keep_until_done(deferred)
     if timeout is None:
         return deferred
     if timeout <= 0:

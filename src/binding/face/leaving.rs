@@ -12,14 +12,13 @@ use crate::binding::capi::{
 use crate::binding::judge::report;
 use crate::binding::model::{
     awaiting::{Awaiting, Left, StandIn, State},
-    deferred::CancelledError,
     names,
     outcome::{self, Link, Outcome, into_object},
 };
 use crate::binding::run::engine;
 #[cfg(Py_GIL_DISABLED)]
 use crate::binding::waits::at_once;
-use crate::binding::waits::{handing_over, ring};
+use crate::binding::waits::{awaiting::is_cancellation, handing_over, ring};
 use crate::core::Boxed;
 
 impl State {
@@ -131,12 +130,6 @@ pub(crate) fn leave<'py>(
         Err(error) if error.is_instance_of::<PyException>(py) => ring::report_canceller(py, error),
         left => left,
     }
-}
-
-/// Whether a failure says that a Deferred was cancelled.
-fn is_cancellation(failure: &Bound<'_, PyAny>) -> bool {
-    let value = failure.getattr(intern!(failure.py(), "value"));
-    value.is_ok_and(|value| value.is_instance_of::<CancelledError>())
 }
 
 /// Mark the waiting as done. Returns the previous state.

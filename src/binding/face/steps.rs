@@ -281,11 +281,16 @@ pub(crate) fn _pass_on<'py>(
     Ok(if is_failure(&result)? { none(py) } else { result })
 }
 
-/// A canceller: the Deferred fails here and now, but nobody sees that yet.
+/// What a canceller does: the Deferred fails here and now, for a reason or None, but nobody sees that
+/// yet.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
-pub(crate) fn _delay<'py>(outer: &Bound<'py, PyAny>) -> Result<()> {
+pub(crate) fn _delay<'py>(outer: &Bound<'py, PyAny>, reason: &Bound<'py, PyAny>) -> Result<()> {
     let py = outer.py();
-    let failure = creating::of_new::<CancelledError>(py)?;
+    let failure = if reason.is_none() {
+        creating::of_new::<CancelledError>(py)?
+    } else {
+        creating::from_exception(py.get_type::<CancelledError>().call1((reason,))?)?
+    };
     outer.call_method0(intern!(py, "pause"))?;
     outer.call_method1(intern!(py, "errback"), (failure,))?;
     Ok(())

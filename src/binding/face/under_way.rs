@@ -1,6 +1,6 @@
 //! What groups, `map`, `wait` and their like do between two lines of Python: see `steps`.
 
-use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
+use pyo3::exceptions::{PyException, PyRuntimeError, PyStopIteration};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
@@ -354,20 +354,37 @@ pub(crate) fn _release_after<'py>(
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _release_key<'py>(keys: &Bound<'py, PyDict>, key: &Bound<'py, PyAny>) -> Result<()> {
     let py = keys.py();
-    let Some(state) = keys.get_item(key)? else {
+    let mut interrupted = Ok(());
+    let Some(state) = again_if_interrupted(py, &mut interrupted, || keys.get_item(key))? else {
         let text = [Text::Ours("nobody holds "), Text::Python(key.repr()?)];
         return Err(PyRuntimeError::error_saying(capi::joined(py, text)));
     };
     let (held, waiting): (Bound<'py, PyList>, Bound<'py, Fifo>) = state.extract()?;
     if waiting.get().len(py) > 0 && _give_first(&waiting, yes(py))? {
-        return Ok(());
+        return interrupted;
     }
     let number = held.get_item(0)?;
     if number.gt(1)? {
         held.set_item(0, number.sub(1)?)?;
     } else {
         // What this calls of the key may raise something.
-        keys.del_item(key)?;
+        again_if_interrupted(py, &mut interrupted, || keys.del_item(key))?;
     }
-    Ok(())
+    interrupted
+}
+
+/// Look a key up, which calls methods of its own; and once more where a signal's exception, as
+/// KeyboardInterrupt, comes out of these: it is raised when the lock has been released.
+fn again_if_interrupted<R>(
+    py: Python<'_>,
+    interrupted: &mut Result<()>,
+    look: impl Fn() -> PyResult<R>,
+) -> Result<R> {
+    match look().map_err(Error::from) {
+        Err(error) if !error.is_instance_of::<PyException>(py) => {
+            *interrupted = Err(error);
+            Ok(look()?)
+        }
+        looked => looked,
+    }
 }

@@ -151,6 +151,9 @@ pub(crate) static CURRENT_TASK: Imported = Imported::new("_asyncio", "current_ta
 /// Raised by an asyncio future that is done already.
 pub(crate) static INVALID_STATE: Imported =
     Imported::new("asyncio.exceptions", "InvalidStateError");
+/// What an asyncio future fails with that was cancelled.
+pub(crate) static ASYNCIO_CANCELLED: Imported =
+    Imported::new("asyncio.exceptions", "CancelledError");
 /// Twisted's Deferred class.
 pub(crate) static TWISTED: Imported = Imported::new("twisted.internet.defer", "Deferred");
 /// Returns the greenlet that runs in this thread.

@@ -13,6 +13,7 @@ use crate::binding::capi::{
 use crate::binding::judge::classify::failure_of;
 use crate::binding::model::{
     awaiting::{Awaiting, Left, State},
+    deferred::CancelledError,
     names,
     outcome::{Link, Outcome, into_object},
     task::Task,
@@ -72,7 +73,9 @@ pub(crate) fn deliver<'py>(
     }
     Ok(match (outcome, left) {
         (None, _) => Answer::Now(Outcome::Taken),
-        (Some(Outcome::Failure(_)), Some((true, _))) => Answer::Now(Outcome::Taken),
+        (Some(Outcome::Failure(reason)), Some((true, _))) if is_cancellation(reason.bind(py)) => {
+            Answer::Now(Outcome::Taken)
+        }
         (Some(outcome @ Outcome::Value(_)), Some((_, Some(source)))) => {
             let (deferred, source) = source.into_inner();
             // The next waiter of the same Deferred gets the outcome.
@@ -88,6 +91,17 @@ pub(crate) fn deliver<'py>(
         }
         (Some(outcome), _) => Answer::Now(outcome),
     })
+}
+
+/// Whether a failure says that something was cancelled: a Deferred, or a future of asyncio's. To the
+/// one who has cancelled it, that is no news; anything else is for others, or is reported.
+#[cold]
+pub(crate) fn is_cancellation(failure: &Bound<'_, PyAny>) -> bool {
+    let py = failure.py();
+    let Some(value) = capi::ok(py, failure.getattr(intern!(py, "value"))) else { return false };
+    let theirs = names::ASYNCIO_CANCELLED.get_if_imported(py);
+    value.is_instance_of::<CancelledError>()
+        || theirs.is_some_and(|class| value.is_instance(class).unwrap_or(false))
 }
 
 /// Wake an asyncio task that waits for a future. Returns whether it was still waiting.
