@@ -296,3 +296,129 @@ def test_an_iterator_of_its_own_is_closed():
     iterator.close()
     lock.release()
     assert results == [True]
+
+
+# ---------------------------------------------------------------------------------------------
+# Whose release it is that has no lock, as it is being closed
+
+
+def held_by_another(wait):
+    """A condition, a coroutine that waits for it, and another that holds its lock."""
+    condition, gate = c.Condition(), Deferred()
+
+    async def hold():
+        async with condition:
+            await gate
+
+    waiting, holder = wait(condition), hold()
+    ensureDeferred(waiting).addErrback(lambda _: None)
+    ensureDeferred(holder).addErrback(lambda _: None)
+    assert condition.locked()
+    return condition, waiting, holder, gate
+
+
+async def careless(condition):
+    await condition.acquire()
+    await condition.wait()
+    condition.release()
+
+
+async def afterwards(condition):
+    await condition.acquire()
+    try:
+        await condition.wait()
+    except GeneratorExit:
+        pass
+    condition.release()
+
+
+async def in_another_handler(condition):
+    await condition.acquire()
+    try:
+        await condition.wait()
+    finally:
+        try:
+            raise KeyError
+        except KeyError:
+            condition.release()
+
+
+async def in_a_helper(condition):
+    async def helper():
+        await condition.wait()
+
+    async with condition:
+        await helper()
+
+
+async def for_a_predicate(condition):
+    await condition.acquire()
+    try:
+        await condition.wait_for(lambda: False)
+    except GeneratorExit:
+        pass
+    condition.release()
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_one_that_does_not_release_is_closed_before_the_holder(times):
+    condition = c.Condition()
+    all_of_them = [careless(condition) for _ in range(times)]
+    for each in all_of_them:
+        ensureDeferred(each).addErrback(lambda _: None)
+
+    async def hold():
+        async with condition:
+            await Deferred()
+
+    holder = hold()
+    ensureDeferred(holder).addErrback(lambda _: None)
+    for each in all_of_them:
+        each.close()
+    holder.close()
+    assert not condition.locked()
+
+
+@pytest.mark.parametrize(
+    "wait", [afterwards, in_another_handler, in_a_helper, for_a_predicate], ids=lambda f: f.__name__
+)
+def test_what_it_releases_in_whatever_way_is_not_the_holders(wait):
+    condition, waiting, _, gate = held_by_another(wait)
+    waiting.close()
+    assert condition.locked()
+    gate.callback(None)
+    assert not condition.locked()
+
+
+def test_the_holder_releases_while_another_is_being_closed():
+    async def wait(condition):
+        async with condition:
+            try:
+                await condition.wait()
+            finally:
+                gate.callback(None)
+
+    condition, waiting, _, gate = held_by_another(wait)
+    waiting.close()
+    assert not condition.locked()
+    assert condition.acquire().called
+
+
+def test_one_that_is_run_by_hand_is_closed():
+    condition, waiting, _, gate = c.Condition(), None, None, Deferred()
+
+    async def wait():
+        async with condition:
+            await condition.wait()
+
+    async def hold():
+        async with condition:
+            await gate
+
+    waiting = wait()
+    waiting.send(None)
+    ensureDeferred(hold())
+    waiting.close()
+    assert condition.locked()
+    gate.callback(None)
+    assert not condition.locked()

@@ -336,3 +336,16 @@ def test_source_of_the_last_line(failure):
 def test_no_exception_is_left_being_handled(failure):
     make(failure, ValueError())
     assert sys.exc_info() == (None, None, None)
+
+
+@pytest.mark.parametrize("count", [True, 2**70, 1.5, None, "1", [1], object()], ids=type)
+def test_traceback_verbose_with_another_count(failure, count):
+    f = failure.Failure(ValueError("text"))
+    f.count = count
+    if isinstance(count, (int, float)):
+        lines = f.getTraceback(detail="verbose").splitlines()
+        assert lines[0] == f"*--- Failure #{int(count)} ---"
+        assert lines[-1] == f"*--- End of Failure #{int(count)} ---"
+    else:
+        with pytest.raises(TypeError, match="%d format"):
+            f.getTraceback(detail="verbose")

@@ -383,7 +383,7 @@ class Failure(FailureBase):
                 write(" (chained Failure)\n")
                 value.printTraceback(file, elideFrameworkCode, detail)
             if detail == "verbose":
-                write(f"*--- End of Failure #{self.count} ---\n")
+                write("*--- End of Failure #%d ---\n" % self.count)  # noqa: UP031
         finally:
             shown.pop()
 
@@ -404,7 +404,7 @@ class Failure(FailureBase):
         verbose = detail == "verbose"
         if verbose:
             mark = " (pickled) " if self.pickled else " "
-            write(f"*--- Failure #{self.count}{mark}---\n")
+            write("*--- Failure #%d%s---\n" % (self.count, mark))  # noqa: UP031
             write(around.before)
         else:
             write(f"{around.before}Traceback (most recent call last):\n")

@@ -25,6 +25,8 @@ from .._deferrous import (
     _notify,
     _number_all,
     _release_and_wait,
+    _running_task,
+    _Task,
     _wait_in,
     fail,
     succeed,
@@ -91,6 +93,33 @@ class Event:
         return succeed(True) if self._is_set else _wait_in(self._waiting, None, self)
 
 
+def _coroutine_that_runs() -> Any:
+    """Return the coroutine or generator that Deferreds or asyncio run now, or None."""
+    task = _running_task()
+    if task is None:
+        return None
+    return task._generator if type(task) is _Task else task.get_coro()
+
+
+class _Forgone:
+    """A coroutine that is being closed, and has not got the lock: it has nothing to release."""
+
+    __slots__ = ("closed_in", "coroutine")
+
+    def __init__(self, coroutine: Any) -> None:
+        #: None if that is not known, as it is run by hand.
+        self.coroutine = coroutine
+        #: What runs while it is closed. Something else may do so within its `finally`.
+        self.closed_in = _coroutine_that_runs()
+
+    def is_running(self) -> bool:
+        """Return whether it is still being closed."""
+        coroutine = self.coroutine
+        if coroutine is None:
+            return isinstance(sys.exc_info()[1], GeneratorExit)
+        return any(getattr(coroutine, name, False) for name in ("cr_running", "gi_running"))
+
+
 class _Woken(Deferred[Any]):
     """What `Condition.wait` returns. It ends when the lock is held again, however it ends.
 
@@ -106,11 +135,15 @@ class _Woken(Deferred[Any]):
     #: Nobody will come: the lock is to be released, should it still come.
     abandoned = False
 
+    #: What waits for it, if it is known.
+    coroutine: Any = None
+
     def __init__(self, condition: Condition) -> None:
         super().__init__(condition._leave)
         self.condition = condition
 
     def __await__(self) -> Generator[Any, Any, Any]:
+        self.coroutine = _coroutine_that_runs()
         try:
             return (yield from Deferred.__await__(self))
         except GeneratorExit:
@@ -150,21 +183,27 @@ class _Woken(Deferred[Any]):
             if not condition._lock.locked:
                 condition._lock.acquire()
                 return
-        condition._forgone += 1
+        condition._forgone.append(_Forgone(self.coroutine))
 
 
 class _WaitingFor(Delayed[Any]):
     """What `Condition.wait_for` returns. As that of `wait`, it ends when the lock is held again."""
 
     _coroutine: CoroutineType[Any, Any, Any]
+    _condition: Condition
 
     def __await__(self) -> Generator[Any, Any, Any]:
+        waiting = _coroutine_that_runs()
         try:
             return (yield from super().__await__())
         except GeneratorExit:
             # What waits in its place is closed, too, and sees to the lock. If it runs, it has that.
             if not self._coroutine.cr_running:
                 self._coroutine.close()
+                # It is not that one which releases the lock.
+                for each in self._condition._forgone:
+                    if each.coroutine is self._coroutine:
+                        each.coroutine = waiting
             raise
 
 
@@ -200,8 +239,8 @@ class Condition(Lockable):
 
     def __init__(self, lock: DeferredLock | None = None) -> None:
         self._lock = DeferredLock() if lock is None else lock
-        #: How many coroutines are being closed that do not hold the lock, and will release it.
-        self._forgone = 0
+        #: Those that are being closed and do not hold the lock, but may release it.
+        self._forgone: list[_Forgone] = []
         self._waiting: _Fifo[Deferred[Any]] = _Fifo()
 
     def __repr__(self) -> str:
@@ -218,12 +257,19 @@ class Condition(Lockable):
 
     def release(self) -> None:
         """Release the lock. Raises AssertionError if it is not held."""
-        if self._forgone:
-            if isinstance(sys.exc_info()[1], GeneratorExit):
-                self._forgone -= 1
-                return
-            self._forgone = 0
+        if self._forgone and self._is_forgone():
+            return
         self._lock.release()
+
+    def _is_forgone(self) -> bool:
+        """Return whether it is released by one that is being closed, and does not hold it."""
+        self._forgone = [each for each in self._forgone if each.is_running()]
+        running = _coroutine_that_runs()
+        for each in reversed(self._forgone):
+            if each.closed_in is running:
+                self._forgone.remove(each)
+                return True
+        return False
 
     def _how_to_release(self) -> tuple[Callable[..., object], tuple[Any, ...]]:
         ours = type(self).release is Condition.release
@@ -252,6 +298,7 @@ class Condition(Lockable):
         if not waiting.called:
             waiting.__class__ = _WaitingFor
             vars(waiting)["_coroutine"] = coroutine
+            vars(waiting)["_condition"] = self
         return waiting
 
     async def _wait_for(self, predicate: Callable[[], _R]) -> _R:

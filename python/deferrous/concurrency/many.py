@@ -84,6 +84,13 @@ def _each(eventuals: Iterable[Any]) -> list[Deferred[Any]]:
     return [as_deferred(each) for each in all_of_them]
 
 
+def _clock_for(timeout: float, clock: AnyClock | None) -> Any:
+    """Return the clock of a timeout. Raises ValueError for one that is no number."""
+    if timeout != timeout:
+        raise ValueError("Invalid timeout: NaN (not a number)")
+    return resolve(clock)
+
+
 # ---------------------------------------------------------------------------------------------
 # wait
 
@@ -117,7 +124,7 @@ def wait(
     """
     if return_when not in (FIRST_COMPLETED, FIRST_EXCEPTION, ALL_COMPLETED):
         raise ValueError(f"Invalid return_when value: {return_when}")
-    clock = None if timeout is None else resolve(clock)
+    clock = None if timeout is None else _clock_for(timeout, clock)
     deferreds = _several(eventuals)
     if not deferreds:
         raise ValueError("Set of Deferreds is empty")
@@ -237,7 +244,7 @@ def as_completed(
 
     This prints other, and one.
     """
-    clock = None if timeout is None else resolve(clock)
+    clock = None if timeout is None else _clock_for(timeout, clock)
     return AsCompleted(_several(eventuals), timeout, clock)
 
 

@@ -117,6 +117,8 @@ def wait_for(
 
     This prints TimeoutError.
     """
+    if timeout is not None and timeout != timeout:
+        raise ValueError("Invalid timeout: NaN (not a number)")
     if timeout is not None and timeout > 0:
         # Without a clock nothing is begun.
         clock = resolve(clock)
