@@ -471,3 +471,40 @@ def test_what_an_awaited_deferred_ends_by_after_its_task_is_cancelled(error, rep
     asyncio.run(main())
     assert log == ["the task goes on", "work 0 has ended"]
     assert [type(each.value) for each in reports.failures()] == ([KeyError] if error else [])
+
+
+def test_what_it_ends_by_as_its_task_is_cancelled_is_not_lost(reports):
+    """It has ended, and the task has not run since: the error is the task's, or is reported."""
+
+    async def fails(gate):
+        await gate
+        raise KeyError("ending")
+
+    async def main(make, first):
+        gate, seen = Deferred(), []
+
+        async def wait():
+            try:
+                await make(fails(gate))
+            except BaseException as error:
+                seen.append(error)
+                raise
+
+        task = asyncio.ensure_future(wait())
+        await asyncio.sleep(0)
+        for step in (task.cancel, lambda: gate.callback(None))[:: 1 if first else -1]:
+            step()
+        await asyncio.wait([task])
+        return seen
+
+    for make in (
+        ensureDeferred,
+        c.gather,
+        lambda it: c.gather(it, cancel_losers=True),
+        lambda it: c.wait_for(it, 60),
+    ):
+        for first in (True, False):
+            (seen,) = asyncio.run(main(make, first))
+            count = len(reports.failures())
+            reports.events.clear()
+            assert isinstance(seen, KeyError) != (count == 1), (make, first, seen, count)

@@ -163,23 +163,28 @@ class Delayed(Deferred[_T]):
             return (yield from Deferred.__await__(self))
         except GeneratorExit:
             raise
-        except BaseException:
-            last = None
-            while not is_done(self):
+        except BaseException as error:
+            if not is_cancellation(error):
+                raise
+            last, is_over = error, False
+            while not is_over:
+                # That it may be done already is no reason not to look by what.
+                is_over = is_done(self)
                 try:
                     yield from Deferred.__await__(self)
                 except GeneratorExit:
                     raise
-                except BaseException as error:
+                except BaseException as another:
                     # It is cancelled once more, or this is how it has ended.
-                    last = error
-            if last is None or is_cancellation(last):
-                raise
+                    last = another
+                is_over = is_over or is_done(self)
             try:
+                if is_cancellation(last):
+                    raise
                 raise last
             finally:
                 # The traceback refers to this frame.
-                last = None
+                del last
 
 
 def keep_until_done(deferred: Deferred[Any]) -> None:

@@ -28,7 +28,7 @@ from .._deferrous import (
     fail,
     succeed,
 )
-from ._base import ChannelClosed, check_count, check_depth
+from ._base import ChannelClosed, check_count, check_depth, is_a
 from .queues import _NO_ITEMS, _Getters, _no_item
 
 __all__ = ["Broadcast", "Channel", "Subscription"]
@@ -87,7 +87,7 @@ class Channel(_Getters[_T]):
         """
         if self._closed:
             return fail(ChannelClosed())
-        if isinstance(item, _NO_ITEMS):
+        if is_a(item, _NO_ITEMS):
             raise _no_item(item)
         if self._getting and _give_first(self._getting, item):
             return succeed(None)
@@ -185,7 +185,7 @@ class Broadcast(Generic[_T]):
         """
         if self._closed:
             return fail(ChannelClosed())
-        if isinstance(item, _NO_ITEMS):
+        if is_a(item, _NO_ITEMS):
             raise _no_item(item)
         if self._full or self._sending or self._delivering:
             return _wait_in(self._sending, None, item)

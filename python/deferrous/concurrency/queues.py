@@ -35,6 +35,7 @@ from ._base import (
     QueueShutDown,
     check_count,
     check_depth,
+    is_a,
 )
 
 __all__ = [
@@ -183,7 +184,7 @@ class Queue(_Getters[_T]):
         if self._is_shut_down:
             return fail(QueueShutDown())
         if self.full() if self._asks else 0 < self._maxsize <= len(self._queue):
-            if isinstance(item, _NO_ITEMS):
+            if is_a(item, _NO_ITEMS):
                 raise _no_item(item)
             return _wait_in(self._putting, None, item)
         if not _put_in(self, self._queue, self._getting, item):
@@ -197,7 +198,7 @@ class Queue(_Getters[_T]):
         """
         if self._is_shut_down:
             raise QueueShutDown
-        if isinstance(item, _NO_ITEMS):
+        if is_a(item, _NO_ITEMS):
             raise _no_item(item)
         if self.full():
             raise QueueFull

@@ -59,17 +59,7 @@ pub(crate) fn deliver<'py>(
         if woken.as_ref().is_ok_and(|woken| *woken) {
             return Ok(Answer::Now(Outcome::Taken));
         }
-        // The driver has been cancelled, or its loop is closed.
-        let back = take_arrived(awaiting)?;
-        return match (woken, back) {
-            (Ok(_), None) => Ok(Answer::Now(Outcome::Taken)),
-            (Ok(_), Some(work)) => Ok(Answer::After(work, Outcome::Taken)),
-            (Err(error), None) => Err(error.into()),
-            (Err(error), Some(work)) => {
-                let raised = failure_of(capi::into_raised(py)(error), false)?;
-                Ok(Answer::After(work, raised))
-            }
-        };
+        return not_woken(awaiting, woken);
     }
     Ok(match (outcome, left) {
         (None, _) => Answer::Now(Outcome::Taken),
@@ -128,6 +118,44 @@ fn is_done_already(error: &Raised<'_>) -> bool {
 #[cold]
 fn wake_elsewhere(future: &Bound<'_, PyAny>) -> PyResult<bool> {
     names::WAKE_ELSEWHERE.get(future.py())?.call1((future,))?.is_truthy()
+}
+
+/// The driver has been cancelled, or its loop is closed.
+#[cold]
+fn not_woken<'py>(awaiting: &Bound<'py, Awaiting>, woken: PyResult<bool>) -> Result<Answer<'py>> {
+    let py = awaiting.py();
+    if let Some(failure) = take_error(awaiting) {
+        return Ok(Answer::Now(failure));
+    }
+    match (woken, take_arrived(awaiting)?) {
+        (Ok(_), None) => Ok(Answer::Now(Outcome::Taken)),
+        (Ok(_), Some(work)) => Ok(Answer::After(work, Outcome::Taken)),
+        (Err(error), None) => Err(error.into()),
+        (Err(error), Some(work)) => {
+            let raised = failure_of(capi::into_raised(py)(error), false)?;
+            Ok(Answer::After(work, raised))
+        }
+    }
+}
+
+/// Take a failure that has arrived, unless it says that something was cancelled: it stays where it
+/// came from, for others.
+fn take_error(awaiting: &Bound<'_, Awaiting>) -> Option<Outcome> {
+    let py = awaiting.py();
+    let failure = awaiting.get().state.with(py, |state| match state {
+        State::Through(it) => match &it.arrived {
+            Some(Outcome::Failure(failure)) => Some(failure.bind(py).clone()),
+            _ => None,
+        },
+        _ => None,
+    })?;
+    if is_cancellation(&failure) {
+        return None;
+    }
+    awaiting.get().state.with(py, |state| match state {
+        State::Through(it) => it.arrived.take(),
+        _ => None,
+    })
 }
 
 /// Take back what was handed over, because the driver could not be woken.
