@@ -85,7 +85,7 @@ class Observable(Generic[_T]):
         return 0 if self._has_result else len(self._observers)
 
     def cancel(self, reason: object = None) -> None:
-        """Cancel what is observed, for a reason if there is one."""
+        """Cancel the observed Deferred, for a reason if there is one."""
         if self._deferred is not None:
             cancel(self._deferred, reason)
 
