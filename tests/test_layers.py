@@ -457,8 +457,6 @@ def bindings(body: list[ast.stmt], within: str = "") -> Iterator[tuple[str, ast.
 def guard_of(value: ast.expr, classes: dict[str, str]) -> str:
     text = ast.unparse(value)
     made = classes.get(text.removesuffix("()"), "")
-    if text.startswith("ContextVar("):
-        return "the context"
     if "threading.local" in made:
         return "the thread"
     return "a lock" if "Lock()" in made else "the GIL"
@@ -486,4 +484,4 @@ def python_state() -> dict[tuple[str, str], str]:
 def test_all_state_of_the_python_half_is_in_the_table() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     section = page.partition("\n### In the Python half\n")[2].partition("\n## ")[0]
-    assert python_state().items() <= rows_of(section).items()
+    assert python_state() == rows_of(section)
