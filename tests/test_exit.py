@@ -205,6 +205,8 @@ def run(implementation, program, *arguments):
 @pytest.mark.deferrous_only
 def test_daemon_threads(work):
     """A thread that is to end while a Deferred calls it takes nobody else with it."""
+    if work == "asyncio" and sys.version_info < (3, 11):
+        pytest.skip("here the same program without Deferreds crashes, too: 5 of 260 times")
     for moment in range(TIMES):
         program = THREADS + textwrap.dedent(WORK[work]) + "\nstart(work)\n"
         assert run("deferrous", program, moment) == ""
