@@ -307,7 +307,7 @@ def endless(thing, name, args):
     return (
         (name in ("__init__", "__new__", "extend", "__iadd__", "waiting", "pending",
                   "gatherResults", "race", "__call__", "__setstate__", "_callbacks", "parents",
-                  "addCallbacks"))
+                  "addCallbacks", "_end_all"))
         and any(issubclass(type(arg), ENDLESS) for arg in args)
     )
 

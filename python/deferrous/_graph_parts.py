@@ -7,7 +7,7 @@ import itertools
 import re
 import sys
 from collections.abc import Iterator
-from types import FunctionType, MethodType
+from types import MethodType
 from typing import Any
 
 from . import _deferrous
@@ -17,7 +17,6 @@ from ._graph_objects import (
     MRO_OF_CLASS,
     NAME_OF_CLASS,
     STEPS,
-    cells_of,
     class_name,
     dict_of,
     is_a,
@@ -218,11 +217,11 @@ def _calls_of(feed: Any) -> tuple[str, list[tuple[Any, str]], bool]:
 
 def _lock_file_of(canceller: Any) -> str | None:
     """Return the name of the lock file that a Deferred waits for."""
-    # The canceller is a function of the object that makes the attempts.
-    for name, each in cells_of(canceller) if type(canceller) is FunctionType else ():
-        if name == "self" and is_our(each, "_lockfile", "_Attempts"):
-            return f"waits for the lock file {text_of(slot_of(slot_of(each, 'lock'), 'name'))}"
-    return None
+    # The canceller is a method of the object that makes the attempts.
+    attempts = canceller.__self__ if type(canceller) is MethodType else None
+    if not is_our(attempts, "_lockfile", "_Attempts"):
+        return None
+    return f"waits for the lock file {text_of(slot_of(slot_of(attempts, 'lock'), 'name'))}"
 
 
 def _keys(found: Any) -> list[Any]:

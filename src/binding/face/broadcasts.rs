@@ -55,11 +55,14 @@ fn deliver_to<'py>(reader: &Bound<'py, PyAny>, item: &Bound<'py, PyAny>) -> Resu
     Ok(())
 }
 
-/// Give an item to all that have subscribed.
-fn deliver<'py>(broadcast: &Bound<'py, PyAny>, item: &Bound<'py, PyAny>) -> Result<()> {
+/// Give an item to all these subscriptions.
+fn deliver<'py>(
+    broadcast: &Bound<'py, PyAny>,
+    readers: Bound<'py, PyList>,
+    item: &Bound<'py, PyAny>,
+) -> Result<()> {
     let py = broadcast.py();
     let delivering = intern!(py, "_delivering");
-    let readers = readers_of(broadcast)?;
     broadcast.setattr(delivering, yes(py))?;
     let mut raised = Ok(());
     for reader in readers {
@@ -81,8 +84,10 @@ fn send_waiting(broadcast: &Bound<'_, PyAny>) -> Result<()> {
         if is(intern!(py, "_full"))? || is(intern!(py, "_delivering"))? {
             break;
         }
+        // Where there is no memory for it, the item stays in the line.
+        let readers = readers_of(broadcast)?;
         let Some(sender) = _first_waiting(&sending)? else { break };
-        if let Err(error) = answer_waiting(sender, deliver(broadcast, &item)) {
+        if let Err(error) = answer_waiting(sender, deliver(broadcast, readers, &item)) {
             raised = Err(error);
         }
     }
@@ -95,7 +100,7 @@ pub(crate) fn _send_to_all<'py>(
     broadcast: &Bound<'py, PyAny>,
     item: &Bound<'py, PyAny>,
 ) -> Result<()> {
-    let sent = deliver(broadcast, item);
+    let sent = readers_of(broadcast).and_then(|readers| deliver(broadcast, readers, item));
     sent.and(send_waiting(broadcast))
 }
 

@@ -84,6 +84,11 @@ impl Task {
         drop(before);
     }
 
+    #[deleter(_cancelled_by)]
+    fn delete_cancelled_by(&self, py: Python<'_>) -> Result<()> {
+        capi::no_deleter(py)
+    }
+
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         self.state.during_gc().traverse(visit)
     }

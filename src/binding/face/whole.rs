@@ -59,7 +59,8 @@ pub(crate) fn answer_waiting<'py>(waiting: Bound<'py, PyAny>, done: Result<()>) 
     let py = waiting.py();
     let result = match done {
         Ok(()) => none(py),
-        Err(error) => failure_of(py, error)?,
+        // If that goes wrong, too, the new error is the result, as far as a failure can be made of it.
+        Err(error) => failure_of(py, error).or_else(|error| failure_of(py, error))?,
     };
     if is_fired(&waiting)? {
         return Ok(());

@@ -157,7 +157,7 @@ FORMS = {
         "__copy__ __init__ _extrapolate _withoutTraceback check getErrorMessage "
         "throwExceptionIntoGenerator trap",
     ),
-    "_Task": ("_generator _running _waiting_on", "__call__ _cancel_next"),
+    "_Task": ("_cancelled_by _generator _running _waiting_on", "__call__ _cancel_next"),
     "_Race": ("", "__call__"),
     "_DeferredIterator": ("", "__iter__ __next__ _arrive close send throw"),
     "_Timeout": ("", "__call__"),
