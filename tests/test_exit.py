@@ -3,6 +3,7 @@
 Each program ends many times, at a moment that differs a little each time.
 """
 
+import signal
 import subprocess
 import sys
 import textwrap
@@ -186,16 +187,21 @@ WORK = {
 }
 
 
-def run(implementation, program, *arguments):
-    """Run a program to its end. Returns what it wrote to standard error."""
+def ended(implementation, program, *arguments):
+    """Run a program to its end."""
     defer, failure = IMPLEMENTATIONS[implementation]
     program = f"import {defer} as defer\nimport {failure} as failure\n" + textwrap.dedent(program)
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-c", program, *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=300,
     )
+
+
+def run(implementation, program, *arguments):
+    """Run a program to its end. Returns what it wrote to standard error."""
+    done = ended(implementation, program, *arguments)
     assert done.returncode == 0, (done.returncode, done.stderr)
     assert done.stdout == ""
     return done.stderr
@@ -205,11 +211,17 @@ def run(implementation, program, *arguments):
 @pytest.mark.deferrous_only
 def test_daemon_threads(work):
     """A thread that is to end while a Deferred calls it takes nobody else with it."""
-    if work == "asyncio" and sys.version_info < (3, 11):
-        pytest.skip("here the same program without Deferreds crashes, too: 5 of 260 times")
+    program = THREADS + textwrap.dedent(WORK[work]) + "\nstart(work)\n"
+    crashes = 0
     for moment in range(TIMES):
-        program = THREADS + textwrap.dedent(WORK[work]) + "\nstart(work)\n"
-        assert run("deferrous", program, moment) == ""
+        done = ended("deferrous", program, moment)
+        # CPython 3.10 itself crashes now and then: so do, in 1 of 50 runs, daemon threads that
+        # compare objects in a list, or run an asyncio loop.
+        if sys.version_info < (3, 11) and done.returncode == -signal.SIGSEGV:
+            crashes += 1
+            continue
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert crashes <= 1
 
 
 def test_the_first_failure_at_exit(implementation):
