@@ -269,3 +269,25 @@ def test_cancelled_without_a_block():
     ended = []
     group.join().addCallback(ended.append)
     assert (seen, ended) == (["task cancelled"], [None])
+
+
+def test_a_task_that_nobody_can_be_told_of_keeps_no_group_waiting():
+    """As where there is no memory for the callback that is to tell the group."""
+
+    class Refuses(defer.Deferred):
+        def addBoth(self, *args, **kwargs):
+            raise MemoryError
+
+    tasks = []
+
+    async def main():
+        async with c.TaskGroup() as group:
+            tasks.append(Refuses())
+            group.create_task(tasks[0])
+
+    ended = ensureDeferred(main())
+    results = []
+    ended.addBoth(results.append)
+    assert [type(each) for each in results] == [defer.failure.Failure]
+    assert tasks[0].called
+    tasks[0].addErrback(lambda _: None)

@@ -46,7 +46,13 @@ pub(crate) fn _add_task<'py>(
         Some(context) => context.call_method1(intern!(py, "run"), (begin, task))?,
     };
     tasks.set_item(&deferred, py.None())?;
-    deferred.call_method1(intern!(py, "addBoth"), (ended, &deferred))?;
+    if let Err(error) = deferred.call_method1(intern!(py, "addBoth"), (ended, &deferred)) {
+        // Nobody would be told of its end: who waits for all tasks must not wait for this one.
+        let forgotten = tasks.del_item(&deferred);
+        let cancelled = deferred.call_method0(intern!(py, "cancel"));
+        drop((capi::ok(py, forgotten), capi::ok(py, cancelled)));
+        return Err(error.into());
+    }
     Ok(deferred)
 }
 

@@ -10,7 +10,11 @@ from .base import Oops, kind, nothing, ours
 
 
 def said(result):
-    return kind(result) if hasattr(result, "trap") else result
+    """What a program makes of a result: of the errors of a group, what the first one is."""
+    if not hasattr(result, "trap"):
+        return result
+    errors = getattr(result.value, "exceptions", None)
+    return repr(errors[0]) if errors else kind(result)
 
 
 @ours
