@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 
 import pytest
 from concurrency_helpers import GROUP, result_of
@@ -430,3 +431,21 @@ def test_what_it_ends_by_as_its_task_is_cancelled_is_not_lost(reports):
             count = len(reports.failures())
             reports.events.clear()
             assert isinstance(seen, KeyError) != (count == 1), (make, first, seen, count)
+
+
+def test_why_a_task_cannot_be_woken_for_a_failure_is_not_lost(monkeypatch):
+    told = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda it: told.append(it.exc_type))
+    loop = asyncio.new_event_loop()
+    d, results = Deferred(), []
+
+    async def wait():
+        await d
+
+    task = loop.create_task(wait())
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    d.addErrback(lambda it: results.append(it.type))
+    d.errback(KeyError("ending"))
+    assert (results, told) == ([KeyError], [RuntimeError])
+    task._log_destroy_pending = False

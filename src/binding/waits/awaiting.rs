@@ -125,6 +125,10 @@ fn wake_elsewhere(future: &Bound<'_, PyAny>) -> PyResult<bool> {
 fn not_woken<'py>(awaiting: &Bound<'py, Awaiting>, woken: PyResult<bool>) -> Result<Answer<'py>> {
     let py = awaiting.py();
     if let Some(failure) = take_error(awaiting) {
+        // The Deferred keeps the failure: why its driver could not be woken is said elsewhere.
+        if let Err(error) = woken {
+            error.write_unraisable(py, Some(awaiting));
+        }
         return Ok(Answer::Now(failure));
     }
     match (woken, take_arrived(awaiting)?) {

@@ -5,8 +5,7 @@ from __future__ import annotations
 from .base import Oops, asyncio_too, kind, loop, nothing, ours, program, turns
 
 
-# Not swept: where the task cannot be woken for want of memory, and is cancelled after that, nobody
-# hears of the MemoryError. Open.
+@asyncio_too
 def awaited_by_task(defer, keep):
     a, b, seen = keep(defer.Deferred()), keep(defer.Deferred()), []
 
