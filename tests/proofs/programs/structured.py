@@ -90,6 +90,19 @@ def slept(defer, keep):
 
 
 @ours
+def timed_out(defer, keep):
+    clock, seen = Clock(), []
+
+    async def wait():
+        async with c.timeout(1, clock=clock):
+            await defer.Deferred()
+
+    keep(defer.ensureDeferred(wait())).addBoth(lambda it: seen.append(said(it)))
+    clock.advance(1)
+    return seen
+
+
+@ours
 def queue_and_channel(defer, keep):
     queue, channel, seen = c.Queue(1), c.Channel(), []
     keep(queue.put(1))

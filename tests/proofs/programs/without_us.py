@@ -40,6 +40,32 @@ def warning_given(_names, keep):
 
 
 @plain
+def block_that_ends_in_an_error(_names, _keep):
+    """CPython 3.11 forgets the error if it cannot make the frame object for its traceback."""
+    seen = []
+
+    class Block:
+        async def __aenter__(self):
+            pass
+
+        async def __aexit__(self, kind, error, traceback):
+            self.__exit__(kind, error, traceback)
+
+        def __exit__(self, kind, error, traceback):
+            raise LookupError from error
+
+    async def run():
+        async with Block():
+            raise ValueError
+
+    try:
+        run().send(None)
+    except (LookupError, MemoryError, SystemError) as error:
+        seen.append(repr(error) if isinstance(error, SystemError) else type(error).__name__)
+    return seen
+
+
+@plain
 def finally_far_away(_names, keep):
     """So far from its beginning that where a block is left is no integer that is always there."""
     made = []
