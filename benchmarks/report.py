@@ -189,6 +189,10 @@ PRIVATE = re.compile(r"/(?:root|tmp|home/[^\s'/]+)/(?:[^\s'/]+/)*")
 
 
 def environment(results: dict[str, Any]) -> str:
-    found = results["environment"]
+    found = dict(results["environment"])
+    # An interpreter that no package has put there can be in any folder.
+    folder, _, name = found["executable"].rpartition("/")
+    if not folder.startswith(("/usr", "/opt")):
+        found["executable"] = f"…/{name}"
     lines = [f"- {name}: `{PRIVATE.sub('…/', str(value))}`" for name, value in found.items()]
     return "\n".join([*lines, f"- the least of {results['rounds']} rounds"])
