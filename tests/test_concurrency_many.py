@@ -302,3 +302,52 @@ def test_all_items_come_back_in_order(kind, order):
         assert [queue.get_nowait() for _ in range(3)] == [0, 1, 2]
 
     asyncio.run(main())
+
+
+class Refuses(Deferred):
+    """One that takes no callback, as where there is no memory for it."""
+
+    def addBoth(self, *args, **kwargs):
+        raise MemoryError
+
+
+class Items:
+    """An asynchronous iterator whose items, and whose end, are these Deferreds."""
+
+    def __init__(self, *items, end=None):
+        self.items = iter(items)
+        self.end = end
+
+    def __aiter__(self):
+        return self
+
+    def __anext__(self):
+        return next(self.items)
+
+    def aclose(self):
+        return self.end
+
+
+def second_of(stream):
+    stream.__anext__()
+    return stream.__anext__()
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        lambda first, last: c.map(lambda d: d, [first, last], limit=1),
+        lambda first, last: c.map(str, Items(first, last), limit=1),
+        lambda first, last: c.map(fail, Items(first, end=last), limit=1),
+        lambda first, last: second_of(c.stream(lambda d: d, [first, last], limit=1)),
+    ],
+    ids=["call", "item", "end of the items", "call of a stream"],
+)
+def test_what_takes_no_callback_keeps_nobody_waiting(begin):
+    first, last = Deferred(), Refuses()
+    d = begin(first, last)
+    assertNoResult(d)
+    first.callback(KeyError())
+    failureResultOf(d).trap(MemoryError, KeyError)
+    assert last.called
+    last.addErrback(lambda _: None)

@@ -114,8 +114,23 @@ pub(crate) fn _begin_call<'py>(
     let deferred = maybe_deferred(&function, &capi::new_tuple(py, [item])?, None)?;
     running.set_item(call, &deferred)?;
     let done = end_if_stopped(feed, &deferred, otherwise);
-    deferred.call_method1(intern!(py, "addBoth"), (ended, call))?;
+    let added = deferred.call_method1(intern!(py, "addBoth"), (&ended, call));
+    or_tell(&deferred, added, |failure| ended.call1((failure, call)))?;
     done
+}
+
+/// If no callback could be added to a Deferred, as without memory, nobody would be told of its end,
+/// and what waits for that would wait for ever. So this is how it has ended.
+fn or_tell<'py>(
+    deferred: &Bound<'py, PyAny>,
+    added: PyResult<Bound<'py, PyAny>>,
+    tell: impl FnOnce(Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>>,
+) -> Result<()> {
+    let py = deferred.py();
+    let Err(error) = added else { return Ok(()) };
+    drop(capi::ok(py, deferred.call_method0(intern!(py, "cancel"))));
+    tell(failure_of(py, error.into())?)?;
+    Ok(())
 }
 
 /// The function, or the items, may have stopped the feed.
@@ -153,7 +168,8 @@ pub(crate) fn _begin_fetch<'py>(
         feed.setattr(intern!(py, "_iterator"), iterator)?;
     }
     let done = end_if_stopped(feed, &fetching, otherwise);
-    fetching.call_method1(intern!(py, "addBoth"), (fetched, &fetching))?;
+    let added = fetching.call_method1(intern!(py, "addBoth"), (&fetched, &fetching));
+    or_tell(&fetching, added, |failure| fetched.call1((failure, &fetching)))?;
     done
 }
 
@@ -176,8 +192,8 @@ pub(crate) fn _begin_close<'py>(
     match closed.and_then(|closing| begun(closing, begin)) {
         Ok(closing) => {
             feed.setattr(intern!(py, "_closing"), &closing)?;
-            closing.call_method1(intern!(py, "addBoth"), (then,))?;
-            Ok(())
+            let added = closing.call_method1(intern!(py, "addBoth"), (&then,));
+            or_tell(&closing, added, |failure| then.call1((failure,)))
         }
         Err(error) => break_off(feed, error),
     }
