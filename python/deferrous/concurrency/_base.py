@@ -42,6 +42,7 @@ __all__ = [
     "is_failure",
     "keep_until_done",
     "mark_handled",
+    "not_a_number",
     "was_cancelled",
 ]
 
@@ -74,6 +75,11 @@ class ChannelClosed(Exception):
 
 class BrokenBarrierError(RuntimeError):
     """The barrier is broken, because `abort` or `reset` was called."""
+
+
+def not_a_number(what: str) -> ValueError:
+    """Return the error for a NaN: what differs from itself."""
+    return ValueError(f"Invalid {what}: NaN (not a number)")
 
 
 def cancelled_errors() -> tuple[type[BaseException], ...]:

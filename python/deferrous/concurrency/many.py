@@ -37,6 +37,7 @@ from ._base import (
     discard,
     is_done,
     is_failure,
+    not_a_number,
     was_cancelled,
 )
 from .cancellation import _pass_on, end, in_turn
@@ -87,7 +88,7 @@ def _each(eventuals: Iterable[Any]) -> list[Deferred[Any]]:
 def _clock_for(timeout: float, clock: AnyClock | None) -> Any:
     """Return the clock of a timeout. Raises ValueError for one that is no number."""
     if timeout != timeout:
-        raise ValueError("Invalid timeout: NaN (not a number)")
+        raise not_a_number("timeout")
     return resolve(clock)
 
 

@@ -29,6 +29,7 @@ from ._base import (
     is_cancellation,
     is_done,
     keep_until_done,
+    not_a_number,
     was_cancelled,
 )
 from .cancellation import end_all
@@ -63,7 +64,7 @@ def sleep(delay: float, result: Any = None, *, clock: AnyClock | None = None) ->
     This prints time is up.
     """
     if delay != delay:
-        raise ValueError("Invalid delay: NaN (not a number)")
+        raise not_a_number("delay")
     clock = resolve(clock)
     sleeping = _Sleeping(result)
     deferred = sleeping.deferred = Deferred(sleeping)
@@ -117,8 +118,8 @@ def wait_for(
 
     This prints TimeoutError.
     """
-    if timeout is not None and timeout != timeout:
-        raise ValueError("Invalid timeout: NaN (not a number)")
+    if timeout != timeout:
+        raise not_a_number("timeout")
     if timeout is not None and timeout > 0:
         # Without a clock nothing is begun.
         clock = resolve(clock)
@@ -174,8 +175,8 @@ class Timeout(Block):
     _is_of_loop: bool
 
     def __init__(self, when: float | None, *, clock: AnyClock | None = None) -> None:
-        if when is not None and when != when:
-            raise ValueError("Invalid deadline: NaN (not a number)")
+        if when != when:
+            raise not_a_number("deadline")
         self._clock: Any = None if clock is None else resolve(clock)
         self._when = when
         self._state = "created"
@@ -201,8 +202,8 @@ class Timeout(Block):
             if self._state == "created":
                 raise RuntimeError("Timeout has not been entered")
             raise RuntimeError(f"Cannot change state of {self._state} Timeout")
-        if when is not None and when != when:
-            raise ValueError("Invalid deadline: NaN (not a number)")
+        if when != when:
+            raise not_a_number("deadline")
         self._when = when
         call = self._call
         if call is not None:
@@ -330,7 +331,7 @@ def timeout(delay: float | None, *, clock: AnyClock | None = None) -> Timeout:
     if delay is None:
         return Timeout(None, clock=clock)
     if delay != delay:
-        raise ValueError("Invalid delay: NaN (not a number)")
+        raise not_a_number("delay")
     found: Any = _running_loop() if clock is None else clock
     is_of_loop = False
     has_call_later = with_call_later.get(type(found))
