@@ -347,5 +347,5 @@ def test_traceback_verbose_with_another_count(failure, count):
         assert lines[0] == f"*--- Failure #{int(count)} ---"
         assert lines[-1] == f"*--- End of Failure #{int(count)} ---"
     else:
-        with pytest.raises(TypeError, match="%d.*real number"):
+        with pytest.raises(TypeError, match=r"%d.*real number"):
             f.getTraceback(detail="verbose")
