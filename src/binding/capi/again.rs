@@ -1,10 +1,10 @@
-//! Steps of ours that are written in Python, and done again where a signal's exception has come into
+//! Repeats steps of ours that are written in Python, when a signal's exception has interrupted
 //! them.
 //!
-//! The interpreter raises such an exception between two lines, whatever these do. A step that may be
-//! begun anew, as it sees what it has done already, is begun anew until it is whole. Then
-//! KeyboardInterrupt, or what else is no `Exception`, is put back, and raised where the interpreter
-//! next looks for signals: as if the signal had come that much later.
+//! The interpreter raises such an exception between any two lines. A step that detects what it has
+//! done already is repeated until it is complete. Then the exception (KeyboardInterrupt, or another
+//! that is not an `Exception`) is put back, and raised when the interpreter next checks for
+//! signals, as if the signal had come that much later.
 
 use std::ffi::{c_int, c_void};
 
@@ -21,17 +21,17 @@ use super::raised::Raised;
 use super::safe::this_thread;
 use crate::core::refusable;
 
-/// So often a step is begun anew. What has come this often is no signal.
+/// How often a step is repeated. An exception that comes this often is not a signal's.
 pub(crate) const MOST: u32 = 50;
 
-/// Do a step again that has raised this.
+/// Repeat a step that has raised this.
 ///
 /// # Errors
 ///
-/// What is no signal's: `MemoryError`, `RecursionError`, and what is raised again and again. Also what
-/// is not put back, though the step is whole: any other `Exception`, which is most likely an error of
-/// a program's own method that the step has called, and would come as a surprise elsewhere; and what
-/// cannot be put back, as in another thread than the main one.
+/// Exceptions that do not come from a signal: `MemoryError`, `RecursionError`, and what is raised
+/// every time. Also exceptions that are not put back although the step is complete: any other
+/// `Exception`, which is most likely an error in a program's own method and would be confusing
+/// elsewhere; and those that cannot be put back, as in another thread than the main one.
 #[cold]
 pub(super) fn again<'py>(
     raised: Raised<'py>,
@@ -52,18 +52,19 @@ pub(super) fn again<'py>(
 }
 
 safe! {
-    /// Have the main thread call this before long, with nothing. Not 0 if too much is to be called.
+    /// Have the main thread call this function soon, without an argument. Not 0 if its queue is
+    /// full.
     fn call_later<'py>(what: RaisePutBack) -> c_int = ffi::Py_AddPendingCall: (what, Nothing);
 }
 
-/// Exceptions that were put back and are not raised yet, in this order.
+/// Exceptions that were put back and not raised yet, in order.
 static PUT_BACK: Shared<Vec<Held<PyBaseException>>> = Shared::new(Vec::new());
 
-/// Have an exception be raised where the interpreter next looks for signals.
+/// Have an exception raised when the interpreter next checks for signals.
 ///
 /// # Errors
 ///
-/// The exception itself, if it cannot be.
+/// The exception itself, if that is not possible.
 fn put_back(raised: Raised<'_>) -> Result<(), Raised<'_>> {
     let py = raised.py();
     if !is_main_thread(py) {
@@ -80,16 +81,16 @@ fn put_back(raised: Raised<'_>) -> Result<(), Raised<'_>> {
         return Ok(());
     }
     if kept {
-        // Nothing has run meanwhile: the last is this one.
+        // Nothing has run meanwhile, so the last one is this one.
         drop(PUT_BACK.with(py, Vec::pop));
     }
     Err(raised)
 }
 
-/// What the interpreter calls, once for each exception that was put back.
+/// Called by the interpreter, once for each exception that was put back.
 pub(crate) struct RaisePutBack;
 
-/// How C has that.
+/// The same as a C function.
 type Pending = extern "C" fn(*mut c_void) -> c_int;
 
 impl ToC<Option<Pending>> for RaisePutBack {
@@ -98,7 +99,7 @@ impl ToC<Option<Pending>> for RaisePutBack {
     }
 }
 
-/// Raise the first exception that was put back: -1 if it is. Nothing in here panics.
+/// Raise the first exception that was put back; returns -1 then. Nothing in here panics.
 extern "C" fn raise_next(_: *mut c_void) -> c_int {
     let raised = Python::try_attach(|py| {
         let next = PUT_BACK.with(py, |all| if all.is_empty() { None } else { Some(all.remove(0)) });
@@ -107,7 +108,7 @@ extern "C" fn raise_next(_: *mut c_void) -> c_int {
     if raised.flatten().is_some() { -1 } else { 0 }
 }
 
-/// Whether this is the thread in which signals are looked for.
+/// Whether this is the thread that handles signals.
 fn is_main_thread(py: Python<'_>) -> bool {
     let ask = || -> PyResult<bool> {
         let main = py.import("threading")?.call_method0("main_thread")?;

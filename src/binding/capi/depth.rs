@@ -1,10 +1,10 @@
-//! How many more calls of Python's functions the interpreter allows, and a few more for ours.
+//! How many more Python calls the interpreter allows, and a few more for our functions.
 //!
-//! CPython counts the calls that are nested in a thread, and refuses one too many. So a callback of
-//! ours that is written in Python could be refused before it has begun, or half-way, and whoever
-//! waits for what it does would wait for ever. The count is in the public part of the state of a
-//! thread, at a place that differs from version to version. It is found by looking: which number
-//! changes by one with each call? Where there is not exactly one, all of this does nothing.
+//! CPython counts the nested calls of a thread, and raises RecursionError when there are too many.
+//! So a callback of ours that is written in Python could fail before it has begun or in the middle,
+//! and whoever waits for its effect would wait forever. The counter is in the public part of the
+//! thread state, at an offset that differs between versions. It is found by observation: which
+//! number changes by one with each call? If there is not exactly one, all of this does nothing.
 
 use std::cell::Cell;
 use std::ptr;
@@ -23,41 +23,41 @@ use super::error::{Error, Raise, Result};
 use super::interned::intern;
 use super::{bounds, panics};
 
-/// So much of the state of a thread is looked at. It is larger in each version of CPython.
+/// How much of the thread state is examined. It is larger in every version of CPython.
 const WORDS: usize = 40;
-/// Calls of ours are expected to nest no deeper.
+/// The most calls that our functions are expected to nest.
 const NEEDED: i32 = 60;
-/// So many more calls are allowed to one of ours, where fewer than [`NEEDED`] are left.
+/// How many more calls one of our functions gets, if fewer than [`NEEDED`] are left.
 const MORE: i32 = 100;
-/// Ours may call a program's functions, which may call ours. So often that is allowed.
+/// How often that may be nested: our functions may call a program's, which may call ours.
 const MOST_LIFTS: u32 = 8;
-/// So much of the machine's stack has to be left for them: before CPython 3.11 each takes some.
+/// How much stack must be left for these calls: before CPython 3.11 each uses some.
 const STACK_FOR_THEM: usize = 64 << 10;
-/// What checks before it begins looks ahead for so many calls.
+/// How many calls a check beforehand requires.
 const AHEAD: i32 = 12;
-/// From CPython 3.11 on, the count is of what is left. Before, it is of what is nested.
+/// From CPython 3.11 on, the counter holds the calls that are left; before, those that are nested.
 const EACH: i32 = if cfg!(Py_3_11) { -1 } else { 1 };
 
-/// Where the count is, in words from the start of the state, and one more. 0 if that is not known.
+/// The index of the counter in the thread state, in words, plus one. 0 if it is not known.
 static PLACE: AtomicUsize = AtomicUsize::new(0);
 
-/// What runs when a function of Python's is called: the interpreter.
+/// The default vectorcall of Python functions: the interpreter.
 static INTERPRETED: OnceLock<ffi::vectorcallfunc> = OnceLock::new();
-/// What runs when a native function is called, which before CPython 3.12 is counted, too.
+/// The vectorcall of native functions, which are counted, too, before CPython 3.12.
 static NATIVE: OnceLock<ffi::vectorcallfunc> = OnceLock::new();
 
 thread_local! {
-    /// How many calls of ours are running that were given more.
+    /// How many of our calls with more room are running.
     static LIFTS: Cell<u32> = const { Cell::new(0) };
 }
 
-/// The words at the start of the state of this thread.
+/// The first words of this thread's state.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 fn words(py: Python<'_>) -> Vec<i32> {
     (0..).map_while(|place| Some(word(py, place)?.load(Ordering::Relaxed))).collect()
 }
 
-/// A word of the state of this thread, if it is one of those that are looked at.
+/// A word of this thread's state, if it is among the examined ones.
 #[inline(always)]
 fn word(_py: Python<'_>, place: usize) -> Option<&AtomicI32> {
     if place >= WORDS {
@@ -68,13 +68,12 @@ fn word(_py: Python<'_>, place: usize) -> Option<&AtomicI32> {
     Some(unsafe { AtomicI32::from_ptr(ffi::PyThreadState_Get().cast::<i32>().add(place)) })
 }
 
-/// Find the count. Where it cannot be found, because of what traces the calls, for one, it is not
-/// known.
+/// Find the counter. If that is not possible, for instance while calls are traced, it is not known.
 ///
 /// # Errors
 ///
-/// What ends an import in any case, and the next one finds it: a signal's exception, `MemoryError`,
-/// and `RecursionError` of an import that is nested too deep.
+/// Only errors that end an import in any case, and the next import finds it: a signal's exception,
+/// `MemoryError`, and the `RecursionError` of an import that is nested too deeply.
 pub(crate) fn find(py: Python<'_>) -> PyResult<()> {
     match look(py) {
         Err(error)
@@ -88,7 +87,7 @@ pub(crate) fn find(py: Python<'_>) -> PyResult<()> {
     }
 }
 
-/// Look for the count, by calls that are nested so and so deep.
+/// Look for the counter, by calls that are nested to known depths.
 fn look(py: Python<'_>) -> PyResult<()> {
     let names = PyDict::new(py);
     py.run(
@@ -110,7 +109,7 @@ fn look(py: Python<'_>) -> PyResult<()> {
         let as_expected = |(words, depth): (&Vec<i32>, i32)| {
             words[place].wrapping_sub(seen[0][place]) == EACH * depth
         };
-        // What is left stands before the limit of the thread.
+        // The number of calls left comes before the thread's limit.
         let is_before_limit = !cfg!(Py_3_11) || seen[0].get(place + 1) == Some(&limit);
         seen.iter().zip(depths).all(as_expected)
             && is_before_limit
@@ -123,37 +122,38 @@ fn look(py: Python<'_>) -> PyResult<()> {
     Ok(())
 }
 
-/// The count of this thread.
+/// The counter of this thread.
 #[inline(always)]
 fn count(py: Python<'_>) -> Option<&AtomicI32> {
     word(py, PLACE.load(Ordering::Relaxed).checked_sub(1)?)
 }
 
-/// How many more calls are allowed, if that is known.
+/// The number of calls left, if known.
 #[inline(always)]
 fn left(py: Python<'_>) -> Option<i32> {
     let count = count(py)?.load(Ordering::Relaxed);
     Some(if cfg!(Py_3_11) { count } else { super::safe::recursion_limit(py).wrapping_sub(count) })
 }
 
-/// Whether it is known how many more calls are allowed.
+/// Whether the number of calls left is known.
 pub(crate) fn is_known() -> bool {
     PLACE.load(Ordering::Relaxed) != 0
 }
 
-/// Whether the next call of a function of Python's will be refused, where that and calls of native
-/// functions are one count.
+/// Whether the next call of a Python function will fail, if Python and native calls share a
+/// counter.
 #[cold]
 pub(crate) fn is_at_limit(py: Python<'_>) -> bool {
     cfg!(not(Py_3_12)) && left(py).is_some_and(|left| left <= 0)
 }
 
-/// To be called before anything is changed by what calls Python's functions in the midst of its
-/// work. If one of these were refused, some would have been told, and others would wait for ever.
+/// Check beforehand, before a function that calls Python functions in the middle of its work
+/// changes anything. If one of these failed, some waiters would have been told, and others would
+/// wait forever.
 ///
 /// # Errors
 ///
-/// `RecursionError` where a few nested calls would raise it.
+/// `RecursionError` if a few nested calls would raise it.
 #[inline(always)]
 pub(crate) fn check_ahead(py: Python<'_>) -> Result<()> {
     match left(py) {
@@ -164,7 +164,7 @@ pub(crate) fn check_ahead(py: Python<'_>) -> Result<()> {
     }
 }
 
-/// Allows more calls, as long as it exists.
+/// Allows more calls while it exists.
 pub(crate) struct Lift<'py>(Python<'py>);
 
 impl<'py> Lift<'py> {
@@ -188,19 +188,19 @@ fn shift(py: Python<'_>, by: i32) {
     }
 }
 
-/// How a function of ours is called where few more calls are allowed.
+/// How one of our functions is called when few calls are left.
 pub(crate) trait Short {
     /// Make the call, with a [`Lift`].
     ///
     /// # Errors
     ///
-    /// What is raised in the place of what the call comes to.
+    /// Replaces the result of the call.
     fn call<'py>(py: Python<'py>, call: &mut dyn FnMut(Python<'py>)) -> Result<()>;
 }
 
-/// Have a function of Python's, or a native one of ours, be allowed more calls, where few are left,
-/// whenever native code calls it. It stays what it is. If it is to be `WHOLE`, it is called again
-/// where a signal's exception has come into it: see [`again`].
+/// Give a Python function, or a native one of ours, more calls if few are left when native code
+/// calls it. The function object stays the same. If it is `WHOLE`, it is repeated when a signal's
+/// exception has interrupted it: see [`again`].
 ///
 /// # Errors
 ///
@@ -222,7 +222,7 @@ pub(crate) fn never_refuse<S: Short, const WHOLE: bool>(function: &Bound<'_, PyA
         }
         let object = function.as_ptr().cast::<ffi::PyFunctionObject>();
         if runs(&INTERPRETED, (*object).vectorcall) {
-            // Public from 3.12 on. There is nothing else to be done before.
+            // Public from 3.12 on. Before, setting the field is all there is to do.
             #[cfg(Py_3_12)]
             super::wrapper::PyFunction_SetVectorcall(object, enter::<S, false, WHOLE>);
             #[cfg(not(Py_3_12))]
@@ -234,18 +234,18 @@ pub(crate) fn never_refuse<S: Short, const WHOLE: bool>(function: &Bound<'_, PyA
     Ok(())
 }
 
-/// Whether a native function is of our module.
+/// Whether a native function is from our module.
 fn is_ours(function: &Bound<'_, PyAny>) -> Result<bool> {
     let module = function.getattr(intern!(function.py(), "__module__"))?;
     Ok(module.cast::<PyString>().is_ok_and(|it| it.to_string_lossy().starts_with("deferrous")))
 }
 
-/// Whether this is what runs for all functions of a kind, as the first one has told.
+/// Whether this is the vectorcall of all functions of a kind, as remembered from the first one.
 fn runs(all: &OnceLock<ffi::vectorcallfunc>, one: Option<ffi::vectorcallfunc>) -> bool {
     one.is_some_and(|one| ptr::fn_addr_eq(*all.get_or_init(|| one), one))
 }
 
-/// What runs when one of them is called.
+/// The vectorcall of these functions.
 unsafe extern "C" fn enter<S: Short, const IS_NATIVE: bool, const WHOLE: bool>(
     function: *mut ffi::PyObject,
     args: *const *mut ffi::PyObject,
@@ -279,7 +279,7 @@ unsafe extern "C" fn enter<S: Short, const IS_NATIVE: bool, const WHOLE: bool>(
     }
 }
 
-/// Make a call where few more are allowed.
+/// Make a call when few are left.
 #[cold]
 fn call_short<'py, S: Short>(py: Python<'py>, call: &dyn Fn() -> Called<'py>) -> Called<'py> {
     let mut called = None;

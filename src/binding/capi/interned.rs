@@ -1,8 +1,8 @@
-//! The names of attributes and methods that Rust asks for, as Python strings.
+//! The names of attributes and methods that the Rust half uses, as Python strings.
 //!
-//! PyO3 has a macro for that, which makes each when it is first needed. It lets go of the
-//! interpreter meanwhile, and holds a lock: a process that another thread forks then has that lock
-//! for good. These are made with the module.
+//! PyO3's macro for that makes each string when it is first needed. It releases the GIL meanwhile
+//! and holds a lock: if another thread forks then, the child has that lock forever. Ours are made
+//! with the module.
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -15,7 +15,7 @@ use super::safe;
 /// A string that is made with the module.
 pub(crate) struct Name {
     text: &'static str,
-    /// Written once, and never locked while anything else happens.
+    /// Written once, and locked only while the pointer is written.
     made: PyOnceLock<Py<PyString>>,
 }
 
@@ -33,7 +33,7 @@ impl Name {
         }
     }
 
-    /// The string, where it is needed before the module is complete.
+    /// The string, if it is needed before the module is complete.
     #[cold]
     fn make_early<'py>(&self, py: Python<'py>) -> &Bound<'py, PyString> {
         loop {
@@ -53,13 +53,13 @@ impl Name {
     }
 }
 
-/// A string as the same object wherever it is used as a name.
+/// The interned copy of a string.
 pub(super) fn interned(mut string: Bound<'_, PyString>) -> Bound<'_, PyString> {
     safe::intern(string.py(), &mut string);
     string
 }
 
-/// The same, of a text.
+/// An interned string.
 pub(crate) fn new_interned<'py>(py: Python<'py>, text: &str) -> Result<Bound<'py, PyString>> {
     Ok(interned(PyString::from_bytes(py, text.as_bytes())?))
 }

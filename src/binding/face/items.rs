@@ -1,4 +1,4 @@
-//! What queues and channels of `deferrous.concurrency` do in one step: see `whole`.
+//! Native steps of the queues and channels in `deferrous.concurrency`: see `whole`.
 
 use pyo3::exceptions::{PyException, PyStopAsyncIteration};
 use pyo3::prelude::*;
@@ -21,8 +21,8 @@ use crate::binding::model::{
 };
 use crate::binding::waits::made;
 
-/// Tell those that wait for an item that none will come: `async for` ends, others fail with an error
-/// of this class.
+/// Tell those that wait for an item that there will be none: `async for` ends, and others fail with
+/// an error of this class.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _end_getting<'py>(
     owner: &Bound<'py, PyAny>,
@@ -38,7 +38,7 @@ pub(crate) fn _end_getting<'py>(
     })
 }
 
-/// Close a channel: all that wait fail with an error of this class.
+/// Close a channel: all waiters fail with an error of this class.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _close_channel<'py>(
     channel: &Bound<'py, PyAny>,
@@ -51,13 +51,13 @@ pub(crate) fn _close_channel<'py>(
     ended.and(failed)
 }
 
-/// Whether a program has a say in how a queue keeps its items, and when there is room.
+/// Whether a subclass decides how a queue keeps its items, or when there is room.
 fn is_programs(queue: &Bound<'_, PyAny>) -> Result<bool> {
     Ok(queue.getattr(intern!(queue.py(), "_way"))?.is_none())
 }
 
-/// Put an item into a queue, or give it to the first that waits for one. It is counted, or not put.
-/// False if it can be no item: a Deferred, or a failure.
+/// Put an item into a queue, or give it to the first waiter, and count it; or do neither. False if
+/// it is not a valid item: a Deferred or a failure.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _put_in<'py>(
     queue: &Bound<'py, PyAny>,
@@ -72,7 +72,7 @@ pub(crate) fn _put_in<'py>(
     let unfinished = intern!(py, "_unfinished");
     add_to(queue, unfinished, 1)?;
     if getting.get().len(py) > 0 && is_programs(queue)? {
-        // It goes through the program's methods, whoever waits.
+        // It goes through the subclass's methods, even if somebody waits.
         return match put_into(queue, items, item) {
             Ok(()) => give_by_methods(queue, getting).map(|()| true),
             Err(error) => add_to(queue, unfinished, -1).and(Err(error)),
@@ -90,8 +90,8 @@ pub(crate) fn _put_in<'py>(
     put.map(|()| true)
 }
 
-/// Give those that wait what a program's queue has, as far as its methods say that there is
-/// something. What `_get` raises is for the one that waits.
+/// Give the items of a subclass's queue to waiters, as long as its methods say that there are some.
+/// What `_get` raises goes to the waiter.
 fn give_by_methods<'py>(queue: &Bound<'py, PyAny>, getting: &Bound<'py, Fifo>) -> Result<()> {
     let py = queue.py();
     let mut raised = Ok(());
@@ -103,7 +103,7 @@ fn give_by_methods<'py>(queue: &Bound<'py, PyAny>, getting: &Bound<'py, Fifo>) -
             }
             Err(error) => return Err(error),
             Ok(item) => match _give_first(getting, item.clone()) {
-                // Nobody waits any more.
+                // Nobody is waiting any more.
                 Ok(false) => {
                     queue.call_method1(intern!(py, "_insert"), (0, item))?;
                     Ok(())
@@ -118,7 +118,7 @@ fn give_by_methods<'py>(queue: &Bound<'py, PyAny>, getting: &Bound<'py, Fifo>) -
     raised
 }
 
-/// Put an item into a queue: as its `_put` does, where that is not ours.
+/// Put an item into a queue, through `_put` if a subclass overrides it.
 fn put_into<'py>(
     queue: &Bound<'py, PyAny>,
     items: &Bound<'py, PyAny>,
@@ -131,7 +131,7 @@ fn put_into<'py>(
     } else if stack::truth(&way)? {
         items.call_method1(intern!(py, "append"), (item,))?;
     } else {
-        // Items are compared, which may raise anything, and be interrupted.
+        // Comparing items may raise anything, and may be interrupted.
         let before = items.len()?;
         if let Err(error) = queue.call_method1(intern!(py, "_push"), (items, &item)) {
             queue.call_method1(intern!(py, "_undo_push"), (items, item, before))?;
@@ -141,7 +141,7 @@ fn put_into<'py>(
     Ok(())
 }
 
-/// The next item of a queue, taken out of it: as its `_get` does, where that is not ours.
+/// Remove the next item of a queue, through `_get` if a subclass overrides it.
 fn take_out<'py>(
     queue: &Bound<'py, PyAny>,
     items: &Bound<'py, PyAny>,
@@ -164,7 +164,7 @@ fn take_out<'py>(
     Ok(item)
 }
 
-/// The smallest item of a heap, taken out of it.
+/// Remove the smallest item of a heap.
 fn pop_smallest<'py>(
     queue: &Bound<'py, PyAny>,
     items: &Bound<'py, PyAny>,
@@ -175,15 +175,15 @@ fn pop_smallest<'py>(
     match queue.call_method1(intern!(py, "_pop"), (items,)) {
         Ok(item) => Ok(item),
         Err(error) => {
-            // It is not taken out then: a comparison may raise anything.
+            // If a comparison raises, the item is not removed.
             queue.call_method1(intern!(py, "_undo_pop"), (items, first, last, count))?;
             Err(error.into())
         }
     }
 }
 
-/// Take the next item of a queue, and let in those that wait to put theirs, as far as there is
-/// room. Returns the item, or a Deferred that has it.
+/// Take the next item of a queue, and let in waiting putters as far as there is room. Returns the
+/// item, or a Deferred that has it.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _take<'py>(
     queue: &Bound<'py, PyAny>,
@@ -204,8 +204,7 @@ pub(crate) fn _take<'py>(
     if putting.get().len(py) > 0 {
         match let_in(queue, putting) {
             Err(error) if !error.is_instance_of::<PyException>(py) => {
-                // As KeyboardInterrupt in the midst of a comparison: it is the caller's, to whom
-                // nothing has been given then.
+                // Such as KeyboardInterrupt during a comparison: the caller gets it, and no item.
                 report(queue, put_again(queue, items, item));
                 return Err(error);
             }
@@ -215,7 +214,7 @@ pub(crate) fn _take<'py>(
     Ok(taken)
 }
 
-/// Put an item where it was taken from.
+/// Put an item back where it was taken from.
 fn put_again<'py>(
     queue: &Bound<'py, PyAny>,
     items: &Bound<'py, PyAny>,
@@ -234,8 +233,8 @@ fn put_again<'py>(
     put_at_all(queue, items, item)
 }
 
-/// Put an item into a queue, also if a comparison raises something: no item is lost then, but the
-/// order.
+/// Put an item into a queue even if a comparison raises: the order may then be wrong, but no item
+/// is lost.
 pub(crate) fn put_at_all<'py>(
     queue: &Bound<'py, PyAny>,
     items: &Bound<'py, PyAny>,
@@ -249,7 +248,7 @@ pub(crate) fn put_at_all<'py>(
     )
 }
 
-/// Whether there is room in a queue.
+/// Whether a queue has room.
 fn has_room(queue: &Bound<'_, PyAny>) -> Result<bool> {
     let py = queue.py();
     if is_programs(queue)? {
@@ -263,11 +262,13 @@ fn has_room(queue: &Bound<'_, PyAny>) -> Result<bool> {
     Ok(most.le(0)? || most.gt(capi::new_int(py, inside as u64)?)?)
 }
 
-/// Take in what waits, as far as there is room. Who put what cannot be taken in is told.
+/// Let in waiting putters as far as there is room. A putter whose item cannot be put gets the
+/// error.
 ///
 /// # Errors
 ///
-/// What is no Exception, as KeyboardInterrupt, is not for the one that waits, who stays in front.
+/// An error that is not an `Exception`, such as KeyboardInterrupt, is not the putter's. The putter
+/// stays at the front.
 fn let_in<'py>(queue: &Bound<'py, PyAny>, putting: &Bound<'py, Fifo>) -> Result<()> {
     let py = queue.py();
     let mut raised = Ok(());
@@ -290,7 +291,7 @@ fn let_in<'py>(queue: &Bound<'py, PyAny>, putting: &Bound<'py, Fifo>) -> Result<
     raised
 }
 
-/// Take in what one has waited to put.
+/// Put the item of one waiting putter.
 fn let_one_in<'py>(queue: &Bound<'py, PyAny>, item: Bound<'py, PyAny>) -> Result<()> {
     let py = queue.py();
     let getting = line_of(queue, intern!(py, "_getting"))?;
@@ -298,7 +299,7 @@ fn let_one_in<'py>(queue: &Bound<'py, PyAny>, item: Bound<'py, PyAny>) -> Result
     _put_in(queue, &items, &getting, item).map(|_| ())
 }
 
-/// Say that so many items of a queue are done with.
+/// Mark this many items of a queue as done.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _finish<'py>(queue: &Bound<'py, PyAny>, number: i64) -> Result<()> {
     let py = queue.py();
@@ -311,8 +312,8 @@ pub(crate) fn _finish<'py>(queue: &Bound<'py, PyAny>, number: i64) -> Result<()>
     fire_each(&joining, |_| Ok(none(py)))
 }
 
-/// Shut a queue down, and drop what is in it if that is to be at once. All that wait are told: with
-/// an error of this class, or that `async for` ends.
+/// Shut a queue down and, if `at_once`, drop its items. All waiters get an error of this class, or
+/// the end of `async for`.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _shut_down<'py>(
     queue: &Bound<'py, PyAny>,
@@ -331,14 +332,14 @@ pub(crate) fn _shut_down<'py>(
     done.and(failed)
 }
 
-/// Drop all that is in a queue, and say that it is done with.
+/// Drop all items of a queue, and mark them as done.
 fn drop_items(queue: &Bound<'_, PyAny>) -> Result<()> {
     let py = queue.py();
-    // Their finalizers run when all is done.
+    // Their finalizers run after everything else.
     let dropped = capi::new_list(py)?;
     let mut raised = Ok(());
     if queue.getattr(intern!(py, "_way"))?.is_none() {
-        // Only the program knows how.
+        // Only the subclass knows how.
         raised = take_all(queue, &dropped);
     } else {
         queue.setattr(intern!(py, "_numbers"), capi::new_list(py)?)?;
@@ -348,7 +349,7 @@ fn drop_items(queue: &Bound<'_, PyAny>) -> Result<()> {
     raised.and(_finish(queue, unfinished.min(dropped.len() as i64)))
 }
 
-/// Take all items out of a queue, as its `_get` does.
+/// Take all items out of a queue through its `_get`.
 fn take_all<'py>(queue: &Bound<'py, PyAny>, to: &Bound<'py, PyList>) -> Result<()> {
     let py = queue.py();
     while !stack::truth(&queue.call_method0(intern!(py, "empty"))?)? {
@@ -357,7 +358,7 @@ fn take_all<'py>(queue: &Bound<'py, PyAny>, to: &Bound<'py, PyList>) -> Result<(
     Ok(())
 }
 
-/// Take all items out of a list or a deque.
+/// Move all items out of a list or deque.
 pub(crate) fn empty_into<'py>(items: &Bound<'py, PyAny>, to: &Bound<'py, PyList>) -> Result<()> {
     let py = items.py();
     to.call_method1(intern!(py, "extend"), (items,))?;
@@ -365,7 +366,7 @@ pub(crate) fn empty_into<'py>(items: &Bound<'py, PyAny>, to: &Bound<'py, PyList>
     Ok(())
 }
 
-/// Take the next item of a channel, or wait for it. Returns a Deferred that has it, or gets it.
+/// Take the next item of a channel, or wait for one. Returns its Deferred.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _receive<'py>(
     channel: &Bound<'py, PyAny>,
@@ -390,7 +391,8 @@ pub(crate) fn _receive<'py>(
         return Ok(taken);
     }
     if let Some(item) = next_in(&putting)? {
-        // First, as it may be refused: who sends is told only that the item is received.
+        // This comes first, as it may fail: the sender may be told only when the item has been
+        // received.
         let taken = made::of_result(item)?;
         if let Some(sender) = _first_waiting(&putting)? {
             report(channel, fire_waiting(sender, none(py)));
@@ -420,16 +422,16 @@ pub(crate) fn wait_for_item<'py>(
     made::of_failure(py, Some(error))
 }
 
-/// Take the first item out of a deque. Returns a Deferred that has it.
+/// Take the first item of a deque. Returns a Deferred that has it.
 pub(crate) fn take_first<'py>(items: &Bound<'py, PyAny>) -> Result<Bound<'py, Deferred>> {
     let py = items.py();
-    // It is taken out when the Deferred is there, which may be refused.
+    // Removed after the Deferred has been made, which may fail.
     let made = made::of_result(items.get_item(0)?)?;
     items.call_method0(intern!(py, "popleft"))?;
     Ok(made)
 }
 
-/// Take the first of those that nobody came for. Returns a Deferred that has it.
+/// Take the first item that was given back. Returns a Deferred that has it.
 pub(crate) fn take_returned<'py>(
     owner: &Bound<'py, PyAny>,
 ) -> Result<Option<Bound<'py, Deferred>>> {

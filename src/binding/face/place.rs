@@ -1,4 +1,4 @@
-//! Lines in which Deferreds wait, for what `deferrous.concurrency` hands over.
+//! Lines of waiting Deferreds, for `deferrous.concurrency`.
 
 use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
@@ -23,19 +23,19 @@ use crate::binding::waits::{
 
 #[pymethods(crate = "crate::binding::capi::guarded")]
 impl Place {
-    /// Whose line it is, or None.
+    /// The owner of the line, or None.
     #[getter(owner)]
     fn get_owner<'py>(slf: &Bound<'py, Self>) -> Option<Bound<'py, PyAny>> {
         slf.get().owner(slf.py())
     }
 
-    /// What the owner wants to know of it.
+    /// Set by the owner.
     #[getter(what)]
     fn get_what<'py>(slf: &Bound<'py, Self>) -> Option<Bound<'py, PyAny>> {
         slf.get().what(slf.py())
     }
 
-    /// Take a Deferred that is cancelled out of the line.
+    /// Remove a cancelled Deferred from the line.
     fn __call__<'py>(slf: &Bound<'py, Self>, deferred: &Bound<'py, PyAny>) -> Result<()> {
         stack::check(slf.py())?;
         leave(slf, deferred)
@@ -63,7 +63,7 @@ pub(crate) fn _wait_in<'py>(
     Ok(deferred)
 }
 
-/// Whether somebody has fired a Deferred in a line by hand.
+/// Whether a program has fired a waiting Deferred itself.
 pub(crate) fn is_fired(waiting: &Bound<'_, PyAny>) -> Result<bool> {
     if let Some(deferred) = capi::as_exact::<Deferred>(waiting) {
         return Ok(deferred.get().chain(waiting.py(), |chain| chain.called()));
@@ -71,7 +71,7 @@ pub(crate) fn is_fired(waiting: &Bound<'_, PyAny>) -> Result<bool> {
     Ok(stack::truth(&waiting.getattr(intern!(waiting.py(), "called"))?)?)
 }
 
-/// Take the first that still waits out of a line, or None.
+/// Remove the first Deferred that still waits, and return it, or None.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _first_waiting<'py>(line: &Bound<'py, Fifo>) -> Result<Option<Bound<'py, PyAny>>> {
     while let Some(first) = line.get().pop_front(line.py())? {
@@ -82,7 +82,7 @@ pub(crate) fn _first_waiting<'py>(line: &Bound<'py, Fifo>) -> Result<Option<Boun
     Ok(None)
 }
 
-/// What the first that still waits in a line asks for. It stays there.
+/// What the first Deferred that still waits asks for. It stays in the line.
 pub(crate) fn next_in<'py>(line: &Bound<'py, Fifo>) -> Result<Option<Bound<'py, PyAny>>> {
     let py = line.py();
     while let Some(first) = Fifo::get(line, 0) {
@@ -96,7 +96,7 @@ pub(crate) fn next_in<'py>(line: &Bound<'py, Fifo>) -> Result<Option<Bound<'py, 
             }
             None => Some(first.getattr(intern!(py, "_canceller"))?),
         };
-        // `concurrency.cancel` puts another in its place for a moment.
+        // `concurrency.cancel` replaces the canceller for a moment.
         if let Some(place) = place.and_then(|place| place.cast_into::<Place>().ok()) {
             return Ok(place.get().what(py));
         }
@@ -105,7 +105,7 @@ pub(crate) fn next_in<'py>(line: &Bound<'py, Fifo>) -> Result<Option<Bound<'py, 
     Ok(None)
 }
 
-/// Fire the first that still waits in a line. Returns whether there was one.
+/// Fire the first Deferred that still waits in a line. Returns whether there was one.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _give_first<'py>(line: &Bound<'py, Fifo>, result: Bound<'py, PyAny>) -> Result<bool> {
     // In one step, as the first may give up in another thread.
@@ -122,7 +122,7 @@ pub(crate) fn _give_first<'py>(line: &Bound<'py, Fifo>, result: Bound<'py, PyAny
     }
 }
 
-/// Fire one that has waited in a line.
+/// Fire a Deferred that was waiting in a line.
 pub(crate) fn fire_waiting<'py>(
     waiting: Bound<'py, PyAny>,
     result: Bound<'py, PyAny>,
@@ -134,15 +134,17 @@ pub(crate) fn fire_waiting<'py>(
     }
 }
 
-/// Fire all that wait in a line. Those that come meanwhile stay. Either nothing is done, or all.
+/// Fire all that are waiting in a line, or none if something fails before. Those that join
+/// meanwhile stay.
 ///
-/// What is no Exception, as KeyboardInterrupt, is raised when all are fired.
+/// An error that is not an `Exception`, such as KeyboardInterrupt, is raised after all have been
+/// fired.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _fire_all<'py>(line: &Bound<'py, Fifo>, result: Bound<'py, PyAny>) -> Result<()> {
     fire_each(line, |_| Ok(result.clone()))
 }
 
-/// As [`_fire_all`], each with a result of its own. These are made before anybody is fired.
+/// [`_fire_all`], each with a result of its own. All results are made before any is fired.
 pub(crate) fn fire_each<'py>(
     line: &Bound<'py, Fifo>,
     result: impl Fn(u64) -> Result<Bound<'py, PyAny>>,
@@ -150,7 +152,7 @@ pub(crate) fn fire_each<'py>(
     let py = line.py();
     let all = Fifo::empty(py)?;
     let results = capi::new_list(py)?;
-    // Meanwhile a collection may run, and others may come.
+    // A collection may run meanwhile, and others may join.
     while results.len() < line.get().len(py) {
         results.append(result(results.len() as u64)?)?;
     }
@@ -166,14 +168,14 @@ pub(crate) fn fire_each<'py>(
     raised
 }
 
-/// Add to the `_value` of an owner, and hand it on to those that wait in its line, as far as it
-/// goes: each takes what it asks for. Either nothing is done, or all: if this were done in Python,
-/// an exception in the midst of it, as at the recursion limit, would leave one waiting for what
-/// nobody has.
+/// Add to the `_value` of an owner, and hand it on to the waiters in its line as far as it goes:
+/// each takes what it asks for. Either all of this happens, or nothing: if it were done in Python,
+/// an exception in the middle, as at the recursion limit, could leave a waiter without what nobody
+/// has.
 ///
 /// # Errors
 ///
-/// What `bound` makes, if there were more than that says then.
+/// The error that `bound` makes, if the value would exceed its limit.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(signature = (owner, line, number, bound=None))]
 pub(crate) fn _give_back<'py>(
@@ -193,7 +195,7 @@ pub(crate) fn _give_back<'py>(
     serve(owner, line, free)
 }
 
-/// The `_left` of an owner that has a `_value`: who has left its line may have kept others waiting.
+/// The `_left` of an owner with a `_value`: whoever has left the line may have kept others waiting.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _serve_rest<'py>(
     place: &Bound<'py, Place>,
@@ -206,8 +208,8 @@ pub(crate) fn _serve_rest<'py>(
     }
 }
 
-/// Whether a number is no greater than another. Of ints it is known without asking them, which
-/// could be refused at the recursion limit.
+/// Whether a number is at most another. For ints this calls no Python code, which could fail at the
+/// recursion limit.
 fn is_no_more(number: &Bound<'_, PyAny>, other: &Bound<'_, PyAny>) -> PyResult<bool> {
     match (exact_index(number), exact_index(other)) {
         (Some(number), Some(other)) => Ok(number <= other),
@@ -215,8 +217,8 @@ fn is_no_more(number: &Bound<'_, PyAny>, other: &Bound<'_, PyAny>) -> PyResult<b
     }
 }
 
-/// Hand on what is free to those that wait in a line, as far as it goes. The rest is the owner's
-/// `_value` then.
+/// Hand the free amount on to the waiters in a line, as far as it goes. The rest becomes the
+/// owner's `_value`.
 fn serve<'py>(
     owner: &Bound<'py, PyAny>,
     line: &Bound<'py, Fifo>,

@@ -1,4 +1,4 @@
-//! What locks and semaphores have in common: `acquire`, `release`, `run`.
+//! Shared by locks and semaphores: `acquire`, `release`, `run`.
 
 use pyo3::PyTraverseError;
 use pyo3::exceptions::{PyAssertionError, PyNotImplementedError};
@@ -129,7 +129,7 @@ impl Primitive {
     ) -> PyResult<Bound<'py, PyAny>> {
         let _nested = Nested::enter(slf.py())?;
         let (locked, acquired) = acquire_for(slf, f, args, kwargs)?;
-        // The function may be called from here, and may come here again.
+        // The function may be called from here, and may get back here.
         let add_callback = intern!(slf.py(), "addCallback");
         match as_deferred(&acquired) {
             Some(deferred) if !overrides::<Deferred>(deferred, add_callback) => {
@@ -149,7 +149,7 @@ impl Primitive {
         Ok(r)
     }
 
-    /// Take a Deferred that was cancelled out of those that wait.
+    /// Remove a cancelled Deferred from those that wait.
     fn _cancelAcquire<'py>(slf: &Bound<'py, Self>, d: &Bound<'py, PyAny>) -> Result<()> {
         Fifo::remove(&slf.get().line(slf.py())?, d)
     }
@@ -204,7 +204,7 @@ impl Primitive {
     }
 }
 
-/// Let go of those that wait.
+/// Drop all that wait.
 pub(crate) fn forget_waiting(primitive: &Bound<'_, Primitive>) -> Result<()> {
     let py = primitive.py();
     let line = new_line(py)?;
@@ -213,7 +213,7 @@ pub(crate) fn forget_waiting(primitive: &Bound<'_, Primitive>) -> Result<()> {
     Ok(())
 }
 
-/// Make a call that is to hold a primitive, and acquire that. Returns what `acquire()` does.
+/// Make a call that needs the lock, and acquire it. Returns what `acquire()` returns.
 #[inline(never)]
 fn acquire_for<'py>(
     primitive: &Bound<'py, Primitive>,
@@ -237,7 +237,7 @@ fn acquire_for<'py>(
     Ok((locked, acquired))
 }
 
-/// Have a call wait for what `acquire()` of a class has returned that has one of its own.
+/// Let a call wait for the result of an overridden `acquire()`.
 #[cold]
 fn add_by_method<'py>(
     acquired: &Bound<'py, PyAny>,
@@ -246,10 +246,10 @@ fn add_by_method<'py>(
     acquired.call_method1(intern!(acquired.py(), "addCallback"), (locked,))
 }
 
-/// What `acquire` does.
+/// The body of `acquire`.
 ///
-/// All that may run other code, as a collection does, comes first; then, at once, it is acquired or
-/// waited for.
+/// Everything that may run other code, such as a collection, comes first. Then the lock is acquired
+/// or waited for in one step.
 fn acquire<'py>(primitive: &Bound<'py, Primitive>) -> Result<Bound<'py, Deferred>> {
     let py = primitive.py();
     let is_lock = primitive.is_instance_of::<DeferredLock>();
@@ -269,7 +269,7 @@ fn acquire<'py>(primitive: &Bound<'py, Primitive>) -> Result<Bound<'py, Deferred
             primitive.as_any().clone()
         };
     if primitive.get().with(py, |state| line::ours(py, &state.waiting).is_none()) {
-        // A program has put something else in its place.
+        // A program has replaced it.
         primitive.get().line(py)?;
     }
     let deferred = make(py, || Chain::new(Some(canceller.hold())))?;
@@ -323,7 +323,7 @@ fn try_acquire<'py>(
     match fired(py, Outcome::Value(primitive.as_any().clone().hold())) {
         Ok(deferred) => Ok(Some(deferred)),
         Err(error) => {
-            // There was no memory for a Deferred: nobody has acquired it.
+            // There was no memory for a Deferred, so nobody has acquired it.
             if let Some(work) = begin_release(primitive)? {
                 engine::run(py, work)?;
             }
@@ -332,8 +332,8 @@ fn try_acquire<'py>(
     }
 }
 
-/// The rest of [`try_acquire`], where a program has put something else in the place of our bool or
-/// small int. Returns whether it was free, and whether its number makes sense.
+/// The rest of [`try_acquire`], if a program has replaced our bool or small int. Returns whether it
+/// was free, and whether its number makes sense.
 #[inline(never)]
 fn acquire_asked(primitive: &Bound<'_, Primitive>, is_lock: bool) -> Result<(bool, bool)> {
     let py = primitive.py();
@@ -357,7 +357,7 @@ fn acquire_asked(primitive: &Bound<'_, Primitive>, is_lock: bool) -> Result<(boo
     }
 }
 
-/// What `release` does where somebody waits.
+/// The rest of `release`, if somebody waits.
 #[inline(never)]
 fn release_to_next<'py>(
     primitive: &Bound<'py, Primitive>,
@@ -372,7 +372,7 @@ fn release_to_next<'py>(
 
 #[pymethods(crate = "crate::binding::capi::guarded")]
 impl Locked {
-    /// As a callback.
+    /// Called as a callback.
     fn __call__<'py>(
         slf: &Bound<'py, Self>,
         _acquired: &Bound<'py, PyAny>,
@@ -392,9 +392,9 @@ impl Locked {
     }
 }
 
-/// Fire a Deferred with a result, as a lock or a queue does that hands it over: at once, or, where
-/// so many hand-overs are nested that this would not end well, soon. In any case it has its result
-/// then, so that it cannot be cancelled any more.
+/// Fire a Deferred with a result, as a lock or queue does: at once or, if too many hand-overs are
+/// nested, a little later. In either case it has its result when this returns, so that it cannot be
+/// cancelled any more.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _hand_over<'py>(
     deferred: Bound<'py, PyAny>,
@@ -402,7 +402,8 @@ pub(crate) fn _hand_over<'py>(
 ) -> Result<()> {
     let py = deferred.py();
     let work = match fire_one(deferred, result)? {
-        // Whoever fires the first Deferred with a result that cannot be asked what it is, is told.
+        // If the result cannot be classified, the one who fires the first Deferred with it gets the
+        // error.
         Some(Work::RunAndRaise(fired, _)) => fired.map(Work::Run),
         work => work,
     };
@@ -412,7 +413,7 @@ pub(crate) fn _hand_over<'py>(
     }
 }
 
-/// How functions of ours are called at the recursion limit.
+/// How our functions are called at the recursion limit.
 struct AtTheLimit;
 
 impl Short for AtTheLimit {
@@ -421,16 +422,16 @@ impl Short for AtTheLimit {
     }
 }
 
-/// Have a function of ours never be refused at the recursion limit where native code calls it: as a
-/// callback, a canceller, or what a clock calls. Returns it.
+/// Let one of our functions never fail at the recursion limit when native code calls it: as a
+/// callback, a canceller, or a clock's function. Returns it.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _never_refused<'py>(function: Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>> {
     depth::never_refuse::<AtTheLimit, false>(&function)?;
     Ok(function)
 }
 
-/// As [`_never_refused`], for a step that sees what it has done already: where a signal's exception
-/// has come into it, it is done again, and the exception raised afterwards. Returns it.
+/// [`_never_refused`] for a step that detects what it has done already: if a signal's exception
+/// interrupts it, it is repeated, and the exception is raised afterwards. Returns it.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _whole<'py>(function: Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>> {
     depth::never_refuse::<AtTheLimit, true>(&function)?;
@@ -443,7 +444,7 @@ pub(crate) fn _knows_depth() -> bool {
     depth::is_known()
 }
 
-/// Raise RecursionError where a few nested calls would.
+/// Raise RecursionError if a few nested calls would.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _check_depth(py: Python<'_>) -> Result<()> {
     depth::check_ahead(py)

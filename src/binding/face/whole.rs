@@ -1,8 +1,9 @@
-//! What `deferrous.concurrency` does in one step.
+//! Native steps of `deferrous.concurrency`.
 //!
-//! A signal's exception, as KeyboardInterrupt, comes between two lines of Python. If these steps were
-//! such lines, it could lose an item, or keep somebody waiting for what has happened. Here it can
-//! come only where Python is called: the comparisons and callbacks of programs.
+//! Python raises a signal's exception, such as KeyboardInterrupt, between two lines of Python code.
+//! If these steps were written in Python, it could lose an item or leave a waiter without its
+//! result. Here it can be raised only where Python code is called: the comparisons and callbacks of
+//! programs.
 
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
@@ -24,7 +25,7 @@ use crate::binding::model::{
 };
 use crate::binding::waits::made;
 
-/// The line that an object has as this attribute.
+/// An attribute of an object that is a line.
 pub(crate) fn line_of<'py>(
     owner: &Bound<'py, PyAny>,
     name: &Bound<'py, PyString>,
@@ -32,7 +33,7 @@ pub(crate) fn line_of<'py>(
     Ok(owner.getattr(name)?.cast_into::<Fifo>()?)
 }
 
-/// Change an attribute that is a number.
+/// Add to an attribute that is a number.
 pub(crate) fn add_to<'py>(
     owner: &Bound<'py, PyAny>,
     name: &Bound<'py, PyString>,
@@ -41,19 +42,19 @@ pub(crate) fn add_to<'py>(
     Ok(owner.setattr(name, owner.getattr(name)?.add(number)?)?)
 }
 
-/// Report what went wrong with others than the caller, who is to get what is his.
+/// Report an error that concerns others than the caller. The caller still gets its result.
 pub(crate) fn report(owner: &Bound<'_, PyAny>, done: Result<()>) {
     if let Err(error) = done {
         PyErr::from(error).write_unraisable(owner.py(), Some(owner));
     }
 }
 
-/// The failure of an error.
+/// Convert an error into a failure.
 pub(crate) fn failure_of(py: Python<'_>, error: Error) -> Result<Bound<'_, PyAny>> {
     creating::from_raised(error.into_raised(py), debugging_by_default(py)?)
 }
 
-/// Fires a Deferred that was taken out of a line: with None, or with the failure of what went wrong.
+/// Fire a Deferred that was removed from a line: with None, or with the failure of what went wrong.
 /// Does nothing if it has been fired meanwhile.
 pub(crate) fn answer_waiting<'py>(waiting: Bound<'py, PyAny>, done: Result<()>) -> Result<()> {
     let py = waiting.py();
@@ -68,8 +69,8 @@ pub(crate) fn answer_waiting<'py>(waiting: Bound<'py, PyAny>, done: Result<()>) 
     fire_waiting(waiting, result)
 }
 
-/// Have all that wait in a line fail, each with an error for what it asks for. Who has not been told
-/// yet, if an error cannot be made, stays in the line.
+/// Fail all waiters in a line, each with an error for what it asked for. If an error cannot be
+/// made, the remaining waiters stay in the line.
 pub(crate) fn fail_each<'py>(
     line: &Bound<'py, Fifo>,
     error: impl Fn(Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>>,
@@ -84,7 +85,7 @@ pub(crate) fn fail_each<'py>(
     raised
 }
 
-/// Say that an event has happened: its `_is_set` is true, and all that wait are fired with True.
+/// Set an event: `_is_set` becomes true, and all waiters get True.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _happen<'py>(event: &Bound<'py, PyAny>, line: &Bound<'py, Fifo>) -> Result<()> {
     let py = line.py();
@@ -92,8 +93,8 @@ pub(crate) fn _happen<'py>(event: &Bound<'py, PyAny>, line: &Bound<'py, Fifo>) -
     fire_each(line, |_| Ok(yes(py)))
 }
 
-/// Fire all in a line with numbers from 0 on. Returns a Deferred with the next number, which is for
-/// the one that does not wait.
+/// Fire all waiters in a line with numbers from 0 on. Returns a Deferred with the next number, for
+/// the caller, which does not wait.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _number_all<'py>(line: &Bound<'py, Fifo>) -> Result<Bound<'py, Deferred>> {
     let py = line.py();
@@ -102,7 +103,7 @@ pub(crate) fn _number_all<'py>(line: &Bound<'py, Fifo>) -> Result<Bound<'py, Def
     Ok(last)
 }
 
-/// Break a barrier, for good or not: all that wait fail with an error of this class and text.
+/// Break a barrier, permanently or not: all waiters fail with an error of this class and message.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _break<'py>(
     barrier: &Bound<'py, PyAny>,
@@ -117,7 +118,7 @@ pub(crate) fn _break<'py>(
     Fifo::take_all(&waiting, &all);
     let raised = fail_each(&all, |_| error.call1((text,)));
     if let Err(error) = raised {
-        // Who could not be told stays.
+        // Those that could not be told stay in the line.
         while let Some(first) = all.get().pop_front(py)? {
             waiting.get().push_back(first)?;
         }
@@ -126,8 +127,8 @@ pub(crate) fn _break<'py>(
     Ok(())
 }
 
-/// Release a lock, and have one wait for a condition: it is in the line when the lock is released.
-/// Returns it.
+/// Release a lock and wait for a condition: `woken` is in the line before the lock is released.
+/// Returns `woken`.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _release_and_wait<'py>(
     lock: &Bound<'py, PyAny>,
@@ -138,7 +139,7 @@ pub(crate) fn _release_and_wait<'py>(
     waiting.get().push_back(woken.clone())?;
     if let Err(error) = lock.call_method0(intern!(py, "release")) {
         if !stack::truth(&woken.getattr(intern!(py, "notified"))?)? {
-            // Nobody will come for it.
+            // Nobody will wake it.
             Fifo::remove(waiting, &woken)?;
         }
         return Err(error.into());
@@ -146,7 +147,7 @@ pub(crate) fn _release_and_wait<'py>(
     Ok(woken)
 }
 
-/// Wake up to so many that wait for a condition: each acquires the lock.
+/// Wake up to this many waiters of a condition: each acquires the lock.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _notify<'py>(
     condition: &Bound<'py, PyAny>,
@@ -164,7 +165,7 @@ pub(crate) fn _notify<'py>(
         woken.setattr(intern!(py, "notified"), yes(py))?;
         if let Err(error) = reacquire(condition, &woken) {
             if !error.is_instance_of::<PyException>(py) {
-                // As KeyboardInterrupt: it is the caller's. This one waits on.
+                // Such as KeyboardInterrupt: the caller gets it, and this waiter keeps waiting.
                 woken.setattr(intern!(py, "notified"), capi::new_bool(py, false))?;
                 Fifo::insert_at(waiting, 0, woken)?;
                 return Err(error);
@@ -178,8 +179,8 @@ pub(crate) fn _notify<'py>(
     raised
 }
 
-/// Whether there have been as many as a number says, which may be any that can be compared. Of ints
-/// it is known without asking them, which could be refused at the recursion limit.
+/// Whether a number, which may be of any comparable type, has been reached. For ints this calls no
+/// Python code, which could fail at the recursion limit.
 fn is_as_many(so_many: u64, number: &Bound<'_, PyAny>) -> Result<bool> {
     if let Some(number) = exact_index(number) {
         return Ok(number <= 0 || so_many >= number as u64);
@@ -187,7 +188,7 @@ fn is_as_many(so_many: u64, number: &Bound<'_, PyAny>) -> Result<bool> {
     Ok(capi::new_int(number.py(), so_many)?.ge(number)?)
 }
 
-/// Have one that was woken acquire the lock again.
+/// Let a woken waiter acquire the lock again.
 fn reacquire<'py>(condition: &Bound<'py, PyAny>, woken: &Bound<'py, PyAny>) -> Result<()> {
     let py = condition.py();
     let lock = condition.getattr(intern!(py, "_lock"))?;
@@ -202,7 +203,7 @@ fn reacquire<'py>(condition: &Bound<'py, PyAny>, woken: &Bound<'py, PyAny>) -> R
     Ok(())
 }
 
-/// One that was woken, or was cancelled as it waited, cannot have the lock: it ends all the same.
+/// End a waiter that was woken or cancelled and cannot get the lock.
 fn end_without_lock<'py>(woken: &Bound<'py, PyAny>, failure: Bound<'py, PyAny>) -> Result<()> {
     let py = woken.py();
     let is = |name| -> Result<bool> { Ok(stack::truth(&woken.getattr(name)?)?) };
@@ -214,7 +215,7 @@ fn end_without_lock<'py>(woken: &Bound<'py, PyAny>, failure: Bound<'py, PyAny>) 
     Ok(())
 }
 
-/// The errback of the lock, whose Deferred has failed: nobody has acquired it.
+/// The errback of the Deferred for the lock: it has not been acquired.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _not_acquired_for<'py>(
     failure: Bound<'py, PyAny>,
@@ -223,7 +224,7 @@ pub(crate) fn _not_acquired_for<'py>(
     end_without_lock(woken, failure)
 }
 
-/// The callback of the lock that one has acquired that was woken, or was cancelled as it waited.
+/// The callback of the Deferred for the lock, acquired for a waiter that was woken or cancelled.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _acquired_for<'py>(
     _lock: &Bound<'py, PyAny>,
@@ -252,7 +253,7 @@ pub(crate) fn _acquired_for<'py>(
         raised = tell_another();
     }
     if is_abandoned || !is_paused {
-        // Its coroutine is gone, or somebody has fired it by hand.
+        // Its coroutine is gone, or a program has fired it.
         let released = lock.call_method0(intern!(py, "release")).map_err(Error::from);
         raised = raised.and(released.map(drop));
     }
@@ -262,8 +263,7 @@ pub(crate) fn _acquired_for<'py>(
     raised
 }
 
-/// The canceller of one that waits for a condition: it fails at once, but nobody sees that before it
-/// has the lock.
+/// The canceller of a waiter: it fails at once, but that becomes visible only when it has the lock.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _cancel_waiting<'py>(
     woken: &Bound<'py, PyAny>,
