@@ -1624,10 +1624,10 @@ class _Place:
 
     @property
     def owner(self) -> Any:
-        """Whose line it is, or None."""
+        """The owner of the line, or None."""
     @property
     def what(self) -> Any:
-        """What the owner wants to know of it."""
+        """Set by the owner."""
     def __call__(self, deferred: Deferred[Any]) -> None: ...
 
 # A list from whose front things are taken in constant time.
