@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import threading
 import weakref
 from contextvars import ContextVar
 
 import pytest
 from deferrous import Deferred, ensureDeferred, inlineCallbacks, succeed
 from deferrous import concurrency as c
-from deferrous.testing import Clock, failureResultOf, successResultOf
+from deferrous.testing import failureResultOf, successResultOf
 
 pytestmark = pytest.mark.deferrous_only
 
@@ -210,30 +209,3 @@ def test_what_is_waited_for_restores_the_callers_context():
         result = ensureDeferred(work(waiting))
         in_request("another's", fire)
         assert successResultOf(result) == "mine"
-
-
-def test_blocks_in_threads_that_run_at_once():
-    clock = Clock()
-    found, started = [], []
-
-    async def work(then):
-        async with c.timeout(3, clock=clock) as block:
-            then()
-            found.append((block._task._generator, c.current_deferred()))
-            await Deferred()
-
-    def nested():
-        other = threading.Thread(target=lambda: started.append(start(lambda: None)))
-        other.start()
-        other.join()
-
-    def start(then):
-        coroutine = work(then)
-        return coroutine, ensureDeferred(coroutine)
-
-    outer = start(nested)
-    # The first is that of the thread, which has waited while the other ran.
-    assert found == [started[0], outer]
-    clock.advance(3)
-    for _, d in (started[0], outer):
-        assert failureResultOf(d).check(TimeoutError)
