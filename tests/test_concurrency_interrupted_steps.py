@@ -134,17 +134,31 @@ def running(make):
     return operation
 
 
+def gated():
+    """Work that waits for a gate of its own with each item; its items, and the gates."""
+    started, gates = [], []
+
+    def work(item):
+        started.append(item)
+        gates.append(Deferred())
+        return gates[-1]
+
+    return work, started, gates
+
+
+def fire_the_rest(gates):
+    # More may come while they are fired.
+    for gate in gates:
+        if not gate.called:
+            gate.callback("done")
+
+
 def mapping(act, depth=0):
     """A result, a failure or a cancellation comes into a map, or into one in a map."""
 
     def operation():
-        started, gates, got = [], [], []
-
-        def work(item):
-            started.append(item)
-            gates.append(Deferred())
-            return gates[-1]
-
+        work, started, gates = gated()
+        got = []
         d = c.map(work, range(4), limit=2)
         for _ in range(depth):
             d = c.map(lambda it: it, [d], limit=1)
@@ -159,11 +173,7 @@ def mapping(act, depth=0):
                 gates[0].callback("done")
 
         def whole():
-            number = 0
-            while number < len(gates):
-                if not gates[number].called:
-                    gates[number].callback("done")
-                number += 1
+            fire_the_rest(gates)
             # None is left out, or done twice, and it ends.
             return started == list(range(len(started))) and len(got) == 1
 
@@ -174,13 +184,7 @@ def mapping(act, depth=0):
 
 def streaming(act):
     def operation():
-        started, gates = [], []
-
-        def work(item):
-            started.append(item)
-            gates.append(Deferred())
-            return gates[-1]
-
+        work, started, gates = gated()
         results = c.stream(work, range(4), limit=2)
         gets = [results.__anext__() for _ in range(3)]
 
@@ -193,11 +197,7 @@ def streaming(act):
                 gates[0].callback("done")
 
         def whole():
-            number = 0
-            while number < len(gates):
-                if not gates[number].called:
-                    gates[number].callback("done")
-                number += 1
+            fire_the_rest(gates)
             results_of(gets)
             return started == list(range(len(started))) and all(each.called for each in gets)
 
