@@ -12,6 +12,14 @@ from tracking_helpers import NEVER, before, off_at_the_end
 pytestmark = pytest.mark.deferrous_only
 
 
+def check_made_by(made, before):
+    """Each Deferred was made by what has this name, or outside of all."""
+    found = {each.deferred: each.made_by for each in (defer.pending() - before).deferreds}
+    for d, name in made:
+        by = found[d]
+        assert (by and by.function.rpartition(".")[2]) == name
+
+
 @defer.inlineCallbacks
 def parent(children, d):
     children.append(defer.Deferred())
@@ -122,29 +130,26 @@ def test_greenlets_do_not_run_what_others_run(before):
     @defer.inlineCallbacks
     def first():
         main.switch()
-        made.append(("first", defer.Deferred()))
-        yield made[-1][1]
+        made.append((defer.Deferred(), "first"))
+        yield made[-1][0]
 
     @defer.inlineCallbacks
     def second():
         main.switch()
-        made.append(("second", defer.Deferred()))
-        yield made[-1][1]
+        made.append((defer.Deferred(), "second"))
+        yield made[-1][0]
 
     kept = []
     one = greenlet.greenlet(lambda: kept.append(first()))
     two = greenlet.greenlet(lambda: kept.append(second()))
     one.switch()
     two.switch()
-    made.append((None, defer.Deferred()))
+    made.append((defer.Deferred(), None))
     one.switch()
-    made.append((None, defer.Deferred()))
+    made.append((defer.Deferred(), None))
     two.switch()
-    found = {each.deferred: each for each in (defer.pending() - before).deferreds}
-    assert [name for name, _ in made] == [None, "first", None, "second"]
-    for name, d in made:
-        by = found[d].made_by
-        assert (by and by.function.rpartition(".")[2]) == name
+    assert [name for _, name in made] == [None, "first", None, "second"]
+    check_made_by(made, before)
 
 
 def test_a_task_of_asyncio(before):
@@ -242,10 +247,7 @@ def test_tasks_of_asyncio_are_not_mistaken_for_each_other(before):
     made = []
     asyncio.run(main())
     made.append((make(), None))
-    found = {each.deferred: each.made_by for each in (defer.pending() - before).deferreds}
-    for d, name in made:
-        by = found[d]
-        assert (by and by.function.rpartition(".")[2]) == name
+    check_made_by(made, before)
 
 
 def test_a_task_of_asyncio_in_another_thread(before):
@@ -262,10 +264,7 @@ def test_a_task_of_asyncio_in_another_thread(before):
 
     made = []
     asyncio.run(main())
-    found = {each.deferred: each.made_by for each in (defer.pending() - before).deferreds}
-    for d, name in made:
-        by = found[d]
-        assert (by and by.function.rpartition(".")[2]) == name
+    check_made_by(made, before)
 
 
 def test_a_loop_that_goes_on_in_another_thread(before):
@@ -289,10 +288,7 @@ def test_a_loop_that_goes_on_in_another_thread(before):
     done.set()
     thread.join()
     loop.close()
-    found = {each.deferred: each.made_by for each in (defer.pending() - before).deferreds}
-    for d, name in made:
-        by = found[d]
-        assert (by and by.function.rpartition(".")[2]) == name
+    check_made_by(made, before)
 
 
 def test_ours_in_a_task_of_asyncio(before):
@@ -308,10 +304,7 @@ def test_ours_in_a_task_of_asyncio(before):
 
     made = []
     asyncio.run(main())
-    found = {each.deferred: each.made_by for each in (defer.pending() - before).deferreds}
-    for d, name in made:
-        by = found[d]
-        assert (by and by.function.rpartition(".")[2]) == name
+    check_made_by(made, before)
 
 
 def test_classes_of_tasks_are_not_asked(before):
