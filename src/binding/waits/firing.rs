@@ -93,22 +93,8 @@ fn begin_fire_by(
         report::remember_invoker(deferred)?;
     }
     observe::fired(deferred, &outcome);
-    match deferred.get().chain(py, |chain| fire(chain, outcome)) {
-        Ok(Fired::Accepted(canceller, replaced)) => {
-            if let Outcome::Failure(failure) = &replaced {
-                // A program has reset `called`.
-                report::keep_replaced(deferred, failure.bind(py))?;
-            }
-            drop((canceller, replaced));
-            Ok(deferred.get().chain(py, |chain| chain.has_something_to_do())
-                || capi::has_instance_dict(deferred))
-        }
-        Ok(Fired::Swallowed(outcome)) => {
-            drop(outcome);
-            Ok(false)
-        }
-        Err(AlreadyCalled(outcome)) => fire_again(deferred, outcome, debugging),
-    }
+    let fired = deferred.get().chain(py, |chain| fire(chain, outcome));
+    follow_fire(deferred, fired, debugging, || {})
 }
 
 /// The rest of firing a Deferred in another step. True if its chain has to be run.
@@ -121,17 +107,30 @@ pub(crate) fn after_fire(
     deferred: &Bound<'_, Deferred>,
     fired: Result<Fired<Objects>, AlreadyCalled<Outcome>>,
 ) -> Result<bool> {
-    let (py, debugging) = (deferred.py(), debugging(deferred)?);
+    let debugging = debugging(deferred)?;
+    if debugging && matches!(fired, Ok(Fired::Accepted(..))) {
+        report::remember_invoker(deferred)?;
+    }
+    follow_fire(deferred, fired, debugging, || observe::was_fired(deferred))
+}
+
+/// What follows the step that has fired a Deferred, or not. `observe` is called if it has. True if
+/// its chain has to be run.
+#[inline(always)]
+fn follow_fire(
+    deferred: &Bound<'_, Deferred>,
+    fired: Result<Fired<Objects>, AlreadyCalled<Outcome>>,
+    debugging: bool,
+    observe: impl FnOnce(),
+) -> Result<bool> {
+    let py = deferred.py();
     match fired {
         Ok(Fired::Accepted(canceller, replaced)) => {
-            if debugging {
-                report::remember_invoker(deferred)?;
-            }
             if let Outcome::Failure(failure) = &replaced {
                 // A program has reset `called`.
                 report::keep_replaced(deferred, failure.bind(py))?;
             }
-            observe::was_fired(deferred);
+            observe();
             drop((canceller, replaced));
             Ok(deferred.get().chain(py, |chain| chain.has_something_to_do())
                 || capi::has_instance_dict(deferred))
