@@ -271,6 +271,19 @@ fn descriptor<'py, S: Slot>(sample: &Bound<'py, S::Of>) -> PyResult<Bound<'py, P
     }
 }
 
+/// Run a transition of the owner with what is in the slot.
+#[cfg(Py_GIL_DISABLED)]
+fn in_slot<S: Slot, R>(
+    of: &Bound<'_, S::Of>,
+    step: impl FnOnce(&mut Option<Held<PyAny>>) -> R,
+) -> R {
+    S::at(of, |place| {
+        // SAFETY: one word, null or a reference, which nobody else looks at before the transition
+        // ends. What is never freed is not counted, so that it is owned as well as anything else.
+        step(unsafe { &mut *place.cast::<Option<Held<PyAny>>>() })
+    })
+}
+
 /// The getter that the interpreter calls.
 #[cfg(Py_GIL_DISABLED)]
 extern "C" fn get<S: Slot>(
@@ -279,10 +292,7 @@ extern "C" fn get<S: Slot>(
 ) -> *mut ffi::PyObject {
     let py = of.py();
     panics::answering(py, || {
-        // SAFETY: null or a reference, which nobody lets go of before the transition ends.
-        let object = S::at(&of, |place| unsafe {
-            Bound::from_borrowed_ptr_or_opt(py, *place.cast::<*mut ffi::PyObject>())
-        });
+        let object = in_slot::<S, _>(&of, |object| object.as_ref().map(|it| it.bind(py).clone()));
         object.ok_or_else(|| {
             PyAttributeError::error_saying(
                 of.as_any().get_type().name().map_err(Into::into).and_then(|class| {
@@ -314,13 +324,7 @@ extern "C" fn set<S: Slot>(
     // SAFETY: null or an object that is alive.
     let object = unsafe { Bound::from_borrowed_ptr_or_opt(py, object) };
     let deletes = object.is_none();
-    let new = object.map_or(ptr::null_mut(), Bound::into_ptr);
-    // SAFETY: one word, null or a reference, takes the place of another. What is never freed is not
-    // counted, so that it is owned as well as anything else.
-    let before = S::at(&of, |place| unsafe {
-        let before = ptr::replace(place.cast::<*mut ffi::PyObject>(), new);
-        Bound::from_owned_ptr_or_opt(py, before)
-    });
+    let before = in_slot::<S, _>(&of, |place| std::mem::replace(place, object.map(Hold::hold)));
     if before.is_none() && deletes {
         let name = S::NAME.to_str().unwrap_or_default();
         restore(PyAttributeError::error(py, name).into_raised(py));
