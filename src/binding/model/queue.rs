@@ -5,9 +5,11 @@ use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 
 use crate::binding::capi::{Held, Hold, Pool, Recycled, cell::Shared};
+#[cfg(not(Py_GIL_DISABLED))]
+use crate::binding::model::line::busy_line_in;
 use crate::binding::model::{
     fifo::Fifo,
-    line::{Line, busy_line_in, if_busy, line_in, new_line, ours},
+    line::{Line, if_busy, line_in, new_line, ours},
 };
 
 create_exception!(
