@@ -101,15 +101,23 @@ impl Fifo {
     #[inline(always)]
     pub(crate) fn push_back(&self, item: Bound<'_, PyAny>) -> Result<()> {
         let py = item.py();
-        let item = item.hold();
-        let left = self.with(py, |state| match state {
-            State::Line(items) => items.push_back(py, item),
-            State::List { .. } => Err(item),
-        });
-        match left {
+        match self.push_in_line(py, item.hold()) {
             Ok(()) => Ok(()),
             Err(item) => self.push_to_list(item.into_bound(py)),
         }
+    }
+
+    /// Append an item, unless it is a list, or there is no memory. Then the item is returned.
+    #[inline(always)]
+    pub(crate) fn push_in_line(
+        &self,
+        py: Python<'_>,
+        item: Held<PyAny>,
+    ) -> Result<(), Held<PyAny>> {
+        self.with(py, |state| match state {
+            State::Line(items) => items.push_back(py, item),
+            State::List { .. } => Err(item),
+        })
     }
 
     #[cold]

@@ -10,18 +10,6 @@ use crate::binding::model::{
 };
 
 impl Fifo {
-    /// Add an item at the end, unless it is a list. Then the item is returned.
-    pub(crate) fn push_in_line(
-        &self,
-        py: Python<'_>,
-        item: Held<PyAny>,
-    ) -> Result<(), Held<PyAny>> {
-        self.with(py, |state| match state {
-            State::Line(items) => items.push_back(py, item),
-            State::List { .. } => Err(item),
-        })
-    }
-
     /// Take the first item, if there is any. An error if that has to be asked of a list.
     pub(crate) fn pop_from_line<'py>(
         &self,
