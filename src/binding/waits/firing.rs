@@ -47,10 +47,7 @@ fn begin_fire_with_another<'py>(
 ) -> Result<Option<Work<'py>>> {
     let (outcome, error) = classify_asking(result);
     let fired = begin_fire(deferred, outcome)?.then(|| deferred.clone());
-    Ok(match error {
-        None => fired.map(Work::Run),
-        Some(error) => Some(Work::RunAndRaise(fired, error)),
-    })
+    Ok(Work::run_and(fired, error))
 }
 
 /// Fire a Deferred. True if its chain has to be run.

@@ -154,11 +154,7 @@ pub(super) fn work_of<'py>(
     match first {
         First::Fired(deferred, fired) => {
             let runs = firing::after_fire(&deferred, fired)?;
-            let fired = runs.then_some(deferred);
-            Ok(match asked.and_then(|(_, error)| error) {
-                None => fired.map(Work::Run),
-                Some(error) => Some(Work::RunAndRaise(fired, error)),
-            })
+            Ok(Work::run_and(runs.then_some(deferred), asked.and_then(|(_, error)| error)))
         }
         First::Other(other) => fire_one(other, object.clone()),
         First::Nobody | First::Unasked | First::InList => Ok(None),

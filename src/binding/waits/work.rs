@@ -39,6 +39,19 @@ pub(crate) enum Work<'py> {
     HandleStop(Bound<'py, Task>, Stopped<'py>),
 }
 
+impl<'py> Work<'py> {
+    /// Run a Deferred, if there is one, then raise an error, if there is one.
+    pub(super) fn run_and(
+        fired: Option<Bound<'py, Deferred>>,
+        error: Option<Error>,
+    ) -> Option<Self> {
+        match error {
+            None => fired.map(Self::Run),
+            Some(error) => Some(Self::RunAndRaise(fired, error)),
+        }
+    }
+}
+
 /// Something to do later, when everything above it on the stack is done.
 pub(crate) enum Later<'py> {
     /// Resume the run of a Deferred, after the one chained to it has run.
