@@ -14,6 +14,7 @@ use crate::binding::capi::{
     error::{Raise, Result},
 };
 use crate::binding::model::{
+    deferred::Deferred,
     items::{Items, Taken, is_plain_deferred},
     marks::Marks,
 };
@@ -424,6 +425,26 @@ impl Fifo {
         }
         let before = self.with(py, |current| std::mem::replace(current, State::Line(items)));
         drop((before, list));
+    }
+
+    /// Drop Deferreds at the front that a program has fired itself. Without the GIL, this takes a
+    /// turn.
+    ///
+    /// # Errors
+    ///
+    /// `MemoryError`
+    pub(crate) fn skip_fired(slf: &Bound<'_, Self>) -> Result<()> {
+        let py = slf.py();
+        while let Some(first) = Self::get(slf, 0)
+            && let Ok(deferred) = first.cast::<Deferred>()
+            && deferred.get().chain(py, |chain| chain.called())
+        {
+            // Another thread may have given up meanwhile: then that one is first no more.
+            if !(SEVERAL_THREADS && Self::take_deferred(slf, &first)) {
+                slf.get().pop_front(py)?;
+            }
+        }
+        Ok(())
     }
 
     /// Remove a Deferred, if it is certain which is the first item that is equal to it.

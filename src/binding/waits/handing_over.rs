@@ -203,7 +203,7 @@ pub(crate) fn take_back<'py>(
         #[cfg(Py_GIL_DISABLED)]
         steps::skip_fired(primitive)?;
         #[cfg(not(Py_GIL_DISABLED))]
-        skip_fired(&primitive.get().line(py)?)?;
+        Fifo::skip_fired(&primitive.get().line(py)?)?;
         if overrides_ours(primitive, intern!(py, "release")) {
             primitive.call_method0(intern!(py, "release"))?;
             return Ok(None);
@@ -221,26 +221,13 @@ pub(crate) fn take_back<'py>(
     #[cfg(not(Py_GIL_DISABLED))]
     {
         let (waiting, pending) = (queue.get().waiting_line(py)?, queue.get().pending_line(py)?);
-        skip_fired(&waiting)?;
+        Fifo::skip_fired(&waiting)?;
         if waiting.get().len(py) > 0 {
             return fire_first(&waiting, object);
         }
         Fifo::put_back(&pending, number, object)?;
         Ok(None)
     }
-}
-
-/// Drop Deferreds at the front of a line that a program has fired itself.
-#[cfg(not(Py_GIL_DISABLED))]
-fn skip_fired(line: &Bound<'_, Fifo>) -> Result<()> {
-    let py = line.py();
-    while let Some(first) = Fifo::get(line, 0)
-        && let Ok(deferred) = first.cast::<Deferred>()
-        && deferred.get().chain(py, |chain| chain.called())
-    {
-        line.get().pop_front(py)?;
-    }
-    Ok(())
 }
 
 /// `release`, without running the callbacks of the next waiter.

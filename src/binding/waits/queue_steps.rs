@@ -17,8 +17,7 @@ use crate::binding::model::{
 use crate::binding::waits::{
     limits::has_room,
     turns::{
-        First, Step, Turn, fire_first, fire_first_in_turn, is_list, is_this, skip_fired_in_turn,
-        unasked, work_of,
+        First, Step, Turn, fire_first, fire_first_in_turn, is_list, is_this, unasked, work_of,
     },
     work::Work,
 };
@@ -205,7 +204,7 @@ pub(crate) fn take_back<'py>(
         let (waiting, pending) = (queue.get().waiting_line(py)?, queue.get().pending_line(py)?);
         let first = {
             let _turn = Turn::take(py, queue.get());
-            skip_fired_in_turn(&waiting)?;
+            Fifo::skip_fired(&waiting)?;
             let first = fire_first_in_turn(&waiting, asked.as_ref())?;
             if let First::Nobody = first {
                 Fifo::put_back(&pending, number, object.clone())?;

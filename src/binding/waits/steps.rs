@@ -13,13 +13,13 @@ use crate::binding::capi::{
 use crate::binding::judge::classify::classify_asking;
 use crate::binding::model::{
     deferred::Deferred,
+    fifo::Fifo,
     primitive::{DeferredLock, Primitive, PrimitiveState},
 };
 use crate::binding::waits::{
     limits::too_many_tokens,
     turns::{
-        First, Step, Turn, fire_first, fire_first_in_turn, is_list, is_this, skip_fired_in_turn,
-        unasked, work_of,
+        First, Step, Turn, fire_first, fire_first_in_turn, is_list, is_this, unasked, work_of,
     },
     work::Work,
 };
@@ -231,5 +231,5 @@ pub(crate) fn acquire<'py>(
 pub(crate) fn skip_fired(primitive: &Bound<'_, Primitive>) -> Result<()> {
     let line = primitive.get().line(primitive.py())?;
     let _turn = Turn::take(primitive.py(), primitive.get());
-    skip_fired_in_turn(&line)
+    Fifo::skip_fired(&line)
 }

@@ -221,17 +221,3 @@ pub(super) fn is_this(py: Python<'_>, line: &line::Line, this: &Bound<'_, Fifo>)
 pub(super) fn is_list(line: &Bound<'_, Fifo>) -> bool {
     line.get().with(line.py(), |state| matches!(state, State::List { .. }))
 }
-
-pub(super) fn skip_fired_in_turn(line: &Bound<'_, Fifo>) -> Result<()> {
-    let py = line.py();
-    while let Some(first) = Fifo::get(line, 0)
-        && let Ok(deferred) = first.cast::<Deferred>()
-        && deferred.get().chain(py, |chain| chain.called())
-    {
-        // Somebody may have given up meanwhile: then that one is first no more.
-        if !Fifo::take_deferred(line, &first) {
-            line.get().pop_front(py)?;
-        }
-    }
-    Ok(())
-}
