@@ -7,7 +7,7 @@ use crate::binding::capi::{self, error::Result, interned::intern, none, stack, y
 use crate::binding::face::items::{
     _end_getting, empty_into, take_first, take_returned, wait_for_item,
 };
-use crate::binding::face::place::{_first_waiting, _give_first, next_in};
+use crate::binding::face::place::{_give_first, first_waiting, next_in};
 use crate::binding::face::returned::come_back;
 use crate::binding::face::whole::{add_to, answer_waiting, fail_each, line_of, report};
 use crate::binding::model::{deferred::Deferred, place::Place};
@@ -86,7 +86,7 @@ fn send_waiting(broadcast: &Bound<'_, PyAny>) -> Result<()> {
         }
         // Where there is no memory for it, the item stays in the line.
         let readers = readers_of(broadcast)?;
-        let Some(sender) = _first_waiting(&sending)? else { break };
+        let Some(sender) = first_waiting(&sending)? else { break };
         if let Err(error) = answer_waiting(sender, deliver(broadcast, readers, &item)) {
             raised = Err(error);
         }

@@ -11,7 +11,7 @@ use crate::binding::capi::{
     none, stack, yes,
 };
 use crate::binding::face::place::{
-    _first_waiting, _give_first, _wait_in, fire_each, fire_waiting, is_fired, next_in,
+    _give_first, _wait_in, fire_each, fire_waiting, first_waiting, is_fired, next_in,
 };
 use crate::binding::face::whole::{add_to, answer_waiting, fail_each, failure_of, line_of, report};
 use crate::binding::model::{
@@ -274,7 +274,7 @@ fn let_in<'py>(queue: &Bound<'py, PyAny>, putting: &Bound<'py, Fifo>) -> Result<
     let mut raised = Ok(());
     while putting.get().len(py) > 0 && has_room(queue)? {
         let Some(item) = next_in(putting)? else { break };
-        let Some(putter) = _first_waiting(putting)? else { break };
+        let Some(putter) = first_waiting(putting)? else { break };
         let done = let_one_in(queue, item);
         if let Err(error) = &done
             && !error.is_instance_of::<PyException>(py)
@@ -394,7 +394,7 @@ pub(crate) fn _receive<'py>(
         // This comes first, as it may fail: the sender may be told only when the item has been
         // received.
         let taken = made::of_result(item)?;
-        if let Some(sender) = _first_waiting(&putting)? {
+        if let Some(sender) = first_waiting(&putting)? {
             report(channel, fire_waiting(sender, none(py)));
             return Ok(taken);
         }

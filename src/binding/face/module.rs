@@ -96,9 +96,7 @@ mod _deferrous {
     #[pymodule_export]
     use crate::binding::face::list::{gather_results, parse_results};
     #[pymodule_export]
-    use crate::binding::face::place::{
-        _fire_all, _first_waiting, _give_back, _give_first, _serve_rest, _wait_in,
-    };
+    use crate::binding::face::place::{_fire_all, _give_back, _give_first, _serve_rest, _wait_in};
     #[pymodule_export]
     use crate::binding::face::primitive::{
         _check_depth, _hand_over, _knows_depth, _never_refused, _whole,

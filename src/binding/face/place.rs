@@ -72,8 +72,7 @@ pub(crate) fn is_fired(waiting: &Bound<'_, PyAny>) -> Result<bool> {
 }
 
 /// Remove the first Deferred that still waits, and return it, or None.
-#[pyfunction(crate = "crate::binding::capi::guarded")]
-pub(crate) fn _first_waiting<'py>(line: &Bound<'py, Fifo>) -> Result<Option<Bound<'py, PyAny>>> {
+pub(crate) fn first_waiting<'py>(line: &Bound<'py, Fifo>) -> Result<Option<Bound<'py, PyAny>>> {
     while let Some(first) = line.get().pop_front(line.py())? {
         if !is_fired(&first)? {
             return Ok(Some(first));
@@ -116,7 +115,7 @@ pub(crate) fn _give_first<'py>(line: &Bound<'py, Fifo>, result: Bound<'py, PyAny
         }
         return Ok(true);
     }
-    match _first_waiting(line)? {
+    match first_waiting(line)? {
         None => Ok(false),
         Some(first) => fire_waiting(first, result).map(|()| true),
     }

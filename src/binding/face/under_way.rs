@@ -13,7 +13,7 @@ use crate::binding::capi::{
 use crate::binding::face::functions::maybe_deferred;
 use crate::binding::face::generators::ensure_deferred;
 use crate::binding::face::items::take_returned;
-use crate::binding::face::place::{_first_waiting, _give_first, fire_waiting};
+use crate::binding::face::place::{_give_first, fire_waiting, first_waiting};
 use crate::binding::face::primitive::_hand_over;
 use crate::binding::face::steps::{_end_all, is_failure};
 use crate::binding::face::whole::{failure_of, line_of};
@@ -214,7 +214,7 @@ pub(crate) fn _hand_out<'py>(stream: &Bound<'py, PyAny>) -> Result<bool> {
     if !stack::truth(&call.getattr(intern!(py, "is_done"))?)? {
         return Ok(false);
     }
-    let Some(getter) = _first_waiting(&getting)? else { return Ok(false) };
+    let Some(getter) = first_waiting(&getting)? else { return Ok(false) };
     calls.call_method0(intern!(py, "popleft"))?;
     let mut result = call.getattr(intern!(py, "result"))?;
     call.setattr(intern!(py, "result"), none(py))?;
@@ -310,7 +310,7 @@ pub(crate) fn _give_done<'py>(
 ) -> Result<()> {
     let py = done.py();
     while done.len()? > 0 {
-        let Some(first) = _first_waiting(waiting)? else { break };
+        let Some(first) = first_waiting(waiting)? else { break };
         let place = first.getattr(intern!(py, "_canceller"))?;
         if stack::truth(&place.getattr(intern!(py, "what"))?)? {
             return _hand_over(first, none(py));
@@ -332,7 +332,7 @@ pub(crate) fn _end_waiting<'py>(
     let all = Fifo::empty(py)?;
     Fifo::take_all(waiting, &all);
     let mut done = Ok(());
-    while let Some(first) = _first_waiting(&all)? {
+    while let Some(first) = first_waiting(&all)? {
         let place = first.getattr(intern!(py, "_canceller"))?;
         let comes = stack::truth(&place.getattr(intern!(py, "what"))?)?;
         let result = if comes { none(py) } else { over.call0()? };

@@ -16,7 +16,7 @@ use crate::binding::capi::{
     none, stack, yes,
 };
 use crate::binding::face::place::{
-    _first_waiting, _give_first, fire_each, fire_waiting, is_fired, next_in,
+    _give_first, fire_each, fire_waiting, first_waiting, is_fired, next_in,
 };
 use crate::binding::judge::{creating, debug::debugging_by_default};
 use crate::binding::model::{
@@ -159,7 +159,7 @@ pub(crate) fn _notify<'py>(
     let mut raised = Ok(());
     while waiting.get().len(py) > 0
         && !is_as_many(so_many, number)?
-        && let Some(woken) = _first_waiting(waiting)?
+        && let Some(woken) = first_waiting(waiting)?
     {
         so_many += 1;
         woken.setattr(intern!(py, "notified"), yes(py))?;
