@@ -13,7 +13,9 @@ use crate::binding::capi::{
 use crate::binding::face::place::{
     _give_first, _wait_in, fire_each, fire_waiting, first_waiting, is_fired, next_in,
 };
-use crate::binding::face::whole::{add_to, answer_waiting, fail_each, failure_of, line_of, report};
+use crate::binding::face::whole::{
+    add_to, answer_waiting, fail_each, failure_of, is, line_of, report,
+};
 use crate::binding::model::{
     deferred::Deferred,
     failure::FailureBase,
@@ -306,7 +308,7 @@ pub(crate) fn _finish<'py>(queue: &Bound<'py, PyAny>, number: i64) -> Result<()>
     let unfinished = intern!(py, "_unfinished");
     add_to(queue, unfinished, -number)?;
     let joining = line_of(queue, intern!(py, "_joining"))?;
-    if joining.get().len(py) == 0 || stack::truth(&queue.getattr(unfinished)?)? {
+    if joining.get().len(py) == 0 || is(queue, unfinished)? {
         return Ok(());
     }
     fire_each(&joining, |_| Ok(none(py)))
@@ -399,7 +401,7 @@ pub(crate) fn _receive<'py>(
             return Ok(taken);
         }
     }
-    let is_over = stack::truth(&channel.getattr(intern!(py, "_closed"))?)?;
+    let is_over = is(channel, intern!(py, "_closed"))?;
     wait_for_item(channel, is_over, iterating)
 }
 

@@ -6,6 +6,7 @@ use pyo3::types::PyList;
 use crate::binding::capi::{self, error::Result, interned::intern, stack};
 use crate::binding::face::items::{_finish, put_at_all};
 use crate::binding::face::place::_give_first;
+use crate::binding::face::whole::is;
 use crate::binding::model::place::Place;
 
 /// The `_not_taken` of those that give items: one comes back that was given to somebody who did not
@@ -39,7 +40,7 @@ pub(crate) fn come_back<'py>(
         returned.insert(at, capi::new_tuple(py, [number.clone(), item])?)?;
         return Ok(true);
     };
-    if stack::truth(&owner.getattr(intern!(py, "_is_shut_at_once"))?)? {
+    if is(&owner, intern!(py, "_is_shut_at_once"))? {
         let unfinished = owner.getattr(intern!(py, "_unfinished"))?;
         return _finish(&owner, unfinished.extract::<i64>()?.min(1)).map(|()| false);
     }

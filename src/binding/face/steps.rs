@@ -13,6 +13,7 @@ use crate::binding::capi::{
     self, Held, Hold, again::MOST, error::Result, interned::intern, none, stack, yes,
 };
 use crate::binding::face::primitive::_hand_over;
+use crate::binding::face::whole::is;
 use crate::binding::judge::creating;
 use crate::binding::model::deferred::{CancelledError, Deferred};
 use crate::binding::run::engine;
@@ -217,7 +218,7 @@ pub(crate) fn _once<'py>(
         }
         marks.set_item(name, yes(py))?;
     } else {
-        if stack::truth(&owner.getattr(name)?)? {
+        if is(owner, name)? {
             return Ok(());
         }
         owner.setattr(name, yes(py))?;
@@ -259,11 +260,6 @@ pub(crate) fn is_failure(result: &Bound<'_, PyAny>) -> Result<bool> {
         Err(error) if error.is_instance_of::<PyException>(result.py()) => Ok(false),
         is => is,
     }
-}
-
-/// Whether an attribute of a Deferred is true.
-fn is<'py>(deferred: &Bound<'py, PyAny>, name: &Bound<'py, PyString>) -> Result<bool> {
-    Ok(stack::truth(&deferred.getattr(name)?)?)
 }
 
 /// A callback: fire another Deferred with the result, too. A failure is that one's then.

@@ -8,7 +8,7 @@ use crate::binding::capi::{
     self, Text,
     error::{Error, Raise, Result},
     interned::intern,
-    none, stack, yes,
+    none, yes,
 };
 use crate::binding::face::functions::maybe_deferred;
 use crate::binding::face::generators::ensure_deferred;
@@ -16,7 +16,7 @@ use crate::binding::face::items::take_returned;
 use crate::binding::face::place::{_give_first, fire_waiting, first_waiting};
 use crate::binding::face::primitive::_hand_over;
 use crate::binding::face::steps::{_end_all, is_failure};
-use crate::binding::face::whole::{failure_of, line_of};
+use crate::binding::face::whole::{failure_of, is, line_of};
 use crate::binding::judge::classify::as_deferred;
 use crate::binding::model::{deferred::Deferred, fifo::Fifo};
 
@@ -140,7 +140,7 @@ fn end_if_stopped<'py>(
     otherwise: &Bound<'py, PyAny>,
 ) -> Result<()> {
     let py = feed.py();
-    if !stack::truth(&feed.getattr(intern!(py, "_stopped"))?)? {
+    if !is(feed, intern!(py, "_stopped"))? {
         return Ok(());
     }
     let one = capi::new_tuple(py, [deferred.clone()])?.into_any();
@@ -163,7 +163,7 @@ pub(crate) fn _begin_fetch<'py>(
         Err(error) => return break_off(feed, error),
     };
     feed.setattr(intern!(py, "_fetching"), &fetching)?;
-    if stack::truth(&feed.getattr(intern!(py, "_stopped"))?)? {
+    if is(feed, intern!(py, "_stopped"))? {
         // It could not be closed then.
         feed.setattr(intern!(py, "_iterator"), iterator)?;
     }
@@ -181,7 +181,7 @@ pub(crate) fn _begin_close<'py>(
     begin: &Bound<'py, PyAny>,
 ) -> Result<()> {
     let py = feed.py();
-    let is_async = stack::truth(&feed.getattr(intern!(py, "_is_async"))?)?;
+    let is_async = is(feed, intern!(py, "_is_async"))?;
     let name = if is_async { intern!(py, "aclose") } else { intern!(py, "close") };
     let then = feed.getattr(intern!(py, "_items_closed"))?;
     let Some(close) = iterator.getattr_opt(name)? else { return Ok(()) };
@@ -211,7 +211,7 @@ pub(crate) fn _hand_out<'py>(stream: &Bound<'py, PyAny>) -> Result<bool> {
         return Ok(false);
     }
     let call = calls.get_item(0)?;
-    if !stack::truth(&call.getattr(intern!(py, "is_done"))?)? {
+    if !is(&call, intern!(py, "is_done"))? {
         return Ok(false);
     }
     let Some(getter) = first_waiting(&getting)? else { return Ok(false) };
@@ -312,7 +312,7 @@ pub(crate) fn _give_done<'py>(
     while done.len()? > 0 {
         let Some(first) = first_waiting(waiting)? else { break };
         let place = first.getattr(intern!(py, "_canceller"))?;
-        if stack::truth(&place.getattr(intern!(py, "what"))?)? {
+        if is(&place, intern!(py, "what"))? {
             return _hand_over(first, none(py));
         }
         let next = done.call_method0(intern!(py, "popleft"))?;
@@ -334,7 +334,7 @@ pub(crate) fn _end_waiting<'py>(
     let mut done = Ok(());
     while let Some(first) = first_waiting(&all)? {
         let place = first.getattr(intern!(py, "_canceller"))?;
-        let comes = stack::truth(&place.getattr(intern!(py, "what"))?)?;
+        let comes = is(&place, intern!(py, "what"))?;
         let result = if comes { none(py) } else { over.call0()? };
         if let Err(error) = fire_waiting(first, result) {
             done = Err(error);

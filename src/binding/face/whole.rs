@@ -33,6 +33,11 @@ pub(crate) fn line_of<'py>(
     Ok(owner.getattr(name)?.cast_into::<Fifo>()?)
 }
 
+/// Whether an attribute is true.
+pub(crate) fn is(owner: &Bound<'_, PyAny>, name: &Bound<'_, PyString>) -> Result<bool> {
+    Ok(stack::truth(&owner.getattr(name)?)?)
+}
+
 /// Add to an attribute that is a number.
 pub(crate) fn add_to<'py>(
     owner: &Bound<'py, PyAny>,
@@ -138,7 +143,7 @@ pub(crate) fn _release_and_wait<'py>(
     let py = lock.py();
     waiting.get().push_back(woken.clone())?;
     if let Err(error) = lock.call_method0(intern!(py, "release")) {
-        if !stack::truth(&woken.getattr(intern!(py, "notified"))?)? {
+        if !is(&woken, intern!(py, "notified"))? {
             // Nobody will wake it.
             Fifo::remove(waiting, &woken)?;
         }
@@ -206,10 +211,9 @@ fn reacquire<'py>(condition: &Bound<'py, PyAny>, woken: &Bound<'py, PyAny>) -> R
 /// End a waiter that was woken or cancelled and cannot get the lock.
 fn end_without_lock<'py>(woken: &Bound<'py, PyAny>, failure: Bound<'py, PyAny>) -> Result<()> {
     let py = woken.py();
-    let is = |name| -> Result<bool> { Ok(stack::truth(&woken.getattr(name)?)?) };
-    if is(intern!(py, "paused"))? {
+    if is(woken, intern!(py, "paused"))? {
         woken.call_method0(intern!(py, "unpause"))?;
-    } else if !is(intern!(py, "abandoned"))? && !is(intern!(py, "called"))? {
+    } else if !is(woken, intern!(py, "abandoned"))? && !is(woken, intern!(py, "called"))? {
         return fire_waiting(woken.clone(), failure);
     }
     Ok(())
@@ -232,18 +236,17 @@ pub(crate) fn _acquired_for<'py>(
     woken: Bound<'py, PyAny>,
 ) -> Result<()> {
     let py = condition.py();
-    let is = |name| -> Result<bool> { Ok(stack::truth(&woken.getattr(name)?)?) };
     let lock = condition.getattr(intern!(py, "_lock"))?;
     let tell_another = || -> Result<()> {
-        if is(intern!(py, "notified"))? {
+        if is(&woken, intern!(py, "notified"))? {
             let waiting = line_of(condition, intern!(py, "_waiting"))?;
             _notify(condition, &waiting, &capi::new_int(py, 1)?)?;
         }
         Ok(())
     };
-    let is_paused = is(intern!(py, "paused"))?;
-    let is_abandoned = is(intern!(py, "abandoned"))?;
-    if !is_abandoned && !is_paused && !is(intern!(py, "called"))? {
+    let is_paused = is(&woken, intern!(py, "paused"))?;
+    let is_abandoned = is(&woken, intern!(py, "abandoned"))?;
+    if !is_abandoned && !is_paused && !is(&woken, intern!(py, "called"))? {
         woken.setattr(intern!(py, "woken"), yes(py))?;
         return fire_waiting(woken.clone(), yes(py));
     }
@@ -273,7 +276,7 @@ pub(crate) fn _cancel_waiting<'py>(
     let py = woken.py();
     woken.call_method0(intern!(py, "pause"))?;
     woken.call_method1(intern!(py, "errback"), (failure,))?;
-    if !stack::truth(&woken.getattr(intern!(py, "notified"))?)? {
+    if !is(woken, intern!(py, "notified"))? {
         Fifo::remove(&line_of(condition, intern!(py, "_waiting"))?, woken)?;
         if let Err(error) = reacquire(condition, woken) {
             end_without_lock(woken, failure.clone())?;
