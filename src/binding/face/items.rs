@@ -48,8 +48,14 @@ pub(crate) fn _close_channel<'py>(
 ) -> Result<()> {
     let py = channel.py();
     channel.setattr(intern!(py, "_closed"), yes(py))?;
-    let ended = _end_getting(channel, error);
-    let failed = fail_each(&line_of(channel, intern!(py, "_putting"))?, |_| error.call0());
+    end_both(channel, error)
+}
+
+/// Tell all that wait, to get an item and to put one.
+fn end_both<'py>(owner: &Bound<'py, PyAny>, error: &Bound<'py, PyAny>) -> Result<()> {
+    let ended = _end_getting(owner, error);
+    let putting = line_of(owner, intern!(owner.py(), "_putting"))?;
+    let failed = fail_each(&putting, |_| error.call0());
     ended.and(failed)
 }
 
@@ -329,9 +335,7 @@ pub(crate) fn _shut_down<'py>(
         queue.setattr(intern!(py, "_is_shut_at_once"), yes(py))?;
         done = drop_items(queue);
     }
-    done = done.and(_end_getting(queue, error));
-    let failed = fail_each(&line_of(queue, intern!(py, "_putting"))?, |_| error.call0());
-    done.and(failed)
+    done.and(end_both(queue, error))
 }
 
 /// Drop all items of a queue, and mark them as done.
