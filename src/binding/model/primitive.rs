@@ -37,7 +37,7 @@ pub(crate) struct PrimitiveState {
     pub(crate) locked: Switch,
     pub(crate) tokens: Count,
     pub(crate) limit: Count,
-    /// Whether a thread has a turn at a list: see `waits/steps.rs`.
+    /// Whether a thread has a turn at a list: see `waits/turns.rs`.
     #[cfg(Py_GIL_DISABLED)]
     pub(crate) turn: bool,
 }

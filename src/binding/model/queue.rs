@@ -71,7 +71,7 @@ pub(crate) struct QueueState {
     /// `None` for no limit, as programs see it; so does nothing, where it was deleted.
     pub(crate) size: Option<Held<PyAny>>,
     pub(crate) backlog: Option<Held<PyAny>>,
-    /// Whether a thread has a turn at a list: see `waits/steps.rs`.
+    /// Whether a thread has a turn at a list: see `waits/turns.rs`.
     #[cfg(Py_GIL_DISABLED)]
     pub(crate) turn: bool,
 }
