@@ -61,6 +61,7 @@ __all__ = [
     "_add_task",
     "_all_of",
     "_begin_call",
+    "_begin_calls",
     "_begin_close",
     "_begin_fetch",
     "_break",
@@ -76,6 +77,7 @@ __all__ = [
     "_do",
     "_driven",
     "_end_all",
+    "_end_call",
     "_end_delayed",
     "_end_getting",
     "_end_one",
@@ -127,7 +129,6 @@ __all__ = [
     "_take",
     "_take_fetched",
     "_take_last",
-    "_take_next",
     "_take_returned",
     "_task_for",
     "_tell",
@@ -1099,8 +1100,9 @@ def _not_taken(place: _Place, item: Any, number: int) -> None: ...
 def _add_task(
     tasks: dict[Deferred[Any], None], ended: _Call, task: Any, begin: _Begin, context: Any
 ) -> Deferred[Any]: ...
-def _take_next(feed: object, iterator: Any) -> None: ...
-def _begin_call(feed: object, call: Any, places: Any, place: Any, otherwise: _End) -> None: ...
+def _begin_call(feed: object, otherwise: _End) -> None: ...
+def _begin_calls(feed: object, iterator: Any, otherwise: _End) -> None: ...
+def _end_call(feed: object, result: Any, call: Any, otherwise: _End) -> bool: ...
 def _begin_fetch(feed: object, iterator: Any, begin: _Begin, otherwise: _End) -> None: ...
 def _begin_close(feed: object, iterator: Any, begin: _Begin) -> None: ...
 def _take_fetched(feed: object, item: Any, asked: Deferred[Any]) -> None: ...

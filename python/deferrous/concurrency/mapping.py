@@ -8,14 +8,15 @@ from typing import Any, Generic, Literal, TypeVar, overload
 from .._deferrous import (
     Deferred,
     _begin_call,
+    _begin_calls,
     _begin_close,
     _begin_fetch,
     _do,
     _end_all,
+    _end_call,
     _hand_over,
     _once,
     _take_fetched,
-    _take_next,
     _whole,
     _within,
     fail,
@@ -33,6 +34,11 @@ _R = TypeVar("_R")
 
 class _Feed(Generic[_T, _R]):
     """Calls a function for items, so many at a time."""
+
+    #: Makes what a call goes by, and what is in its place. Without it: its number, and None.
+    _new_place: type[Any] | None = None
+    #: What there is for each call, in the order of the items.
+    _places: Any
 
     def __init__(
         self,
@@ -73,10 +79,6 @@ class _Feed(Generic[_T, _R]):
     def _has_room(self) -> bool:
         raise NotImplementedError
 
-    def _new_call(self) -> tuple[Any, Any, Any]:
-        """Return what a call that is about to be made goes by, a list, and what to put there."""
-        raise NotImplementedError
-
     def _ended(self, call: Any, result: Any) -> None:
         """Do what is to be done with the result of a call."""
         raise NotImplementedError
@@ -103,21 +105,13 @@ class _Feed(Generic[_T, _R]):
         else:
             iterator = self._iterator
             while self._taken or (not self._exhausted and self._has_room()):
-                if not self._taken:
-                    _take_next(self, iterator)
+                _begin_calls(self, iterator, end)
                 self._see_whether_broken()
                 if self._taken and self._stopped:
                     # It has been stopped by its own items, which could not be closed then.
                     self._taken.clear()
                     self._close(iterator)
-                elif self._taken:
-                    self._call()
         self._hungry = False
-
-    def _call(self) -> None:
-        """Call the function for the item that was taken."""
-        call, places, place = self._new_call()
-        _begin_call(self, call, places, place, end)
 
     def _see_whether_broken(self) -> None:
         """Do what is to be done if the items have failed."""
@@ -131,7 +125,7 @@ class _Feed(Generic[_T, _R]):
             if not self._exhausted:
                 _take_fetched(self, result, fetching)
             if self._taken:
-                self._call()
+                _begin_call(self, end)
         elif result.check(StopAsyncIteration):
             self._exhausted = True
         elif not self._exhausted:
@@ -147,6 +141,9 @@ class _Feed(Generic[_T, _R]):
 
     @_whole
     def _call_ended(self, result: Any, call: Any) -> None:
+        self._see_to_end(result, call)
+
+    def _see_to_end(self, result: Any, call: Any) -> None:
         self._running.pop(call, None)
         self._ended(call, result)
         if not self._feeding:
@@ -269,7 +266,7 @@ def map(
 
 class _Map(_Feed[_T, _R]):
     def begin(self) -> Deferred[list[_R]]:
-        self._results: list[Any] = []
+        self._places: list[Any] = []
         self._failure: Failure | None = None
         deferred: Deferred[list[_R]] = Delayed(self._cancel)
         self._deferred: Any = deferred
@@ -279,17 +276,19 @@ class _Map(_Feed[_T, _R]):
     def _has_room(self) -> bool:
         return len(self._running) < self._limit
 
-    def _new_call(self) -> tuple[int, list[Any], None]:
-        return len(self._results), self._results, None
+    @_whole
+    def _call_ended(self, result: Any, call: Any) -> None:
+        if not _end_call(self, result, call, end):
+            self._see_to_end(result, call)
 
     def _ended(self, call: int, result: Any) -> None:
         if self._deferred is None:
             # This is done again, and all has ended meanwhile.
             return
         if not is_failure(result):
-            self._results[call] = result
+            self._places[call] = result
         elif self._return_exceptions:
-            self._results[call] = result.value
+            self._places[call] = result.value
         else:
             self._failed(result)
 
@@ -320,6 +319,6 @@ class _Map(_Feed[_T, _R]):
                 _once(marks, "_is_reported", fail, failure)
             _once(marks, "_has_ended", in_turn, deferred.unpause)
         elif not deferred.called:
-            _hand_over(deferred, self._results if failure is None else failure)
+            _hand_over(deferred, self._places if failure is None else failure)
         self._deferred = self._failure = None
-        self._results = []
+        self._places = []

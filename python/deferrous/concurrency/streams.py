@@ -92,6 +92,25 @@ def stream(
     return Stream(function, items, limit, return_exceptions)
 
 
+class _Call:
+    """A call of a stream. What it fails with is reported if nobody takes it."""
+
+    __slots__ = ("cause", "is_done", "result")
+
+    def __init__(self) -> None:
+        #: What the items have failed with, if it stands for that.
+        self.cause: Failure | None = None
+        self.is_done = False
+        self.result: Any = None
+
+    def finish(self, result: Any) -> None:
+        if not is_failure(result):
+            self.result = result
+        elif self.result is None:
+            self.result = fail(result)
+        self.is_done = True
+
+
 class Stream(_Feed[Any, _R], _Getters[_R]):
     """The asynchronous iterator that `stream` returns. From callbacks, call `__anext__`.
 
@@ -110,6 +129,8 @@ class Stream(_Feed[Any, _R], _Getters[_R]):
     This prints 1 and 2.
     """
 
+    _new_place = _Call
+
     def __init__(
         self,
         function: Callable[[Any], Any],
@@ -121,6 +142,7 @@ class Stream(_Feed[Any, _R], _Getters[_R]):
         _Getters.__init__(self)
         #: The calls whose results are to come, in order.
         self._calls: deque[_Call] = deque()
+        self._places = self._calls
 
     def __aiter__(self) -> AsyncIterator[_R]:
         return self
@@ -148,10 +170,6 @@ class Stream(_Feed[Any, _R], _Getters[_R]):
     def _has_room(self) -> bool:
         return len(self._calls) + len(self._returned) < self._limit
 
-    def _new_call(self) -> tuple[Any, Any, Any]:
-        call = _Call()
-        return call, self._calls, call
-
     def _ended(self, call: Any, result: Any) -> None:
         if self._stopped:
             # Nobody will ask for it.
@@ -178,22 +196,3 @@ class Stream(_Feed[Any, _R], _Getters[_R]):
             self._feed()
         if not self._calls and not self._is_busy():
             self._end()
-
-
-class _Call:
-    """A call of a stream. What it fails with is reported if nobody takes it."""
-
-    __slots__ = ("cause", "is_done", "result")
-
-    def __init__(self) -> None:
-        #: What the items have failed with, if it stands for that.
-        self.cause: Failure | None = None
-        self.is_done = False
-        self.result: Any = None
-
-    def finish(self, result: Any) -> None:
-        if not is_failure(result):
-            self.result = result
-        elif self.result is None:
-            self.result = fail(result)
-        self.is_done = True

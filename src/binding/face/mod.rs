@@ -7,6 +7,7 @@ pub(crate) mod awaiting;
 pub(crate) mod broadcasts;
 pub(crate) mod deferred;
 pub(crate) mod described;
+pub(crate) mod feeds;
 pub(crate) mod fifo;
 pub(crate) mod functions;
 pub(crate) mod generators;

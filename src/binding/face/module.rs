@@ -81,6 +81,10 @@ mod _deferrous {
         _close_broadcast, _close_subscription, _not_read, _read, _send_to_all,
     };
     #[pymodule_export]
+    use crate::binding::face::feeds::{
+        _begin_call, _begin_calls, _begin_close, _begin_fetch, _end_call, _take_fetched,
+    };
+    #[pymodule_export]
     use crate::binding::face::functions::{execute, fail, maybe_deferred, succeed};
     #[pymodule_export]
     use crate::binding::face::generators::{
@@ -120,9 +124,8 @@ mod _deferrous {
     };
     #[pymodule_export]
     use crate::binding::face::under_way::{
-        _add_task, _begin_call, _begin_close, _begin_fetch, _do, _end_waiting, _give_done,
-        _hand_out, _move_key, _release_after, _release_key, _run_locked, _take_fetched, _take_next,
-        _take_returned, _tell,
+        _add_task, _do, _end_waiting, _give_done, _hand_out, _move_key, _release_after,
+        _release_key, _run_locked, _take_returned, _tell,
     };
     #[pymodule_export]
     use crate::binding::face::whole::{

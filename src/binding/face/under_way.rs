@@ -1,6 +1,6 @@
-//! What groups, `map`, `wait` and their like do between two lines of Python: see `steps`.
+//! What groups, streams, `wait` and their like do between two lines of Python: see `steps`.
 
-use pyo3::exceptions::{PyException, PyRuntimeError, PyStopIteration};
+use pyo3::exceptions::{PyException, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
@@ -15,8 +15,8 @@ use crate::binding::face::generators::ensure_deferred;
 use crate::binding::face::items::take_returned;
 use crate::binding::face::place::{_give_first, fire_waiting, first_waiting};
 use crate::binding::face::primitive::_hand_over;
-use crate::binding::face::steps::{_end_all, is_failure};
-use crate::binding::face::whole::{failure_of, is, line_of};
+use crate::binding::face::steps::is_failure;
+use crate::binding::face::whole::{is, line_of};
 use crate::binding::judge::classify::as_deferred;
 use crate::binding::model::{deferred::Deferred, fifo::Fifo};
 
@@ -57,146 +57,14 @@ pub(crate) fn _add_task<'py>(
 }
 
 /// The Deferred of something that can be waited for.
-fn begun<'py>(task: Bound<'py, PyAny>, begin: &Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>> {
+pub(crate) fn begun<'py>(
+    task: Bound<'py, PyAny>,
+    begin: &Bound<'py, PyAny>,
+) -> Result<Bound<'py, PyAny>> {
     if capi::is_coroutine(&task) || as_deferred(&task).is_some() {
         return ensure_deferred(task);
     }
     Ok(begin.call1((task,))?)
-}
-
-/// Take the next item of a feed. If there is none, it is exhausted; if there is a failure instead, that
-/// is what it is broken by.
-#[pyfunction(crate = "crate::binding::capi::guarded")]
-pub(crate) fn _take_next<'py>(
-    feed: &Bound<'py, PyAny>,
-    iterator: &Bound<'py, PyAny>,
-) -> Result<()> {
-    let py = feed.py();
-    let taken = feed.getattr(intern!(py, "_taken"))?;
-    match iterator.call_method0(intern!(py, "__next__")) {
-        Ok(item) => {
-            taken.call_method1(intern!(py, "append"), (item,))?;
-        }
-        Err(error) if error.is_instance_of::<PyStopIteration>(py) => {
-            drop(Error::from(error));
-            feed.setattr(intern!(py, "_exhausted"), yes(py))?;
-        }
-        Err(error) => break_off(feed, error.into())?,
-    }
-    Ok(())
-}
-
-/// The items of a feed have failed.
-fn break_off<'py>(feed: &Bound<'py, PyAny>, error: Error) -> Result<()> {
-    let py = feed.py();
-    feed.setattr(intern!(py, "_exhausted"), yes(py))?;
-    feed.setattr(intern!(py, "_broken"), failure_of(py, error)?)?;
-    Ok(())
-}
-
-/// Call the function of a feed for the item that was taken: the call is among those that run, and
-/// what it stands for in `places`. `otherwise` is for one that is to end.
-#[pyfunction(crate = "crate::binding::capi::guarded")]
-pub(crate) fn _begin_call<'py>(
-    feed: &Bound<'py, PyAny>,
-    call: &Bound<'py, PyAny>,
-    places: &Bound<'py, PyAny>,
-    place: &Bound<'py, PyAny>,
-    otherwise: &Bound<'py, PyAny>,
-) -> Result<()> {
-    let py = feed.py();
-    let taken = feed.getattr(intern!(py, "_taken"))?;
-    let item = taken.call_method0(intern!(py, "pop"))?;
-    let function = feed.getattr(intern!(py, "_function"))?;
-    let ended = feed.getattr(intern!(py, "_call_ended"))?;
-    let running = feed.getattr(intern!(py, "_running"))?;
-    places.call_method1(intern!(py, "append"), (place,))?;
-    let deferred = maybe_deferred(&function, &capi::new_tuple(py, [item])?, None)?;
-    running.set_item(call, &deferred)?;
-    let done = end_if_stopped(feed, &deferred, otherwise);
-    let added = deferred.call_method1(intern!(py, "addBoth"), (&ended, call));
-    or_tell(&deferred, added, |failure| ended.call1((failure, call)))?;
-    done
-}
-
-/// If no callback could be added to a Deferred, as without memory, nobody would be told of its end,
-/// and what waits for that would wait for ever. So this is how it has ended.
-fn or_tell<'py>(
-    deferred: &Bound<'py, PyAny>,
-    added: PyResult<Bound<'py, PyAny>>,
-    tell: impl FnOnce(Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>>,
-) -> Result<()> {
-    let py = deferred.py();
-    let Err(error) = added else { return Ok(()) };
-    drop(capi::ok(py, deferred.call_method0(intern!(py, "cancel"))));
-    tell(failure_of(py, error.into())?)?;
-    Ok(())
-}
-
-/// The function, or the items, may have stopped the feed.
-fn end_if_stopped<'py>(
-    feed: &Bound<'py, PyAny>,
-    deferred: &Bound<'py, PyAny>,
-    otherwise: &Bound<'py, PyAny>,
-) -> Result<()> {
-    let py = feed.py();
-    if !is(feed, intern!(py, "_stopped"))? {
-        return Ok(());
-    }
-    let one = capi::new_tuple(py, [deferred.clone()])?.into_any();
-    _end_all(&one, &none(py), otherwise)
-}
-
-/// Ask for the next item of an asynchronous iterator. `begin` makes a Deferred of that.
-#[pyfunction(crate = "crate::binding::capi::guarded")]
-pub(crate) fn _begin_fetch<'py>(
-    feed: &Bound<'py, PyAny>,
-    iterator: &Bound<'py, PyAny>,
-    begin: &Bound<'py, PyAny>,
-    otherwise: &Bound<'py, PyAny>,
-) -> Result<()> {
-    let py = feed.py();
-    let fetched = feed.getattr(intern!(py, "_fetched"))?;
-    let asked = iterator.call_method0(intern!(py, "__anext__")).map_err(Error::from);
-    let fetching = match asked.and_then(|asked| begun(asked, begin)) {
-        Ok(fetching) => fetching,
-        Err(error) => return break_off(feed, error),
-    };
-    feed.setattr(intern!(py, "_fetching"), &fetching)?;
-    if is(feed, intern!(py, "_stopped"))? {
-        // It could not be closed then.
-        feed.setattr(intern!(py, "_iterator"), iterator)?;
-    }
-    let done = end_if_stopped(feed, &fetching, otherwise);
-    let added = fetching.call_method1(intern!(py, "addBoth"), (&fetched, &fetching));
-    or_tell(&fetching, added, |failure| fetched.call1((failure, &fetching)))?;
-    done
-}
-
-/// Close the items of a feed, if they can be: a generator's `finally` runs now.
-#[pyfunction(crate = "crate::binding::capi::guarded")]
-pub(crate) fn _begin_close<'py>(
-    feed: &Bound<'py, PyAny>,
-    iterator: &Bound<'py, PyAny>,
-    begin: &Bound<'py, PyAny>,
-) -> Result<()> {
-    let py = feed.py();
-    let is_async = is(feed, intern!(py, "_is_async"))?;
-    let name = if is_async { intern!(py, "aclose") } else { intern!(py, "close") };
-    let then = feed.getattr(intern!(py, "_items_closed"))?;
-    let Some(close) = iterator.getattr_opt(name)? else { return Ok(()) };
-    let closed = close.call0().map_err(Error::from);
-    if !is_async {
-        return closed.map(drop).or_else(|error| break_off(feed, error));
-    }
-    match closed.and_then(|closing| begun(closing, begin)) {
-        Ok(closing) => {
-            feed.setattr(intern!(py, "_closing"), &closing)?;
-            let added = closing.call_method1(intern!(py, "addBoth"), (&then,));
-            or_tell(&closing, added, |failure| then.call1((failure,)))
-        }
-        Err(error) => break_off(feed, error),
-    }
 }
 
 /// Hand the first result of a stream over, if it is there, to the first that waits for one. Returns
@@ -238,24 +106,6 @@ pub(crate) fn _take_returned<'py>(
     owner: &Bound<'py, PyAny>,
 ) -> Result<Option<Bound<'py, Deferred>>> {
     take_returned(owner)
-}
-
-/// The item that was asked for, of this Deferred, is there: it is not asked for any more, and taken,
-/// once. The next one may have been asked for since.
-#[pyfunction(crate = "crate::binding::capi::guarded")]
-pub(crate) fn _take_fetched<'py>(
-    feed: &Bound<'py, PyAny>,
-    item: Bound<'py, PyAny>,
-    asked: &Bound<'py, PyAny>,
-) -> Result<()> {
-    let py = feed.py();
-    let fetching = intern!(py, "_fetching");
-    if feed.getattr(fetching)?.is(asked) {
-        let taken = feed.getattr(intern!(py, "_taken"))?;
-        feed.setattr(fetching, none(py))?;
-        taken.call_method1(intern!(py, "append"), (item,))?;
-    }
-    Ok(())
 }
 
 /// Tell some of a Deferred's result, in a callback of its own.

@@ -98,6 +98,26 @@ impl<T: PyTypeCheck> Imported<T> {
         capi::with_error_saved(py, || self.get_if_imported(py))
     }
 
+    /// [`Imported::get_if_imported`] for frequent use, where the module is usually missing: it is
+    /// looked for only when the number of modules has changed. One whose import is in progress is
+    /// looked at each time.
+    #[inline]
+    pub(crate) fn get_if_there<'py>(&self, py: Python<'py>) -> Option<&Bound<'py, T>> {
+        if let Some(object) = self.object.get(py) {
+            return Some(object.bind(py));
+        }
+        let modules = capi::ok(py, MODULES.get(py))?;
+        let number = modules.cast_exact::<PyDict>().ok().map(PyDictMethods::len);
+        if number.is_some_and(|number| self.seen.load(Ordering::Relaxed) == number) {
+            return None;
+        }
+        if capi::is_key_of(modules, self.module.get(py)) == Some(false) {
+            self.seen.store(number.unwrap_or(0), Ordering::Relaxed);
+            return None;
+        }
+        self.look_up(modules)
+    }
+
     /// Get the object, even from a module whose import is in progress. Waits for nothing.
     #[cold]
     fn look_up<'py>(&self, modules: &Bound<'py, PyAny>) -> Option<&Bound<'py, T>> {

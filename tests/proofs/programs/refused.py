@@ -166,16 +166,16 @@ FORMS = {
 
 #: And of the functions.
 FUNCTIONS = (
-    "_acquired_for _add_task _all_of _begin_call _begin_close _begin_fetch _break "
+    "_acquired_for _add_task _all_of _begin_call _begin_calls _begin_close _begin_fetch _break "
     "_cancel_waiting _cancellableInlineCallbacks _check_depth _close_broadcast _close_channel "
-    "_close_subscription _convertTimedOut _delay _do _driven _end_all _end_delayed "
+    "_close_subscription _convertTimedOut _delay _do _driven _end_all _end_call _end_delayed "
     "_end_getting _end_one _end_waiting _finish _fire_all _follow _give_back "
     "_give_done _give_first _hand_out _hand_over _happen _in_turn _knows_depth _may_fire "
     "_members_of _move_key _never_refused _not_acquired_for _not_read _not_taken _notify _now "
     "_number_all _once _parseDeferredListResult _parts_of _pass_on _place _place_in _put_in "
     "_read _receive _release_after _release_and_wait _release_key _runInlineCallbacks "
     "_runNatively _run_locked _run_of _running_loop _running_task _send_to_all _serve_rest "
-    "_shut_down _state_of _stopClock _take _take_fetched _take_last _take_next _take_returned "
+    "_shut_down _state_of _stopClock _take _take_fetched _take_last _take_returned "
     "_task_for _tell _trace_begin _trace_end _trace_since _trace_strands _track "
     "_track_earlier _tracked _tracked_at _tracked_one _tracking _wait_in _whole _within "
     "ensureDeferred execute fail failure_count gatherResults has_room_for_text look_all_up "
