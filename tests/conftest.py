@@ -8,10 +8,11 @@ import gc
 import importlib
 import os
 import re
+import sys
 
 import pytest
 from helpers import IMPLEMENTATIONS
-from twisted.logger import globalLogPublisher
+from twisted.logger import LogLevel, globalLogPublisher
 
 # For the tests of our own plugin for pytest.
 pytest_plugins = ["pytester"]
@@ -114,11 +115,24 @@ class Reports:
         return sum(e.get("log_format") == "Unhandled error in Deferred:" for e in self.events)
 
 
+def forget_earlier_tests():
+    """Have all that earlier tests left die now: what it reports is not the next test's affair."""
+    # The interpreter keeps an error that a test ended by, with all that its functions held.
+    for name in ("last_type", "last_value", "last_traceback", "last_exc"):
+        vars(sys).pop(name, None)
+    # What dies can report an error, and leave another cycle.
+    for _ in range(5):
+        # Twisted keeps the last 200 events, and the errors in them, for whoever begins to log.
+        for _ in range(200):
+            globalLogPublisher({"log_level": LogLevel.debug})
+        if not gc.collect():
+            break
+
+
 @pytest.fixture
 def reports():
     """Unhandled errors, which both report through twisted.logger if it is there."""
-    # What earlier tests left in cycles is not this test's affair.
-    gc.collect()
+    forget_earlier_tests()
     observer = Reports()
     globalLogPublisher.addObserver(observer)
     yield observer
