@@ -70,7 +70,8 @@ def child(script, *options, inspect="1", wait=WAIT):
         yield process
         process.send_signal(signal.SIGCONT)
         _, errors = process.communicate("", timeout=60)
-        assert (process.returncode, errors) == (0, "")
+        ended = (process.returncode, errors)
+        assert ended == (0, ""), ended
     finally:
         process.kill()
         process.communicate()

@@ -95,6 +95,7 @@ class _Server:
         if thread.is_alive():
             return False
         self._thread = None
+        _wait_until_gone(thread)
         return True
 
     def forget(self) -> None:
@@ -232,6 +233,18 @@ class _Client:
             self.socket.detach()
 
 
+def _wait_until_gone(thread: threading.Thread) -> None:
+    """Wait for a moment until the system, too, has removed a thread that has ended.
+
+    CPython 3.12 and newer ask the system, and warn of a fork where there are threads.
+    """
+    if sys.platform == "linux":
+        for _ in range(1000):
+            if not os.path.exists(f"/proc/self/task/{thread.native_id}"):
+                return
+            os.sched_yield()
+
+
 def _identity(sock: socket.socket) -> tuple[int, int] | None:
     try:
         found = os.fstat(sock.fileno())
@@ -279,8 +292,8 @@ class _State:
     def before_fork(self) -> None:
         # Hides the thread from warnings about threads in processes that fork.
         self.lock.acquire()
-        if self.server is not None and self.server.pause():
-            _wait_until_gone()
+        if self.server is not None:
+            self.server.pause()
 
     def after_fork(self) -> None:
         try:
@@ -305,19 +318,6 @@ class _State:
 
 
 _state = _State()
-
-
-def _wait_until_gone() -> None:
-    """Wait for a moment until the system, too, has removed a thread that has ended."""
-    if sys.platform == "linux":
-        wanted = threading.active_count()
-        for _ in range(100):
-            try:
-                if len(os.listdir("/proc/self/task")) <= wanted:
-                    return
-            except OSError:
-                return
-            os.sched_yield()
 
 
 def listen() -> str:

@@ -158,6 +158,7 @@ def test_what_waits_in_a_circle_is_not_awaited_and_unpaused() -> None:
     assert pair.difference(program) is None  # and it ends at all
 
 
+@pytest.mark.usefixtures("reports")
 @pytest.mark.parametrize("drops", [0, 1, 2])
 @pytest.mark.parametrize("nest", [0, 2, 3])
 @pytest.mark.parametrize("name", [ORACLE, pytest.param("deferrous", marks=needs_deferrous)])
@@ -303,6 +304,7 @@ def test_a_run_leaves_the_process_as_it_was() -> None:
     assert shared() == before
 
 
+@pytest.mark.usefixtures("reports")
 def test_what_is_left_when_a_run_ends_is_reported_in_it() -> None:
     twisted = load(ORACLE)
     late: list[object] = []
