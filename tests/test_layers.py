@@ -75,6 +75,7 @@ MODULES = (
     "_ps_lines",
     "_ps",
     "__init__",
+    "_wrong_thread",
     "testing",
     "pytest_plugin",
     "twisted",

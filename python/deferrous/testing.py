@@ -19,9 +19,20 @@ from . import _deferrous
 from ._call_graph import describe
 from ._reflect import qual, safe_repr
 from ._waiting import deferred_types, name_of
+from ._wrong_thread import WrongThreadError, WrongThreadWarning, adopt, checkThreads
 from .failure import Failure
 
-__all__ = ["Clock", "DeferredAssertions", "assertNoResult", "failureResultOf", "successResultOf"]
+__all__ = [
+    "Clock",
+    "DeferredAssertions",
+    "WrongThreadError",
+    "WrongThreadWarning",
+    "adopt",
+    "assertNoResult",
+    "checkThreads",
+    "failureResultOf",
+    "successResultOf",
+]
 
 # unittest omits the frames of modules with this name from tracebacks.
 __unittest = True
@@ -346,3 +357,9 @@ def _name_of_type(kind: Any) -> str:
     if not isinstance(kind, type):
         return str(kind)
     return kind.__qualname__ if kind.__module__ == "builtins" else qual(kind)
+
+
+for _object in (WrongThreadError, WrongThreadWarning, adopt, checkThreads):
+    # Public names belong to the public module.
+    _object.__module__ = __name__
+del _object
