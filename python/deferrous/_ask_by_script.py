@@ -1,4 +1,4 @@
-"""Asks a process by a script, which `sys.remote_exec` has it run."""
+"""Asks a process by a script that it runs: `sys.remote_exec`."""
 
 from __future__ import annotations
 

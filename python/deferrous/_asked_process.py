@@ -1,4 +1,4 @@
-"""A process that is to be asked: whether it may be, its state, and why there is no answer."""
+"""The process to inspect: permissions, its state, and why it does not answer."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Who holds the locks in whose lines others stand.
+"""Finds out who holds a lock that others wait for.
 
-Locks do not know. Those who hold them by `run` or `async with` have hold of what will release them,
-and that can be found among all objects.
+A lock does not know its holder. But who holds it by `run` or `async with` has a reference to the
+method that will release it, and such references can be found among all objects.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def all_are_known(line: int, lock: Any, holders: int, weight: int) -> bool:
 
 
 class Holds:
-    """What was found of some locks: who has hold of what will release each, and who knows it."""
+    """What was found about some locks: who will release each, and who has a reference to it."""
 
     def __init__(self, locks: dict[int, Any], referrers: Callable[[list[Any]], list[Any]]) -> None:
         #: The number of a line, what holds it, and how much of it.

@@ -1,4 +1,4 @@
-"""What those of `deferrous.concurrency` wait for: tasks of a group, a place in a line, a clock."""
+"""What Deferreds of `deferrous.concurrency` wait for: tasks of a group, a lock, a clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From one object to those that it waits for, or that wait for it."""
+"""The edges of the graph: what an object waits for, and what waits for it."""
 
 from __future__ import annotations
 

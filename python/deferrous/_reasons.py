@@ -102,7 +102,7 @@ class _WithReason:
 
     @property
     def what(self) -> Any:
-        """What the place in a line is for that it stands in front of."""
+        """The `what` of the place in a line that this replaces."""
         return self.canceller.what
 
     def __call__(self, deferred: Any) -> None:

@@ -183,7 +183,7 @@ def _last_of_those(deferred: Any) -> Any:
 
 
 class _Limit:
-    """What the callbacks of a timeout and the clock share."""
+    """The state of a timeout, shared by its callbacks and the delayed call."""
 
     __slots__ = ("on_cancel", "seconds", "timed_out")
 
@@ -208,7 +208,7 @@ def _convert(result: Any, limit: _Limit) -> Any:
 
 @_deferrous._never_refused
 def _stop_clock(result: Any, limit: _Limit, stop: Callable[[], object]) -> Any:
-    # As Twisted, ask a call that is over, too: what it answers is the clock's affair.
+    # As in Twisted, the call is asked whether it is active, even if it is over.
     if not limit.timed_out or asks_first(stop):
         stop()
     return result

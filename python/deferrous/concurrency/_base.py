@@ -1,4 +1,4 @@
-"""What the topics share: the exceptions, what is taken for a Deferred, places in a line."""
+"""Shared by the other modules: exceptions, conversion to Deferreds, places in a line."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def was_cancelled(result: object) -> bool:
 
 
 def check_count(name: str, value: Any, least: float) -> None:
-    """Raise an error for what is no number of so many, or of too few."""
+    """Raise an error if something is not a number, or too small."""
     if not isinstance(value, float) and not hasattr(type(value), "__index__"):
         raise TypeError(f"{name} must be a number, not {value!r}")
     if value != value:
@@ -158,7 +158,7 @@ async def _await(awaitable: Awaitable[_T]) -> _T:
 
 
 class Delayed(Deferred[_T]):
-    """One that may end later than it is cancelled.
+    """A Deferred that may end later than it is cancelled.
 
     A task of asyncio that is cancelled would go on at once. It is kept until then. If this ends by
     an error, that is raised, as by what asyncio's `gather` and `wait_for` return.
@@ -174,14 +174,14 @@ class Delayed(Deferred[_T]):
                 raise
             last, is_over = error, False
             while not is_over:
-                # That it may be done already is no reason not to look by what.
+                # It may be done already, but its result matters.
                 is_over = is_done(self)
                 try:
                     yield from Deferred.__await__(self)
                 except GeneratorExit:
                     raise
                 except BaseException as another:
-                    # It is cancelled once more, or this is how it has ended.
+                    # It is cancelled once more, or has ended with this.
                     last = another
                 is_over = is_over or is_done(self)
             try:
@@ -222,12 +222,12 @@ def mark_handled(deferred: Deferred[Any]) -> None:
         try:
             deferred.__await__().send(None)
         except BaseException:
-            # That marks it. Where this is does not belong to its traceback.
+            # Only a mark: this place does not belong to its traceback.
             error.__traceback__ = traceback
 
 
 def _nested(calls: int) -> Callable[[], None]:
-    """Return a function that does nothing, in so many nested calls."""
+    """Return a function that does nothing, in this many nested calls."""
 
     def call() -> None:
         inner()

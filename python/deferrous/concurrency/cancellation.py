@@ -1,4 +1,4 @@
-"""Cancelling: with a reason, not at all, and later."""
+"""Cancelling: with a reason; and protecting work from it."""
 
 from __future__ import annotations
 
@@ -46,17 +46,17 @@ def cancel(deferred: Deferred[Any], reason: object = None) -> None:
 
 
 def end_all(deferreds: Iterable[Deferred[Any]], reason: object = None) -> None:
-    """Cancel Deferreds that have to end. What a canceller raises is reported, and keeps none.
+    """Cancel several Deferreds. If a canceller raises, that is reported, and the rest go on.
 
-    What is no Exception, as KeyboardInterrupt, is raised when all are cancelled.
+    What is not an `Exception`, such as KeyboardInterrupt, is raised when all are cancelled.
     """
     _end_all(deferreds, reason, end)
 
 
 def end(deferred: Deferred[Any], reason: object, begun: dict[str, bool]) -> None:
-    """Cancel a Deferred that has to end. What a canceller raises is reported.
+    """Cancel a Deferred. If a canceller raises, that is reported.
 
-    What is no Exception is raised. If nothing is in `begun` then, it was not cancelled.
+    What is not an `Exception` is raised. If `begun` is empty then, it was not cancelled.
     """
     cancel_by(deferred, reason, partial(_cancel_reporting, begun=begun))
 
@@ -117,5 +117,5 @@ def delay_cancellation(eventual: Eventual[_T]) -> Deferred[_T]:
 @takes_reason
 @_whole
 def delay(outer: Deferred[Any], reason: object = None) -> None:
-    """A canceller: the Deferred fails here and now, but nobody sees that yet."""
+    """A canceller: the Deferred fails now, but its callbacks do not run yet."""
     _once(vars(outer), "_is_delayed", _delay, outer, reason)

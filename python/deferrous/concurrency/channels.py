@@ -1,4 +1,4 @@
-"""Channels, and broadcasts: queues that hold little, and such as many read.
+"""Channels and broadcasts: for passing items on to one receiver, or to all.
 
 They are made of no loop, and may be used under any. Who comes first is served first, and what is
 handed over to a task of asyncio that does not come for it stands in front again.
@@ -240,7 +240,7 @@ class Subscription(_Getters[_T]):
 
     def _next(self, iterating: bool) -> Deferred[_T]:
         if self._maxsize > 0:
-            # Another item may be let in.
+            # There may be room for another item.
             check_depth()
         return _read(self, iterating)
 

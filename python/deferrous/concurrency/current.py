@@ -1,4 +1,4 @@
-"""What runs now: the task of a coroutine or generator, ours or asyncio's."""
+"""The current task, of a coroutine or generator: ours or asyncio's."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _NAMED: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 def find() -> Any:
     """Return the task that runs now: one of ours, one of asyncio's, or None.
 
-    Ours and asyncio's may stand on one stack. The nearest is meant.
+    If both are on the stack, this is the innermost one.
     """
     alone = _running_task()
     if alone is not None:
@@ -137,7 +137,7 @@ def current_task_name() -> str | None:
 def cancel_task(task: Any, reason: object = None) -> None:
     """Cancel what a task waits for, or, if it runs now, what it waits for next.
 
-    What a canceller raises is reported.
+    If a canceller raises, that is reported.
     """
     if type(task) is not _Task:
         task.cancel() if reason is None else task.cancel(reason)
@@ -148,7 +148,7 @@ def cancel_task(task: Any, reason: object = None) -> None:
 
 
 def give_name(generator: Any, name: str) -> None:
-    """Have `current_task_name` say this in a coroutine or generator."""
+    """Set what `current_task_name` returns in a coroutine or generator."""
     _NAMED[generator] = name
 
 
@@ -157,7 +157,7 @@ TASKS_COUNT = sys.version_info >= (3, 11)
 
 
 class Block:
-    """A part of a task that may cancel the task, and takes that back at its end."""
+    """A block in a task that may cancel the task, and undoes that at its end."""
 
     _task: Any = None
     #: Whether it has cancelled its task.
@@ -172,7 +172,7 @@ class Block:
             self._cancelling = task.cancelling()
 
     def _say_so(self) -> None:
-        """Say that it has cancelled its task."""
+        """Record that the block has cancelled its task."""
         self._has_cancelled = True
         task = self._task
         if type(task) is _Task:
@@ -186,7 +186,7 @@ class Block:
         self._say_so()
         task = self._task
         if task is None:
-            # This is done again, and it has left the block meanwhile.
+            # This step is repeated, and the task has left the block meanwhile.
             return
         if type(task) is not _Task:
             _once(self, "_has_told", task.cancel, *(() if reason is None else (reason,)))
@@ -197,7 +197,7 @@ class Block:
 
     @_whole
     def _cancel_waiting(self, task: Any, reason: object) -> None:
-        # It may have left the block meanwhile.
+        # The task may have left the block meanwhile.
         if self._task is not task:
             return
         waiting_on = task._waiting_on
@@ -207,7 +207,7 @@ class Block:
             _once(self, "_has_told", _end_one, waiting_on, reason, end)
 
     def _leave(self) -> bool:
-        """Take back that it has cancelled the task. Return whether nobody else has."""
+        """Undo cancelling the task. Return whether nothing else has cancelled it."""
         task, self._task = self._task, None
         if not self._has_cancelled:
             return False

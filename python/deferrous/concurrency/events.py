@@ -102,7 +102,7 @@ def _coroutine_that_runs() -> Any:
 
 
 class _Forgone:
-    """A coroutine that is being closed, and has not got the lock: it has nothing to release."""
+    """A coroutine that is closed while it does not hold the lock, so it must not release it."""
 
     __slots__ = ("closed_in", "coroutine")
 
@@ -152,7 +152,7 @@ class _Woken(Deferred[Any]):
         except BaseException:
             if is_done(self):
                 if self.woken:
-                    # It was woken, and is cancelled before it has run: another has to be told.
+                    # It was notified, but is cancelled before it has run: notify another.
                     self.condition._notify(1)
                 raise
             while not is_done(self):
@@ -162,7 +162,7 @@ class _Woken(Deferred[Any]):
                     self.abandon()
                     raise
                 except BaseException:
-                    # It is cancelled once more, or this is how it has ended.
+                    # It is cancelled once more, or has ended with this.
                     pass
             raise
 
@@ -187,7 +187,7 @@ class _Woken(Deferred[Any]):
 
 
 class _WaitingFor(Delayed[Any]):
-    """What `Condition.wait_for` returns. As that of `wait`, it ends when the lock is held again."""
+    """The result of `Condition.wait_for`. It ends when the lock is held again, as with `wait`."""
 
     _coroutine: CoroutineType[Any, Any, Any]
     _condition: Condition
@@ -197,7 +197,7 @@ class _WaitingFor(Delayed[Any]):
         try:
             return (yield from super().__await__())
         except GeneratorExit:
-            # What waits in its place is closed, too, and sees to the lock. If it runs, it has that.
+            # The Deferred that waits in its place is closed, too, and releases the lock.
             if not self._coroutine.cr_running:
                 self._coroutine.close()
                 # It is not that one which releases the lock.
@@ -262,7 +262,7 @@ class Condition(Lockable):
         self._lock.release()
 
     def _is_forgone(self) -> bool:
-        """Return whether it is released by one that is being closed, and does not hold it."""
+        """Return whether the caller is being closed, and does not hold the lock."""
         self._forgone = [each for each in self._forgone if each.is_running()]
         running = _coroutine_that_runs()
         for each in reversed(self._forgone):
@@ -337,7 +337,7 @@ class Condition(Lockable):
     @takes_reason
     @_never_refused
     def _leave(self, woken: Any, reason: object = None) -> None:
-        """The canceller: it fails at once, but nobody sees that before it has the lock."""
+        """The canceller: it fails now, but its callbacks run only when it has the lock."""
         check_depth()
         error = CancelledError() if reason is None else CancelledError(reason)
         _cancel_waiting(woken, self, Failure(error))

@@ -140,7 +140,7 @@ class TaskGroup(Block):
     @_whole
     def _cancel(self, reason: object) -> None:
         if self._state == "entered":
-            # What the block waits for may be one of the tasks.
+            # The block may be waiting for one of the tasks.
             self._say_so()
         self._abort(reason)
         if self._state == "entered":
@@ -195,7 +195,7 @@ class TaskGroup(Block):
             except BaseException as error:
                 is_closed = not is_cancellation(error)
                 if is_closed:
-                    # The coroutine runs for the last time, and is not to be woken.
+                    # The coroutine is being closed, and must not be resumed.
                     self._ended = None
                 self._abort(None if is_closed else reason_of(error))
                 if is_closed:
@@ -213,11 +213,11 @@ class TaskGroup(Block):
             if self._errors:
                 _cancel_again(task, cancelled)
                 raise self._group() from None
-            # What is left is that the group has cancelled the block.
+            # The block was cancelled by its group only.
             return True
         finally:
             self._close()
-            # The traceback refers to this frame, and what it waited in to the failure.
+            # Break a cycle: the traceback refers to this frame, which refers to the failure.
             task = cancelled = exc_val = None
 
     def open(self) -> TaskGroup:
@@ -247,7 +247,7 @@ class TaskGroup(Block):
     @takes_reason
     @_whole
     def _cancel_join(self, ended: Deferred[Any], reason: object = None) -> None:
-        # It has failed here and now, but nobody sees that before all tasks have ended.
+        # It fails now, but its callbacks run only when all tasks have ended.
         delay(ended, reason)
         self._abort(reason)
 
@@ -292,7 +292,7 @@ class TaskGroup(Block):
 
 
 async def _forget_cancellation(task: Any) -> None:
-    """Take back that a task of asyncio was cancelled while it ran.
+    """Undo the cancellation of a task of asyncio that was cancelled while it ran.
 
     Up to Python 3.12, `uncancel` does not: the next wait of the task would be cancelled. So it is
     this one.
@@ -305,13 +305,13 @@ async def _forget_cancellation(task: Any) -> None:
             await asyncio.sleep(0)
         except asyncio.CancelledError:
             if cancelling() > before:
-                # It was cancelled by another meanwhile.
+                # Something else has cancelled it meanwhile.
                 task.uncancel()
                 task.cancel()
 
 
 def _cancel_again(task: Any, cancelled: BaseException | None) -> None:
-    """Have a task's next wait be cancelled, if it was cancelled and something else is raised.
+    """Cancel the next wait of a task that was cancelled, if its block raises another error.
 
     As asyncio's groups do from Python 3.13 on: who cancelled it would wait for it in vain.
     """

@@ -33,7 +33,7 @@ _K = TypeVar("_K", bound=Hashable)
 
 
 class _Part(Lockable):
-    """What is acquired and released with something more: a weight, a side, a key."""
+    """Something to acquire and release with an argument: a weight, a side or a key."""
 
     __slots__ = ("_acquire", "_native", "_release", "_what")
 
@@ -91,7 +91,7 @@ class _InTurn(Lockable):
             raise
 
     def _natively(self, number: int) -> tuple[Callable[..., object], tuple[Any, ...]] | None:
-        """Return what releases so much in one native step, or None if a subclass does it."""
+        """Return a native step that releases this much, or None if a subclass overrides that."""
         if type(self) is Semaphore:
             return _give_back, (self, self._waiting, number)
         if type(self) is BoundedSemaphore:
@@ -171,7 +171,7 @@ class Semaphore(_InTurn):
     @_never_refused
     def _not_taken(self, place: _Place, _result: Any, _number: int) -> None:
         if place.what == 1:
-            # That of a subclass may know of no weights, as asyncio's.
+            # The one of a subclass may accept no weights, like asyncio's.
             self.release()
         else:
             self.release(place.what)
@@ -325,7 +325,7 @@ class KeyedLock(Generic[_K]):
         return 0 if state is None else len(state[1])
 
     def _acquire(self, key: _K) -> Deferred[bool]:
-        # First, as it may be refused.
+        # This comes first, as it may fail.
         acquired = succeed(True)
         state = self._keys.get(key)
         if state is None:

@@ -1,4 +1,4 @@
-"""Calling a function for many items, so many at a time."""
+"""`map`: calls a function for many items, a limited number at a time."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _R = TypeVar("_R")
 
 
 class _Feed(Generic[_T, _R]):
-    """Calls a function for items, so many at a time."""
+    """Calls a function for items, a limited number at a time."""
 
     #: Makes what a call goes by, and what is in its place. Without it: its number, and None.
     _new_place: type[Any] | None = None
@@ -55,7 +55,7 @@ class _Feed(Generic[_T, _R]):
         self._limit = limit
         self._return_exceptions = return_exceptions
         self._is_async = hasattr(type(items), "__aiter__")
-        # Raises TypeError for what are no items.
+        # Raises TypeError if `items` is not iterable.
         self._iterator: Any = items.__aiter__() if self._is_async else iter(items)  # type: ignore[union-attr,arg-type]
         self._exhausted = False
         #: Whether the rest is to be cancelled, and whether that is being done.
@@ -80,19 +80,19 @@ class _Feed(Generic[_T, _R]):
         raise NotImplementedError
 
     def _ended(self, call: Any, result: Any) -> None:
-        """Do what is to be done with the result of a call."""
+        """Handle the result of a call."""
         raise NotImplementedError
 
     def _failed(self, failure: Failure) -> None:
-        """The items have failed."""
+        """Handle an error of the iterator."""
         raise NotImplementedError
 
     def _fed(self) -> None:
-        """See whether that was all."""
+        """Finish if nothing is left to do."""
 
     @_whole
     def _feed(self) -> None:
-        """Make calls as far as there is room. What they do at once does not get in here again."""
+        """Begin calls while there is room. This does not run again inside itself."""
         if _within(self, "_feeding", self._make_calls):
             self._fed()
 
@@ -108,13 +108,13 @@ class _Feed(Generic[_T, _R]):
                 _begin_calls(self, iterator, end)
                 self._see_whether_broken()
                 if self._taken and self._stopped:
-                    # It has been stopped by its own items, which could not be closed then.
+                    # The iterator itself has stopped this, and could not be closed while it ran.
                     self._taken.clear()
                     self._close(iterator)
         self._hungry = False
 
     def _see_whether_broken(self) -> None:
-        """Do what is to be done if the items have failed."""
+        """Stop if the iterator has failed."""
         if self._broken is not None:
             self._failed(self._broken)
             self._broken = None
@@ -132,7 +132,7 @@ class _Feed(Generic[_T, _R]):
             self._broken = result
             self._exhausted = True
         if self._fetching is fetching:
-            # If it is not, the next one is fetched already.
+            # Otherwise the next item has been asked for already.
             self._fetching = None
         self._see_whether_broken()
         if self._stopped:
@@ -151,7 +151,7 @@ class _Feed(Generic[_T, _R]):
 
     @_whole
     def _stop(self) -> None:
-        """Take no more items, and cancel what is under way."""
+        """Take no more items, and cancel the running calls."""
         self._exhausted = self._stopped = True
         if not self._stopping:
             _within(self, "_stopping", self._end_rest)
@@ -161,15 +161,15 @@ class _Feed(Generic[_T, _R]):
         if self._fetching is None:
             self._close_items()
         else:
-            # The items are closed when that has ended.
+            # The iterator is closed when that has ended.
             _once(vars(self), "fetching is ended", _end_all, (self._fetching,), self._reason, end)
         _once(vars(self), "rest is ended", _end_all, self._running.values(), self._reason, end)
 
     def _close_items(self) -> None:
-        """Let go of the items: a generator's `finally` runs now."""
+        """Close the iterator: a generator runs its `finally` now."""
         iterator = self._iterator
         running = "ag_running" if self._is_async else "gi_running"
-        # One that runs is closed when it is through.
+        # An iterator that is running is closed later.
         if iterator is not None and not getattr(iterator, running, False):
             self._close(iterator)
         self._iterator = None
@@ -188,7 +188,7 @@ class _Feed(Generic[_T, _R]):
         self._fed()
 
     def _is_busy(self) -> bool:
-        """Return whether anything is still to end."""
+        """Return whether anything is still running."""
         return bool(
             self._running
             or self._feeding
@@ -283,7 +283,7 @@ class _Map(_Feed[_T, _R]):
 
     def _ended(self, call: int, result: Any) -> None:
         if self._deferred is None:
-            # This is done again, and all has ended meanwhile.
+            # This step is repeated, and everything has ended meanwhile.
             return
         if not is_failure(result):
             self._places[call] = result
@@ -301,7 +301,7 @@ class _Map(_Feed[_T, _R]):
     @takes_reason
     @_whole
     def _cancel(self, deferred: Deferred[Any], reason: object = None) -> None:
-        # It has failed here and now, but nobody sees that before all has ended.
+        # It fails now, but its callbacks run only when everything has ended.
         delay(deferred, reason)
         self._reason = reason
         self._return_exceptions = True
@@ -315,7 +315,7 @@ class _Map(_Feed[_T, _R]):
         marks, failure = vars(deferred), self._failure
         if "_is_delayed" in marks:
             if failure is not None:
-                # The items have failed while they were closed, and nobody asks: it is reported.
+                # Closing the iterator has failed. Nobody will see that, so it is reported.
                 _once(marks, "_is_reported", fail, failure)
             _once(marks, "_has_ended", in_turn, deferred.unpause)
         elif not deferred.called:

@@ -56,7 +56,7 @@ def _no_item(item: object) -> TypeError:
 
 
 class _Getters(Generic[_T]):
-    """Those that wait for an item, and those that were given one and did not come for it."""
+    """The waiters for items, and the items that cancelled waiters have given back."""
 
     #: What is raised when there will never be anything.
     _over: type[Exception] = ChannelClosed
@@ -70,7 +70,7 @@ class _Getters(Generic[_T]):
         return _wait_in(self._getting, self, iterating)
 
     def _end(self) -> None:
-        """Tell those that wait that nothing will come."""
+        """Fail all waiters: there will be no more items."""
         _end_getting(self, self._over)
 
     #: One comes back that was given to somebody who did not come for it.
@@ -113,7 +113,7 @@ class Queue(_Getters[_T]):
         super().__init__()
         check_count("maxsize", maxsize, -inf)
         self._maxsize = maxsize
-        # Of the object, as what is left to the class is found more slowly.
+        # In the object, as attributes of the class are found more slowly.
         self._asks = type(self)._asks
         self._putting: _Fifo[Deferred[None]] = _Fifo()
         self._joining: _Fifo[Deferred[None]] = _Fifo()
@@ -129,7 +129,7 @@ class Queue(_Getters[_T]):
             f"{len(self._putting)} putting>"
         )
 
-    # What subclasses have of their own, under asyncio's names.
+    # Methods that subclasses may override, with asyncio's names.
 
     def _init(self, maxsize: int) -> None:
         self._queue: Any = deque()
@@ -154,7 +154,7 @@ class Queue(_Getters[_T]):
             self._numbers.clear()
             self._put(item)
 
-    # What all have.
+    # Methods of all queues.
 
     @property
     def maxsize(self) -> int:
@@ -227,7 +227,7 @@ class Queue(_Getters[_T]):
             raise QueueShutDown if self._is_shut_down else QueueEmpty
         if self._putting:
             check_depth()
-        # One step, which a signal's exception cannot come into.
+        # One native step, which a signal's exception cannot interrupt.
         return _take(self, self._queue, self._putting, False)  # type: ignore[no-any-return]
 
     def task_done(self) -> None:
@@ -273,7 +273,7 @@ _OURS: list[type[Queue[Any]]] = [Queue]
 
 
 def _is_as(kind: type[Queue[Any]], ours: type[Queue[Any]]) -> bool:
-    """Return whether a class keeps its items in the way of one of ours, and asks nothing else."""
+    """Return whether a class stores its items as one of ours does, and overrides nothing else."""
     names = ("_init", "_get", "_put", "full", "empty", "qsize")
     return all(getattr(kind, name) is getattr(ours, name) for name in names)
 
@@ -360,12 +360,12 @@ class PriorityQueue(Queue[_T]):
         try:
             return heapq.heappop(heap)  # type: ignore[no-any-return]
         except BaseException:
-            # It is not taken out then.
+            # Then the item stays in the queue.
             _undo_pop(heap, first, last, count)
             raise
 
     def _insert(self, place: int, item: _T) -> None:
-        # It has a place of its own.
+        # The order of its items determines the place.
         self._numbers.clear()
         self._put(item)
 

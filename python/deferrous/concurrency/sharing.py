@@ -1,4 +1,4 @@
-"""One result for many."""
+"""Sharing: one result for several observers, one call for several callers."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class Observable(Generic[_T]):
         if self._cancel_unobserved and not self._observers and not self._has_result:
             self._is_abandoned = True
             if deferred is not None:
-                # By the observer, so that it is done once, and again when another one leaves.
+                # Marked by the observer: done once for each observer that leaves.
                 _once(vars(observer), "_has_left", _end_all, (deferred,), reason, end)
 
     @_whole
@@ -178,7 +178,7 @@ def once(function: Callable[_P, Any]) -> Callable[_P, Deferred[Any]]:
             return result
 
         observable = under_way[key] = Observable(deferred, cancel_unobserved=True)
-        # After all have been told: what an argument raises as it is compared is nobody's result.
+        # Comes last: if comparing an argument raises, that is nobody's result.
         deferred.addBoth(forget)
         return observable.observe()
 

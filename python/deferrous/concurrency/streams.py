@@ -1,4 +1,4 @@
-"""The results of a function for many things, as they arrive."""
+"""`stream`: iterates over the results of a function for many items."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def stream(
 
 
 class _Call:
-    """A call of a stream. What it fails with is reported if nobody takes it."""
+    """A call of a stream. Its failure is reported if nobody takes it."""
 
     __slots__ = ("cause", "is_done", "result")
 
@@ -191,7 +191,7 @@ class Stream(_Feed[Any, _R], _Getters[_R]):
 
     @_whole
     def _flush(self) -> None:
-        """Hand over what is there, in order, to those that wait for it."""
+        """Hand results over to the waiters, in order."""
         while (self._hungry and not self._feeding) or _hand_out(self):
             self._feed()
         if not self._calls and not self._is_busy():

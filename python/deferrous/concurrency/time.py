@@ -73,7 +73,7 @@ def sleep(delay: float, result: Any = None, *, clock: AnyClock | None = None) ->
 
 
 class _Sleeping:
-    """The canceller of a Deferred that sleeps. It lets go of all when that is over."""
+    """The canceller of a Deferred that sleeps. It drops its references when that is over."""
 
     __slots__ = ("deferred", "result", "stop")
 
@@ -121,7 +121,7 @@ def wait_for(
     if timeout != timeout:
         raise not_a_number("timeout")
     if timeout is not None and timeout > 0:
-        # Without a clock nothing is begun.
+        # Without a clock, the work does not even start.
         clock = resolve(clock)
     deferred: Deferred[_T] = as_deferred(eventual)
     if is_done(deferred):
@@ -249,7 +249,7 @@ class Timeout(Block):
             self._call = None
             stop(call)
         if self._state == "active":
-            # Nothing was cancelled, and the task knows of nothing.
+            # Nothing was cancelled.
             self._task = None
             self._state = "exited"
             return
@@ -335,7 +335,7 @@ def timeout(delay: float | None, *, clock: AnyClock | None = None) -> Timeout:
     found: Any = _running_loop() if clock is None else clock
     is_of_loop = False
     has_call_later = with_call_later.get(type(found))
-    # What `resolve` and `now` do with a clock of a kind that is known.
+    # The same as `resolve` and `now`, for known kinds of clocks.
     if has_call_later:
         when = found.seconds() + delay
     elif has_call_later is False and clock is None:
@@ -344,7 +344,7 @@ def timeout(delay: float | None, *, clock: AnyClock | None = None) -> Timeout:
     else:
         found = resolve(clock)
         when = now(found) + delay
-    # All that `__init__` would look at has been seen.
+    # The checks of `__init__` have been made.
     it = _new(Timeout)
     it._clock = found
     it._when = when

@@ -1,4 +1,4 @@
-"""Looking on at a Deferred on behalf of many, with one place in its chain."""
+"""Watches a Deferred for many observers, with one callback in its chain."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .._deferrous import Deferred, _once, _tell, _whole
 
 
 class _Watch:
-    """Looks on at a Deferred on behalf of many, with one place in its chain."""
+    """Watches a Deferred for many observers, with one callback in its chain."""
 
     __slots__ = ("_has_told", "_watching")
 
@@ -29,9 +29,9 @@ _watches: WeakKeyDictionary[Deferred[Any], _Watch] = WeakKeyDictionary()
 
 
 def watch(deferred: Deferred[Any], see: Callable[[Deferred[Any], Any], object]) -> None:
-    """Have a function called with a Deferred that has no result yet, and its result, once it has.
+    """Call a function with a Deferred and its result, when the Deferred gets one.
 
-    The result stays where it is. What it is called for is undone by `unwatch`, in constant time.
+    The result stays unchanged. `unwatch` undoes this in constant time.
     """
     it = _watches.get(deferred)
     if it is None:
@@ -46,7 +46,7 @@ def watch(deferred: Deferred[Any], see: Callable[[Deferred[Any], Any], object]) 
 
 
 def unwatch(deferred: Deferred[Any], see: Callable[[Deferred[Any], Any], object]) -> None:
-    """Do not call a function any more."""
+    """Undo `watch`."""
     it = _watches.get(deferred)
     if it is not None:
         it._watching.pop(see, None)

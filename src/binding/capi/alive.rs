@@ -8,12 +8,13 @@ use pyo3::prelude::*;
 ///
 /// # Safety
 ///
-/// It has not been freed. Its count was not 0 just now, and nothing has run since in this thread; or
-/// the interpreter is asked: then another thread that frees it waits for the table, which is locked.
+/// It has not been freed. Its count was not 0 just now, and nothing has run since in this thread;
+/// or the interpreter is asked: then another thread that frees it waits for the table, which is
+/// locked.
 pub(super) unsafe fn lent(py: Python<'_>, object: *mut ffi::PyObject) -> Option<Bound<'_, PyAny>> {
     // SAFETY: it has not been freed. Where the interpreter is asked, a reference is added if there
-    // is another one. Elsewhere, the thread is attached, so that nothing has run since: its count is
-    // not 0 now.
+    // is another one. Elsewhere, the thread is attached, so that nothing has run since: its count
+    // is not 0 now.
     unsafe {
         #[cfg(all(Py_GIL_DISABLED, Py_3_14))]
         let reference =
@@ -24,7 +25,7 @@ pub(super) unsafe fn lent(py: Python<'_>, object: *mut ffi::PyObject) -> Option<
     }
 }
 
-/// Have the interpreter know of an object that somebody may ask whether it is alive.
+/// Tell the interpreter that [`lent`] may be called for an object.
 pub(super) fn made_known<T>(_object: &Bound<'_, T>) {
     #[cfg(all(Py_GIL_DISABLED, Py_3_14))]
     // SAFETY: an object that is alive, on an attached thread.

@@ -104,7 +104,7 @@ impl Growing {
     fn grow(&self, here: usize, for_a_report: usize) -> Option<usize> {
         let next = here.saturating_sub(STEP).max(self.last_floor);
         let enough = next.saturating_sub(for_a_report).max(self.last_floor) - self.margin;
-        // What asks is on the stack.
+        // This function runs on the stack, so it reaches down to `here` at least.
         let there = self.there.get().min(here);
         let can_be = enough >= there || grow_stack(enough);
         self.there.set(if can_be { enough.min(there) } else { there });
@@ -112,7 +112,7 @@ impl Growing {
     }
 }
 
-/// Have the system do what it does when an address is first touched: if the address is below the
+/// Let the system do what it does when an address is first touched: if the address is below the
 /// main thread's stack, and the stack can grow that far, the stack grows. Returns whether the
 /// address is mapped afterwards, as far as the system tells.
 #[cfg(target_os = "linux")]

@@ -47,7 +47,7 @@ extern "C" fn clear<T: Native>(object: Borrowed<'_, '_, T>) -> c_int {
     status
 }
 
-/// Have the collector call both the class's own functions and those of its base `B`, whatever
+/// Let the collector call both the class's own functions and those of its base `B`, whatever
 /// classes there are between the two.
 ///
 /// PyO3 calls those of the current base. A program can insert a Python class that derives from ours

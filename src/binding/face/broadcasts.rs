@@ -1,4 +1,4 @@
-//! What broadcasts of `deferrous.concurrency` and their subscriptions do in one step: see `whole`.
+//! Native steps of broadcasts and their subscriptions in `deferrous.concurrency`: see `whole`.
 
 use pyo3::prelude::*;
 use pyo3::types::PyList;
@@ -12,14 +12,14 @@ use crate::binding::face::returned::come_back;
 use crate::binding::face::whole::{add_to, answer_waiting, fail_each, line_of, report};
 use crate::binding::model::{deferred::Deferred, place::Place};
 
-/// How many items a subscription holds.
+/// The number of items in a subscription.
 fn held_by(reader: &Bound<'_, PyAny>) -> Result<usize> {
     let py = reader.py();
     let items = reader.getattr(intern!(py, "_items"))?.len()?;
     Ok(items + reader.getattr(intern!(py, "_returned"))?.len()?)
 }
 
-/// Whether a subscription is so many items short of holding as many as it may.
+/// Whether a subscription would be full with this many more items.
 fn is_short_of_full(reader: &Bound<'_, PyAny>, by: usize) -> Result<bool> {
     let py = reader.py();
     let most = reader.getattr(intern!(py, "_maxsize"))?;
@@ -27,8 +27,8 @@ fn is_short_of_full(reader: &Bound<'_, PyAny>, by: usize) -> Result<bool> {
     Ok(most.eq(held)?)
 }
 
-/// Those that have subscribed by now. (PyO3's `keys` of a dict panics where there is no memory, in
-/// the midst of what is to be one step.)
+/// The current subscriptions. (PyO3's `keys` of a dict would panic without memory, in the middle of
+/// a step.)
 fn readers_of<'py>(broadcast: &Bound<'py, PyAny>) -> Result<Bound<'py, PyList>> {
     let py = broadcast.py();
     let readers = capi::new_list(py)?;
@@ -37,7 +37,7 @@ fn readers_of<'py>(broadcast: &Bound<'py, PyAny>) -> Result<Bound<'py, PyList>> 
     Ok(readers)
 }
 
-/// Give an item to one that has subscribed.
+/// Give an item to a subscription.
 fn deliver_to<'py>(reader: &Bound<'py, PyAny>, item: &Bound<'py, PyAny>) -> Result<()> {
     let py = reader.py();
     let broadcast = reader.getattr(intern!(py, "_broadcast"))?;
@@ -55,7 +55,7 @@ fn deliver_to<'py>(reader: &Bound<'py, PyAny>, item: &Bound<'py, PyAny>) -> Resu
     Ok(())
 }
 
-/// Give an item to all these subscriptions.
+/// Give an item to several subscriptions.
 fn deliver<'py>(
     broadcast: &Bound<'py, PyAny>,
     readers: Bound<'py, PyList>,
@@ -74,7 +74,7 @@ fn deliver<'py>(
     raised
 }
 
-/// Send what waits to be sent, as far as there is room for it.
+/// Send the items of waiting senders, while there is room.
 fn send_waiting(broadcast: &Bound<'_, PyAny>) -> Result<()> {
     let py = broadcast.py();
     let sending = line_of(broadcast, intern!(py, "_sending"))?;
@@ -84,7 +84,7 @@ fn send_waiting(broadcast: &Bound<'_, PyAny>) -> Result<()> {
         if is(intern!(py, "_full"))? || is(intern!(py, "_delivering"))? {
             break;
         }
-        // Where there is no memory for it, the item stays in the line.
+        // This comes first: without memory, the item stays in the line.
         let readers = readers_of(broadcast)?;
         let Some(sender) = first_waiting(&sending)? else { break };
         if let Err(error) = answer_waiting(sender, deliver(broadcast, readers, &item)) {
@@ -94,7 +94,7 @@ fn send_waiting(broadcast: &Bound<'_, PyAny>) -> Result<()> {
     raised
 }
 
-/// Send an item to all that have subscribed, and what others want to send after it.
+/// Send an item to all subscriptions, and then the items of waiting senders.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _send_to_all<'py>(
     broadcast: &Bound<'py, PyAny>,
@@ -104,7 +104,7 @@ pub(crate) fn _send_to_all<'py>(
     sent.and(send_waiting(broadcast))
 }
 
-/// Take the next item of a subscription, or wait for it. Returns a Deferred that has it, or gets it.
+/// Take the next item of a subscription, or wait for it. Returns a Deferred for the item.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _read<'py>(
     reader: &Bound<'py, PyAny>,
@@ -132,8 +132,8 @@ pub(crate) fn _read<'py>(
     Ok(taken)
 }
 
-/// The `_not_taken` of a subscription: an item comes back that was given to somebody who did not come
-/// for it. The next gets it, or it takes room again.
+/// The `_not_taken` of a subscription: take back an item whose receiver was cancelled before it got
+/// the item. The next waiter gets it, or it is stored again.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _not_read<'py>(
     place: &Bound<'py, Place>,
@@ -150,8 +150,8 @@ pub(crate) fn _not_read<'py>(
     Ok(())
 }
 
-/// Close a subscription. Who waits for it is told: with an error of this class, or that `async for`
-/// ends. What it holds is dropped.
+/// Close a subscription, and drop its items. Its waiters get an error of this class, or `async for`
+/// ends.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _close_subscription<'py>(
     reader: &Bound<'py, PyAny>,
@@ -169,7 +169,7 @@ pub(crate) fn _close_subscription<'py>(
         }
     }
     reader.setattr(intern!(py, "_broadcast"), none(py))?;
-    // Their finalizers run when all is done.
+    // Kept to the end, so that their finalizers run after everything else.
     let dropped = capi::new_list(py)?;
     empty_into(&reader.getattr(intern!(py, "_items"))?, &dropped)?;
     empty_into(&reader.getattr(intern!(py, "_returned"))?, &dropped)?;
@@ -178,7 +178,7 @@ pub(crate) fn _close_subscription<'py>(
     ended.and(sent)
 }
 
-/// Close a broadcast: its subscriptions get nothing any more. All that wait are told.
+/// Close a broadcast and its subscriptions, and tell all waiters.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _close_broadcast<'py>(
     broadcast: &Bound<'py, PyAny>,
@@ -189,7 +189,7 @@ pub(crate) fn _close_broadcast<'py>(
     broadcast.setattr(intern!(py, "_readers"), capi::new_dict(py)?)?;
     broadcast.setattr(intern!(py, "_closed"), yes(py))?;
     broadcast.setattr(intern!(py, "_full"), 0)?;
-    // All of them, before anybody is told: who closes one in a callback lets nothing in any more.
+    // All are closed before any waiter is told, as a callback may use another subscription.
     for reader in &readers {
         reader.setattr(intern!(py, "_broadcast"), none(py))?;
     }

@@ -1,5 +1,7 @@
-//! What `map` and `stream` do between two lines of Python: they take items, and call a function for
-//! each. See `steps`.
+//! Native steps of `map` and `stream`: take items, and call a function for each.
+//!
+//! A feed is a map or a stream. Each step is one function, so that a signal's exception cannot tear
+//! it apart: see `steps`.
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyIterator, PyList, PyString};
@@ -16,7 +18,7 @@ use crate::binding::face::under_way::begun;
 use crate::binding::face::whole::{failure_of, is};
 use crate::binding::model::fifo::exact_index;
 
-/// The items of a feed have failed.
+/// Mark a feed as broken by an error of its iterator.
 fn break_off<'py>(feed: &Bound<'py, PyAny>, error: Error) -> Result<()> {
     let py = feed.py();
     feed.setattr(intern!(py, "_exhausted"), yes(py))?;
@@ -24,19 +26,19 @@ fn break_off<'py>(feed: &Bound<'py, PyAny>, error: Error) -> Result<()> {
     Ok(())
 }
 
-/// What a feed has from its beginning to its end, for calls of its function.
+/// The attributes of a feed that do not change while it runs, for calling its function.
 struct Calls<'a, 'py> {
     feed: &'a Bound<'py, PyAny>,
-    /// The item that was taken, until the function is called for it.
+    /// A list with the item that was taken, until the function is called for it.
     taken: Bound<'py, PyAny>,
     function: Bound<'py, PyAny>,
-    /// What is under way.
+    /// The Deferreds of the calls that run.
     running: Bound<'py, PyDict>,
-    /// What there is for each call, in the order of the items.
+    /// A place for each call, in the order of the items.
     places: Bound<'py, PyAny>,
-    /// Makes what a call goes by, which is in its place, too. Without it, that is a number.
+    /// Makes the key of a call, which is its place, too. If it is None, the key is a number.
     new: Bound<'py, PyAny>,
-    /// For a call that is to end.
+    /// The function that cancels a call.
     otherwise: &'a Bound<'py, PyAny>,
 }
 
@@ -58,7 +60,7 @@ impl<'a, 'py> Calls<'a, 'py> {
         is(self.feed, name)
     }
 
-    /// Whether the items have failed, and that is still to be dealt with.
+    /// Whether the iterator has failed, and this has not been handled yet.
     fn is_broken(&self) -> Result<bool> {
         Ok(!self.feed.getattr(intern!(self.feed.py(), "_broken"))?.is_none())
     }
@@ -69,7 +71,7 @@ impl<'a, 'py> Calls<'a, 'py> {
         let many = if self.new.is_none() {
             self.running.len()
         } else {
-            // What nobody has come for takes room, too.
+            // Results that were given back take room, too.
             self.places.len()? + self.feed.getattr(intern!(py, "_returned"))?.len()?
         };
         let limit = self.feed.getattr(intern!(py, "_limit"))?;
@@ -79,7 +81,7 @@ impl<'a, 'py> Calls<'a, 'py> {
         }
     }
 
-    /// Make a place for a call. Returns what the call goes by, and what is told of its end.
+    /// Make a place for a call. Returns the key of the call, and the callback for its end.
     fn prepare(&self) -> Result<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
         let py = self.feed.py();
         let (call, place) = if self.new.is_none() {
@@ -96,14 +98,13 @@ impl<'a, 'py> Calls<'a, 'py> {
         Ok((call, ended))
     }
 
-    /// Call the function for an item: the call is among those that run, and what it stands for in
-    /// its place.
+    /// Call the function for an item, and record the call in `running` and `places`.
     fn begin(&self, item: Bound<'py, PyAny>) -> Result<()> {
         let py = self.feed.py();
         let (call, ended) = match self.prepare() {
             Ok(prepared) => prepared,
             Err(error) => {
-                // It is taken, and no call stands for it yet.
+                // There is no call for the item yet: put it back.
                 self.taken.call_method1(intern!(py, "append"), (item,))?;
                 return Err(error);
             }
@@ -116,8 +117,8 @@ impl<'a, 'py> Calls<'a, 'py> {
         done
     }
 
-    /// Begin calls as long as there are items, and room, and nothing else is to be done. What is left
-    /// in that case is in the attributes of the feed.
+    /// Begin calls while there are items and room. If this ends early, the attributes of the feed
+    /// say what is to be done.
     fn begin_all(&self, iterator: &Bound<'py, PyAny>) -> Result<()> {
         let py = self.feed.py();
         let stopped = intern!(py, "_stopped");
@@ -145,9 +146,8 @@ impl<'a, 'py> Calls<'a, 'py> {
     }
 }
 
-/// Take items of a feed, and call its function for each, as long as there is room and nothing else is
-/// to be done: the items have failed, or it has been stopped after it took one. `otherwise` is for a
-/// call that is to end.
+/// Take items of a feed and call its function for each, while there is room. Ends early if the
+/// iterator fails, or if the feed is stopped. `otherwise` is the function that cancels a call.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _begin_calls<'py>(
     feed: &Bound<'py, PyAny>,
@@ -157,7 +157,7 @@ pub(crate) fn _begin_calls<'py>(
     Calls::of(feed, otherwise)?.begin_all(iterator)
 }
 
-/// Call the function of a feed for the item that was taken.
+/// Call the function of a feed for the item that was taken before.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _begin_call<'py>(
     feed: &Bound<'py, PyAny>,
@@ -167,8 +167,8 @@ pub(crate) fn _begin_call<'py>(
     calls.begin(calls.taken.call_method0(intern!(feed.py(), "pop"))?)
 }
 
-/// A call of a map has ended with a value: put that into its place, and begin the next calls. Returns
-/// false if there is more to do, or if this is none of the calls that run.
+/// A call of a map has ended: if with a value, put that into its place, and begin the next calls.
+/// Returns false if the caller has more to do, or if this call is not running.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _end_call<'py>(
     feed: &Bound<'py, PyAny>,
@@ -188,7 +188,7 @@ pub(crate) fn _end_call<'py>(
     calls.running.del_item(call)?;
     let feeding = intern!(py, "_feeding");
     if calls.is(feeding)? {
-        // Another call goes on in a moment.
+        // Further up the stack, calls are being begun.
         return Ok(true);
     }
     let iterator = feed.getattr(intern!(py, "_iterator"))?;
@@ -202,8 +202,8 @@ pub(crate) fn _end_call<'py>(
     Ok(!calls.running.is_empty() && calls.taken.len()? == 0 && !calls.is_broken()?)
 }
 
-/// If no callback could be added to a Deferred, as without memory, nobody would be told of its end,
-/// and what waits for that would wait for ever. So this is how it has ended.
+/// Handle the error if no callback could be added to a Deferred, as without memory. Nobody would be
+/// told of its end, and waiters would wait forever. So tell them now that it has failed.
 fn or_tell<'py>(
     deferred: &Bound<'py, PyAny>,
     added: PyResult<Bound<'py, PyAny>>,
@@ -216,7 +216,7 @@ fn or_tell<'py>(
     Ok(())
 }
 
-/// The function, or the items, may have stopped the feed.
+/// Cancel a new call if the feed was stopped meanwhile, by its function or its iterator.
 fn end_if_stopped<'py>(
     feed: &Bound<'py, PyAny>,
     deferred: &Bound<'py, PyAny>,
@@ -247,7 +247,7 @@ pub(crate) fn _begin_fetch<'py>(
     };
     feed.setattr(intern!(py, "_fetching"), &fetching)?;
     if is(feed, intern!(py, "_stopped"))? {
-        // It could not be closed then.
+        // Stopping the feed could not close the iterator, as it was running. It is closed later.
         feed.setattr(intern!(py, "_iterator"), iterator)?;
     }
     let done = end_if_stopped(feed, &fetching, otherwise);
@@ -256,7 +256,7 @@ pub(crate) fn _begin_fetch<'py>(
     done
 }
 
-/// Close the items of a feed, if they can be: a generator's `finally` runs now.
+/// Close the iterator of a feed, if it has such a method. So a generator runs its `finally`.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _begin_close<'py>(
     feed: &Bound<'py, PyAny>,
@@ -282,8 +282,8 @@ pub(crate) fn _begin_close<'py>(
     }
 }
 
-/// The item that was asked for, of this Deferred, is there: it is not asked for any more, and taken,
-/// once. The next one may have been asked for since.
+/// Store the item that an asynchronous iterator has given. Does nothing if this is repeated, even
+/// if the next item has been asked for since: `asked` is the Deferred of the item.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _take_fetched<'py>(
     feed: &Bound<'py, PyAny>,

@@ -1,4 +1,4 @@
-//! Items that come back, as whoever they were given to did not come for them: see `whole`.
+//! Takes items back whose receivers were cancelled before they got them: see `whole`.
 
 use pyo3::prelude::*;
 use pyo3::types::PyList;
@@ -9,8 +9,8 @@ use crate::binding::face::place::_give_first;
 use crate::binding::face::whole::is;
 use crate::binding::model::place::Place;
 
-/// The `_not_taken` of those that give items: one comes back that was given to somebody who did not
-/// come for it. The next gets it, or it stands in front again.
+/// The `_not_taken` of queues and the like: take back an item whose receiver was cancelled before
+/// it got the item. The next waiter gets it, or it is the first item again.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _not_taken<'py>(
     place: &Bound<'py, Place>,
@@ -20,7 +20,7 @@ pub(crate) fn _not_taken<'py>(
     come_back(place, item, number).map(drop)
 }
 
-/// The same. Returns whether it stands in front again.
+/// The same. Returns whether the item was put back.
 pub(crate) fn come_back<'py>(
     place: &Bound<'py, Place>,
     item: Bound<'py, PyAny>,
@@ -50,7 +50,7 @@ pub(crate) fn come_back<'py>(
     put_back(&owner, numbers, at, item).map(|()| true)
 }
 
-/// Where a number belongs among others, which are in order.
+/// The index at which a number belongs in a sorted list.
 fn place_among<'py>(
     numbers: &Bound<'py, PyList>,
     number: &Bound<'py, PyAny>,
@@ -68,7 +68,7 @@ fn place_among<'py>(
     Ok(low)
 }
 
-/// Put an item in front again, behind so many others of these.
+/// Put an item back at the front, behind this many others that were put back.
 fn put_back<'py>(
     queue: &Bound<'py, PyAny>,
     numbers: &Bound<'py, PyList>,
@@ -80,14 +80,14 @@ fn put_back<'py>(
     let way = queue.getattr(intern!(py, "_way"))?;
     let items = queue.getattr(intern!(py, "_queue"))?;
     if way.is_none() {
-        // Only the program knows how.
+        // A class of the program, with an order of its own.
         queue.call_method1(intern!(py, "_insert"), (at, item))?;
     } else if way.eq(intern!(py, "popleft"))? {
         items.call_method1(insert, (at, item))?;
     } else if stack::truth(&way)? {
         items.call_method1(insert, (items.len()? - at, item))?;
     } else {
-        // It has a place of its own.
+        // The order of its items determines the place.
         numbers.call_method0(intern!(py, "clear"))?;
         put_at_all(queue, &items, item)?;
     }

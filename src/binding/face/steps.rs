@@ -1,6 +1,8 @@
-//! What the steps of `deferrous.concurrency` that are written in Python are made of: see `again`.
+//! Building blocks for the steps of `deferrous.concurrency` that are written in Python: see
+//! `capi/again.rs`.
 //!
-//! A signal's exception comes between two lines of Python, and between none of these.
+//! Python raises a signal's exception, such as KeyboardInterrupt, between two lines of Python code.
+//! So what must not be torn apart is one function here.
 
 use std::cell::RefCell;
 use std::mem::ManuallyDrop;
@@ -20,31 +22,31 @@ use crate::binding::run::engine;
 use crate::binding::waits::nesting::current_greenlet;
 use crate::core::refusable;
 
-/// So many steps are nested in each other. Each takes some calls of Python.
+/// How deep steps may nest. Each level takes a few Python calls.
 const DEEPEST: u32 = 10;
 
-/// Something to be done that may cancel others.
+/// Work that may cancel Deferreds.
 enum Step {
     Call { work: Held<PyAny>, args: Held<PyTuple> },
     End { deferred: Held<PyAny>, reason: Held<PyAny>, otherwise: Held<PyAny> },
 }
 
-/// The steps that are nested on one stack.
+/// The steps that are running on one stack, one inside the other.
 struct Nest {
     /// The address of the greenlet; 0 without greenlets.
     greenlet: usize,
     depth: u32,
-    /// What is left to the outermost.
+    /// Steps that the outermost one will do.
     later: Vec<Step>,
 }
 
 thread_local! {
-    /// Usually empty where nothing is running. What is there can only be dropped while attached.
+    /// Usually empty if nothing is running. Its content may be dropped only while attached.
     static NESTS: ManuallyDrop<RefCell<Vec<Nest>>> =
         const { ManuallyDrop::new(RefCell::new(Vec::new())) };
 }
 
-/// Do something with what is nested on the stack of a greenlet, if anything is.
+/// Access the steps on the stack of a greenlet, if there are any.
 fn with_nest<R>(greenlet: usize, look: impl FnOnce(&mut Nest) -> R) -> Option<R> {
     NESTS.with(|all| all.borrow_mut().iter_mut().rfind(|it| it.greenlet == greenlet).map(look))
 }
@@ -63,7 +65,7 @@ impl Step {
     }
 }
 
-/// Do a step, or have the outermost of those on the same stack do it a little later.
+/// Do a step; or, if too many are nested, let the outermost one on the same stack do it later.
 fn in_turn(py: Python<'_>, step: Step) -> Result<()> {
     let Some(greenlet) = current_greenlet(py) else { return step.work_off(py) };
     let mut step = Some(step);
@@ -94,11 +96,11 @@ fn in_turn(py: Python<'_>, step: Step) -> Result<()> {
     }
     let mut rest = Vec::new();
     loop {
-        // What is nested in the last comes next.
+        // The steps that the last one has put off come next.
         let mut later = with_nest(greenlet, |nest| std::mem::take(&mut nest.later));
         let later = later.get_or_insert_default();
         if refusable(|| rest.try_reserve(later.len())).is_err() {
-            // Without memory they come in their own order.
+            // There is no memory for the right order.
             for step in later.drain(..) {
                 done = done.and(step.work_off(py));
             }
@@ -114,7 +116,7 @@ fn in_turn(py: Python<'_>, step: Step) -> Result<()> {
         let over =
             all.iter().rposition(|it| it.greenlet == greenlet).map(|place| all.remove(place));
         if all.is_empty() {
-            // The thread frees nothing of it when it ends.
+            // It is not dropped when the thread ends.
             all.shrink_to_fit();
         }
         over
@@ -123,10 +125,10 @@ fn in_turn(py: Python<'_>, step: Step) -> Result<()> {
     done
 }
 
-/// Do something that cancels others, which may do so in turn, and so on.
+/// Call a function that cancels Deferreds, which may cancel others, and so on.
 ///
-/// Thousands of groups in groups would nest more calls than the interpreter allows. So what is
-/// nested deep is done a little later, by the outermost of those on the same stack.
+/// Thousands of nested groups would nest more calls than the interpreter allows. So calls that are
+/// nested deeply are put off: the outermost one on the same stack makes them.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(signature = (work, *args))]
 pub(crate) fn _in_turn<'py>(work: Bound<'py, PyAny>, args: Bound<'py, PyTuple>) -> Result<()> {
@@ -134,10 +136,11 @@ pub(crate) fn _in_turn<'py>(work: Bound<'py, PyAny>, args: Bound<'py, PyTuple>) 
     in_turn(py, Step::Call { work: work.hold(), args: args.hold() })
 }
 
-/// Cancel Deferreds that have to end, each for a reason or None. `otherwise` does that with one that
-/// may have a canceller of a program's.
+/// Cancel several Deferreds, each with a reason or None. `otherwise` is the function that cancels
+/// those that may have a canceller of the program.
 ///
-/// What is raised by one keeps none of the others, and is raised when all are cancelled.
+/// If cancelling one raises, the others are cancelled nevertheless, and the error is raised at the
+/// end.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _end_all<'py>(
     deferreds: &Bound<'py, PyAny>,
@@ -161,7 +164,7 @@ pub(crate) fn _end_all<'py>(
     done
 }
 
-/// As [`_end_all`], of one, here and now.
+/// [`_end_all`] for one Deferred, and without putting it off.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _end_one<'py>(
     deferred: &Bound<'py, PyAny>,
@@ -171,7 +174,7 @@ pub(crate) fn _end_one<'py>(
     end(deferred, reason, otherwise)
 }
 
-/// Cancel a Deferred that has to end.
+/// Cancel a Deferred.
 fn end<'py>(
     deferred: &Bound<'py, PyAny>,
     reason: &Bound<'py, PyAny>,
@@ -182,10 +185,11 @@ fn end<'py>(
         && let Some(plain) = capi::as_exact::<Deferred>(deferred)
         && plain.get().chain(py, |chain| !chain.called() && chain.canceller().is_none())
     {
-        // There is nobody who could raise anything.
+        // Without a canceller, nothing can raise.
         return engine::cancel(plain);
     }
-    // Whether it has been cancelled: if not, a signal's exception has come before that, or several.
+    // `otherwise` puts something in when it has cancelled. If this is empty, a signal's exception
+    // came before that.
     let begun = capi::new_dict(py)?;
     let mut done = Ok(());
     for _ in 0..MOST {
@@ -201,8 +205,8 @@ fn end<'py>(
     done
 }
 
-/// Say that something is done, and do it, unless that has been said: an attribute of the owner has
-/// this name, or a dict such an item.
+/// Do something once: set a flag, and call the function; or nothing if the flag is set. The flag is
+/// an attribute of the owner, or an item if the owner is a dict.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(signature = (owner, name, work, *args))]
 pub(crate) fn _once<'py>(
@@ -227,8 +231,8 @@ pub(crate) fn _once<'py>(
     Ok(())
 }
 
-/// Do something while an attribute of the owner says so. Returns whether that is done now: it is not
-/// done within itself.
+/// Call a function while an attribute of the owner is true, unless it is true already, because the
+/// function is running. Returns whether it was called.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _within<'py>(
     owner: &Bound<'py, PyAny>,
@@ -246,7 +250,7 @@ pub(crate) fn _within<'py>(
     Ok(true)
 }
 
-/// Forget for which other one a Deferred is there.
+/// Delete the reference from a Deferred to the one that it is a part of.
 fn forget_part(outer: &Bound<'_, PyAny>) -> Result<()> {
     let py = outer.py();
     let attributes = outer.getattr(intern!(py, "__dict__"))?;
@@ -254,7 +258,7 @@ fn forget_part(outer: &Bound<'_, PyAny>) -> Result<()> {
     Ok(())
 }
 
-/// Whether a result is a failure. One that cannot be asked is none.
+/// Whether a result is a failure. False if its class raises when asked.
 pub(crate) fn is_failure(result: &Bound<'_, PyAny>) -> Result<bool> {
     match creating::is_failure(result) {
         Err(error) if error.is_instance_of::<PyException>(result.py()) => Ok(false),
@@ -262,7 +266,7 @@ pub(crate) fn is_failure(result: &Bound<'_, PyAny>) -> Result<bool> {
     }
 }
 
-/// A callback: fire another Deferred with the result, too. A failure is that one's then.
+/// A callback: fire another Deferred with the same result. That one then has to handle a failure.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _pass_on<'py>(
     result: Bound<'py, PyAny>,
@@ -277,8 +281,8 @@ pub(crate) fn _pass_on<'py>(
     Ok(if is_failure(&result)? { none(py) } else { result })
 }
 
-/// What a canceller does: the Deferred fails here and now, for a reason or None, but nobody sees that
-/// yet.
+/// The body of a canceller: the Deferred fails at once, with a reason or None, but its callbacks do
+/// not run yet.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _delay<'py>(outer: &Bound<'py, PyAny>, reason: &Bound<'py, PyAny>) -> Result<()> {
     let py = outer.py();
@@ -292,7 +296,8 @@ pub(crate) fn _delay<'py>(outer: &Bound<'py, PyAny>, reason: &Bound<'py, PyAny>)
     Ok(())
 }
 
-/// A callback: what was delayed until now ends, or another Deferred gets the result.
+/// A callback: let the callbacks of a Deferred run that [`_delay`] has stopped; or, if it has not,
+/// fire it with the result.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _end_delayed<'py>(
     result: Bound<'py, PyAny>,

@@ -1,4 +1,6 @@
-//! What groups, streams, `wait` and their like do between two lines of Python: see `steps`.
+//! Native steps of groups, streams, `wait` and the locks by key in `deferrous.concurrency`.
+//!
+//! Each is one function, so that a signal's exception cannot tear it apart: see `steps`.
 
 use pyo3::exceptions::{PyException, PyRuntimeError};
 use pyo3::prelude::*;
@@ -20,7 +22,8 @@ use crate::binding::face::whole::{is, line_of};
 use crate::binding::judge::classify::as_deferred;
 use crate::binding::model::{deferred::Deferred, fifo::Fifo};
 
-/// Call a function, natively: so one of ours that is to be whole is so where Python calls it, too.
+/// Call a function from native code: one marked with `_whole` is repeated only if native code calls
+/// it.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(signature = (work, *args))]
 pub(crate) fn _do<'py>(
@@ -30,8 +33,8 @@ pub(crate) fn _do<'py>(
     Ok(work.call1(args)?)
 }
 
-/// Begin a task, as `begin` does in a context, or here; have it among the tasks, and `ended` called
-/// with its result and itself. Returns its Deferred.
+/// Start a task and add its Deferred to `tasks`. `begin` starts it, in a context if there is one.
+/// `ended` will be called with its result and its Deferred. Returns that.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _add_task<'py>(
     tasks: &Bound<'py, PyDict>,
@@ -47,7 +50,7 @@ pub(crate) fn _add_task<'py>(
     };
     tasks.set_item(&deferred, py.None())?;
     if let Err(error) = deferred.call_method1(intern!(py, "addBoth"), (ended, &deferred)) {
-        // Nobody would be told of its end: who waits for all tasks must not wait for this one.
+        // `ended` will not be called, so nobody may wait for this task.
         let forgotten = tasks.del_item(&deferred);
         let cancelled = deferred.call_method0(intern!(py, "cancel"));
         drop((capi::ok(py, forgotten), capi::ok(py, cancelled)));
@@ -56,7 +59,7 @@ pub(crate) fn _add_task<'py>(
     Ok(deferred)
 }
 
-/// The Deferred of something that can be waited for.
+/// The Deferred for something that can be awaited.
 pub(crate) fn begun<'py>(
     task: Bound<'py, PyAny>,
     begin: &Bound<'py, PyAny>,
@@ -67,8 +70,8 @@ pub(crate) fn begun<'py>(
     Ok(begin.call1((task,))?)
 }
 
-/// Hand the first result of a stream over, if it is there, to the first that waits for one. Returns
-/// whether there were both; it is hungry then.
+/// Hand the first result of a stream over to the first waiter, if both exist. Returns whether they
+/// did; then the stream is `_hungry`, and can begin another call.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _hand_out<'py>(stream: &Bound<'py, PyAny>) -> Result<bool> {
     let py = stream.py();
@@ -100,7 +103,7 @@ pub(crate) fn _hand_out<'py>(stream: &Bound<'py, PyAny>) -> Result<bool> {
     done.map(|()| true)
 }
 
-/// The first item that nobody came for, if there is one: a Deferred that has it.
+/// A Deferred with the first item that was given back, if there is one.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _take_returned<'py>(
     owner: &Bound<'py, PyAny>,
@@ -108,10 +111,10 @@ pub(crate) fn _take_returned<'py>(
     take_returned(owner)
 }
 
-/// Tell some of a Deferred's result, in a callback of its own.
+/// Call all functions that watch a Deferred with its result: the body of its callback.
 ///
-/// Whoever awaits it then gets its failure, and would not have handled it: it comes to rest on that
-/// later. So it is paused meanwhile, and who awaits it stands in line for the failure.
+/// What the functions resume may await the same Deferred, although this callback has not ended. If
+/// it has failed, it is paused meanwhile. So it is awaited as usual, and its failure is handled.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _tell<'py>(
     watching: &Bound<'py, PyDict>,
@@ -136,7 +139,7 @@ pub(crate) fn _tell<'py>(
     done
 }
 
-/// Move a key of a dict, if it is there, to the end of a list.
+/// Move a key from a dict to the end of a list. Does nothing if it is not in the dict.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _move_key<'py>(
     from: &Bound<'py, PyDict>,
@@ -150,8 +153,8 @@ pub(crate) fn _move_key<'py>(
     Ok(())
 }
 
-/// Give Deferreds that are done to those that wait for one: by `pass_on`, or by waking one that
-/// comes for it itself.
+/// Hand finished Deferreds over to waiters: `pass_on` gives a waiter the result; an asynchronous
+/// iterator is only woken, and takes the Deferred itself.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _give_done<'py>(
     done: &Bound<'py, PyAny>,
@@ -171,8 +174,8 @@ pub(crate) fn _give_done<'py>(
     Ok(())
 }
 
-/// Tell all that wait in a line that no time is left: with a result of `over`, or by waking one that
-/// sees that itself.
+/// Fire all waiters in a line because the time is over: with a result that `over` makes; an
+/// asynchronous iterator is only woken, and finds out itself.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _end_waiting<'py>(
     waiting: &Bound<'py, Fifo>,
@@ -193,8 +196,8 @@ pub(crate) fn _end_waiting<'py>(
     done
 }
 
-/// The callback of a lock that was acquired for a call: make it, and release the lock after that.
-/// `method` is for those that look who holds it.
+/// The callback when a lock has been acquired for a call: make the call, and then release the lock.
+/// `method` is not used; the graph finds in it who holds the lock.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _run_locked<'py>(
     _acquired: &Bound<'py, PyAny>,
@@ -210,7 +213,7 @@ pub(crate) fn _run_locked<'py>(
         .call_method1(intern!(called.py(), "addBoth"), (done, release.0, release.1, method))?)
 }
 
-/// The callback of that call.
+/// The callback when that call has ended: release the lock.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _release_after<'py>(
     result: Bound<'py, PyAny>,
@@ -222,7 +225,7 @@ pub(crate) fn _release_after<'py>(
     Ok(result)
 }
 
-/// One that holds the lock of a key has released it: the next has it, or it takes no room.
+/// Release the lock of a key: the next waiter gets it, or the key is removed.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _release_key<'py>(keys: &Bound<'py, PyDict>, key: &Bound<'py, PyAny>) -> Result<()> {
     let py = keys.py();
@@ -239,14 +242,14 @@ pub(crate) fn _release_key<'py>(keys: &Bound<'py, PyDict>, key: &Bound<'py, PyAn
     if number.gt(1)? {
         held.set_item(0, number.sub(1)?)?;
     } else {
-        // What this calls of the key may raise something.
+        // This calls methods of the key.
         again_if_interrupted(py, &mut interrupted, || keys.del_item(key))?;
     }
     interrupted
 }
 
-/// Look a key up, which calls methods of its own; and once more where a signal's exception, as
-/// KeyboardInterrupt, comes out of these: it is raised when the lock has been released.
+/// Look up a key, which calls its methods. If a signal's exception, such as KeyboardInterrupt, is
+/// raised in these, look again: it is to be raised when the lock has been released.
 fn again_if_interrupted<R>(
     py: Python<'_>,
     interrupted: &mut Result<()>,

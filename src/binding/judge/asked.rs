@@ -12,7 +12,7 @@ use crate::binding::model::failure::FailureBase;
 pub(crate) enum Asked {
     /// Methods that tell what the exception is.
     Parents = 0,
-    /// Those, and methods that act on it.
+    /// The same, and methods that act on the exception.
     Check = 1,
     /// Methods used for its message.
     Text = 2,

@@ -117,7 +117,7 @@ impl FailureBase {
         field: &Field,
     ) -> Result<Bound<'py, PyAny>> {
         let py = slf.py();
-        // What is made may lock something of the interpreter's: not in a step.
+        // Making the object may take a lock of the interpreter, which must not happen in a step.
         #[cfg(Py_GIL_DISABLED)]
         let here = slf.get().here(py).map(|attributes| (field.get)(&attributes, py));
         #[cfg(not(Py_GIL_DISABLED))]

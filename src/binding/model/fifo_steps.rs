@@ -1,4 +1,4 @@
-//! What a line does in one step, for builds of the interpreter that can do without the GIL.
+//! Atomic steps of a line, for builds without the GIL.
 
 use pyo3::prelude::*;
 use pyo3::types::PyList;
@@ -10,7 +10,7 @@ use crate::binding::model::{
 };
 
 impl Fifo {
-    /// Take the first item, if there is any. An error if that has to be asked of a list.
+    /// Take the first item, if there is one. An error if the line is a list that is not empty.
     pub(crate) fn pop_from_line<'py>(
         &self,
         py: Python<'py>,
@@ -22,7 +22,7 @@ impl Fifo {
         })
     }
 
-    /// Put the items into a new list, in one step.
+    /// Turn the line into a list with the same items, in one step.
     pub(super) fn become_list<'py>(&self, new: Bound<'py, PyList>) -> PyResult<Bound<'py, PyList>> {
         let py = new.py();
         loop {
@@ -37,7 +37,7 @@ impl Fifo {
                     State::Line(items) if items.len() != new.len() => return None,
                     State::Line(items) => std::mem::take(items),
                 };
-                // Nobody else has the list yet, so that nothing is waited for.
+                // Nobody else has the list yet, so this never waits for another thread.
                 for (index, item) in items.items.iter().flatten().enumerate() {
                     new.set_item(index, item.bind(py)).ok();
                 }
@@ -53,7 +53,7 @@ impl Fifo {
         }
     }
 
-    /// What is in a list, if there are marks to follow.
+    /// The content of a list, if there are marks for its items.
     pub(super) fn items_if_marked(&self, list: &Bound<'_, PyList>) -> Option<Vec<Held<PyAny>>> {
         let is_marked = |marks: &mut Marks| marks.under_way > 0 && !marks.numbers.is_empty();
         if self.with_marks(list.py(), is_marked)? { all_items(list) } else { None }

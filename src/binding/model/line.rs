@@ -1,30 +1,30 @@
-//! The lists of locks and queues, where programs see them and may put something else.
+//! The attributes `waiting` and `pending` of locks and queues, which programs may replace.
 
 use pyo3::prelude::*;
 
 use crate::binding::capi::{self, Held, Hold, cell::Shared};
 use crate::binding::model::fifo::Fifo;
 
-/// What programs see as `waiting` or `pending`: a list of ours, or what one has put in its place,
-/// which becomes such a list when it is needed. Nothing, if it was deleted.
+/// The value of such an attribute: a [`Fifo`], or the object that a program has put there, which is
+/// converted to a `Fifo` when it is needed. None if it was deleted.
 pub(crate) type Line = Option<Held<PyAny>>;
 
-/// A new one.
+/// A new, empty line.
 pub(crate) fn new_line(py: Python<'_>) -> PyResult<Line> {
     Ok(Some(Fifo::empty(py)?.into_any().hold()))
 }
 
-/// A list of ours, if that is what is there.
+/// The line, unless a program has replaced it.
 #[inline(always)]
 pub(crate) fn ours<'a, 'py>(py: Python<'py>, line: &'a Line) -> Option<&'a Bound<'py, Fifo>> {
     capi::as_exact::<Fifo>(line.as_ref()?.bind(py))
 }
 
-/// The list that is there in some state, after making it one of ours if it is not.
+/// The line in a state. The object of a program is converted first.
 ///
 /// # Errors
 ///
-/// What that raises.
+/// Errors of the conversion.
 #[inline(always)]
 pub(crate) fn line_in<'py, S>(
     py: Python<'py>,
@@ -37,11 +37,11 @@ pub(crate) fn line_in<'py, S>(
     }
 }
 
-/// As [`line_in`], if somebody waits in it, or something is in it.
+/// [`line_in`], but None if the line is empty.
 ///
 /// # Errors
 ///
-/// What making it one of ours raises.
+/// Errors of the conversion.
 #[inline(always)]
 pub(crate) fn busy_line_in<'py, S>(
     py: Python<'py>,
@@ -54,8 +54,7 @@ pub(crate) fn busy_line_in<'py, S>(
     }
 }
 
-/// A list that somebody waits in, or something is in. `Err` if something else is there than a list
-/// of ours: [`line_in`] makes it one.
+/// The line, or None if it is empty. `Err` if a program has replaced it: [`line_in`] converts it.
 #[inline(always)]
 pub(crate) fn if_busy<'a, 'py>(
     py: Python<'py>,
@@ -98,7 +97,7 @@ fn made_ours<'py>(py: Python<'py>, place: &Reach<'_>) -> PyResult<Bound<'py, Fif
     }
 }
 
-/// What a program has put there, as a list of ours.
+/// Convert the object of a program.
 fn as_line<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Fifo>> {
     match object.cast_exact::<Fifo>() {
         Ok(line) => Ok(line.clone()),

@@ -57,7 +57,7 @@ pub(crate) struct DeferredList {
 #[derive(Default)]
 pub(crate) struct ListState {
     pub(crate) deferreds: Option<Held<PyList>>,
-    /// What programs see, and may put something else in the place of.
+    /// The attribute `resultList`, which programs may replace.
     pub(crate) results: Option<Held<PyAny>>,
     pub(crate) finished: usize,
     pub(crate) fire_on_one_callback: Switch,

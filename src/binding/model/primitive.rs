@@ -43,7 +43,7 @@ pub(crate) struct PrimitiveState {
 }
 
 impl PrimitiveState {
-    /// One that nobody holds, and that this many can, of a semaphore.
+    /// The state of one that nobody holds. `limit` is the number of tokens of a semaphore.
     pub(crate) fn new(py: Python<'_>, limit: Option<i64>) -> Result<Self> {
         let count = || limit.map_or_else(|| Ok(Count::none()), |limit| Count::new(py, limit));
         Ok(Self {

@@ -154,7 +154,7 @@ impl DeferredQueue {
         line_in(py, &self.state, |state| &mut state.waiting)
     }
 
-    /// Those who wait, if anybody does.
+    /// The line of waiters, if there are any.
     #[cfg(not(Py_GIL_DISABLED))]
     #[inline(always)]
     pub(crate) fn busy_line<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, Fifo>>> {
@@ -165,8 +165,7 @@ impl DeferredQueue {
         line_in(py, &self.state, |state| &mut state.pending)
     }
 
-    /// What it holds, if another object can be added with nothing to be asked: nobody waits, and
-    /// there is room for any number.
+    /// The line of objects, if another one can simply be added: there are no waiters, and no limit.
     #[inline(always)]
     pub(crate) fn free_line<'py>(&self, py: Python<'py>) -> Option<Bound<'py, Fifo>> {
         self.with(py, |state| match (if_busy(py, &state.waiting), limit(py, &state.size)) {

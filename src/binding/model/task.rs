@@ -37,7 +37,7 @@ pub(crate) struct State {
     /// Whether the Deferred has been fired to be cancelled, and is to be replaced by a new one.
     #[cfg(Py_GIL_DISABLED)]
     pub(crate) is_cancelled: bool,
-    /// What the generator has come to meanwhile, for the new one.
+    /// The outcome, if the generator has ended before the new one is there.
     #[cfg(Py_GIL_DISABLED)]
     pub(crate) ended: Option<Outcome>,
     /// The blocks of `deferrous.concurrency` that it is in and that have cancelled it, as a tuple.

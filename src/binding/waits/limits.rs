@@ -1,4 +1,4 @@
-//! How many may hold something, and how many may be in a line.
+//! Limits: of tokens for semaphores, and of the length of a line.
 
 use pyo3::exceptions::PyAssertionError;
 use pyo3::prelude::*;
@@ -10,13 +10,13 @@ use crate::binding::capi::{
 };
 use crate::binding::model::fifo::Fifo;
 
-/// What releasing raises that comes too often.
+/// The error for releasing a semaphore too often.
 #[cold]
 pub(crate) fn too_many_tokens(py: Python<'_>) -> Error {
     PyAssertionError::error(py, "Someone released me too many times: too many tokens!")
 }
 
-/// Whether a line has room for one more.
+/// Whether a line has room for another item.
 pub(crate) fn has_room(line: &Bound<'_, Fifo>, limit: &Bound<'_, PyAny>) -> Result<bool> {
     let py = line.py();
     stack::check(py)?;

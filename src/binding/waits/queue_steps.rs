@@ -1,4 +1,4 @@
-//! The steps of queues without the GIL.
+//! Atomic steps of queues, for builds without the GIL: see `turns`.
 
 use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
@@ -22,7 +22,7 @@ use crate::binding::waits::{
     work::Work,
 };
 
-/// How many a limit allows. None if it has to be asked.
+/// A limit as a number; `usize::MAX` if there is no limit. None if the limit is not an int.
 fn number(limit: Option<&Bound<'_, PyAny>>) -> Option<usize> {
     match limit {
         None => Some(usize::MAX),
@@ -33,8 +33,9 @@ fn number(limit: Option<&Bound<'_, PyAny>>) -> Option<usize> {
     }
 }
 
-/// How many may be in a line. A limit of another class is asked, for as many as are there now: then
-/// there may be one more. False if not.
+/// How many items may be in a line, and whether that is the limit itself. A limit that is not an
+/// int is only compared with the current length: if there is room, the answer is one more, and
+/// false.
 fn bound(line: &Bound<'_, Fifo>, limit: Option<&Bound<'_, PyAny>>) -> Result<(usize, bool)> {
     if let Some(number) = number(limit) {
         return Ok((number, true));
@@ -46,7 +47,8 @@ fn bound(line: &Bound<'_, Fifo>, limit: Option<&Bound<'_, PyAny>>) -> Result<(us
     }
 }
 
-/// What a step comes to where there is no room, as far as a limit is known.
+/// The result of a step if there is no room: refused, or to be tried again if the limit was only
+/// compared with another number.
 fn full<T>(is_known: bool) -> Step<T> {
     if is_known { Step::Refused } else { Step::Again }
 }
@@ -61,11 +63,11 @@ fn are_these<'py>(
     is_this(py, &state.waiting, waiting) && is_this(py, &state.pending, pending)
 }
 
-/// Put an object into a queue, or give it to the first who waits.
+/// Put an object into a queue, or give it to the first waiter.
 ///
 /// # Errors
 ///
-/// `QueueOverflow`; what firing that one raises.
+/// `QueueOverflow`; what firing the waiter raises.
 pub(crate) fn put<'py>(
     queue: &Bound<'py, DeferredQueue>,
     object: &Bound<'py, PyAny>,
@@ -75,7 +77,7 @@ pub(crate) fn put<'py>(
     loop {
         let (waiting, pending) = (queue.get().waiting_line(py)?, queue.get().pending_line(py)?);
         let capacity = queue.get().capacity(py);
-        // Where somebody waits, nobody asks how much fits.
+        // If there is a waiter, the limit does not matter.
         let (limit, is_known) = match waiting.get().len(py) {
             0 => bound(&pending, capacity.as_ref())?,
             _ => (0, false),
@@ -127,7 +129,7 @@ pub(crate) fn put<'py>(
     }
 }
 
-/// Take the next object of a queue, or else have a new Deferred wait for one.
+/// Take the next object of a queue, or else put a new Deferred into the line of its waiters.
 ///
 /// # Errors
 ///
@@ -188,11 +190,11 @@ pub(crate) fn get<'py>(
     }
 }
 
-/// Take an object back into a queue: for the first who waits, or to the front.
+/// Take an object back: give it to the first waiter, or put it at the front of the queue.
 ///
 /// # Errors
 ///
-/// `MemoryError`; what firing that one raises.
+/// `MemoryError`; what firing the waiter raises.
 pub(crate) fn take_back<'py>(
     queue: &Bound<'py, DeferredQueue>,
     object: &Bound<'py, PyAny>,

@@ -1,4 +1,4 @@
-//! The steps of locks and semaphores without the GIL.
+//! Atomic steps of locks and semaphores, for builds without the GIL: see `turns`.
 
 use std::mem::{replace, swap};
 
@@ -25,22 +25,22 @@ use crate::binding::waits::{
 };
 use crate::core::Flag;
 
-/// What is prepared for a step of a lock or semaphore.
+/// Objects that are made before a step of a lock or semaphore, as it cannot make them itself.
 struct Prepared {
-    /// Of a semaphore: how many tokens it has, how many it may have, and what it shows next.
+    /// Of a semaphore: its tokens, its limit, and the new number for programs to see.
     tokens: Option<(i64, i64, Count)>,
-    /// What was there before, of a lock. To be let go of after the step.
+    /// Of a lock: the previous value, to be dropped after the step.
     locked: Option<Switch>,
 }
 
 impl Prepared {
-    /// For one token more, or one less.
+    /// Prepare for adding this number of tokens: 1 or -1.
     fn new(primitive: &Bound<'_, Primitive>, change: i64) -> Result<Self> {
         let py = primitive.py();
         let mut tokens = None;
         if !primitive.is_instance_of::<DeferredLock>() {
             let number = primitive.get().number(py, |state| &mut state.tokens)?;
-            // Who acquires it does not ask for the limit.
+            // Acquiring does not depend on the limit.
             let limit = match change {
                 1.. => primitive.get().number(py, |state| &mut state.limit)?,
                 _ => 0,
@@ -73,7 +73,7 @@ impl Prepared {
         }
     }
 
-    /// Show that it has been acquired or released.
+    /// Store that it has been acquired or released.
     fn put(&mut self, state: &mut PrimitiveState, locked: bool) {
         match &mut self.tokens {
             None => self.locked = Some(replace(&mut state.locked, Switch::new(locked))),
@@ -170,7 +170,7 @@ pub(crate) fn take_token(primitive: &Bound<'_, Primitive>) -> Result<(bool, bool
     }
 }
 
-/// Acquire a lock or semaphore, or else have a new Deferred wait in its line. True if acquired.
+/// Acquire a lock or semaphore, or else put a new Deferred into its line. True if acquired.
 ///
 /// # Errors
 ///
@@ -184,7 +184,7 @@ pub(crate) fn acquire<'py>(
         let line = primitive.get().line(py)?;
         let mut prepared = Prepared::new(primitive, -1)?;
         let item = deferred.as_any().clone().hold();
-        // True if acquired.
+        // Done(true) if acquired.
         let mut look = |state: &mut PrimitiveState| {
             if !is_this(py, &state.waiting, &line) {
                 return Step::Again;

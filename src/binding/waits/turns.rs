@@ -1,16 +1,17 @@
-//! Locks, semaphores and queues without the GIL: what they have and who waits for it are looked at,
-//! and changed, in one step, and whoever is first in line is fired in that step, too.
+//! Atomic hand-overs by locks, semaphores and queues, for builds without the GIL.
 //!
-//! So nothing is handed over twice, and nobody waits for what is there. Somebody who waits either
-//! gives up before, and is not found in the line, or is fired and cannot give up any more.
+//! One step checks what is available, takes the first waiter out of the line, and fires it. So
+//! nothing is handed over twice, and nobody waits for what is available. A waiter that is cancelled
+//! at the same time either leaves the line before the step, or is fired and can no longer be
+//! cancelled.
 //!
-//! The locks are taken in this order: of the lock, semaphore or queue, of its line, of a Deferred.
+//! Mutexes are taken in this order: of the lock, semaphore or queue; of its line; of a Deferred.
 //!
-//! A line that a program has made a list, as `queue.waiting[0] = ...` does, can only be changed by
-//! calling methods of that list, which may detach the thread. One thread at a time does that, in a
-//! [`Turn`]: all other steps of the same lock, semaphore or queue wait until it ends. No code of a
-//! program runs in a turn. (What programs do with the list themselves is not part of any turn. Each
-//! of its methods is a step of its own, as for all lists.)
+//! A program may turn a line into a list, as `queue.waiting[0] = ...` does. Such a line is changed
+//! by methods of the list, which may detach the thread. So only one thread at a time does that, in
+//! a [`Turn`]: all other steps of the same lock, semaphore or queue wait until the turn ends. No
+//! code of a program runs in a turn. (A program's own calls of the list's methods take no turn.
+//! Each is atomic, as for all lists.)
 
 use std::thread;
 
@@ -35,9 +36,9 @@ use crate::binding::waits::{
 };
 use crate::core::{AlreadyCalled, Fired};
 
-/// What has lines, and turns at them.
+/// A lock, semaphore or queue: it has lines, and one thread at a time can take a turn.
 pub(crate) trait Lined {
-    /// Say that a turn is under way, or that none is. Returns what was said before.
+    /// Set whether a thread has a turn. Returns the previous value.
     fn set_turn(&self, py: Python<'_>, on: bool) -> bool;
 }
 
@@ -53,7 +54,7 @@ impl Lined for DeferredQueue {
     }
 }
 
-/// One thread's turn at the lists of a lock, semaphore or queue. It ends where this is dropped.
+/// One thread's turn at the lists of a lock, semaphore or queue. Dropping it ends the turn.
 pub(super) struct Turn<'a, 'py, L: Lined>(Python<'py>, &'a L);
 
 impl<'a, 'py, L: Lined> Turn<'a, 'py, L> {
@@ -71,39 +72,39 @@ impl<L: Lined> Drop for Turn<'_, '_, L> {
     }
 }
 
-/// Wait a moment for another thread's turn to end. It may need the interpreter for that.
+/// Let other threads run, as one of them has the turn. It may need the interpreter to end it.
 fn let_others_run(py: Python<'_>) {
     py.detach(thread::yield_now);
 }
 
-/// Wait until no turn is under way: what is taken out of a list by one has been fired then.
+/// Wait until no thread has a turn. Then every waiter that was taken out of a list has been fired.
 pub(crate) fn after_turns<L: Lined>(py: Python<'_>, of: &L) {
     drop(Turn::take(py, of));
 }
 
-/// What is handed over, and what its `__class__` raised.
+/// An outcome to hand over, and the error if its `__class__` raised one.
 pub(super) type Asked = (Outcome, Option<Error>);
 
-/// The same, if the object need not be asked what it is.
+/// The outcome of an object, if its class is one that needs no Python code to classify.
 pub(super) fn unasked(object: &Bound<'_, PyAny>) -> Option<Asked> {
     is_ordinary(object).then(|| (Outcome::Value(object.clone().hold()), None))
 }
 
-/// What became of the first in a line.
+/// What happened to the first waiter in a line.
 pub(super) enum First<'py> {
     /// It has been fired.
     Fired(Bound<'py, Deferred>, Result<Fired<Objects>, AlreadyCalled<Outcome>>),
-    /// It is no longer in the line, and has to be asked how it is fired.
+    /// It has been taken out of the line, and is to be fired by calling its methods.
     Other(Bound<'py, PyAny>),
-    /// Nobody waits.
+    /// There is none.
     Nobody,
-    /// The object has to be asked first what it is.
+    /// It is still in the line: the object must be classified first, which may run Python code.
     Unasked,
-    /// The line is a list: that takes a turn.
+    /// It is still in the line, which is a list: that takes a turn.
     InList,
 }
 
-/// Fire the first in a line.
+/// Fire the first waiter in a line.
 pub(super) fn fire_first<'py>(line: &Bound<'py, Fifo>, asked: Option<&Asked>) -> First<'py> {
     let py = line.py();
     line.get().with(py, |state| match state {
@@ -131,7 +132,7 @@ fn fire_this<'py>(first: Bound<'py, PyAny>, asked: Option<&Asked>) -> First<'py>
     }
 }
 
-/// The same, in a turn.
+/// The same, for a thread that has the turn.
 pub(super) fn fire_first_in_turn<'py>(
     line: &Bound<'py, Fifo>,
     asked: Option<&Asked>,
@@ -145,7 +146,7 @@ pub(super) fn fire_first_in_turn<'py>(
     })
 }
 
-/// The work that follows, of the first in a line.
+/// The work that remains after [`fire_first`].
 pub(super) fn work_of<'py>(
     first: First<'py>,
     object: &Bound<'py, PyAny>,
@@ -161,8 +162,8 @@ pub(super) fn work_of<'py>(
     }
 }
 
-/// Fire the first in a line that has not been fired by hand. None if there is none, or it has to be
-/// asked how it is fired, or the line is a list.
+/// Fire the first waiter in a line that a program has not fired itself. None if there is no waiter,
+/// if it is to be fired by calling its methods, or if the line is a list.
 ///
 /// # Errors
 ///
@@ -189,7 +190,7 @@ pub(crate) fn give_first<'py>(
             }
         });
         match first {
-            // What cannot be fired any more has not given up: it would not be in the line.
+            // A program has fired it. It was not cancelled, or it would not be in the line.
             First::Fired(_, Err(AlreadyCalled(_))) => {}
             First::Unasked => asked = Some(classify_asking(object.clone())),
             First::Nobody | First::InList | First::Other(_) => return Ok(None),
@@ -198,19 +199,19 @@ pub(crate) fn give_first<'py>(
     }
 }
 
-/// What a step came to.
+/// The result of a step.
 pub(super) enum Step<T> {
-    /// This.
+    /// It is done, with this result.
     Done(T),
-    /// It cannot be done: too many are held or released, or there is no room.
+    /// It is not allowed: nothing is held, too much was released, or there is no room.
     Refused,
-    /// It has to be tried again, because what it was prepared for has changed.
+    /// Try again: the state has changed since the step was prepared.
     Again,
-    /// An object has to be asked first what it is.
+    /// Try again when the object has been classified, which may run Python code.
     Unasked,
     /// There is no memory.
     NoMemory(#[allow(dead_code, reason = "held to be dropped")] Held<PyAny>),
-    /// A turn has to be taken.
+    /// Try again in a turn.
     Turn,
 }
 
