@@ -78,7 +78,7 @@ class Graph:
         limit: int | None,
         skip: FrameType | None,
         up: bool = True,
-        every: list[Any] | None = None,
+        every: tuple[list[Any], list[Any]] | None = None,
     ) -> None:
         self._every = every
         self.nodes: list[Node] = []
@@ -110,7 +110,7 @@ class Graph:
         #: How much of each lock the holders found so far hold together, by the number of the line.
         self._weights: dict[int, int] = {}
 
-    def _all(self) -> list[Any]:
+    def _all(self) -> tuple[list[Any], list[Any]]:
         """Return all objects that may connect two others which have no reference to each other."""
         if self._every is None:
             self._every = all_that_connect()
@@ -253,7 +253,7 @@ class Graph:
         """Return for what a coroutine waits, and the tasks of the groups that it is in."""
         found = [(end, how)] if is_node(end) else []
         if self._groups is None:
-            self._groups = groups_by_task(self._all()) if self.ahead else {}
+            self._groups = groups_by_task(self._all()[1]) if self.ahead else {}
         for at_end, tasks in groups_of(generator, task, self._groups.get(id(task), ())):
             if found and at_end is end:
                 # They are what it waits for.
@@ -349,7 +349,7 @@ class Graph:
         begin = len(self.nodes)
         asked.update(range(begin))
         objects = [node.obj for node in wanted.values()]
-        for firer in firers_of(objects, self._all()) if objects else ():
+        for firer in firers_of(objects, *self._all()) if objects else ():
             for obj, _ in who_waits(firer)[0]:
                 node = wanted.get(id(obj))
                 if node is None or (
@@ -397,10 +397,11 @@ class Graph:
 _PASS_ON = (_deferrous._pass_on, _deferrous._end_delayed)
 
 
-def all_that_connect() -> list[Any]:
-    """Return all Deferreds, futures and groups of tasks in the process, up to a limit."""
-    classes = (_deferrous.Deferred, *future_classes(), *their_classes(), *group_classes())
-    return _deferrous._all_of(gc.get_objects, classes, MOST)[0]
+def all_that_connect() -> tuple[list[Any], list[Any]]:
+    """Return all Deferreds in the process, and all futures and groups of tasks, up to a limit."""
+    others = (*future_classes(), *their_classes(), *group_classes())
+    deferreds = _deferrous._all_of(gc.get_objects, (_deferrous.Deferred,), MOST)[0]
+    return deferreds, _deferrous._all_of(gc.get_objects, others, MOST)[0] if others else []
 
 
 def _add_new(noted: list[Any], found: list[Any]) -> None:

@@ -224,13 +224,10 @@ def _is_method_of(obj: object, function: Any) -> bool:
     )
 
 
-def firers_of(objects: list[Any], every: list[Any]) -> list[Any]:
-    """Return the ones in `every` with a callback that may fire one of these objects."""
-    if not objects:
-        return []
-    found: list[Any] = [*_deferrous._may_fire(every, objects, PACKAGE, FIRERS)]
-    others = (*future_classes(), *their_classes())
-    found += itertools.islice((each for each in every if is_a(each, *others)), FIRERS)
+def firers_of(objects: list[Any], deferreds: list[Any], others: list[Any]) -> list[Any]:
+    """Return the Deferreds and futures with a callback that may fire one of these objects."""
+    found: list[Any] = [*_deferrous._may_fire(deferreds, objects, PACKAGE, FIRERS)]
+    found += itertools.islice(filter(is_node, others), FIRERS)
     return found
 
 

@@ -69,7 +69,7 @@ class _Survey:
         self._held, self.total = _deferrous._all_of(gc.get_objects, classes, _OBJECTS)
         self.unseen = self.total - len(self._held)
         #: The objects that graphs search, once one is made.
-        self._every: list[Any] = []
+        self._every: tuple[list[Any], list[Any]] = [], []
         self._count()
 
     def _count(self) -> None:
@@ -159,8 +159,9 @@ class _Survey:
         """Drop all references, except to objects that would die."""
         for group in self.groups.values():
             group.example = None
-        self._held += self._every
-        self._every.clear()
+        for each in self._every:
+            self._held += each
+            each.clear()
         if threading.current_thread() is threading.main_thread():
             self._held.clear()
             return
