@@ -2,10 +2,12 @@
 
 import errno
 import gc
+import json
 import os
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
@@ -250,3 +252,13 @@ def test_one_that_is_too_late(folder, capsys, monkeypatch):
         # It has come to the script by now, and has nothing to complain of.
     finally:
         shutil.rmtree(path)
+
+
+@needs_remote_exec
+def test_several_that_ask_at_once(folder):
+    """A process has room for one script."""
+    with child("import deferrous; deferrous.install()", inspect="", wait=REACTOR) as process:
+        command = [sys.executable, "-m", "deferrous", "ps", "--json", str(process.pid)]
+        asking = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(5)]
+        answers = [each.communicate()[0] for each in asking]
+    assert [json.loads(each)["pid"] for each in answers] == [process.pid] * 5

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socket
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from ._asked_process import LOOK, MOST_BYTES, CannotAsk, no_answer, state_of, status_of, word
@@ -52,6 +55,31 @@ def by_script(pid: int, uid: int, question: str, seconds: float, stale: bool) ->
             "deferrous.inspect.listen(). Without that, Python 3.14 and newer can be asked by a "
             "Python of the same version"
         )
+    with _turn(pid, seconds):
+        return _by_script(remote_exec, pid, uid, question, seconds)
+
+
+@contextlib.contextmanager
+def _turn(pid: int, seconds: float) -> Iterator[None]:
+    """Wait until nobody else asks a process. It has room for one script: a second one replaces it.
+
+    The turn is a name of a socket, which the system frees when this process ends. Who waits for too
+    long asks nevertheless.
+    """
+    end = time.monotonic() + seconds
+    with socket.socket(socket.AF_UNIX) as turn:
+        while sys.platform == "linux" and time.monotonic() < end:
+            try:
+                turn.bind(f"\0deferrous-ask-{pid}")
+            except OSError:
+                time.sleep(LOOK)
+            else:
+                break
+        yield
+
+
+def _by_script(remote_exec: Any, pid: int, uid: int, question: str, seconds: float) -> bytes:
+    """Have a process run a script, which nobody else does meanwhile."""
     folder = tempfile.mkdtemp(prefix="deferrous-ask-")
     script, file = os.path.join(folder, "script.py"), os.path.join(folder, "answer")
     taken = False
