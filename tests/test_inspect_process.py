@@ -258,7 +258,8 @@ def test_one_that_is_too_late(folder, capsys, monkeypatch):
 def test_several_that_ask_at_once(folder):
     """A process has room for one script."""
     with child("import deferrous; deferrous.install()", inspect="", wait=REACTOR) as process:
-        command = [sys.executable, "-m", "deferrous", "ps", "--json", str(process.pid)]
+        command = [sys.executable, "-m", "deferrous", "ps", "--json", "--timeout", "60"]
+        command.append(str(process.pid))
         asking = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(5)]
         answers = [each.communicate()[0] for each in asking]
     assert [json.loads(each)["pid"] for each in answers] == [process.pid] * 5

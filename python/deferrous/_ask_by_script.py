@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -63,15 +64,17 @@ def by_script(pid: int, uid: int, question: str, seconds: float, stale: bool) ->
 def _turn(pid: int, seconds: float) -> Iterator[None]:
     """Wait until nobody else asks a process. It has room for one script: a second one replaces it.
 
-    The turn is a name of a socket, which the system frees when this process ends. Who waits for too
-    long asks nevertheless.
+    Whoever has its turn holds the name of a socket, which the system frees when this process ends.
+    After so many seconds, or where there are no such names, it asks without a turn.
     """
     end = time.monotonic() + seconds
     with socket.socket(socket.AF_UNIX) as turn:
         while sys.platform == "linux" and time.monotonic() < end:
             try:
                 turn.bind(f"\0deferrous-ask-{pid}")
-            except OSError:
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    break
                 time.sleep(LOOK)
             else:
                 break
@@ -79,7 +82,7 @@ def _turn(pid: int, seconds: float) -> Iterator[None]:
 
 
 def _by_script(remote_exec: Any, pid: int, uid: int, question: str, seconds: float) -> bytes:
-    """Have a process run a script, which nobody else does meanwhile."""
+    """Let a process run a script, while nobody else does."""
     folder = tempfile.mkdtemp(prefix="deferrous-ask-")
     script, file = os.path.join(folder, "script.py"), os.path.join(folder, "answer")
     taken = False
