@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 
 import deferrous as defer
@@ -10,6 +11,7 @@ import pytest
 from concurrency_helpers import awaited
 from deferrous import Deferred, ensureDeferred, fail, succeed
 from deferrous import concurrency as c
+from deferrous.concurrency.watching import _watches
 from deferrous.testing import Clock, assertNoResult, failureResultOf, successResultOf
 
 pytestmark = pytest.mark.deferrous_only
@@ -351,3 +353,16 @@ def test_what_takes_no_callback_keeps_nobody_waiting(begin):
     failureResultOf(d).trap(MemoryError, KeyError)
     assert last.called
     last.addErrback(lambda _: None)
+
+
+def test_what_was_watched_leaves_nothing():
+    gc.collect()
+    before = len(_watches)
+    never, fired = Deferred(), Deferred()
+    waiting = [c.wait([never]), c.wait([fired]), c.wait([never, fired])]
+    assert len(_watches) == before + 2
+    fired.callback(1)
+    assert len(_watches) == before + 1
+    del waiting, never
+    gc.collect()
+    assert len(_watches) == before

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import ref
 
 from .._deferrous import Deferred, _once, _tell, _whole
 
@@ -12,7 +12,7 @@ from .._deferrous import Deferred, _once, _tell, _whole
 class _Watch:
     """Watches a Deferred for many observers, with one callback in its chain."""
 
-    __slots__ = ("_has_told", "_watching")
+    __slots__ = ("__weakref__", "_has_told", "_watching")
 
     def __init__(self) -> None:
         self._has_told = False
@@ -20,12 +20,14 @@ class _Watch:
 
     @_whole
     def fired(self, result: Any, deferred: Deferred[Any]) -> Any:
-        _watches.pop(deferred, None)
+        _watches.pop(ref(deferred), None)
         _once(self, "_has_told", _tell, self._watching, deferred, result)
         return result
 
 
-_watches: WeakKeyDictionary[Deferred[Any], _Watch] = WeakKeyDictionary()
+#: The chain of the Deferred keeps its watch, and that keeps the Deferred: whoever sees it may have
+#: it. So nothing is kept here. (A WeakKeyDictionary would call a function of Python's each time.)
+_watches: dict[ref[Deferred[Any]], ref[_Watch]] = {}
 
 
 def watch(deferred: Deferred[Any], see: Callable[[Deferred[Any], Any], object]) -> None:
@@ -33,20 +35,26 @@ def watch(deferred: Deferred[Any], see: Callable[[Deferred[Any], Any], object]) 
 
     The result stays unchanged. `unwatch` undoes this in constant time.
     """
-    it = _watches.get(deferred)
+    it = _watch_of(deferred)
     if it is None:
         it = _Watch()
         it._watching[see] = None
         deferred.addBoth(it.fired, deferred)
         # Not before that: an exception in between, as a signal's, would leave what is never told.
         if not it._has_told:
-            _watches[deferred] = it
+            # The key is there as long as the entry is, and calls this when the Deferred is gone.
+            _watches[ref(deferred, _watches.pop)] = ref(it)
     else:
         it._watching[see] = None
 
 
 def unwatch(deferred: Deferred[Any], see: Callable[[Deferred[Any], Any], object]) -> None:
     """Undo `watch`."""
-    it = _watches.get(deferred)
+    it = _watch_of(deferred)
     if it is not None:
         it._watching.pop(see, None)
+
+
+def _watch_of(deferred: Deferred[Any]) -> _Watch | None:
+    found = _watches.get(ref(deferred))
+    return None if found is None else found()
