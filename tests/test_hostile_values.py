@@ -2,8 +2,10 @@
 
 import gc
 import sys
+import weakref
 
 import pytest
+from deferrous import Deferred
 from helpers import Recorder, ignore, raiser
 
 
@@ -207,3 +209,41 @@ def test_failure_subclass_that_breaks_init(defer, failure):
     broken = Broken()
     defer.succeed(None).addCallback(lambda _: broken).addErrback(recorder)
     assert recorder.calls == [broken]
+
+
+class TakesTheDictAway:
+    """A key of an instance's dict that replaces the dict when another key is looked for."""
+
+    def __init__(self, name, owner):
+        self.name, self.owner = name, owner
+        self.is_kept = []
+
+    def __hash__(self):
+        return hash(self.name)
+
+    def __eq__(self, other):
+        self.owner.__dict__ = {}
+        self.is_kept.append(self.value() is not None)
+        return False
+
+
+@pytest.mark.deferrous_only
+@pytest.mark.parametrize("name", ["debug", "callback", "_debugInfo"])
+@pytest.mark.parametrize("use", ["callback", "errback", "cancel"])
+@pytest.mark.parametrize("subclassed", [False, True])
+def test_key_that_takes_the_dict_away_while_it_is_looked_at(subclassed, use, name):
+    """Who looks for a key keeps the dict meanwhile: the look-up goes on in it."""
+
+    class Sub(Deferred):
+        pass
+
+    d = Sub() if subclassed else Deferred()
+    key, value = TakesTheDictAway(name, d), Recorder()
+    key.value = weakref.ref(value)
+    d.__dict__[key] = value
+    del value
+    args = {"callback": [None], "errback": [ValueError()], "cancel": []}[use]
+    getattr(d, use)(*args)
+    d.addErrback(ignore)
+    assert all(key.is_kept)
+    assert key.is_kept or name != "debug"

@@ -1,16 +1,16 @@
 //! The parts of an object outside its value: its instance dict and its weak references.
 
 use std::marker::PhantomData;
-use std::ptr;
 
+use pyo3::PyTypeInfo;
 use pyo3::exceptions::PyBaseException;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
-use pyo3::{Borrowed, PyTypeInfo};
 
 use super::classes::Native;
 use super::error::{Raised, Result};
+use super::held::Held;
 use super::inspect::is_key_of;
 use super::kinds::Kind;
 use super::safe;
@@ -42,30 +42,27 @@ impl<T: PyTypeInfo> Offset<T> {
 }
 
 impl<T> Offset<T> {
-    /// Borrow what is in the slot.
+    /// Run a step, which must not run Python code, on what is in the slot.
     #[inline(always)]
-    fn look<'a, 'py>(self, object: &'a Bound<'py, T>) -> Option<Borrowed<'a, 'py, PyAny>> {
+    fn with<R>(self, object: &Bound<'_, T>, step: impl FnOnce(&mut Option<Held<PyAny>>) -> R) -> R {
         if self.0 <= 0 {
-            return None;
+            return step(&mut None);
         }
-        // SAFETY: an object of `T`, which has a slot there, for a reference or null. No code runs
-        // here that could replace it.
-        unsafe {
-            let slot = object.as_ptr().byte_offset(self.0).cast::<*mut ffi::PyObject>();
-            Borrowed::from_ptr_or_opt(object.py(), *slot)
-        }
+        // SAFETY: an object of `T`, which has a slot there, for a reference or null. Nobody else
+        // looks at the slot before the step ends. Only a dict is taken out, which the slot owns.
+        step(unsafe { &mut *object.as_ptr().byte_offset(self.0).cast::<Option<Held<PyAny>>>() })
     }
 
-    /// Empty the slot and return what it owned.
-    fn take<'py>(self, object: &Bound<'py, T>) -> Option<Bound<'py, PyAny>> {
-        if self.0 <= 0 {
-            return None;
-        }
-        // SAFETY: as in `look`. The slot is emptied before anything else runs.
-        unsafe {
-            let slot = object.as_ptr().byte_offset(self.0).cast::<*mut ffi::PyObject>();
-            Bound::from_owned_ptr_or_opt(object.py(), slot.replace(ptr::null_mut()))
-        }
+    /// Whether the slot is empty in this object.
+    #[inline(always)]
+    fn holds_nothing(self, object: &Bound<'_, T>) -> bool {
+        self.with(object, |held| held.is_none())
+    }
+
+    /// What is in the slot.
+    #[inline(always)]
+    fn get<'py>(self, object: &Bound<'py, T>) -> Option<Bound<'py, PyAny>> {
+        self.with(object, |held| held.as_ref().map(|held| held.bind(object.py()).clone()))
     }
 }
 
@@ -73,37 +70,39 @@ impl<T> Offset<T> {
 /// set.
 #[inline(always)]
 pub(crate) fn has_instance_dict<T: Native>(object: &Bound<'_, T>) -> bool {
-    Offset::of_dict().look(object).is_some()
+    !Offset::of_dict().holds_nothing(object)
 }
 
 /// Whether an object has no instance dict, or one without this key.
 #[inline(always)]
 pub(crate) fn dict_lacks<T: Native>(object: &Bound<'_, T>, key: &Bound<'_, PyString>) -> bool {
-    Offset::of_dict().look(object).is_none_or(|dict| is_key_of(&dict, key) == Some(false))
+    // Looking for the key may run code of other keys, which may take the dict away.
+    Offset::of_dict().get(object).is_none_or(|dict| is_key_of(&dict, key) == Some(false))
 }
 
 /// Whether an object has neither an instance dict nor weak references.
 #[inline(always)]
 pub(super) fn has_nothing_beside<T: Native>(object: &Bound<'_, T>) -> bool {
-    Offset::of_dict().look(object).is_none() && Offset::of_weak().look(object).is_none()
+    Offset::of_dict().holds_nothing(object) && Offset::of_weak().holds_nothing(object)
 }
 
 /// Take the instance dict away from an object.
 pub(super) fn take_dict<'py, T: Native>(object: &Bound<'py, T>) -> Option<Bound<'py, PyAny>> {
-    Offset::of_dict().take(object)
+    let dict = Offset::of_dict().with(object, Option::take);
+    dict.map(|dict| dict.into_bound(object.py()))
 }
 
 /// Whether an exception has no instance dict, and so no attributes of its own.
 #[inline]
 pub(crate) fn has_no_exception_dict(exception: &Raised<'_>) -> bool {
-    Offset::<PyBaseException>::of_foreign_dict(exception.py()).look(exception).is_none()
+    Offset::<PyBaseException>::of_foreign_dict(exception.py()).holds_nothing(exception)
 }
 
 /// The instance dict of an exception. It is made if there is none.
 pub(crate) fn exception_dict<'py>(exception: &Bound<'py, PyAny>) -> Result<Bound<'py, PyDict>> {
     let there = Offset::<PyBaseException>::of_foreign_dict(exception.py());
-    match exception.cast::<PyBaseException>().map(|exception| there.look(exception)) {
-        Ok(Some(dict)) => Ok(dict.to_owned().cast_into()?),
+    match exception.cast::<PyBaseException>().map(|exception| there.get(exception)) {
+        Ok(Some(dict)) => Ok(dict.cast_into()?),
         _ => safe::dict_of(exception.py(), exception),
     }
 }
