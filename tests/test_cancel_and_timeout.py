@@ -1,5 +1,6 @@
 """`cancel` and `addTimeout` of one Deferred. For several together, see test_cancelling.py."""
 
+import asyncio
 import weakref
 
 import pytest
@@ -188,6 +189,38 @@ def test_timeout_elapses(defer):
     d.addErrback(ignore)
     # There was no canceller: the late result is swallowed.
     d.callback("late")
+
+
+@pytest.mark.parametrize("form", ["plain", "of a subclass"])
+def test_a_timeout_is_shown_by_its_clock(defer, form):
+    """As in a reactor's debug output: by the name of Twisted's function."""
+
+    class Own(defer.Deferred):
+        def addBoth(self, callback, *args, **kwargs):
+            return super().addBoth(callback, *args, **kwargs)
+
+    clock = Clock()
+    d = Own() if form == "of a subclass" else defer.Deferred()
+    d.addTimeout(10, clock)
+    [call] = clock.getDelayedCalls()
+    assert str(call).endswith(
+        " [10.0s] called=0 cancelled=0 Deferred.addTimeout.<locals>.timeItOut()>"
+    )
+    assert call.func.__name__ == "timeItOut"
+
+
+def test_a_timeout_is_shown_by_asyncio(defer, implementation):
+    """Twisted's take a reactor only."""
+    if implementation == "twisted":
+        return
+    loop = asyncio.new_event_loop()
+    try:
+        d = defer.Deferred().addTimeout(10, loop)
+        [call] = loop._scheduled
+        assert "Deferred.addTimeout.<locals>.timeItOut()" in repr(call)
+        d.callback(None)
+    finally:
+        loop.close()
 
 
 @pytest.mark.parametrize("fails", [False, True])

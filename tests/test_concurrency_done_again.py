@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 from concurrency_helpers import result_of
-from deferrous import Deferred, _deferrous
+from deferrous import Deferred, _deferrous, succeed
 from deferrous import concurrency as c
 from interrupted_helpers import check_on_any_line
 
@@ -180,3 +180,42 @@ def test_interrupted_several_times_before_it_is_cancelled():
     assert d.called
     assert len(asked) == 5
     d.addErrback(lambda _: None)
+
+
+class Stop(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("is_shown", [False, True])
+def test_several_that_come_into_one_step(is_shown):
+    """The first is raised, and shows one of another class that has come after it."""
+    first, second = KeyboardInterrupt(), Stop() if is_shown else KeyboardInterrupt("again")
+    coming = [first, second]
+    done = []
+
+    @_deferrous._whole
+    def step(result):
+        if coming:
+            raise coming.pop(0)
+        done.append(result)
+
+    with pytest.raises(KeyboardInterrupt) as raised:
+        succeed(5).addCallback(step)
+        for _ in range(100):
+            pass
+    assert raised.value is first
+    assert first.__context__ is (second if is_shown else None)
+    assert done == [5]
+
+
+def test_a_step_that_always_raises_is_given_up():
+    calls, failures = [], []
+
+    @_deferrous._whole
+    def step(_):
+        calls.append(1)
+        raise Stop
+
+    succeed(5).addCallback(step).addErrback(failures.append)
+    assert [failure.type for failure in failures] == [Stop]
+    assert 50 < len(calls) < 100

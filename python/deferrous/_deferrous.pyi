@@ -57,6 +57,7 @@ __all__ = [
     "_Task",
     "_Timeout",
     "__version__",
+    "_acquire_for",
     "_acquired_for",
     "_add_task",
     "_all_of",
@@ -1116,6 +1117,7 @@ def _tell(
 def _move_key(from_: dict[_T, None], key: _T, to: Any) -> None: ...
 def _give_done(done: Any, waiting: _Fifo[Deferred[Any]], pass_on: _Call) -> None: ...
 def _end_waiting(waiting: _Fifo[Deferred[Any]], over: Callable[[], Failure]) -> None: ...
+def _acquire_for(lock: object, release: _Call, *callback: Any) -> Deferred[Any]: ...
 def _run_locked(
     _acquired: object,
     function: _Call,
@@ -1600,6 +1602,10 @@ class _Task:
 class _Timeout:
     """A timeout: called by its clock when the time has run out."""
 
+    @property
+    def __name__(self) -> str: ...
+    @property
+    def __qualname__(self) -> str: ...
     def __call__(self, /, *args: Any, **kwargs: Any) -> None: ...
 
 def _convertTimedOut(result: Any, timeout: _Timeout) -> Any: ...

@@ -216,8 +216,13 @@ class _Attempts:
         if locked:
             self.stop(called)
             self.deferred.callback(None)
-        else:
+            return
+        try:
             self.wait()
+        except Exception:
+            # The clock takes no calls: there will be no other attempt.
+            self.stop(called)
+            self.deferred.errback(Failure())
 
     def time_out(self) -> None:
         name = self.lock.name
@@ -325,5 +330,10 @@ class DeferredFilesystemLock(FilesystemLock):
         if self.lock():
             attempts.deferred.callback(None)
         else:
-            attempts.wait()
+            try:
+                attempts.wait()
+            except BaseException:
+                # Nobody has the Deferred.
+                attempts.stop()
+                raise
         return attempts.deferred

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from functools import partial
 from types import BuiltinMethodType
 from typing import Any
 
@@ -193,10 +192,16 @@ class _Limit:
         self.timed_out = False
 
 
-@_deferrous._never_refused
-def _time_out(limit: _Limit, deferred: Any) -> None:
-    limit.timed_out = True
-    _cancel(deferred)
+def _timer(limit: _Limit, deferred: Any) -> Callable[[], None]:
+    """Return what the clock calls, under the name by which Twisted's is shown."""
+
+    @_deferrous._never_refused
+    def timeItOut() -> None:
+        limit.timed_out = True
+        _cancel(deferred)
+
+    timeItOut.__qualname__ = "Deferred.addTimeout.<locals>.timeItOut"
+    return timeItOut
 
 
 @_deferrous._never_refused
@@ -222,7 +227,16 @@ def add_timeout(
 ) -> Any:
     """Do what `Deferred.addTimeout` says."""
     limit = _Limit(timeout, onTimeoutCancel)
-    stop = start(resolve(clock), timeout, partial(_time_out, limit, deferred))
+    stop = start(resolve(clock), timeout, _timer(limit, deferred))
+    try:
+        return _add_callbacks(deferred, limit, stop)
+    except BaseException:
+        # Nobody would stop it when the Deferred has fired.
+        stop()
+        raise
+
+
+def _add_callbacks(deferred: Any, limit: _Limit, stop: Callable[[], object]) -> Any:
     add = deferred.addBoth
     if type(add) is BuiltinMethodType:
         return add(_convert, limit).addBoth(_stop_clock, limit, stop)

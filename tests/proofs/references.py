@@ -40,10 +40,11 @@ KEEPS = ("subclasses",)
 
 
 def total() -> int:
-    """All references but those to `True` and `False`, which a slot holds without counting them
-    (`src/binding/capi/shown.rs`)."""
+    """All references but those to `True`, `False` and the small ints, which a slot holds without
+    counting them (`src/binding/capi/shown.rs`)."""
     gc.collect()
-    return sys.gettotalrefcount() - sys.getrefcount(True) - sys.getrefcount(False)
+    uncounted = sum(map(sys.getrefcount, (False, True, *range(257))))
+    return sys.gettotalrefcount() - uncounted
 
 
 def growth(names, program, runs: int) -> list[int]:

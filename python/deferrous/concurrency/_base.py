@@ -10,6 +10,7 @@ from typing import Any, ParamSpec, TypeAlias, TypeGuard, TypeVar, overload
 from .. import _deferrous
 from .._deferrous import (
     Deferred,
+    _acquire_for,
     _check_depth,
     _knows_depth,
     _never_refused,
@@ -279,10 +280,9 @@ class Lockable:
         If the function returns a Deferred or a coroutine, this is released when that is done.
         Returns a Deferred for the function's result.
         """
-        release = self._how_to_release()
-        acquired: Any = self.acquire()
-        result: Deferred[Any] = acquired.addCallback(
-            _run_locked, f, args, kwargs, _release_after, release, self.release
+        how, release = self._how_to_release(), self.release
+        result: Deferred[Any] = _acquire_for(
+            self, release, _run_locked, f, args, kwargs, _release_after, how, release
         )
         keep_until_done(result)
         return result

@@ -187,10 +187,10 @@ class TaskGroup(Block):
         if is_the_cause:
             await _forget_cancellation(task)
         while self._tasks:
-            self._ended = Deferred()
-            # For the graph of what waits for what.
-            vars(self._ended)["_part_of"] = self
             try:
+                self._ended = Deferred()
+                # For the graph of what waits for what.
+                vars(self._ended)["_part_of"] = self
                 await self._ended
             except BaseException as error:
                 is_closed = not is_cancellation(error)
@@ -236,10 +236,12 @@ class TaskGroup(Block):
         """
         if self._state != "open":
             raise RuntimeError(f"{self!r} is not open")
+        ended: Deferred[None] = Delayed(self._cancel_join)
+        ended.addBoth(self._joined).addBoth(self._let_go)
+        # Not before that, which may be refused: then it is still open.
         self._state = "exiting"
         self._opened_by = None
-        self._ended = Delayed(self._cancel_join)
-        ended = self._ended.addBoth(self._joined).addBoth(self._let_go)
+        self._ended = ended
         if not self._tasks:
             self._end()
         return ended

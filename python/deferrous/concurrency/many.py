@@ -295,11 +295,10 @@ class AsCompleted(Generic[_T]):
     def __next__(self) -> Deferred[_T]:
         if not self._to_give:
             raise StopIteration
-        self._to_give -= 1
         given: Deferred[_T] = _wait_in(self._waiting, self, False)
+        self._to_give -= 1
         if self._done:
-            self._waiting.remove(given)
-            self._done.popleft().addBoth(_pass_on, given)
+            _give_done(self._done, self._waiting, _pass_on)
         elif self._timed_out:
             self._waiting.remove(given)
             given.errback(TimeoutError())

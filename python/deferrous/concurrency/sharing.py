@@ -177,9 +177,10 @@ def once(function: Callable[_P, Any]) -> Callable[_P, Deferred[Any]]:
                 del under_way[key]
             return result
 
-        observable = under_way[key] = Observable(deferred, cancel_unobserved=True)
+        observable = Observable(deferred, cancel_unobserved=True)
         # Comes last: if comparing an argument raises, that is nobody's result.
         deferred.addBoth(forget)
+        under_way[key] = observable
         return observable.observe()
 
     return shared

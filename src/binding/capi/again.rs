@@ -16,7 +16,8 @@ use super::answers::Called;
 use super::cell::Shared;
 use super::conversions::{Nothing, ToC, safe};
 use super::held::{Held, Hold};
-use super::in_flight::restore;
+use super::in_flight::{ok, restore};
+use super::interned::intern;
 use super::raised::Raised;
 use super::safe::this_thread;
 use crate::core::refusable;
@@ -45,10 +46,31 @@ pub(super) fn again<'py>(
         match step() {
             Ok(_) if raised.is_instance_of::<PyException>() => return Err(raised),
             Ok(result) => return put_back(raised).map(|()| result),
-            Err(another) => last = another,
+            Err(another) => {
+                keep_beside(&raised, &another);
+                last = another;
+            }
         }
     }
     Err(last)
+}
+
+/// Keep what has come into a step after this, where it is of another class: one of them is raised, and
+/// shows the other as its `__context__`. If that is taken, the other is not shown.
+fn keep_beside(raised: &Raised<'_>, another: &Raised<'_>) {
+    let py = raised.py();
+    let name = intern!(py, "__context__");
+    if raised.get_type().is(another.get_type()) {
+        return;
+    }
+    let is_free = |error: &Raised<'_>| {
+        ok(py, error.getattr(name)).is_some_and(|context| context.is_none() || context.is(raised))
+    };
+    if is_free(raised) && is_free(another) {
+        // Neither shows the other already, so that there is no circle.
+        let kept = another.setattr(name, py.None()).and_then(|()| raised.setattr(name, another));
+        let _ = ok(py, kept);
+    }
 }
 
 safe! {
@@ -114,5 +136,5 @@ fn is_main_thread(py: Python<'_>) -> bool {
         let main = py.import("threading")?.call_method0("main_thread")?;
         Ok(main.getattr("ident")?.extract::<usize>()? == this_thread(py))
     };
-    super::in_flight::ok(py, ask()).unwrap_or(false)
+    ok(py, ask()).unwrap_or(false)
 }

@@ -117,6 +117,8 @@ table! {$
     ACQUIRE = "acquire",
     ACTIVE = "active",
     CALL_LATER = "callLater",
+    TIME_IT_OUT = "timeItOut",
+    TIME_IT_OUT_IN_FULL = "Deferred.addTimeout.<locals>.timeItOut",
     CLASS_NAME = "Deferred",
     ADD_BOTH = "addBoth",
     ALREADY_CALLED_NOTE = "With setDebugging(True), this says where it was fired before.",

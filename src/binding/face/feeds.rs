@@ -109,10 +109,18 @@ impl<'a, 'py> Calls<'a, 'py> {
                 return Err(error);
             }
         };
-        let deferred = maybe_deferred_quickly(&self.function, &[item], None)?;
-        self.running.set_item(&call, &deferred)?;
+        let deferred = match maybe_deferred_quickly(&self.function, &[item], None) {
+            Ok(deferred) => deferred,
+            Err(error) => {
+                // There is no Deferred for the call, as without memory: that is how it has ended.
+                ended.call1((failure_of(py, error)?, &call))?;
+                return Ok(());
+            }
+        };
+        let noted = self.running.set_item(&call, &deferred);
         let done = end_if_stopped(self.feed, &deferred, self.otherwise);
-        let added = deferred.call_method1(intern!(py, "addBoth"), (&ended, &call));
+        let added =
+            noted.and_then(|()| deferred.call_method1(intern!(py, "addBoth"), (&ended, &call)));
         or_tell(&deferred, added, |failure| ended.call1((failure, &call)))?;
         done
     }

@@ -102,16 +102,15 @@ mod _deferrous {
     #[pymodule_export]
     use crate::binding::face::place::{_fire_all, _give_back, _give_first, _serve_rest, _wait_in};
     #[pymodule_export]
-    use crate::binding::face::primitive::{
-        _check_depth, _hand_over, _knows_depth, _never_refused, _whole,
-    };
+    use crate::binding::face::primitive::_hand_over;
     #[pymodule_export]
     use crate::binding::face::race::race;
     #[pymodule_export]
     use crate::binding::face::returned::_not_taken;
     #[pymodule_export]
     use crate::binding::face::steps::{
-        _delay, _end_all, _end_delayed, _end_one, _in_turn, _once, _pass_on, _within,
+        _check_depth, _delay, _end_all, _end_delayed, _end_one, _in_turn, _knows_depth,
+        _never_refused, _once, _pass_on, _whole, _within,
     };
     #[pymodule_export]
     use crate::binding::face::survey::{all_of, may_fire, take_last};
@@ -124,8 +123,8 @@ mod _deferrous {
     };
     #[pymodule_export]
     use crate::binding::face::under_way::{
-        _add_task, _do, _end_waiting, _give_done, _hand_out, _move_key, _release_after,
-        _release_key, _run_locked, _take_returned, _tell,
+        _acquire_for, _add_task, _do, _end_waiting, _give_done, _hand_out, _move_key,
+        _release_after, _release_key, _run_locked, _take_returned, _tell,
     };
     #[pymodule_export]
     use crate::binding::face::whole::{

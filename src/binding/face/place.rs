@@ -4,7 +4,12 @@ use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 
-use crate::binding::capi::{self, Hold, error::Result, interned::intern, stack};
+use crate::binding::capi::{
+    self, Hold,
+    error::{Error, Result},
+    interned::intern,
+    stack,
+};
 use crate::binding::model::{
     deferred::Deferred,
     fifo::{Fifo, exact_index},
@@ -18,6 +23,7 @@ use crate::binding::waits::turns;
 use crate::binding::waits::{
     firing::{fire_one, make},
     handing_over::leave,
+    locked::is_refusal,
     nesting::hand_over,
 };
 
@@ -69,6 +75,24 @@ pub(crate) fn is_fired(waiting: &Bound<'_, PyAny>) -> Result<bool> {
         return Ok(deferred.get().chain(waiting.py(), |chain| chain.called()));
     }
     Ok(stack::truth(&waiting.getattr(intern!(waiting.py(), "called"))?)?)
+}
+
+/// Let go of what was to be acquired, as a callback was not added to its Deferred: release it, or
+/// give up the place in line. Returns the error.
+pub(crate) fn let_go<'py>(
+    acquired: &Bound<'py, PyAny>,
+    error: Error,
+    release: impl FnOnce() -> PyResult<Bound<'py, PyAny>>,
+) -> Error {
+    let py = acquired.py();
+    if is_refusal(py, &error) {
+        let done = match capi::ok(py, is_fired(acquired)) {
+            Some(true) => release(),
+            _ => acquired.call_method0(intern!(py, "cancel")),
+        };
+        drop(capi::ok(py, done));
+    }
+    error
 }
 
 /// Remove the first Deferred that still waits, and return it, or None.

@@ -7,9 +7,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::binding::capi::{
-    Hold,
+    self, Hold,
     cell::SEVERAL_THREADS,
-    depth::{self, Short},
     error::{Raise, Result},
     interned::intern,
     new_bool,
@@ -17,13 +16,14 @@ use crate::binding::capi::{
     stack::Nested,
 };
 use crate::binding::face::functions::succeed;
+use crate::binding::face::place::let_go;
 use crate::binding::judge::classify::as_deferred;
 use crate::binding::model::{
     deferred::Deferred,
     fifo::Fifo,
     line::{self, new_line},
     names,
-    outcome::{Chain, Link, Outcome},
+    outcome::{Chain, Link, Outcome, or_no_memory},
     primitive::{DeferredLock, DeferredSemaphore, Locked, Primitive},
     traverse::Traverse,
     waiter::Waiter,
@@ -34,8 +34,8 @@ use crate::binding::waits::{firing::begin_fire, steps};
 use crate::binding::waits::{
     firing::{fire_one, fired, make},
     handing_over::{begin_release, begin_release_of, overrides_ours},
-    locked::{self, RUN},
-    nesting::{self, hand_over},
+    locked::{self, RUN, is_refusal},
+    nesting::hand_over,
     work::Work,
 };
 use crate::core::Flag;
@@ -133,10 +133,10 @@ impl Primitive {
         let add_callback = intern!(slf.py(), "addCallback");
         match as_deferred(&acquired) {
             Some(deferred) if !overrides::<Deferred>(deferred, add_callback) => {
-                engine::add(deferred, Link::Deliver(Waiter::new(&locked), RUN))?;
+                add_call(slf, deferred, &locked)?;
                 Ok(acquired)
             }
-            _ => add_by_method(&acquired, locked),
+            _ => add_by_method(slf, &acquired, locked),
         }
     }
 
@@ -237,13 +237,90 @@ fn acquire_for<'py>(
     Ok((locked, acquired))
 }
 
+/// Make a call as a callback, and have it release after that. `called` is what it has begun.
+fn call_by_hand<'py>(
+    locked: &Bound<'py, Locked>,
+    called: &mut Option<Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = locked.py();
+    let release = locked.get().primitive.bind(py).getattr(intern!(py, "_releaseAndReturn"))?;
+    let (result, work) = locked::call(locked)?;
+    *called = Some(result.clone());
+    work.map_or(Ok(()), |work| engine::run(py, work))?;
+    result.call_method1(intern!(py, "addBoth"), (release,))
+}
+
 /// Let a call wait for the result of an overridden `acquire()`.
 #[cold]
 fn add_by_method<'py>(
+    primitive: &Bound<'py, Primitive>,
     acquired: &Bound<'py, PyAny>,
     locked: Bound<'py, Locked>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    acquired.call_method1(intern!(acquired.py(), "addCallback"), (locked,))
+    let py = acquired.py();
+    match acquired.call_method1(intern!(py, "addCallback"), (locked,)) {
+        Ok(chained) => Ok(chained),
+        Err(error) => {
+            let release = || primitive.call_method0(intern!(py, "release"));
+            Err(let_go(acquired, error.into(), release).into())
+        }
+    }
+}
+
+/// Have a call wait for what `acquire()` has returned, or make it now.
+#[inline(always)]
+fn add_call<'py>(
+    primitive: &Bound<'py, Primitive>,
+    acquired: &Bound<'py, Deferred>,
+    locked: &Bound<'py, Locked>,
+) -> Result<()> {
+    let py = primitive.py();
+    let link = Link::Deliver(Waiter::new(locked), RUN);
+    let added = acquired.get().chain(py, |chain| chain.add(link).map(|()| chain.is_runnable()));
+    let refused = match or_no_memory(py, added) {
+        Ok(false) => return Ok(()),
+        Ok(true) => match engine::run_deferred(acquired) {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        },
+        Err(error) => {
+            give_up_call(primitive, acquired);
+            return Err(error);
+        }
+    };
+    // Nobody else has that Deferred, so what is still in it is the call.
+    if acquired.get().chain(py, |chain| !chain.links().is_empty()) {
+        give_up_call(primitive, acquired);
+    }
+    Err(refused)
+}
+
+/// A call was not added to what `acquire()` has returned, or not made: nobody will release after it.
+/// So it is released now, or its place in line given up.
+#[cold]
+fn give_up_call<'py>(primitive: &Bound<'py, Primitive>, acquired: &Bound<'py, Deferred>) {
+    let py = primitive.py();
+    let done = if acquired.get().chain(py, |chain| chain.called()) {
+        release_anyhow(primitive)
+    } else {
+        let line = primitive.get().line(py).map_err(Into::into);
+        line.and_then(|line| Fifo::remove(&line, acquired.as_any()))
+    };
+    let _ = capi::ok(py, done);
+}
+
+/// Release, also where no more calls are allowed.
+#[cold]
+fn release_anyhow(primitive: &Bound<'_, Primitive>) -> Result<()> {
+    let py = primitive.py();
+    if overrides_ours(primitive, intern!(py, "release")) {
+        primitive.call_method0(intern!(py, "release"))?;
+        return Ok(());
+    }
+    match begin_release(primitive)? {
+        Some(work) => hand_over(py, work, engine::run_within),
+        None => Ok(()),
+    }
 }
 
 /// The body of `acquire`.
@@ -378,10 +455,19 @@ impl Locked {
         _acquired: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
-        let release = slf.get().primitive.bind(py).getattr(intern!(py, "_releaseAndReturn"))?;
-        let (result, work) = locked::call(slf)?;
-        work.map_or(Ok(()), |work| engine::run(py, work))?;
-        result.call_method1(intern!(py, "addBoth"), (release,))
+        let primitive = slf.get().primitive.bind(py);
+        let mut called = None;
+        let error = match call_by_hand(slf, &mut called) {
+            Ok(chained) => return Ok(chained),
+            Err(error) => error.into(),
+        };
+        if is_refusal(py, &error) {
+            if let Some(called) = called {
+                drop(capi::ok(py, called.call_method0(intern!(py, "cancel"))));
+            }
+            let _ = capi::ok(py, release_anyhow(primitive));
+        }
+        Err(error.into())
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -411,41 +497,4 @@ pub(crate) fn _hand_over<'py>(
         Some(work) => hand_over(py, work, engine::run_within),
         None => Ok(()),
     }
-}
-
-/// How our functions are called at the recursion limit.
-struct AtTheLimit;
-
-impl Short for AtTheLimit {
-    fn call<'py>(py: Python<'py>, call: &mut dyn FnMut(Python<'py>)) -> Result<()> {
-        nesting::short(py, call, engine::run_within)
-    }
-}
-
-/// Let one of our functions never fail at the recursion limit when native code calls it: as a
-/// callback, a canceller, or a clock's function. Returns it.
-#[pyfunction(crate = "crate::binding::capi::guarded")]
-pub(crate) fn _never_refused<'py>(function: Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>> {
-    depth::never_refuse::<AtTheLimit, false>(&function)?;
-    Ok(function)
-}
-
-/// [`_never_refused`] for a step that detects what it has done already: if a signal's exception
-/// interrupts it, it is repeated, and the exception is raised afterwards. Returns it.
-#[pyfunction(crate = "crate::binding::capi::guarded")]
-pub(crate) fn _whole<'py>(function: Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>> {
-    depth::never_refuse::<AtTheLimit, true>(&function)?;
-    Ok(function)
-}
-
-/// Whether it is known how many more calls the interpreter allows.
-#[pyfunction(crate = "crate::binding::capi::guarded")]
-pub(crate) fn _knows_depth() -> bool {
-    depth::is_known()
-}
-
-/// Raise RecursionError if a few nested calls would.
-#[pyfunction(crate = "crate::binding::capi::guarded")]
-pub(crate) fn _check_depth(py: Python<'_>) -> Result<()> {
-    depth::check_ahead(py)
 }

@@ -11,7 +11,7 @@ use crate::binding::capi::{
     none, tuple_of,
 };
 use crate::binding::face::{
-    adding::add_both, functions, generators, items, place, primitive, timeout, whole,
+    adding::add_both, functions, generators, items, place, steps, timeout, whole,
 };
 use crate::binding::model::{
     callback::Callback,
@@ -195,10 +195,10 @@ quick!(AcquiredFor = c"_acquired_for" of PyAny, |_, [lock, condition, woken]| {
     whole::_acquired_for(lock, condition, woken.clone()).map(|()| none(lock.py()))
 });
 quick!(CheckDepth = c"_check_depth" of PyAny, |slf, []| {
-    primitive::_check_depth(slf.py()).map(|()| none(slf.py()))
+    steps::_check_depth(slf.py()).map(|()| none(slf.py()))
 });
 quick!(NeverRefused = c"_never_refused" of PyAny, |_, [function]| {
-    primitive::_never_refused(function.clone())
+    steps::_never_refused(function.clone())
 });
 quick!(GiveFirst = c"_give_first" of PyAny, |_, [line, result]| {
     let line = capi::as_exact::<Fifo>(line)?;

@@ -12,14 +12,19 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
 use crate::binding::capi::{
-    self, Held, Hold, again::MOST, error::Result, interned::intern, none, stack, yes,
+    self, Held, Hold,
+    again::MOST,
+    depth::{self, Short},
+    error::Result,
+    interned::intern,
+    none, stack, yes,
 };
 use crate::binding::face::primitive::_hand_over;
 use crate::binding::face::whole::is;
 use crate::binding::judge::creating;
 use crate::binding::model::deferred::{CancelledError, Deferred};
 use crate::binding::run::engine;
-use crate::binding::waits::nesting::current_greenlet;
+use crate::binding::waits::nesting::{self, current_greenlet};
 use crate::core::refusable;
 
 /// How deep steps may nest. Each level takes a few Python calls.
@@ -311,4 +316,41 @@ pub(crate) fn _end_delayed<'py>(
     let work = outer.getattr(intern!(py, "unpause"))?;
     in_turn(py, Step::Call { work: work.hold(), args: PyTuple::empty(py).hold() })?;
     Ok(result)
+}
+
+/// How our functions are called at the recursion limit.
+struct AtTheLimit;
+
+impl Short for AtTheLimit {
+    fn call<'py>(py: Python<'py>, call: &mut dyn FnMut(Python<'py>)) -> Result<()> {
+        nesting::short(py, call, engine::run_within)
+    }
+}
+
+/// Let one of our functions never fail at the recursion limit when native code calls it: as a
+/// callback, a canceller, or a clock's function. Returns it.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _never_refused<'py>(function: Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>> {
+    depth::never_refuse::<AtTheLimit, false>(&function)?;
+    Ok(function)
+}
+
+/// [`_never_refused`] for a step that detects what it has done already: if a signal's exception
+/// interrupts it, it is repeated, and the exception is raised afterwards. Returns it.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _whole<'py>(function: Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>> {
+    depth::never_refuse::<AtTheLimit, true>(&function)?;
+    Ok(function)
+}
+
+/// Whether it is known how many more calls the interpreter allows.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _knows_depth() -> bool {
+    depth::is_known()
+}
+
+/// Raise RecursionError if a few nested calls would.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _check_depth(py: Python<'_>) -> Result<()> {
+    depth::check_ahead(py)
 }

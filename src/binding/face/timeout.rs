@@ -3,7 +3,7 @@
 use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
-use pyo3::types::PyModule;
+use pyo3::types::{PyModule, PyString};
 
 use crate::binding::capi::{
     self, Hold, cell::Shared, error::Result, interned::intern, overrides::overrides, stack::Nested,
@@ -22,6 +22,18 @@ use crate::binding::waits::work::Work;
 
 #[pymethods(crate = "crate::binding::capi::guarded")]
 impl Timeout {
+    /// By what name a clock shows its delayed call: that of Twisted's function.
+    #[getter(__qualname__)]
+    fn qualified_name<'py>(slf: &Bound<'py, Self>) -> &'py Bound<'py, PyString> {
+        intern!(slf.py(), "Deferred.addTimeout.<locals>.timeItOut")
+    }
+
+    /// The last part of it.
+    #[getter(__name__)]
+    fn name<'py>(slf: &Bound<'py, Self>) -> &'py Bound<'py, PyString> {
+        intern!(slf.py(), "timeItOut")
+    }
+
     /// Cancel the Deferred, as the time has run out.
     fn __call__(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
@@ -103,8 +115,13 @@ pub(crate) fn stop<'py>(
     result: &Bound<'py, PyAny>,
     timeout: &Bound<'py, PyAny>,
 ) -> Result<Bound<'py, PyAny>> {
-    let py = result.py();
-    let this = timeout.cast::<Timeout>()?.get();
+    stop_clock(timeout.cast::<Timeout>()?)?;
+    Ok(result.clone())
+}
+
+/// Cancel the call of the clock.
+fn stop_clock(timeout: &Bound<'_, Timeout>) -> Result<()> {
+    let (py, this) = (timeout.py(), timeout.get());
     // Also if the call has been made already: that is for the clock to say.
     if let Some(call) = this.state.with(py, |state| state.call.take()) {
         let _nested = Nested::enter(py)?;
@@ -122,7 +139,7 @@ pub(crate) fn stop<'py>(
             call.call_method0(intern!(py, "cancel"))?;
         }
     }
-    Ok(result.clone())
+    Ok(())
 }
 
 /// `deferred.addTimeout(seconds, clock, on_cancel)`
@@ -157,8 +174,13 @@ pub(crate) fn add<'py>(
     drop(before);
     for callback in [convert, stop] {
         let argument = timeout.as_any().clone();
-        let callback = Callback::with_arguments(py, callback.bind(py), &[argument], None)?;
-        engine::add(deferred, Link::Either(callback))?;
+        let added = Callback::with_arguments(py, callback.bind(py), &[argument], None)
+            .and_then(|callback| engine::add(deferred, Link::Either(callback)));
+        if let Err(error) = added {
+            // Nobody would stop it when the Deferred has fired.
+            let _ = capi::ok(py, stop_clock(&timeout));
+            return Err(error.into());
+        }
     }
     Ok(deferred.as_any().clone())
 }

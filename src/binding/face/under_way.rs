@@ -10,17 +10,20 @@ use crate::binding::capi::{
     self, Text,
     error::{Error, Raise, Result},
     interned::intern,
-    none, yes,
+    none,
+    stack::Nested,
+    yes,
 };
 use crate::binding::face::functions::maybe_deferred;
 use crate::binding::face::generators::ensure_deferred;
 use crate::binding::face::items::take_returned;
-use crate::binding::face::place::{_give_first, fire_waiting, first_waiting};
+use crate::binding::face::place::{_give_first, fire_waiting, first_waiting, let_go};
 use crate::binding::face::primitive::_hand_over;
 use crate::binding::face::steps::is_failure;
-use crate::binding::face::whole::{is, line_of};
+use crate::binding::face::whole::{answer_waiting, is, line_of};
 use crate::binding::judge::classify::as_deferred;
 use crate::binding::model::{deferred::Deferred, fifo::Fifo};
+use crate::binding::waits::locked::is_refusal;
 
 /// Call a function from native code: one marked with `_whole` is repeated only if native code calls
 /// it.
@@ -86,21 +89,38 @@ pub(crate) fn _hand_out<'py>(stream: &Bound<'py, PyAny>) -> Result<bool> {
         return Ok(false);
     }
     let Some(getter) = first_waiting(&getting)? else { return Ok(false) };
+    let (result, is_failure) = match result_of(&call) {
+        Ok(result) => result,
+        Err(error) => {
+            // It cannot be had now. Who waits for it is told, and would wait for ever otherwise.
+            answer_waiting(getter, Err(error))?;
+            return Ok(true);
+        }
+    };
     calls.call_method0(intern!(py, "popleft"))?;
-    let mut result = call.getattr(intern!(py, "result"))?;
     call.setattr(intern!(py, "result"), none(py))?;
     let mut done = Ok(());
-    if as_deferred(&result).is_some() {
-        let failures = capi::new_list(py)?;
-        let keep = failures.getattr(intern!(py, "append"))?;
-        result.call_method1(intern!(py, "addErrback"), (keep,))?;
-        result = failures.get_item(0)?;
+    if is_failure {
         calls.call_method0(intern!(py, "clear"))?;
         done = stop.call0().map(drop).map_err(Error::from);
     }
     stream.setattr(intern!(py, "_hungry"), yes(py))?;
     _hand_over(getter, result)?;
     done.map(|()| true)
+}
+
+/// The result of a call of a stream, and whether it is a failure: taken out of the Deferred that
+/// would report it.
+fn result_of<'py>(call: &Bound<'py, PyAny>) -> Result<(Bound<'py, PyAny>, bool)> {
+    let py = call.py();
+    let result = call.getattr(intern!(py, "result"))?;
+    if as_deferred(&result).is_none() {
+        return Ok((result, false));
+    }
+    let failures = capi::new_list(py)?;
+    let keep = failures.getattr(intern!(py, "append"))?;
+    result.call_method1(intern!(py, "addErrback"), (keep,))?;
+    Ok((failures.get_item(0)?, true))
 }
 
 /// A Deferred with the first item that was given back, if there is one.
@@ -169,7 +189,10 @@ pub(crate) fn _give_done<'py>(
             return _hand_over(first, none(py));
         }
         let next = done.call_method0(intern!(py, "popleft"))?;
-        next.call_method1(intern!(py, "addBoth"), (pass_on, first))?;
+        if let Err(error) = next.call_method1(intern!(py, "addBoth"), (pass_on, &first)) {
+            // Nobody would tell that one.
+            answer_waiting(first, Err(error.into()))?;
+        }
     }
     Ok(())
 }
@@ -196,8 +219,27 @@ pub(crate) fn _end_waiting<'py>(
     done
 }
 
-/// The callback when a lock has been acquired for a call: make the call, and then release the lock.
-/// `method` is not used; the graph finds in it who holds the lock.
+/// Acquire something, and have a callback called then, with the arguments after it. Returns what
+/// `addCallback` does. If that is refused, `release` is called, or the place in line given up: nobody
+/// else would.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+#[pyo3(signature = (lock, release, *callback))]
+pub(crate) fn _acquire_for<'py>(
+    lock: &Bound<'py, PyAny>,
+    release: &Bound<'py, PyAny>,
+    callback: &Bound<'py, PyTuple>,
+) -> Result<Bound<'py, PyAny>> {
+    let py = lock.py();
+    let _nested = Nested::enter(py)?;
+    let acquired = lock.call_method0(intern!(py, "acquire"))?;
+    match acquired.call_method1(intern!(py, "addCallback"), callback) {
+        Ok(chained) => Ok(chained),
+        Err(error) => Err(let_go(&acquired, error.into(), || release.call0())),
+    }
+}
+
+/// The callback of a lock that was acquired for a call: make it, and release the lock after that.
+/// `method` is for those that look who holds it.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _run_locked<'py>(
     _acquired: &Bound<'py, PyAny>,
@@ -208,9 +250,25 @@ pub(crate) fn _run_locked<'py>(
     release: (Bound<'py, PyAny>, Bound<'py, PyTuple>),
     method: Bound<'py, PyAny>,
 ) -> Result<Bound<'py, PyAny>> {
-    let called = maybe_deferred(function, args, Some(kwargs))?;
-    Ok(called
-        .call_method1(intern!(called.py(), "addBoth"), (done, release.0, release.1, method))?)
+    let py = function.py();
+    let (release, release_args) = release;
+    let (called, error) = match maybe_deferred(function, args, Some(kwargs)) {
+        Err(error) => (None, error),
+        Ok(called) => {
+            let all = (done, &release, &release_args, method);
+            match called.call_method1(intern!(py, "addBoth"), all) {
+                Ok(chained) => return Ok(chained),
+                Err(error) => (Some(called), error.into()),
+            }
+        }
+    };
+    if is_refusal(py, &error) {
+        if let Some(called) = called {
+            drop(capi::ok(py, called.call_method0(intern!(py, "cancel"))));
+        }
+        drop(capi::ok(py, release.call1(&release_args)));
+    }
+    Err(error)
 }
 
 /// The callback when that call has ended: release the lock.

@@ -16,7 +16,7 @@ use crate::binding::capi::{
     none, stack, yes,
 };
 use crate::binding::face::place::{
-    _give_first, fire_each, fire_waiting, first_waiting, is_fired, next_in,
+    _give_first, fire_each, fire_waiting, first_waiting, is_fired, let_go, next_in,
 };
 use crate::binding::judge::{creating, debug::debugging_by_default};
 use crate::binding::model::{
@@ -197,15 +197,21 @@ fn is_as_many(so_many: u64, number: &Bound<'_, PyAny>) -> Result<bool> {
 fn reacquire<'py>(condition: &Bound<'py, PyAny>, woken: &Bound<'py, PyAny>) -> Result<()> {
     let py = condition.py();
     let lock = condition.getattr(intern!(py, "_lock"))?;
-    let acquired = lock.call_method0(intern!(py, "acquire"))?;
     let then = condition.getattr(intern!(py, "_acquired_for"))?;
     let otherwise = condition.getattr(intern!(py, "_not_acquired_for"))?;
     let args = capi::new_tuple(py, [condition.clone(), woken.clone()])?.into_any();
     let others = capi::new_tuple(py, [woken.clone()])?.into_any();
     let no_kwargs = none(py);
     let all = [then, otherwise, args, no_kwargs.clone(), others, no_kwargs];
-    acquired.call_method1(intern!(py, "addCallbacks"), capi::new_tuple(py, all)?)?;
-    Ok(())
+    // All that may be refused comes first.
+    let all = capi::new_tuple(py, all)?;
+    let acquired = lock.call_method0(intern!(py, "acquire"))?;
+    match acquired.call_method1(intern!(py, "addCallbacks"), all) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            Err(let_go(&acquired, error.into(), || lock.call_method0(intern!(py, "release"))))
+        }
+    }
 }
 
 /// End a waiter that was woken or cancelled and cannot get the lock.

@@ -1,15 +1,20 @@
 //! `lock.run` and `semaphore.run`.
 
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 
 use crate::binding::capi::{
     self, Hold,
-    error::{Raised, Result},
+    error::{Error, Raised, Result},
     interned::intern,
     overrides::overrides,
     stack::Nested,
 };
-use crate::binding::judge::classify::{as_deferred, classify};
+use crate::binding::judge::{
+    classify::{as_deferred, classify},
+    creating,
+    debug::debugging_by_default,
+};
 use crate::binding::model::{
     deferred::Deferred,
     outcome::{self, Link, Outcome},
@@ -69,24 +74,59 @@ impl Waits for Locked {
             return Ok(Answer::Now(outcome));
         }
         drop(outcome);
-        let (result, work) = call(&locked)?;
-        release_after(&locked, result, work)
+        match call(&locked) {
+            Ok((result, work)) => release_after(&locked, result, work),
+            Err(error) => release_for(&locked, error),
+        }
+    }
+}
+
+/// Whether nothing was done that this was raised for, as there was no memory for it, or no call left.
+/// What is no Exception, as KeyboardInterrupt, may have come out of a program's own method when that
+/// was done.
+pub(crate) fn is_refusal(py: Python<'_>, error: &Error) -> bool {
+    error.is_instance_of::<PyException>(py)
+}
+
+/// Release at once, as there is nothing that would do it later. The link fails with the error.
+#[cold]
+fn release_for<'py>(locked: &Bound<'py, Locked>, error: Error) -> Result<Answer<'py>> {
+    let py = locked.py();
+    if !is_refusal(py, &error) {
+        return Err(error);
+    }
+    match capi::ok(py, release_by_work(locked)).flatten() {
+        None => Err(error),
+        Some(Work::Run(next)) => {
+            Ok(Answer::After(Work::RunAndRaise(Some(next), error), Outcome::Empty))
+        }
+        Some(work) => {
+            let debugging = debugging_by_default(py)?;
+            let failure = creating::from_raised(error.into_raised(py), debugging)?;
+            Ok(Answer::After(work, Outcome::Failure(failure.hold())))
+        }
     }
 }
 
 /// Release after the function is done, with this result.
 #[inline(never)]
 fn release<'py>(locked: &Bound<'py, Locked>, outcome: Outcome) -> Result<Answer<'py>> {
+    Ok(match release_by_work(locked)? {
+        Some(work) => Answer::After(work, outcome),
+        None => Answer::Now(outcome),
+    })
+}
+
+/// Release. Returns what is to be done for the next that waits.
+#[inline(always)]
+fn release_by_work<'py>(locked: &Bound<'py, Locked>) -> Result<Option<Work<'py>>> {
     let py = locked.py();
     let primitive = locked.get().primitive.bind(py);
     if overrides_ours(primitive, intern!(py, "release")) {
         primitive.call_method0(intern!(py, "release"))?;
-        return Ok(Answer::Now(outcome));
+        return Ok(None);
     }
-    Ok(match begin_release(primitive)? {
-        Some(work) => Answer::After(work, outcome),
-        None => Answer::Now(outcome),
-    })
+    begin_release(primitive)
 }
 
 /// Release the lock after what the function has returned has fired.
@@ -97,22 +137,38 @@ fn release_after<'py>(
     work: Option<Work<'py>>,
 ) -> Result<Answer<'py>> {
     let py = locked.py();
+    let has_begun = work.is_none();
+    let refused = |error: Error| {
+        if has_begun && is_refusal(py, &error) {
+            drop(capi::ok(py, result.call_method0(intern!(py, "cancel"))));
+        }
+        release_for(locked, error)
+    };
     let deferred = match as_deferred(&result) {
         Some(deferred) if !overrides::<Deferred>(deferred, intern!(py, "addBoth")) => {
             deferred.clone()
         }
         _ => {
             let primitive = locked.get().primitive.bind(py);
-            let release = primitive.getattr(intern!(py, "_releaseAndReturn"))?;
-            let chained = result.call_method1(intern!(py, "addBoth"), (release,))?;
-            return Ok(Answer::Now(classify(&chained)?));
+            let release = primitive.getattr(intern!(py, "_releaseAndReturn"));
+            let add = |release| result.call_method1(intern!(py, "addBoth"), (release,));
+            return match release.and_then(add) {
+                Ok(chained) => Ok(Answer::Now(classify(&chained)?)),
+                Err(error) => refused(error.into()),
+            };
         }
     };
     let waiter = Waiter::new(locked);
     let added = deferred
         .get()
         .chain(py, |chain| chain.add(Link::Deliver(waiter, RELEASE)).map(|()| chain.is_runnable()));
-    let runnable = outcome::or_no_memory(py, added)?;
+    let runnable = match outcome::or_no_memory(py, added) {
+        Ok(runnable) => runnable,
+        Err(error) => {
+            drop(work);
+            return refused(error);
+        }
+    };
     let outcome = Outcome::Deferred(deferred.clone().hold());
     Ok(match work.or_else(|| runnable.then(|| Work::Run(deferred))) {
         Some(work) => Answer::After(work, outcome),

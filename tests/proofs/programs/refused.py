@@ -160,13 +160,14 @@ FORMS = {
     "_Task": ("_cancelled_by _generator _running _waiting_on", "__call__ _cancel_next"),
     "_Race": ("", "__call__"),
     "_DeferredIterator": ("", "__iter__ __next__ _arrive close send throw"),
-    "_Timeout": ("", "__call__"),
+    "_Timeout": ("__name__ __qualname__", "__call__"),
     "_Locked": ("", "__call__"),
 }
 
 #: And of the functions.
 FUNCTIONS = (
-    "_acquired_for _add_task _all_of _begin_call _begin_calls _begin_close _begin_fetch _break "
+    "_acquire_for _acquired_for _add_task _all_of _begin_call _begin_calls _begin_close "
+    "_begin_fetch _break "
     "_cancel_waiting _cancellableInlineCallbacks _check_depth _close_broadcast _close_channel "
     "_close_subscription _convertTimedOut _delay _do _driven _end_all _end_call _end_delayed "
     "_end_getting _end_one _end_waiting _finish _fire_all _follow _give_back "
