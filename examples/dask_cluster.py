@@ -26,7 +26,6 @@ from distributed import Client, LocalCluster
 PIECES = [range(start, start + 10_000) for start in range(0, 80_000, 10_000)]
 
 
-# --------------------------------------------------------------------------------------
 # The work. It runs in the workers, and knows nothing of Deferreds.
 
 
@@ -46,7 +45,6 @@ def where_am_i():
     return os.getpid()
 
 
-# --------------------------------------------------------------------------------------
 # The program.
 
 

@@ -20,7 +20,6 @@ import warnings
 import deferrous as defer
 from introduction_world import BALANCES, DeferredWorld, Handler, Loop, Server, WaitingWorld, World
 
-# --------------------------------------------------------------------------------------
 # The patterns. x is a world; `synchronous` gets the one that waits, the others the one
 # that answers with Deferreds.
 
@@ -349,7 +348,6 @@ class TotalBalance:
         return total
 
 
-# --------------------------------------------------------------------------------------
 # Running them.
 
 

@@ -17,7 +17,6 @@ import deferrous as defer
 
 SECONDS = 10.0  # for one request, and for one form of a pattern
 
-# --------------------------------------------------------------------------------------
 # The server: a thread that answers GET requests with JSON.
 
 NAMES = ["Miranda", "Ariel", "Umbriel", "Titania", "Oberon"]
@@ -91,7 +90,6 @@ def body_of(response):
     return body.decode()
 
 
-# --------------------------------------------------------------------------------------
 # The same request in two ways: waiting for it, and not.
 
 
@@ -181,7 +179,6 @@ class Request:
             response += chunk
 
 
-# --------------------------------------------------------------------------------------
 # What the patterns work with. A world that waits and a world of Deferreds differ in one
 # method only: ask. What happens is noted, to be compared.
 

@@ -24,7 +24,6 @@ STEP = 5_000
 PIECES = [range(start, start + STEP) for start in range(0, 40_000, STEP)]
 
 
-# --------------------------------------------------------------------------------------
 # The work. It runs in other processes, and knows nothing of Deferreds.
 
 
@@ -44,7 +43,6 @@ def where_am_i():
     return os.getpid()
 
 
-# --------------------------------------------------------------------------------------
 # The program.
 
 

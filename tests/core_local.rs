@@ -12,7 +12,6 @@ fn errors_say_what_happened() {
     assert_eq!(Cancelled.to_string(), "the Deferred was cancelled");
 }
 
-// ---------------------------------------------------------------------------------------------
 // core::local
 
 #[derive(Debug, Clone, PartialEq)]

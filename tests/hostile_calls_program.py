@@ -39,7 +39,7 @@ def look_at(error, what):
 sys.unraisablehook = unraisable
 
 
-# --- how to come by an object of each class --------------------------------------------------
+# How to come by an object of each class.
 
 
 class Insists(Deferred):
@@ -228,7 +228,7 @@ def waits_for_a_task():
     return yields(ensureDeferred(waits(Deferred())))
 
 
-# --- what to call things with ---------------------------------------------------------------
+# What to call things with.
 
 
 class Lies:
@@ -312,7 +312,7 @@ def endless(thing, name, args):
     )
 
 
-# --- calling ---------------------------------------------------------------------------------
+# Calling.
 
 
 def call(what, function, *args, **kwargs):

@@ -123,7 +123,7 @@ def test_already_called(defer, implementation):
     assert ("setDebugging(True)" in notes) is (implementation == "deferrous")
 
 
-# --- generators of any make ---------------------------------------------------
+# Generators of any make.
 
 
 def iterator_of(steps, log):
@@ -182,7 +182,7 @@ def test_generators_of_any_make_fail_and_are_cancelled(defer):
     assert outcome(result)[0].type is defer.CancelledError
 
 
-# --- exceptions that refuse attributes ------------------------------------------
+# Exceptions that refuse attributes.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -236,7 +236,7 @@ def test_exceptions_that_refuse_attributes(defer, failure, implementation, cls):
     assert len(f.frames) > 0
 
 
-# --- classes ---------------------------------------------------------------------
+# Classes.
 
 BASES = {
     "Deferred": (),
@@ -333,7 +333,7 @@ def test_wrong_arguments(defer, failure, call, expected):
     assert "1 positional arguments" not in str(error.value)
 
 
-# --- exceptions that share a name with Python's own --------------------------------------------
+# Exceptions that share a name with Python's own.
 
 
 @pytest.mark.parametrize("name", ["TimeoutError", "CancelledError"])

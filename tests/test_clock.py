@@ -144,7 +144,6 @@ def test_no_clock(take, monkeypatch):
         take(object())
 
 
-# ---------------------------------------------------------------------------------------------
 # locks of files, which call theirs a scheduler
 
 

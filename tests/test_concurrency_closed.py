@@ -298,7 +298,6 @@ def test_an_iterator_of_its_own_is_closed():
     assert results == [True]
 
 
-# ---------------------------------------------------------------------------------------------
 # Whose release it is that has no lock, as it is being closed
 
 

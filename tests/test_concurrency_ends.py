@@ -14,7 +14,6 @@ from deferrous.testing import Clock
 pytestmark = pytest.mark.deferrous_only
 
 
-# ---------------------------------------------------------------------------------------------
 # A task of asyncio that is cancelled does not go on before what it has cancelled has ended
 
 
@@ -206,7 +205,6 @@ def test_one_that_is_cancelled_again_still_waits():
         assert log[-1] == "the task goes on", name
 
 
-# ---------------------------------------------------------------------------------------------
 # The reason arrives at all that is cancelled
 
 

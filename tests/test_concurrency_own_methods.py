@@ -23,7 +23,6 @@ def shown(results):
     return [type(each.value) if isinstance(each, Failure) else each for each in results]
 
 
-# ---------------------------------------------------------------------------------------------
 # What asyncio asks a subclass of its queues for
 
 
@@ -224,7 +223,6 @@ def test_what_is_no_exception_is_the_callers_as_an_item_is_given(error):
     assert outcome_of(queue.get()) == 2
 
 
-# ---------------------------------------------------------------------------------------------
 # What is no Exception, out of comparisons, is the caller's
 
 
@@ -270,7 +268,6 @@ def test_interrupted_as_a_putter_is_let_in(error, nowait, after):
     assert results == [None, None]
 
 
-# ---------------------------------------------------------------------------------------------
 # A lock whose `acquire` fails
 
 
@@ -364,7 +361,6 @@ def test_lock_that_is_given_up_by_hand_in_front_of_one_who_was_notified():
     assert not condition.locked()
 
 
-# ---------------------------------------------------------------------------------------------
 # How many are to be woken
 
 

@@ -83,7 +83,6 @@ def docstring(obj):
     return None
 
 
-# --------------------------------------------------------------------------------------
 # The examples.
 
 
@@ -177,7 +176,6 @@ def test_all_code_is_marked_as_what_it_is(name, text):
             assert re.fullmatch(r'<!-- skip: next "[^"]{10,}" -->', comment)
 
 
-# --------------------------------------------------------------------------------------
 # The docstrings.
 
 
@@ -228,7 +226,6 @@ def test_has_example(name):
         assert "```python" in docstring(OBJECTS[name])
 
 
-# --------------------------------------------------------------------------------------
 # The site.
 
 
@@ -355,7 +352,6 @@ def test_nothing_is_fetched(site):
         assert not [each for each in page.resources if "//" in each], name
 
 
-# --------------------------------------------------------------------------------------
 # The README, which the package index shows as well, where no relative link works.
 
 

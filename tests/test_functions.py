@@ -67,7 +67,7 @@ def test_types_of_callbacks(defer):
         assert typing.get_args(alias) == (..., object)
 
 
-# --- succeed and fail ------------------------------------------------------
+# Succeed and fail.
 
 
 @pytest.mark.parametrize("value", [None, 0, "text", object()], ids=shown)
@@ -115,7 +115,7 @@ def test_fail_forms(defer, failure):
         defer.fail()
 
 
-# --- execute and maybeDeferred ---------------------------------------------
+# Execute and maybeDeferred.
 
 
 @pytest.mark.parametrize("name", ["execute", "maybeDeferred"])
@@ -195,7 +195,7 @@ def test_execute_wraps_whatever_comes(defer, failure):
     assert (d.result, d.paused) == (value, 0)
 
 
-# --- small ones ------------------------------------------------------------
+# Small ones.
 
 
 def test_passthru(defer):
@@ -239,7 +239,7 @@ def test_timeout_function(defer):
     )
 
 
-# --- exceptions ------------------------------------------------------------
+# Exceptions.
 
 
 @pytest.mark.parametrize(

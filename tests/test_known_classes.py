@@ -13,7 +13,7 @@ def new_class(name="Mistake", *bases, **members):
     return type(name, bases or (ValueError,), {"__module__": "program", **members})
 
 
-# --- Failure.check: classes by their names ---------------------------------
+# Failure.check: classes by their names.
 
 
 @pytest.mark.parametrize("attribute", ["__name__", "__module__"])
@@ -139,7 +139,7 @@ def test_check_of_what_equals_a_name(failure):
     assert f.check(text) is text
 
 
-# --- Failures of subclasses ------------------------------------------------
+# Failures of subclasses.
 
 
 def test_check_asks_a_subclass_for_parents(failure):
@@ -232,7 +232,7 @@ def test_parents_are_kept_and_changed(failure):
     assert again.check(KeyError, ValueError) is ValueError
 
 
-# --- Deferreds of subclasses -----------------------------------------------
+# Deferreds of subclasses.
 
 
 def test_init_is_replaced(defer):
@@ -324,7 +324,7 @@ def test_debug_of_a_subclass(defer, how):
     assert "C: " in fired_twice() or "I: " in fired_twice()
 
 
-# --- arguments -------------------------------------------------------------
+# Arguments.
 
 
 def given(result, *args, **kwargs):
@@ -425,7 +425,7 @@ def test_calls_by_keyword(defer):
             call(two=2)
 
 
-# --- attributes ------------------------------------------------------------
+# Attributes.
 
 
 def test_attributes_are_read_from_subclasses(defer, failure):

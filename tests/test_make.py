@@ -170,7 +170,6 @@ def test_the_oldest_rust_is_the_one_that_cargo_knows():
     assert f"Rust 1.{minor} or newer" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-# --------------------------------------------------------------------------------------
 # What a release consists of.
 
 

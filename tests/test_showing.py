@@ -225,7 +225,7 @@ def test_variables_are_kept_for_each_frame(failure):
     assert [dict(frame[3])["depth"] for frame in frames[1:]] == [2, 1, 0]
 
 
-# --- copies ----------------------------------------------------------------
+# Copies.
 
 
 def test_a_copy(failure):
@@ -278,7 +278,7 @@ def test_a_copy_can_be_pickled(failure):
     assert pickle.loads(pickle.dumps(made)).getTraceback() == made.getTraceback()
 
 
-# --- stacks ----------------------------------------------------------------
+# Stacks.
 
 
 def deep(depth):
@@ -308,7 +308,7 @@ def test_stacks_are_those_of_the_module_traceback(tmp_path, monkeypatch):
     assert one == other
 
 
-# --- reports ---------------------------------------------------------------
+# Reports.
 
 
 LOGGING = """

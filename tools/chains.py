@@ -81,7 +81,6 @@ PICTURES = {
 }
 
 
-# --------------------------------------------------------------------------------------
 # Watching.
 
 
@@ -148,7 +147,6 @@ def end_of(step: Step) -> str:
     return "failure" if step.failed else "result"
 
 
-# --------------------------------------------------------------------------------------
 # Drawing.
 
 #: Where the ways of results and of failures run, from left to right, and what is between links.

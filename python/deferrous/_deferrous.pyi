@@ -1164,7 +1164,6 @@ if sys.platform == "linux" and sys.version_info < (3, 14):
     def keep_threads() -> None:
         """Make threads that the interpreter ends from now on wait, if they run native code."""
 
-# ---------------------------------------------------------------------------------------------
 # Gathering
 
 @disjoint_base
@@ -1309,7 +1308,6 @@ def race(ds: Iterable[_DeferredOf[_T]]) -> Deferred[tuple[int, _T]]:
     This prints `(1, 'here')`.
     """
 
-# ---------------------------------------------------------------------------------------------
 # Locks, semaphores and queues
 
 @disjoint_base
@@ -1705,7 +1703,6 @@ class _Fifo(MutableSequence[_T]):
     @classmethod
     def __class_getitem__(cls, key: Any) -> GenericAlias: ...
 
-# ---------------------------------------------------------------------------------------------
 # Failure
 
 def failure_count() -> int:

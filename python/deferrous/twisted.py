@@ -298,10 +298,6 @@ def _with_expected_frames(frames: Sequence[Any]) -> Sequence[Any]:
     return [*around, *frames[first:]]
 
 
-# --------------------------------------------------------------------------------------
-# Texts for people.
-
-
 def _dotted(version: Sequence[int]) -> str:
     return ".".join(map(str, version))
 

@@ -92,10 +92,6 @@ def _clock_for(timeout: float, clock: AnyClock | None) -> Any:
     return resolve(clock)
 
 
-# ---------------------------------------------------------------------------------------------
-# wait
-
-
 def wait(
     eventuals: Iterable[Eventual[_T]],
     *,
@@ -210,10 +206,6 @@ class _Wait:
 def is_error(result: object) -> bool:
     """Return whether a result is a failure, and not that of something cancelled."""
     return is_failure(result) and not was_cancelled(result)
-
-
-# ---------------------------------------------------------------------------------------------
-# as_completed
 
 
 def as_completed(
@@ -351,10 +343,6 @@ class AsCompleted(Generic[_T]):
             self._done.appendleft(succeed(result))
             self._to_give += 1
         self._wake()
-
-
-# ---------------------------------------------------------------------------------------------
-# gather
 
 
 @overload
