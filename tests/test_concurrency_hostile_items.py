@@ -127,6 +127,54 @@ def test_items_that_raise(error, reports):
         assert all(d.called for d in ds)
 
 
+@pytest.mark.parametrize("return_exceptions", [False, True])
+@pytest.mark.parametrize("limit", [1, 2, 3])
+@pytest.mark.parametrize("error", [KeyError, KeyboardInterrupt])
+def test_items_that_raise_when_a_call_has_ended(error, limit, return_exceptions):
+    ds = []
+
+    def items():
+        yield from range(limit)
+        raise error("items")
+
+    def function(_):
+        ds.append(Deferred())
+        return ds[-1]
+
+    mapped = c.map(function, items(), limit=limit, return_exceptions=return_exceptions)
+    ds[0].callback("done")
+    assert type(result_of(mapped)) is error
+    # The other calls were cancelled.
+    assert len(ds) == limit
+    assert all(d.called for d in ds)
+
+
+@pytest.mark.parametrize("running", [0, 1])
+def test_items_that_cancel_when_a_call_has_ended_are_closed_with_the_map(running):
+    mapped, closed, ds = [], [], []
+
+    def items():
+        try:
+            yield from range(1 + running)
+            mapped[0].cancel()
+            yield "next"
+        finally:
+            closed.append(True)
+
+    def function(_):
+        ds.append(Deferred())
+        return ds[-1]
+
+    # The test keeps them, so that they are not closed because they are garbage.
+    kept = items()
+    mapped.append(c.map(function, kept, limit=1 + running))
+    mapped[0].addBoth(lambda _: closed.append("ended"))
+    ds[0].callback("done")
+    assert closed == [True, "ended"]
+    assert all(d.called for d in ds)
+    assert list(kept) == []
+
+
 def stubborn():
     try:
         while True:

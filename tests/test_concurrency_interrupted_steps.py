@@ -182,6 +182,40 @@ def mapping(act, depth=0):
     return operation
 
 
+def breaking(kind, is_async):
+    """The items of a map or a stream raise when a call has ended: that is its end."""
+
+    def operation():
+        work, _, gates = gated()
+        got = []
+
+        def items():
+            yield from range(2)
+            raise LookupError("items")
+
+        async def asynchronous():
+            for item in items():
+                yield item
+
+        taken = asynchronous() if is_async else items()
+        if kind == "map":
+            c.map(work, taken, limit=2).addBoth(got.append)
+        else:
+            results = c.stream(work, taken, limit=2)
+            for _ in range(3):
+                results.__anext__().addBoth(got.append)
+
+        def whole():
+            fire_the_rest(gates)
+            # One that comes while the next item is asked for is taken for an error of the items.
+            errors = (LookupError, KeyboardInterrupt) if is_async else LookupError
+            return isinstance(got[-1].value, errors) and len(gates) == 2
+
+        return lambda: gates[0].callback("done"), whole
+
+    return operation
+
+
 def streaming(act):
     def operation():
         work, started, gates = gated()
@@ -379,6 +413,9 @@ for act in ("end", "fail", "cancel"):
     CASES[f"group without a block: {act}"] = grouping(act, block=False)
 for act in ("end", "fail", "close"):
     CASES[f"stream: {act}"] = streaming(act)
+for kind in ("map", "stream"):
+    CASES[f"{kind}: items raise"] = breaking(kind, is_async=False)
+    CASES[f"{kind}: asynchronous items raise"] = breaking(kind, is_async=True)
 
 
 @pytest.mark.parametrize("make", CASES.values(), ids=CASES.keys())

@@ -98,6 +98,8 @@ class _Feed(Generic[_T, _R]):
 
     @_whole
     def _make_calls(self) -> None:
+        # `_end_call` takes items, too. And this step may be a repetition.
+        self._see_whether_broken()
         if self._is_async:
             while not self._exhausted and self._fetching is None and self._has_room():
                 _begin_fetch(self, self._iterator, as_deferred, end)
@@ -109,8 +111,8 @@ class _Feed(Generic[_T, _R]):
                 self._see_whether_broken()
                 if self._taken and self._stopped:
                     # The iterator itself has stopped this, and could not be closed while it ran.
+                    self._close_items()
                     self._taken.clear()
-                    self._close(iterator)
         self._hungry = False
 
     def _see_whether_broken(self) -> None:

@@ -139,6 +139,8 @@ impl<'a, 'py> Calls<'a, 'py> {
         while !self.is(intern!(py, "_exhausted"))? && self.has_room()? {
             match iterator.cast::<PyIterator>()?.clone().next() {
                 Some(Ok(item)) if self.is(stopped)? => {
+                    // The iterator could not be closed, as it was running. It is closed later.
+                    self.feed.setattr(intern!(py, "_iterator"), iterator)?;
                     self.taken.call_method1(intern!(py, "append"), (item,))?;
                     break;
                 }
