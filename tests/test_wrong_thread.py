@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import gc
 import re
 import threading
@@ -151,6 +152,31 @@ def test_off_again():
     t.checkThreads(None)
     assert {name: Deferred.__dict__[name] for name in USES} == before
     assert in_thread(lambda: d.callback(1)) is None
+
+
+@pytest.mark.parametrize("name", ["Deferred", "callback", "adopt"])
+def test_a_method_that_a_stack_begins_with(name):
+    greenlet = pytest.importorskip("greenlet")
+    t.checkThreads()
+    d = Deferred()
+    begin, *args = {
+        "Deferred": (Deferred,),
+        "callback": (d.callback, 1),
+        "adopt": (t.adopt, d),
+    }[name]
+    made = greenlet.greenlet(begin).switch(*args)
+    made = made if name == "Deferred" else d
+    assert made.called == (name == "callback")
+    assert type(in_thread(lambda: made.addCallback(str))) is t.WrongThreadError
+
+
+def test_a_method_that_a_thread_begins_with():
+    done = threading.Event()
+    t.checkThreads("warn")
+    d = Deferred().addCallback(lambda _: done.set())
+    with warnings.catch_warnings(record=True):
+        _thread.start_new_thread(d.callback, (1,))
+        assert done.wait(10)
 
 
 def test_dead_ones_are_forgotten():

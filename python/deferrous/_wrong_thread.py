@@ -51,7 +51,7 @@ class _Owner:
 
     __slots__ = ("stack", "thread")
 
-    def __init__(self, frame: FrameType | None) -> None:
+    def __init__(self, frame: FrameType) -> None:
         self.thread = threading.current_thread()
         self.stack = traceback.StackSummary.extract(
             traceback.walk_stack(frame), limit=_CALLS, lookup_lines=False
@@ -83,7 +83,7 @@ class _Check:
         @wraps(method)
         def call(deferred: Deferred[Any], *args: Any, **kwargs: Any) -> Any:
             __tracebackhide__ = True
-            self.look(deferred, name, sys._getframe(1))
+            self.look(deferred, name, _caller())
             return method(deferred, *args, **kwargs)
 
         return call
@@ -96,7 +96,7 @@ class _Check:
         elif known[1].thread is not threading.current_thread():
             self.complain(known[1], _Owner(frame), name)
 
-    def remember(self, deferred: Deferred[Any], frame: FrameType | None) -> None:
+    def remember(self, deferred: Deferred[Any], frame: FrameType) -> None:
         key, owners = id(deferred), self.owners
 
         def forget(reference: object) -> None:
@@ -116,6 +116,16 @@ class _Check:
         if self.raises:
             raise WrongThreadError(text)
         warnings.warn(text, WrongThreadWarning, stacklevel=_outside())
+
+
+def _caller() -> FrameType:
+    """The frame that has called the function of ours that calls this.
+
+    If a thread or a greenlet begins with that function, or it is called at exit, there is none.
+    Then this is its own frame.
+    """
+    ours = sys._getframe(1)
+    return ours.f_back or ours
 
 
 def _outside() -> int:
@@ -190,4 +200,4 @@ def adopt(deferred: Deferred[Any]) -> None:
     ```
     """
     for check in _checks:
-        check.remember(deferred, sys._getframe(1))
+        check.remember(deferred, _caller())
