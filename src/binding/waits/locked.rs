@@ -1,6 +1,6 @@
 //! `lock.run` and `semaphore.run`.
 
-use pyo3::exceptions::PyException;
+use pyo3::exceptions::{PyMemoryError, PyRecursionError};
 use pyo3::prelude::*;
 
 use crate::binding::capi::{
@@ -81,11 +81,10 @@ impl Waits for Locked {
     }
 }
 
-/// Whether nothing was done that this was raised for, as there was no memory for it, or no call left.
-/// What is no Exception, as KeyboardInterrupt, may have come out of a program's own method when that
-/// was done.
+/// Whether this says that nothing was done, as there was no memory for it, or no call left. Any other
+/// exception is a program's own, and comes out as with Twisted: what raised it may have done its work.
 pub(crate) fn is_refusal(py: Python<'_>, error: &Error) -> bool {
-    error.is_instance_of::<PyException>(py)
+    error.is_instance_of::<PyMemoryError>(py) || error.is_instance_of::<PyRecursionError>(py)
 }
 
 /// Release at once, as there is nothing that would do it later. The link fails with the error.
