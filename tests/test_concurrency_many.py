@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
+import threading
 
 import deferrous as defer
 import pytest
@@ -13,6 +14,7 @@ from deferrous import Deferred, ensureDeferred, fail, succeed
 from deferrous import concurrency as c
 from deferrous.concurrency.watching import _watches
 from deferrous.testing import Clock, assertNoResult, failureResultOf, successResultOf
+from interrupted_helpers import check_on_any_line
 
 pytestmark = pytest.mark.deferrous_only
 
@@ -366,3 +368,39 @@ def test_what_was_watched_leaves_nothing():
     del waiting, never
     gc.collect()
     assert len(_watches) == before
+
+
+def test_a_place_of_for_that_is_interrupted_takes_no_other_one():
+    """A signal's exception comes on each line. All places after that get results."""
+
+    def make():
+        deferreds = [Deferred(), Deferred()]
+        places = c.as_completed(deferreds)
+
+        def is_whole():
+            given = list(places)
+            for number, deferred in enumerate(deferreds):
+                deferred.callback(number)
+            return all(successResultOf(place) in (0, 1) for place in given)
+
+        return lambda: next(places), is_whole
+
+    check_on_any_line(make)
+
+
+def test_what_is_put_back_is_put_back_without_code_of_pythons(monkeypatch):
+    """Another exception could come into that, and was lost."""
+
+    def make():
+        asked = []
+        call = Deferred()
+        mapped = c.map(lambda _: call, [1], limit=1)
+
+        def operate():
+            with monkeypatch.context() as patched:
+                patched.setattr(threading, "main_thread", lambda: asked.append(1))
+                call.callback(1)
+
+        return operate, lambda: mapped.called and not asked
+
+    check_on_any_line(make)

@@ -83,6 +83,45 @@ def test_what_is_called_takes_no_callback(make, fired):
     Deferred.addErrback(begun, lambda _: None)
 
 
+class AddsAndRaises(Deferred):
+    """One that takes a callback, and raises an error of its own after that."""
+
+    def addCallback(self, *args, **kwargs):
+        super().addCallback(*args, **kwargs)
+        raise ValueError
+
+    def addBoth(self, *args, **kwargs):
+        super().addBoth(*args, **kwargs)
+        raise ValueError
+
+
+def is_for_one(lock):
+    """Whether one can have it, and not another meanwhile."""
+    first, second = lock.acquire(), lock.acquire()
+    return first.called and not second.called
+
+
+@locks
+@pytest.mark.parametrize("fired", [False, True])
+def test_what_is_called_takes_the_callback_and_raises(make, fired):
+    """The callback releases. It is not done twice: then two would hold what is for one."""
+    lock = make()
+    begun = AddsAndRaises()
+    if fired:
+        begun.callback(None)
+    failed = lock.run(lambda: begun)
+    failureResultOf(failed).trap(ValueError)
+    reading = type(lock).__name__ == "_Part" and lock._what == 1
+    if not fired:
+        assert not begun.called
+        second = lock.run(lambda: "second")
+        assert reading or not second.called
+        begun.callback(None)
+        assert successResultOf(second) == "second"
+    assert is_free(lock)
+    assert reading or is_for_one(lock)
+
+
 @locks
 def test_the_next_one_gets_it(make):
     lock = make()
@@ -129,6 +168,34 @@ def test_what_acquire_returns_takes_no_callback(base, waits):
     if waits:
         lock.release()
         assert second.called
+
+
+@pytest.mark.parametrize("base", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize("waits", [False, True])
+def test_what_acquire_returns_takes_the_callback_and_raises(base, waits):
+    """It is acquired for the call, which releases it once."""
+
+    class Own(base):
+        def acquire(self):
+            d = super().acquire()
+            d.__class__ = AddsAndRaises
+            return d
+
+        def get(self):
+            return super().acquire()
+
+    lock = Own(1) if base is DeferredSemaphore else Own()
+    if waits:
+        lock.get()
+    calls = []
+    with pytest.raises(ValueError):
+        lock.run(calls.append, 1)
+    if waits:
+        assert not calls
+        lock.release()
+    assert calls == [1]
+    first, second = lock.get(), lock.get()
+    assert first.called and not second.called
 
 
 def test_a_condition_whose_lock_takes_no_callback():
@@ -196,6 +263,22 @@ def test_as_completed_of_what_takes_no_callback(done):
     other.callback(2)
     assert successResultOf(second) == 2
     one.__class__ = Deferred
+
+
+def test_as_completed_whose_end_cannot_be_told(monkeypatch):
+    """All places of `for` fail when the time is over, if only with why they cannot be told that."""
+    from deferrous.concurrency import many
+
+    def refuse(*_):
+        raise MemoryError
+
+    clock = Clock()
+    places = list(c.as_completed([Deferred(), Deferred()], timeout=1, clock=clock))
+    with monkeypatch.context() as patched:
+        patched.setattr(many, "Failure", refuse)
+        clock.advance(1)
+    for place in places:
+        failureResultOf(place).trap(MemoryError)
 
 
 def test_a_map_whose_call_cannot_be_made(monkeypatch):

@@ -287,8 +287,14 @@ class AsCompleted(Generic[_T]):
     def __next__(self) -> Deferred[_T]:
         if not self._to_give:
             raise StopIteration
-        given: Deferred[_T] = _wait_in(self._waiting, self, False)
+        # First, as a signal's exception may come in between: what is in line and not counted would
+        # take the result of another.
         self._to_give -= 1
+        try:
+            given: Deferred[_T] = _wait_in(self._waiting, self, False)
+        except (MemoryError, RecursionError):
+            self._to_give += 1
+            raise
         if self._done:
             _give_done(self._done, self._waiting, _pass_on)
         elif self._timed_out:

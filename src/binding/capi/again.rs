@@ -130,11 +130,13 @@ extern "C" fn raise_next(_: *mut c_void) -> c_int {
     if raised.flatten().is_some() { -1 } else { 0 }
 }
 
-/// Whether this is the thread that handles signals.
+/// Whether this is the thread that handles signals. This runs no code of Python's, where an exception
+/// that waits to be raised would be raised, and lost: so it looks at what `main_thread` and `ident`
+/// return, and does not call them.
 fn is_main_thread(py: Python<'_>) -> bool {
     let ask = || -> PyResult<bool> {
-        let main = py.import("threading")?.call_method0("main_thread")?;
-        Ok(main.getattr("ident")?.extract::<usize>()? == this_thread(py))
+        let main = py.import("threading")?.getattr("_main_thread")?;
+        Ok(main.getattr("_ident")?.extract::<usize>()? == this_thread(py))
     };
     ok(py, ask()).unwrap_or(false)
 }

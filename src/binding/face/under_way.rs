@@ -210,9 +210,17 @@ pub(crate) fn _end_waiting<'py>(
     let mut done = Ok(());
     while let Some(first) = first_waiting(&all)? {
         let place = first.getattr(intern!(py, "_canceller"))?;
-        let comes = is(&place, intern!(py, "what"))?;
-        let result = if comes { none(py) } else { over.call0()? };
-        if let Err(error) = fire_waiting(first, result) {
+        let result = if is(&place, intern!(py, "what"))? {
+            Ok(none(py))
+        } else {
+            again_if_interrupted(py, &mut done, || over.call0())
+        };
+        let told = match result {
+            Ok(result) => fire_waiting(first, result),
+            // There is no memory for what it is to be told. So it is told that.
+            Err(error) => answer_waiting(first, Err(error)),
+        };
+        if let Err(error) = told {
             done = Err(error);
         }
     }
@@ -262,7 +270,8 @@ pub(crate) fn _run_locked<'py>(
             }
         }
     };
-    if is_refusal(py, &error) {
+    let is_left = called.is_none() && error.is_instance_of::<PyException>(py);
+    if is_left || is_refusal(py, &error) {
         if let Some(called) = called {
             drop(capi::ok(py, called.call_method0(intern!(py, "cancel"))));
         }
