@@ -115,6 +115,10 @@ def goes_on_within(most, program):
 @pytest.mark.parametrize("name", ENDLESS)
 def test_a_real_limit(name):
     """What grows with a program's data raises MemoryError where the system has no more."""
+    errors = "MemoryError"
+    if name == "pending coroutines" and sys.version_info < (3, 14):
+        # CPython loses it where there is none for a coroutine, also without a Deferred.
+        errors = "(MemoryError, SystemError)"
     program = f"""
 import resource
 import deferrous as defer
@@ -127,7 +131,7 @@ raised = False
 spare = bytearray(8 << 20)
 try:
     endless()
-except MemoryError:
+except {errors}:
     del spare
     raised = True
 most = resource.getrlimit(resource.RLIMIT_AS)[1]

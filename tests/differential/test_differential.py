@@ -285,6 +285,23 @@ def test_one_program_has_one_trace() -> None:
         assert difference(first, second) is None
 
 
+# asyncio shortens the text of the result of a future that holds a Deferred: the beginning of its
+# address is left out.
+_SHORTENED: Program = (
+    ("futset", 0, ("d", 0)),
+    ("fromfuture", 0, 0),
+    ("fromfuture", 0, 0),
+    ("fromfuture", 0, 0),
+    ("fire", 1, ("none",)),
+    ("add", 5, 0, ("cb", (("spin",), ("succeed", ("d", 2))), ("raw", ("asfuture", 4))), None, 0),
+)
+
+
+@needs_deferrous
+def test_an_address_that_is_shortened_is_not_compared() -> None:
+    assert Pair(load(ORACLE), load("deferrous")).difference(_SHORTENED) is None
+
+
 def test_a_run_leaves_the_process_as_it_was() -> None:
     twisted = load(ORACLE)
 

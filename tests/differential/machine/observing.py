@@ -27,7 +27,8 @@ FRAME = re.compile(r'  File "([^"]*)", line (\d+), in (.*)')
 BRIEF = re.compile(r"(<?[/\w][^: ]*):(\d+):(\w+)$")
 BRIEF_IN_REPR = re.compile(r"Traceback: [^\n]*\\n\S+:\d+:\w+\\n")
 ESCAPED = re.compile(r"\\+n")
-ADDRESS = re.compile(r"0x([0-9a-fA-F]+)")
+#: Also one of which the beginning was left out, as in a future's result.
+ADDRESS = re.compile(r"(?:0x|(?<=\.\.\.)x?(?=[0-9a-f]{6}))([0-9a-fA-F]+)")
 NAMED = re.compile(r"@\w+")  # what `Machine.text` makes of an address
 VERSION = re.compile(r"deprecated in \w+ [\w.]+")
 #: The beginning of the notes that we add to exceptions (docs/differences.md).
