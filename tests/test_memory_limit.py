@@ -127,11 +127,13 @@ def endless():
 {textwrap.indent(textwrap.dedent(ENDLESS[name]), "    ")}
 
 raised = False
+# Made before there is no memory for it.
+errors = {errors}
 # Python itself needs some memory to handle the error.
 spare = bytearray(8 << 20)
 try:
     endless()
-except {errors}:
+except errors:
     del spare
     raised = True
 most = resource.getrlimit(resource.RLIMIT_AS)[1]
