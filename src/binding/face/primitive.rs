@@ -34,7 +34,7 @@ use crate::binding::waits::{firing::begin_fire, steps};
 use crate::binding::waits::{
     firing::{fire_one, fired, make},
     handing_over::{begin_release, begin_release_of, overrides_ours},
-    locked::{self, RUN, is_refusal},
+    locked::{self, RUN, is_refusal, release_by_work},
     nesting::hand_over,
     work::Work,
 };
@@ -312,13 +312,8 @@ fn give_up_call<'py>(primitive: &Bound<'py, Primitive>, acquired: &Bound<'py, De
 /// Release, also where no more calls are allowed.
 #[cold]
 fn release_anyhow(primitive: &Bound<'_, Primitive>) -> Result<()> {
-    let py = primitive.py();
-    if overrides_ours(primitive, intern!(py, "release")) {
-        primitive.call_method0(intern!(py, "release"))?;
-        return Ok(());
-    }
-    match begin_release(primitive)? {
-        Some(work) => hand_over(py, work, engine::run_within),
+    match release_by_work(primitive)? {
+        Some(work) => hand_over(primitive.py(), work, engine::run_within),
         None => Ok(()),
     }
 }

@@ -18,7 +18,7 @@ use crate::binding::judge::{
 use crate::binding::model::{
     deferred::Deferred,
     outcome::{self, Link, Outcome},
-    primitive::Locked,
+    primitive::{Locked, Primitive},
     waiter::Waiter,
 };
 use crate::binding::waits::{
@@ -94,7 +94,8 @@ fn release_for<'py>(locked: &Bound<'py, Locked>, error: Error) -> Result<Answer<
     if !is_refusal(py, &error) {
         return Err(error);
     }
-    match capi::ok(py, release_by_work(locked)).flatten() {
+    let primitive = locked.get().primitive.bind(py);
+    match capi::ok(py, release_by_work(primitive)).flatten() {
         None => Err(error),
         Some(Work::Run(next)) => {
             Ok(Answer::After(Work::RunAndRaise(Some(next), error), Outcome::Empty))
@@ -110,7 +111,8 @@ fn release_for<'py>(locked: &Bound<'py, Locked>, error: Error) -> Result<Answer<
 /// Release after the function is done, with this result.
 #[inline(never)]
 fn release<'py>(locked: &Bound<'py, Locked>, outcome: Outcome) -> Result<Answer<'py>> {
-    Ok(match release_by_work(locked)? {
+    let primitive = locked.get().primitive.bind(locked.py());
+    Ok(match release_by_work(primitive)? {
         Some(work) => Answer::After(work, outcome),
         None => Answer::Now(outcome),
     })
@@ -118,9 +120,8 @@ fn release<'py>(locked: &Bound<'py, Locked>, outcome: Outcome) -> Result<Answer<
 
 /// Release. Returns what is to be done for the next that waits.
 #[inline(always)]
-fn release_by_work<'py>(locked: &Bound<'py, Locked>) -> Result<Option<Work<'py>>> {
-    let py = locked.py();
-    let primitive = locked.get().primitive.bind(py);
+pub(crate) fn release_by_work<'py>(primitive: &Bound<'py, Primitive>) -> Result<Option<Work<'py>>> {
+    let py = primitive.py();
     if overrides_ours(primitive, intern!(py, "release")) {
         primitive.call_method0(intern!(py, "release"))?;
         return Ok(None);
