@@ -22,6 +22,7 @@ from .channels import Broadcast, Channel, Subscription
 from .context import ContextDeferred, in_context
 from .current import checkpoint, current_deferred, current_task_name
 from .events import Barrier, Condition, Event
+from .gathering import gather
 from .groups import TaskGroup
 from .locks import BoundedSemaphore, KeyedLock, ReadWriteLock, Semaphore
 from .many import (
@@ -30,7 +31,6 @@ from .many import (
     FIRST_EXCEPTION,
     AsCompleted,
     as_completed,
-    gather,
     wait,
 )
 from .mapping import map

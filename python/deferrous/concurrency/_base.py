@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
 from typing import Any, ParamSpec, TypeAlias, TypeGuard, TypeVar, overload
 
 from .. import _deferrous
@@ -152,6 +152,21 @@ def discard(eventual: Any) -> None:
         eventual.cancel()
         if isinstance(eventual, Deferred):
             mark_handled(eventual)
+
+
+def each_of(eventuals: Iterable[Any]) -> list[Deferred[Any]]:
+    """Return Deferreds for all of these.
+
+    Raises TypeError, and starts none, if one cannot be awaited.
+    """
+    all_of_them = list(eventuals)
+    for each in all_of_them:
+        if not hasattr(each, "__await__") and not hasattr(each, "send"):
+            for other in all_of_them:
+                if not isinstance(other, Deferred) and hasattr(other, "close"):
+                    discard(other)
+            raise TypeError(f"a Deferred, a coroutine or a future is needed, not {each!r}")
+    return [as_deferred(each) for each in all_of_them]
 
 
 async def _await(awaitable: Awaitable[_T]) -> _T:
