@@ -4,6 +4,8 @@ twice, and nothing is left out.
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 from concurrency_helpers import result_of
 from deferrous import Deferred, _deferrous, succeed
@@ -219,3 +221,54 @@ def test_a_step_that_always_raises_is_given_up():
     succeed(5).addCallback(step).addErrback(failures.append)
     assert [failure.type for failure in failures] == [Stop]
     assert 50 < len(calls) < 100
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="it has no such signal")
+def test_signals_that_come_each_time():
+    """A step that is never complete because of signals is done once without: they come after it."""
+    done, seen = [], []
+
+    def handler(number, frame):
+        seen.append(number)
+        raise Stop
+
+    @_deferrous._whole
+    def step(result):
+        signal.raise_signal(signal.SIGUSR1)
+        done.append(result)
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        with pytest.raises(Stop):
+            succeed(5).addCallback(step)
+            for _ in range(100):
+                pass
+        for _ in range(100):
+            pass
+        assert signal.getsignal(signal.SIGUSR1) is handler
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert done == [5]
+    assert len(seen) > 50
+
+
+def test_interrupted_while_it_is_cancelled():
+    """Whatever interrupts the cancelling of what has a canceller, it ends, and is asked once."""
+    asked = []
+
+    def operation():
+        d = Deferred(asked.append)
+        group = c.TaskGroup().open()
+        group.create_task(d)
+        joined, ended = group.join(), []
+        joined.addBoth(ended.append)
+        asked.clear()
+
+        def whole():
+            if not d.called:
+                joined.cancel()
+            return d.called and len(ended) == 1 and len(asked) <= 1
+
+        return joined.cancel, whole
+
+    check_on_any_line(operation)

@@ -55,57 +55,74 @@ def canceller_raised(failure: Any, deferred: Any) -> None:
 
 
 @_deferrous._never_refused
-def _cancel(deferred: Any, begun: dict[str, bool] | None = None) -> None:
+def _cancel(deferred: Any, begun: dict[str, Any] | None = None) -> None:
     """Cancel a Deferred whose time has run out. It ends even if a canceller raises.
 
     What it raises is reported, and the Deferred fails as if it had no canceller: what the
     operation comes to after all is ignored. What is no Exception is raised again when all is done.
-    `begun` has something in it then, unless that has come before the Deferred was cancelled.
+
+    `begun` says how far that has come. If a signal's exception has come into this, it can be called
+    again with the same: until "is_over" is in it.
     """
     begun = {} if begun is None else begun
-    asked, plain = _to_be_asked(deferred)
-    raised: list[tuple[Any, BaseException]] = []
-    guarded = []
-    for each in asked:
-        canceller = _CANCELLER.__get__(each)
-        guard = _guard(canceller, raised)
-        _CANCELLER.__set__(each, guard)
-        guarded.append((each, canceller, guard))
-    _under_way[id(raised)] = raised
     try:
-        _cancel_guarded(deferred, raised, plain, begun)
+        if "is_begun" not in begun:
+            _begin_to_cancel(deferred, begun)
     finally:
-        del _under_way[id(raised)]
-        for each, canceller, guard in guarded:
-            if _CANCELLER.__get__(each) is guard:
-                _CANCELLER.__set__(each, canceller)
+        if "is_begun" not in begun:
+            _remove_guards(begun)
+    raised = begun["raised"]
+    if "has_returned" not in begun:
+        # It was interrupted in the midst of that.
+        raised.append((_last_of_those(deferred), _deferrous.CancelledError()))
+        begun["has_returned"] = True
+    for each, _ in raised:
+        if isinstance(each, _deferrous.Deferred) and not _CALLED.__get__(each):
+            _fail(each)
+    _remove_guards(begun)
+    begun["is_over"] = True
     for _, error in raised:
         if not isinstance(error, Exception):
             raise error
+    if "error" in begun:
+        raise begun["error"]
 
 
-def _cancel_guarded(
-    deferred: Any,
-    raised: list[tuple[Any, BaseException]],
-    plain: bool,
-    begun: dict[str, bool],
-) -> None:
-    """Cancel a Deferred, and fail those whose `cancel` raises."""
+def _begin_to_cancel(deferred: Any, begun: dict[str, Any]) -> None:
+    """Cancel a Deferred, and note those whose `cancel` raises."""
+    asked, plain = _to_be_asked(deferred)
+    raised: list[tuple[Any, BaseException]] = []
+    guarded: list[tuple[Any, Any, Any]] = []
+    begun["raised"], begun["guarded"] = raised, guarded
+    for each in asked:
+        canceller = _CANCELLER.__get__(each)
+        guard = _guard(canceller, raised)
+        guarded.append((each, canceller, guard))
+        _CANCELLER.__set__(each, guard)
+    _under_way[id(raised)] = raised
     try:
         _deferrous._once(begun, "is_begun", deferred.cancel)
     except BaseException as error:
-        if not begun:
+        if "is_begun" not in begun:
             raise
         last = _last_of_those(deferred)
         if plain and _CALLED.__get__(last):
             # No canceller has raised that, but what came after.
-            raise
-        if isinstance(error, Exception):
-            _report_canceller(Failure())
-        raised.append((last, error))
-    for each, _ in raised:
-        if isinstance(each, _deferrous.Deferred) and not _CALLED.__get__(each):
-            _fail(each)
+            begun["error"] = error
+        else:
+            raised.append((last, error))
+            if isinstance(error, Exception):
+                _report_canceller(Failure())
+    begun["has_returned"] = True
+
+
+def _remove_guards(begun: dict[str, Any]) -> None:
+    """Give Deferreds back the cancellers that they had."""
+    for each, canceller, guard in begun.get("guarded", ()):
+        if _CANCELLER.__get__(each) is guard:
+            _CANCELLER.__set__(each, canceller)
+    if "raised" in begun:
+        _under_way.pop(id(begun["raised"]), None)
 
 
 def _fail(deferred: Any) -> None:
@@ -121,19 +138,23 @@ def _report_canceller(failure: Any) -> None:
 def _guard(canceller: Any, raised: list[tuple[Any, BaseException]]) -> Callable[[Any], None]:
     """Wrap a canceller so that it raises nothing."""
 
-    @_deferrous._never_refused
+    marks: dict[str, bool] = {}
+
+    @_deferrous._whole
     def cancel(deferred: Any) -> None:
         try:
-            asked = bool(canceller)
-            if asked:
-                # Natively, so that one of ours is whole.
-                _deferrous._do(canceller, deferred)
+            if not marks and canceller:
+                # Natively, so that one of ours is whole. It is asked once.
+                _deferrous._once(marks, "is_asked", _deferrous._do, canceller, deferred)
+                marks["has_returned"] = True
         except BaseException as error:
-            asked = False
+            if not marks and not isinstance(error, Exception):
+                # A signal's: this is done again.
+                raise
             raised.append((None, error))
             if isinstance(error, Exception):
                 _report_canceller(Failure())
-        if not (asked or _CALLED.__get__(deferred)):
+        if not ("has_returned" in marks or _CALLED.__get__(deferred)):
             deferred._suppressAlreadyCalled = True
 
     return cancel

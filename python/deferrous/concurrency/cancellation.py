@@ -53,10 +53,10 @@ def end_all(deferreds: Iterable[Deferred[Any]], reason: object = None) -> None:
     _end_all(deferreds, reason, end)
 
 
-def end(deferred: Deferred[Any], reason: object, begun: dict[str, bool]) -> None:
+def end(deferred: Deferred[Any], reason: object, begun: dict[str, Any]) -> None:
     """Cancel a Deferred. If a canceller raises, that is reported.
 
-    What is not an `Exception` is raised. If `begun` is empty then, it was not cancelled.
+    What is not an `Exception` is raised. Call this again if "is_over" is not in `begun` then.
     """
     cancel_by(deferred, reason, partial(_cancel_reporting, begun=begun))
 

@@ -8,13 +8,17 @@
 
 use std::ffi::{c_int, c_void};
 
-use pyo3::exceptions::{PyBaseException, PyException, PyMemoryError, PyRecursionError};
+use pyo3::exceptions::{
+    PyBaseException, PyException, PyMemoryError, PyRecursionError, PyValueError,
+};
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
 use super::answers::Called;
 use super::cell::Shared;
 use super::conversions::{Nothing, ToC, safe};
+use super::error::Error;
 use super::held::{Held, Hold};
 use super::in_flight::{ok, restore};
 use super::interned::intern;
@@ -22,7 +26,8 @@ use super::raised::Raised;
 use super::safe::this_thread;
 use crate::core::refusable;
 
-/// How often a step is repeated. An exception that comes this often is not a signal's.
+/// How often a step is repeated; after that once more, without signals. What is raised then, too, does
+/// not come from a signal.
 pub(crate) const MOST: u32 = 50;
 
 /// Repeat a step that has raised this.
@@ -39,11 +44,12 @@ pub(super) fn again<'py>(
     mut step: impl FnMut() -> Called<'py>,
 ) -> Called<'py> {
     let mut last = raised.clone();
-    for _ in 0..MOST {
+    for attempt in 0..=MOST {
         if last.is_instance_of::<PyMemoryError>() || last.is_instance_of::<PyRecursionError>() {
             break;
         }
-        match step() {
+        let done = if attempt < MOST { step() } else { undisturbed(raised.py(), &mut step) };
+        match done {
             Ok(_) if raised.is_instance_of::<PyException>() => return Err(raised),
             Ok(result) => return put_back(raised).map(|()| result),
             Err(another) => {
@@ -53,6 +59,106 @@ pub(super) fn again<'py>(
         }
     }
     Err(last)
+}
+
+/// How often something native is tried that looks for signals first.
+const TRIES: u32 = 1_000;
+
+/// Do a step that no signal's exception comes into: while it runs, the handlers of the program are
+/// replaced by one that notes the signal. They are called afterwards, and what they raise is put back.
+///
+/// Where they cannot be replaced, as in another thread than the main one, the step is just done.
+#[cold]
+pub(crate) fn undisturbed<'py, R>(py: Python<'py>, step: impl FnOnce() -> R) -> R {
+    let mut handlers = Handlers::default();
+    // If that fails midway, some are replaced, and no harm is done.
+    let _ = ok(py, handlers.replace(py));
+    let result = step();
+    handlers.put_back(py);
+    result
+}
+
+/// The handlers that were replaced.
+#[derive(Default)]
+struct Handlers<'py> {
+    /// Of each number the handler.
+    replaced: Option<Bound<'py, PyDict>>,
+    /// The numbers of the signals that have come, each with the frame in which it did.
+    came: Option<Bound<'py, PyDict>>,
+}
+
+impl<'py> Handlers<'py> {
+    fn replace(&mut self, py: Python<'py>) -> PyResult<()> {
+        let (replaced, came) = (super::new_dict(py)?, super::new_dict(py)?);
+        let note = came.getattr("setdefault")?;
+        let signals = py.import("_signal")?;
+        let last: c_int = signals.getattr("NSIG")?.extract()?;
+        let get = signals.getattr("getsignal")?;
+        self.replaced = Some(replaced.clone());
+        self.came = Some(came);
+        for number in 1..last {
+            let Some(handler) = ok(py, get.call1((number,))) else { continue };
+            if handler.is_callable() {
+                replaced.set_item(number, &handler)?;
+                if let Err(error) = set_handler(&signals, number, &note) {
+                    replaced.del_item(number)?;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn put_back(self, py: Python<'py>) {
+        let (Some(replaced), Some(came)) = (self.replaced, self.came) else { return };
+        let Some(signals) = ok(py, py.import("_signal")) else { return };
+        for (number, handler) in replaced.iter() {
+            let Some(number) = ok(py, number.extract()) else { continue };
+            let _ = ok(py, set_handler(&signals, number, &handler));
+        }
+        for (number, frame) in came.iter() {
+            let Some(handler) = ok(py, replaced.get_item(&number)).flatten() else { continue };
+            if let Err(error) = handler.call1((number, frame)) {
+                drop(put_back(Error::from(error).into_raised(py)));
+            }
+        }
+    }
+}
+
+/// `signal.signal(number, handler)`, which looks for signals first. What comes of these is put back.
+fn set_handler(
+    signals: &Bound<'_, PyModule>,
+    number: c_int,
+    handler: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    let py = signals.py();
+    let mut first: Option<Raised<'_>> = None;
+    let mut done = Ok(());
+    for _ in 0..TRIES {
+        match signals.call_method1("signal", (number, handler)) {
+            Ok(_) => {
+                done = Ok(());
+                break;
+            }
+            Err(error) if error.is_instance_of::<PyValueError>(py) => {
+                // Not in this thread.
+                done = Err(error);
+                break;
+            }
+            Err(error) => {
+                let raised = Error::from(error).into_raised(py);
+                match &first {
+                    Some(first) => keep_beside(first, &raised),
+                    None => first = Some(raised.clone()),
+                }
+                done = Err(Error::from(raised).into());
+            }
+        }
+    }
+    if let Some(first) = first {
+        drop(put_back(first));
+    }
+    done
 }
 
 /// Keep what has come into a step after this, where it is of another class: one of them is raised, and
@@ -91,6 +197,11 @@ fn put_back(raised: Raised<'_>) -> Result<(), Raised<'_>> {
     let py = raised.py();
     if !is_main_thread(py) {
         return Err(raised);
+    }
+    // One that comes again before the first is raised is the same, as with signals.
+    let kind = raised.get_type_ptr();
+    if PUT_BACK.with(py, |all| all.iter().any(|kept| kept.bind(py).get_type_ptr() == kind)) {
+        return Ok(());
     }
     let kept = PUT_BACK.with(py, |all| {
         let has_room = refusable(|| all.try_reserve(1)).is_ok();

@@ -13,7 +13,7 @@ use pyo3::types::{PyDict, PyString, PyTuple};
 
 use crate::binding::capi::{
     self, Held, Hold,
-    again::MOST,
+    again::{MOST, undisturbed},
     depth::{self, Short},
     error::Result,
     interned::intern,
@@ -193,17 +193,18 @@ fn end<'py>(
         // Without a canceller, nothing can raise.
         return engine::cancel(plain);
     }
-    // `otherwise` puts something in when it has cancelled. If this is empty, a signal's exception
-    // came before that.
+    // `otherwise` notes here how far it has come. If a signal's exception interrupts it, it goes on.
     let begun = capi::new_dict(py)?;
     let mut done = Ok(());
-    for _ in 0..MOST {
-        match otherwise.call1((deferred, reason, &begun)) {
+    for attempt in 0..=MOST {
+        let cancel = || otherwise.call1((deferred, reason, &begun));
+        // The last time without signals, which come in quick succession then.
+        match if attempt < MOST { cancel() } else { undisturbed(py, cancel) } {
             Ok(_) => break,
             Err(error) if done.is_ok() => done = Err(error.into()),
             Err(_) => {}
         }
-        if !begun.is_empty() {
+        if begun.contains(intern!(py, "is_over"))? {
             break;
         }
     }
