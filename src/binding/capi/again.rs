@@ -7,6 +7,7 @@
 //! signals, as if the signal had come that much later.
 
 use std::ffi::{c_int, c_void};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use pyo3::exceptions::{
     PyBaseException, PyException, PyMemoryError, PyRecursionError, PyValueError,
@@ -73,10 +74,20 @@ pub(crate) fn undisturbed<'py, R>(py: Python<'py>, step: impl FnOnce() -> R) -> 
     let mut handlers = Handlers::default();
     // If that fails midway, some are replaced, and no harm is done.
     let _ = ok(py, handlers.replace(py));
+    // Nor does one come that an inner step has put back.
+    HELD.fetch_add(1, Ordering::Relaxed);
     let result = step();
+    if HELD.fetch_sub(1, Ordering::Relaxed) == 1 {
+        for _ in 0..PUT_BACK.with(py, |all| all.len()) {
+            call_later(py, RaisePutBack);
+        }
+    }
     handlers.put_back(py);
     result
 }
+
+/// How many steps are done undisturbed, one in the other. Meanwhile nothing that was put back is raised.
+static HELD: AtomicU32 = AtomicU32::new(0);
 
 /// The handlers that were replaced.
 #[derive(Default)]
@@ -234,6 +245,9 @@ impl ToC<Option<Pending>> for RaisePutBack {
 
 /// Raise the first exception that was put back; returns -1 then. Nothing in here panics.
 extern "C" fn raise_next(_: *mut c_void) -> c_int {
+    if HELD.load(Ordering::Relaxed) > 0 {
+        return 0;
+    }
     let raised = Python::try_attach(|py| {
         let next = PUT_BACK.with(py, |all| if all.is_empty() { None } else { Some(all.remove(0)) });
         next.map(|next| restore(next.into_bound(py)))

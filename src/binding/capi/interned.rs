@@ -117,6 +117,7 @@ table! {$
     ACQUIRE = "acquire",
     ACTIVE = "active",
     CALL_LATER = "callLater",
+    IS_OVER = "is_over",
     TIME_IT_OUT = "timeItOut",
     TIME_IT_OUT_IN_FULL = "Deferred.addTimeout.<locals>.timeItOut",
     CLASS_NAME = "Deferred",
