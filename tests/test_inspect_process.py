@@ -11,11 +11,20 @@ import subprocess
 import sys
 import tempfile
 import threading
+import types
 import weakref
 
 import deferrous as defer
 import pytest
-from deferrous import _deferrous, _survey, inspect
+from deferrous import (
+    _ask_by_script,
+    _ask_by_socket,
+    _asked_process,
+    _deferrous,
+    _survey,
+    inspect,
+)
+from deferrous._asking import CannotAsk, ask
 from inspect_helpers import BUSY, REACTOR, STUCK, WAIT, child, folder, refused, run
 
 pytestmark = [
@@ -252,6 +261,41 @@ def test_one_that_is_too_late(folder, capsys, monkeypatch):
         # It has come to the script by now, and has nothing to complain of.
     finally:
         shutil.rmtree(path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the turn is a name that Linux has")
+@pytest.mark.parametrize("others", [False, True])
+def test_all_that_is_tried_is_in_one_time(folder, monkeypatch, tmp_path, others):
+    """There is a socket at which nobody listens, somebody else's turn, and a script not run."""
+    now = 1000.0
+
+    def sleep(seconds):
+        nonlocal now
+        assert seconds > 0
+        now += seconds
+
+    class Socket(socket.socket):
+        def connect(self, path):
+            sleep(2.5)
+            super().connect(path)
+
+    pid = os.getpid()
+    time = types.SimpleNamespace(monotonic=lambda: now, sleep=sleep)
+    for module in (_ask_by_script, _ask_by_socket, _asked_process):
+        monkeypatch.setattr(module, "time", time, raising=False)
+    monkeypatch.setattr(_ask_by_socket.socket, "socket", Socket)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    ran = []
+    monkeypatch.setattr(sys, "remote_exec", lambda *given: ran.append(given), raising=False)
+    os.mkdir(folder, 0o700)
+    with socket.socket(socket.AF_UNIX) as stale, socket.socket(socket.AF_UNIX) as turn:
+        stale.bind(os.path.join(folder, f"{pid}.sock"))
+        if others:
+            turn.bind(f"\0deferrous-ask-{pid}")
+        with pytest.raises(CannotAsk, match="did not answer within 10 seconds"):
+            ask(pid, {"ask": "ps"}, 10.0)
+    assert len(ran) == 1
+    assert now == pytest.approx(1010.0)
 
 
 @needs_remote_exec

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from ._asked_process import LOOK, MOST_BYTES, CannotAsk, no_answer, state_of, status_of, word
+from ._asked_process import LOOK, MOST_BYTES, CannotAsk, Limit, no_answer, state_of, status_of, word
 
 __all__ = ["by_script"]
 
@@ -46,7 +46,7 @@ except OSError:
 """
 
 
-def by_script(pid: int, uid: int, question: str, seconds: float, stale: bool) -> bytes:
+def by_script(pid: int, uid: int, question: str, limit: Limit, stale: bool) -> bytes:
     """Have a process run a script that writes the answer."""
     remote_exec: Any = getattr(sys, "remote_exec", None)
     if remote_exec is None:
@@ -56,32 +56,33 @@ def by_script(pid: int, uid: int, question: str, seconds: float, stale: bool) ->
             "deferrous.inspect.listen(). Without that, Python 3.14 and newer can be asked by a "
             "Python of the same version"
         )
-    with _turn(pid, seconds):
-        return _by_script(remote_exec, pid, uid, question, seconds)
+    with _turn(pid, limit):
+        return _by_script(remote_exec, pid, uid, question, limit)
 
 
 @contextlib.contextmanager
-def _turn(pid: int, seconds: float) -> Iterator[None]:
+def _turn(pid: int, limit: Limit) -> Iterator[None]:
     """Wait until nobody else asks a process. It has room for one script: a second one replaces it.
 
     Whoever has its turn holds the name of a socket, which the system frees when this process ends.
-    After so many seconds, or where there are no such names, it asks without a turn.
+    In the last quarter of the time, or where there are no such names, it asks without a turn:
+    whoever has it may be stopped.
     """
-    end = time.monotonic() + seconds
+    last = limit.seconds / 4
     with socket.socket(socket.AF_UNIX) as turn:
-        while sys.platform == "linux" and time.monotonic() < end:
+        while sys.platform == "linux" and limit.left() > last:
             try:
                 turn.bind(f"\0deferrous-ask-{pid}")
             except OSError as error:
                 if error.errno != errno.EADDRINUSE:
                     break
-                time.sleep(LOOK)
+                time.sleep(min(LOOK, max(limit.left() - last, 0)))
             else:
                 break
         yield
 
 
-def _by_script(remote_exec: Any, pid: int, uid: int, question: str, seconds: float) -> bytes:
+def _by_script(remote_exec: Any, pid: int, uid: int, question: str, limit: Limit) -> bytes:
     """Let a process run a script, while nobody else does."""
     folder = tempfile.mkdtemp(prefix="deferrous-ask-")
     script, file = os.path.join(folder, "script.py"), os.path.join(folder, "answer")
@@ -97,9 +98,9 @@ def _by_script(remote_exec: Any, pid: int, uid: int, question: str, seconds: flo
         except (OSError, RuntimeError) as error:
             taken = True
             raise CannotAsk(_refused(pid, error)) from None
-        taken = _wait_for(pid, file, seconds)
+        taken = _wait_for(pid, file, limit)
         if not taken:
-            raise no_answer(pid, seconds)
+            raise no_answer(pid, limit)
         with open(file, "rb") as answer:
             return answer.read(MOST_BYTES)
     finally:
@@ -128,18 +129,18 @@ def _refused(pid: int, error: Exception) -> str:
     )
 
 
-def _wait_for(pid: int, file: str, seconds: float) -> bool:
+def _wait_for(pid: int, file: str, limit: Limit) -> bool:
     """Wait until there is an answer. A sleeping process is woken."""
     begin = time.monotonic()
     woken = 0
     while not os.path.exists(file):
-        passed = time.monotonic() - begin
-        if passed > seconds:
+        left = limit.left()
+        if left <= 0:
             return False
-        if passed > _DOZE * 2**woken and state_of(pid) == "S":
+        if time.monotonic() - begin > _DOZE * 2**woken and state_of(pid) == "S":
             _wake(pid, harder=woken > 0)
             woken += 1
-        time.sleep(LOOK)
+        time.sleep(min(LOOK, left))
     return True
 
 

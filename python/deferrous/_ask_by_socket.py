@@ -7,7 +7,7 @@ import os
 import socket
 import time
 
-from ._asked_process import LOOK, MOST_BYTES, CannotAsk, no_answer, owner_of
+from ._asked_process import LOOK, MOST_BYTES, CannotAsk, Limit, no_answer, owner_of
 from ._folders import NotSafe, candidates, check_folder, peer_of, socket_name
 
 __all__ = ["by_socket"]
@@ -29,7 +29,7 @@ def _folders(pid: int, uid: int) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def by_socket(pid: int, uid: int, question: str, seconds: float) -> tuple[bytes | None, bool]:
+def by_socket(pid: int, uid: int, question: str, limit: Limit) -> tuple[bytes | None, bool]:
     """Return the process's answer, and whether there is a stale socket."""
     stale = False
     for folder in _folders(pid, uid):
@@ -41,15 +41,14 @@ def by_socket(pid: int, uid: int, question: str, seconds: float) -> tuple[bytes 
         except NotSafe as error:
             raise CannotAsk(f"what is at {path} may be anybody's: {error}") from None
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            end = time.monotonic() + seconds
             try:
-                _connect(connection, path, end)
+                _connect(connection, path, limit)
                 there = peer_of(connection)
                 if there[0] not in (uid, 0) or there[1] not in (pid, 0, None):
                     raise CannotAsk(f"another process than {pid} answers at {path}")
-                return _talk(connection, question, end), False
+                return _talk(connection, question, limit), False
             except TimeoutError:
-                raise no_answer(pid, seconds) from None
+                raise no_answer(pid, limit) from None
             except ConnectionRefusedError:
                 stale = True
             except OSError as error:
@@ -61,29 +60,25 @@ def by_socket(pid: int, uid: int, question: str, seconds: float) -> tuple[bytes 
     return None, stale
 
 
-def _connect(connection: socket.socket, path: str, end: float) -> None:
+def _connect(connection: socket.socket, path: str, limit: Limit) -> None:
     """Connect. Wait if too many others are connecting."""
     while True:
-        connection.settimeout(max(end - time.monotonic(), 0.001))
+        connection.settimeout(limit.rest())
         try:
             connection.connect(path)
         except BlockingIOError:
-            if time.monotonic() > end:
-                raise TimeoutError from None
-            time.sleep(LOOK)
+            time.sleep(min(LOOK, limit.rest()))
         else:
             return
 
 
-def _talk(connection: socket.socket, question: str, end: float) -> bytes:
+def _talk(connection: socket.socket, question: str, limit: Limit) -> bytes:
+    connection.settimeout(limit.rest())
     connection.sendall(question.encode() + b"\n")
     pieces = []
     size = 0
     while True:
-        left = end - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        connection.settimeout(left)
+        connection.settimeout(limit.rest())
         piece = connection.recv(65536)
         if not piece:
             break

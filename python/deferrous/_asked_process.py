@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 
 __all__ = [
     "LOOK",
     "MOST_BYTES",
     "CannotAsk",
+    "Limit",
     "no_answer",
     "owner_of",
     "state_of",
@@ -23,6 +25,30 @@ LOOK = 0.02
 
 class CannotAsk(Exception):
     """There is no answer. The message is the reason, in one line."""
+
+
+class Limit:
+    """The time that an answer may take, however it is asked for."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._end = time.monotonic() + seconds
+
+    def left(self) -> float:
+        """Return the seconds that are left; 0 or less if the time is over."""
+        return self._end - time.monotonic()
+
+    def rest(self) -> float:
+        """Return the seconds that are left.
+
+        Errors:
+
+        - TimeoutError: the time is over.
+        """
+        left = self.left()
+        if left <= 0:
+            raise TimeoutError
+        return left
 
 
 def word(found: object) -> str:
@@ -70,9 +96,9 @@ def state_of(pid: int) -> str:
     return status_of(pid, "State")[:1]
 
 
-def no_answer(pid: int, seconds: float) -> CannotAsk:
+def no_answer(pid: int, limit: Limit) -> CannotAsk:
     state = state_of(pid)
-    start = f"process {pid} did not answer within {seconds:g} seconds: "
+    start = f"process {pid} did not answer within {limit.seconds:g} seconds: "
     if state in ("T", "t"):
         return CannotAsk(f"{start}it is stopped, by a signal or a debugger")
     if state in ("", "Z", "X"):

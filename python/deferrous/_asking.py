@@ -9,7 +9,7 @@ from typing import Any
 
 from ._ask_by_script import by_script
 from ._ask_by_socket import by_socket
-from ._asked_process import CannotAsk, owner_of, word
+from ._asked_process import CannotAsk, Limit, owner_of, word
 from ._deferrous import __version__
 
 __all__ = ["CannotAsk", "ask"]
@@ -19,11 +19,12 @@ def ask(pid: int, question: Mapping[str, object], seconds: float = 10.0) -> dict
     """Ask a process and return its answer."""
     if sys.platform == "win32":
         raise CannotAsk("processes cannot be asked on Windows: it lacks what that needs")
+    limit = Limit(seconds)
     uid = owner_of(pid)
     text = json.dumps(question)
-    sent, stale = by_socket(pid, uid, text, seconds)
+    sent, stale = by_socket(pid, uid, text, limit)
     if sent is None:
-        sent = by_script(pid, uid, text, seconds, stale)
+        sent = by_script(pid, uid, text, limit, stale)
     try:
         answer = json.loads(sent)
     except ValueError:
