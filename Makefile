@@ -223,7 +223,7 @@ proof-memory: $(TESTABLE)
 
 # One allocation that fails, in programs that have run before, each sweep begun within 45 seconds.
 # What ends badly is compared with Twisted after that.
-proof-memory-short: $(TESTABLE)
+proof-memory-short: $(VERSION_TESTABLE)
 	$(PY) -m tests.proofs.memory --warm --mode one --mode native-one --mode native-all --minutes 0.75
 
 proof-threads: $(TESTABLE)

@@ -77,6 +77,7 @@ class Environment:
         )
         (archive,) = folder.iterdir()
         shutil.unpack_archive(archive, self.folder / "unpacked")
+        shutil.rmtree(folder)
         (unpacked,) = (self.folder / "unpacked").iterdir()
         unpacked.rename(self.source)
 
