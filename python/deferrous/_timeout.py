@@ -205,24 +205,24 @@ def _last_of_those(deferred: Any) -> Any:
 class _Limit:
     """The state of a timeout, shared by its callbacks and the delayed call."""
 
-    __slots__ = ("on_cancel", "seconds", "timed_out")
+    __slots__ = ("deferred", "on_cancel", "seconds", "timed_out")
 
-    def __init__(self, seconds: float, on_cancel: Callable[[Any, float], Any] | None) -> None:
+    def __init__(
+        self, deferred: Any, seconds: float, on_cancel: Callable[[Any, float], Any] | None
+    ) -> None:
+        self.deferred = deferred
         self.seconds = seconds
         self.on_cancel = on_cancel
         self.timed_out = False
 
-
-def _timer(limit: _Limit, deferred: Any) -> Callable[[], None]:
-    """Return what the clock calls, under the name by which Twisted's is shown."""
-
     @_deferrous._never_refused
-    def timeItOut() -> None:
-        limit.timed_out = True
-        _cancel(deferred)
+    def timeItOut(self) -> None:
+        """What the clock calls."""
+        self.timed_out = True
+        _cancel(self.deferred)
 
+    # A clock shows its delayed calls by this name: that of Twisted's function.
     timeItOut.__qualname__ = "Deferred.addTimeout.<locals>.timeItOut"
-    return timeItOut
 
 
 @_deferrous._never_refused
@@ -247,8 +247,8 @@ def add_timeout(
     onTimeoutCancel: Callable[[Any, float], Any] | None,
 ) -> Any:
     """Do what `Deferred.addTimeout` says."""
-    limit = _Limit(timeout, onTimeoutCancel)
-    stop = start(resolve(clock), timeout, _timer(limit, deferred))
+    limit = _Limit(deferred, timeout, onTimeoutCancel)
+    stop = start(resolve(clock), timeout, limit.timeItOut)
     try:
         return _add_callbacks(deferred, limit, stop)
     except BaseException:
