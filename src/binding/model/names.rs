@@ -25,7 +25,7 @@ pub(crate) struct Imported<T = PyAny> {
     /// Written once. No lock is held during the import, which may run any Python code, in this
     /// thread, in others and in forked processes.
     object: PyOnceLock<Py<T>>,
-    /// The number of modules when the object was last looked for in vain.
+    /// The number of modules when the module was last looked for in vain.
     seen: AtomicUsize,
 }
 
@@ -75,8 +75,9 @@ impl<T: PyTypeCheck> Imported<T> {
         self.look_up(modules)
     }
 
-    /// [`Imported::get_if_imported`] for very frequent use, where even a look into `sys.modules`
-    /// takes too long: it looks again only when the number of modules has changed.
+    /// [`Imported::get_if_imported`] for frequent use, where even a look into `sys.modules` takes too
+    /// long: if the module is missing, it is looked for again only when the number of modules has
+    /// changed. One whose import is in progress is looked at each time.
     #[inline(always)]
     pub(crate) fn get_once_imported<'py>(&self, py: Python<'py>) -> Option<&Bound<'py, T>> {
         match self.object.get(py) {
@@ -87,35 +88,26 @@ impl<T: PyTypeCheck> Imported<T> {
 
     #[inline(always)]
     fn get_if_number_has_changed<'py>(&self, py: Python<'py>) -> Option<&Bound<'py, T>> {
-        let number = capi::ok(py, MODULES.get(py))?.cast_exact::<PyDict>().ok()?.len();
-        if self.seen.load(Ordering::Relaxed) == number { None } else { self.get_anew(py, number) }
+        let modules = capi::ok(py, MODULES.get(py))?;
+        let number = modules.cast_exact::<PyDict>().ok()?.len();
+        if self.seen.load(Ordering::Relaxed) == number {
+            None
+        } else {
+            self.get_anew(modules, number)
+        }
     }
 
     #[cold]
-    fn get_anew<'py>(&self, py: Python<'py>, number: usize) -> Option<&Bound<'py, T>> {
-        self.seen.store(number, Ordering::Relaxed);
+    fn get_anew<'py>(&self, modules: &Bound<'py, PyAny>, number: usize) -> Option<&Bound<'py, T>> {
+        let py = modules.py();
         // This may be called while an object dies with an exception in flight.
-        capi::with_error_saved(py, || self.get_if_imported(py))
-    }
-
-    /// [`Imported::get_if_imported`] for frequent use, where the module is usually missing: it is
-    /// looked for only when the number of modules has changed. One whose import is in progress is
-    /// looked at each time.
-    #[inline]
-    pub(crate) fn get_if_there<'py>(&self, py: Python<'py>) -> Option<&Bound<'py, T>> {
-        if let Some(object) = self.object.get(py) {
-            return Some(object.bind(py));
-        }
-        let modules = capi::ok(py, MODULES.get(py))?;
-        let number = modules.cast_exact::<PyDict>().ok().map(PyDictMethods::len);
-        if number.is_some_and(|number| self.seen.load(Ordering::Relaxed) == number) {
-            return None;
-        }
-        if capi::is_key_of(modules, self.module.get(py)) == Some(false) {
-            self.seen.store(number.unwrap_or(0), Ordering::Relaxed);
-            return None;
-        }
-        self.look_up(modules)
+        capi::with_error_saved(py, || {
+            if capi::is_key_of(modules, self.module.get(py)) == Some(false) {
+                self.seen.store(number, Ordering::Relaxed);
+                return None;
+            }
+            self.look_up(modules)
+        })
     }
 
     /// Get the object, even from a module whose import is in progress. Waits for nothing.

@@ -360,7 +360,7 @@ fn stand_in_where<'py>(
 ) -> Result<Option<StandIn<'py>>> {
     let py = deferred.py();
     let running_loop = running.call0()?;
-    let with_twisted = match names::TWISTED.get_if_there(py) {
+    let with_twisted = match names::TWISTED.get_once_imported(py) {
         Some(class) => !class.is(py.get_type::<Deferred>()),
         None => false,
     };
