@@ -236,6 +236,12 @@ d = defer.Deferred()
 e = defer.ensureDeferred(coroutine(d))
 d.callback(1)
 assert e.result == 1
+
+# It gets there, and the number of modules is the same as before.
+asked = []
+sys.modules["asyncio.events"]._get_running_loop = lambda: asked.append(1)
+defer.ensureDeferred(coroutine(defer.Deferred()))
+assert asked
 """,
     )
 
