@@ -92,6 +92,40 @@ def test_paused():
     assert [each.name for each in graph(d).callbacks] == ["print"]
 
 
+@pytest.mark.parametrize("fired_by", [defer.Deferred.callback, defer.Deferred.errback])
+def test_paused_while_chained(fired_by):
+    """It waits for the other until that fires. Then it has the result, and is only paused."""
+    inner, outer = defer.Deferred(), defer.Deferred()
+    outer.addCallback(lambda _: inner)
+    outer.callback(1)
+    waits = "waits for a Deferred that one of its callbacks returned"
+    assert graph(outer).detail == waits
+    outer.pause()
+    outer.pause()
+    assert graph(outer).detail == f"{waits}, and is paused (2 times)"
+    fired_by(inner, ValueError())
+    assert graph(outer).detail == "is paused (2 times)"
+    assert graph(outer).state == "paused"
+    assert not graph(outer).waits_for
+    assert not graph(inner).awaited_by
+    outer.addBoth(lambda _: None)
+    outer.unpause()
+    assert graph(outer).detail == "is paused (1 times)"
+    outer.unpause()
+    assert graph(outer).detail == "was fired with None"
+
+
+def test_paused_while_another_is_to_fire_it():
+    first, second = defer.Deferred(), defer.Deferred()
+    first.chainDeferred(second)
+    second.pause()
+    waits = "waits for a Deferred that will fire it"
+    assert graph(second).detail == f"{waits}, and is paused (1 times)"
+    first.callback(1)
+    assert graph(second).detail == "is paused (1 times)"
+    assert not graph(second).waits_for
+
+
 def test_running_inside_a_callback():
     d, seen = defer.Deferred(), []
     d.addCallback(lambda _: seen.append(graph(d)))

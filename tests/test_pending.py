@@ -45,6 +45,15 @@ def paused():
     return d
 
 
+def paused_while_chained():
+    inner, outer = defer.Deferred(), defer.Deferred()
+    outer.addCallback(lambda _: inner)
+    outer.callback(None)
+    outer.pause()
+    inner.callback(None)
+    return outer
+
+
 def in_line():
     lock = defer.DeferredLock()
     lock.acquire()
@@ -80,6 +89,7 @@ def in_line():
             "Deferred: waits for a Deferred that one of its callbacks returned",
         ),
         (paused, "Deferred: is paused"),
+        (paused_while_chained, "Deferred: is paused"),
         (in_line, "Deferred: stands in line at <DeferredLock>"),
     ],
     ids=[
@@ -91,6 +101,7 @@ def in_line():
         "race",
         "chained",
         "paused",
+        "paused while chained",
         "in line",
     ],
 )

@@ -96,6 +96,29 @@ def test_where_it_was_made_can_be_asked_for(before):
     del kept
 
 
+def test_where_a_loop_made_it_can_be_asked_for(before):
+    """Before CPython 3.12 a comprehension has code of its own."""
+
+    def in_lists():
+        return [[defer.Deferred() for _ in range(2)] for _ in range(2)]
+
+    def in_others():
+        made = {defer.Deferred() for _ in range(2)} | {*(defer.Deferred() for _ in range(2))}
+        return made, {each: defer.Deferred() for each in range(2)}
+
+    def elsewhere():
+        return [defer.Deferred()]
+
+    kept = [in_lists(), in_others(), elsewhere()]
+    assert len(defer.pending(made_in=in_lists)) == 4
+    assert len(defer.pending(made_in=in_others)) == 6
+    if sys.version_info >= (3, 11):
+        # Older ones do not know the name of the function around it.
+        assert len(defer.pending(made_in="in_lists")) == 4
+        assert len(defer.pending(made_in=in_others.__qualname__)) == 6
+    del kept
+
+
 def test_what_a_decorator_wraps_is_meant(before):
     inner = []
 

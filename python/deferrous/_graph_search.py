@@ -29,7 +29,7 @@ from ._graph_objects import (
     their_classes,
 )
 from ._graph_parts import parts_of
-from ._graph_state import Edge, Node, describe
+from ._graph_state import Edge, Node, describe, is_chained
 from ._graph_ways import (
     behind_callback,
     callbacks_of_theirs,
@@ -218,9 +218,9 @@ class Graph:
             chained_to = dict_of(obj).get("_chainedTo")
             return ([(chained_to, "chained to")] if is_node(chained_to) else []), 0
         state = _deferrous._state_of(obj, 0)
-        called, chained_to, canceller = state[2], state[5], state[6]
-        if chained_to is not None:
-            return [(chained_to, "chained to")], 0
+        called, canceller = state[2], state[6]
+        if is_chained(state):
+            return [(state[5], "chained to")], 0
         if called:
             return [], 0
         breadth = self.breadth

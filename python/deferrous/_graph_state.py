@@ -100,6 +100,14 @@ def waits_chained(called: bool) -> str:
     return "waits for a Deferred that will fire it"
 
 
+def is_chained(state: Any) -> bool:
+    """Return whether one waits for what it is chained to, by its `_state_of`.
+
+    One that is paused remains chained when it has been given the result.
+    """
+    return state[5] is not None and (not state[2] or state[0] == "deferred")
+
+
 def describe(node: Node, limit: int | None, skip: FrameType | None) -> None:
     """Fill in the facts about one, with up to `limit` frames, and without those above `skip`."""
     if is_deferred(node.obj):
@@ -111,14 +119,16 @@ def describe(node: Node, limit: int | None, skip: FrameType | None) -> None:
 
 
 def _describe_deferred(node: Node, limit: int | None, skip: FrameType | None) -> None:
-    outcome, held, called, paused, running, chained_to, canceller, links, calls, _ = (
-        _deferrous._state_of(node.obj, LINKS)
-    )
+    state = _deferrous._state_of(node.obj, LINKS)
+    outcome, held, called, paused, running, _, canceller, links, calls, _ = state
     if not called:
         node.made, node.age = made_at(node.obj), age_of(node.obj)
-    if chained_to is not None:
+    if is_chained(state):
         node.state = "waiting"
         node.detail = waits_chained(called)
+        # Waiting for another counts as one.
+        if paused > called:
+            node.detail += f", and is paused ({paused - called} times)"
     elif called and paused != 0:
         node.state, node.detail = "paused", f"is paused ({paused} times)"
     elif running:

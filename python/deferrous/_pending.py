@@ -21,7 +21,7 @@ from ._environment import setting_of
 from ._graph_entries import FrameCallGraphEntry, callback_entry
 from ._graph_objects import class_name, dict_of, is_deferred, is_generator, objects_of
 from ._graph_parts import kind_of_line, parts_of, without_addresses
-from ._graph_state import waits_chained
+from ._graph_state import is_chained, waits_chained
 from ._graph_ways import frames_of, kind_of_frame
 from ._tracking import MadeAt
 
@@ -224,6 +224,10 @@ def _listed(deferreds: Iterable[PendingDeferred], missed: int) -> PendingDeferre
     return PendingDeferreds(counts, listed, missed)
 
 
+#: What has code of its own, but is a part of a function: comprehensions before CPython 3.12.
+_LOOPS = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
+
+
 def pending(*, older_than: float | None = None, made_in: Any = None) -> PendingDeferreds:
     """Return a snapshot: how many Deferreds wait now, for what and where.
 
@@ -307,8 +311,9 @@ def _place_test(made_in: object) -> Any:
             made_in = inner
         made_in = made_in.__code__
     if type(made_in) is CodeType:
-        wanted = made_in
-        return lambda place: place is not None and place[0] is wanted
+        # By what they are: those of two files may be equal.
+        wanted = {id(each): each for each in _with_loops(made_in)}
+        return lambda place: place is not None and id(place[0]) in wanted
     if isinstance(made_in, ModuleType):
         file = made_in.__dict__.get("__file__")
         return lambda place: place is not None and place[0].co_filename == file
@@ -322,18 +327,30 @@ def _place_test(made_in: object) -> Any:
         if place is None:
             return False
         code = place[0]
-        names = (code.co_name, getattr(code, "co_qualname", code.co_name))
+        whole = getattr(code, "co_qualname", code.co_name)
+        names = [whole, code.co_name]
+        while names[-1] in _LOOPS and "." in whole:
+            whole = whole.rpartition(".<locals>.")[0]
+            names += [whole, whole.rpartition(".")[2]]
         return text in names or text in code.co_filename
 
     return test
 
 
+def _with_loops(code: CodeType) -> Iterator[CodeType]:
+    """Return the code of a function, and of what loops in it."""
+    yield code
+    for each in code.co_consts:
+        if type(each) is CodeType and each.co_name in _LOOPS:
+            yield from _with_loops(each)
+
+
 def _why(deferred: Any) -> str | None:
     """Describe what a Deferred waits for and where: the same text for all that wait alike."""
     state = _deferrous._state_of(deferred, 1)
-    _, _, called, paused, running, chained_to, canceller, links, _, _ = state
+    _, _, called, paused, running, _, canceller, links, _, _ = state
     name = class_name(deferred)
-    if chained_to is not None:
+    if is_chained(state):
         return f"{name}: {waits_chained(called)}"
     if called:
         return f"{name}: is paused" if paused and not running else None
