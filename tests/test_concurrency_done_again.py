@@ -5,6 +5,7 @@ twice, and nothing is left out.
 from __future__ import annotations
 
 import signal
+import threading
 
 import pytest
 from concurrency_helpers import result_of
@@ -272,3 +273,60 @@ def test_interrupted_while_it_is_cancelled():
         return joined.cancel, whole
 
     check_on_any_line(operation)
+
+
+def test_a_signal_and_then_no_memory():
+    """The step cannot be completed, and its error is raised. The signal's comes after it."""
+    coming, got = [KeyboardInterrupt(), *[MemoryError()] * 10], []
+    first = coming[0]
+
+    @_deferrous._whole
+    def step(_):
+        raise coming.pop(0)
+
+    d = Deferred()
+    d.addCallback(step).addErrback(got.append)
+    with pytest.raises(KeyboardInterrupt) as raised:
+        d.callback(5)
+        for _ in range(100):
+            pass
+    assert raised.value is first
+    assert [failure.type for failure in got] == [MemoryError]
+
+
+def test_a_signal_and_then_no_memory_elsewhere():
+    """In another thread the first cannot come later: the error shows it."""
+    got = []
+
+    def work():
+        coming = [KeyboardInterrupt(), *[MemoryError()] * 10]
+        first = coming[0]
+
+        @_deferrous._whole
+        def step(_):
+            raise coming.pop(0)
+
+        succeed(5).addCallback(step).addErrback(lambda failure: got.append(failure.value))
+        got.append(first)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    error, first = got
+    assert type(error) is MemoryError
+    assert error.__context__ is first
+
+
+def test_no_memory_for_a_moment():
+    """The step is done again."""
+    coming, done, got = [MemoryError(), MemoryError()], [], []
+
+    @_deferrous._whole
+    def step(result):
+        if coming:
+            raise coming.pop()
+        done.append(result)
+
+    succeed(5).addCallback(step).addErrback(got.append)
+    assert done == [5]
+    assert [failure.type for failure in got] == [MemoryError]

@@ -269,7 +269,8 @@ class ReadWriteLock(_InTurn):
     def _release(self, number: int) -> None:
         if number == _ALL and self._value:
             raise _nobody_writes()
-        if number == 1 and not self.readers:
+        # No number is made for this, as there may be no memory.
+        if number == 1 and self._value in (0, _ALL):
             raise _nobody_reads()
         _give_back(self, self._waiting, number)
 

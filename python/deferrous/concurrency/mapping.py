@@ -101,8 +101,10 @@ class _Feed(Generic[_T, _R]):
         # `_end_call` takes items, too. And this step may be a repetition.
         self._see_whether_broken()
         if self._is_async:
+            in_a_row = 0
             while not self._exhausted and self._fetching is None and self._has_room():
-                _begin_fetch(self, self._iterator, as_deferred, end)
+                in_a_row += 1
+                _begin_fetch(self, self._iterator, as_deferred, end, in_a_row)
                 self._see_whether_broken()
         else:
             iterator = self._iterator

@@ -1,5 +1,5 @@
 //! Repeats steps of ours that are written in Python, when a signal's exception has interrupted
-//! them.
+//! them, or there was no memory for a moment.
 //!
 //! The interpreter raises such an exception between any two lines. A step that detects what it has
 //! done already is repeated until it is complete. Then the exception (KeyboardInterrupt, or another
@@ -19,7 +19,7 @@ use pyo3::types::PyDict;
 use super::answers::Called;
 use super::cell::Shared;
 use super::conversions::{Nothing, ToC, safe};
-use super::error::Error;
+use super::error::{Error, Result};
 use super::held::{Held, Hold};
 use super::in_flight::{ok, restore};
 use super::interned::intern;
@@ -31,12 +31,27 @@ use crate::core::refusable;
 /// not come from a signal.
 pub(crate) const MOST: u32 = 50;
 
+/// How often a step is repeated for which there was no memory. There may be some now.
+const WITHOUT_MEMORY: u32 = 3;
+
+/// Do what must not be left out, and changes nothing if it raises: again if there was no memory for it.
+pub(crate) fn insist<T>(py: Python<'_>, work: impl Fn() -> Result<T>) -> Result<T> {
+    let mut done = work();
+    for _ in 0..WITHOUT_MEMORY {
+        match &done {
+            Err(error) if error.is_instance_of::<PyMemoryError>(py) => done = work(),
+            _ => break,
+        }
+    }
+    done
+}
+
 /// Repeat a step that has raised this.
 ///
 /// # Errors
 ///
-/// Exceptions that do not come from a signal: `MemoryError`, `RecursionError`, and what is raised
-/// every time. Also exceptions that are not put back although the step is complete: any other
+/// Exceptions that do not come from a signal: `MemoryError`, even if the step is complete,
+/// `RecursionError`, and what is raised every time. Also exceptions that are not put back although the step is complete: any other
 /// `Exception`, which is most likely an error in a program's own method and would be confusing
 /// elsewhere; and those that cannot be put back, as in another thread than the main one.
 #[cold]
@@ -45,13 +60,23 @@ pub(super) fn again<'py>(
     mut step: impl FnMut() -> Called<'py>,
 ) -> Called<'py> {
     let mut last = raised.clone();
+    let kept_back = KeptBack::new(&raised);
+    let mut refusals = 0;
     for attempt in 0..=MOST {
-        if last.is_instance_of::<PyMemoryError>() || last.is_instance_of::<PyRecursionError>() {
+        if last.is_instance_of::<PyRecursionError>() {
             break;
+        }
+        if last.is_instance_of::<PyMemoryError>() {
+            refusals += 1;
+            if refusals > WITHOUT_MEMORY {
+                break;
+            }
         }
         let done = if attempt < MOST { step() } else { undisturbed(raised.py(), &mut step) };
         match done {
             Ok(_) if raised.is_instance_of::<PyException>() => return Err(raised),
+            // An endless loop in the step was ended by this exception.
+            Ok(result) if kept_back.was_taken() => return Ok(result),
             Ok(result) => return put_back(raised).map(|()| result),
             Err(another) => {
                 keep_beside(&raised, &another);
@@ -59,7 +84,65 @@ pub(super) fn again<'py>(
             }
         }
     }
+    lose_neither(raised, &last);
     Err(last)
+}
+
+/// The exceptions of steps that are being repeated.
+static KEPT_BACK: Shared<Vec<Held<PyBaseException>>> = Shared::new(Vec::new());
+
+/// Keeps an exception in [`KEPT_BACK`] while it lives.
+struct KeptBack<'py>(Option<Raised<'py>>);
+
+impl<'py> KeptBack<'py> {
+    fn new(raised: &Raised<'py>) -> Self {
+        let py = raised.py();
+        if raised.is_instance_of::<PyException>() || !is_main_thread(py) {
+            return Self(None);
+        }
+        let kept = KEPT_BACK.with(py, |all| {
+            let has_room = refusable(|| all.try_reserve(1)).is_ok();
+            if has_room {
+                all.push(raised.clone().hold());
+            }
+            has_room
+        });
+        Self(kept.then(|| raised.clone()))
+    }
+
+    fn place(&self) -> Option<usize> {
+        let raised = self.0.as_ref()?;
+        KEPT_BACK.with(raised.py(), |all| all.iter().rposition(|it| it.as_ptr() == raised.as_ptr()))
+    }
+
+    fn was_taken(&self) -> bool {
+        self.0.is_some() && self.place().is_none()
+    }
+}
+
+impl Drop for KeptBack<'_> {
+    fn drop(&mut self) {
+        if let (Some(raised), Some(place)) = (&self.0, self.place()) {
+            drop(KEPT_BACK.with(raised.py(), |all| all.remove(place)));
+        }
+    }
+}
+
+/// Returns what a signal has raised, or raises now: to be asked now and then by a loop that may have
+/// no end, and in which no Python code may run but steps of ours. In these, a signal's exception would
+/// be put back each time. So the loop is to end with it.
+pub(crate) fn interruption(py: Python<'_>) -> Option<Raised<'_>> {
+    let there = PUT_BACK.with(py, |all| !all.is_empty());
+    if (there || KEPT_BACK.with(py, |all| !all.is_empty())) && is_main_thread(py) {
+        let taken = take_first(py).or_else(|| KEPT_BACK.with(py, Vec::pop));
+        return Some(taken?.into_bound(py));
+    }
+    py.check_signals().err().map(|error| Error::from(error).into_raised(py))
+}
+
+/// Take the first exception that was put back.
+fn take_first(py: Python<'_>) -> Option<Held<PyBaseException>> {
+    PUT_BACK.with(py, |all| if all.is_empty() { None } else { Some(all.remove(0)) })
 }
 
 /// How often something native is tried that looks for signals first.
@@ -190,6 +273,27 @@ fn keep_beside(raised: &Raised<'_>, another: &Raised<'_>) {
     }
 }
 
+/// A signal's exception has interrupted a step, which could not be completed because of another one,
+/// such as `MemoryError`. That is raised; the signal's is put back, or shown as its `__context__`.
+fn lose_neither(raised: Raised<'_>, last: &Raised<'_>) {
+    let py = raised.py();
+    if raised.get_type().is(last.get_type()) {
+        return;
+    }
+    let is_left = match raised.is_instance_of::<PyException>() {
+        true => Some(raised),
+        false => put_back(raised).err(),
+    };
+    let Some(raised) = is_left else { return };
+    let name = intern!(py, "__context__");
+    if ok(py, raised.getattr(name)).is_some_and(|context| context.is(last)) {
+        let _ = ok(py, raised.setattr(name, py.None()));
+    }
+    if ok(py, last.getattr(name)).is_some_and(|context| context.is_none()) {
+        let _ = ok(py, last.setattr(name, raised));
+    }
+}
+
 safe! {
     /// Have the main thread call this function soon, without an argument. Not 0 if its queue is
     /// full.
@@ -204,7 +308,7 @@ static PUT_BACK: Shared<Vec<Held<PyBaseException>>> = Shared::new(Vec::new());
 /// # Errors
 ///
 /// The exception itself, if that is not possible.
-fn put_back(raised: Raised<'_>) -> Result<(), Raised<'_>> {
+pub(crate) fn put_back(raised: Raised<'_>) -> Result<(), Raised<'_>> {
     let py = raised.py();
     if !is_main_thread(py) {
         return Err(raised);
@@ -248,10 +352,7 @@ extern "C" fn raise_next(_: *mut c_void) -> c_int {
     if HELD.load(Ordering::Relaxed) > 0 {
         return 0;
     }
-    let raised = Python::try_attach(|py| {
-        let next = PUT_BACK.with(py, |all| if all.is_empty() { None } else { Some(all.remove(0)) });
-        next.map(|next| restore(next.into_bound(py)))
-    });
+    let raised = Python::try_attach(|py| take_first(py).map(|next| restore(next.into_bound(py))));
     if raised.flatten().is_some() { -1 } else { 0 }
 }
 

@@ -8,6 +8,7 @@ use pyo3::types::{PyDict, PyIterator, PyList, PyString};
 
 use crate::binding::capi::{
     self,
+    again::interruption,
     error::{Error, Result},
     interned::intern,
     none, yes,
@@ -18,12 +19,26 @@ use crate::binding::face::under_way::begun;
 use crate::binding::face::whole::{failure_of, is};
 use crate::binding::model::fifo::exact_index;
 
+/// After so many items in a row, a feed looks whether a signal has interrupted it.
+const PATIENCE: u64 = 100;
+
 /// Mark a feed as broken by an error of its iterator.
 fn break_off<'py>(feed: &Bound<'py, PyAny>, error: Error) -> Result<()> {
     let py = feed.py();
     feed.setattr(intern!(py, "_exhausted"), yes(py))?;
     feed.setattr(intern!(py, "_broken"), failure_of(py, error)?)?;
     Ok(())
+}
+
+/// Break a feed off if a signal has interrupted it. If the items and the function are native and never
+/// end, nothing else would.
+fn break_off_if_interrupted(feed: &Bound<'_, PyAny>, in_a_row: u64) -> Result<bool> {
+    if !in_a_row.is_multiple_of(PATIENCE) {
+        return Ok(false);
+    }
+    let Some(raised) = interruption(feed.py()) else { return Ok(false) };
+    break_off(feed, raised.into())?;
+    Ok(true)
 }
 
 /// The attributes of a feed that do not change while it runs, for calling its function.
@@ -136,7 +151,12 @@ impl<'a, 'py> Calls<'a, 'py> {
             }
             self.begin(self.taken.call_method0(intern!(py, "pop"))?)?;
         }
+        let mut in_a_row = 0;
         while !self.is(intern!(py, "_exhausted"))? && self.has_room()? {
+            in_a_row += 1;
+            if break_off_if_interrupted(self.feed, in_a_row)? {
+                break;
+            }
             match iterator.cast::<PyIterator>()?.clone().next() {
                 Some(Ok(item)) if self.is(stopped)? => {
                     // The iterator could not be closed, as it was running. It is closed later.
@@ -240,15 +260,20 @@ fn end_if_stopped<'py>(
     _end_all(&one, &none(py), otherwise)
 }
 
-/// Ask for the next item of an asynchronous iterator. `begin` makes a Deferred of that.
+/// Ask for the next item of an asynchronous iterator. `begin` makes a Deferred of that. `in_a_row` says
+/// how many items came at once.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _begin_fetch<'py>(
     feed: &Bound<'py, PyAny>,
     iterator: &Bound<'py, PyAny>,
     begin: &Bound<'py, PyAny>,
     otherwise: &Bound<'py, PyAny>,
+    in_a_row: u64,
 ) -> Result<()> {
     let py = feed.py();
+    if break_off_if_interrupted(feed, in_a_row)? {
+        return Ok(());
+    }
     let fetched = feed.getattr(intern!(py, "_fetched"))?;
     let asked = iterator.call_method0(intern!(py, "__anext__")).map_err(Error::from);
     let fetching = match asked.and_then(|asked| begun(asked, begin)) {

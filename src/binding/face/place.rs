@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 
 use crate::binding::capi::{
     self, Hold,
+    again::insist,
     error::{Error, Result},
     interned::intern,
     stack,
@@ -209,7 +210,8 @@ pub(crate) fn _give_back<'py>(
 ) -> Result<()> {
     let py = line.py();
     stack::check(py)?;
-    let free = owner.getattr(intern!(py, "_value"))?.add(number)?;
+    let value = owner.getattr(intern!(py, "_value"))?;
+    let free = insist(py, || Ok(value.add(number)?))?;
     if let Some((most, error)) = bound
         && free.gt(most)?
     {
@@ -240,6 +242,20 @@ fn is_no_more(number: &Bound<'_, PyAny>, other: &Bound<'_, PyAny>) -> PyResult<b
     }
 }
 
+/// What is left of the free amount when the next waiter in a line has taken what it asks for. None if
+/// it asks for more, or nobody waits.
+fn rest_after_next<'py>(
+    line: &Bound<'py, Fifo>,
+    free: &Bound<'py, PyAny>,
+) -> Result<Option<Bound<'py, PyAny>>> {
+    match next_in(line)? {
+        Some(asked) if is_no_more(&asked, free)? => {
+            insist(line.py(), || Ok(free.sub(&asked)?)).map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
 /// Hand the free amount on to the waiters in a line, as far as it goes. The rest becomes the
 /// owner's `_value`.
 fn serve<'py>(
@@ -250,11 +266,15 @@ fn serve<'py>(
     let py = line.py();
     let (value, mut raised) = (intern!(py, "_value"), Ok(()));
     loop {
-        let asked = match next_in(line)? {
-            Some(asked) if is_no_more(&asked, &free)? => asked,
-            _ => break,
-        };
-        owner.setattr(value, free.sub(asked)?)?;
+        match rest_after_next(line, &free) {
+            Ok(Some(rest)) => owner.setattr(value, rest)?,
+            Ok(None) => break,
+            Err(error) => {
+                // The next one waits until more is released. What is free must not be lost.
+                raised = Err(error);
+                break;
+            }
+        }
         // Its callbacks may acquire and release.
         if let Err(error) = _give_first(line, capi::yes(py)) {
             raised = Err(error);

@@ -13,7 +13,7 @@ use pyo3::types::{PyDict, PyString, PyTuple};
 
 use crate::binding::capi::{
     self, Held, Hold,
-    again::{MOST, undisturbed},
+    again::{MOST, insist, undisturbed},
     depth::{self, Short},
     error::Result,
     interned::intern,
@@ -292,11 +292,13 @@ pub(crate) fn _pass_on<'py>(
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _delay<'py>(outer: &Bound<'py, PyAny>, reason: &Bound<'py, PyAny>) -> Result<()> {
     let py = outer.py();
-    let failure = if reason.is_none() {
-        creating::of_new::<CancelledError>(py)?
-    } else {
-        creating::from_exception(py.get_type::<CancelledError>().call1((reason,))?)?
-    };
+    let failure = insist(py, || {
+        if reason.is_none() {
+            creating::of_new::<CancelledError>(py)
+        } else {
+            creating::from_exception(py.get_type::<CancelledError>().call1((reason,))?)
+        }
+    })?;
     outer.call_method0(intern!(py, "pause"))?;
     outer.call_method1(intern!(py, "errback"), (failure,))?;
     Ok(())

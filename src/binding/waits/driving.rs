@@ -1,18 +1,26 @@
 //! Resumes generators and coroutines, and records which ones are running.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use pyo3::exceptions::PyStopIteration;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
 use crate::binding::capi::{
     self, Held, Hold, Sent,
+    again::{interruption, put_back},
     cell::each_thread,
     error::{Raised, Result},
     interned::intern,
     lives::Running,
     places, watching,
 };
-use crate::binding::judge::{asked::has_of_its_own, attributes, classify::as_deferred, report};
+use crate::binding::judge::{
+    asked::has_of_its_own,
+    attributes,
+    classify::{self, as_deferred},
+    report,
+};
 use crate::binding::model::{
     deferred::Deferred,
     failure::FailureBase,
@@ -243,6 +251,7 @@ fn go_on<'py, const WATCHED: bool>(
     mut outcome: Outcome,
 ) -> Result<Stopped<'py>> {
     let py = generator.py();
+    let mut in_a_row = 0_u32;
     loop {
         let sent = match outcome {
             Outcome::Failure(reason) => throw(generator, reason.into_bound(py)),
@@ -270,7 +279,37 @@ fn go_on<'py, const WATCHED: bool>(
                 Outcome::Value(object.hold())
             }
         };
+        in_a_row = in_a_row.wrapping_add(1);
+        if in_a_row.is_multiple_of(PATIENCE) {
+            outcome = or_interrupted(py, outcome)?;
+        }
     }
+}
+
+/// After so many outcomes in a row, a signal's exception is raised in the generator. If it is in a
+/// `yield from` of native code without end, nothing else would do that.
+const PATIENCE: u32 = 1 << 10;
+
+#[cold]
+fn or_interrupted(py: Python<'_>, outcome: Outcome) -> Result<Outcome> {
+    match interruption(py) {
+        None => Ok(outcome),
+        Some(raised) => classify::failure_of(raised.clone(), false).or_else(|_| {
+            // There is no memory for that. It is raised somewhere else.
+            drop(put_back(raised));
+            Ok(outcome)
+        }),
+    }
+}
+
+/// [`or_interrupted`], now and then, for a generator that is resumed at once.
+#[inline(always)]
+pub(crate) fn or_interrupted_at_times(py: Python<'_>, outcome: Outcome) -> Result<Outcome> {
+    static RESUMED: AtomicU32 = AtomicU32::new(0);
+    // Not exact where several threads count, which does no harm.
+    let resumed = RESUMED.load(Ordering::Relaxed).wrapping_add(1);
+    RESUMED.store(resumed, Ordering::Relaxed);
+    if resumed.is_multiple_of(PATIENCE) { or_interrupted(py, outcome) } else { Ok(outcome) }
 }
 
 /// Throw a failure into a generator, which may throw it into another one.
