@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import random
+import sysconfig
+from contextlib import nullcontext
 
 import pytest
 from concurrency_helpers import result_of
@@ -12,6 +14,8 @@ from deferrous import concurrency as c
 from deferrous.testing import Clock
 
 pytestmark = pytest.mark.deferrous_only
+
+WITHOUT_GIL = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 
 
 def counting(log):
@@ -264,8 +268,9 @@ def test_comparison_that_takes_an_item(monkeypatch):
     for item in items:
         queue.put_nowait(item)
     monkeypatch.setattr(Number, "__lt__", compare)
-    with pytest.raises(RuntimeError):
-        queue.get_nowait()
+    # `heapq` notices that. Where other threads may do so, the place is looked for anew.
+    with nullcontext() if WITHOUT_GIL else pytest.raises(RuntimeError):
+        got.append(queue.get_nowait())
     assert {*queue._queue, *got[1:]} == set(items)
 
 

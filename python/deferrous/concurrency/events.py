@@ -33,6 +33,7 @@ from .._deferrous import (
 )
 from .._reasons import takes_reason
 from ..failure import Failure
+from . import _several
 from ._base import (
     BrokenBarrierError,
     Delayed,
@@ -47,6 +48,7 @@ _K = TypeVar("_K", bound=Hashable)
 _R = TypeVar("_R")
 
 
+@_several.events
 class Event:
     """Something that either has happened or has not. `wait` waits until it has.
 
@@ -120,6 +122,7 @@ class _Forgone:
         return any(getattr(coroutine, name, False) for name in ("cr_running", "gi_running"))
 
 
+@_several.woken
 class _Woken(Deferred[Any]):
     """What `Condition.wait` returns. It ends when the lock is held again, however it ends.
 
@@ -207,6 +210,7 @@ class _WaitingFor(Delayed[Any]):
             raise
 
 
+@_several.conditions
 class Condition(Lockable):
     """Waits for a change to something that a lock protects.
 
@@ -343,6 +347,7 @@ class Condition(Lockable):
         _cancel_waiting(woken, self, Failure(error))
 
 
+@_several.barriers
 class Barrier:
     """Lets a number of callers wait for each other. When the last one arrives, all continue.
 

@@ -20,6 +20,7 @@ from .._deferrous import (
     _wait_in,
     succeed,
 )
+from . import _several
 from ._base import Lockable, check_count
 
 __all__ = [
@@ -65,6 +66,7 @@ _nobody_writes = partial(RuntimeError, "nobody writes")
 _nobody_reads = partial(RuntimeError, "nobody reads")
 
 
+@_several.locks
 class _InTurn(Lockable):
     """So much that is free, and a line of those that ask for some of it. The first keeps the others
     waiting.
@@ -105,6 +107,7 @@ class _InTurn(Lockable):
     _left: Callable[[_Place, Deferred[Any]], None] = staticmethod(_serve_rest)
 
 
+@_several.semaphores
 class Semaphore(_InTurn):
     """Limits how many callers run at the same time. A caller can take several tokens.
 
@@ -177,6 +180,7 @@ class Semaphore(_InTurn):
             self.release(place.what)
 
 
+@_several.bounded
 class BoundedSemaphore(Semaphore):
     """A semaphore that raises an error if it is released more often than acquired.
 
@@ -217,6 +221,7 @@ class BoundedSemaphore(Semaphore):
 _ALL = 1 << 60
 
 
+@_several.read_write
 class ReadWriteLock(_InTurn):
     """Lets many callers read at the same time, or one caller write.
 
@@ -279,6 +284,7 @@ class ReadWriteLock(_InTurn):
         self._release(place.what)
 
 
+@_several.keyed
 class KeyedLock(Generic[_K]):
     """A lock or a semaphore for each key. Keys that are not in use need no memory.
 
@@ -294,7 +300,7 @@ class KeyedLock(Generic[_K]):
     This prints not in the way, and 2.
     """
 
-    __slots__ = ("__weakref__", "_keys", "_limit")
+    __slots__ = ("__weakref__", "_keys", "_limit", "_turn")
 
     def __init__(self, limit: int = 1) -> None:
         check_count("limit", limit, 1)

@@ -28,6 +28,7 @@ from .._deferrous import (
     succeed,
 )
 from ..failure import Failure
+from . import _several
 from ._base import (
     ChannelClosed,
     QueueEmpty,
@@ -55,6 +56,7 @@ def _no_item(item: object) -> TypeError:
     return TypeError(f"a {type(item).__name__} cannot be an item: put it into a tuple")
 
 
+@_several.getters
 class _Getters(Generic[_T]):
     """The waiters for items, and the items that cancelled waiters have given back."""
 
@@ -77,6 +79,7 @@ class _Getters(Generic[_T]):
     _not_taken: Callable[[_Place, Any, int], None] = staticmethod(_never_refused(_not_taken))
 
 
+@_several.queues
 class Queue(_Getters[_T]):
     """A first-in, first-out queue. `put` waits while it is full, `get` while it is empty.
 

@@ -294,6 +294,16 @@ table! {$
     SETSTATE = "__setstate__",
     REDUCE = "__reduce__",
     REDUCE_EX = "__reduce_ex__",
+    DUNDER_INDEX = "__index__",
+    OWN_CAPACITY = "_capacity",
+    OWN_FORGONE = "_forgone",
+    OWN_KEYS = "_keys",
+    OWN_LIMIT = "_limit",
+    OWN_PARTIES = "_parties",
+    OWN_TURN = "_turn",
+    CANCELLER_BEHIND = "canceller",
+    CONDITION = "condition",
+    LOCKED = "locked",
 }
 
 pub(crate) use interned as intern;

@@ -1,11 +1,15 @@
 //! The lists of locks and queues, as Python sees them: mutable sequences.
 
 use pyo3::PyTraverseError;
+#[cfg(Py_GIL_DISABLED)]
+use pyo3::exceptions::PyValueError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PySlice, PyString, PyTuple};
 
-use crate::binding::capi::{self, Hold, cell::Shared, error::Result, interned::intern};
+#[cfg(Py_GIL_DISABLED)]
+use crate::binding::capi::error::Raise;
+use crate::binding::capi::{self, Hold, error::Result, interned::intern};
 use crate::binding::model::{
     fifo::{Fifo, State, exact_index, listed},
     items::Items,
@@ -26,7 +30,7 @@ impl Fifo {
                 State::List { list: list.hold(), uses: 0, marks: Marks::default() }
             }
         };
-        Ok(Self { state: Shared::new(state) })
+        Ok(Self::new_of(state))
     }
 
     fn __len__(slf: &Bound<'_, Self>) -> usize {
@@ -198,6 +202,11 @@ impl Fifo {
     pub(crate) fn remove<'py>(slf: &Bound<'py, Self>, value: &Bound<'py, PyAny>) -> Result<()> {
         if Self::take_deferred(slf, value) {
             return Ok(());
+        }
+        // Another thread may have taken it out: then the line need not become a list.
+        #[cfg(Py_GIL_DISABLED)]
+        if slf.get().lacks(value) {
+            return Err(PyValueError::error(slf.py(), "list.remove(x): x not in list"));
         }
         let remove = intern!(slf.py(), "remove");
         Ok(Self::change(slf, |list| list.call_method1(remove, (value,))).map(drop)?)

@@ -25,6 +25,8 @@ pub(crate) mod quick;
 pub(crate) mod race;
 pub(crate) mod returned;
 pub(crate) mod semaphore;
+#[cfg(Py_GIL_DISABLED)]
+pub(crate) mod several;
 pub(crate) mod slots;
 pub(crate) mod steps;
 pub(crate) mod survey;

@@ -105,6 +105,35 @@ mod _deferrous {
     use crate::binding::face::primitive::_hand_over;
     #[pymodule_export]
     use crate::binding::face::race::race;
+    #[cfg(all(Py_GIL_DISABLED, debug_assertions))]
+    #[pymodule_export]
+    use crate::binding::face::several::behind::_is_behind_gate;
+    #[cfg(Py_GIL_DISABLED)]
+    #[pymodule_export]
+    use crate::binding::face::several::behind::{_is_forked, _share_gate};
+    #[cfg(Py_GIL_DISABLED)]
+    #[pymodule_export]
+    use crate::binding::face::several::channels::{
+        _broadcast_close, _broadcast_send, _broadcast_subscribe, _channel_close, _channel_receive,
+        _channel_send, _come_back, _subscription_close, _subscription_next,
+    };
+    #[cfg(Py_GIL_DISABLED)]
+    #[pymodule_export]
+    use crate::binding::face::several::events::{
+        _barrier_break, _barrier_wait, _condition_acquired_for, _condition_leave,
+        _condition_release, _condition_wake, _event_set, _event_wait, _woken_abandon,
+    };
+    #[cfg(Py_GIL_DISABLED)]
+    #[pymodule_export]
+    use crate::binding::face::several::items::{
+        _queue_get, _queue_join, _queue_put, _queue_shut_down, _queue_task_done,
+    };
+    #[cfg(Py_GIL_DISABLED)]
+    #[pymodule_export]
+    use crate::binding::face::several::locks::{
+        _keyed_acquire, _keyed_release, _locks_give_back, _locks_left, _locks_take,
+        _semaphore_locked,
+    };
     #[pymodule_export]
     use crate::binding::face::returned::_not_taken;
     #[pymodule_export]
@@ -202,6 +231,8 @@ mod _deferrous {
         put_quick_forms(module)?;
         capi::depth::find(py)?;
         know_callbacks(module)?;
+        #[cfg(Py_GIL_DISABLED)]
+        crate::binding::face::several::behind::watch_forks(module)?;
         module.add("_DEFERRED_SUBCLASSES", deferred::subclasses(py)?)?;
         // How it was compiled: "plain", "profile-guided", or "quick" for tests.
         module.add("_build", env!("DEFERROUS_BUILD"))?;

@@ -186,7 +186,7 @@ pub(crate) fn _notify<'py>(
 
 /// Whether a number, which may be of any comparable type, has been reached. For ints this calls no
 /// Python code, which could fail at the recursion limit.
-fn is_as_many(so_many: u64, number: &Bound<'_, PyAny>) -> Result<bool> {
+pub(crate) fn is_as_many(so_many: u64, number: &Bound<'_, PyAny>) -> Result<bool> {
     if let Some(number) = exact_index(number) {
         return Ok(number <= 0 || so_many >= number as u64);
     }
@@ -194,7 +194,10 @@ fn is_as_many(so_many: u64, number: &Bound<'_, PyAny>) -> Result<bool> {
 }
 
 /// Let a woken waiter acquire the lock again.
-fn reacquire<'py>(condition: &Bound<'py, PyAny>, woken: &Bound<'py, PyAny>) -> Result<()> {
+pub(crate) fn reacquire<'py>(
+    condition: &Bound<'py, PyAny>,
+    woken: &Bound<'py, PyAny>,
+) -> Result<()> {
     let py = condition.py();
     let lock = condition.getattr(intern!(py, "_lock"))?;
     let then = condition.getattr(intern!(py, "_acquired_for"))?;
@@ -215,7 +218,10 @@ fn reacquire<'py>(condition: &Bound<'py, PyAny>, woken: &Bound<'py, PyAny>) -> R
 }
 
 /// End a waiter that was woken or cancelled and cannot get the lock.
-fn end_without_lock<'py>(woken: &Bound<'py, PyAny>, failure: Bound<'py, PyAny>) -> Result<()> {
+pub(crate) fn end_without_lock<'py>(
+    woken: &Bound<'py, PyAny>,
+    failure: Bound<'py, PyAny>,
+) -> Result<()> {
     let py = woken.py();
     if is(woken, intern!(py, "paused"))? {
         woken.call_method0(intern!(py, "unpause"))?;

@@ -1,6 +1,9 @@
 //! The class of `waiting` and `pending`: a list that is fast at both ends.
 
 #[cfg(Py_GIL_DISABLED)]
+use std::sync::{Arc, OnceLock};
+
+#[cfg(Py_GIL_DISABLED)]
 use pyo3::exceptions::PyIndexError;
 use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
@@ -13,6 +16,8 @@ use crate::binding::capi::{
     cell::{SEVERAL_THREADS, Shared},
     error::{Raise, Result},
 };
+#[cfg(Py_GIL_DISABLED)]
+use crate::binding::model::gate::Gate;
 use crate::binding::model::{
     deferred::Deferred,
     items::{Items, Taken, is_plain_deferred},
@@ -48,6 +53,9 @@ pub(crate) enum State {
 )]
 pub(crate) struct Fifo {
     pub(crate) state: Shared<State>,
+    /// What one thread at a time works behind, at what the line is of: see `gate`.
+    #[cfg(Py_GIL_DISABLED)]
+    pub(super) gate: OnceLock<Arc<Gate>>,
 }
 
 /// Each lock has one, and each queue has two.
@@ -87,7 +95,16 @@ impl Drop for Fifo {
 impl Fifo {
     /// An empty one.
     pub(crate) fn empty(py: Python<'_>) -> PyResult<Bound<'_, Self>> {
-        Ok(capi::new_exact(py, || Self { state: Shared::new(State::Line(Items::default())) })?)
+        Ok(capi::new_exact(py, || Self::new_of(State::Line(Items::default())))?)
+    }
+
+    /// One with this in it.
+    pub(crate) fn new_of(state: State) -> Self {
+        Self {
+            state: Shared::new(state),
+            #[cfg(Py_GIL_DISABLED)]
+            gate: OnceLock::new(),
+        }
     }
 
     pub(crate) fn with<R>(&self, py: Python<'_>, transition: impl FnOnce(&mut State) -> R) -> R {

@@ -1,15 +1,45 @@
 //! Atomic steps of a line, for builds without the GIL.
 
+use std::sync::Arc;
+
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
 use crate::binding::capi::{Held, Hold};
 use crate::binding::model::{
     fifo::{Fifo, State, all_items},
+    gate::Gate,
+    items::is_plain_deferred,
     marks::Marks,
 };
 
 impl Fifo {
+    /// What one thread at a time works behind, at what the line is of.
+    pub(crate) fn gate(&self) -> &Gate {
+        self.gate.get_or_init(Arc::default)
+    }
+
+    /// The same, if there is one yet.
+    pub(crate) fn known_gate(&self) -> Option<&Gate> {
+        self.gate.get().map(|gate| &**gate)
+    }
+
+    /// Have another line, of the same object, the same gate. Nothing happens if it has one.
+    pub(crate) fn share_gate(&self, other: &Self) {
+        let gate = self.gate.get_or_init(Arc::default);
+        other.gate.set(gate.clone()).ok();
+    }
+
+    /// Whether it is certain, without asking anything, that nothing in the line is equal to this.
+    pub(crate) fn lacks(&self, value: &Bound<'_, PyAny>) -> bool {
+        let py = value.py();
+        is_plain_deferred(value)
+            && self.with(py, |state| match state {
+                State::Line(items) => matches!(items.place_of(py, value.as_ptr()), Ok(None)),
+                State::List { .. } => false,
+            })
+    }
+
     /// Take the first item, if there is one. An error if the line is a list that is not empty.
     pub(crate) fn pop_from_line<'py>(
         &self,

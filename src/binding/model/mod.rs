@@ -10,6 +10,8 @@ pub(crate) mod failure;
 pub(crate) mod fifo;
 #[cfg(Py_GIL_DISABLED)]
 mod fifo_steps;
+#[cfg(Py_GIL_DISABLED)]
+pub(crate) mod gate;
 pub(crate) mod items;
 pub(crate) mod line;
 pub(crate) mod list;

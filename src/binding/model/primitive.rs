@@ -10,6 +10,8 @@ use crate::binding::capi::{
     shown::{Count, Switch},
     stack,
 };
+#[cfg(Py_GIL_DISABLED)]
+use crate::binding::model::gate::Taken;
 use crate::binding::model::{
     fifo::Fifo,
     line::{Line, busy_line_in, line_in, new_line},
@@ -39,7 +41,7 @@ pub(crate) struct PrimitiveState {
     pub(crate) limit: Count,
     /// Whether a thread has a turn at a list: see `waits/turns.rs`.
     #[cfg(Py_GIL_DISABLED)]
-    pub(crate) turn: bool,
+    pub(crate) turn: Taken,
 }
 
 impl PrimitiveState {
@@ -52,7 +54,7 @@ impl PrimitiveState {
             tokens: count()?,
             limit: count()?,
             #[cfg(Py_GIL_DISABLED)]
-            turn: false,
+            turn: Taken::default(),
         })
     }
 }

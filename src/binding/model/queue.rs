@@ -5,6 +5,8 @@ use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 
 use crate::binding::capi::{Held, Hold, Pool, Recycled, cell::Shared};
+#[cfg(Py_GIL_DISABLED)]
+use crate::binding::model::gate::Taken;
 #[cfg(not(Py_GIL_DISABLED))]
 use crate::binding::model::line::busy_line_in;
 use crate::binding::model::{
@@ -73,7 +75,7 @@ pub(crate) struct QueueState {
     pub(crate) backlog: Option<Held<PyAny>>,
     /// Whether a thread has a turn at a list: see `waits/turns.rs`.
     #[cfg(Py_GIL_DISABLED)]
-    pub(crate) turn: bool,
+    pub(crate) turn: Taken,
 }
 
 impl Recycled for DeferredQueue {
@@ -115,7 +117,7 @@ impl QueueState {
             size: shown(size),
             backlog: shown(backlog),
             #[cfg(Py_GIL_DISABLED)]
-            turn: false,
+            turn: Taken::default(),
         })
     }
 }

@@ -3,12 +3,13 @@
 
 use pyo3::prelude::*;
 
-use crate::binding::capi::error::Result;
+use crate::binding::capi::{Hold, error::Result};
 use crate::binding::model::{
     awaiting::{Awaiting, Left, State},
     deferred::Deferred,
-    outcome::{self, Link, Outcome},
+    outcome::{self, Link, Links, Outcome},
     task::Task,
+    waiter::Waiter,
 };
 use crate::binding::waits::firing;
 use crate::core::Boxed;
@@ -82,10 +83,55 @@ pub(crate) fn leave(awaiting: &Bound<'_, Awaiting>) -> Result<State> {
     let before = awaiting.get().state.with(py, |state| {
         let next = match state {
             State::Through(it) if it.arrived.is_none() && it.source.is_some() => left.take(),
+            // It stands in a line for what was closed, and may be about to give something back.
+            State::Left(_) => return State::Done,
             _ => None,
         };
         std::mem::replace(state, next.map_or(State::Done, State::Left))
     });
     drop(left);
     Ok(before)
+}
+
+/// Have the iterator behind an `await` stand in the place of a task that is closed there, and alone
+/// waits for a Deferred, in one step with the look whether that has been fired: it will give back what
+/// another thread hands over. False if it has been fired.
+///
+/// # Errors
+///
+/// `MemoryError`
+pub(super) fn stand_in_line_instead<'py>(
+    awaiting: &Bound<'py, Awaiting>,
+    deferred: &Bound<'py, Deferred>,
+    task: &Bound<'py, Task>,
+    source: Bound<'py, PyAny>,
+) -> Result<bool> {
+    let py = task.py();
+    let mut links = Links::default();
+    let link = Link::Deliver(Waiter::new(awaiting), 0);
+    outcome::or_no_memory(py, links.push_back(link))?;
+    let pair = (deferred.clone().hold(), source.hold());
+    let source = Some(outcome::or_no_memory(py, Boxed::new(pair))?);
+    // Its failure is no news: it says that this has cancelled it.
+    let left = State::Left(Left { cancelled: true, source });
+    let mut before = awaiting.get().replace(py, left);
+    let mut links = Some(links);
+    let replaced = deferred.get().chain(py, |chain| {
+        let is_task_alone = {
+            let mut links = chain.links().iter();
+            match (links.next(), links.next()) {
+                (Some(Link::Deliver(waiter, _)), None) => waiter.object(py).is(task),
+                _ => false,
+            }
+        };
+        if chain.called() || !is_task_alone {
+            return None;
+        }
+        links.take().map(|links| chain.replace_links(links))
+    });
+    if replaced.is_none() {
+        before = awaiting.get().replace(py, before);
+    }
+    drop(before);
+    Ok(replaced.is_some())
 }

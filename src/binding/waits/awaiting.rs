@@ -18,6 +18,8 @@ use crate::binding::model::{
     outcome::{Link, Outcome, into_object},
     task::Task,
 };
+#[cfg(Py_GIL_DISABLED)]
+use crate::binding::waits::at_once;
 use crate::binding::waits::{
     handing_over, ring,
     work::{Answer, Waits, Work},
@@ -205,24 +207,18 @@ pub(crate) fn leave_line(awaiting: &Bound<'_, Awaiting>) -> Result<()> {
     });
     let Some(waiter) = waiter else { return Ok(()) };
     let Some(task) = capi::as_exact::<Task>(&waiter) else { return Ok(()) };
-    if canceller.and_then(handing_over::source_behind).is_none() {
-        return Ok(());
-    }
+    let Some(source) = canceller.and_then(handing_over::source_behind) else { return Ok(()) };
     // A coroutine that is being closed counts as running. Otherwise, another one is being closed.
-    let is_closing = match task.get().generator(py) {
-        Some(generator) => {
-            let name = if capi::is_generator(&generator) {
-                intern!(py, "gi_running")
-            } else {
-                intern!(py, "cr_running")
-            };
-            capi::ok(py, generator.getattr(name)).is_some_and(|it| it.is_truthy().unwrap_or(false))
-        }
-        None => false,
-    };
-    if !is_closing {
+    if !is_running(task) {
         return Ok(());
     }
+    // From here on, what another thread hands over goes back.
+    #[cfg(Py_GIL_DISABLED)]
+    if !at_once::stand_in_line_instead(awaiting, &deferred, task, source)? {
+        return Ok(());
+    }
+    #[cfg(not(Py_GIL_DISABLED))]
+    drop(source);
     // It has ended, and gets nothing. Only cancelling can end its Deferred now.
     let (ended, of_task) = task.get().with(py, |state| {
         let of_task = state.deferred.as_ref().map(|it| it.bind(py).clone());
@@ -239,4 +235,16 @@ pub(crate) fn leave_line(awaiting: &Bound<'_, Awaiting>) -> Result<()> {
     }
     drop(ended);
     Ok(())
+}
+
+/// Whether the generator or coroutine of a task says that it is running.
+fn is_running(task: &Bound<'_, Task>) -> bool {
+    let py = task.py();
+    let Some(generator) = task.get().generator(py) else { return false };
+    let name = if capi::is_generator(&generator) {
+        intern!(py, "gi_running")
+    } else {
+        intern!(py, "cr_running")
+    };
+    capi::ok(py, generator.getattr(name)).is_some_and(|it| it.is_truthy().unwrap_or(false))
 }

@@ -93,6 +93,9 @@ pub(crate) fn leave<'py>(place: &Bound<'py, Place>, deferred: &Bound<'py, PyAny>
     let py = place.py();
     stack::check_call(py)?;
     if let Some(line) = place.get().line(py) {
+        // Who is taken out of it behind its gate has been fired when that is left.
+        #[cfg(Py_GIL_DISABLED)]
+        let _behind = line.get().known_gate().map(|gate| gate.enter(py));
         match Fifo::remove(&line, deferred) {
             // It is being woken already.
             Err(error) if error.is_instance_of::<PyValueError>(py) => {}

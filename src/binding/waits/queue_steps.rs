@@ -85,7 +85,7 @@ pub(crate) fn put<'py>(
         let is_same = |state: &QueueState| are_these(py, state, &waiting, &pending);
         let item = object.clone().hold();
         let (mut step, item) = queue.get().with(py, |state| {
-            if state.turn {
+            if state.turn.is_taken() {
                 return (Step::Turn, Some(item));
             }
             if !is_same(state) {
@@ -149,7 +149,7 @@ pub(crate) fn get<'py>(
         let is_same = |state: &QueueState| are_these(py, state, &waiting, &pending);
         let item = deferred.as_any().clone().hold();
         let (mut step, item) = queue.get().with(py, |state| {
-            if state.turn {
+            if state.turn.is_taken() {
                 return (Step::Turn, Some(item));
             }
             if !is_same(state) {

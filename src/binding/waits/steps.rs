@@ -94,7 +94,7 @@ pub(crate) fn release<'py>(primitive: &Bound<'py, Primitive>) -> Result<Option<W
         let line = primitive.get().line(py)?;
         let mut prepared = Prepared::new(primitive, 1)?;
         let mut step = primitive.get().with(py, |state| {
-            if state.turn {
+            if state.turn.is_taken() {
                 return Step::Turn;
             }
             if !is_this(py, &state.waiting, &line) {
@@ -196,7 +196,7 @@ pub(crate) fn acquire<'py>(
             step
         };
         let (mut step, item) = primitive.get().with(py, |state| {
-            if state.turn {
+            if state.turn.is_taken() {
                 return (Step::Turn, Some(item));
             }
             match look(state) {

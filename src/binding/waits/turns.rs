@@ -25,6 +25,7 @@ use crate::binding::judge::{classify::classify_asking, ordinary::is_ordinary};
 use crate::binding::model::{
     deferred::{Deferred, Objects},
     fifo::{Fifo, State},
+    gate::Taken,
     line,
     outcome::{Outcome, share},
     primitive::Primitive,
@@ -44,13 +45,15 @@ pub(crate) trait Lined {
 
 impl Lined for Primitive {
     fn set_turn(&self, py: Python<'_>, on: bool) -> bool {
-        self.with(py, |state| std::mem::replace(&mut state.turn, on))
+        let next = if on { Taken::now() } else { Taken::default() };
+        self.with(py, |state| std::mem::replace(&mut state.turn, next)).is_taken()
     }
 }
 
 impl Lined for DeferredQueue {
     fn set_turn(&self, py: Python<'_>, on: bool) -> bool {
-        self.with(py, |state| std::mem::replace(&mut state.turn, on))
+        let next = if on { Taken::now() } else { Taken::default() };
+        self.with(py, |state| std::mem::replace(&mut state.turn, next)).is_taken()
     }
 }
 
@@ -163,7 +166,7 @@ pub(super) fn work_of<'py>(
 }
 
 /// Fire the first waiter in a line that a program has not fired itself. None if there is no waiter,
-/// if it is to be fired by calling its methods, or if the line is a list.
+/// or if it is to be fired by calling its methods. A line that is a list takes several steps.
 ///
 /// # Errors
 ///
@@ -193,6 +196,17 @@ pub(crate) fn give_first<'py>(
             // A program has fired it. It was not cancelled, or it would not be in the line.
             First::Fired(_, Err(AlreadyCalled(_))) => {}
             First::Unasked => asked = Some(classify_asking(object.clone())),
+            First::InList
+                if Fifo::get(line, 0).is_some_and(|it| capi::is_exact::<Deferred>(&it)) =>
+            {
+                if asked.is_none() {
+                    asked = Some(classify_asking(object.clone()));
+                }
+                match line.get().pop_front(py)?.map(|first| fire_this(first, asked.as_ref())) {
+                    None | Some(First::Fired(_, Err(AlreadyCalled(_)))) => {}
+                    Some(fired) => return work_of(fired, object, asked).map(Some),
+                }
+            }
             First::Nobody | First::InList | First::Other(_) => return Ok(None),
             fired => return work_of(fired, object, asked).map(Some),
         }

@@ -1,0 +1,298 @@
+"""What several threads may use at the same time, where the interpreter does without the GIL.
+
+There, methods that look at something and change it are one native step each, which no other thread
+comes into (`src/binding/face/several`). With the GIL nothing of this is used: the classes are as
+they are written.
+
+Queues with methods of a program's own, as `_put` and `_get`, are as they are written, too. What
+these do is the program's, which has to see to threads itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from operator import attrgetter, index
+from typing import Any, TypeVar
+
+from .. import _deferrous
+from .._deferrous import Deferred, _Fifo, _never_refused
+from ..failure import Failure
+from ._base import BrokenBarrierError, ChannelClosed, QueueEmpty, QueueFull, QueueShutDown
+
+__all__ = [
+    "barriers",
+    "bounded",
+    "broadcasts",
+    "channels",
+    "conditions",
+    "events",
+    "getters",
+    "keyed",
+    "locks",
+    "queues",
+    "read_write",
+    "semaphores",
+    "subscriptions",
+    "woken",
+]
+
+_K = TypeVar("_K", bound=type[Any])
+
+#: Whether several threads can run Python code at the same time.
+_WITHOUT_GIL = hasattr(_deferrous, "_share_gate")
+
+_native: Any = _deferrous
+
+#: What cannot be an item.
+_NO_ITEMS = (Deferred, Failure)
+
+
+def _if_several(decorate: Callable[[Any], None]) -> Callable[[_K], _K]:
+    def decorator(kind: _K) -> _K:
+        if _WITHOUT_GIL:
+            decorate(kind)
+        return kind
+
+    return decorator
+
+
+def _put(kind: Any, **methods: Callable[..., Any]) -> None:
+    """Replace methods. Each is given what was there before the object and the arguments."""
+    for name, method in methods.items():
+        setattr(kind, name, _after(vars(kind)[name], method))
+
+
+def _after(before: Any, method: Callable[..., Any]) -> Any:
+    function = before.__func__ if isinstance(before, staticmethod) else before
+
+    @wraps(function)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return method(before, self, *args, **kwargs)
+
+    return call
+
+
+def _put_native(kind: Any, **methods: str) -> None:
+    """Replace methods by native functions, which are given the object and the arguments."""
+    for name, native in methods.items():
+        function = getattr(_native, native)
+        _put(kind, **{name: lambda _, *args, _to=function, **kwargs: _to(*args, **kwargs)})
+
+
+def _put_static(kind: Any, **functions: str) -> None:
+    """Replace what is called without the object, in the midst of native work."""
+    for name, native in functions.items():
+        setattr(kind, name, staticmethod(_never_refused(getattr(_native, native))))
+
+
+def _begin(kind: Any, *lines: str, numbers: tuple[str, ...] = (), new: bool = False) -> None:
+    """Have the lines of an object share a gate from the beginning.
+
+    Of its attributes, the `numbers` are made ones of Python's own, which run no code of a program.
+    `new` says that the first line is for nothing else, and has to be made.
+    """
+    initialise = vars(kind)["__init__"]
+    lines_of = [attrgetter(line) for line in lines]
+
+    @wraps(initialise)
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        if new:
+            setattr(self, lines[0], _Fifo())
+        initialise(self, *args, **kwargs)
+        _native._share_gate(*(line(self) for line in lines_of))
+        for name in numbers:
+            number = getattr(self, name)
+            if type(number) not in (int, float):
+                setattr(self, name, index(number) if _is_index(number) else float(number))
+
+    kind.__init__ = init
+
+
+def _is_index(number: Any) -> bool:
+    return hasattr(type(number), "__index__")
+
+
+@_if_several
+def events(kind: Any) -> None:
+    _begin(kind, "_waiting")
+    _put_native(kind, wait="_event_wait", set="_event_set")
+
+
+@_if_several
+def woken(kind: Any) -> None:
+    _put_native(kind, abandon="_woken_abandon")
+
+
+@_if_several
+def conditions(kind: Any) -> None:
+    _begin(kind, "_waiting")
+    _put_native(kind, release="_condition_release", _notify="_condition_wake")
+    _put_native(kind, _leave="_condition_leave")
+    kind._leave = _never_refused(kind._leave)
+    _put_static(kind, _acquired_for="_condition_acquired_for")
+
+
+@_if_several
+def barriers(kind: Any) -> None:
+    def wait(_: Any, self: Any) -> Any:
+        return _native._barrier_wait(self, BrokenBarrierError, "Barrier aborted")
+
+    def break_(_: Any, self: Any, for_good: bool) -> Any:
+        done = _native.succeed(None)
+        text = "Abort or reset of barrier"
+        _native._barrier_break(self, for_good, BrokenBarrierError, text)
+        return done
+
+    _begin(kind, "_waiting")
+    _put(kind, wait=wait, _break=break_)
+
+
+@_if_several
+def locks(kind: Any) -> None:
+    _begin(kind, "_waiting", numbers=("_value", "_size"))
+    _put_native(kind, _take="_locks_take")
+    _put(kind, _natively=lambda *_: None)
+    _put_static(kind, _left="_locks_left")
+
+
+@_if_several
+def semaphores(kind: Any) -> None:
+    def release(before: Any, self: Any, weight: Any = 1) -> None:
+        if weight >= 1:
+            _native._locks_give_back(self, weight)
+        else:
+            # It raises an error.
+            before(self, weight)
+
+    _put_native(kind, locked="_semaphore_locked")
+    _put(kind, release=release)
+
+
+@_if_several
+def bounded(kind: Any) -> None:
+    def release(before: Any, self: Any, weight: Any = 1) -> None:
+        if not weight >= 1:
+            before(self, weight)
+        elif not _native._locks_give_back(self, weight, self._size):
+            raise ValueError("BoundedSemaphore released too many times")
+
+    _put(kind, release=release)
+
+
+@_if_several
+def read_write(kind: Any) -> None:
+    def release(_: Any, self: Any, number: int) -> None:
+        reads = number == 1
+        if not _native._locks_give_back(self, number, 1 << 60, reads):
+            raise RuntimeError("nobody reads" if reads else "nobody writes")
+
+    _put(kind, _release=release)
+
+
+@_if_several
+def keyed(kind: Any) -> None:
+    def part(before: Any, self: Any, key: Any) -> Any:
+        it = before(self, key)
+        it._native = None
+        return it
+
+    _begin(kind, "_turn", new=True)
+    _put(kind, __call__=part)
+    _put_native(kind, _acquire="_keyed_acquire", _release="_keyed_release")
+
+
+@_if_several
+def getters(kind: Any) -> None:
+    def not_taken(before: Any, self: Any, place: Any, item: Any, number: int) -> None:
+        if getattr(self, "_asks", False):
+            before.__get__(self, type(self))(place, item, number)
+        else:
+            _native._come_back(self, item, number)
+
+    _put(kind, _not_taken=not_taken)
+    kind._not_taken = _never_refused(kind._not_taken)
+
+
+@_if_several
+def queues(kind: Any) -> None:
+    def put(before: Any, self: Any, item: Any) -> Any:
+        if self._asks or isinstance(item, _NO_ITEMS):
+            return before(self, item)
+        return _native._queue_put(self, item, True, QueueFull, QueueShutDown)
+
+    def put_nowait(before: Any, self: Any, item: Any) -> None:
+        if self._asks or isinstance(item, _NO_ITEMS):
+            before(self, item)
+        else:
+            _native._queue_put(self, item, False, QueueFull, QueueShutDown)
+
+    def get(waits: bool | None) -> Callable[..., Any]:
+        def get(before: Any, self: Any) -> Any:
+            if self._asks:
+                return before(self)
+            return _native._queue_get(self, waits, QueueEmpty, QueueShutDown)
+
+        return get
+
+    def task_done(_: Any, self: Any) -> None:
+        if not _native._queue_task_done(self):
+            raise ValueError("task_done() called too many times")
+
+    def shutdown(before: Any, self: Any, immediate: bool = False) -> None:
+        if self._asks:
+            before(self, immediate)
+        else:
+            _native._queue_shut_down(self, bool(immediate), QueueShutDown)
+
+    _begin(kind, "_getting", "_putting", "_joining", numbers=("_maxsize",))
+    _put(kind, put=put, put_nowait=put_nowait, task_done=task_done, shutdown=shutdown)
+    _put(kind, get=get(False), get_nowait=get(None), __anext__=get(True))
+    _put_native(kind, join="_queue_join")
+
+
+@_if_several
+def channels(kind: Any) -> None:
+    def send(before: Any, self: Any, item: Any) -> Any:
+        if isinstance(item, _NO_ITEMS):
+            return before(self, item)
+        return _native._channel_send(self, item, ChannelClosed)
+
+    _begin(kind, "_getting", "_putting", numbers=("_capacity",))
+    _put(
+        kind,
+        send=send,
+        receive=lambda _, self: _native._channel_receive(self, False),
+        close=lambda _, self: _native._channel_close(self, ChannelClosed),
+        __anext__=lambda _, self: _native._channel_receive(self, True),
+    )
+
+
+@_if_several
+def broadcasts(kind: Any) -> None:
+    def subscribe(before: Any, self: Any) -> Any:
+        reader = before(self)
+        if not _native._broadcast_subscribe(self, reader):
+            # It was closed meanwhile.
+            raise ChannelClosed
+        return reader
+
+    def send(before: Any, self: Any, item: Any) -> Any:
+        if isinstance(item, _NO_ITEMS):
+            return before(self, item)
+        return _native._broadcast_send(self, item, ChannelClosed)
+
+    _begin(kind, "_sending", numbers=("_maxsize",))
+    _put(
+        kind,
+        subscribe=subscribe,
+        send=send,
+        close=lambda _, self: _native._broadcast_close(self, ChannelClosed),
+    )
+
+
+@_if_several
+def subscriptions(kind: Any) -> None:
+    _begin(kind, "_broadcast._sending", "_getting", numbers=("_maxsize",))
+    _put(kind, close=lambda _, self: _native._subscription_close(self, ChannelClosed))
+    _put_native(kind, _next="_subscription_next")

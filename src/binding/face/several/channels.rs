@@ -1,0 +1,434 @@
+//! Channels and broadcasts.
+
+use pyo3::exceptions::PyStopAsyncIteration;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+
+use super::behind::{
+    Later, behind, first_in, is, limit_of, line, number, place_among, take_all, tell_all,
+    tell_getters,
+};
+use super::events::new_waiting;
+use super::items::come_back as come_back_to_queue;
+use crate::binding::capi::{
+    self, depth,
+    error::{Error, Result},
+    interned::intern,
+    none, yes,
+};
+use crate::binding::face::items::empty_into;
+use crate::binding::face::whole::report;
+use crate::binding::model::{deferred::Deferred, fifo::Fifo};
+use crate::binding::waits::made;
+
+/// A Deferred that fails because nothing will come.
+fn over<'py>(
+    owner: &Bound<'py, PyAny>,
+    error: &Bound<'py, PyAny>,
+    iterating: bool,
+) -> Result<Bound<'py, Deferred>> {
+    let py = owner.py();
+    let error =
+        if iterating { py.get_type::<PyStopAsyncIteration>().call0()? } else { error.call0()? };
+    made::of_failure(py, Some(error))
+}
+
+/// The first of those items that nobody came for, taken out. Those come first.
+fn take_returned<'py>(owner: &Bound<'py, PyAny>) -> Result<Option<Bound<'py, PyAny>>> {
+    let returned = owner.getattr(intern!(owner.py(), "_returned"))?;
+    let returned = returned.cast::<PyList>()?;
+    if returned.is_empty() {
+        return Ok(None);
+    }
+    let item = returned.get_item(0)?.get_item(1)?;
+    returned.del_item(0)?;
+    Ok(Some(item))
+}
+
+/// `Channel.send`. What is closed fails with an error of this class.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _channel_send<'py>(
+    channel: &Bound<'py, PyAny>,
+    item: &Bound<'py, PyAny>,
+    error: &Bound<'py, PyAny>,
+) -> Result<Bound<'py, Deferred>> {
+    let py = channel.py();
+    let getting = line(channel, intern!(py, "_getting"))?;
+    let putting = line(channel, intern!(py, "_putting"))?;
+    let buffer = channel.getattr(intern!(py, "_buffer"))?;
+    let most = limit_of(&channel.getattr(intern!(py, "_capacity"))?)?;
+    let is_endless = most.is_none() && channel.getattr(intern!(py, "_capacity"))?.gt(0)?;
+    let (sent, waiting) = (made::of_result(none(py))?, new_waiting(&putting, None, item.clone())?);
+    // What has become of it; None if the channel is closed.
+    let (done, later) = behind(&getting, |later| {
+        if is(channel, intern!(py, "_closed"))? {
+            return Ok(None);
+        }
+        if later.give(&getting, item)? {
+            return Ok(Some(sent));
+        }
+        if is_endless || buffer.len()? < most.unwrap_or(0) {
+            buffer.call_method1(intern!(py, "append"), (item,))?;
+            return Ok(Some(sent));
+        }
+        putting.get().push_back(waiting.as_any().clone())?;
+        Ok(Some(waiting))
+    });
+    later.do_it()?;
+    match done? {
+        Some(deferred) => Ok(deferred),
+        None => over(channel, error, false),
+    }
+}
+
+/// Take the item of the first that waits to send it, who is told.
+fn take_from_sender<'py>(
+    sending: &Bound<'py, Fifo>,
+    later: &mut Later<'py>,
+) -> Result<Option<Bound<'py, PyAny>>> {
+    let Some((_, item)) = first_in(sending, later)? else { return Ok(None) };
+    later.give(sending, &none(sending.py()))?;
+    Ok(Some(item))
+}
+
+/// `Channel.receive` and `__anext__`
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _channel_receive<'py>(
+    channel: &Bound<'py, PyAny>,
+    iterating: bool,
+) -> Result<Bound<'py, Deferred>> {
+    let py = channel.py();
+    let getting = line(channel, intern!(py, "_getting"))?;
+    let putting = line(channel, intern!(py, "_putting"))?;
+    let buffer = channel.getattr(intern!(py, "_buffer"))?;
+    let what = capi::new_bool(py, iterating);
+    let waiting = new_waiting(&getting, Some(channel.clone()), what)?;
+    let (got, later) = behind(&getting, |later| {
+        if let Some(item) = take_returned(channel)? {
+            return Ok(Got::Item(item));
+        }
+        if buffer.len()? > 0 {
+            let item = buffer.call_method0(intern!(py, "popleft"))?;
+            if let Some(next) = take_from_sender(&putting, later)? {
+                buffer.call_method1(intern!(py, "append"), (next,))?;
+            }
+            return Ok(Got::Item(item));
+        }
+        if let Some(item) = take_from_sender(&putting, later)? {
+            return Ok(Got::Item(item));
+        }
+        if is(channel, intern!(py, "_closed"))? {
+            return Ok(Got::Over);
+        }
+        getting.get().push_back(waiting.as_any().clone())?;
+        Ok(Got::Waits)
+    });
+    let got = got?.deferred(channel, waiting, iterating);
+    report(channel, later.do_it());
+    got
+}
+
+/// What somebody gets that asks for an item.
+enum Got<'py> {
+    Item(Bound<'py, PyAny>),
+    Waits,
+    Over,
+}
+
+impl<'py> Got<'py> {
+    fn deferred(
+        self,
+        owner: &Bound<'py, PyAny>,
+        waiting: Bound<'py, Deferred>,
+        iterating: bool,
+    ) -> Result<Bound<'py, Deferred>> {
+        match self {
+            Got::Item(item) => made::of_result(item),
+            Got::Waits => Ok(waiting),
+            Got::Over => over(owner, &owner.getattr(intern!(owner.py(), "_over"))?, iterating),
+        }
+    }
+}
+
+/// `Channel.close`: all that wait fail with an error of this class.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _channel_close<'py>(
+    channel: &Bound<'py, PyAny>,
+    error: &Bound<'py, PyAny>,
+) -> Result<()> {
+    let py = channel.py();
+    depth::check_ahead(py)?;
+    let getting = line(channel, intern!(py, "_getting"))?;
+    let putting = line(channel, intern!(py, "_putting"))?;
+    let (getters, putters) = (Fifo::empty(py)?, Fifo::empty(py)?);
+    let (closed, _) = behind(&getting, |_| {
+        channel.setattr(intern!(py, "_closed"), yes(py))?;
+        Ok((take_all(&getting, getters), take_all(&putting, putters)))
+    });
+    let (getters, putters) = closed?;
+    let told = tell_getters(&getting, &getters, error);
+    told.and(tell_all(&putting, &putters, |_| error.call0()))
+}
+
+/// The `_not_taken` of channels and subscriptions: an item comes back that was given to somebody who
+/// did not come for it. The next gets it, or it stands in front again.
+fn come_back<'py>(
+    owner: &Bound<'py, PyAny>,
+    item: &Bound<'py, PyAny>,
+    given: &Bound<'py, PyAny>,
+) -> Result<()> {
+    let py = owner.py();
+    let getting = line(owner, intern!(py, "_getting"))?;
+    let entry = capi::new_tuple(py, [given.clone(), item.clone()])?;
+    let (done, later) = behind(&getting, |later| {
+        if later.give(&getting, item)? {
+            return Ok(());
+        }
+        let returned = owner.getattr(intern!(py, "_returned"))?;
+        let returned = returned.cast::<PyList>()?;
+        let at = place_among(returned, given, |it| it.get_item(0))?;
+        returned.insert(at, entry)?;
+        match owner.getattr_opt(intern!(py, "_broadcast"))? {
+            Some(broadcast) if !broadcast.is_none() && has_come_to_be_full(owner)? => {
+                count_full(&broadcast, 1)
+            }
+            _ => Ok(()),
+        }
+    });
+    later.do_it()?;
+    done
+}
+
+/// Whether a subscription holds as many as it may, and not more.
+fn has_come_to_be_full(reader: &Bound<'_, PyAny>) -> Result<bool> {
+    let most = limit_of(&reader.getattr(intern!(reader.py(), "_maxsize"))?)?;
+    Ok(most == Some(held_by(reader)?))
+}
+
+fn held_by(reader: &Bound<'_, PyAny>) -> Result<usize> {
+    let py = reader.py();
+    let items = reader.getattr(intern!(py, "_items"))?.len()?;
+    Ok(items + reader.getattr(intern!(py, "_returned"))?.len()?)
+}
+
+/// Count subscriptions that hold as many as they may.
+fn count_full(broadcast: &Bound<'_, PyAny>, more: i64) -> Result<()> {
+    let full = intern!(broadcast.py(), "_full");
+    Ok(broadcast.setattr(full, number(broadcast, full)? + more)?)
+}
+
+/// Give an item to all that have subscribed.
+fn deliver<'py>(
+    broadcast: &Bound<'py, PyAny>,
+    item: &Bound<'py, PyAny>,
+    later: &mut Later<'py>,
+) -> Result<()> {
+    let py = broadcast.py();
+    for reader in readers_of(broadcast)? {
+        if later.give(&line(&reader, intern!(py, "_getting"))?, item)? {
+            continue;
+        }
+        reader.getattr(intern!(py, "_items"))?.call_method1(intern!(py, "append"), (item,))?;
+        if has_come_to_be_full(&reader)? {
+            count_full(broadcast, 1)?;
+        }
+    }
+    Ok(())
+}
+
+fn readers_of<'py>(broadcast: &Bound<'py, PyAny>) -> Result<Bound<'py, PyList>> {
+    let py = broadcast.py();
+    let readers = capi::new_list(py)?;
+    let all = broadcast.getattr(intern!(py, "_readers"))?;
+    readers.call_method1(intern!(py, "extend"), (all,))?;
+    Ok(readers)
+}
+
+/// Deliver what waits to be sent, as far as there is room for it.
+fn send_waiting<'py>(broadcast: &Bound<'py, PyAny>, later: &mut Later<'py>) -> Result<()> {
+    let py = broadcast.py();
+    let sending = line(broadcast, intern!(py, "_sending"))?;
+    while number(broadcast, intern!(py, "_full"))? == 0
+        && let Some(item) = take_from_sender(&sending, later)?
+    {
+        deliver(broadcast, &item, later)?;
+    }
+    Ok(())
+}
+
+/// `Broadcast.subscribe`: whether this one has. It has not if the broadcast is closed.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _broadcast_subscribe<'py>(
+    broadcast: &Bound<'py, PyAny>,
+    reader: &Bound<'py, PyAny>,
+) -> Result<bool> {
+    let py = broadcast.py();
+    let (done, _) = behind(&line(broadcast, intern!(py, "_sending"))?, |_| {
+        if is(broadcast, intern!(py, "_closed"))? {
+            return Ok(false);
+        }
+        let readers = broadcast.getattr(intern!(py, "_readers"))?;
+        readers.cast::<PyDict>()?.set_item(reader, py.None())?;
+        Ok(true)
+    });
+    done
+}
+
+/// `Broadcast.send`. What is closed fails with an error of this class.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _broadcast_send<'py>(
+    broadcast: &Bound<'py, PyAny>,
+    item: &Bound<'py, PyAny>,
+    error: &Bound<'py, PyAny>,
+) -> Result<Bound<'py, Deferred>> {
+    let py = broadcast.py();
+    let sending = line(broadcast, intern!(py, "_sending"))?;
+    let (sent, waiting) = (made::of_result(none(py))?, new_waiting(&sending, None, item.clone())?);
+    depth::check_ahead(py)?;
+    let (done, later) = behind(&sending, |later| {
+        if is(broadcast, intern!(py, "_closed"))? {
+            return Ok(None);
+        }
+        if number(broadcast, intern!(py, "_full"))? > 0 || first_in(&sending, later)?.is_some() {
+            sending.get().push_back(waiting.as_any().clone())?;
+            return Ok(Some(waiting));
+        }
+        deliver(broadcast, item, later)?;
+        Ok(Some(sent))
+    });
+    later.do_it()?;
+    match done? {
+        Some(deferred) => Ok(deferred),
+        None => over(broadcast, error, false),
+    }
+}
+
+/// `Subscription.get` and `__anext__`
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _subscription_next<'py>(
+    reader: &Bound<'py, PyAny>,
+    iterating: bool,
+) -> Result<Bound<'py, Deferred>> {
+    let py = reader.py();
+    let getting = line(reader, intern!(py, "_getting"))?;
+    let items = reader.getattr(intern!(py, "_items"))?;
+    if limit_of(&reader.getattr(intern!(py, "_maxsize"))?)?.is_some() {
+        // Another item may be let in.
+        depth::check_ahead(py)?;
+    }
+    let what = capi::new_bool(py, iterating);
+    let waiting = new_waiting(&getting, Some(reader.clone()), what)?;
+    let (got, later) = behind(&getting, |later| {
+        let broadcast = reader.getattr(intern!(py, "_broadcast"))?;
+        let was_full = has_come_to_be_full(reader)?;
+        let item = match take_returned(reader)? {
+            Some(item) => item,
+            None if items.len()? > 0 => items.call_method0(intern!(py, "popleft"))?,
+            None if broadcast.is_none() => return Ok(Got::Over),
+            None => {
+                getting.get().push_back(waiting.as_any().clone())?;
+                return Ok(Got::Waits);
+            }
+        };
+        if was_full && !broadcast.is_none() {
+            count_full(&broadcast, -1)?;
+            send_waiting(&broadcast, later)?;
+        }
+        Ok(Got::Item(item))
+    });
+    let got = got?.deferred(reader, waiting, iterating);
+    report(reader, later.do_it());
+    got
+}
+
+/// `Subscription.close`: all that wait are told, with an error of this class or by the end of `async
+/// for`. What it holds is dropped.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _subscription_close<'py>(
+    reader: &Bound<'py, PyAny>,
+    error: &Bound<'py, PyAny>,
+) -> Result<()> {
+    let py = reader.py();
+    depth::check_ahead(py)?;
+    let getting = line(reader, intern!(py, "_getting"))?;
+    // Their finalizers run when all is done.
+    let dropped = capi::new_list(py)?;
+    let getters = Fifo::empty(py)?;
+    let (closed, later) = behind(&getting, |later| {
+        let broadcast = reader.getattr(intern!(py, "_broadcast"))?;
+        let was_full = match limit_of(&reader.getattr(intern!(py, "_maxsize"))?)? {
+            Some(most) => held_by(reader)? >= most,
+            None => false,
+        };
+        reader.setattr(intern!(py, "_broadcast"), none(py))?;
+        empty_into(&reader.getattr(intern!(py, "_items"))?, &dropped)?;
+        empty_into(&reader.getattr(intern!(py, "_returned"))?, &dropped)?;
+        let getters = take_all(&getting, getters);
+        if !broadcast.is_none() {
+            let readers = broadcast.getattr(intern!(py, "_readers"))?;
+            readers.call_method1(intern!(py, "pop"), (reader, none(py)))?;
+            if was_full {
+                count_full(&broadcast, -1)?;
+            }
+            send_waiting(&broadcast, later)?;
+            later.drop(broadcast);
+        }
+        Ok(getters)
+    });
+    let getters = match closed {
+        Ok(getters) => getters,
+        Err(error) => return later.do_it().and(Err(error)),
+    };
+    let told = tell_getters(&getting, &getters, error);
+    told.and(later.do_it())
+}
+
+/// `Broadcast.close`: its subscriptions get nothing any more. All that wait are told.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _broadcast_close<'py>(
+    broadcast: &Bound<'py, PyAny>,
+    error: &Bound<'py, PyAny>,
+) -> Result<()> {
+    let py = broadcast.py();
+    depth::check_ahead(py)?;
+    let sending = line(broadcast, intern!(py, "_sending"))?;
+    let (senders, none_left) = (Fifo::empty(py)?, capi::new_dict(py)?);
+    let (closed, later) = behind(&sending, |later| {
+        let readers = readers_of(broadcast)?;
+        later.drop(broadcast.getattr(intern!(py, "_readers"))?);
+        broadcast.setattr(intern!(py, "_readers"), none_left)?;
+        broadcast.setattr(intern!(py, "_closed"), yes(py))?;
+        broadcast.setattr(intern!(py, "_full"), 0)?;
+        // All of them, before anybody is told.
+        let mut waiting = Vec::new();
+        for reader in readers.iter() {
+            reader.setattr(intern!(py, "_broadcast"), none(py))?;
+            let getting = line(&reader, intern!(py, "_getting"))?;
+            let getters = take_all(&getting, Fifo::empty(py)?);
+            waiting.push((getting, getters));
+        }
+        later.drop(readers.into_any());
+        Ok((waiting, take_all(&sending, senders)))
+    });
+    let (waiting, senders) = closed?;
+    let mut done: std::result::Result<(), Error> = Ok(());
+    for (getting, getters) in waiting {
+        done = done.and(tell_getters(&getting, &getters, error));
+    }
+    done = done.and(tell_all(&sending, &senders, |_| error.call0()));
+    done.and(later.do_it())
+}
+
+/// The `_not_taken` of those that give items: one comes back that was given to somebody who did not come
+/// for it. The next gets it, or it stands in front again.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _come_back<'py>(
+    owner: &Bound<'py, PyAny>,
+    item: &Bound<'py, PyAny>,
+    given: &Bound<'py, PyAny>,
+) -> Result<()> {
+    match owner.getattr_opt(intern!(owner.py(), "_numbers"))? {
+        Some(_) => come_back_to_queue(owner, item, given),
+        None => come_back(owner, item, given),
+    }
+}
