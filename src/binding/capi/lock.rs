@@ -16,9 +16,18 @@
 //! A transition that needs two objects takes the locks from the outside in: a lock, semaphore or
 //! queue, then its line, then a Deferred. No transition holds the locks of two Deferreds.
 
-use std::hint;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::thread;
+#[cfg(loom)]
+use loom::{
+    hint,
+    sync::atomic::{AtomicU8, Ordering},
+    thread,
+};
+#[cfg(not(loom))]
+use std::{
+    hint,
+    sync::atomic::{AtomicU8, Ordering},
+    thread,
+};
 
 /// The lock.
 pub(super) struct Lock(AtomicU8);
@@ -26,12 +35,19 @@ pub(super) struct Lock(AtomicU8);
 const FREE: u8 = 0;
 const HELD: u8 = 1;
 
-/// How often a thread looks again before it yields the processor.
-const SPINS: u32 = 64;
+/// How often a thread looks again before it yields the processor. Loom tries each time.
+const SPINS: u32 = if cfg!(loom) { 0 } else { 64 };
 
 impl Lock {
     /// An unlocked lock.
+    #[cfg(not(loom))]
     pub(super) const fn new() -> Self {
+        Self(AtomicU8::new(FREE))
+    }
+
+    /// The same, for `tests/core_loom.rs`.
+    #[cfg(loom)]
+    pub(super) fn new() -> Self {
         Self(AtomicU8::new(FREE))
     }
 
@@ -41,14 +57,14 @@ impl Lock {
         if self.0.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).is_err() {
             self.wait();
         }
-        #[cfg(debug_assertions)]
+        #[cfg(all(debug_assertions, not(loom)))]
         held::begin(self);
         Locked(self)
     }
 
     #[cold]
     fn wait(&self) {
-        #[cfg(debug_assertions)]
+        #[cfg(all(debug_assertions, not(loom)))]
         held::check(self);
         let mut spins = 0;
         loop {
@@ -74,7 +90,7 @@ pub(super) struct Locked<'a>(&'a Lock);
 impl Drop for Locked<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        #[cfg(debug_assertions)]
+        #[cfg(all(debug_assertions, not(loom)))]
         held::end(self.0);
         self.0.0.store(FREE, Ordering::Release);
     }
@@ -82,7 +98,7 @@ impl Drop for Locked<'_> {
 
 /// The locks that a thread holds, to detect a transition that ran Python code and would wait for
 /// itself.
-#[cfg(debug_assertions)]
+#[cfg(all(debug_assertions, not(loom)))]
 mod held {
     use std::cell::Cell;
     use std::ptr;

@@ -105,6 +105,8 @@ mod _deferrous {
     use crate::binding::face::primitive::_hand_over;
     #[pymodule_export]
     use crate::binding::face::race::race;
+    #[pymodule_export]
+    use crate::binding::face::returned::_not_taken;
     #[cfg(all(Py_GIL_DISABLED, debug_assertions))]
     #[pymodule_export]
     use crate::binding::face::several::behind::_is_behind_gate;
@@ -134,8 +136,6 @@ mod _deferrous {
         _keyed_acquire, _keyed_release, _locks_give_back, _locks_left, _locks_take,
         _semaphore_locked,
     };
-    #[pymodule_export]
-    use crate::binding::face::returned::_not_taken;
     #[pymodule_export]
     use crate::binding::face::steps::{
         _check_depth, _delay, _end_all, _end_delayed, _end_one, _in_turn, _knows_depth,

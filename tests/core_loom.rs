@@ -1,0 +1,185 @@
+//! The state machine behind its lock, in all orders in which the steps of two or three threads can fall,
+//! as Loom knows them: also those of single instructions, and what one thread sees late of another.
+//!
+//! Each chain has the lock that the binding has for it where there is no GIL. As there, a thread holds it
+//! for one transition, and never those of two chains.
+//!
+//!     RUSTFLAGS='--cfg loom' cargo test --no-default-features --release --test core_loom
+
+#![cfg(loom)]
+#![allow(missing_docs)]
+
+#[allow(dead_code)]
+#[path = "../src/binding/capi/lock.rs"]
+mod lock;
+mod threads;
+
+use deferrous::core::{Chain, Slot};
+use loom::cell::UnsafeCell;
+use loom::model::Builder;
+use loom::sync::Arc;
+use loom::thread;
+
+use lock::Lock;
+use threads::{CANCELLED, CURRENT, Callback, Driver, Guarded, Op, Threaded, World, check_always};
+
+/// A chain behind the lock, as the binding's `Shared` is.
+struct Locked {
+    lock: Lock,
+    chain: UnsafeCell<Chain<Threaded>>,
+}
+
+impl Default for Locked {
+    fn default() -> Self {
+        Self { lock: Lock::new(), chain: UnsafeCell::new(Chain::default()) }
+    }
+}
+
+impl Guarded for Locked {
+    fn with<R>(&self, transition: impl FnOnce(&mut Chain<Threaded>) -> R) -> R {
+        let here = CURRENT.get();
+        let _locked = self.lock.acquire();
+        // Loom's threads are all on one of the system's.
+        CURRENT.set(here);
+        // SAFETY: the lock is held, and Loom panics if another thread is in here.
+        self.chain.with_mut(|chain| transition(unsafe { &mut *chain }))
+    }
+}
+
+// SAFETY: the chain is reached only by who has the lock. What is in it are numbers.
+unsafe impl Sync for Locked {}
+// SAFETY: as above.
+unsafe impl Send for Locked {}
+
+/// Run the threads in every order, and look at the world after each. `most` limits how often a thread is
+/// interrupted that could go on; without it, all orders are tried.
+fn in_every_order(
+    chains: usize,
+    threads: &'static [&'static [Op]],
+    most: Option<usize>,
+    check: impl Fn(&World<Locked>) + Sync + Send + 'static,
+) {
+    let mut builder = Builder::new();
+    builder.preemption_bound = most;
+    builder.max_branches = 10_000;
+    builder.check(move || {
+        let world = Arc::new(World::<Locked>::new(chains));
+        let run = |number: usize, world: Arc<World<Locked>>| {
+            move || {
+                let mut driver = Driver::new(threads[number]);
+                while !driver.is_done() {
+                    CURRENT.set(number + 1);
+                    driver.step(&world);
+                }
+            }
+        };
+        let others: Vec<_> =
+            (1..threads.len()).map(|it| thread::spawn(run(it, world.clone()))).collect();
+        run(0, world.clone())();
+        for other in others {
+            other.join().unwrap();
+        }
+        check_always(&world);
+        check(&world);
+    });
+}
+
+#[test]
+fn the_lock_admits_one() {
+    for threads in [2, 3] {
+        let mut builder = Builder::new();
+        builder.preemption_bound = (threads > 2).then_some(3);
+        builder.check(move || {
+            let shared = Arc::new((Lock::new(), UnsafeCell::new(0)));
+            let add = |shared: Arc<(Lock, UnsafeCell<u32>)>| {
+                move || {
+                    let _locked = shared.0.acquire();
+                    // SAFETY: the lock is held, and Loom panics if another thread is in here.
+                    shared.1.with_mut(|number| unsafe { *number += 1 });
+                }
+            };
+            let others: Vec<_> = (1..threads).map(|_| thread::spawn(add(shared.clone()))).collect();
+            add(shared.clone())();
+            for other in others {
+                other.join().unwrap();
+            }
+            // SAFETY: no other thread is left.
+            shared.1.with(|number| assert_eq!(unsafe { *number }, threads));
+        });
+    }
+}
+
+#[test]
+fn two_fire() {
+    const ONE: &[Op] = &[Op::Fire(0, 10), Op::Add(0, Callback::Counts(1))];
+    const OTHER: &[Op] = &[Op::Fire(0, 20)];
+    in_every_order(1, &[ONE, OTHER], None, |world| {
+        let log = world.log(0);
+        assert_eq!((log.fired, log.refused, log.called.len()), (1, 1, 1));
+    });
+}
+
+#[test]
+fn one_fires_and_others_add() {
+    const ONE: &[Op] = &[Op::Fire(0, 0)];
+    const SECOND: &[Op] = &[Op::Add(0, Callback::Counts(1))];
+    const THIRD: &[Op] = &[Op::Add(0, Callback::Counts(2))];
+    in_every_order(1, &[ONE, SECOND], None, |world| assert_eq!(world.log(0).called.len(), 1));
+    in_every_order(1, &[ONE, SECOND, THIRD], Some(2), |world| {
+        assert_eq!(world.log(0).called.len(), 2);
+    });
+}
+
+#[test]
+fn one_fires_what_another_cancels() {
+    const FIRE: &[Op] = &[Op::Fire(0, 5)];
+    const CANCEL: &[Op] = &[Op::Cancel(0), Op::Add(0, Callback::Counts(1))];
+    let check = |world: &World<Locked>| {
+        let log = world.log(0);
+        assert_eq!((log.fired, log.refused), (1, 0));
+        let cancelled = log.called[0].1 == Slot::Failure(CANCELLED);
+        assert!(cancelled || log.called[0].1 == Slot::Value(5));
+    };
+    in_every_order(1, &[FIRE, CANCEL], None, check);
+    in_every_order(1, &[FIRE, CANCEL, &[Op::Cancel(0)]], Some(2), check);
+}
+
+#[test]
+fn one_waits_for_what_another_fires() {
+    const CHAIN: &[Op] = &[Op::Add(0, Callback::Returns(1)), Op::Fire(0, 0)];
+    const FIRE: &[Op] = &[Op::Fire(1, 50)];
+    const ADD: &[Op] = &[Op::Add(0, Callback::Counts(1))];
+    let check = |world: &World<Locked>| {
+        world.chains[0].with(|chain| assert_eq!((chain.paused(), chain.chained_to()), (0, None)));
+    };
+    in_every_order(2, &[CHAIN, FIRE], Some(4), check);
+    in_every_order(2, &[CHAIN, FIRE, ADD], Some(2), check);
+}
+
+#[test]
+fn generators_wait_for_what_another_thread_fires() {
+    const WAIT: &[Op] = &[Op::Await(0, 1)];
+    const FIRE: &[Op] = &[Op::Fire(0, 5)];
+    in_every_order(1, &[WAIT, FIRE], None, |world| {
+        assert_eq!(world.log(0).delivered[..], [(1, Slot::Value(5))]);
+    });
+    in_every_order(1, &[WAIT, FIRE, &[Op::Await(0, 2)]], Some(2), |world| {
+        assert_eq!(world.log(0).delivered.len(), 2);
+    });
+}
+
+#[test]
+fn one_pauses_what_another_fires() {
+    const PAUSE: &[Op] = &[Op::Pause(0), Op::Unpause(0)];
+    const FIRE: &[Op] = &[Op::Add(0, Callback::Counts(1)), Op::Fire(0, 0)];
+    in_every_order(1, &[PAUSE, FIRE], Some(4), |world| {
+        assert_eq!(world.log(0).called.len(), 1);
+    });
+}
+
+#[test]
+fn one_lets_go_of_what_another_has_fired() {
+    const FIRE: &[Op] = &[Op::Fire(0, 5)];
+    const DROP: &[Op] = &[Op::Add(1, Callback::Counts(1)), Op::Drop(1)];
+    in_every_order(2, &[FIRE, DROP], None, |_| {});
+}
