@@ -209,3 +209,20 @@ fn one_that_was_said_to_be_chained_is_not_busy() {
     assert!(chain.add(Link::OnValue(Callback::Counts(1))).is_ok());
     assert!(matches!(chain.turn(), Turn::Call { .. }));
 }
+
+#[test]
+fn all_orders_of_two_threads() {
+    let programs: [(usize, &[Op], &[Op]); 5] = [
+        (1, &[Op::Fire(0, 1), Op::Add(0, Callback::Counts(1))], &[Op::Fire(0, 2)]),
+        (1, &[Op::Fire(0, 1)], &[Op::Cancel(0), Op::Add(0, Callback::Counts(1))]),
+        (1, &[Op::Await(0, 1)], &[Op::Fire(0, 1), Op::Await(0, 2)]),
+        (1, &[Op::Pause(0), Op::Unpause(0)], &[Op::Fire(0, 1), Op::Add(0, Callback::Counts(1))]),
+        (2, &[Op::Fire(0, 0), Op::Add(0, Callback::Returns(1))], &[Op::Fire(1, 1)]),
+    ];
+    for (chains, first, second) in programs {
+        let orders = in_every_order(chains, &[first, second], usize::MAX, |world| {
+            assert_eq!(world.log(0).fired, 1);
+        });
+        assert!(orders > 50, "{orders}");
+    }
+}

@@ -274,20 +274,21 @@ impl Driver {
                 let _ = world.at(of, |chain, _| chain.receive(outcome));
                 self.steps.push(Step::Enter(of));
             }
-            Step::FailCancelled(of) => {
-                let failure = Slot::Failure(CANCELLED);
-                let begins =
-                    world.at(of, |chain, log| match chain.fire_cancelled(failure, false) {
-                        Ok(Fired::Accepted(..)) => {
-                            log.fired += 1;
-                            true
-                        }
-                        Ok(Fired::Swallowed(_)) => false,
-                        Err(_) => panic!("cancelling was refused"),
-                    });
-                self.begin_if(begins, of);
-            }
+            Step::FailCancelled(of) => self.fail_cancelled(of, world),
         }
+    }
+
+    fn fail_cancelled<G: Guarded>(&mut self, of: usize, world: &World<G>) {
+        let failure = Slot::Failure(CANCELLED);
+        let begins = world.at(of, |chain, log| match chain.fire_cancelled(failure, false) {
+            Ok(Fired::Accepted(..)) => {
+                log.fired += 1;
+                true
+            }
+            Ok(Fired::Swallowed(_)) => false,
+            Err(_) => panic!("cancelling was refused"),
+        });
+        self.begin_if(begins, of);
     }
 
     fn turn<G: Guarded>(&mut self, of: usize, world: &World<G>) {
