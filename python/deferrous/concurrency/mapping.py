@@ -23,6 +23,7 @@ from .._deferrous import (
 )
 from .._reasons import takes_reason
 from ..failure import Failure
+from . import _several
 from ._base import Delayed, Eventual, as_deferred, is_failure, was_cancelled
 from .cancellation import delay, end, in_turn
 
@@ -32,6 +33,7 @@ _T = TypeVar("_T")
 _R = TypeVar("_R")
 
 
+@_several.feeds
 class _Feed(Generic[_T, _R]):
     """Calls a function for items, a limited number at a time."""
 
@@ -268,6 +270,7 @@ def map(
     return _Map(function, items, limit, return_exceptions).begin()
 
 
+@_several.maps
 class _Map(_Feed[_T, _R]):
     def begin(self) -> Deferred[list[_R]]:
         self._places: list[Any] = []

@@ -17,6 +17,7 @@ from .._deferrous import (
     succeed,
 )
 from .._reasons import takes_reason
+from . import _several
 from ._base import Eventual, as_deferred, is_failure, was_cancelled
 from .cancellation import cancel, end
 
@@ -26,6 +27,7 @@ _T = TypeVar("_T")
 _P = ParamSpec("_P")
 
 
+@_several.observables
 class Observable(Generic[_T]):
     """Shares one result with any number of observers.
 

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar, overload
 
 from .._deferrous import Deferred, _do, _hand_out, _take_returned, _whole, fail
 from ..failure import Failure
+from . import _several
 from ._base import Eventual, is_failure
 from .mapping import _Feed
 from .queues import _Getters
@@ -111,6 +112,7 @@ class _Call:
         self.is_done = True
 
 
+@_several.streams
 class Stream(_Feed[Any, _R], _Getters[_R]):
     """The asynchronous iterator that `stream` returns. From callbacks, call `__anext__`.
 

@@ -7,13 +7,14 @@ import sys
 import sysconfig
 import time
 
-from . import concurrency, deadlocks, deferreds, handing_over, subclasses
+from . import concurrency, deadlocks, deferreds, handing_over, subclasses, under_way
 
 PROGRAMS = (
     *deferreds.PROGRAMS,
     *handing_over.PROGRAMS,
     *subclasses.PROGRAMS,
     *concurrency.PROGRAMS,
+    *under_way.PROGRAMS,
     *deadlocks.PROGRAMS,
 )
 

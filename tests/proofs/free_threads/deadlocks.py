@@ -1,4 +1,5 @@
-"""Code of a program that runs in the midst of our work, and waits for a thread that uses the same object.
+"""Code of a program that runs in the midst of our work, and waits for a thread that uses the same
+object.
 
 If one of our locks were held meanwhile, that thread would wait for it, and both for ever.
 """
@@ -365,7 +366,7 @@ class Asked:
 
 
 def asked(rng: random.Random) -> None:
-    """What is handed over waits, as it is asked for its class, for a thread that uses the object."""
+    """What is handed over is asked for its class, and waits for a thread that uses the object."""
     queue: concurrency.Queue[Any] = concurrency.Queue()
     waiting = queue.get()
     Asked.work = lambda: queue.get()

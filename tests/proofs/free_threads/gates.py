@@ -3,9 +3,9 @@
     PYTHON_GIL=0 DEFERROUS_WITHOUT_GIL=unsupported \\
         python -m tests.proofs.free_threads.gates [SECONDS [TEST ...]]
 
-Needs a build with debug assertions: that one knows when a thread is behind a gate. Whenever a function
-of Python's begins, or goes on, in any thread, this looks whether its thread is. It runs the programs of
-the folder, and then the tests.
+Needs a build with debug assertions: that one knows when a thread is behind a gate. Whenever a
+function of Python's begins, or goes on, in any thread, this looks whether its thread is. It runs
+the programs of the folder, and then the tests.
 """
 
 from __future__ import annotations

@@ -1,0 +1,191 @@
+"""Groups, `map`, `stream` and observables, whose work several threads end."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+from deferrous import CancelledError, Deferred, ensureDeferred
+from deferrous import concurrency as c
+
+from .parts import THREADS, at_once
+
+
+def _fire(deferreds: list[Deferred[Any]], results: Callable[[int], Any]) -> None:
+    """Have several threads fire these, each some of them."""
+
+    def work(thread: int) -> None:
+        for number in range(thread, len(deferreds), THREADS):
+            result = results(number)
+            if isinstance(result, Exception):
+                deferreds[number].errback(result)
+            else:
+                deferreds[number].callback(result)
+
+    at_once(*(lambda thread=thread: work(thread) for thread in range(THREADS)))
+
+
+def group(rng: random.Random) -> None:
+    """A group ends once, when all of its tasks have, whoever ends them."""
+    deferreds: list[Deferred[Any]] = [Deferred() for _ in range(40)]
+    done: list[Any] = []
+
+    async def task(deferred: Deferred[Any]) -> Any:
+        return await deferred
+
+    async def block() -> list[Any]:
+        async with c.TaskGroup() as tasks:
+            made = [tasks.create_task(task(deferred)) for deferred in deferreds]
+        return [await each for each in made]
+
+    ensureDeferred(block()).addBoth(done.append)
+    _fire(deferreds, lambda number: number)
+    assert done == [[*range(40)]], done
+
+
+def group_that_ends_as_it_waits(rng: random.Random) -> None:
+    """The last task ends while its group begins to wait for it."""
+    deferreds: list[Deferred[Any]] = [Deferred() for _ in range(40)]
+    done: list[Any] = []
+
+    async def task(deferred: Deferred[Any]) -> Any:
+        return await deferred
+
+    async def block(deferred: Deferred[Any]) -> None:
+        async with c.TaskGroup() as tasks:
+            tasks.create_task(task(deferred))
+
+    def begin() -> None:
+        for deferred in deferreds:
+            ensureDeferred(block(deferred)).addBoth(done.append)
+
+    at_once(begin, lambda: [deferred.callback(None) for deferred in deferreds] and None)
+    assert done == [None] * 40, done
+
+
+def failing_group(rng: random.Random) -> None:
+    """Tasks fail in several threads: the group ends once, and all others are cancelled."""
+    deferreds: list[Deferred[Any]] = [Deferred() for _ in range(20)]
+    done: list[Any] = []
+    group = c.TaskGroup().open()
+    for deferred in deferreds:
+        group.create_task(deferred)
+    group.join().addBoth(done.append)
+
+    def fail(numbers: range) -> None:
+        for number in numbers:
+            if not deferreds[number].called:
+                try:
+                    deferreds[number].errback(ValueError(number))
+                except Exception:
+                    pass
+
+    at_once(lambda: fail(range(10)), lambda: fail(range(10, 20)))
+    (failure,) = done
+    assert isinstance(failure.value, BaseException), failure
+    assert all(deferred.called for deferred in deferreds)
+
+
+def mapped(rng: random.Random) -> None:
+    """Calls of `map` end in several threads: each item is taken once, and all results arrive."""
+    waiting: list[Deferred[Any]] = []
+    taken: list[int] = []
+    most = [0, 0]
+    done: list[Any] = []
+
+    def call(item: int) -> Deferred[int]:
+        taken.append(item)
+        most[0] += 1
+        most[1] = max(most)
+        deferred: Deferred[int] = Deferred()
+        deferred.addBoth(ended)
+        waiting.append(deferred)
+        return deferred
+
+    def ended(result: Any) -> Any:
+        most[0] -= 1
+        return result
+
+    def work() -> None:
+        while len(done) == 0:
+            try:
+                deferred = waiting.pop()
+            except IndexError:
+                continue
+            deferred.callback(len(taken))
+
+    c.map(call, range(60), limit=5).addBoth(done.append)
+    at_once(*[work] * 3)
+    assert taken == [*range(60)], taken
+    assert len(done[0]) == 60, done
+
+
+def cancelled_map(rng: random.Random) -> None:
+    """A map is cancelled while its calls end: it ends once, and nothing is left running."""
+    waiting: list[Deferred[Any]] = []
+    done: list[Any] = []
+
+    def call(_: int) -> Deferred[None]:
+        deferred: Deferred[None] = Deferred()
+        waiting.append(deferred)
+        return deferred
+
+    running = c.map(call, range(30), limit=10)
+    running.addBoth(done.append)
+
+    def work() -> None:
+        for deferred in waiting[:]:
+            try:
+                deferred.callback(None)
+            except Exception:
+                pass
+
+    at_once(running.cancel, work, work)
+    while not done:
+        work()
+    (result,) = done
+    assert isinstance(result, list) or result.check(CancelledError), result
+
+
+def streamed(rng: random.Random) -> None:
+    """Several threads ask a stream for results: each result is given once."""
+    stream = c.stream(lambda item: item, range(100), limit=4)
+    got: list[list[Any]] = [[] for _ in range(THREADS)]
+
+    def work(thread: int) -> None:
+        for _ in range(25):
+            stream.__anext__().addBoth(got[thread].append)
+
+    at_once(*(lambda thread=thread: work(thread) for thread in range(THREADS)))
+    assert sorted(item for each in got for item in each) == [*range(100)], got
+
+
+def observed(rng: random.Random) -> None:
+    """Several threads observe what another fires: all see the result once."""
+    deferreds: list[Deferred[Any]] = [Deferred() for _ in range(40)]
+    observables = [c.Observable(deferred) for deferred in deferreds]
+    seen: list[list[Any]] = [[] for _ in range(3)]
+
+    def observe(thread: int) -> None:
+        for observable in observables:
+            observable.observe().addCallback(seen[thread].append)
+
+    def fire() -> None:
+        for number, deferred in enumerate(deferreds):
+            deferred.callback(number)
+
+    at_once(*(lambda thread=thread: observe(thread) for thread in range(3)), fire)
+    for each in seen:
+        assert sorted(each) == [*range(40)], each
+
+
+PROGRAMS = (
+    group,
+    group_that_ends_as_it_waits,
+    failing_group,
+    mapped,
+    cancelled_map,
+    streamed,
+    observed,
+)
