@@ -12,6 +12,8 @@ use crate::binding::capi::{
 };
 use crate::binding::judge::asked::Asked;
 use crate::binding::model::failure::{Attributes, FailureBase, State};
+#[cfg(Py_GIL_DISABLED)]
+use crate::binding::model::gate::Taken;
 
 /// The exception in a failure, with the failure's traceback set on it.
 ///
@@ -98,17 +100,43 @@ pub(super) static COUNT_FIELD: Field = Field {
 /// The attributes, in the order in which Twisted sets them.
 static FIELDS: [&Field; 5] = [&COUNT_FIELD, &TYPE, &VALUE, &CAPTURE_VARS, &TB];
 
+impl Attributes {
+    /// The same once more.
+    fn share(&self, py: Python<'_>) -> Self {
+        Self {
+            value: self.value.clone_ref(py),
+            kind: self.kind.clone_ref(py),
+            traceback: self.traceback.as_ref().map(|traceback| traceback.clone_ref(py)),
+            #[cfg(Py_GIL_DISABLED)]
+            moving: Taken::default(),
+            ..*self
+        }
+    }
+
+    /// Whether others are the same, of those that can be set here.
+    #[cfg(Py_GIL_DISABLED)]
+    fn is_same(&self, other: &Self) -> bool {
+        let address = |held: &Held<PyAny>| held.as_ptr();
+        self.value.as_ptr() == other.value.as_ptr()
+            && self.traceback.as_ref().map(address) == other.traceback.as_ref().map(address)
+            && self.checked == other.checked
+    }
+
+    fn put_into(&self, dict: &Bound<'_, PyDict>) -> Result<()> {
+        let py = dict.py();
+        for field in FIELDS {
+            dict.set_item(field.name(py), (field.get)(self, py)?)?;
+        }
+        Ok(())
+    }
+}
+
 impl FailureBase {
     /// The attributes, if they are stored here.
     fn here(&self, py: Python<'_>) -> Option<Attributes> {
         self.state.with(py, |state| match state {
             State::InDict => None,
-            State::Here(attributes) => Some(Attributes {
-                value: attributes.value.clone_ref(py),
-                kind: attributes.kind.clone_ref(py),
-                traceback: attributes.traceback.as_ref().map(|traceback| traceback.clone_ref(py)),
-                ..*attributes
-            }),
+            State::Here(attributes) => Some(attributes.share(py)),
         })
     }
 
@@ -174,16 +202,60 @@ impl FailureBase {
     pub(crate) fn instance_dict<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyDict>> {
         let py = slf.py();
         let dict = capi::exception_dict(slf)?;
+        #[cfg(Py_GIL_DISABLED)]
+        let Some(attributes) = Self::move_into(slf, &dict)? else { return Ok(dict) };
+        #[cfg(not(Py_GIL_DISABLED))]
         let Some(attributes) = slf.get().here(py) else { return Ok(dict) };
-        for field in FIELDS {
-            dict.set_item(field.name(py), (field.get)(&attributes, py)?)?;
+        #[cfg(not(Py_GIL_DISABLED))]
+        {
+            attributes.put_into(&dict)?;
+            slf.get().put(py, State::InDict);
         }
-        slf.get().put(py, State::InDict);
         if attributes.checked {
             // It also contains the names of the classes from then on.
             slf.getattr(intern!(py, "parents"))?;
         }
         Ok(dict)
+    }
+
+    /// Move the attributes into the instance dict, if they are still stored here. Returns them.
+    ///
+    /// One thread at a time does that: another would put there again what a program has changed in the
+    /// dict since. What a thread sets here meanwhile is moved, too.
+    #[cfg(Py_GIL_DISABLED)]
+    fn move_into<'py>(
+        slf: &Bound<'py, Self>,
+        dict: &Bound<'py, PyDict>,
+    ) -> Result<Option<Attributes>> {
+        let py = slf.py();
+        loop {
+            let (attributes, is_mine) = slf.get().state.with(py, |state| match state {
+                State::InDict => (None, true),
+                State::Here(here) if here.moving.is_taken() => (None, false),
+                State::Here(here) => {
+                    here.moving = Taken::now();
+                    (Some(here.share(py)), true)
+                }
+            });
+            if !is_mine {
+                // The other needs the interpreter for that.
+                py.detach(std::thread::yield_now);
+                continue;
+            }
+            let Some(attributes) = attributes else { return Ok(None) };
+            let put = attributes.put_into(dict);
+            let before = slf.get().state.with(py, |state| match state {
+                State::Here(here) if put.is_err() || !here.is_same(&attributes) => {
+                    here.moving = Taken::default();
+                    None
+                }
+                _ => Some(std::mem::replace(state, State::InDict)),
+            });
+            put?;
+            if before.is_some() {
+                return Ok(Some(attributes));
+            }
+        }
     }
 
     /// Whether the exception is certainly of exactly this class.

@@ -22,6 +22,8 @@ use crate::binding::judge::{
     attributes::{CAPTURE_VARS, COUNT_FIELD, TYPE, VALUE},
     ordinary::{has_plain_traceback, is_ordinary},
 };
+#[cfg(Py_GIL_DISABLED)]
+use crate::binding::model::gate::Taken;
 use crate::binding::model::{
     failure::{Attributes, FailureBase, State},
     names,
@@ -237,6 +239,8 @@ fn make<'py>(
         capture_vars,
         count: count_one(py),
         checked: false,
+        #[cfg(Py_GIL_DISABLED)]
+        moving: Taken::default(),
     };
     let failure = new_failure(class, &PyTuple::empty(py), State::Here(attributes))?;
     Ok(failure.into_any())

@@ -20,6 +20,8 @@ use crate::binding::judge::{
     ordinary::is_ordinary,
     showing,
 };
+#[cfg(Py_GIL_DISABLED)]
+use crate::binding::model::gate::Taken;
 use crate::binding::model::{
     failure::{Attributes, FailureBase, State},
     names,
@@ -84,6 +86,8 @@ impl FailureBase {
             capture_vars: capture_vars.unwrap_or(false),
             count,
             checked: false,
+            #[cfg(Py_GIL_DISABLED)]
+            moving: Taken::default(),
         });
         slf.get().put(py, state);
         if capture_vars.is_none() {
@@ -312,6 +316,8 @@ impl FailureBase {
             capture_vars: false,
             count: count_one(py),
             checked: false,
+            #[cfg(Py_GIL_DISABLED)]
+            moving: Taken::default(),
         });
         new_failure(names::failure_class(py)?, &PyTuple::empty(py), state)
     }

@@ -8,6 +8,8 @@ use crate::binding::capi::{
     cell::Shared,
     classes::{InitSlot, Plain},
 };
+#[cfg(Py_GIL_DISABLED)]
+use crate::binding::model::gate::Taken;
 
 /// Where the five attributes of a failure are stored.
 ///
@@ -30,6 +32,9 @@ pub(crate) struct Attributes {
     pub(crate) count: u64,
     /// Whether `check` has been called. From then on, Twisted's keeps the names of the classes.
     pub(crate) checked: bool,
+    /// Whether a thread is moving them into the instance dict.
+    #[cfg(Py_GIL_DISABLED)]
+    pub(crate) moving: Taken,
 }
 
 /// The native base class of Failure. Use `deferrous.failure.Failure`.

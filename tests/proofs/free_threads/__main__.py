@@ -7,7 +7,16 @@ import sys
 import sysconfig
 import time
 
-from . import concurrency, deadlocks, deferreds, handing_over, subclasses, under_way
+from . import (
+    concurrency,
+    deadlocks,
+    deferreds,
+    failures,
+    handing_over,
+    subclasses,
+    timeouts,
+    under_way,
+)
 
 PROGRAMS = (
     *deferreds.PROGRAMS,
@@ -15,6 +24,8 @@ PROGRAMS = (
     *subclasses.PROGRAMS,
     *concurrency.PROGRAMS,
     *under_way.PROGRAMS,
+    *failures.PROGRAMS,
+    *timeouts.PROGRAMS,
     *deadlocks.PROGRAMS,
 )
 
