@@ -292,8 +292,8 @@ pub(crate) fn _condition_release<'py>(condition: &Bound<'py, PyAny>) -> Result<(
     Ok(())
 }
 
-/// What is left to do for the coroutine of one that waits for a condition, as it is closed. True if
-/// another is to be woken instead; None if the lock is to be acquired, if that is free.
+/// `_Woken.abandon`: the coroutine of one that waits for a condition is closed. If it was woken, another
+/// is woken instead. If not, it gets the lock if that is free, as its block releases it.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _woken_abandon<'py>(woken: &Bound<'py, PyAny>) -> Result<()> {
     let py = woken.py();
@@ -302,7 +302,7 @@ pub(crate) fn _woken_abandon<'py>(woken: &Bound<'py, PyAny>) -> Result<()> {
     let lock = condition.getattr(intern!(py, "_lock"))?;
     let deferred = woken.cast::<Deferred>()?;
     // True if another is to be woken in its place, and whether it stood in the line.
-    let (found, later) = behind(&waiting, |later| {
+    let (found, _) = behind(&waiting, |_| {
         let (called, is_done) = deferred
             .get()
             .chain(py, |chain| (chain.called(), chain.called() && chain.paused() == 0));
@@ -313,11 +313,9 @@ pub(crate) fn _woken_abandon<'py>(woken: &Bound<'py, PyAny>) -> Result<()> {
         let waits = !called && !is(woken, intern!(py, "notified"))?;
         if waits {
             Fifo::remove(&waiting, woken)?;
-            later.drop(woken.clone());
         }
         Ok((false, Some(waits)))
     });
-    drop(later);
     let (wakes_another, waited) = found?;
     if wakes_another {
         wake(&condition, &waiting, &capi::new_int(py, 1)?)?;

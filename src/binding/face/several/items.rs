@@ -138,7 +138,7 @@ impl<'py> Queue<'py> {
                     continue;
                 }
             };
-            let (_, later) = behind(&self.getting, |later| {
+            let (put, later) = behind(&self.getting, |later| {
                 let is_first = Fifo::get(&self.putting, 0).is_some_and(|it| it.is(&putter));
                 if !is_first || self.is_full()? || !self.is_still(place.as_ref())? {
                     return Ok(());
@@ -148,6 +148,7 @@ impl<'py> Queue<'py> {
                 later.give(&self.putting, &none(py)).map(drop)
             });
             done = done.and(later.do_it());
+            put?;
         }
     }
 
@@ -365,9 +366,15 @@ pub(crate) fn _queue_get<'py>(
                     done => report(&queue.it, done),
                 }
             }
-            match waiting {
-                Some(_) => Ok(made::of_result(item)?.into_any()),
-                None => Ok(item),
+            if waiting.is_none() {
+                return Ok(item);
+            }
+            match made::of_result(item.clone()) {
+                Ok(made) => Ok(made.into_any()),
+                Err(error) => {
+                    report(&queue.it, queue.put_again(&item));
+                    Err(error)
+                }
             }
         }
         (Asked::Waits, _, Some(waiting)) => Ok(waiting.into_any()),
