@@ -20,8 +20,16 @@ from typing import Any, TypeVar
 
 from .. import _deferrous
 from .._deferrous import AlreadyCalledError, Deferred, _Fifo, _never_refused
+from .._reasons import takes_reason
 from ..failure import Failure
-from ._base import BrokenBarrierError, ChannelClosed, QueueEmpty, QueueFull, QueueShutDown
+from ._base import (
+    BrokenBarrierError,
+    ChannelClosed,
+    QueueEmpty,
+    QueueFull,
+    QueueShutDown,
+    is_a,
+)
 
 __all__ = [
     "barriers",
@@ -129,15 +137,14 @@ def events(kind: Any) -> None:
 
 @_if_several
 def woken(kind: Any) -> None:
-    _put_native(kind, abandon="_woken_abandon")
+    _put_native(kind, _give_up="_woken_give_up")
 
 
 @_if_several
 def conditions(kind: Any) -> None:
     _begin(kind, "_waiting")
-    _put_native(kind, release="_condition_release", _notify="_condition_wake")
-    _put_native(kind, _leave="_condition_leave")
-    kind._leave = _never_refused(kind._leave)
+    _put_native(kind, _notify="_condition_wake", _leave="_condition_leave")
+    kind._leave = takes_reason(_never_refused(kind._leave))
     _put_static(kind, _acquired_for="_condition_acquired_for")
 
 
@@ -225,12 +232,12 @@ def getters(kind: Any) -> None:
 @_if_several
 def queues(kind: Any) -> None:
     def put(before: Any, self: Any, item: Any) -> Any:
-        if self._asks or isinstance(item, _NO_ITEMS):
+        if self._asks or is_a(item, _NO_ITEMS):
             return before(self, item)
         return _native._queue_put(self, item, True, QueueFull, QueueShutDown)
 
     def put_nowait(before: Any, self: Any, item: Any) -> None:
-        if self._asks or isinstance(item, _NO_ITEMS):
+        if self._asks or is_a(item, _NO_ITEMS):
             before(self, item)
         else:
             _native._queue_put(self, item, False, QueueFull, QueueShutDown)
@@ -262,7 +269,7 @@ def queues(kind: Any) -> None:
 @_if_several
 def channels(kind: Any) -> None:
     def send(before: Any, self: Any, item: Any) -> Any:
-        if isinstance(item, _NO_ITEMS):
+        if is_a(item, _NO_ITEMS):
             return before(self, item)
         return _native._channel_send(self, item, ChannelClosed)
 
@@ -286,7 +293,7 @@ def broadcasts(kind: Any) -> None:
         return reader
 
     def send(before: Any, self: Any, item: Any) -> Any:
-        if isinstance(item, _NO_ITEMS):
+        if is_a(item, _NO_ITEMS):
             return before(self, item)
         return _native._broadcast_send(self, item, ChannelClosed)
 
@@ -378,6 +385,42 @@ def _in_order(kind: Any, *names: str, passes_on: bool = False) -> None:
         setattr(kind, name, _deferrous._whole(vars(kind)[name]))
 
 
+def _cancel_in_order(kind: Any, name: str) -> None:
+    """Have a canceller be such a step that delays the end of its Deferred.
+
+    The Deferred fails here and now, whoever does the rest.
+    """
+
+    def cancel(before: Any, self: Any, deferred: Any, reason: object = None) -> None:
+        vars(deferred)["_is_delayed"] = True
+        is_delayed = _native._delay(deferred, reason)
+        self._steps.do(cancel_rest, before, self, deferred, reason, is_delayed)
+
+    def cancel_rest(
+        before: Any, self: Any, deferred: Any, reason: object, is_delayed: bool
+    ) -> None:
+        before(self, deferred, reason)
+        if is_delayed and self._is_over():
+            # It was, before anybody could see that it is delayed.
+            _native._once(vars(deferred), "_has_ended", _native._in_turn, deferred.unpause)
+
+    _put(kind, **{name: cancel})
+    setattr(kind, name, takes_reason(_deferrous._whole(vars(kind)[name])))
+
+
+def _end_once(kind: Any, name: str) -> None:
+    """Have a method fire a Deferred that another thread may cancel meanwhile."""
+
+    def end(before: Any, self: Any) -> None:
+        try:
+            before(self)
+        except AlreadyCalledError:
+            # It has been: the end is delayed until now.
+            before(self)
+
+    _put(kind, **{name: end})
+
+
 @_if_several
 def groups(kind: Any) -> None:
     def create_task(before: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -390,10 +433,16 @@ def groups(kind: Any) -> None:
     def end_task(task: Any, *_: Any) -> None:
         task.cancel()
 
+    def is_over(self: Any) -> bool:
+        return not self._tasks
+
     _have_steps(kind)
+    kind._is_over = is_over
+    _end_once(kind, "_end")
     _put(kind, create_task=create_task)
     _in_order(kind, "_task_ended", passes_on=True)
     _in_order(kind, "_cancel", "_abort", "_end")
+    _cancel_in_order(kind, "_cancel_join")
 
 
 @_if_several
@@ -404,13 +453,12 @@ def feeds(kind: Any) -> None:
 
 @_if_several
 def maps(kind: Any) -> None:
-    def cancel(before: Any, self: Any, deferred: Any) -> None:
-        # It fails here and now, whoever does the rest.
-        _native._once(vars(deferred), "_is_delayed", _native._delay, deferred)
-        self._steps.do(before, self, deferred)
+    def is_over(self: Any) -> bool:
+        return self._deferred is None
 
-    _put(kind, _cancel=cancel)
-    kind._cancel = _deferrous._whole(kind._cancel)
+    kind._is_over = is_over
+    _end_once(kind, "_fed")
+    _cancel_in_order(kind, "_cancel")
 
 
 @_if_several

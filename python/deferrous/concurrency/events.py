@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Generator, Hashable
 from operator import index
+from threading import get_ident
 from types import CoroutineType
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -106,18 +107,21 @@ def _coroutine_that_runs() -> Any:
 class _Forgone:
     """A coroutine that is closed while it does not hold the lock, so it must not release it."""
 
-    __slots__ = ("closed_in", "coroutine")
+    __slots__ = ("closed_in", "coroutine", "thread")
 
     def __init__(self, coroutine: Any) -> None:
         #: None if that is not known, as it is run by hand.
         self.coroutine = coroutine
         #: What runs while it is closed. Something else may do so within its `finally`.
         self.closed_in = _coroutine_that_runs()
+        self.thread = get_ident()
 
     def is_running(self) -> bool:
-        """Return whether it is still being closed."""
+        """Return whether it is still being closed, as far as this thread can tell."""
         coroutine = self.coroutine
         if coroutine is None:
+            if self.thread != get_ident():
+                return True
             return isinstance(sys.exc_info()[1], GeneratorExit)
         return any(getattr(coroutine, name, False) for name in ("cr_running", "gi_running"))
 
@@ -175,18 +179,23 @@ class _Woken(Deferred[Any]):
         So it gets that if it is free, as with asyncio. If another holds it, the block must not
         release it.
         """
+        if not self._give_up():
+            self.condition._forgone.append(_Forgone(self.coroutine))
+
+    def _give_up(self) -> bool:
+        """Leave the line. Returns whether it has got the lock, or had it."""
         condition = self.condition
         if is_done(self):
             if self.woken:
                 condition._notify(1)
-            return
+            return True
         self.abandoned = True
         if not self.called and not self.notified:
             condition._waiting.remove(self)
             if not condition._lock.locked:
                 condition._lock.acquire()
-                return
-        condition._forgone.append(_Forgone(self.coroutine))
+                return True
+        return False
 
 
 class _WaitingFor(Delayed[Any]):
@@ -267,11 +276,17 @@ class Condition(Lockable):
 
     def _is_forgone(self) -> bool:
         """Return whether the caller is being closed, and does not hold the lock."""
-        self._forgone = [each for each in self._forgone if each.is_running()]
-        running = _coroutine_that_runs()
-        for each in reversed(self._forgone):
-            if each.closed_in is running:
+        running, thread = _coroutine_that_runs(), get_ident()
+        for each in reversed(self._forgone[:]):
+            is_running = each.is_running()
+            if is_running and (each.thread != thread or each.closed_in is not running):
+                continue
+            try:
                 self._forgone.remove(each)
+            except ValueError:
+                # Another thread was first.
+                continue
+            if is_running:
                 return True
         return False
 

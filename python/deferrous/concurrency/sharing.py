@@ -7,6 +7,7 @@ from functools import wraps
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from .._deferrous import (
+    AlreadyCalledError,
     Deferred,
     _end_all,
     _hand_over,
@@ -110,7 +111,11 @@ class Observable(Generic[_T]):
         self._was_observed = self._was_observed or bool(observers)
         for observer in observers:
             if not observer.called:
-                _hand_over(observer, result)
+                try:
+                    _hand_over(observer, result)
+                except AlreadyCalledError:
+                    # Another thread has cancelled it meanwhile.
+                    pass
         self._observers = {}
         is_read = self._was_observed or (self._is_abandoned and was_cancelled(result))
         if is_failure(result) and is_read:

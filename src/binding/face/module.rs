@@ -122,8 +122,8 @@ mod _deferrous {
     #[cfg(Py_GIL_DISABLED)]
     #[pymodule_export]
     use crate::binding::face::several::events::{
-        _barrier_break, _barrier_wait, _condition_acquired_for, _condition_leave,
-        _condition_release, _condition_wake, _event_set, _event_wait, _woken_abandon,
+        _barrier_break, _barrier_wait, _condition_acquired_for, _condition_leave, _condition_wake,
+        _event_set, _event_wait, _woken_give_up,
     };
     #[cfg(Py_GIL_DISABLED)]
     #[pymodule_export]

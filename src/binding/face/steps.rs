@@ -23,8 +23,12 @@ use crate::binding::face::primitive::_hand_over;
 use crate::binding::face::whole::is;
 use crate::binding::judge::creating;
 use crate::binding::model::deferred::{CancelledError, Deferred};
+#[cfg(Py_GIL_DISABLED)]
+use crate::binding::model::{deferred::AlreadyCalledError, outcome::Outcome};
 use crate::binding::run::engine;
 use crate::binding::waits::nesting::{self, current_greenlet};
+#[cfg(Py_GIL_DISABLED)]
+use crate::binding::waits::{firing, nesting::hand_over, work::Work};
 use crate::core::refusable;
 
 /// How deep steps may nest. Each level takes a few Python calls.
@@ -226,7 +230,16 @@ pub(crate) fn _once<'py>(
         if marks.contains(name)? {
             return Ok(());
         }
+        #[cfg(not(Py_GIL_DISABLED))]
         marks.set_item(name, yes(py))?;
+        // Of several threads, the one whose mark is there was first.
+        #[cfg(Py_GIL_DISABLED)]
+        {
+            let mark = capi::new_list(py)?;
+            if !marks.call_method1(intern!(py, "setdefault"), (name, &mark))?.is(&mark) {
+                return Ok(());
+            }
+        }
     } else {
         if is(owner, name)? {
             return Ok(());
@@ -283,25 +296,60 @@ pub(crate) fn _pass_on<'py>(
     if is(&outer, intern!(py, "called"))? {
         return Ok(result);
     }
-    _hand_over(outer, result.clone())?;
+    match _hand_over(outer, result.clone()) {
+        // Another thread has fired it meanwhile.
+        #[cfg(Py_GIL_DISABLED)]
+        Err(error) if error.is_instance_of::<AlreadyCalledError>(py) => return Ok(result),
+        handed_over => handed_over?,
+    }
     Ok(if is_failure(&result)? { none(py) } else { result })
 }
 
+/// The failure of what was cancelled for a reason, if there is one.
+pub(crate) fn cancelled_for<'py>(
+    py: Python<'py>,
+    reason: Option<&Bound<'py, PyAny>>,
+) -> Result<Bound<'py, PyAny>> {
+    match reason.filter(|reason| !reason.is_none()) {
+        None => creating::of_new::<CancelledError>(py),
+        Some(reason) => creating::from_exception(py.get_type::<CancelledError>().call1((reason,))?),
+    }
+}
+
 /// The body of a canceller: the Deferred fails at once, with a reason or None, but its callbacks do
-/// not run yet.
+/// not run yet. Returns whether it does: without the GIL, another thread may have fired
+/// it.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
-pub(crate) fn _delay<'py>(outer: &Bound<'py, PyAny>, reason: &Bound<'py, PyAny>) -> Result<()> {
+pub(crate) fn _delay<'py>(outer: &Bound<'py, PyAny>, reason: &Bound<'py, PyAny>) -> Result<bool> {
     let py = outer.py();
-    let failure = insist(py, || {
-        if reason.is_none() {
-            creating::of_new::<CancelledError>(py)
-        } else {
-            creating::from_exception(py.get_type::<CancelledError>().call1((reason,))?)
-        }
-    })?;
+    let failure = insist(py, || cancelled_for(py, Some(reason)))?;
+    #[cfg(Py_GIL_DISABLED)]
+    if let Ok(outer) = outer.cast::<Deferred>() {
+        return delay_at_once(outer, failure);
+    }
     outer.call_method0(intern!(py, "pause"))?;
     outer.call_method1(intern!(py, "errback"), (failure,))?;
-    Ok(())
+    Ok(true)
+}
+
+/// The same in one step.
+#[cfg(Py_GIL_DISABLED)]
+fn delay_at_once<'py>(outer: &Bound<'py, Deferred>, failure: Bound<'py, PyAny>) -> Result<bool> {
+    let py = outer.py();
+    let failure = Outcome::Failure(failure.hold());
+    let fired = outer.get().chain(py, |chain| {
+        if chain.called() {
+            return Err(failure);
+        }
+        chain.pause();
+        chain.fire(failure).map_err(|refused| refused.0)
+    });
+    let Ok(fired) = fired else { return Ok(false) };
+    if firing::after_fire(outer, Ok(fired))? {
+        // Somebody has unpaused it already.
+        hand_over(py, Work::Run(outer.clone()), engine::run_within)?;
+    }
+    Ok(true)
 }
 
 /// A callback: let the callbacks of a Deferred run that [`_delay`] has stopped; or, if it has not,
@@ -312,6 +360,18 @@ pub(crate) fn _end_delayed<'py>(
     outer: Bound<'py, PyAny>,
 ) -> Result<Bound<'py, PyAny>> {
     let py = result.py();
+    #[cfg(Py_GIL_DISABLED)]
+    if !is(&outer, intern!(py, "called"))? {
+        match _hand_over(outer.clone(), result.clone()) {
+            // Another thread has cancelled it meanwhile.
+            Err(error) if error.is_instance_of::<AlreadyCalledError>(py) => {}
+            handed_over => {
+                forget_part(&outer)?;
+                handed_over?;
+                return Ok(if is_failure(&result)? { none(py) } else { result });
+            }
+        }
+    }
     if !is(&outer, intern!(py, "paused"))? {
         return _pass_on(result, outer);
     }

@@ -1,15 +1,15 @@
 //! Events, barriers and conditions.
 
-use pyo3::exceptions::{PyException, PyGeneratorExit};
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 
 use super::behind::{After, Later, behind, is, line, number, put_back, take_all};
 use crate::binding::capi::{self, Hold, depth, error::Result, interned::intern, yes};
 use crate::binding::face::place::fire_each;
+use crate::binding::face::steps::cancelled_for;
 use crate::binding::face::whole::{end_without_lock, fail_each, failure_of, is_as_many, reacquire};
-use crate::binding::judge::creating;
 use crate::binding::model::{
-    deferred::{CancelledError, Deferred},
+    deferred::Deferred,
     fifo::Fifo,
     outcome::{Chain, Outcome},
     place::new_place,
@@ -233,15 +233,18 @@ fn wake<'py>(
 /// The canceller of one that waits for a condition: it fails at once, but nobody sees that before it
 /// has the lock.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
+#[pyo3(signature = (condition, woken, reason=None))]
 pub(crate) fn _condition_leave<'py>(
     condition: &Bound<'py, PyAny>,
     woken: &Bound<'py, PyAny>,
+    reason: Option<Bound<'py, PyAny>>,
 ) -> Result<()> {
     let py = condition.py();
     depth::check_ahead(py)?;
     let waiting = line(condition, intern!(py, "_waiting"))?;
     let deferred = woken.cast::<Deferred>()?;
-    let failure = Outcome::Failure(creating::of_new::<CancelledError>(py)?.hold());
+    let cancelled = cancelled_for(py, reason.as_ref())?;
+    let failure = Outcome::Failure(cancelled.clone().hold());
     let (waited, later) = behind(&waiting, |later: &mut Later<'py>| {
         let fired = deferred.get().chain(py, |chain| {
             if chain.called() {
@@ -263,39 +266,17 @@ pub(crate) fn _condition_leave<'py>(
     });
     let done = later.do_it();
     if waited? && let Err(error) = reacquire(condition, woken) {
-        let failure = creating::of_new::<CancelledError>(py)?;
-        end_without_lock(woken, failure)?;
+        end_without_lock(woken, cancelled)?;
         return Err(error);
     }
     done
 }
 
-/// `Condition.release`. A coroutine that is being closed, and does not hold the lock, releases nothing.
+/// `_Woken._give_up`: the coroutine of one that waits for a condition is closed. If it was woken,
+/// another is woken instead. If not, it gets the lock if that is free, as its block releases it.
+/// Returns whether it has got the lock, or had it.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
-pub(crate) fn _condition_release<'py>(condition: &Bound<'py, PyAny>) -> Result<()> {
-    let py = condition.py();
-    let forgone = intern!(py, "_forgone");
-    let is_closing = capi::handled(py).is_some_and(|it| it.is_instance_of::<PyGeneratorExit>());
-    let waiting = line(condition, intern!(py, "_waiting"))?;
-    let (is_forgone, _) = behind(&waiting, |_| {
-        let many = number(condition, forgone)?;
-        if many == 0 {
-            return Ok(false);
-        }
-        let left = if is_closing { many - 1 } else { 0 };
-        condition.setattr(forgone, left)?;
-        Ok(is_closing)
-    });
-    if !is_forgone? {
-        condition.getattr(intern!(py, "_lock"))?.call_method0(intern!(py, "release"))?;
-    }
-    Ok(())
-}
-
-/// `_Woken.abandon`: the coroutine of one that waits for a condition is closed. If it was woken, another
-/// is woken instead. If not, it gets the lock if that is free, as its block releases it.
-#[pyfunction(crate = "crate::binding::capi::guarded")]
-pub(crate) fn _woken_abandon<'py>(woken: &Bound<'py, PyAny>) -> Result<()> {
+pub(crate) fn _woken_give_up<'py>(woken: &Bound<'py, PyAny>) -> Result<bool> {
     let py = woken.py();
     let condition = woken.getattr(intern!(py, "condition"))?;
     let waiting = line(&condition, intern!(py, "_waiting"))?;
@@ -320,14 +301,8 @@ pub(crate) fn _woken_abandon<'py>(woken: &Bound<'py, PyAny>) -> Result<()> {
     if wakes_another {
         wake(&condition, &waiting, &capi::new_int(py, 1)?)?;
     }
-    let Some(waited) = waited else { return Ok(()) };
-    if waited && acquire_if_free(&lock)? {
-        return Ok(());
-    }
-    let forgone = intern!(py, "_forgone");
-    let (done, _) =
-        behind(&waiting, |_| Ok(condition.setattr(forgone, number(&condition, forgone)? + 1)?));
-    done
+    let Some(waited) = waited else { return Ok(true) };
+    Ok(waited && acquire_if_free(&lock)?)
 }
 
 /// Acquire a lock, unless somebody holds it.
