@@ -56,7 +56,7 @@ __all__ = [
 _K = TypeVar("_K", bound=type[Any])
 
 #: Whether several threads can run Python code at the same time.
-_WITHOUT_GIL = hasattr(_deferrous, "_share_gate")
+_WITHOUT_GIL = "_share_gate" in vars(_deferrous)
 
 _native: Any = _deferrous
 

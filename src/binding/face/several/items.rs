@@ -225,6 +225,32 @@ impl<'py> Queue<'py> {
         Ok(item)
     }
 
+    /// Let those in that wait to put an item, as one was taken out. Returns that one, or a Deferred for
+    /// it.
+    fn give_taken(&self, item: Bound<'py, PyAny>, as_deferred: bool) -> Result<Bound<'py, PyAny>> {
+        let py = self.py();
+        if self.putting.get().len(py) > 0 {
+            match self.let_in() {
+                Err(error) if !error.is_instance_of::<PyException>(py) => {
+                    // It is the caller's, to whom nothing has been given then.
+                    report(&self.it, self.put_again(&item));
+                    return Err(error);
+                }
+                done => report(&self.it, done),
+            }
+        }
+        if !as_deferred {
+            return Ok(item);
+        }
+        match made::of_result(item.clone()) {
+            Ok(made) => Ok(made.into_any()),
+            Err(error) => {
+                report(&self.it, self.put_again(&item));
+                Err(error)
+            }
+        }
+    }
+
     /// Say that so many items are done with, or all. Returns whether that is all.
     fn finish(&self, many: i64) -> Result<bool> {
         let unfinished = intern!(self.py(), "_unfinished");
@@ -355,28 +381,7 @@ pub(crate) fn _queue_get<'py>(
         }
     };
     match (asked, item, waiting) {
-        (_, Some(item), waiting) => {
-            if queue.putting.get().len(py) > 0 {
-                match queue.let_in() {
-                    Err(error) if !error.is_instance_of::<PyException>(py) => {
-                        // It is the caller's, to whom nothing has been given then.
-                        report(&queue.it, queue.put_again(&item));
-                        return Err(error);
-                    }
-                    done => report(&queue.it, done),
-                }
-            }
-            if waiting.is_none() {
-                return Ok(item);
-            }
-            match made::of_result(item.clone()) {
-                Ok(made) => Ok(made.into_any()),
-                Err(error) => {
-                    report(&queue.it, queue.put_again(&item));
-                    Err(error)
-                }
-            }
-        }
+        (_, Some(item), waiting) => queue.give_taken(item, waiting.is_some()),
         (Asked::Waits, _, Some(waiting)) => Ok(waiting.into_any()),
         (Asked::Over, _, Some(_)) if waits == Some(true) => {
             let error = py.get_type::<PyStopAsyncIteration>().call0()?;
