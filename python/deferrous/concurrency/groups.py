@@ -12,7 +12,7 @@ from .._deferrous import Deferred, _add_task, _do, _end_all, _hand_over, _once, 
 from .._gathering import FailureGroup
 from .._reasons import reason_of, takes_reason
 from ..failure import Failure
-from . import _several
+from . import _one_by_one
 from ._base import (
     Delayed,
     Eventual,
@@ -33,7 +33,7 @@ _T = TypeVar("_T")
 _MESSAGE = "unhandled errors in a TaskGroup"
 
 
-@_several.groups
+@_one_by_one.groups
 class TaskGroup(Block):
     """A group of tasks that end together: no task outlives the group.
 

@@ -23,7 +23,7 @@ from .._deferrous import (
 )
 from .._reasons import takes_reason
 from ..failure import Failure
-from . import _several
+from . import _one_by_one
 from ._base import Delayed, Eventual, as_deferred, is_failure, was_cancelled
 from .cancellation import delay, end, in_turn
 
@@ -33,7 +33,7 @@ _T = TypeVar("_T")
 _R = TypeVar("_R")
 
 
-@_several.feeds
+@_one_by_one.feeds
 class _Feed(Generic[_T, _R]):
     """Calls a function for items, a limited number at a time."""
 
@@ -270,7 +270,7 @@ def map(
     return _Map(function, items, limit, return_exceptions).begin()
 
 
-@_several.maps
+@_one_by_one.maps
 class _Map(_Feed[_T, _R]):
     def begin(self) -> Deferred[list[_R]]:
         self._places: list[Any] = []

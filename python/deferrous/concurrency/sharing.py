@@ -18,7 +18,7 @@ from .._deferrous import (
     succeed,
 )
 from .._reasons import takes_reason
-from . import _several
+from . import _one_by_one
 from ._base import Eventual, as_deferred, is_failure, was_cancelled
 from .cancellation import cancel, end
 
@@ -28,7 +28,7 @@ _T = TypeVar("_T")
 _P = ParamSpec("_P")
 
 
-@_several.observables
+@_one_by_one.observables
 class Observable(Generic[_T]):
     """Shares one result with any number of observers.
 

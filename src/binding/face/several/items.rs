@@ -352,13 +352,9 @@ pub(crate) fn _queue_get<'py>(
     if queue.putting.get().len(py) > 0 {
         depth::check_ahead(py)?;
     }
-    let waiting = match waits {
-        Some(iterating) => {
-            let what = capi::new_bool(py, iterating);
-            Some(new_waiting(&queue.getting, Some(queue.it.clone()), what)?)
-        }
-        None => None,
-    };
+    let owner = queue.it.clone();
+    let wait = |what| new_waiting(&queue.getting, Some(owner), capi::new_bool(py, what));
+    let waiting = waits.map(wait).transpose()?;
     let (asked, item) = loop {
         let removal = queue.removal()?;
         let (asked, later) = behind(&queue.getting, |_| {

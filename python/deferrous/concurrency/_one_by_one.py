@@ -1,0 +1,207 @@
+"""Groups, maps, streams and observables, where the interpreter does without the GIL.
+
+What is asked of one is done by one thread at a time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable
+from functools import wraps
+from threading import Lock, get_ident
+from typing import Any
+
+from .. import _deferrous
+from .._deferrous import AlreadyCalledError
+from .._reasons import takes_reason
+from ..failure import Failure
+from ._several import if_several, replace
+
+__all__ = ["feeds", "groups", "maps", "observables", "streams"]
+
+_native: Any = _deferrous
+
+
+class _Steps:
+    """What is asked of an object, and calls functions of a program: one thread at a time does it.
+
+    A thread that comes meanwhile waits for nobody. It leaves what it asks for to the first, which
+    does that next.
+    """
+
+    __slots__ = ("_busy", "_by", "_process", "_waiting")
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
+        #: Only ever tried, never waited for.
+        self._busy = Lock()
+        self._by: int | None = None
+        self._process = os.getpid()
+
+    def do(self, work: Callable[..., Any], *args: Any) -> None:
+        if self._by == get_ident():
+            # In the midst of another step.
+            work(*args)
+            return
+        self._waiting.append((work, args))
+        while self._waiting:
+            if self._busy.acquire(False):
+                self._by = get_ident()
+                try:
+                    self._do_all()
+                finally:
+                    self._by = None
+                    self._busy.release()
+            elif self._process == os.getpid():
+                return
+            else:
+                # The thread that is busy was left behind by a fork.
+                self._process = os.getpid()
+                self._busy = Lock()
+
+    def _do_all(self) -> None:
+        raised: BaseException | None = None
+        while self._waiting:
+            work, args = self._waiting.popleft()
+            try:
+                work(*args)
+            except BaseException as error:
+                raised = raised or error
+        if raised is not None:
+            raise raised
+
+
+def _have_steps(kind: Any) -> None:
+    initialise = vars(kind)["__init__"]
+
+    @wraps(initialise)
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        self._steps = _Steps()
+        initialise(self, *args, **kwargs)
+
+    kind.__init__ = init
+
+
+def _in_order(kind: Any, *names: str, passes_on: bool = False) -> None:
+    """Have methods be such steps. They return nothing, or what they are given, to `pass on`."""
+
+    def step(before: Any, self: Any, *args: Any) -> Any:
+        self._steps.do(before, self, *args)
+        return args[0] if passes_on else None
+
+    for name in names:
+        replace(kind, **{name: step})
+        setattr(kind, name, _deferrous._whole(vars(kind)[name]))
+
+
+def _cancel_in_order(kind: Any, name: str) -> None:
+    """Have a canceller be such a step that delays the end of its Deferred.
+
+    The Deferred fails here and now, whoever does the rest.
+    """
+
+    def cancel(before: Any, self: Any, deferred: Any, reason: object = None) -> None:
+        vars(deferred)["_is_delayed"] = True
+        is_delayed = _native._delay(deferred, reason)
+        self._steps.do(cancel_rest, before, self, deferred, reason, is_delayed)
+
+    def cancel_rest(
+        before: Any, self: Any, deferred: Any, reason: object, is_delayed: bool
+    ) -> None:
+        before(self, deferred, reason)
+        if is_delayed and self._is_over():
+            # It was, before anybody could see that it is delayed.
+            _native._once(vars(deferred), "_has_ended", _native._in_turn, deferred.unpause)
+
+    replace(kind, **{name: cancel})
+    setattr(kind, name, takes_reason(_deferrous._whole(vars(kind)[name])))
+
+
+def _end_once(kind: Any, name: str) -> None:
+    """Have a method fire a Deferred that another thread may cancel meanwhile."""
+
+    def end(before: Any, self: Any) -> None:
+        try:
+            before(self)
+        except AlreadyCalledError:
+            # It has been: the end is delayed until now.
+            before(self)
+
+    replace(kind, **{name: end})
+
+
+@if_several
+def groups(kind: Any) -> None:
+    def create_task(before: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
+        task = before(self, *args, **kwargs)
+        if self._aborting and not task.called:
+            # It was cancelled meanwhile, or was over.
+            self._steps.do(_native._end_all, (task,), None, end_task)
+        return task
+
+    def end_task(task: Any, *_: Any) -> None:
+        task.cancel()
+
+    def is_over(self: Any) -> bool:
+        return not self._tasks
+
+    _have_steps(kind)
+    kind._is_over = is_over
+    _end_once(kind, "_end")
+    replace(kind, create_task=create_task)
+    _in_order(kind, "_task_ended", passes_on=True)
+    _in_order(kind, "_cancel", "_abort", "_end")
+    _cancel_in_order(kind, "_cancel_join")
+
+
+@if_several
+def feeds(kind: Any) -> None:
+    _have_steps(kind)
+    _in_order(kind, "_feed", "_fetched", "_call_ended", "_stop", "_items_closed")
+
+
+@if_several
+def maps(kind: Any) -> None:
+    def is_over(self: Any) -> bool:
+        return self._deferred is None
+
+    kind._is_over = is_over
+    _end_once(kind, "_fed")
+    _cancel_in_order(kind, "_cancel")
+
+
+@if_several
+def streams(kind: Any) -> None:
+    def next_(_: Any, self: Any) -> Any:
+        waiting = self._wait(True)
+        self._steps.do(hand_out, self)
+        return waiting
+
+    def hand_out(self: Any) -> None:
+        self._feed()
+        while self._returned and self._getting:
+            number, item = self._returned.pop(0)
+            if not _native._give_first(self._getting, item):
+                self._returned.insert(0, (number, item))
+        self._flush()
+
+    replace(kind, __anext__=next_)
+    _in_order(kind, "_close_all", "_flush")
+
+
+@if_several
+def observables(kind: Any) -> None:
+    def observe(before: Any, self: Any) -> Any:
+        observer = before(self)
+        if self._has_result and not observer.called:
+            # It has come meanwhile. Whoever hands it over first does.
+            try:
+                _native._hand_over(observer, self._result)
+            except AlreadyCalledError:
+                pass
+            if isinstance(self._result, Failure):
+                self._take_failure()
+        return observer
+
+    replace(kind, observe=observe)
