@@ -16,7 +16,7 @@ from .. import _deferrous
 from .._deferrous import AlreadyCalledError
 from .._reasons import takes_reason
 from ..failure import Failure
-from ._several import if_several, replace
+from ._several import replace
 
 __all__ = ["feeds", "groups", "maps", "observables", "streams"]
 
@@ -131,7 +131,6 @@ def _end_once(kind: Any, name: str) -> None:
     replace(kind, **{name: end})
 
 
-@if_several
 def groups(kind: Any) -> None:
     def create_task(before: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
         task = before(self, *args, **kwargs)
@@ -155,13 +154,11 @@ def groups(kind: Any) -> None:
     _cancel_in_order(kind, "_cancel_join")
 
 
-@if_several
 def feeds(kind: Any) -> None:
     _have_steps(kind)
     _in_order(kind, "_feed", "_fetched", "_call_ended", "_stop", "_items_closed")
 
 
-@if_several
 def maps(kind: Any) -> None:
     def is_over(self: Any) -> bool:
         return self._deferred is None
@@ -171,7 +168,6 @@ def maps(kind: Any) -> None:
     _cancel_in_order(kind, "_cancel")
 
 
-@if_several
 def streams(kind: Any) -> None:
     def next_(_: Any, self: Any) -> Any:
         waiting = self._wait(True)
@@ -190,7 +186,6 @@ def streams(kind: Any) -> None:
     _in_order(kind, "_close_all", "_flush")
 
 
-@if_several
 def observables(kind: Any) -> None:
     def observe(before: Any, self: Any) -> Any:
         observer = before(self)

@@ -58,16 +58,15 @@ _native: Any = _deferrous
 _NO_ITEMS = (Deferred, Failure)
 
 
-class if_several:
-    """Changes a class where there is no GIL."""
+def if_several(change: Callable[[Any], None]) -> Callable[[_K], _K]:
+    """Have a class be changed by a function where there is no GIL."""
 
-    def __init__(self, change: Callable[[Any], None]) -> None:
-        self._change = change
-
-    def __call__(self, kind: _K) -> _K:
+    def decorator(kind: _K) -> _K:
         if _WITHOUT_GIL:
-            self._change(kind)
+            change(kind)
         return kind
+
+    return decorator
 
 
 def replace(kind: Any, **methods: Callable[..., Any]) -> None:
@@ -126,18 +125,15 @@ def _is_index(number: Any) -> bool:
     return hasattr(type(number), "__index__")
 
 
-@if_several
 def events(kind: Any) -> None:
     _begin(kind, "_waiting")
     _put_native(kind, wait="_event_wait", set="_event_set")
 
 
-@if_several
 def woken(kind: Any) -> None:
     _put_native(kind, _give_up="_woken_give_up")
 
 
-@if_several
 def conditions(kind: Any) -> None:
     _begin(kind, "_waiting")
     _put_native(kind, _notify="_condition_wake", _leave="_condition_leave")
@@ -145,7 +141,6 @@ def conditions(kind: Any) -> None:
     _put_static(kind, _acquired_for="_condition_acquired_for")
 
 
-@if_several
 def barriers(kind: Any) -> None:
     def wait(_: Any, self: Any) -> Any:
         return _native._barrier_wait(self, BrokenBarrierError, "Barrier aborted")
@@ -160,7 +155,6 @@ def barriers(kind: Any) -> None:
     replace(kind, wait=wait, _break=break_)
 
 
-@if_several
 def locks(kind: Any) -> None:
     _begin(kind, "_waiting", numbers=("_value", "_size"))
     _put_native(kind, _take="_locks_take")
@@ -168,7 +162,6 @@ def locks(kind: Any) -> None:
     _put_static(kind, _left="_locks_left")
 
 
-@if_several
 def semaphores(kind: Any) -> None:
     def release(before: Any, self: Any, weight: Any = 1) -> None:
         if weight >= 1:
@@ -181,7 +174,6 @@ def semaphores(kind: Any) -> None:
     replace(kind, release=release)
 
 
-@if_several
 def bounded(kind: Any) -> None:
     def release(before: Any, self: Any, weight: Any = 1) -> None:
         if not weight >= 1:
@@ -192,7 +184,6 @@ def bounded(kind: Any) -> None:
     replace(kind, release=release)
 
 
-@if_several
 def read_write(kind: Any) -> None:
     def release(_: Any, self: Any, number: int) -> None:
         reads = number == 1
@@ -202,7 +193,6 @@ def read_write(kind: Any) -> None:
     replace(kind, _release=release)
 
 
-@if_several
 def keyed(kind: Any) -> None:
     def part(before: Any, self: Any, key: Any) -> Any:
         it = before(self, key)
@@ -214,7 +204,6 @@ def keyed(kind: Any) -> None:
     _put_native(kind, _acquire="_keyed_acquire", _release="_keyed_release")
 
 
-@if_several
 def getters(kind: Any) -> None:
     def not_taken(before: Any, self: Any, place: Any, item: Any, number: int) -> None:
         if getattr(self, "_asks", False):
@@ -226,7 +215,6 @@ def getters(kind: Any) -> None:
     kind._not_taken = _never_refused(kind._not_taken)
 
 
-@if_several
 def queues(kind: Any) -> None:
     def put(before: Any, self: Any, item: Any) -> Any:
         if self._asks or is_a(item, _NO_ITEMS):
@@ -263,7 +251,6 @@ def queues(kind: Any) -> None:
     _put_native(kind, join="_queue_join")
 
 
-@if_several
 def channels(kind: Any) -> None:
     def send(before: Any, self: Any, item: Any) -> Any:
         if is_a(item, _NO_ITEMS):
@@ -280,7 +267,6 @@ def channels(kind: Any) -> None:
     )
 
 
-@if_several
 def broadcasts(kind: Any) -> None:
     def subscribe(before: Any, self: Any) -> Any:
         reader = before(self)
@@ -303,7 +289,6 @@ def broadcasts(kind: Any) -> None:
     )
 
 
-@if_several
 def subscriptions(kind: Any) -> None:
     _begin(kind, "_broadcast._sending", "_getting", numbers=("_maxsize",))
     replace(kind, close=lambda _, self: _native._subscription_close(self, ChannelClosed))

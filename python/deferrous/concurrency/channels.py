@@ -30,6 +30,7 @@ from .._deferrous import (
 )
 from . import _several
 from ._base import ChannelClosed, check_count, check_depth, is_a
+from ._several import if_several
 from .queues import _NO_ITEMS, _Getters, _no_item
 
 __all__ = ["Broadcast", "Channel", "Subscription"]
@@ -37,7 +38,7 @@ __all__ = ["Broadcast", "Channel", "Subscription"]
 _T = TypeVar("_T")
 
 
-@_several.channels
+@if_several(_several.channels)
 class Channel(_Getters[_T]):
     """Passes items from senders to receivers, and holds few items or none.
 
@@ -121,7 +122,7 @@ class Channel(_Getters[_T]):
         return _receive(self, True)
 
 
-@_several.broadcasts
+@if_several(_several.broadcasts)
 class Broadcast(Generic[_T]):
     """Sends each item to all subscribers.
 
@@ -205,7 +206,7 @@ class Broadcast(Generic[_T]):
         _close_broadcast(self, ChannelClosed)
 
 
-@_several.subscriptions
+@if_several(_several.subscriptions)
 class Subscription(_Getters[_T]):
     """A subscription to a `Broadcast`. `async for` gets items until either of them is closed.
 

@@ -42,6 +42,7 @@ from ._base import (
     check_depth,
     is_done,
 )
+from ._several import if_several
 
 __all__ = ["Barrier", "Condition", "Event"]
 
@@ -49,7 +50,7 @@ _K = TypeVar("_K", bound=Hashable)
 _R = TypeVar("_R")
 
 
-@_several.events
+@if_several(_several.events)
 class Event:
     """Something that either has happened or has not. `wait` waits until it has.
 
@@ -126,7 +127,7 @@ class _Forgone:
         return any(getattr(coroutine, name, False) for name in ("cr_running", "gi_running"))
 
 
-@_several.woken
+@if_several(_several.woken)
 class _Woken(Deferred[Any]):
     """What `Condition.wait` returns. It ends when the lock is held again, however it ends.
 
@@ -219,7 +220,7 @@ class _WaitingFor(Delayed[Any]):
             raise
 
 
-@_several.conditions
+@if_several(_several.conditions)
 class Condition(Lockable):
     """Waits for a change to something that a lock protects.
 
@@ -362,7 +363,7 @@ class Condition(Lockable):
         _cancel_waiting(woken, self, Failure(error))
 
 
-@_several.barriers
+@if_several(_several.barriers)
 class Barrier:
     """Lets a number of callers wait for each other. When the last one arrives, all continue.
 

@@ -23,6 +23,7 @@ from ._base import (
     mark_handled,
     was_cancelled,
 )
+from ._several import if_several
 from .cancellation import delay, end, in_turn
 from .current import Block, cancel_task, find, give_name
 
@@ -33,7 +34,7 @@ _T = TypeVar("_T")
 _MESSAGE = "unhandled errors in a TaskGroup"
 
 
-@_one_by_one.groups
+@if_several(_one_by_one.groups)
 class TaskGroup(Block):
     """A group of tasks that end together: no task outlives the group.
 

@@ -22,6 +22,7 @@ from .._deferrous import (
 )
 from . import _several
 from ._base import Lockable, check_count
+from ._several import if_several
 
 __all__ = [
     "BoundedSemaphore",
@@ -66,7 +67,7 @@ _nobody_writes = partial(RuntimeError, "nobody writes")
 _nobody_reads = partial(RuntimeError, "nobody reads")
 
 
-@_several.locks
+@if_several(_several.locks)
 class _InTurn(Lockable):
     """So much that is free, and a line of those that ask for some of it. The first keeps the others
     waiting.
@@ -107,7 +108,7 @@ class _InTurn(Lockable):
     _left: Callable[[_Place, Deferred[Any]], None] = staticmethod(_serve_rest)
 
 
-@_several.semaphores
+@if_several(_several.semaphores)
 class Semaphore(_InTurn):
     """Limits how many callers run at the same time. A caller can take several tokens.
 
@@ -180,7 +181,7 @@ class Semaphore(_InTurn):
             self.release(place.what)
 
 
-@_several.bounded
+@if_several(_several.bounded)
 class BoundedSemaphore(Semaphore):
     """A semaphore that raises an error if it is released more often than acquired.
 
@@ -221,7 +222,7 @@ class BoundedSemaphore(Semaphore):
 _ALL = 1 << 60
 
 
-@_several.read_write
+@if_several(_several.read_write)
 class ReadWriteLock(_InTurn):
     """Lets many callers read at the same time, or one caller write.
 
@@ -284,7 +285,7 @@ class ReadWriteLock(_InTurn):
         self._release(place.what)
 
 
-@_several.keyed
+@if_several(_several.keyed)
 class KeyedLock(Generic[_K]):
     """A lock or a semaphore for each key. Keys that are not in use need no memory.
 

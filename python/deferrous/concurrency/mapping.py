@@ -25,6 +25,7 @@ from .._reasons import takes_reason
 from ..failure import Failure
 from . import _one_by_one
 from ._base import Delayed, Eventual, as_deferred, is_failure, was_cancelled
+from ._several import if_several
 from .cancellation import delay, end, in_turn
 
 __all__ = ["map"]
@@ -33,7 +34,7 @@ _T = TypeVar("_T")
 _R = TypeVar("_R")
 
 
-@_one_by_one.feeds
+@if_several(_one_by_one.feeds)
 class _Feed(Generic[_T, _R]):
     """Calls a function for items, a limited number at a time."""
 
@@ -270,7 +271,7 @@ def map(
     return _Map(function, items, limit, return_exceptions).begin()
 
 
-@_one_by_one.maps
+@if_several(_one_by_one.maps)
 class _Map(_Feed[_T, _R]):
     def begin(self) -> Deferred[list[_R]]:
         self._places: list[Any] = []

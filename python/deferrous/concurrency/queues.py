@@ -38,6 +38,7 @@ from ._base import (
     check_depth,
     is_a,
 )
+from ._several import if_several
 
 __all__ = [
     "LifoQueue",
@@ -56,7 +57,7 @@ def _no_item(item: object) -> TypeError:
     return TypeError(f"a {type(item).__name__} cannot be an item: put it into a tuple")
 
 
-@_several.getters
+@if_several(_several.getters)
 class _Getters(Generic[_T]):
     """The waiters for items, and the items that cancelled waiters have given back."""
 
@@ -79,7 +80,7 @@ class _Getters(Generic[_T]):
     _not_taken: Callable[[_Place, Any, int], None] = staticmethod(_never_refused(_not_taken))
 
 
-@_several.queues
+@if_several(_several.queues)
 class Queue(_Getters[_T]):
     """A first-in, first-out queue. `put` waits while it is full, `get` while it is empty.
 

@@ -20,6 +20,7 @@ from .._deferrous import (
 from .._reasons import takes_reason
 from . import _one_by_one
 from ._base import Eventual, as_deferred, is_failure, was_cancelled
+from ._several import if_several
 from .cancellation import cancel, end
 
 __all__ = ["Observable", "once"]
@@ -28,7 +29,7 @@ _T = TypeVar("_T")
 _P = ParamSpec("_P")
 
 
-@_one_by_one.observables
+@if_several(_one_by_one.observables)
 class Observable(Generic[_T]):
     """Shares one result with any number of observers.
 

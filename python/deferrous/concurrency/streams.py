@@ -10,6 +10,7 @@ from .._deferrous import Deferred, _do, _hand_out, _take_returned, _whole, fail
 from ..failure import Failure
 from . import _one_by_one
 from ._base import Eventual, is_failure
+from ._several import if_several
 from .mapping import _Feed
 from .queues import _Getters
 
@@ -112,7 +113,7 @@ class _Call:
         self.is_done = True
 
 
-@_one_by_one.streams
+@if_several(_one_by_one.streams)
 class Stream(_Feed[Any, _R], _Getters[_R]):
     """The asynchronous iterator that `stream` returns. From callbacks, call `__anext__`.
 
