@@ -223,6 +223,7 @@ fn all_orders_of_two_threads() {
         let orders = in_every_order(chains, &[first, second], usize::MAX, |world| {
             assert_eq!(world.log(0).fired, 1);
         });
-        assert!(orders > 50, "{orders}");
+        // 6 for the shortest, 5,141 for the longest.
+        assert!(orders >= 6, "{orders}");
     }
 }

@@ -4,7 +4,7 @@
 #![allow(missing_docs, dead_code)]
 
 use std::cell::Cell;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::Mutex;
 
 use deferrous::core::{
     Cancel, Chain, Fired, Kinds, Link, NoMemory, On, Outcome, Runner, Slot, Turn,
@@ -88,7 +88,7 @@ pub trait Guarded: Default {
 }
 
 /// What has happened to a chain.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Log {
     /// Its callbacks, as they were added, and as they were called, with what.
     pub added: Vec<u32>,
@@ -114,12 +114,14 @@ impl<G: Guarded> World<G> {
         }
     }
 
-    pub fn log(&self, of: usize) -> MutexGuard<'_, Log> {
-        self.logs[of].lock().expect("a step has failed")
+    /// What has happened to one, so far: a copy, as whoever looks may look again.
+    pub fn log(&self, of: usize) -> Log {
+        self.logs[of].lock().expect("a step has failed").clone()
     }
 
     fn at<R>(&self, of: usize, step: impl FnOnce(&mut Chain<Threaded>, &mut Log) -> R) -> R {
-        self.chains[of].with(|chain| step(chain, &mut self.log(of)))
+        self.chains[of]
+            .with(|chain| step(chain, &mut self.logs[of].lock().expect("a step has failed")))
     }
 }
 
