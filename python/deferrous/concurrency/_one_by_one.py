@@ -165,6 +165,7 @@ def maps(kind: Any) -> None:
 
     kind._is_over = is_over
     _end_once(kind, "_fed")
+    _in_order(kind, "_call_ended")
     _cancel_in_order(kind, "_cancel")
 
 

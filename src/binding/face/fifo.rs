@@ -270,6 +270,8 @@ impl Fifo {
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         match self.state.during_gc() {
             State::Line(items) => {
+                #[cfg(Py_GIL_DISABLED)]
+                items.known.traverse(visit)?;
                 for item in items.items.iter().flatten() {
                     item.traverse(visit)?;
                 }

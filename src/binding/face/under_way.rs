@@ -24,6 +24,8 @@ use crate::binding::face::whole::{answer_waiting, is, line_of};
 use crate::binding::judge::classify::as_deferred;
 use crate::binding::model::{deferred::Deferred, fifo::Fifo};
 use crate::binding::waits::locked::is_refusal;
+#[cfg(Py_GIL_DISABLED)]
+use crate::binding::waits::made;
 
 /// Call a function from native code: one marked with `_whole` is repeated only if native code calls
 /// it.
@@ -88,11 +90,14 @@ pub(crate) fn _hand_out<'py>(stream: &Bound<'py, PyAny>) -> Result<bool> {
     if !is(&call, intern!(py, "is_done"))? {
         return Ok(false);
     }
+    #[cfg(not(Py_GIL_DISABLED))]
     let Some(getter) = first_waiting(&getting)? else { return Ok(false) };
     let (result, is_failure) = match result_of(&call) {
         Ok(result) => result,
         Err(error) => {
             // It cannot be had now. Who waits for it is told, and would wait for ever otherwise.
+            #[cfg(Py_GIL_DISABLED)]
+            let Some(getter) = first_waiting(&getting)? else { return Err(error) };
             answer_waiting(getter, Err(error))?;
             return Ok(true);
         }
@@ -105,7 +110,20 @@ pub(crate) fn _hand_out<'py>(stream: &Bound<'py, PyAny>) -> Result<bool> {
         done = stop.call0().map(drop).map_err(Error::from);
     }
     stream.setattr(intern!(py, "_hungry"), yes(py))?;
+    #[cfg(not(Py_GIL_DISABLED))]
     _hand_over(getter, result)?;
+    // All that wait may have given up in other threads: it is for the next that comes.
+    #[cfg(Py_GIL_DISABLED)]
+    if !_give_first(&getting, result.clone())? {
+        let result = if is_failure {
+            made::of_failure(py, Some(result))?.into_any()
+        } else {
+            result
+        };
+        call.setattr(intern!(py, "result"), result)?;
+        calls.call_method1(intern!(py, "appendleft"), (call,))?;
+        return done.map(|()| false);
+    }
     done.map(|()| true)
 }
 

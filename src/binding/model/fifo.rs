@@ -470,6 +470,8 @@ impl Fifo {
         if !is_plain_deferred(value) {
             return false;
         }
+        #[cfg(Py_GIL_DISABLED)]
+        slf.get().know_class_of(value);
         let taken = slf.get().with(py, |state| match state {
             State::Line(items) => items.take(py, value.as_ptr()),
             State::List { .. } => Taken::Unclear,

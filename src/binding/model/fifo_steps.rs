@@ -5,8 +5,9 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
-use crate::binding::capi::{Held, Hold};
+use crate::binding::capi::{self, Held, Hold};
 use crate::binding::model::{
+    deferred::Deferred,
     fifo::{Fifo, State, all_items},
     gate::Gate,
     items::is_plain_deferred,
@@ -28,6 +29,19 @@ impl Fifo {
     pub(crate) fn share_gate(&self, other: &Self) {
         let gate = self.gate.get_or_init(Arc::default);
         other.gate.set(gate.clone()).ok();
+    }
+
+    /// Note that objects of the class of this Deferred compare by identity.
+    pub(crate) fn know_class_of(&self, deferred: &Bound<'_, PyAny>) {
+        if capi::is_exact::<Deferred>(deferred) {
+            return;
+        }
+        let kind = deferred.get_type().into_any().hold();
+        let before = self.with(deferred.py(), |state| match state {
+            State::Line(items) => items.known.replace(kind),
+            State::List { .. } => Some(kind),
+        });
+        drop(before);
     }
 
     /// Whether it is certain, without asking anything, that nothing in the line is equal to this.

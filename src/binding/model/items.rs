@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 
 use pyo3::prelude::*;
 
-use crate::binding::capi::{self, Held, cell::SEVERAL_THREADS, error::Result};
+use crate::binding::capi::{self, Held, error::Result};
 use crate::binding::model::deferred::Deferred;
 use crate::core::refusable;
 
@@ -21,6 +21,9 @@ pub(crate) struct Items {
     /// The position of each Deferred, counted from the first ever. Made when one is removed from a
     /// long queue, and kept until the queue is empty. None unless all items are distinct Deferreds.
     pub(crate) places: Option<HashMap<usize, usize>>,
+    /// A subclass of Deferred whose objects are known to compare by identity.
+    #[cfg(Py_GIL_DISABLED)]
+    pub(crate) known: Option<Held<PyAny>>,
 }
 
 /// The result of removing a Deferred.
@@ -64,9 +67,10 @@ impl Items {
     /// Record the position of an item that is about to be appended.
     #[cold]
     pub(crate) fn note(&mut self, py: Python<'_>, item: &Held<PyAny>) {
+        let is_deferred = self.is_deferred(py, item);
         let Some(places) = &mut self.places else { return };
         let place = self.offset.wrapping_add(self.items.len());
-        if !is_deferred(py, item)
+        if !is_deferred
             || (places.len() == places.capacity() && refusable(|| places.try_reserve(1)).is_err())
             || places.insert(item.as_ptr() as usize, place).is_some()
         {
@@ -139,7 +143,7 @@ impl Items {
             for (index, each) in self.items.iter().enumerate().take(NEAR) {
                 match each {
                     Some(each) if each.as_ptr() == item => return Ok(Some(index)),
-                    Some(each) if !is_deferred(py, each) => return Err(Strange),
+                    Some(each) if !self.is_deferred(py, each) => return Err(Strange),
                     _ => {}
                 }
             }
@@ -158,11 +162,28 @@ impl Items {
         for (index, item) in self.items.iter().enumerate() {
             let Some(item) = item else { continue };
             let place = self.offset.wrapping_add(index);
-            if !is_deferred(py, item) || places.insert(item.as_ptr() as usize, place).is_some() {
+            if !self.is_deferred(py, item) || places.insert(item.as_ptr() as usize, place).is_some()
+            {
                 return Err(Strange);
             }
         }
         Ok(places)
+    }
+
+    /// Whether this is a Deferred that compares by identity.
+    #[cfg(not(Py_GIL_DISABLED))]
+    fn is_deferred(&self, py: Python<'_>, item: &Held<PyAny>) -> bool {
+        let item = item.bind(py);
+        capi::is_exact::<Deferred>(item) || is_plain_deferred(item)
+    }
+
+    /// The same. Finding out whether a class defines its own equality may lock all classes, and so is
+    /// not part of a transition: it is known of one. If there are others, a Python list searches.
+    #[cfg(Py_GIL_DISABLED)]
+    fn is_deferred(&self, py: Python<'_>, item: &Held<PyAny>) -> bool {
+        let item = item.bind(py);
+        let is_known = |known: &Held<PyAny>| known.as_ptr() == item.get_type_ptr().cast();
+        capi::is_exact::<Deferred>(item) || self.known.as_ref().is_some_and(is_known)
     }
 
     pub(crate) fn close_gaps(&mut self) {
@@ -188,13 +209,6 @@ impl Items {
 
 /// Not all items are distinct Deferreds.
 pub(crate) struct Strange;
-
-fn is_deferred(py: Python<'_>, item: &Held<PyAny>) -> bool {
-    let item = item.bind(py);
-    // Finding out whether a class defines its own equality may lock all classes, and so is not part
-    // of a transition. In that case a Python list searches for the item.
-    capi::is_exact::<Deferred>(item) || (!SEVERAL_THREADS && is_plain_deferred(item))
-}
 
 /// Whether an object is a Deferred, of a subclass or not, that compares by identity.
 pub(crate) fn is_plain_deferred(item: &Bound<'_, PyAny>) -> bool {

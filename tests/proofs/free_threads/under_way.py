@@ -8,6 +8,7 @@ from typing import Any
 
 from deferrous import CancelledError, Deferred, ensureDeferred
 from deferrous import concurrency as c
+from deferrous.failure import Failure
 
 from .parts import THREADS, at_once
 
@@ -161,6 +162,48 @@ def streamed(rng: random.Random) -> None:
     assert sorted(item for each in got for item in each) == [*range(100)], got
 
 
+def stream_given_up(rng: random.Random) -> None:
+    """Those that wait for a stream's results give up: each result is given to one that does not."""
+    waiting: list[Deferred[Any]] = []
+
+    def call(item: int) -> Deferred[int]:
+        deferred: Deferred[int] = Deferred()
+        deferred.addCallback(lambda _: item)
+        waiting.append(deferred)
+        return deferred
+
+    stream = c.stream(call, range(60), limit=6)
+    got: list[int] = []
+    asking = [True]
+
+    def keep(result: Any) -> None:
+        if not isinstance(result, Failure):
+            got.append(result)
+
+    def ask() -> None:
+        for _ in range(100):
+            asked = stream.__anext__()
+            asked.addBoth(keep)
+            asked.cancel()
+        asking[0] = False
+
+    def fire() -> None:
+        while asking[0] or waiting:
+            try:
+                deferred = waiting.pop()
+            except IndexError:
+                continue
+            deferred.callback(None)
+
+    at_once(ask, fire, fire)
+    while len(got) < 60:
+        before = len(got)
+        stream.__anext__().addBoth(keep)
+        fire()
+        assert len(got) > before or waiting, got
+    assert sorted(got) == [*range(60)], got
+
+
 def observed(rng: random.Random) -> None:
     """Several threads observe what another fires: all see the result once."""
     deferreds: list[Deferred[Any]] = [Deferred() for _ in range(40)]
@@ -187,5 +230,6 @@ PROGRAMS = (
     mapped,
     cancelled_map,
     streamed,
+    stream_given_up,
     observed,
 )
