@@ -1,15 +1,11 @@
 """Groups, maps, streams and observables, where the interpreter does without the GIL.
 
-What is asked of one is done by one thread at a time.
+What is asked of one is done by one thread at a time: `_Steps` (`src/binding/face/several`).
 """
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from collections.abc import Callable
 from functools import wraps
-from threading import Lock, get_ident
 from typing import Any
 
 from .. import _deferrous
@@ -23,61 +19,12 @@ __all__ = ["feeds", "groups", "maps", "observables", "streams"]
 _native: Any = _deferrous
 
 
-class _Steps:
-    """What is asked of an object, and calls functions of a program: one thread at a time does it.
-
-    A thread that comes meanwhile waits for nobody. It leaves what it asks for to the first, which
-    does that next.
-    """
-
-    __slots__ = ("_busy", "_by", "_process", "_waiting")
-
-    def __init__(self) -> None:
-        self._waiting: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
-        #: Only ever tried, never waited for.
-        self._busy = Lock()
-        self._by: int | None = None
-        self._process = os.getpid()
-
-    def do(self, work: Callable[..., Any], *args: Any) -> None:
-        if self._by == get_ident():
-            # In the midst of another step.
-            work(*args)
-            return
-        self._waiting.append((work, args))
-        while self._waiting:
-            if self._busy.acquire(False):
-                self._by = get_ident()
-                try:
-                    self._do_all()
-                finally:
-                    self._by = None
-                    self._busy.release()
-            elif self._process == os.getpid():
-                return
-            else:
-                # The thread that is busy was left behind by a fork.
-                self._process = os.getpid()
-                self._busy = Lock()
-
-    def _do_all(self) -> None:
-        raised: BaseException | None = None
-        while self._waiting:
-            work, args = self._waiting.popleft()
-            try:
-                work(*args)
-            except BaseException as error:
-                raised = raised or error
-        if raised is not None:
-            raise raised
-
-
 def _have_steps(kind: Any) -> None:
     initialise = vars(kind)["__init__"]
 
     @wraps(initialise)
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
-        self._steps = _Steps()
+        self._steps = _native._Steps()
         initialise(self, *args, **kwargs)
 
     kind.__init__ = init
@@ -103,14 +50,13 @@ def _cancel_in_order(kind: Any, name: str) -> None:
 
     def cancel(before: Any, self: Any, deferred: Any, reason: object = None) -> None:
         vars(deferred)["_is_delayed"] = True
-        is_delayed = _native._delay(deferred, reason)
-        self._steps.do(cancel_rest, before, self, deferred, reason, is_delayed)
+        _native._delay(deferred, reason)
+        self._steps.do(cancel_rest, before, self, deferred, reason)
 
-    def cancel_rest(
-        before: Any, self: Any, deferred: Any, reason: object, is_delayed: bool
-    ) -> None:
+    @_deferrous._whole
+    def cancel_rest(before: Any, self: Any, deferred: Any, reason: object) -> None:
         before(self, deferred, reason)
-        if is_delayed and self._is_over():
+        if "_was_delayed" in vars(deferred) and self._is_over():
             # It was, before anybody could see that it is delayed.
             _native._once(vars(deferred), "_has_ended", _native._in_turn, deferred.unpause)
 
@@ -175,12 +121,10 @@ def streams(kind: Any) -> None:
         self._steps.do(hand_out, self)
         return waiting
 
+    @_deferrous._whole
     def hand_out(self: Any) -> None:
         self._feed()
-        while self._returned and self._getting:
-            number, item = self._returned.pop(0)
-            if not _native._give_first(self._getting, item):
-                self._returned.insert(0, (number, item))
+        _native._give_returned(self)
         self._flush()
 
     replace(kind, __anext__=next_)

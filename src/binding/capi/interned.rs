@@ -296,6 +296,7 @@ table! {$
     REDUCE_EX = "__reduce_ex__",
     DUNDER_INDEX = "__index__",
     SETDEFAULT = "setdefault",
+    WAS_DELAYED = "_was_delayed",
     APPENDLEFT = "appendleft",
     OWN_CAPACITY = "_capacity",
     OWN_KEYS = "_keys",

@@ -117,7 +117,7 @@ mod _deferrous {
     #[pymodule_export]
     use crate::binding::face::several::channels::{
         _broadcast_close, _broadcast_send, _broadcast_subscribe, _channel_close, _channel_receive,
-        _channel_send, _come_back, _subscription_close, _subscription_next,
+        _channel_send, _come_back, _give_returned, _subscription_close, _subscription_next,
     };
     #[cfg(Py_GIL_DISABLED)]
     #[pymodule_export]
@@ -136,6 +136,9 @@ mod _deferrous {
         _keyed_acquire, _keyed_release, _locks_give_back, _locks_left, _locks_take,
         _semaphore_locked,
     };
+    #[cfg(Py_GIL_DISABLED)]
+    #[pymodule_export]
+    use crate::binding::face::several::one_by_one::Steps;
     #[pymodule_export]
     use crate::binding::face::steps::{
         _check_depth, _delay, _end_all, _end_delayed, _end_one, _in_turn, _knows_depth,

@@ -345,6 +345,8 @@ fn delay_at_once<'py>(outer: &Bound<'py, Deferred>, failure: Bound<'py, PyAny>) 
         chain.fire(failure).map_err(|refused| refused.0)
     });
     let Ok(fired) = fired else { return Ok(false) };
+    // What a signal's exception comes into is done again, and would not find out any more.
+    outer.getattr(intern!(py, "__dict__"))?.set_item(intern!(py, "_was_delayed"), yes(py))?;
     if firing::after_fire(outer, Ok(fired))? {
         // Somebody has unpaused it already.
         hand_over(py, Work::Run(outer.clone()), engine::run_within)?;

@@ -45,6 +45,28 @@ fn take_returned<'py>(owner: &Bound<'py, PyAny>) -> Result<Option<Bound<'py, PyA
     Ok(Some(item))
 }
 
+/// Give items that nobody came for to those that wait, as far as there are both.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _give_returned<'py>(owner: &Bound<'py, PyAny>) -> Result<()> {
+    let py = owner.py();
+    let getting = line(owner, intern!(py, "_getting"))?;
+    let returned = owner.getattr(intern!(py, "_returned"))?.cast_into::<PyList>()?;
+    let mut done = Ok(());
+    loop {
+        let (given, later) = behind(&getting, |later| {
+            if returned.is_empty() || !later.give(&getting, &returned.get_item(0)?.get_item(1)?)? {
+                return Ok(false);
+            }
+            returned.del_item(0)?;
+            Ok(true)
+        });
+        done = done.and(later.do_it());
+        if !given? {
+            return done;
+        }
+    }
+}
+
 /// `Channel.send`. What is closed fails with an error of this class.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _channel_send<'py>(

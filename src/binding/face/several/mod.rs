@@ -14,3 +14,4 @@ pub(crate) mod events;
 mod heap;
 pub(crate) mod items;
 pub(crate) mod locks;
+pub(crate) mod one_by_one;

@@ -1,0 +1,121 @@
+//! What is asked of a group, a map, a stream: one thread at a time does it.
+
+use std::collections::VecDeque;
+
+use pyo3::PyTraverseError;
+use pyo3::gc::PyVisit;
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+use crate::binding::capi::{self, Held, Hold, cell::Shared, error::Result};
+use crate::binding::model::{gate::Taken, traverse::Traverse};
+use crate::core::refusable;
+
+/// What is asked of an object, and calls functions of a program.
+///
+/// A thread that comes while another is at it waits for nobody: it leaves what it asks for to that
+/// one, which does it next. So no lock is held while these functions run.
+#[pyclass(crate = "crate::binding::capi::guarded", name = "_Steps", module = "deferrous", frozen)]
+pub(crate) struct Steps {
+    state: Shared<State>,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Step>,
+    /// Whether a thread is at it, and which.
+    busy: Taken,
+    by: usize,
+}
+
+struct Step {
+    work: Held<PyAny>,
+    args: Held<PyTuple>,
+}
+
+impl Step {
+    fn call(&self, py: Python<'_>) -> Result<()> {
+        self.work.bind(py).call1(self.args.bind(py))?;
+        Ok(())
+    }
+}
+
+/// Who does a step.
+enum Whose {
+    /// This thread, which is in the midst of another.
+    Ours(Step),
+    /// This thread, which does what comes meanwhile, too.
+    All,
+    Anothers,
+    NoMemory(#[allow(dead_code, reason = "held to be dropped")] Step),
+}
+
+impl State {
+    fn accept(&mut self, step: Step, this: usize) -> Whose {
+        let is_busy = self.busy.is_taken();
+        if is_busy && self.by == this {
+            return Whose::Ours(step);
+        }
+        if refusable(|| self.waiting.try_reserve(1)).is_err() {
+            return Whose::NoMemory(step);
+        }
+        self.waiting.push_back(step);
+        if is_busy {
+            return Whose::Anothers;
+        }
+        self.busy = Taken::now();
+        self.by = this;
+        Whose::All
+    }
+
+    /// The next step. If there is none, the thread is not at it any more.
+    fn next(&mut self) -> Option<Step> {
+        let next = self.waiting.pop_front();
+        if next.is_none() {
+            self.busy = Taken::default();
+        }
+        next
+    }
+}
+
+#[pymethods(crate = "crate::binding::capi::guarded")]
+impl Steps {
+    #[new]
+    fn new() -> Self {
+        Self { state: Shared::new(State::default()) }
+    }
+
+    /// Call a function, here and now, or as soon as another thread is through with its own.
+    ///
+    /// An error is raised in the thread that calls it, when there is nothing more to be done.
+    #[pyo3(name = "do", signature = (work, *args))]
+    fn do_step<'py>(
+        slf: &Bound<'py, Self>,
+        work: Bound<'py, PyAny>,
+        args: Bound<'py, PyTuple>,
+    ) -> Result<()> {
+        let py = slf.py();
+        let (this, state) = (capi::this_thread(py), &slf.get().state);
+        let step = Step { work: work.hold(), args: args.hold() };
+        match state.with(py, |state| state.accept(step, this)) {
+            Whose::Ours(step) => return step.call(py),
+            Whose::Anothers => return Ok(()),
+            Whose::NoMemory(_) => return Err(capi::no_memory(py)),
+            Whose::All => {}
+        }
+        let mut done = Ok(());
+        while let Some(step) = state.with(py, State::next) {
+            let another = step.call(py);
+            done = done.and(another);
+        }
+        done
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        for step in &self.state.during_gc().waiting {
+            step.work.traverse(visit)?;
+            step.args.traverse(visit)?;
+        }
+        Ok(())
+    }
+}
