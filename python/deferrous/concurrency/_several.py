@@ -11,7 +11,7 @@ these do is the program's, which has to see to threads itself.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from operator import attrgetter, index
 from typing import Any, TypeVar
 
@@ -156,9 +156,17 @@ def barriers(kind: Any) -> None:
 
 
 def locks(kind: Any) -> None:
+    def natively(before: Any, self: Any, number: int) -> Any:
+        found = before(self, number)
+        if found is None:
+            return None
+        most, error = found[1][3] if len(found[1]) > 3 else (None, None)
+        reads = error is not None and error.func is RuntimeError and number == 1
+        return _native._locks_give_back, (self, number, most, error, reads)
+
     _begin(kind, "_waiting", numbers=("_value", "_size"))
     _put_native(kind, _take="_locks_take")
-    replace(kind, _natively=lambda *_: None)
+    replace(kind, _natively=natively)
     _put_static(kind, _left="_locks_left")
 
 
@@ -175,20 +183,26 @@ def semaphores(kind: Any) -> None:
 
 
 def bounded(kind: Any) -> None:
+    error = partial(ValueError, "BoundedSemaphore released too many times")
+
     def release(before: Any, self: Any, weight: Any = 1) -> None:
-        if not weight >= 1:
+        if weight >= 1:
+            _native._locks_give_back(self, weight, self._size, error)
+        else:
             before(self, weight)
-        elif not _native._locks_give_back(self, weight, self._size):
-            raise ValueError("BoundedSemaphore released too many times")
 
     replace(kind, release=release)
+
+
+#: What a writer takes of a lock for reading and writing, and how much there is.
+_ALL = 1 << 60
 
 
 def read_write(kind: Any) -> None:
     def release(_: Any, self: Any, number: int) -> None:
         reads = number == 1
-        if not _native._locks_give_back(self, number, 1 << 60, reads):
-            raise RuntimeError("nobody reads" if reads else "nobody writes")
+        error = partial(RuntimeError, "nobody reads" if reads else "nobody writes")
+        _native._locks_give_back(self, number, _ALL, error, reads)
 
     replace(kind, _release=release)
 
@@ -196,7 +210,8 @@ def read_write(kind: Any) -> None:
 def keyed(kind: Any) -> None:
     def part(before: Any, self: Any, key: Any) -> Any:
         it = before(self, key)
-        it._native = None
+        if it._native is not None:
+            it._native = (_native._keyed_release, (self, key))
         return it
 
     _begin(kind, "_turn", new=True)

@@ -335,7 +335,7 @@ pub(crate) fn _release_key<'py>(keys: &Bound<'py, PyDict>, key: &Bound<'py, PyAn
 
 /// Look up a key, which calls its methods. If a signal's exception, such as KeyboardInterrupt, is
 /// raised in these, look again: it is to be raised when the lock has been released.
-fn again_if_interrupted<R>(
+pub(crate) fn again_if_interrupted<R>(
     py: Python<'_>,
     interrupted: &mut Result<()>,
     look: impl Fn() -> PyResult<R>,

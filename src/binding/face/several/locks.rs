@@ -12,6 +12,7 @@ use crate::binding::capi::{
     interned::intern,
     yes,
 };
+use crate::binding::face::under_way::again_if_interrupted;
 use crate::binding::model::{deferred::Deferred, fifo::Fifo, place::Place};
 use crate::binding::waits::made;
 
@@ -58,17 +59,22 @@ pub(crate) fn _locks_take<'py>(
     Ok(if is_taken? { taken } else { deferred })
 }
 
-/// Give so much back, and hand it on. False, and nothing done, if that would be more than `most`.
+/// Give so much back, and hand it on.
 ///
 /// Of a lock for reading and writing, who has read gives nothing back where nobody reads.
+///
+/// # Errors
+///
+/// What `error` makes, and nothing is done, if that would be more than `most`.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
-#[pyo3(signature = (owner, number, most=None, reads=false))]
+#[pyo3(signature = (owner, number, most=None, error=None, reads=false))]
 pub(crate) fn _locks_give_back<'py>(
     owner: &Bound<'py, PyAny>,
     number: &Bound<'py, PyAny>,
     most: Option<Bound<'py, PyAny>>,
+    error: Option<Bound<'py, PyAny>>,
     reads: bool,
-) -> Result<bool> {
+) -> Result<()> {
     let py = owner.py();
     let number = plain(number)?;
     let value = intern!(py, "_value");
@@ -83,10 +89,10 @@ pub(crate) fn _locks_give_back<'py>(
         owner.setattr(value, sum)?;
         Ok(true)
     });
-    if !given? {
-        return Ok(false);
+    match error {
+        Some(error) if !given? => Err(PyErr::from_value(error.call0()?).into()),
+        _ => serve(owner, &waiting),
     }
-    serve(owner, &waiting).map(|()| true)
 }
 
 /// Hand on what is free to those that wait in a line, one by one, as far as it goes.
@@ -196,8 +202,10 @@ pub(crate) fn _keyed_release<'py>(lock: &Bound<'py, PyAny>, key: &Bound<'py, PyA
     let py = lock.py();
     let keys = keys_of(lock)?;
     let gate = line(lock, intern!(py, "_turn"))?;
+    let mut interrupted = Ok(());
     let (released, later) = behind(&gate, |later| {
-        let Some(holders) = keys.get_item(key)? else { return Ok(false) };
+        let holders = again_if_interrupted(py, &mut interrupted, || keys.get_item(key))?;
+        let Some(holders) = holders else { return Ok(false) };
         let (held, waiting) = holders.extract::<Holders<'py>>()?;
         // What is taken out of the dict may be the last that holds the key.
         later.drop(holders);
@@ -208,7 +216,7 @@ pub(crate) fn _keyed_release<'py>(lock: &Bound<'py, PyAny>, key: &Bound<'py, PyA
         if many > 1 {
             held.set_item(0, many - 1)?;
         } else {
-            keys.del_item(key)?;
+            again_if_interrupted(py, &mut interrupted, || keys.del_item(key))?;
         }
         Ok(true)
     });
@@ -217,5 +225,5 @@ pub(crate) fn _keyed_release<'py>(lock: &Bound<'py, PyAny>, key: &Bound<'py, PyA
         let text = [Text::Ours("nobody holds "), Text::Python(key.repr()?)];
         return Err(PyRuntimeError::error_saying(capi::joined(py, text)));
     }
-    done
+    done.and(interrupted)
 }
