@@ -12,9 +12,10 @@ from .. import _deferrous
 from .._deferrous import AlreadyCalledError
 from .._reasons import takes_reason
 from ..failure import Failure
+from ._base import TimeoutError
 from ._several import replace
 
-__all__ = ["feeds", "groups", "maps", "observables", "streams"]
+__all__ = ["as_completed", "feeds", "groups", "maps", "observables", "streams", "waits"]
 
 _native: Any = _deferrous
 
@@ -129,6 +130,67 @@ def streams(kind: Any) -> None:
 
     replace(kind, __anext__=next_)
     _in_order(kind, "_close_all", "_flush")
+
+
+def waits(kind: Any) -> None:
+    _have_steps(kind)
+    _end_once(kind, "finish")
+    _in_order(kind, "see", "time_out", "cancel")
+
+
+def as_completed(kind: Any) -> None:
+    def next_(_: Any, self: Any) -> Any:
+        if not _native._count(self, self._waiting, "_to_give", -1):
+            raise StopIteration
+        given = _native._wait_in(self._waiting, self, False)
+        self._steps.do(wake, self)
+        return given
+
+    async def anext_(_: Any, self: Any) -> Any:
+        while True:
+            if (deferred := take(self)) is not None:
+                return deferred
+            if self._timed_out and self._missing:
+                raise TimeoutError
+            if not self._missing:
+                # The last may have come just now.
+                if (deferred := take(self)) is not None:
+                    return deferred
+                raise StopAsyncIteration
+            waiting = _native._wait_in(self._waiting, self, True)
+            self._steps.do(wake, self)
+            await waiting
+
+    def take(self: Any) -> Any:
+        try:
+            deferred = self._done.popleft()
+        except IndexError:
+            return None
+        _native._count(self, self._waiting, "_to_give", -1)
+        return deferred
+
+    @_deferrous._whole
+    def wake(self: Any) -> None:
+        """See to those that have begun to wait meanwhile."""
+        self._wake()
+        if self._timed_out:
+            _native._end_waiting(self._waiting, lambda: Failure(TimeoutError()))
+
+    def left(_: Any, self: Any, place: Any, _deferred: Any) -> None:
+        if not place.what:
+            _native._count(self, self._waiting, "_to_give", 1)
+
+    def not_taken(_: Any, self: Any, place: Any, result: Any, _number: int) -> None:
+        if not place.what:
+            self._done.appendleft(_native.succeed(result))
+            _native._count(self, self._waiting, "_to_give", 1)
+        self._steps.do(wake, self)
+
+    _have_steps(kind)
+    _in_order(kind, "_see", "_time_out")
+    replace(kind, __next__=next_, __anext__=anext_, _left=left, _not_taken=not_taken)
+    for name in ("_left", "_not_taken"):
+        setattr(kind, name, _deferrous._never_refused(vars(kind)[name]))
 
 
 def observables(kind: Any) -> None:

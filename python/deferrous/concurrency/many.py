@@ -22,6 +22,7 @@ from .._deferrous import (
     succeed,
 )
 from ..failure import Failure
+from . import _one_by_one
 from ._base import (
     Eventual,
     TimeoutError,
@@ -31,6 +32,7 @@ from ._base import (
     not_a_number,
     was_cancelled,
 )
+from ._several import if_several
 from .cancellation import _pass_on
 from .watching import unwatch, watch
 
@@ -106,8 +108,9 @@ def wait(
     return _Wait(deferreds, return_when).begin(timeout, clock)
 
 
+@if_several(_one_by_one.waits)
 class _Wait:
-    __slots__ = ("deferred", "deferreds", "done", "return_when", "stop")
+    __slots__ = ("_steps", "deferred", "deferreds", "done", "return_when", "stop")
 
     def __init__(self, deferreds: list[Deferred[Any]], return_when: str) -> None:
         self.deferreds = dict.fromkeys(deferreds)
@@ -223,6 +226,7 @@ def _out_of_time() -> Failure:
     return Failure(TimeoutError())
 
 
+@if_several(_one_by_one.as_completed)
 class AsCompleted(Generic[_T]):
     """The iterator that `as_completed` returns.
 

@@ -36,16 +36,18 @@ def watch(deferred: Deferred[Any], see: Callable[[Deferred[Any], Any], object]) 
     The result stays unchanged. `unwatch` undoes this in constant time.
     """
     it = _watch_of(deferred)
-    if it is None:
-        it = _Watch()
+    if it is not None:
         it._watching[see] = None
-        deferred.addBoth(it.fired, deferred)
-        # Not before that: an exception in between, as a signal's, would leave what is never told.
-        if not it._has_told:
-            # The key is there as long as the entry is, and calls this when the Deferred is gone.
-            _watches[ref(deferred, _watches.pop)] = ref(it)
-    else:
-        it._watching[see] = None
+        if not it._has_told or it._watching.pop(see, see) is see:
+            return
+        # Another thread has told all others meanwhile.
+    it = _Watch()
+    it._watching[see] = None
+    deferred.addBoth(it.fired, deferred)
+    # Not before that: an exception in between, as a signal's, would leave what is never told.
+    if not it._has_told:
+        # The key is there as long as the entry is, and calls this when the Deferred is gone.
+        _watches[ref(deferred, _watches.pop)] = ref(it)
 
 
 def unwatch(deferred: Deferred[Any], see: Callable[[Deferred[Any], Any], object]) -> None:

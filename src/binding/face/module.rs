@@ -112,7 +112,7 @@ mod _deferrous {
     use crate::binding::face::several::behind::_is_behind_gate;
     #[cfg(Py_GIL_DISABLED)]
     #[pymodule_export]
-    use crate::binding::face::several::behind::{_is_forked, _share_gate};
+    use crate::binding::face::several::behind::{_count, _is_forked, _share_gate};
     #[cfg(Py_GIL_DISABLED)]
     #[pymodule_export]
     use crate::binding::face::several::channels::{

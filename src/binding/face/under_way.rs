@@ -22,6 +22,8 @@ use crate::binding::face::primitive::_hand_over;
 use crate::binding::face::steps::is_failure;
 use crate::binding::face::whole::{answer_waiting, is, line_of};
 use crate::binding::judge::classify::as_deferred;
+#[cfg(Py_GIL_DISABLED)]
+use crate::binding::model::deferred::AlreadyCalledError;
 use crate::binding::model::{deferred::Deferred, fifo::Fifo};
 use crate::binding::waits::locked::is_refusal;
 #[cfg(Py_GIL_DISABLED)]
@@ -161,14 +163,19 @@ pub(crate) fn _tell<'py>(
 ) -> Result<()> {
     let py = deferred.py();
     let failed = is_failure(result)?;
-    let watching = watching.keys();
     if failed {
         deferred.call_method0(intern!(py, "pause"))?;
     }
     let mut done = Ok(());
-    for see in watching.iter() {
-        if let Err(error) = see.call1((deferred, result)) {
-            done = Err(error.into());
+    while !watching.is_empty() {
+        for see in watching.keys().iter() {
+            // Who is not there any more has been told, or has left in another thread.
+            let before = watching.call_method1(intern!(py, "pop"), (&see, deferred))?;
+            if before.is_none()
+                && let Err(error) = see.call1((deferred, result))
+            {
+                done = Err(error.into());
+            }
         }
     }
     if failed {
@@ -204,7 +211,12 @@ pub(crate) fn _give_done<'py>(
         let Some(first) = first_waiting(waiting)? else { break };
         let place = first.getattr(intern!(py, "_canceller"))?;
         if is(&place, intern!(py, "what"))? {
-            return _hand_over(first, none(py));
+            match _hand_over(first, none(py)) {
+                // It has given up in another thread meanwhile.
+                #[cfg(Py_GIL_DISABLED)]
+                Err(error) if error.is_instance_of::<AlreadyCalledError>(py) => continue,
+                handed_over => return handed_over,
+            }
         }
         let next = done.call_method0(intern!(py, "popleft"))?;
         if let Err(error) = next.call_method1(intern!(py, "addBoth"), (pass_on, &first)) {
@@ -238,8 +250,12 @@ pub(crate) fn _end_waiting<'py>(
             // There is no memory for what it is to be told. So it is told that.
             Err(error) => answer_waiting(first, Err(error)),
         };
-        if let Err(error) = told {
-            done = Err(error);
+        match told {
+            // As above.
+            #[cfg(Py_GIL_DISABLED)]
+            Err(error) if error.is_instance_of::<AlreadyCalledError>(py) => {}
+            Err(error) => done = Err(error),
+            Ok(()) => {}
         }
     }
     done

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from deferrous import CancelledError, Deferred, ensureDeferred
+from deferrous import AlreadyCalledError, CancelledError, Deferred, ensureDeferred
 from deferrous import concurrency as c
 from deferrous.failure import Failure
 
@@ -223,6 +223,119 @@ def observed(rng: random.Random) -> None:
         assert sorted(each) == [*range(40)], each
 
 
+def waited(rng: random.Random) -> None:
+    """Several threads wait for the same Deferreds while others fire them: each sees all."""
+    deferreds: list[Deferred[Any]] = [Deferred() for _ in range(20)]
+    seen: list[list[Any]] = [[] for _ in range(2)]
+
+    def wait(thread: int) -> None:
+        for number in range(len(deferreds) - 1):
+            c.wait(deferreds[number : number + 2]).addBoth(seen[thread].append)
+
+    at_once(
+        lambda: wait(0),
+        lambda: wait(1),
+        lambda: [deferred.callback(None) for deferred in deferreds[::2]] and None,
+        lambda: [deferred.callback(None) for deferred in deferreds[1::2]] and None,
+    )
+    for each in seen:
+        assert [len(done) for done, _ in each] == [2] * 19, each
+
+
+def given_up_waiting(rng: random.Random) -> None:
+    """What waits for several is cancelled while they are fired: it ends once."""
+    for _ in range(10):
+        deferreds: list[Deferred[Any]] = [Deferred() for _ in range(4)]
+        done: list[Any] = []
+        waiting = c.wait(deferreds)
+        waiting.addBoth(done.append)
+        gathered = c.gather(*deferreds, return_exceptions=True)
+        gathered.addBoth(done.append)
+        at_once(
+            waiting.cancel,
+            lambda deferreds=deferreds: [it.callback(None) for it in deferreds[:2]] and None,
+            lambda deferreds=deferreds: [it.callback(None) for it in deferreds[2:]] and None,
+        )
+        assert len(done) == 2, done
+
+
+def completed(rng: random.Random) -> None:
+    """Two threads ask for what is done next, and two fire: each is given once."""
+    deferreds: list[Deferred[Any]] = [Deferred() for _ in range(40)]
+    given: list[list[Any]] = [[] for _ in range(2)]
+    iterator = c.as_completed(deferreds)
+
+    def ask(thread: int) -> None:
+        for each in iterator:
+            each.addBoth(given[thread].append)
+
+    at_once(
+        lambda: ask(0),
+        lambda: ask(1),
+        lambda: [deferreds[number].callback(number) for number in range(20)] and None,
+        lambda: [deferreds[number].callback(number) for number in range(20, 40)] and None,
+    )
+    assert sorted(given[0] + given[1]) == [*range(40)], given
+
+
+def completed_for_coroutines(rng: random.Random) -> None:
+    """The same with `async for`."""
+    deferreds: list[Deferred[Any]] = [Deferred() for _ in range(40)]
+    given: list[list[Any]] = [[] for _ in range(2)]
+    ended: list[Any] = []
+    iterator = c.as_completed(deferreds)
+
+    async def ask(thread: int) -> None:
+        async for each in iterator:
+            given[thread].append(await each)
+
+    at_once(
+        lambda: ensureDeferred(ask(0)).addBoth(ended.append) and None,
+        lambda: ensureDeferred(ask(1)).addBoth(ended.append) and None,
+        lambda: [deferreds[number].callback(number) for number in range(20)] and None,
+        lambda: [deferreds[number].callback(number) for number in range(20, 40)] and None,
+    )
+    assert ended == [None, None], ended
+    assert sorted(given[0] + given[1]) == [*range(40)], given
+
+
+def delayed(rng: random.Random) -> None:
+    """What is delayed until work has ended is cancelled as that ends: it ends once, and then."""
+    for _ in range(20):
+        work: Deferred[Any] = Deferred()
+        done: list[Any] = []
+        waiting = c.delay_cancellation(work)
+        waiting.addBoth(done.append)
+        at_once(waiting.cancel, lambda work=work: work.callback(1), waiting.cancel)
+        assert waiting.called and not waiting.paused
+        assert len(done) == 1, done
+
+
+def joined(rng: random.Random) -> None:
+    """A group that is waited for is cancelled as its last tasks end: it ends once."""
+    for _ in range(20):
+        deferreds: list[Deferred[Any]] = [Deferred() for _ in range(2)]
+        done: list[Any] = []
+        group = c.TaskGroup().open()
+        for deferred in deferreds:
+            group.create_task(deferred)
+        ended = group.join()
+        ended.addBoth(done.append)
+        at_once(
+            ended.cancel,
+            lambda deferreds=deferreds: fire_quietly(deferreds[0]),
+            lambda deferreds=deferreds: fire_quietly(deferreds[1]),
+        )
+        assert len(done) == 1, done
+
+
+def fire_quietly(deferred: Deferred[Any]) -> None:
+    try:
+        deferred.callback(None)
+    except AlreadyCalledError:
+        pass
+
+
 PROGRAMS = (
     group,
     group_that_ends_as_it_waits,
@@ -232,4 +345,10 @@ PROGRAMS = (
     streamed,
     stream_given_up,
     observed,
+    waited,
+    given_up_waiting,
+    completed,
+    completed_for_coroutines,
+    delayed,
+    joined,
 )

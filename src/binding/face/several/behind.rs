@@ -184,6 +184,25 @@ pub(super) fn limit_of(limit: &Bound<'_, PyAny>) -> Result<Option<usize>> {
     Ok(Some(limit.extract::<i64>().map_or_else(|_| number.ceil() as usize, |exact| exact as usize)))
 }
 
+/// Add to a number that is an attribute of the owner of a line. False, and nothing done, if it would be
+/// less than nothing.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _count<'py>(
+    owner: &Bound<'py, PyAny>,
+    line: &Bound<'py, Fifo>,
+    name: &Bound<'py, PyString>,
+    more: i64,
+) -> Result<bool> {
+    let (counted, _) = behind(line, |_| {
+        let sum = number(owner, name)? + more;
+        if sum >= 0 {
+            owner.setattr(name, sum)?;
+        }
+        Ok(sum >= 0)
+    });
+    counted
+}
+
 /// Have other lines, of the same object, one gate with this one.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(signature = (line, *others))]
