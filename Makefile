@@ -78,7 +78,7 @@ SOURCES := Cargo.toml pyproject.toml README.md LICENSE THIRD-PARTY-LICENSES.txt 
 
 .PHONY: help demo test test-core test-python test-version compare compare-twisted build install lint bench \
   bench-programs test-bench instructions publish docs release-check clean proofs \
-  proof-memory proof-memory-short proof-threads proof-free-threads proof-orders proof-edges proof-checked proof-references proof-sanitized \
+  proof-memory proof-memory-short proof-threads proof-free-threads proof-orders proof-races proof-edges proof-checked proof-references proof-sanitized \
   proof-valgrind fuzz-core fuzz-python mutants
 .DELETE_ON_ERROR:
 
@@ -238,6 +238,12 @@ proof-free-threads: $(INSTALLED)
 proof-orders:
 	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom \
 	  $(CARGO) test --no-default-features --release --test core_loom
+
+# Under ThreadSanitizer.
+proof-races:
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" \
+	  CARGO_TARGET_DIR=target/races \
+	  $(CARGO) test --no-default-features --target $(HOST) --test core_races
 
 proof-edges: $(TESTABLE)
 	$(PY) -m tests.proofs.edges --times 2

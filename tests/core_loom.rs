@@ -21,28 +21,33 @@ use loom::sync::Arc;
 use loom::thread;
 
 use lock::Lock;
-use threads::{CANCELLED, CURRENT, Callback, Driver, Guarded, Op, Threaded, World, check_always};
+use threads::{
+    CANCELLED, CURRENT, Callback, Driver, Guarded, Log, Op, Threaded, World, check_always,
+};
 
 /// A chain behind the lock, as the binding's `Shared` is.
 struct Locked {
     lock: Lock,
-    chain: UnsafeCell<Chain<Threaded>>,
+    chain: UnsafeCell<(Chain<Threaded>, Log)>,
 }
 
 impl Default for Locked {
     fn default() -> Self {
-        Self { lock: Lock::new(), chain: UnsafeCell::new(Chain::default()) }
+        Self { lock: Lock::new(), chain: UnsafeCell::new(Default::default()) }
     }
 }
 
 impl Guarded for Locked {
-    fn with<R>(&self, transition: impl FnOnce(&mut Chain<Threaded>) -> R) -> R {
+    fn with<R>(&self, transition: impl FnOnce(&mut Chain<Threaded>, &mut Log) -> R) -> R {
         let here = CURRENT.get();
         let _locked = self.lock.acquire();
         // Loom's threads are all on one of the system's.
         CURRENT.set(here);
-        // SAFETY: the lock is held, and Loom panics if another thread is in here.
-        self.chain.with_mut(|chain| transition(unsafe { &mut *chain }))
+        self.chain.with_mut(|it| {
+            // SAFETY: the lock is held, and Loom panics if another thread is in here.
+            let (chain, log) = unsafe { &mut *it };
+            transition(chain, log)
+        })
     }
 }
 
@@ -151,7 +156,8 @@ fn one_waits_for_what_another_fires() {
     const FIRE: &[Op] = &[Op::Fire(1, 50)];
     const ADD: &[Op] = &[Op::Add(0, Callback::Counts(1))];
     let check = |world: &World<Locked>| {
-        world.chains[0].with(|chain| assert_eq!((chain.paused(), chain.chained_to()), (0, None)));
+        world.chains[0]
+            .with(|chain, _| assert_eq!((chain.paused(), chain.chained_to()), (0, None)));
     };
     in_every_order(2, &[CHAIN, FIRE], 4, check);
     in_every_order(2, &[CHAIN, FIRE, ADD], 2, check);

@@ -14,7 +14,7 @@ use std::cell::{RefCell, RefMut};
 use deferrous::core::{Chain, Link, Slot, Turn};
 
 use threads::{
-    CANCELLED, CURRENT, Callback, Driver, Guarded, Its, Op, Threaded, World, check_always,
+    CANCELLED, CURRENT, Callback, Driver, Guarded, Its, Log, Op, Threaded, World, check_always,
 };
 
 /// So many times, at most, another thread comes in between two steps of one that could go on.
@@ -22,17 +22,18 @@ const FEW: usize = 3;
 
 /// A chain of which no step comes into another.
 #[derive(Default)]
-struct Alone(RefCell<Chain<Threaded>>);
+struct Alone(RefCell<(Chain<Threaded>, Log)>);
 
 impl Guarded for Alone {
-    fn with<R>(&self, transition: impl FnOnce(&mut Chain<Threaded>) -> R) -> R {
-        transition(&mut self.0.borrow_mut())
+    fn with<R>(&self, transition: impl FnOnce(&mut Chain<Threaded>, &mut Log) -> R) -> R {
+        let (chain, log) = &mut *self.0.borrow_mut();
+        transition(chain, log)
     }
 }
 
 impl World<Alone> {
     fn chain(&self, of: usize) -> RefMut<'_, Chain<Threaded>> {
-        self.chains[of].0.borrow_mut()
+        RefMut::map(self.chains[of].0.borrow_mut(), |(chain, _)| chain)
     }
 }
 

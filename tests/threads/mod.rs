@@ -4,7 +4,6 @@
 #![allow(missing_docs, dead_code)]
 
 use std::cell::Cell;
-use std::sync::Mutex;
 
 use deferrous::core::{
     Cancel, Chain, Fired, Kinds, Link, NoMemory, On, Outcome, Runner, Slot, Turn,
@@ -82,9 +81,9 @@ enum Step {
     FailCancelled(usize),
 }
 
-/// A chain that one thread at a time makes a transition of.
+/// A chain that one thread at a time makes a transition of, and what has happened to it.
 pub trait Guarded: Default {
-    fn with<R>(&self, transition: impl FnOnce(&mut Chain<Threaded>) -> R) -> R;
+    fn with<R>(&self, transition: impl FnOnce(&mut Chain<Threaded>, &mut Log) -> R) -> R;
 }
 
 /// What has happened to a chain.
@@ -99,29 +98,23 @@ pub struct Log {
     pub delivered: Vec<(u32, Its)>,
 }
 
-/// The chains, and what has happened to each. The latter is written in the same step, and so never
-/// waited for.
+/// The chains.
 pub struct World<G> {
     pub chains: Vec<G>,
-    logs: Vec<Mutex<Log>>,
 }
 
 impl<G: Guarded> World<G> {
     pub fn new(chains: usize) -> Self {
-        Self {
-            chains: (0..chains).map(|_| G::default()).collect(),
-            logs: (0..chains).map(|_| Mutex::default()).collect(),
-        }
+        Self { chains: (0..chains).map(|_| G::default()).collect() }
     }
 
-    /// What has happened to one, so far: a copy, as whoever looks may look again.
+    /// What has happened to one, so far.
     pub fn log(&self, of: usize) -> Log {
-        self.logs[of].lock().expect("a step has failed").clone()
+        self.at(of, |_, log| log.clone())
     }
 
     fn at<R>(&self, of: usize, step: impl FnOnce(&mut Chain<Threaded>, &mut Log) -> R) -> R {
-        self.chains[of]
-            .with(|chain| step(chain, &mut self.logs[of].lock().expect("a step has failed")))
+        self.chains[of].with(step)
     }
 }
 
@@ -361,16 +354,15 @@ fn added<T, L>(result: Result<T, NoMemory<L>>) -> T {
 
 /// What holds at the end of everything.
 pub fn check_always<G: Guarded>(world: &World<G>) {
-    for (of, chain) in world.chains.iter().enumerate() {
-        let log = world.log(of);
-        let numbers: Vec<_> = log.called.iter().map(|(number, _)| *number).collect();
-        chain.with(|chain| {
+    for chain in &world.chains {
+        chain.with(|chain, log| {
             if chain.called() && chain.paused() == 0 {
+                let numbers: Vec<_> = log.called.iter().map(|(number, _)| *number).collect();
                 assert_eq!(numbers, log.added, "each is called once, in order");
                 assert!(chain.links().is_empty(), "no link is left");
                 assert!(!chain.running());
             }
+            assert!(log.fired <= 1, "it is fired once");
         });
-        assert!(log.fired <= 1, "it is fired once");
     }
 }
