@@ -132,9 +132,11 @@ mod _deferrous {
     };
     #[cfg(Py_GIL_DISABLED)]
     #[pymodule_export]
+    use crate::binding::face::several::keys::{_keyed_acquire, _keyed_release};
+    #[cfg(Py_GIL_DISABLED)]
+    #[pymodule_export]
     use crate::binding::face::several::locks::{
-        _keyed_acquire, _keyed_release, _locks_give_back, _locks_left, _locks_take,
-        _semaphore_locked,
+        _locks_give_back, _locks_left, _locks_take, _semaphore_locked,
     };
     #[cfg(Py_GIL_DISABLED)]
     #[pymodule_export]

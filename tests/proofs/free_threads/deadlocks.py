@@ -295,6 +295,51 @@ def compared(rng: random.Random) -> None:
     assert len(got) >= 20, got
 
 
+class Key:
+    """A key whose comparisons wait for another thread that uses the lock."""
+
+    work: Callable[[], object] | None = None
+
+    def __hash__(self) -> int:
+        return 1
+
+    def __eq__(self, other: object) -> bool:
+        work, Key.work = Key.work, None
+        if work is not None:
+            elsewhere(work)
+        return isinstance(other, Key)
+
+
+def keyed(rng: random.Random) -> None:
+    """Keys that are compared wait for a thread that uses the lock of an equal one."""
+    lock: concurrency.KeyedLock[Key] = concurrency.KeyedLock()
+    held: list[int] = []
+
+    def hold(_: object) -> None:
+        held.append(1)
+        assert len(held) == 1, "two hold it"
+        held.pop()
+        lock(Key()).release()
+
+    def use() -> None:
+        lock(Key()).acquire().addCallback(hold)
+
+    for _ in range(20):
+        for step in (lambda: lock(Key()).acquire(), lambda: lock(Key()).release()):
+            left = [rng.randrange(3)]
+
+            def work(left: list[int] = left) -> None:
+                left[0] -= 1
+                if left[0] >= 0:
+                    Key.work = work
+                use()
+
+            Key.work = work
+            step()
+    Key.work = None
+    assert len(lock) == 0, lock
+
+
 class Dropped:
     """An item that waits, as it dies, for a thread that uses what it was in."""
 
@@ -421,4 +466,4 @@ def forked(rng: random.Random) -> None:
         thread.join()
 
 
-PROGRAMS = (collected, signalled, called_back, compared, dropped, own_methods, asked, forked)
+PROGRAMS = (collected, signalled, called_back, compared, keyed, dropped, own_methods, asked, forked)

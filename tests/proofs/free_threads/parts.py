@@ -14,7 +14,7 @@ __all__ = ["THREADS", "Watched", "at_once", "make_list"]
 
 THREADS = 4
 #: A program that takes longer than so many seconds hangs.
-PATIENCE = 60
+PATIENCE = 300
 
 
 def at_once(*work: Callable[[], None]) -> None:

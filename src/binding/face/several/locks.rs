@@ -1,18 +1,11 @@
-//! Semaphores, locks for reading and writing, and locks by key.
+//! Semaphores, and locks for reading and writing.
 
-use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyFloat, PyInt, PyList};
+use pyo3::types::{PyFloat, PyInt};
 
 use super::behind::{behind, first_in, line};
 use super::events::new_waiting;
-use crate::binding::capi::{
-    self, Text,
-    error::{Raise, Result},
-    interned::intern,
-    yes,
-};
-use crate::binding::face::under_way::again_if_interrupted;
+use crate::binding::capi::{error::Result, interned::intern, yes};
 use crate::binding::model::{deferred::Deferred, fifo::Fifo, place::Place};
 use crate::binding::waits::made;
 
@@ -140,90 +133,4 @@ pub(crate) fn _semaphore_locked<'py>(owner: &Bound<'py, PyAny>) -> Result<bool> 
         Ok(owner.getattr(intern!(py, "_value"))?.eq(0)? || waiting.get().len(py) > 0)
     });
     locked
-}
-
-/// Who holds a key, as how many, and who waits for it.
-type Holders<'py> = (Bound<'py, PyList>, Bound<'py, Fifo>);
-
-fn keys_of<'py>(lock: &Bound<'py, PyAny>) -> Result<Bound<'py, PyDict>> {
-    Ok(lock.getattr(intern!(lock.py(), "_keys"))?.cast_into::<PyDict>()?)
-}
-
-/// `KeyedLock._acquire`
-#[pyfunction(crate = "crate::binding::capi::guarded")]
-pub(crate) fn _keyed_acquire<'py>(
-    lock: &Bound<'py, PyAny>,
-    key: &Bound<'py, PyAny>,
-) -> Result<Bound<'py, Deferred>> {
-    let py = lock.py();
-    let keys = keys_of(lock)?;
-    let limit: i64 = lock.getattr(intern!(py, "_limit"))?.extract()?;
-    let gate = line(lock, intern!(py, "_turn"))?;
-    let acquired = made::of_result(yes(py))?;
-    let new: Holders<'py> = (capi::new_list(py)?, Fifo::empty(py)?);
-    new.0.append(1)?;
-    gate.get().share_gate(new.1.get());
-    let new = new.into_pyobject(py)?;
-    loop {
-        // Who will wait knows in which line.
-        let waiting = match keys.get_item(key)? {
-            Some(holders) => holders.extract::<Holders<'py>>()?.1,
-            None => new.get_item(1)?.cast_into::<Fifo>()?,
-        };
-        let deferred = new_waiting(&waiting, Some(lock.clone()), key.clone())?;
-        let (is_acquired, _) = behind(&gate, |_| {
-            let Some(holders) = keys.get_item(key)? else {
-                keys.set_item(key, &new)?;
-                return Ok(Some(true));
-            };
-            let (held, now) = holders.extract::<Holders<'py>>()?;
-            let many: i64 = held.get_item(0)?.extract()?;
-            if many < limit {
-                held.set_item(0, many + 1)?;
-                return Ok(Some(true));
-            }
-            if !now.is(&waiting) {
-                return Ok(None);
-            }
-            waiting.get().push_back(deferred.as_any().clone())?;
-            Ok(Some(false))
-        });
-        match is_acquired? {
-            Some(true) => return Ok(acquired),
-            Some(false) => return Ok(deferred),
-            None => {}
-        }
-    }
-}
-
-/// `KeyedLock._release`
-#[pyfunction(crate = "crate::binding::capi::guarded")]
-pub(crate) fn _keyed_release<'py>(lock: &Bound<'py, PyAny>, key: &Bound<'py, PyAny>) -> Result<()> {
-    let py = lock.py();
-    let keys = keys_of(lock)?;
-    let gate = line(lock, intern!(py, "_turn"))?;
-    let mut interrupted = Ok(());
-    let (released, later) = behind(&gate, |later| {
-        let holders = again_if_interrupted(py, &mut interrupted, || keys.get_item(key))?;
-        let Some(holders) = holders else { return Ok(false) };
-        let (held, waiting) = holders.extract::<Holders<'py>>()?;
-        // What is taken out of the dict may be the last that holds the key.
-        later.drop(holders);
-        if later.give(&waiting, &yes(py))? {
-            return Ok(true);
-        }
-        let many: i64 = held.get_item(0)?.extract()?;
-        if many > 1 {
-            held.set_item(0, many - 1)?;
-        } else {
-            again_if_interrupted(py, &mut interrupted, || keys.del_item(key))?;
-        }
-        Ok(true)
-    });
-    let done = later.do_it();
-    if !released? {
-        let text = [Text::Ours("nobody holds "), Text::Python(key.repr()?)];
-        return Err(PyRuntimeError::error_saying(capi::joined(py, text)));
-    }
-    done.and(interrupted)
 }

@@ -13,5 +13,6 @@ pub(crate) mod channels;
 pub(crate) mod events;
 mod heap;
 pub(crate) mod items;
+pub(crate) mod keys;
 pub(crate) mod locks;
 pub(crate) mod one_by_one;
