@@ -23,7 +23,6 @@ use crate::binding::model::{
     items::{Items, Taken, is_plain_deferred},
     marks::Marks,
 };
-use crate::core::refusable;
 
 /// How a [`Fifo`] keeps its items.
 pub(crate) enum State {
@@ -478,14 +477,6 @@ impl Fifo {
         });
         matches!(taken, Taken::This(_))
     }
-}
-
-/// The content of a list. None if there is no memory for it.
-pub(crate) fn all_items(list: &Bound<'_, PyList>) -> Option<Vec<Held<PyAny>>> {
-    let mut items = Vec::new();
-    refusable(|| items.try_reserve(list.len())).ok()?;
-    items.extend(list.iter().map(Hold::hold));
-    Some(items)
 }
 
 /// An index that is exactly an int.

@@ -8,9 +8,9 @@ use pyo3::types::PyList;
 use crate::binding::capi::{self, Held, Hold};
 use crate::binding::model::{
     deferred::Deferred,
-    fifo::{Fifo, State, all_items},
+    fifo::{Fifo, State},
     gate::Gate,
-    items::is_plain_deferred,
+    items::{all_items, is_plain_deferred},
     marks::Marks,
 };
 

@@ -4,8 +4,9 @@
 use std::collections::{HashMap, VecDeque};
 
 use pyo3::prelude::*;
+use pyo3::types::PyList;
 
-use crate::binding::capi::{self, Held, error::Result};
+use crate::binding::capi::{self, Held, Hold, error::Result};
 use crate::binding::model::deferred::Deferred;
 use crate::core::refusable;
 
@@ -213,4 +214,12 @@ pub(crate) struct Strange;
 /// Whether an object is a Deferred, of a subclass or not, that compares by identity.
 pub(crate) fn is_plain_deferred(item: &Bound<'_, PyAny>) -> bool {
     item.is_instance_of::<Deferred>() && !capi::compares_specially(&item.get_type())
+}
+
+/// The content of a list. None if there is no memory for it.
+pub(crate) fn all_items(list: &Bound<'_, PyList>) -> Option<Vec<Held<PyAny>>> {
+    let mut items = Vec::new();
+    refusable(|| items.try_reserve(list.len())).ok()?;
+    items.extend(list.iter().map(Hold::hold));
+    Some(items)
 }
