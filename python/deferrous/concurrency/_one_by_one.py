@@ -14,6 +14,7 @@ from .._reasons import takes_reason
 from ..failure import Failure
 from ._base import TimeoutError
 from ._several import replace
+from .cancellation import delay
 
 __all__ = ["as_completed", "feeds", "groups", "maps", "observables", "streams", "waits"]
 
@@ -50,8 +51,7 @@ def _cancel_in_order(kind: Any, name: str) -> None:
     """
 
     def cancel(before: Any, self: Any, deferred: Any, reason: object = None) -> None:
-        vars(deferred)["_is_delayed"] = True
-        _native._delay(deferred, reason)
+        delay(deferred, reason)
         self._steps.do(cancel_rest, before, self, deferred, reason)
 
     @_deferrous._whole

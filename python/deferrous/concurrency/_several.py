@@ -29,6 +29,7 @@ from ._base import (
 )
 
 __all__ = [
+    "WITHOUT_GIL",
     "barriers",
     "bounded",
     "broadcasts",
@@ -50,7 +51,7 @@ __all__ = [
 _K = TypeVar("_K", bound=type[Any])
 
 #: Whether several threads can run Python code at the same time.
-_WITHOUT_GIL = "_share_gate" in vars(_deferrous)
+WITHOUT_GIL = "_share_gate" in vars(_deferrous)
 
 _native: Any = _deferrous
 
@@ -62,7 +63,7 @@ def if_several(change: Callable[[Any], None]) -> Callable[[_K], _K]:
     """Have a class be changed by a function where there is no GIL."""
 
     def decorator(kind: _K) -> _K:
-        if _WITHOUT_GIL:
+        if WITHOUT_GIL:
             change(kind)
         return kind
 

@@ -11,6 +11,7 @@ from .._deferrous import Deferred, _delay, _end_all, _in_turn, _never_refused, _
 from .._reasons import cancel_by, takes_reason
 from .._timeout import _cancel as _cancel_reporting
 from ._base import Delayed, Eventual, as_deferred
+from ._several import WITHOUT_GIL
 
 __all__ = ["cancel", "delay_cancellation", "shield"]
 
@@ -118,4 +119,9 @@ def delay_cancellation(eventual: Eventual[_T]) -> Deferred[_T]:
 @_whole
 def delay(outer: Deferred[Any], reason: object = None) -> None:
     """A canceller: the Deferred fails now, but its callbacks do not run yet."""
-    _once(vars(outer), "_is_delayed", _delay, outer, reason)
+    if WITHOUT_GIL:
+        # It fails once, whichever thread does it.
+        vars(outer)["_is_delayed"] = True
+        _delay(outer, reason)
+    else:
+        _once(vars(outer), "_is_delayed", _delay, outer, reason)
