@@ -117,11 +117,8 @@ pub(crate) fn _hand_out<'py>(stream: &Bound<'py, PyAny>) -> Result<bool> {
     // All that wait may have given up in other threads: it is for the next that comes.
     #[cfg(Py_GIL_DISABLED)]
     if !_give_first(&getting, result.clone())? {
-        let result = if is_failure {
-            made::of_failure(py, Some(result))?.into_any()
-        } else {
-            result
-        };
+        let result =
+            if is_failure { made::of_failure(py, Some(result))?.into_any() } else { result };
         call.setattr(intern!(py, "result"), result)?;
         calls.call_method1(intern!(py, "appendleft"), (call,))?;
         return done.map(|()| false);
