@@ -142,7 +142,11 @@ def as_completed(kind: Any) -> None:
     def next_(_: Any, self: Any) -> Any:
         if not _native._count(self, self._waiting, "_to_give", -1):
             raise StopIteration
-        given = _native._wait_in(self._waiting, self, False)
+        try:
+            given = _native._wait_in(self._waiting, self, False)
+        except (MemoryError, RecursionError):
+            _native._count(self, self._waiting, "_to_give", 1)
+            raise
         self._steps.do(wake, self)
         return given
 
