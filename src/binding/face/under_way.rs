@@ -160,20 +160,26 @@ pub(crate) fn _tell<'py>(
 ) -> Result<()> {
     let py = deferred.py();
     let failed = is_failure(result)?;
+    let mut all = watching.keys();
     if failed {
         deferred.call_method0(intern!(py, "pause"))?;
     }
     let mut done = Ok(());
-    while !watching.is_empty() {
-        for see in watching.keys().iter() {
-            // Who is not there any more has been told, or has left in another thread.
-            let before = watching.call_method1(intern!(py, "pop"), (&see, deferred))?;
-            if before.is_none()
+    loop {
+        for see in all.iter() {
+            // Who is not there any more has been told, or has left, in another thread. (These are
+            // methods of ours: comparing them raises nothing.)
+            if watching.del_item(&see).is_ok()
                 && let Err(error) = see.call1((deferred, result))
             {
                 done = Err(error.into());
             }
         }
+        // Another thread may have begun to watch.
+        if watching.is_empty() {
+            break;
+        }
+        all = watching.keys();
     }
     if failed {
         deferred.call_method0(intern!(py, "unpause"))?;
