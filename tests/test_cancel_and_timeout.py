@@ -279,6 +279,24 @@ def test_timeout_with_a_canceller_of_its_own_mind(defer, fire):
     assert (result if fire == "callback" else result.value) is value
 
 
+@pytest.mark.parametrize("times", [1, 3])
+def test_timeout_with_a_canceller_that_cancels(defer, times):
+    """A canceller that cancels its own Deferred is asked for that as well."""
+    asked = []
+
+    def canceller(deferred):
+        asked.append(deferred)
+        if len(asked) <= times:
+            deferred.cancel()
+
+    clock = Clock()
+    d = defer.Deferred(canceller).addTimeout(1, clock)
+    clock.advance(1)
+    assert asked == [d] * (times + 1)
+    [f] = outcome(d)
+    assert f.check(defer.TimeoutError)
+
+
 def test_on_timeout_cancel(defer):
     clock = Clock()
     recorder = Recorder("instead")

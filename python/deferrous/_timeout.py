@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from types import BuiltinMethodType
 from typing import Any
 
@@ -135,17 +136,32 @@ def _report_canceller(failure: Any) -> None:
     log_failure(failure, "Exception raised from user supplied canceller")
 
 
+class _Asking:
+    """Whether a canceller is being asked now."""
+
+    __slots__ = ("is_asked",)
+
+    def __init__(self) -> None:
+        self.is_asked = False
+
+
 def _guard(canceller: Any, raised: list[tuple[Any, BaseException]]) -> Callable[[Any], None]:
     """Wrap a canceller so that it raises nothing."""
 
     marks: dict[str, bool] = {}
+    asking = _Asking()
 
     @_deferrous._whole
     def cancel(deferred: Any) -> None:
+        if asking.is_asked:
+            # The canceller cancels the Deferred itself: it is asked for that as well.
+            _guard(canceller, raised)(deferred)
+            return
         try:
             if not marks and canceller:
                 # Natively, so that one of ours is whole. It is asked once.
-                _deferrous._once(marks, "is_asked", _deferrous._do, canceller, deferred)
+                ask = partial(_deferrous._do, canceller, deferred)
+                _deferrous._once(marks, "is_asked", _deferrous._within, asking, "is_asked", ask)
                 marks["has_returned"] = True
         except BaseException as error:
             if not marks and not isinstance(error, Exception):
