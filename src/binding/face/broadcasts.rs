@@ -1,4 +1,4 @@
-//! Native steps of broadcasts and their subscriptions in `deferrous.concurrency`: see `whole`.
+//! Native steps of broadcasts and their subscriptions in `deferrous.concurrency`: see `events`.
 
 use pyo3::prelude::*;
 use pyo3::types::PyList;
@@ -9,7 +9,7 @@ use crate::binding::face::items::{
 };
 use crate::binding::face::place::{_give_first, first_waiting, next_in};
 use crate::binding::face::returned::come_back;
-use crate::binding::face::whole::{add_to, answer_waiting, fail_each, line_of, report};
+use crate::binding::face::waiting::{add_to, answer_waiting, fail_each, line_of, report};
 use crate::binding::model::{deferred::Deferred, place::Place};
 
 /// The number of items in a subscription.

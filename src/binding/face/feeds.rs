@@ -14,9 +14,9 @@ use crate::binding::capi::{
     none, yes,
 };
 use crate::binding::face::functions::maybe_deferred_quickly;
+use crate::binding::face::groups::begun;
 use crate::binding::face::steps::{_end_all, is_failure};
-use crate::binding::face::under_way::begun;
-use crate::binding::face::whole::{failure_of, is};
+use crate::binding::face::waiting::{failure_of, is};
 use crate::binding::model::fifo::exact_index;
 
 /// After so many items in a row, a feed looks whether a signal has interrupted it.

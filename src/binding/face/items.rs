@@ -1,4 +1,4 @@
-//! Native steps of the queues and channels in `deferrous.concurrency`: see `whole`.
+//! Native steps of the queues and channels in `deferrous.concurrency`: see `events`.
 
 use pyo3::exceptions::{PyException, PyStopAsyncIteration};
 use pyo3::prelude::*;
@@ -13,7 +13,7 @@ use crate::binding::capi::{
 use crate::binding::face::place::{
     _give_first, _wait_in, fire_each, fire_waiting, first_waiting, is_fired, next_in,
 };
-use crate::binding::face::whole::{
+use crate::binding::face::waiting::{
     add_to, answer_waiting, fail_each, failure_of, is, line_of, report,
 };
 use crate::binding::model::{

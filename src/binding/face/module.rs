@@ -81,6 +81,11 @@ mod _deferrous {
         _close_broadcast, _close_subscription, _not_read, _read, _send_to_all,
     };
     #[pymodule_export]
+    use crate::binding::face::events::{
+        _acquired_for, _break, _cancel_waiting, _happen, _not_acquired_for, _notify, _number_all,
+        _release_and_wait,
+    };
+    #[pymodule_export]
     use crate::binding::face::feeds::{
         _begin_call, _begin_calls, _begin_close, _begin_fetch, _end_call, _take_fetched,
     };
@@ -94,11 +99,19 @@ mod _deferrous {
     #[pymodule_export]
     use crate::binding::face::graph::{follow, members_of, parts_of, place_in, state_of};
     #[pymodule_export]
+    use crate::binding::face::groups::{
+        _add_task, _do, _end_waiting, _give_done, _hand_out, _move_key, _take_returned, _tell,
+    };
+    #[pymodule_export]
     use crate::binding::face::items::{
         _close_channel, _end_getting, _finish, _put_in, _receive, _shut_down, _take,
     };
     #[pymodule_export]
     use crate::binding::face::list::{gather_results, parse_results};
+    #[pymodule_export]
+    use crate::binding::face::locked_calls::{
+        _acquire_for, _release_after, _release_key, _run_locked,
+    };
     #[pymodule_export]
     use crate::binding::face::place::{_fire_all, _give_back, _give_first, _serve_rest, _wait_in};
     #[pymodule_export]
@@ -154,16 +167,6 @@ mod _deferrous {
     use crate::binding::face::tracking::{
         now, place, run_of, trace_begin, trace_end, trace_since, trace_strands, track,
         track_earlier, tracked, tracked_at, tracked_one, tracking,
-    };
-    #[pymodule_export]
-    use crate::binding::face::under_way::{
-        _acquire_for, _add_task, _do, _end_waiting, _give_done, _hand_out, _move_key,
-        _release_after, _release_key, _run_locked, _take_returned, _tell,
-    };
-    #[pymodule_export]
-    use crate::binding::face::whole::{
-        _acquired_for, _break, _cancel_waiting, _happen, _not_acquired_for, _notify, _number_all,
-        _release_and_wait,
     };
     #[pymodule_export]
     use crate::binding::judge::copying::plain_state;

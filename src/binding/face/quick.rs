@@ -11,7 +11,7 @@ use crate::binding::capi::{
     none, tuple_of,
 };
 use crate::binding::face::{
-    adding::add_both, functions, generators, items, place, steps, timeout, whole,
+    adding::add_both, events, functions, generators, items, place, steps, timeout,
 };
 use crate::binding::model::{
     callback::Callback,
@@ -192,7 +192,7 @@ quick!(PutIn = c"_put_in" of PyAny, |_, [queue, items, getting, item]| {
     put.map(|put| capi::new_bool(queue.py(), put))
 });
 quick!(AcquiredFor = c"_acquired_for" of PyAny, |_, [lock, condition, woken]| {
-    whole::_acquired_for(lock, condition, woken.clone()).map(|()| none(lock.py()))
+    events::_acquired_for(lock, condition, woken.clone()).map(|()| none(lock.py()))
 });
 quick!(CheckDepth = c"_check_depth" of PyAny, |slf, []| {
     steps::_check_depth(slf.py()).map(|()| none(slf.py()))

@@ -1,4 +1,4 @@
-//! Takes items back whose receivers were cancelled before they got them: see `whole`.
+//! Takes items back whose receivers were cancelled before they got them: see `events`.
 
 use pyo3::prelude::*;
 use pyo3::types::PyList;
@@ -6,7 +6,7 @@ use pyo3::types::PyList;
 use crate::binding::capi::{self, error::Result, interned::intern, stack};
 use crate::binding::face::items::{_finish, put_at_all};
 use crate::binding::face::place::_give_first;
-use crate::binding::face::whole::is;
+use crate::binding::face::waiting::is;
 use crate::binding::model::place::Place;
 
 /// The `_not_taken` of queues and the like: take back an item whose receiver was cancelled before

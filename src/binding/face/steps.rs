@@ -20,7 +20,7 @@ use crate::binding::capi::{
     none, stack, yes,
 };
 use crate::binding::face::primitive::_hand_over;
-use crate::binding::face::whole::is;
+use crate::binding::face::waiting::is;
 use crate::binding::judge::creating;
 use crate::binding::model::deferred::{CancelledError, Deferred};
 #[cfg(Py_GIL_DISABLED)]

@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
 use crate::binding::capi::{self, Hold, error::Result, interned::intern, stack};
-use crate::binding::face::whole::{fail_each, line_of};
+use crate::binding::face::waiting::{fail_each, line_of};
 use crate::binding::model::{
     deferred::{Deferred, Objects},
     fifo::Fifo,

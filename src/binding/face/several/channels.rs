@@ -17,7 +17,7 @@ use crate::binding::capi::{
     none, yes,
 };
 use crate::binding::face::items::empty_into;
-use crate::binding::face::whole::report;
+use crate::binding::face::waiting::report;
 use crate::binding::model::{deferred::Deferred, fifo::Fifo};
 use crate::binding::waits::made;
 

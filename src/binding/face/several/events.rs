@@ -5,9 +5,10 @@ use pyo3::prelude::*;
 
 use super::behind::{After, Later, behind, is, line, number, put_back, take_all};
 use crate::binding::capi::{self, Hold, depth, error::Result, interned::intern, yes};
+use crate::binding::face::events::{end_without_lock, is_as_many, reacquire};
 use crate::binding::face::place::fire_each;
 use crate::binding::face::steps::cancelled_for;
-use crate::binding::face::whole::{end_without_lock, fail_each, failure_of, is_as_many, reacquire};
+use crate::binding::face::waiting::{fail_each, failure_of};
 use crate::binding::model::{
     deferred::Deferred,
     fifo::Fifo,

@@ -12,7 +12,7 @@ use super::heap;
 use crate::binding::capi::{self, depth, error::Result, interned::intern, none, yes};
 use crate::binding::face::items::empty_into;
 use crate::binding::face::place::fire_each;
-use crate::binding::face::whole::{answer_waiting, report};
+use crate::binding::face::waiting::{answer_waiting, report};
 use crate::binding::model::{deferred::Deferred, fifo::Fifo};
 use crate::binding::waits::made;
 

@@ -16,8 +16,8 @@ use crate::binding::capi::{
     interned::intern,
     yes,
 };
-use crate::binding::face::under_way::again_if_interrupted;
-use crate::binding::face::whole::answer_waiting;
+use crate::binding::face::waiting::again_if_interrupted;
+use crate::binding::face::waiting::answer_waiting;
 use crate::binding::model::{deferred::Deferred, fifo::Fifo};
 use crate::binding::waits::made;
 

@@ -1,0 +1,108 @@
+//! Native steps of `deferrous.concurrency`: calls that are made with a lock, and locks by key.
+//!
+//! Each is one function, so that a signal's exception cannot tear it apart: see `steps`.
+
+use pyo3::exceptions::{PyException, PyRuntimeError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyTuple};
+
+use crate::binding::capi::{
+    self, Text,
+    error::{Raise, Result},
+    interned::intern,
+    stack::Nested,
+    yes,
+};
+use crate::binding::face::functions::maybe_deferred;
+use crate::binding::face::place::{_give_first, let_go};
+use crate::binding::face::waiting::again_if_interrupted;
+use crate::binding::model::fifo::Fifo;
+use crate::binding::waits::locked::is_refusal;
+
+/// Acquire something, and have a callback called then, with the arguments after it. Returns what
+/// `addCallback` does. If that is refused, `release` is called, or the place in line given up: nobody
+/// else would.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+#[pyo3(signature = (lock, release, *callback))]
+pub(crate) fn _acquire_for<'py>(
+    lock: &Bound<'py, PyAny>,
+    release: &Bound<'py, PyAny>,
+    callback: &Bound<'py, PyTuple>,
+) -> Result<Bound<'py, PyAny>> {
+    let py = lock.py();
+    let _nested = Nested::enter(py)?;
+    let acquired = lock.call_method0(intern!(py, "acquire"))?;
+    match acquired.call_method1(intern!(py, "addCallback"), callback) {
+        Ok(chained) => Ok(chained),
+        Err(error) => Err(let_go(&acquired, error.into(), || release.call0())),
+    }
+}
+
+/// The callback of a lock that was acquired for a call: make it, and release the lock after that.
+/// `method` is for those that look who holds it.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _run_locked<'py>(
+    _acquired: &Bound<'py, PyAny>,
+    function: &Bound<'py, PyAny>,
+    args: &Bound<'py, PyTuple>,
+    kwargs: &Bound<'py, PyDict>,
+    done: &Bound<'py, PyAny>,
+    release: (Bound<'py, PyAny>, Bound<'py, PyTuple>),
+    method: Bound<'py, PyAny>,
+) -> Result<Bound<'py, PyAny>> {
+    let py = function.py();
+    let (release, release_args) = release;
+    let (called, error) = match maybe_deferred(function, args, Some(kwargs)) {
+        Err(error) => (None, error),
+        Ok(called) => {
+            let all = (done, &release, &release_args, method);
+            match called.call_method1(intern!(py, "addBoth"), all) {
+                Ok(chained) => return Ok(chained),
+                Err(error) => (Some(called), error.into()),
+            }
+        }
+    };
+    let is_left = called.is_none() && error.is_instance_of::<PyException>(py);
+    if is_left || is_refusal(py, &error) {
+        if let Some(called) = called {
+            drop(capi::ok(py, called.call_method0(intern!(py, "cancel"))));
+        }
+        drop(capi::ok(py, release.call1(&release_args)));
+    }
+    Err(error)
+}
+
+/// The callback when that call has ended: release the lock.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _release_after<'py>(
+    result: Bound<'py, PyAny>,
+    release: &Bound<'py, PyAny>,
+    args: &Bound<'py, PyTuple>,
+    _method: &Bound<'py, PyAny>,
+) -> Result<Bound<'py, PyAny>> {
+    release.call1(args)?;
+    Ok(result)
+}
+
+/// Release the lock of a key: the next waiter gets it, or the key is removed.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _release_key<'py>(keys: &Bound<'py, PyDict>, key: &Bound<'py, PyAny>) -> Result<()> {
+    let py = keys.py();
+    let mut interrupted = Ok(());
+    let Some(state) = again_if_interrupted(py, &mut interrupted, || keys.get_item(key))? else {
+        let text = [Text::Ours("nobody holds "), Text::Python(key.repr()?)];
+        return Err(PyRuntimeError::error_saying(capi::joined(py, text)));
+    };
+    let (held, waiting): (Bound<'py, PyList>, Bound<'py, Fifo>) = state.extract()?;
+    if waiting.get().len(py) > 0 && _give_first(&waiting, yes(py))? {
+        return interrupted;
+    }
+    let number = held.get_item(0)?;
+    if number.gt(1)? {
+        held.set_item(0, number.sub(1)?)?;
+    } else {
+        // This calls methods of the key.
+        again_if_interrupted(py, &mut interrupted, || keys.del_item(key))?;
+    }
+    interrupted
+}

@@ -1,0 +1,95 @@
+//! What the native steps of `deferrous.concurrency` share: attributes of its objects, and telling
+//! those who wait in a line.
+
+use pyo3::exceptions::PyException;
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+use crate::binding::capi::{
+    error::{Error, Result},
+    none, stack,
+};
+use crate::binding::face::place::{_give_first, fire_waiting, is_fired, next_in};
+use crate::binding::judge::{creating, debug::debugging_by_default};
+use crate::binding::model::fifo::Fifo;
+
+/// An attribute of an object that is a line.
+pub(crate) fn line_of<'py>(
+    owner: &Bound<'py, PyAny>,
+    name: &Bound<'py, PyString>,
+) -> Result<Bound<'py, Fifo>> {
+    Ok(owner.getattr(name)?.cast_into::<Fifo>()?)
+}
+
+/// Whether an attribute is true.
+pub(crate) fn is(owner: &Bound<'_, PyAny>, name: &Bound<'_, PyString>) -> Result<bool> {
+    Ok(stack::truth(&owner.getattr(name)?)?)
+}
+
+/// Add to an attribute that is a number.
+pub(crate) fn add_to<'py>(
+    owner: &Bound<'py, PyAny>,
+    name: &Bound<'py, PyString>,
+    number: i64,
+) -> Result<()> {
+    Ok(owner.setattr(name, owner.getattr(name)?.add(number)?)?)
+}
+
+/// Report an error that concerns others than the caller. The caller still gets its result.
+pub(crate) fn report(owner: &Bound<'_, PyAny>, done: Result<()>) {
+    if let Err(error) = done {
+        PyErr::from(error).write_unraisable(owner.py(), Some(owner));
+    }
+}
+
+/// Convert an error into a failure.
+pub(crate) fn failure_of(py: Python<'_>, error: Error) -> Result<Bound<'_, PyAny>> {
+    creating::from_raised(error.into_raised(py), debugging_by_default(py)?)
+}
+
+/// Fire a Deferred that was removed from a line: with None, or with the failure of what went wrong.
+/// Does nothing if it has been fired meanwhile.
+pub(crate) fn answer_waiting<'py>(waiting: Bound<'py, PyAny>, done: Result<()>) -> Result<()> {
+    let py = waiting.py();
+    let result = match done {
+        Ok(()) => none(py),
+        // If that goes wrong, too, the new error is the result, as far as a failure can be made of it.
+        Err(error) => failure_of(py, error).or_else(|error| failure_of(py, error))?,
+    };
+    if is_fired(&waiting)? {
+        return Ok(());
+    }
+    fire_waiting(waiting, result)
+}
+
+/// Fail all waiters in a line, each with an error for what it asked for. If an error cannot be
+/// made, the remaining waiters stay in the line.
+pub(crate) fn fail_each<'py>(
+    line: &Bound<'py, Fifo>,
+    error: impl Fn(Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>>,
+) -> Result<()> {
+    let mut raised = Ok(());
+    while let Some(asked) = next_in(line)? {
+        let failure = creating::from_exception(error(asked)?)?;
+        if let Err(error) = _give_first(line, failure) {
+            raised = Err(error);
+        }
+    }
+    raised
+}
+
+/// Look something up, which may run a program's code, as the methods of a key. If a signal's exception,
+/// such as KeyboardInterrupt, is raised in it, look again: it is to be raised when all is done.
+pub(crate) fn again_if_interrupted<R>(
+    py: Python<'_>,
+    interrupted: &mut Result<()>,
+    look: impl Fn() -> PyResult<R>,
+) -> Result<R> {
+    match look().map_err(Error::from) {
+        Err(error) if !error.is_instance_of::<PyException>(py) => {
+            *interrupted = Err(error);
+            Ok(look()?)
+        }
+        looked => looked,
+    }
+}
