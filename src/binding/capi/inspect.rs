@@ -145,13 +145,6 @@ pub(crate) fn in_main_interpreter(_py: Python<'_>) -> bool {
     unsafe { ffi::PyInterpreterState_GetID(ffi::PyInterpreterState_Get()) == 0 }
 }
 
-/// Whether only one thread at a time can run Python in this process.
-pub(crate) fn has_gil(py: Python<'_>) -> bool {
-    let on = || py.import("sys")?.call_method0("_is_gil_enabled")?.is_truthy();
-    // Interpreters that do not have the function have a GIL.
-    !cfg!(Py_GIL_DISABLED) || ok(py, on()) == Some(true)
-}
-
 /// Whether a class is another one or derives from it, going by the MRO and not by metaclasses.
 #[inline]
 pub(crate) fn is_subtype(class: &Bound<'_, PyType>, of: &Bound<'_, PyType>) -> bool {

@@ -95,10 +95,9 @@ pub(crate) use in_flight::{into_raised, ok, traceback_of, with_error_saved};
 #[cfg(Py_3_13)]
 pub(crate) use inspect::BareNames;
 pub(crate) use inspect::{
-    attribute_of, base_named, compares_specially, has_generic_getattr, has_gil,
-    has_plain_metaclass, holds_or_lacks, in_main_interpreter, is_coroutine, is_exception_class,
-    is_generator, is_key_of, is_leaf, is_of_heap_type, is_plain, is_plain_class, is_subtype,
-    lookup,
+    attribute_of, base_named, compares_specially, has_generic_getattr, has_plain_metaclass,
+    holds_or_lacks, in_main_interpreter, is_coroutine, is_exception_class, is_generator, is_key_of,
+    is_leaf, is_of_heap_type, is_plain, is_plain_class, is_subtype, lookup,
 };
 pub(crate) use making::{
     Text, dict_of, joined, list_of_same, new_bool, new_str, new_tuple, no_memory, none, push,

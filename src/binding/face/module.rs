@@ -50,23 +50,16 @@ fn make_classes(module: &Bound<'_, PyModule>) -> Result<()> {
     Ok(())
 }
 
-/// Whether the developers of deferrous try what is not supported yet: free threading, of which
-/// docs/architecture.md says how far it is.
-fn may_go_without_gil() -> bool {
-    cfg!(Py_3_14)
-        && std::env::var_os("DEFERROUS_WITHOUT_GIL").is_some_and(|value| value == "unsupported")
-}
-
 /// The native half of deferrous. Import `deferrous` instead.
-// The state of Deferreds is guarded by the GIL. A free-threaded interpreter turns it on for us, if
-// it was not told not to.
-#[pymodule(crate = "crate::binding::capi::guarded", gil_used = true)]
+// Its state is guarded by locks of its own where the interpreter can do without the GIL: see
+// docs/architecture.md.
+#[pymodule(crate = "crate::binding::capi::guarded", gil_used = false)]
 mod _deferrous {
     use pyo3::exceptions::PyImportError;
     use pyo3::prelude::*;
     use pyo3::types::{PyDict, PyModule};
 
-    use super::{make_classes, may_go_without_gil};
+    use super::make_classes;
     use crate::binding::capi::error::Result;
     use crate::binding::capi::methods::find_python_methods;
     use crate::binding::capi::{self, interned};
@@ -223,12 +216,6 @@ mod _deferrous {
         if !capi::in_main_interpreter(py) {
             // Its classes, and what it remembers of Python, are one for the whole process.
             return Err(PyImportError::new_err("deferrous does not work in subinterpreters"));
-        }
-        if !capi::has_gil(py) && !may_go_without_gil() {
-            return Err(PyImportError::new_err(
-                "deferrous needs the GIL, which this process was told to leave off: by -X gil=0 \
-                 or PYTHON_GIL=0",
-            ));
         }
         capi::stack::prepare();
         interned::make_names(py)?;
