@@ -78,7 +78,7 @@ SOURCES := Cargo.toml pyproject.toml README.md LICENSE THIRD-PARTY-LICENSES.txt 
 
 .PHONY: help demo test test-core test-python test-version compare compare-twisted build install lint bench \
   bench-programs test-bench instructions publish docs release-check clean proofs \
-  proof-memory proof-memory-short proof-threads proof-free-threads proof-orders proof-races proof-edges proof-checked proof-references proof-sanitized \
+  proof-memory proof-memory-short proof-threads proof-free-threads proof-parallel proof-orders proof-races proof-edges proof-checked proof-references proof-sanitized \
   proof-valgrind fuzz-core fuzz-python mutants
 .DELETE_ON_ERROR:
 
@@ -230,9 +230,15 @@ proof-memory-short: $(VERSION_TESTABLE)
 proof-threads: $(TESTABLE)
 	$(PY) -m tests.proofs.threads --minutes $(MINUTES)
 
-# With PYTHON=python3.14t, or another that can do without the GIL.
+# The next two with PYTHON=python3.14t, or another that can do without the GIL. The tests of the second hold
+# nothing that is the process's: pytest-run-parallel has four threads run each test at the same time.
+PARALLEL_TESTS := PLACEHOLDER
 proof-free-threads: $(INSTALLED)
-	PYTHON_GIL=0 DEFERROUS_WITHOUT_GIL=unsupported $(PY) -m tests.proofs.free_threads $(SECONDS)
+	PYTHON_GIL=0 $(PY) -m tests.proofs.free_threads $(SECONDS)
+
+proof-parallel: $(VERSION_TESTABLE)
+	$(PY) -m pip install --quiet 'pytest-run-parallel>=0.10,<1'
+	PYTHON_GIL=0 $(PY) -m pytest -p no:xdist --parallel-threads=4 $(or $(PYTEST_ARGS),$(PARALLEL_TESTS))
 
 # All orders of what two and three threads do with a chain and its lock.
 proof-orders:

@@ -222,6 +222,9 @@ MAKERS = {
         lambda: sub(Failure)(ValueError(2)), lambda: Failure(Failure(OSError(3))),
     ],
 }
+if hasattr(_deferrous, "_Steps"):
+    # For interpreters that can do without the GIL.
+    MAKERS["_Steps"] = [_deferrous._Steps]
 
 
 def waits_for_a_task():

@@ -127,6 +127,7 @@ assert [it() for it in seen] == [None] * 20
 
 GREENLETS = """
 import random
+import sysconfig
 import greenlet
 
 hub = greenlet.getcurrent()
@@ -184,8 +185,10 @@ while suspended and end != "never resumed":
     del it
     dies_at_once()
 drop(KINDS["queue_size"], 100_000)
-if end != "never resumed":
-    # There, greenlets stand in the middle of a collection, so that there is never another.
+# Greenlets that stand in the middle of a collection keep others from beginning. A build that can do
+# without the GIL collects all at once, so one that is killed there may come to a second switch.
+free = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+if end == "resumed" or end != "never resumed" and not free:
     drop(mixed, 5_000)
 assert end != "resumed" or sorted(done) == list(range(600))
 """

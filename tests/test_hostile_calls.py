@@ -4,6 +4,8 @@ The classes are found by looking, so that a new one, or a new method, is called,
 called in an interpreter of its own.
 """
 
+import sysconfig
+
 import pytest
 from helpers import run_script
 from hostile_calls_program import PRELUDE
@@ -27,6 +29,8 @@ CLASSES = [
     "_TaskCallback",
     "_Timeout",
 ]
+if sysconfig.get_config_var("Py_GIL_DISABLED"):
+    CLASSES.insert(CLASSES.index("_Task"), "_Steps")
 
 
 def test_these_are_all():

@@ -3,7 +3,8 @@
 If asyncio has the same thing, it has the same name and meaning here. docs/concurrency.md has the
 rules. Nothing here depends on an event loop, so it works under Twisted's reactor, under asyncio and
 with a test's clock. Everything that waits returns a Deferred: await it, yield it in an
-`inlineCallbacks` function, or add callbacks to it.
+`inlineCallbacks` function, or add callbacks to it. On a free-threaded Python, any thread may use
+these objects: docs/free-threading.md says what is guaranteed.
 """
 
 from .._clock import AnyClock, Clock, DelayedCall

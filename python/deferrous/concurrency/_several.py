@@ -83,6 +83,9 @@ def _after(before: Any, method: Callable[..., Any]) -> Any:
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         return method(before, self, *args, **kwargs)
 
+    # Tracebacks, and whoever looks for what releases a lock, go by the name of the code.
+    name, qualname = function.__name__, function.__qualname__
+    call.__code__ = call.__code__.replace(co_name=name, co_qualname=qualname)
     return call
 
 

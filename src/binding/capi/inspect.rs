@@ -76,12 +76,23 @@ pub(crate) fn lookup(kind: &Bound<'_, PyType>, name: &Bound<'_, PyString>) -> us
     safe::address_in_class(kind.py(), Kind::from(kind), name)
 }
 
+/// What a class or its bases have under a name.
+fn found_in_class<'py>(
+    kind: &Bound<'py, PyType>,
+    name: &Bound<'_, PyString>,
+) -> Option<Bound<'py, PyAny>> {
+    let found = safe::in_class(kind.py(), Kind::from(kind), name);
+    #[cfg(not(Py_GIL_DISABLED))]
+    let found = found.0;
+    found
+}
+
 /// What a class or its bases have under a name, if it is a Python function.
 pub(super) fn python_function_of<'py>(
     kind: &Bound<'py, PyType>,
     name: &Bound<'py, PyString>,
 ) -> Option<Bound<'py, PyAny>> {
-    let found = safe::in_class(kind.py(), Kind::from(kind), name).0?;
+    let found = found_in_class(kind, name)?;
     found.is_exact_instance_of::<PyFunction>().then_some(found)
 }
 
@@ -124,7 +135,7 @@ pub(crate) fn attribute_of<'py>(
     name: &Bound<'py, PyString>,
 ) -> Option<Bound<'py, PyAny>> {
     let py = object.py();
-    if let Some(found) = safe::in_class(py, Kind::from(&object.get_type()), name).0
+    if let Some(found) = found_in_class(&object.get_type(), name)
         && !is_of_interpreter(&found)
     {
         return None;

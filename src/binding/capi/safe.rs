@@ -129,9 +129,6 @@ safe! {
     /// The address of what a class or its bases have under a name.
     fn address_in_class<'py>(class: Kind<'_>, name: &Bound<'_, PyString>) -> usize
         = _PyType_Lookup: (class, name);
-    /// What a class or its bases have under a name.
-    fn in_class<'py>(class: Kind<'_>, name: &Bound<'_, PyString>) -> Lent<'py, PyAny>
-        = _PyType_Lookup: (class, name);
     /// The address of a dict's value. 0 if there is none or an exception is in flight.
     fn address_in_dict<'py>(dict: &Bound<'_, PyDict>, key: &Bound<'_, PyString>) -> usize
         = ffi::PyDict_GetItemWithError: (dict, key);
@@ -196,6 +193,21 @@ safe! {
         = ffi::PyErr_SetHandledException: (exception);
 }
 
+#[cfg(not(Py_GIL_DISABLED))]
+safe! {
+    /// What a class or its bases have under a name.
+    fn in_class<'py>(class: Kind<'_>, name: &Bound<'_, PyString>) -> Lent<'py, PyAny>
+        = _PyType_Lookup: (class, name);
+}
+
+// Without the GIL, another thread can replace it before a borrowed reference is counted.
+#[cfg(Py_GIL_DISABLED)]
+safe! {
+    /// What a class or its bases have under a name.
+    fn in_class<'py>(class: Kind<'_>, name: &Bound<'_, PyString>) -> Option<Bound<'py, PyAny>>
+        = _PyType_LookupRef: (class, name);
+}
+
 #[cfg(not(any(Py_3_14, Py_GIL_DISABLED)))]
 safe! {
     /// The address of the object behind a weak reference, or of `None`.
@@ -213,4 +225,11 @@ unsafe extern "C" {
     /// exception. Private, but exported by every CPython for extensions such as Cython's.
     fn _PyType_Lookup(kind: *mut ffi::PyTypeObject, name: *mut ffi::PyObject)
     -> *mut ffi::PyObject;
+
+    /// The same, with a new reference.
+    #[cfg(Py_GIL_DISABLED)]
+    fn _PyType_LookupRef(
+        kind: *mut ffi::PyTypeObject,
+        name: *mut ffi::PyObject,
+    ) -> *mut ffi::PyObject;
 }

@@ -131,6 +131,9 @@ impl Primitive {
 /// Cancelling the Deferred of `acquire()` gives up the place in the line, or does nothing if
 /// the lock has been acquired.
 ///
+/// Threads: on a free-threaded Python, any thread may use it. Each release hands it over exactly
+/// once.
+///
 /// Differs from Twisted: to wait and to give up waiting take constant time, however many wait.
 ///
 /// ```python
@@ -165,6 +168,9 @@ pub(crate) struct DeferredLock;
 ///
 /// Cancelling the Deferred of `acquire()` gives up the place in the line, or does nothing if a
 /// token has been acquired.
+///
+/// Threads: on a free-threaded Python, any thread may use it. Each token is handed over exactly
+/// once.
 ///
 /// Differs from Twisted: to wait and to give up waiting take constant time, however many wait.
 ///

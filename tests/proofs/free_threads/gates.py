@@ -1,7 +1,6 @@
 """No Python code runs behind a gate.
 
-    PYTHON_GIL=0 DEFERROUS_WITHOUT_GIL=unsupported \\
-        python -m tests.proofs.free_threads.gates [SECONDS [TEST ...]]
+    PYTHON_GIL=0 python -m tests.proofs.free_threads.gates [SECONDS [TEST ...]]
 
 Needs a build with debug assertions: that one knows when a thread is behind a gate. Whenever a
 function of Python's begins, or goes on, in any thread, this looks whether its thread is. It runs
