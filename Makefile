@@ -232,13 +232,15 @@ proof-threads: $(TESTABLE)
 
 # The next two with PYTHON=python3.14t, or another that can do without the GIL. The tests of the second hold
 # nothing that is the process's: pytest-run-parallel has four threads run each test at the same time.
-PARALLEL_TESTS := PLACEHOLDER
+PARALLEL_TESTS := tests/test_deferred.py tests/test_chaining.py tests/test_generators.py tests/test_coroutines.py
+SHARED_FIXTURES := reports debugging monkeypatch
 proof-free-threads: $(INSTALLED)
 	PYTHON_GIL=0 $(PY) -m tests.proofs.free_threads $(SECONDS)
 
 proof-parallel: $(VERSION_TESTABLE)
 	$(PY) -m pip install --quiet 'pytest-run-parallel>=0.10,<1'
-	PYTHON_GIL=0 $(PY) -m pytest -p no:xdist --parallel-threads=4 $(or $(PYTEST_ARGS),$(PARALLEL_TESTS))
+	PYTHON_GIL=0 $(PY) -m pytest -p no:xdist --parallel-threads=4 \
+	  -o thread_unsafe_fixtures="$(SHARED_FIXTURES)" $(or $(PYTEST_ARGS),$(PARALLEL_TESTS))
 
 # All orders of what two and three threads do with a chain and its lock.
 proof-orders:

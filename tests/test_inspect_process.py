@@ -177,7 +177,8 @@ def test_what_is_let_go_of_dies_in_the_main_thread():
     thread = threading.Thread(target=look)
     thread.start()
     thread.join()
-    assert died == []
+    # Without the GIL, the thread that has made an object frees it, which may be at once.
+    assert died == [] or (died == [True] and not getattr(sys, "_is_gil_enabled", lambda: True)())
     gc.collect()
     assert died == [True]
     assert _survey._parked == [] and _survey._empty not in gc.callbacks

@@ -6,6 +6,7 @@ The whole sweep is `python -m tests.proofs.memory`; here is a part of it that ta
 import importlib.util
 import subprocess
 import sys
+import sysconfig
 import types
 from pathlib import Path
 
@@ -174,6 +175,10 @@ SystemError: <built-in function len> returned a result with an exception set"""
     assert evidence("wrong", told) == ()
 
 
+@pytest.mark.skipif(
+    bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
+    reason="what only builds have that can do without the GIL is not swept",
+)
 def test_every_method_and_attribute_is_swept():
     """What the native classes and functions have is what those programs use."""
     defer = load("deferrous")

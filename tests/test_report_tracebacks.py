@@ -345,7 +345,7 @@ def test_a_group_that_was_taken_apart(around):
         import ctypes
 
         def taken_apart(cls, error):
-            # As the collector does: `tp_clear` is the 23rd word of a type after what all objects have.
+            # As the collector does: `tp_clear` is the 23rd word after what all objects have.
             place = id(cls) + object.__basicsize__ + 22 * 8
             address = ctypes.c_void_p.from_address(place).value
             ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object)(address)(error)

@@ -271,6 +271,10 @@ class Deferred(Generic[_T]):
     fails it with CancelledError. Without a canceller, the first `callback` or `errback` after
     that is ignored.
 
+    Threads: on a free-threaded Python, any thread may use it, and each operation is atomic. Of
+    several threads that fire it, one succeeds, the others get AlreadyCalledError. Each callback
+    is called once, in the order of adding, in any of the threads, by one at a time.
+
     Differs from Twisted: `await` also works in asyncio tasks. Deferreds may wait for each other
     to any depth; Twisted raises RecursionError at some depth.
 
@@ -1428,6 +1432,8 @@ class DeferredLock(_ConcurrencyPrimitive):
     Cancelling the Deferred of `acquire()` gives up the place in the line, or does nothing if
     the lock has been acquired.
 
+    Threads: on a free-threaded Python, any thread may use it. It is handed over exactly once.
+
     Differs from Twisted: to wait and to give up waiting take constant time, however many wait.
 
     ```python
@@ -1459,6 +1465,8 @@ class DeferredSemaphore(_ConcurrencyPrimitive):
 
     Cancelling the Deferred of `acquire()` gives up the place in the line, or does nothing if a
     token has been acquired.
+
+    Threads: on a free-threaded Python, any thread may use it. A token is handed over once.
 
     Differs from Twisted: to wait and to give up waiting take constant time, however many wait.
 
@@ -1492,6 +1500,8 @@ class DeferredQueue(Generic[_T]):
     - `backlog`: how many may wait for an object at most. By default, there is no limit.
 
     Cancelling the Deferred of `get()` gives up the place in the line.
+
+    Threads: on a free-threaded Python, any thread may use it. An object is handed over once.
 
     Differs from Twisted: `put`, `get` and giving up take constant time, however much the queue
     holds.

@@ -80,10 +80,9 @@ pub(crate) type Outcome = core::Outcome<Objects>;
 /// fails it with CancelledError. Without a canceller, the first `callback` or `errback` after
 /// that is ignored.
 ///
-/// Threads: on a free-threaded Python, any thread may use a Deferred. Each operation is atomic:
-/// of several threads that fire it, one succeeds, and the others get AlreadyCalledError. Each
-/// callback is called exactly once, in the order of adding, by one thread at a time. Which
-/// thread that is, is not guaranteed.
+/// Threads: on a free-threaded Python, any thread may use it, and each operation is atomic. Of
+/// several threads that fire it, one succeeds, the others get AlreadyCalledError. Each callback
+/// is called once, in the order of adding, in any of the threads, by one at a time.
 ///
 /// Differs from Twisted: `await` also works in asyncio tasks. Deferreds may wait for each other
 /// to any depth; Twisted raises RecursionError at some depth.

@@ -131,8 +131,7 @@ impl Primitive {
 /// Cancelling the Deferred of `acquire()` gives up the place in the line, or does nothing if
 /// the lock has been acquired.
 ///
-/// Threads: on a free-threaded Python, any thread may use it. Each release hands it over exactly
-/// once.
+/// Threads: on a free-threaded Python, any thread may use it. It is handed over exactly once.
 ///
 /// Differs from Twisted: to wait and to give up waiting take constant time, however many wait.
 ///
@@ -169,8 +168,7 @@ pub(crate) struct DeferredLock;
 /// Cancelling the Deferred of `acquire()` gives up the place in the line, or does nothing if a
 /// token has been acquired.
 ///
-/// Threads: on a free-threaded Python, any thread may use it. Each token is handed over exactly
-/// once.
+/// Threads: on a free-threaded Python, any thread may use it. A token is handed over once.
 ///
 /// Differs from Twisted: to wait and to give up waiting take constant time, however many wait.
 ///

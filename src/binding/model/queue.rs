@@ -40,8 +40,7 @@ create_exception!(
 ///
 /// Cancelling the Deferred of `get()` gives up the place in the line.
 ///
-/// Threads: on a free-threaded Python, any thread may use it. Each object is handed over exactly
-/// once.
+/// Threads: on a free-threaded Python, any thread may use it. An object is handed over once.
 ///
 /// Differs from Twisted: `put`, `get` and giving up take constant time, however much the queue
 /// holds.
