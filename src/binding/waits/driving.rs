@@ -280,8 +280,10 @@ fn go_on<'py, const WATCHED: bool>(
             }
         };
         in_a_row = in_a_row.wrapping_add(1);
-        if in_a_row.is_multiple_of(PATIENCE) {
-            outcome = or_interrupted(py, outcome)?;
+        if in_a_row.is_multiple_of(PATIENCE)
+            && let Some(failure) = interrupted(py)
+        {
+            outcome = failure;
         }
     }
 }
@@ -291,25 +293,27 @@ fn go_on<'py, const WATCHED: bool>(
 const PATIENCE: u32 = 1 << 10;
 
 #[cold]
-fn or_interrupted(py: Python<'_>, outcome: Outcome) -> Result<Outcome> {
-    match interruption(py) {
-        None => Ok(outcome),
-        Some(raised) => classify::failure_of(raised.clone(), false).or_else(|_| {
+#[inline(never)]
+fn interrupted(py: Python<'_>) -> Option<Outcome> {
+    let raised = interruption(py)?;
+    match classify::failure_of(raised.clone(), false) {
+        Ok(failure) => Some(failure),
+        Err(_) => {
             // There is no memory for that. It is raised somewhere else.
             drop(put_back(raised));
-            Ok(outcome)
-        }),
+            None
+        }
     }
 }
 
-/// [`or_interrupted`], now and then, for a generator that is resumed at once.
+/// [`interrupted`], asked now and then, for a generator that is resumed at once.
 #[inline(always)]
-pub(crate) fn or_interrupted_at_times(py: Python<'_>, outcome: Outcome) -> Result<Outcome> {
+pub(crate) fn interrupted_at_times(py: Python<'_>) -> Option<Outcome> {
     static RESUMED: AtomicU32 = AtomicU32::new(0);
     // Not exact where several threads count, which does no harm.
     let resumed = RESUMED.load(Ordering::Relaxed).wrapping_add(1);
     RESUMED.store(resumed, Ordering::Relaxed);
-    if resumed.is_multiple_of(PATIENCE) { or_interrupted(py, outcome) } else { Ok(outcome) }
+    if resumed.is_multiple_of(PATIENCE) { interrupted(py) } else { None }
 }
 
 /// Throw a failure into a generator, which may throw it into another one.

@@ -26,7 +26,7 @@ use crate::binding::waits::at_once;
 #[cfg(not(Py_GIL_DISABLED))]
 use crate::binding::waits::firing;
 use crate::binding::waits::{
-    driving::{advance, or_interrupted_at_times, take_if_there},
+    driving::{advance, interrupted_at_times, take_if_there},
     firing::make,
     task_cancelling::{CANCEL, deliver_cancelled},
     work::{Answer, Later, Next, Stack, Stopped, Waits, Work, make_room},
@@ -88,10 +88,12 @@ pub(crate) fn new_task_for<'py>(
 /// Resume the generator of a task with an outcome.
 pub(crate) fn resume<'py>(
     task: Bound<'py, Task>,
-    outcome: Outcome,
+    mut outcome: Outcome,
     stack: &mut Stack<'py>,
 ) -> Result<Next<'py>> {
-    let outcome = or_interrupted_at_times(task.py(), outcome)?;
+    if let Some(failure) = interrupted_at_times(task.py()) {
+        outcome = failure;
+    }
     match go_on(&task, outcome)? {
         Some(stopped) => handle_stop(task, stopped, stack),
         None => Ok(Next::Done),
