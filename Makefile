@@ -249,7 +249,7 @@ proof-orders:
 
 # Under ThreadSanitizer.
 proof-races:
-	RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" \
+	TSAN_OPTIONS="suppressions=$(abspath tests/proofs/races.supp)" RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" \
 	  CARGO_TARGET_DIR=target/races \
 	  $(CARGO) test --no-default-features --target $(HOST) --test core_races
 
