@@ -79,14 +79,13 @@ def replace(kind: Any, **methods: Callable[..., Any]) -> None:
 def _after(before: Any, method: Callable[..., Any]) -> Any:
     function = before.__func__ if isinstance(before, staticmethod) else before
 
-    @wraps(function)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         return method(before, self, *args, **kwargs)
 
     # Tracebacks, and whoever looks for what releases a lock, go by the name of the code.
-    name, qualname = function.__name__, function.__qualname__
-    call.__code__ = call.__code__.replace(co_name=name, co_qualname=qualname)
-    return call
+    code: Any = call.__code__
+    call.__code__ = code.replace(co_name=function.__name__, co_qualname=function.__qualname__)
+    return wraps(function)(call)
 
 
 def _put_native(kind: Any, **methods: str) -> None:
