@@ -175,3 +175,82 @@ def test_putters_behind_one_that_cannot_be_told(monkeypatch):
     assert [it.exc_type for it in unraisable] == [LookupError]
     assert (refused.called, put.called) == (False, True)
     assert queue.get_nowait() == "second"
+
+
+# Subclasses that use the object whenever one of its attributes is read or set. Without the GIL,
+# that must not happen in the middle of a step, where the object would wait for itself.
+
+
+def in_turn(*names):
+    """Call these methods one after the other, whatever comes of it."""
+
+    def call_all(it):
+        for name in names:
+            result = getattr(it, name)()
+            if isinstance(result, Deferred):
+                result.addErrback(lambda failure: None)
+
+    return call_all
+
+
+def read_and_write(lock):
+    for _ in range(2):
+        for way in lock.reading, lock.writing, lock.reading:
+            way.acquire()
+        for way in lock.reading, lock.writing, lock.reading:
+            way.release()
+
+
+def by_key(lock):
+    first, second = lock("key"), lock("key")
+    first.acquire()
+    second.acquire()
+    first.release()
+    second.release()
+
+
+USES = {
+    "Semaphore": ([1], c.Semaphore.locked, in_turn("acquire", "acquire", "release", "release")),
+    "ReadWriteLock": ([], lambda it: it.readers, read_and_write),
+    "KeyedLock": ([], lambda it: it.locked("key"), by_key),
+    "Event": ([], c.Event.wait, in_turn("wait", "set", "clear", "wait", "set")),
+    "Condition": (
+        [],
+        c.Condition.locked,
+        in_turn("acquire", "wait", "acquire", "notify", "release"),
+    ),
+    "Barrier": ([2], lambda it: it.n_waiting, in_turn("wait", "abort", "reset", "wait", "wait")),
+    "Queue": ([], c.Queue.full, in_turn("get", "get", "join", "shutdown")),
+    "PriorityQueue": ([], c.Queue.qsize, in_turn("get", "get", "join", "shutdown")),
+    "LifoQueue": ([], c.Queue.empty, in_turn("get", "get", "join", "shutdown")),
+    "Channel": ([1], lambda it: it.closed, in_turn("receive", "receive", "close")),
+    "Broadcast": ([], lambda it: it.closed, in_turn("subscribe", "subscribe", "close")),
+}
+
+
+@pytest.mark.parametrize("kind", USES)
+def test_a_subclass_that_looks_at_each_attribute(kind):
+    arguments, look, use = USES[kind]
+    looks = []
+    is_looking = True
+
+    def look_again(it):
+        nonlocal is_looking
+        if not is_looking:
+            is_looking = True
+            looks.append(look(it))
+            is_looking = False
+
+    class Looking(getattr(c, kind)):
+        def __getattribute__(self, name):
+            look_again(self)
+            return super().__getattribute__(name)
+
+        def __setattr__(self, name, value):
+            super().__setattr__(name, value)
+            look_again(self)
+
+    it = Looking(*arguments)
+    is_looking = False
+    use(it)
+    assert looks

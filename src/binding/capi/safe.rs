@@ -118,6 +118,12 @@ safe! {
         object: &Bound<'_, PyAny>,
         name: &Bound<'_, PyString>
     ) -> Called<'py> = ffi::PyObject_GenericGetAttr: (object, name);
+    /// Set an object's attribute, as `object.__setattr__` does, even if the class overrides that.
+    fn set_usual_attribute<'py>(
+        object: &Bound<'_, PyAny>,
+        name: &Bound<'_, PyString>,
+        value: &Bound<'_, PyAny>
+    ) -> Status<'py> = ffi::PyObject_GenericSetAttr: (object, name, value);
 
     // Inspection.
 

@@ -1,11 +1,13 @@
 //! What the native steps of `deferrous.concurrency` share: attributes of its objects, and telling
 //! those who wait in a line.
 
+use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use crate::binding::capi::{
+    self,
     error::{Error, Result},
     none, stack,
 };
@@ -13,17 +15,39 @@ use crate::binding::face::place::{_give_first, fire_waiting, is_fired, next_in};
 use crate::binding::judge::{creating, debug::debugging_by_default};
 use crate::binding::model::fifo::Fifo;
 
+/// An attribute of an object, such as its count.
+///
+/// A subclass may have a `__getattribute__` and a `__setattr__` of its own. They are not asked: they
+/// could use the object, or wait for another thread that does, and this may be behind its gate.
+pub(crate) fn attribute<'py>(
+    owner: &Bound<'py, PyAny>,
+    name: &Bound<'py, PyString>,
+) -> PyResult<Bound<'py, PyAny>> {
+    Ok(capi::usual_attribute(owner.py(), owner, name)?)
+}
+
+/// Set an attribute of an object, in the same way.
+pub(crate) fn set_attribute<'py>(
+    owner: &Bound<'py, PyAny>,
+    name: &Bound<'py, PyString>,
+    value: impl IntoPyObjectExt<'py>,
+) -> PyResult<()> {
+    let py = owner.py();
+    capi::set_usual_attribute(py, owner, name, &value.into_bound_py_any(py)?)?;
+    Ok(())
+}
+
 /// An attribute of an object that is a line.
 pub(crate) fn line_of<'py>(
     owner: &Bound<'py, PyAny>,
     name: &Bound<'py, PyString>,
 ) -> Result<Bound<'py, Fifo>> {
-    Ok(owner.getattr(name)?.cast_into::<Fifo>()?)
+    Ok(attribute(owner, name)?.cast_into::<Fifo>()?)
 }
 
 /// Whether an attribute is true.
 pub(crate) fn is(owner: &Bound<'_, PyAny>, name: &Bound<'_, PyString>) -> Result<bool> {
-    Ok(stack::truth(&owner.getattr(name)?)?)
+    Ok(stack::truth(&attribute(owner, name)?)?)
 }
 
 /// Add to an attribute that is a number.
@@ -32,7 +56,7 @@ pub(crate) fn add_to<'py>(
     name: &Bound<'py, PyString>,
     number: i64,
 ) -> Result<()> {
-    Ok(owner.setattr(name, owner.getattr(name)?.add(number)?)?)
+    Ok(set_attribute(owner, name, attribute(owner, name)?.add(number)?)?)
 }
 
 /// Report an error that concerns others than the caller. The caller still gets its result.

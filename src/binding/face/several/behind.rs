@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
 use crate::binding::capi::{self, Hold, error::Result, interned::intern, stack};
-use crate::binding::face::waiting::{fail_each, line_of};
+use crate::binding::face::waiting::{attribute, fail_each, line_of, set_attribute};
 use crate::binding::model::{
     deferred::{Deferred, Objects},
     fifo::Fifo,
@@ -159,19 +159,19 @@ fn what_behind<'py>(canceller: Option<Bound<'py, PyAny>>) -> Result<Option<Bound
         if let Some(place) = capi::as_exact::<Place>(&it) {
             return Ok(place.get().what(it.py()));
         }
-        canceller = it.getattr_opt(intern!(it.py(), "canceller"))?;
+        canceller = capi::attribute_of(&it, intern!(it.py(), "canceller"));
     }
     Ok(None)
 }
 
 /// An attribute that is a number of ours.
 pub(super) fn number(owner: &Bound<'_, PyAny>, name: &Bound<'_, PyString>) -> Result<i64> {
-    Ok(owner.getattr(name)?.extract()?)
+    Ok(attribute(owner, name)?.extract()?)
 }
 
 /// An attribute that is True or False.
 pub(super) fn is(owner: &Bound<'_, PyAny>, name: &Bound<'_, PyString>) -> Result<bool> {
-    Ok(owner.getattr(name)?.extract()?)
+    Ok(attribute(owner, name)?.extract()?)
 }
 
 /// How many a limit allows. None if it is without end. Not to be asked behind the gate: it may be an
@@ -196,7 +196,7 @@ pub(crate) fn _count<'py>(
     let (counted, _) = behind(line, |_| {
         let sum = number(owner, name)? + more;
         if sum >= 0 {
-            owner.setattr(name, sum)?;
+            set_attribute(owner, name, sum)?;
         }
         Ok(sum >= 0)
     });

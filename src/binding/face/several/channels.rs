@@ -17,7 +17,7 @@ use crate::binding::capi::{
     none, yes,
 };
 use crate::binding::face::items::empty_into;
-use crate::binding::face::waiting::report;
+use crate::binding::face::waiting::{attribute, report, set_attribute};
 use crate::binding::model::{deferred::Deferred, fifo::Fifo};
 use crate::binding::waits::made;
 
@@ -35,7 +35,7 @@ fn over<'py>(
 
 /// The first of those items that nobody came for, taken out. Those come first.
 fn take_returned<'py>(owner: &Bound<'py, PyAny>) -> Result<Option<Bound<'py, PyAny>>> {
-    let returned = owner.getattr(intern!(owner.py(), "_returned"))?;
+    let returned = attribute(owner, intern!(owner.py(), "_returned"))?;
     let returned = returned.cast::<PyList>()?;
     if returned.is_empty() {
         return Ok(None);
@@ -50,7 +50,7 @@ fn take_returned<'py>(owner: &Bound<'py, PyAny>) -> Result<Option<Bound<'py, PyA
 pub(crate) fn _give_returned<'py>(owner: &Bound<'py, PyAny>) -> Result<()> {
     let py = owner.py();
     let getting = line(owner, intern!(py, "_getting"))?;
-    let returned = owner.getattr(intern!(py, "_returned"))?.cast_into::<PyList>()?;
+    let returned = attribute(owner, intern!(py, "_returned"))?.cast_into::<PyList>()?;
     let mut done = Ok(());
     loop {
         let (given, later) = behind(&getting, |later| {
@@ -77,9 +77,9 @@ pub(crate) fn _channel_send<'py>(
     let py = channel.py();
     let getting = line(channel, intern!(py, "_getting"))?;
     let putting = line(channel, intern!(py, "_putting"))?;
-    let buffer = channel.getattr(intern!(py, "_buffer"))?;
-    let most = limit_of(&channel.getattr(intern!(py, "_capacity"))?)?;
-    let is_endless = most.is_none() && channel.getattr(intern!(py, "_capacity"))?.gt(0)?;
+    let buffer = attribute(channel, intern!(py, "_buffer"))?;
+    let most = limit_of(&attribute(channel, intern!(py, "_capacity"))?)?;
+    let is_endless = most.is_none() && attribute(channel, intern!(py, "_capacity"))?.gt(0)?;
     let (sent, waiting) = (made::of_result(none(py))?, new_waiting(&putting, None, item.clone())?);
     // What has become of it; None if the channel is closed.
     let (done, later) = behind(&getting, |later| {
@@ -122,7 +122,7 @@ pub(crate) fn _channel_receive<'py>(
     let py = channel.py();
     let getting = line(channel, intern!(py, "_getting"))?;
     let putting = line(channel, intern!(py, "_putting"))?;
-    let buffer = channel.getattr(intern!(py, "_buffer"))?;
+    let buffer = attribute(channel, intern!(py, "_buffer"))?;
     let what = capi::new_bool(py, iterating);
     let waiting = new_waiting(&getting, Some(channel.clone()), what)?;
     let (got, later) = behind(&getting, |later| {
@@ -167,7 +167,7 @@ impl<'py> Got<'py> {
         match self {
             Got::Item(item) => made::of_result(item),
             Got::Waits => Ok(waiting),
-            Got::Over => over(owner, &owner.getattr(intern!(owner.py(), "_over"))?, iterating),
+            Got::Over => over(owner, &attribute(owner, intern!(owner.py(), "_over"))?, iterating),
         }
     }
 }
@@ -184,7 +184,7 @@ pub(crate) fn _channel_close<'py>(
     let putting = line(channel, intern!(py, "_putting"))?;
     let (getters, putters) = (Fifo::empty(py)?, Fifo::empty(py)?);
     let (closed, _) = behind(&getting, |_| {
-        channel.setattr(intern!(py, "_closed"), yes(py))?;
+        set_attribute(channel, intern!(py, "_closed"), yes(py))?;
         Ok((take_all(&getting, getters), take_all(&putting, putters)))
     });
     let (getters, putters) = closed?;
@@ -206,11 +206,11 @@ fn come_back<'py>(
         if later.give(&getting, item)? {
             return Ok(());
         }
-        let returned = owner.getattr(intern!(py, "_returned"))?;
+        let returned = attribute(owner, intern!(py, "_returned"))?;
         let returned = returned.cast::<PyList>()?;
         let at = place_among(returned, given, |it| it.get_item(0))?;
         returned.insert(at, entry)?;
-        match owner.getattr_opt(intern!(py, "_broadcast"))? {
+        match capi::attribute_of(owner, intern!(py, "_broadcast")) {
             Some(broadcast) if !broadcast.is_none() && has_come_to_be_full(owner)? => {
                 count_full(&broadcast, 1)
             }
@@ -223,20 +223,20 @@ fn come_back<'py>(
 
 /// Whether a subscription holds as many as it may, and not more.
 fn has_come_to_be_full(reader: &Bound<'_, PyAny>) -> Result<bool> {
-    let most = limit_of(&reader.getattr(intern!(reader.py(), "_maxsize"))?)?;
+    let most = limit_of(&attribute(reader, intern!(reader.py(), "_maxsize"))?)?;
     Ok(most == Some(held_by(reader)?))
 }
 
 fn held_by(reader: &Bound<'_, PyAny>) -> Result<usize> {
     let py = reader.py();
-    let items = reader.getattr(intern!(py, "_items"))?.len()?;
-    Ok(items + reader.getattr(intern!(py, "_returned"))?.len()?)
+    let items = attribute(reader, intern!(py, "_items"))?.len()?;
+    Ok(items + attribute(reader, intern!(py, "_returned"))?.len()?)
 }
 
 /// Count subscriptions that hold as many as they may.
 fn count_full(broadcast: &Bound<'_, PyAny>, more: i64) -> Result<()> {
     let full = intern!(broadcast.py(), "_full");
-    Ok(broadcast.setattr(full, number(broadcast, full)? + more)?)
+    Ok(set_attribute(broadcast, full, number(broadcast, full)? + more)?)
 }
 
 /// Give an item to all that have subscribed.
@@ -250,7 +250,7 @@ fn deliver<'py>(
         if later.give(&line(&reader, intern!(py, "_getting"))?, item)? {
             continue;
         }
-        reader.getattr(intern!(py, "_items"))?.call_method1(intern!(py, "append"), (item,))?;
+        attribute(&reader, intern!(py, "_items"))?.call_method1(intern!(py, "append"), (item,))?;
         if has_come_to_be_full(&reader)? {
             count_full(broadcast, 1)?;
         }
@@ -261,7 +261,7 @@ fn deliver<'py>(
 fn readers_of<'py>(broadcast: &Bound<'py, PyAny>) -> Result<Bound<'py, PyList>> {
     let py = broadcast.py();
     let readers = capi::new_list(py)?;
-    let all = broadcast.getattr(intern!(py, "_readers"))?;
+    let all = attribute(broadcast, intern!(py, "_readers"))?;
     readers.call_method1(intern!(py, "extend"), (all,))?;
     Ok(readers)
 }
@@ -289,7 +289,7 @@ pub(crate) fn _broadcast_subscribe<'py>(
         if is(broadcast, intern!(py, "_closed"))? {
             return Ok(false);
         }
-        let readers = broadcast.getattr(intern!(py, "_readers"))?;
+        let readers = attribute(broadcast, intern!(py, "_readers"))?;
         readers.cast::<PyDict>()?.set_item(reader, py.None())?;
         Ok(true)
     });
@@ -333,15 +333,15 @@ pub(crate) fn _subscription_next<'py>(
 ) -> Result<Bound<'py, Deferred>> {
     let py = reader.py();
     let getting = line(reader, intern!(py, "_getting"))?;
-    let items = reader.getattr(intern!(py, "_items"))?;
-    if limit_of(&reader.getattr(intern!(py, "_maxsize"))?)?.is_some() {
+    let items = attribute(reader, intern!(py, "_items"))?;
+    if limit_of(&attribute(reader, intern!(py, "_maxsize"))?)?.is_some() {
         // Another item may be let in.
         depth::check_ahead(py)?;
     }
     let what = capi::new_bool(py, iterating);
     let waiting = new_waiting(&getting, Some(reader.clone()), what)?;
     let (got, later) = behind(&getting, |later| {
-        let broadcast = reader.getattr(intern!(py, "_broadcast"))?;
+        let broadcast = attribute(reader, intern!(py, "_broadcast"))?;
         let was_full = has_come_to_be_full(reader)?;
         let item = match take_returned(reader)? {
             Some(item) => item,
@@ -377,17 +377,17 @@ pub(crate) fn _subscription_close<'py>(
     let dropped = capi::new_list(py)?;
     let getters = Fifo::empty(py)?;
     let (closed, later) = behind(&getting, |later| {
-        let broadcast = reader.getattr(intern!(py, "_broadcast"))?;
-        let was_full = match limit_of(&reader.getattr(intern!(py, "_maxsize"))?)? {
+        let broadcast = attribute(reader, intern!(py, "_broadcast"))?;
+        let was_full = match limit_of(&attribute(reader, intern!(py, "_maxsize"))?)? {
             Some(most) => held_by(reader)? >= most,
             None => false,
         };
-        reader.setattr(intern!(py, "_broadcast"), none(py))?;
-        empty_into(&reader.getattr(intern!(py, "_items"))?, &dropped)?;
-        empty_into(&reader.getattr(intern!(py, "_returned"))?, &dropped)?;
+        set_attribute(reader, intern!(py, "_broadcast"), none(py))?;
+        empty_into(&attribute(reader, intern!(py, "_items"))?, &dropped)?;
+        empty_into(&attribute(reader, intern!(py, "_returned"))?, &dropped)?;
         let getters = take_all(&getting, getters);
         if !broadcast.is_none() {
-            let readers = broadcast.getattr(intern!(py, "_readers"))?;
+            let readers = attribute(&broadcast, intern!(py, "_readers"))?;
             readers.call_method1(intern!(py, "pop"), (reader, none(py)))?;
             if was_full {
                 count_full(&broadcast, -1)?;
@@ -417,14 +417,14 @@ pub(crate) fn _broadcast_close<'py>(
     let (senders, none_left) = (Fifo::empty(py)?, capi::new_dict(py)?);
     let (closed, later) = behind(&sending, |later| {
         let readers = readers_of(broadcast)?;
-        later.drop(broadcast.getattr(intern!(py, "_readers"))?);
-        broadcast.setattr(intern!(py, "_readers"), none_left)?;
-        broadcast.setattr(intern!(py, "_closed"), yes(py))?;
-        broadcast.setattr(intern!(py, "_full"), 0)?;
+        later.drop(attribute(broadcast, intern!(py, "_readers"))?);
+        set_attribute(broadcast, intern!(py, "_readers"), none_left)?;
+        set_attribute(broadcast, intern!(py, "_closed"), yes(py))?;
+        set_attribute(broadcast, intern!(py, "_full"), 0)?;
         // All of them, before anybody is told.
         let mut waiting = Vec::new();
         for reader in readers.iter() {
-            reader.setattr(intern!(py, "_broadcast"), none(py))?;
+            set_attribute(&reader, intern!(py, "_broadcast"), none(py))?;
             let getting = line(&reader, intern!(py, "_getting"))?;
             let getters = take_all(&getting, Fifo::empty(py)?);
             waiting.push((getting, getters));
@@ -449,7 +449,7 @@ pub(crate) fn _come_back<'py>(
     item: &Bound<'py, PyAny>,
     given: &Bound<'py, PyAny>,
 ) -> Result<()> {
-    match owner.getattr_opt(intern!(owner.py(), "_numbers"))? {
+    match capi::attribute_of(owner, intern!(owner.py(), "_numbers")) {
         Some(_) => come_back_to_queue(owner, item, given),
         None => come_back(owner, item, given),
     }

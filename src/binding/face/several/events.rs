@@ -8,7 +8,7 @@ use crate::binding::capi::{self, Hold, depth, error::Result, interned::intern, y
 use crate::binding::face::events::{end_without_lock, is_as_many, reacquire};
 use crate::binding::face::place::fire_each;
 use crate::binding::face::steps::cancelled_for;
-use crate::binding::face::waiting::{fail_each, failure_of};
+use crate::binding::face::waiting::{attribute, fail_each, failure_of, set_attribute};
 use crate::binding::model::{
     deferred::Deferred,
     fifo::Fifo,
@@ -58,7 +58,7 @@ pub(crate) fn _event_set<'py>(event: &Bound<'py, PyAny>) -> Result<()> {
     }
     let all = Fifo::empty(py)?;
     let (all, _) = behind(&waiting, |_| {
-        event.setattr(intern!(py, "_is_set"), yes(py))?;
+        set_attribute(event, intern!(py, "_is_set"), yes(py))?;
         Ok(take_all(&waiting, all))
     });
     fire_each(&all?, |_| Ok(yes(py)))
@@ -116,7 +116,7 @@ pub(crate) fn _barrier_break<'py>(
     let waiting = line(barrier, intern!(py, "_waiting"))?;
     let all = Fifo::empty(py)?;
     let (all, _) = behind(&waiting, |_| {
-        barrier.setattr(intern!(py, "_broken"), capi::new_bool(py, for_good))?;
+        set_attribute(barrier, intern!(py, "_broken"), capi::new_bool(py, for_good))?;
         Ok(take_all(&waiting, all))
     });
     let all = all?;
@@ -157,12 +157,12 @@ pub(crate) fn _condition_acquired_for<'py>(
         if deferred.get().chain(py, |chain| chain.paused()) != 0 {
             return Ok(Woken::Paused);
         }
-        woken.setattr(intern!(py, "woken"), yes(py))?;
+        set_attribute(&woken, intern!(py, "woken"), yes(py))?;
         Ok(if later.fire(woken.clone(), &yes(py)) { Woken::GoesOn } else { Woken::Fired })
     });
     let found = found?;
     let mut done = later.do_it();
-    let lock = condition.getattr(intern!(py, "_lock"))?;
+    let lock = attribute(condition, intern!(py, "_lock"))?;
     if let Woken::Abandoned | Woken::Paused = found
         && is(&woken, intern!(py, "notified"))?
     {
@@ -208,7 +208,7 @@ fn wake<'py>(
             while let Some(first) = waiting.get().pop_front(py)? {
                 let deferred = first.cast::<Deferred>()?;
                 if !deferred.get().chain(py, |chain| chain.called()) {
-                    first.setattr(intern!(py, "notified"), yes(py))?;
+                    set_attribute(&first, intern!(py, "notified"), yes(py))?;
                     return Ok(Some(first));
                 }
                 later.drop(first);
@@ -221,7 +221,7 @@ fn wake<'py>(
         if !error.is_instance_of::<PyException>(py) {
             // As KeyboardInterrupt: it is the caller's. This one waits on.
             let (waits, _) = behind(waiting, |_| {
-                woken.setattr(intern!(py, "notified"), capi::new_bool(py, false))?;
+                set_attribute(&woken, intern!(py, "notified"), capi::new_bool(py, false))?;
                 Fifo::insert_at(waiting, 0, woken)
             });
             return waits.and(Err(error));
@@ -279,9 +279,9 @@ pub(crate) fn _condition_leave<'py>(
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _woken_give_up<'py>(woken: &Bound<'py, PyAny>) -> Result<bool> {
     let py = woken.py();
-    let condition = woken.getattr(intern!(py, "condition"))?;
+    let condition = attribute(woken, intern!(py, "condition"))?;
     let waiting = line(&condition, intern!(py, "_waiting"))?;
-    let lock = condition.getattr(intern!(py, "_lock"))?;
+    let lock = attribute(&condition, intern!(py, "_lock"))?;
     let deferred = woken.cast::<Deferred>()?;
     // True if another is to be woken in its place, and whether it stood in the line.
     let (found, _) = behind(&waiting, |_| {
@@ -291,7 +291,7 @@ pub(crate) fn _woken_give_up<'py>(woken: &Bound<'py, PyAny>) -> Result<bool> {
         if is_done {
             return Ok((is(woken, intern!(py, "woken"))?, None));
         }
-        woken.setattr(intern!(py, "abandoned"), yes(py))?;
+        set_attribute(woken, intern!(py, "abandoned"), yes(py))?;
         let waits = !called && !is(woken, intern!(py, "notified"))?;
         if waits {
             Fifo::remove(&waiting, woken)?;

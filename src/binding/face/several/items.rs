@@ -12,7 +12,7 @@ use super::heap;
 use crate::binding::capi::{self, depth, error::Result, interned::intern, none, yes};
 use crate::binding::face::items::empty_into;
 use crate::binding::face::place::fire_each;
-use crate::binding::face::waiting::{answer_waiting, report};
+use crate::binding::face::waiting::{answer_waiting, attribute, report, set_attribute};
 use crate::binding::model::{deferred::Deferred, fifo::Fifo};
 use crate::binding::waits::made;
 
@@ -54,7 +54,7 @@ enum Asked {
 impl<'py> Queue<'py> {
     fn of(it: &Bound<'py, PyAny>) -> Result<Self> {
         let py = it.py();
-        let way = it.getattr(intern!(py, "_way"))?.cast_into::<PyString>()?;
+        let way = attribute(it, intern!(py, "_way"))?.cast_into::<PyString>()?;
         let way = match way.to_str()? {
             "popleft" => Way::First,
             "pop" => Way::Last,
@@ -62,12 +62,12 @@ impl<'py> Queue<'py> {
         };
         Ok(Self {
             it: it.clone(),
-            items: it.getattr(intern!(py, "_queue"))?,
+            items: attribute(it, intern!(py, "_queue"))?,
             getting: line(it, intern!(py, "_getting"))?,
             putting: line(it, intern!(py, "_putting"))?,
             joining: line(it, intern!(py, "_joining"))?,
             way,
-            most: limit_of(&it.getattr(intern!(py, "_maxsize"))?)?,
+            most: limit_of(&attribute(it, intern!(py, "_maxsize"))?)?,
         })
     }
 
@@ -88,7 +88,7 @@ impl<'py> Queue<'py> {
 
     fn count(&self, more: i64) -> Result<()> {
         let unfinished = intern!(self.py(), "_unfinished");
-        Ok(self.it.setattr(unfinished, number(&self.it, unfinished)? + more)?)
+        Ok(set_attribute(&self.it, unfinished, number(&self.it, unfinished)? + more)?)
     }
 
     /// Put an item in. What it is compared with is known.
@@ -217,7 +217,7 @@ impl<'py> Queue<'py> {
         }
         let way = if self.way == Way::First { intern!(py, "popleft") } else { intern!(py, "pop") };
         let item = self.items.call_method0(way)?;
-        let numbers = self.it.getattr(intern!(py, "_numbers"))?;
+        let numbers = attribute(&self.it, intern!(py, "_numbers"))?;
         let numbers = numbers.cast::<PyList>()?;
         if !numbers.is_empty() {
             numbers.del_item(0)?;
@@ -255,7 +255,7 @@ impl<'py> Queue<'py> {
     fn finish(&self, many: i64) -> Result<bool> {
         let unfinished = intern!(self.py(), "_unfinished");
         let left = (number(&self.it, unfinished)? - many).max(0);
-        self.it.setattr(unfinished, left)?;
+        set_attribute(&self.it, unfinished, left)?;
         Ok(left == 0)
     }
 
@@ -270,7 +270,7 @@ impl<'py> Queue<'py> {
         if let Some(place) = place {
             return place.push(self.items.cast::<PyList>()?, item);
         }
-        let numbers = self.it.getattr(intern!(py, "_numbers"))?;
+        let numbers = attribute(&self.it, intern!(py, "_numbers"))?;
         let numbers = numbers.cast::<PyList>()?;
         let at = place_among(numbers, given, Ok)?;
         numbers.insert(at, given)?;
@@ -405,7 +405,7 @@ pub(crate) fn _queue_task_done<'py>(queue: &Bound<'py, PyAny>) -> Result<bool> {
         if left < 0 {
             return Ok(None);
         }
-        queue.setattr(unfinished, left)?;
+        set_attribute(queue, unfinished, left)?;
         Ok(Some(if left == 0 { take_all(&joining, all) } else { all }))
     });
     let Some(ended) = ended? else { return Ok(false) };
@@ -445,10 +445,10 @@ pub(crate) fn _queue_shut_down<'py>(
     let dropped = capi::new_list(py)?;
     let (getting, putting, joining) = (Fifo::empty(py)?, Fifo::empty(py)?, Fifo::empty(py)?);
     let (taken, _) = behind(&queue.getting, |_| {
-        queue.it.setattr(intern!(py, "_is_shut_down"), yes(py))?;
+        set_attribute(&queue.it, intern!(py, "_is_shut_down"), yes(py))?;
         if at_once {
-            queue.it.setattr(intern!(py, "_is_shut_at_once"), yes(py))?;
-            queue.it.getattr(intern!(py, "_numbers"))?.call_method0(intern!(py, "clear"))?;
+            set_attribute(&queue.it, intern!(py, "_is_shut_at_once"), yes(py))?;
+            attribute(&queue.it, intern!(py, "_numbers"))?.call_method0(intern!(py, "clear"))?;
             empty_into(&queue.items, &dropped)?;
             if queue.finish(dropped.len() as i64)? {
                 Fifo::take_all(&queue.joining, &joining);

@@ -16,8 +16,7 @@ use crate::binding::capi::{
     interned::intern,
     yes,
 };
-use crate::binding::face::waiting::again_if_interrupted;
-use crate::binding::face::waiting::answer_waiting;
+use crate::binding::face::waiting::{again_if_interrupted, answer_waiting, attribute};
 use crate::binding::model::{deferred::Deferred, fifo::Fifo};
 use crate::binding::waits::made;
 
@@ -80,8 +79,8 @@ impl<'py> Keyed<'py> {
     fn of(lock: &Bound<'py, PyAny>) -> Result<Self> {
         let py = lock.py();
         Ok(Self {
-            keys: lock.getattr(intern!(py, "_keys"))?.cast_into::<PyDict>()?,
-            limit: lock.getattr(intern!(py, "_limit"))?.extract()?,
+            keys: attribute(lock, intern!(py, "_keys"))?.cast_into::<PyDict>()?,
+            limit: attribute(lock, intern!(py, "_limit"))?.extract()?,
             gate: line(lock, intern!(py, "_turn"))?,
         })
     }

@@ -6,6 +6,7 @@ use pyo3::types::{PyFloat, PyInt};
 use super::behind::{behind, first_in, line};
 use super::events::new_waiting;
 use crate::binding::capi::{error::Result, interned::intern, yes};
+use crate::binding::face::waiting::{attribute, set_attribute};
 use crate::binding::model::{deferred::Deferred, fifo::Fifo, place::Place};
 use crate::binding::waits::made;
 
@@ -41,12 +42,12 @@ pub(crate) fn _locks_take<'py>(
     let taken = made::of_result(yes(py))?;
     let deferred = new_waiting(&waiting, Some(owner.clone()), number.clone())?;
     let (is_taken, _) = behind(&waiting, |_| {
-        let free = owner.getattr(value)?;
+        let free = attribute(owner, value)?;
         if waiting.get().len(py) > 0 || free.lt(&number)? {
             waiting.get().push_back(deferred.as_any().clone())?;
             return Ok(false);
         }
-        owner.setattr(value, free.sub(&number)?)?;
+        set_attribute(owner, value, free.sub(&number)?)?;
         Ok(true)
     });
     Ok(if is_taken? { taken } else { deferred })
@@ -73,13 +74,13 @@ pub(crate) fn _locks_give_back<'py>(
     let value = intern!(py, "_value");
     let waiting = line(owner, intern!(py, "_waiting"))?;
     let (given, _) = behind(&waiting, |_| {
-        let free = owner.getattr(value)?;
+        let free = attribute(owner, value)?;
         let sum = free.add(&number)?;
         let too_many = most.as_ref().is_some_and(|most| sum.gt(most).unwrap_or(false));
         if too_many || (reads && free.eq(0)?) {
             return Ok(false);
         }
-        owner.setattr(value, sum)?;
+        set_attribute(owner, value, sum)?;
         Ok(true)
     });
     match error {
@@ -96,11 +97,11 @@ fn serve<'py>(owner: &Bound<'py, PyAny>, waiting: &Bound<'py, Fifo>) -> Result<(
     loop {
         let (served, later) = behind(waiting, |later| {
             let Some((_, asked)) = first_in(waiting, later)? else { return Ok(false) };
-            let free = owner.getattr(value)?;
+            let free = attribute(owner, value)?;
             if free.lt(&asked)? || !later.give(waiting, &yes(py))? {
                 return Ok(false);
             }
-            owner.setattr(value, free.sub(asked)?)?;
+            set_attribute(owner, value, free.sub(asked)?)?;
             Ok(true)
         });
         // Its callbacks may acquire and release.
@@ -130,7 +131,7 @@ pub(crate) fn _semaphore_locked<'py>(owner: &Bound<'py, PyAny>) -> Result<bool> 
     let py = owner.py();
     let waiting = line(owner, intern!(py, "_waiting"))?;
     let (locked, _) = behind(&waiting, |_| {
-        Ok(owner.getattr(intern!(py, "_value"))?.eq(0)? || waiting.get().len(py) > 0)
+        Ok(attribute(owner, intern!(py, "_value"))?.eq(0)? || waiting.get().len(py) > 0)
     });
     locked
 }
