@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import sysconfig
 
 import pytest
 from deferrous import Deferred, Failure, ensureDeferred
@@ -254,3 +255,25 @@ def test_a_subclass_that_looks_at_each_attribute(kind):
     is_looking = False
     use(it)
     assert looks
+
+
+@pytest.mark.skipif(
+    bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
+    reason="methods of the program's own would run in the middle of a step",
+)
+@pytest.mark.parametrize("kind", USES)
+def test_a_subclass_that_keeps_its_attributes_elsewhere(kind):
+    arguments, _, use = USES[kind]
+    kept = {}
+
+    class Elsewhere(getattr(c, kind)):
+        def __getattribute__(self, name):
+            if name in kept:
+                return kept[name]
+            return super().__getattribute__(name)
+
+        def __setattr__(self, name, value):
+            kept[name] = value
+
+    use(Elsewhere(*arguments))
+    assert kept

@@ -108,7 +108,9 @@ pub(crate) use panics::catching;
 pub(crate) use pools::{Pool, Recycled};
 pub(crate) use safe::{
     call_any_way, copy_context, enter_context, exit_context, list_of, new_dict, new_int, new_list,
-    new_signed_int, new_weak_reference, set_usual_attribute, this_thread, usual_attribute,
+    new_signed_int, new_weak_reference, this_thread,
 };
 #[cfg(not(any(Py_3_14, Py_GIL_DISABLED)))]
 pub(crate) use safe::{next_value, referent};
+#[cfg(Py_GIL_DISABLED)]
+pub(crate) use safe::{set_usual_attribute, usual_attribute};

@@ -118,12 +118,6 @@ safe! {
         object: &Bound<'_, PyAny>,
         name: &Bound<'_, PyString>
     ) -> Called<'py> = ffi::PyObject_GenericGetAttr: (object, name);
-    /// Set an object's attribute, as `object.__setattr__` does, even if the class overrides that.
-    fn set_usual_attribute<'py>(
-        object: &Bound<'_, PyAny>,
-        name: &Bound<'_, PyString>,
-        value: &Bound<'_, PyAny>
-    ) -> Status<'py> = ffi::PyObject_GenericSetAttr: (object, name, value);
 
     // Inspection.
 
@@ -212,6 +206,12 @@ safe! {
     /// What a class or its bases have under a name.
     fn in_class<'py>(class: Kind<'_>, name: &Bound<'_, PyString>) -> Option<Bound<'py, PyAny>>
         = _PyType_LookupRef: (class, name);
+    /// Set an object's attribute, as `object.__setattr__` does, even if the class overrides that.
+    fn set_usual_attribute<'py>(
+        object: &Bound<'_, PyAny>,
+        name: &Bound<'_, PyString>,
+        value: &Bound<'_, PyAny>
+    ) -> Status<'py> = ffi::PyObject_GenericSetAttr: (object, name, value);
 }
 
 #[cfg(not(any(Py_3_14, Py_GIL_DISABLED)))]

@@ -6,8 +6,9 @@ use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
+#[cfg(Py_GIL_DISABLED)]
+use crate::binding::capi;
 use crate::binding::capi::{
-    self,
     error::{Error, Result},
     none, stack,
 };
@@ -17,13 +18,17 @@ use crate::binding::model::fifo::Fifo;
 
 /// An attribute of an object, such as its count.
 ///
-/// A subclass may have a `__getattribute__` and a `__setattr__` of its own. They are not asked: they
-/// could use the object, or wait for another thread that does, and this may be behind its gate.
+/// A subclass may have a `__getattribute__` and a `__setattr__` of its own. Without the GIL they are
+/// not asked: they could use the object, or wait for another thread that does, and this may be behind
+/// its gate.
 pub(crate) fn attribute<'py>(
     owner: &Bound<'py, PyAny>,
     name: &Bound<'py, PyString>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    Ok(capi::usual_attribute(owner.py(), owner, name)?)
+    #[cfg(Py_GIL_DISABLED)]
+    return Ok(capi::usual_attribute(owner.py(), owner, name)?);
+    #[cfg(not(Py_GIL_DISABLED))]
+    owner.getattr(name)
 }
 
 /// Set an attribute of an object, in the same way.
@@ -32,9 +37,14 @@ pub(crate) fn set_attribute<'py>(
     name: &Bound<'py, PyString>,
     value: impl IntoPyObjectExt<'py>,
 ) -> PyResult<()> {
-    let py = owner.py();
-    capi::set_usual_attribute(py, owner, name, &value.into_bound_py_any(py)?)?;
-    Ok(())
+    #[cfg(Py_GIL_DISABLED)]
+    {
+        let value = value.into_bound_py_any(owner.py())?;
+        capi::set_usual_attribute(owner.py(), owner, name, &value)?;
+        Ok(())
+    }
+    #[cfg(not(Py_GIL_DISABLED))]
+    owner.setattr(name, value)
 }
 
 /// An attribute of an object that is a line.
