@@ -294,6 +294,29 @@ def test_a_signal_and_then_no_memory():
     assert [failure.type for failure in got] == [MemoryError]
 
 
+@pytest.mark.parametrize("then", [0, 1, 10])
+@pytest.mark.parametrize("error", [MemoryError, ValueError])
+def test_no_memory_and_then_a_signal(error, then):
+    """The step's error is raised, and the signal's comes after it."""
+    signalled = KeyboardInterrupt()
+    coming, got = [error(), signalled, *[error() for _ in range(then)]], []
+
+    @_deferrous._whole
+    def step(_):
+        if coming:
+            raise coming.pop(0)
+
+    d = Deferred()
+    d.addCallback(step).addErrback(got.append)
+    with pytest.raises(KeyboardInterrupt) as raised:
+        d.callback(5)
+        for _ in range(100):
+            pass
+    assert raised.value is signalled
+    assert [failure.type for failure in got] == [error]
+    assert got[0].value.__context__ is None
+
+
 def test_a_signal_and_then_no_memory_elsewhere():
     """In another thread the first cannot come later: the error shows it."""
     got = []

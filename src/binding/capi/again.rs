@@ -62,6 +62,8 @@ pub(super) fn again<'py>(
     let mut last = raised.clone();
     let kept_back = KeptBack::new(&raised);
     let mut refusals = 0;
+    // What a signal has raised while the step was repeated for another reason.
+    let mut signal: Option<Raised<'py>> = None;
     for attempt in 0..=MOST {
         if last.is_instance_of::<PyRecursionError>() {
             break;
@@ -74,18 +76,42 @@ pub(super) fn again<'py>(
         }
         let done = if attempt < MOST { step() } else { undisturbed(raised.py(), &mut step) };
         match done {
-            Ok(_) if raised.is_instance_of::<PyException>() => return Err(raised),
+            Ok(_) if raised.is_instance_of::<PyException>() => {
+                put_back_too(signal, &raised);
+                return Err(raised);
+            }
             // An endless loop in the step was ended by this exception.
             Ok(result) if kept_back.was_taken() => return Ok(result),
             Ok(result) => return put_back(raised).map(|()| result),
             Err(another) => {
+                if signal.is_none()
+                    && raised.is_instance_of::<PyException>()
+                    && !another.is_instance_of::<PyException>()
+                {
+                    signal = Some(another.clone());
+                }
                 keep_beside(&raised, &another);
                 last = another;
             }
         }
     }
+    if last.is_instance_of::<PyException>() {
+        put_back_too(signal, &last);
+    }
     lose_neither(raised, &last);
     Err(last)
+}
+
+/// Put back what a signal has raised, if it did, beside what is raised now, and shows it no more.
+fn put_back_too<'py>(signal: Option<Raised<'py>>, raised: &Raised<'py>) {
+    let Some(signal) = signal else { return };
+    let py = signal.py();
+    let name = intern!(py, "__context__");
+    if put_back(signal.clone()).is_ok()
+        && ok(py, raised.getattr(name)).is_some_and(|context| context.is(&signal))
+    {
+        let _ = ok(py, raised.setattr(name, py.None()));
+    }
 }
 
 /// The exceptions of steps that are being repeated.
