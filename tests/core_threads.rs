@@ -212,6 +212,13 @@ fn one_that_was_said_to_be_chained_is_not_busy() {
 }
 
 #[test]
+fn one_that_was_said_to_be_chained_shows_a_deferred_that_it_was_fired_with() {
+    let mut chain = Chain::<Threaded>::fired(Slot::Deferred(2));
+    assert!(chain.replace_chained_to(Some(1)).is_none());
+    assert!(matches!(chain.look_at_outcome(), Some(Slot::Deferred(2))));
+}
+
+#[test]
 fn all_orders_of_two_threads() {
     let programs: [(usize, &[Op], &[Op]); 5] = [
         (1, &[Op::Fire(0, 1), Op::Add(0, Callback::Counts(1))], &[Op::Fire(0, 2)]),

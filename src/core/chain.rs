@@ -295,13 +295,21 @@ impl<K: Kinds + ?Sized> Chain<K> {
         self.running = Some(K::Runner::here());
     }
 
-    /// Whether another thread is working on the outcome, or it is another Deferred that this one
-    /// waits for. (Where there is one thread, no run goes on then.)
+    /// Whether a run must not go on: another thread is working on the outcome, or it is another
+    /// Deferred that this one waits for, since the run was entered. (Where there is one thread, no
+    /// run goes on then.)
     #[inline(always)]
     fn is_busy(&self) -> bool {
-        K::Runner::SEVERAL
-            && (self.running.is_some_and(|it| it != K::Runner::here())
-                || self.chained_to.is_some() && matches!(self.outcome, Slot::Deferred(_)))
+        self.is_run_elsewhere()
+            || K::Runner::SEVERAL
+                && self.chained_to.is_some()
+                && matches!(self.outcome, Slot::Deferred(_))
+    }
+
+    /// Whether another thread is working on the outcome.
+    #[inline(always)]
+    fn is_run_elsewhere(&self) -> bool {
+        K::Runner::SEVERAL && self.running.is_some_and(|it| it != K::Runner::here())
     }
 
     /// Take the outcome for a Deferred that would otherwise wait for this one. None if there is no
@@ -330,7 +338,7 @@ impl<K: Kinds + ?Sized> Chain<K> {
     /// handled afterwards.
     #[inline(always)]
     pub fn look_at_outcome(&mut self) -> Option<&Outcome<K>> {
-        if self.is_busy() || !self.called() || self.paused != 0 {
+        if self.is_run_elsewhere() || !self.called() || self.paused != 0 {
             return None;
         }
         self.mark_handled();
