@@ -253,6 +253,34 @@ def test_signals_that_come_each_time():
     assert len(seen) > 50
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="it has no such signal")
+def test_a_handler_that_is_set_without_signals():
+    """It stays: what was there before is not put back."""
+    handled, times = [], []
+
+    def handler(number, frame):
+        raise Stop
+
+    @_deferrous._whole
+    def step(_):
+        times.append(1)
+        if signal.getsignal(signal.SIGUSR1) is handler:
+            signal.raise_signal(signal.SIGUSR1)
+        signal.signal(signal.SIGUSR1, lambda number, frame: handled.append(number))
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        with pytest.raises(Stop):
+            succeed(5).addCallback(step)
+            for _ in range(100):
+                pass
+        assert len(times) > 50
+        signal.raise_signal(signal.SIGUSR1)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert handled == [signal.SIGUSR1]
+
+
 def test_interrupted_while_it_is_cancelled():
     """Whatever interrupts the cancelling of what has a canceller, it ends, and is asked once."""
     asked = []

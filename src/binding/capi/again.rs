@@ -205,6 +205,8 @@ struct Handlers<'py> {
     replaced: Option<Bound<'py, PyDict>>,
     /// The numbers of the signals that have come, each with the frame in which it did.
     came: Option<Bound<'py, PyDict>>,
+    /// What is there instead of them.
+    note: Option<Bound<'py, PyAny>>,
 }
 
 impl<'py> Handlers<'py> {
@@ -216,6 +218,7 @@ impl<'py> Handlers<'py> {
         let get = signals.getattr("getsignal")?;
         self.replaced = Some(replaced.clone());
         self.came = Some(came);
+        self.note = Some(note.clone());
         for number in 1..last {
             let Some(handler) = ok(py, get.call1((number,))) else { continue };
             if handler.is_callable() {
@@ -234,6 +237,13 @@ impl<'py> Handlers<'py> {
         let Some(signals) = ok(py, py.import("_signal")) else { return };
         for (number, handler) in replaced.iter() {
             let Some(number) = ok(py, number.extract()) else { continue };
+            let now = ok(py, signals.call_method1("getsignal", (number,)));
+            if let (Some(now), Some(note)) = (&now, &self.note)
+                && !now.is(note)
+            {
+                // The step has set another one.
+                continue;
+            }
             let _ = ok(py, set_handler(&signals, number, &handler));
         }
         for (number, frame) in came.iter() {
