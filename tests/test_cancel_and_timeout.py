@@ -371,3 +371,28 @@ def test_timeout_asks_a_call_that_is_over(defer, plain, active):
     assert log == ["active", "cancel"][: 1 + active]
     [f] = outcome(d)
     assert f.type is defer.TimeoutError
+
+
+@pytest.mark.deferrous_only
+def test_interrupted_after_the_canceller_was_asked(monkeypatch):
+    """A signal's exception then leaves no canceller replaced, and nothing under way."""
+    from deferrous import Deferred, _timeout
+
+    class Refuses(Deferred):
+        def cancel(self):
+            raise ValueError
+
+    def interrupted(deferred):
+        raise KeyboardInterrupt
+
+    def canceller(deferred):
+        pass
+
+    monkeypatch.setattr(_timeout, "_fail", interrupted)
+    clock = Clock()
+    d = Refuses(canceller)
+    d.addTimeout(1, clock)
+    with pytest.raises(KeyboardInterrupt):
+        clock.advance(1)
+    assert d._canceller is canceller
+    assert _timeout._under_way == {}

@@ -65,22 +65,25 @@ def _cancel(deferred: Any, begun: dict[str, Any] | None = None) -> None:
     `begun` says how far that has come. If a signal's exception has come into this, it can be called
     again with the same: until "is_over" is in it.
     """
+    is_repeated = begun is not None
     begun = {} if begun is None else begun
     try:
         if "is_begun" not in begun:
             _begin_to_cancel(deferred, begun)
+        raised = begun["raised"]
+        if "has_returned" not in begun:
+            # It was interrupted in the midst of that.
+            raised.append((_last_of_those(deferred), _deferrous.CancelledError()))
+            begun["has_returned"] = True
+        for each, _ in raised:
+            if isinstance(each, _deferrous.Deferred) and not _CALLED.__get__(each):
+                _fail(each)
+        if is_repeated:
+            _deferrous._do(_remove_guards, begun)
     finally:
-        if "is_begun" not in begun:
-            _remove_guards(begun)
-    raised = begun["raised"]
-    if "has_returned" not in begun:
-        # It was interrupted in the midst of that.
-        raised.append((_last_of_those(deferred), _deferrous.CancelledError()))
-        begun["has_returned"] = True
-    for each, _ in raised:
-        if isinstance(each, _deferrous.Deferred) and not _CALLED.__get__(each):
-            _fail(each)
-    _remove_guards(begun)
+        # What is interrupted and called again needs them until it is over.
+        if not is_repeated or "is_begun" not in begun:
+            _deferrous._do(_remove_guards, begun)
     begun["is_over"] = True
     for _, error in raised:
         if not isinstance(error, Exception):
@@ -117,6 +120,7 @@ def _begin_to_cancel(deferred: Any, begun: dict[str, Any]) -> None:
     begun["has_returned"] = True
 
 
+@_deferrous._whole
 def _remove_guards(begun: dict[str, Any]) -> None:
     """Give Deferreds back the cancellers that they had."""
     for each, canceller, guard in begun.get("guarded", ()):
