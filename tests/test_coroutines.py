@@ -1,9 +1,11 @@
 """Coroutines: `ensureDeferred`, `await`, and nested generators."""
 
 import sys
+import sysconfig
 import types
 from collections.abc import Iterator
 
+import deferrous
 import pytest
 from generator_helpers import waits_for
 from helpers import outcome, shown
@@ -389,3 +391,44 @@ def test_a_failed_deferred_is_awaited_again(defer, failure, times):
     for _ in range(times):
         with pytest.raises((KeyError, StopIteration)):
             next(iterator)
+
+
+class FiredAsItIsYielded:
+    """What another thread may do: a Deferred is fired after its `await` has looked at it."""
+
+    def __init__(self, deferred):
+        self.deferred = deferred
+
+    def __await__(self):
+        waiting = self.deferred.__await__()
+        yielded = next(waiting)
+        self.deferred.callback("fired")
+        yield yielded
+        return (yield from waiting)
+
+
+class Subclass(deferrous.Deferred):
+    pass
+
+
+class Adding(deferrous.Deferred):
+    def addBoth(self, callback, *args, **kwargs):
+        return super().addBoth(callback, *args, **kwargs)
+
+
+@pytest.mark.skipif(
+    not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="only another thread does this"
+)
+@pytest.mark.parametrize("kind", [deferrous.Deferred, Subclass, Adding])
+def test_a_deferred_that_is_fired_as_its_await_yields_it_has_its_result(kind):
+    async def coroutine(d):
+        return await FiredAsItIsYielded(d)
+
+    @deferrous.inlineCallbacks
+    def generator(d):
+        return (yield from FiredAsItIsYielded(d).__await__())
+
+    for function in (lambda d: deferrous.ensureDeferred(coroutine(d)), generator):
+        deferred = kind()
+        assert outcome(function(deferred)) == outcome(deferrous.succeed("fired"))
+        assert deferred.result is None

@@ -218,7 +218,11 @@ fn pending<'py>(
     deferred: Bound<'py, Deferred>,
 ) -> Result<Sent<'py>> {
     match driving::stand_in(&deferred)? {
-        None => Ok(Sent::Yielded(deferred.into_any())),
+        None => {
+            #[cfg(Py_GIL_DISABLED)]
+            driving::note_awaited(&deferred);
+            Ok(Sent::Yielded(deferred.into_any()))
+        }
         Some((stand_in, wake)) => pending_through(awaiting, deferred, stand_in, wake),
     }
 }

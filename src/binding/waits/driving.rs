@@ -2,7 +2,12 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+#[cfg(Py_GIL_DISABLED)]
+use std::{cell::Cell, ptr};
+
 use pyo3::exceptions::PyStopIteration;
+#[cfg(Py_GIL_DISABLED)]
+use pyo3::ffi::PyObject;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
@@ -39,6 +44,33 @@ each_thread! {
     /// If a thread ends while one of its greenlets is inside such a call, its entry stays forever:
     /// there is no way to know that the call will not return.
     static DRIVEN: EachThread<Vec<Held<PyAny>>> = Vec::new();
+}
+
+#[cfg(Py_GIL_DISABLED)]
+thread_local! {
+    /// The Deferred that an `await` has yielded since this thread resumed a generator. Only compared.
+    static AWAITED: Cell<*const PyObject> = const { Cell::new(ptr::null()) };
+}
+
+/// Note that an `await` yields a Deferred that has no outcome.
+///
+/// Without the GIL, another thread may fire it before the driver sees it. The driver must not take
+/// the outcome then: an `await` ignores what it is sent, and looks at the Deferred itself.
+#[cfg(Py_GIL_DISABLED)]
+pub(crate) fn note_awaited(deferred: &Bound<'_, Deferred>) {
+    AWAITED.set(deferred.as_ptr());
+}
+
+/// Whether it was an `await` that has yielded a Deferred, as far as the driver has to know.
+#[inline(always)]
+pub(super) fn is_awaited(deferred: &Bound<'_, Deferred>) -> bool {
+    #[cfg(Py_GIL_DISABLED)]
+    return AWAITED.get().cast_mut() == deferred.as_ptr();
+    #[cfg(not(Py_GIL_DISABLED))]
+    {
+        let _ = deferred;
+        false
+    }
 }
 
 /// Keeps an entry in [`DRIVEN`] while it lives.
@@ -253,6 +285,8 @@ fn go_on<'py, const WATCHED: bool>(
     let py = generator.py();
     let mut in_a_row = 0_u32;
     loop {
+        #[cfg(Py_GIL_DISABLED)]
+        AWAITED.set(ptr::null());
         let sent = match outcome {
             Outcome::Failure(reason) => throw(generator, reason.into_bound(py)),
             outcome => capi::send(generator, &into_object(py, outcome)),
@@ -369,6 +403,10 @@ fn ended_by(raised: Raised<'_>) -> Sent<'_> {
 pub(crate) fn take_if_there(deferred: &Bound<'_, Deferred>) -> Result<Option<Outcome>> {
     let py = deferred.py();
     if !capi::is_exact::<Deferred>(deferred) {
+        return Ok(None);
+    }
+    if is_awaited(deferred) {
+        // Another thread has fired it meanwhile. The `await` looks at it again.
         return Ok(None);
     }
     match deferred.get().chain(py, |chain| chain.take_at_rest()) {

@@ -30,7 +30,7 @@ use crate::binding::waits::{
     firing::make,
     task_cancelling::{CANCEL, deliver_cancelled},
     work::{Answer, Later, Next, Stack, Stopped, Waits, Work, make_room},
-    yielded::{Yielded, kind_of},
+    yielded::{Yielded, is_within_await, kind_of, looks_again},
 };
 
 /// The number of a task's link in the chain of the Deferred that it waits for.
@@ -198,23 +198,29 @@ fn suspend_on<'py>(
     let py = task.py();
     let add_both = intern!(py, "addBoth");
     if overrides::<Deferred>(&deferred, add_both) {
+        let looks_again = looks_again(&task, &deferred);
         if SEVERAL_THREADS {
             // Another thread may resume it as soon as the callback is there.
             set_waiting_on(&task, deferred.clone());
         }
-        task.get().with(py, |state| state.runs_inline = true);
+        task.get().with(py, |state| state.runs_inline = !looks_again);
         let callback = TaskCallback { task: task.clone().hold() };
         let added = deferred.call_method1(add_both, (callback,));
         if let Err(error) = added {
             task.get().with(py, |state| state.runs_inline = false);
             return Err(error.into());
         }
+        if looks_again {
+            return Ok(Next::Done);
+        }
         return take_inline_result(task, deferred);
     }
+    let mut resumed_within = false;
     let joined = match try_to_wait(&task, &deferred) {
         Ok(true) => return Ok(Next::Done),
         Ok(false) => make_room(py, stack).and_then(|()| {
-            if SEVERAL_THREADS {
+            resumed_within = !task.get().is_to_cancel_next(py) && looks_again(&task, &deferred);
+            if SEVERAL_THREADS && !resumed_within {
                 // Another thread may deliver the outcome as soon as the waiter is there.
                 task.get().with(py, |state| state.runs_inline = true);
             }
@@ -229,6 +235,9 @@ fn suspend_on<'py>(
         // Nothing would ever resume the generator, so it gets this error.
         let outcome = classify::failure_of(error.into_raised(py), false)?;
         return Ok(Next::Do(Work::Resume(task, outcome)));
+    }
+    if resumed_within {
+        return Ok(Next::Do(Work::Run(deferred)));
     }
     let pending = !deferred.get().chain(py, |chain| chain.is_runnable());
     let cancel = task.get().with(py, |state| {
@@ -380,29 +389,6 @@ fn is_turned_away<'py>(task: &Bound<'py, Task>, deferred: &Bound<'py, Deferred>)
 fn is_halted(deferred: &Bound<'_, Deferred>) -> bool {
     let py = deferred.py();
     deferred.get().chain(py, |chain| chain.called() && chain.running() && chain.paused() != 0)
-}
-
-/// Whether it is an `await` or `yield from` that has yielded, not a `yield` in a generator. As with
-/// Twisted, a generator that yields the paused Deferred itself gets what that has.
-#[cold]
-fn is_within_await(task: &Bound<'_, Task>) -> bool {
-    let py = task.py();
-    let Some(mut inner) = task.get().generator(py) else { return false };
-    loop {
-        let name = if capi::is_generator(&inner) {
-            intern!(py, "gi_yieldfrom")
-        } else if capi::is_coroutine(&inner) {
-            intern!(py, "cr_await")
-        } else {
-            return true;
-        };
-        match inner.getattr(name) {
-            Ok(next) if next.is_none() => return false,
-            Ok(next) => inner = next,
-            // Without memory, it is the safe way to wait.
-            Err(_) => return true,
-        }
-    }
 }
 
 /// Put a task at the front of the chain, to wait until the paused Deferred continues. If a callback

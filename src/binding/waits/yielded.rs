@@ -1,11 +1,12 @@
-//! Classifies what a generator yields, if that is not a Deferred.
+//! Classifies what a generator yields, if that is not a Deferred, and whether an `await` has yielded one.
 
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
-use crate::binding::capi::{self, error::Result, stack};
+use crate::binding::capi::{self, cell::SEVERAL_THREADS, error::Result, interned::intern, stack};
 use crate::binding::judge::classify;
-use crate::binding::model::names;
+use crate::binding::model::{deferred::Deferred, names, task::Task};
+use crate::binding::waits::driving::is_awaited;
 
 /// What a generator may yield besides Deferreds.
 pub(crate) enum Yielded {
@@ -42,4 +43,35 @@ pub(crate) fn kind_of(
 pub(crate) fn is_coroutine_or_generator(object: &Bound<'_, PyAny>) -> Result<bool> {
     let claimed = classify::claimed_class(object)?;
     Ok(matches!(kind_of(object, claimed.as_ref())?, Yielded::Coroutine))
+}
+
+/// Whether what has yielded a Deferred ignores what it is sent, and looks at the Deferred again: an
+/// `await`, while another thread has fired it. So the task is resumed within the run of the Deferred,
+/// as long as that has its outcome, and not after it.
+#[inline(always)]
+pub(super) fn looks_again<'py>(task: &Bound<'py, Task>, deferred: &Bound<'py, Deferred>) -> bool {
+    SEVERAL_THREADS && (is_awaited(deferred) || is_within_await(task))
+}
+
+/// Whether it is an `await` or `yield from` that has yielded, not a `yield` in a generator. As with
+/// Twisted, a generator that yields the paused Deferred itself gets what that has.
+#[cold]
+pub(super) fn is_within_await(task: &Bound<'_, Task>) -> bool {
+    let py = task.py();
+    let Some(mut inner) = task.get().generator(py) else { return false };
+    loop {
+        let name = if capi::is_generator(&inner) {
+            intern!(py, "gi_yieldfrom")
+        } else if capi::is_coroutine(&inner) {
+            intern!(py, "cr_await")
+        } else {
+            return true;
+        };
+        match inner.getattr(name) {
+            Ok(next) if next.is_none() => return false,
+            Ok(next) => inner = next,
+            // Without memory, it is the safe way to wait.
+            Err(_) => return true,
+        }
+    }
 }

@@ -12,6 +12,7 @@ from deferrous import (
     Deferred,
     DeferredList,
     _deferrous,
+    ensureDeferred,
     gatherResults,
     inlineCallbacks,
 )
@@ -194,6 +195,40 @@ def ends(rng: random.Random) -> None:
     assert all(it in (["fired"], ["cancelled"]) for it in outcomes), outcomes
 
 
+class _Adding(Deferred[Any]):
+    def addBoth(self, callback: Any, *args: Any, **kwargs: Any) -> Any:
+        return super().addBoth(callback, *args, **kwargs)
+
+
+def awaited(rng: random.Random) -> None:
+    """What is awaited is fired as the coroutine begins to wait: it gets the result."""
+    kind = rng.choice((Deferred, _Adding))
+    deferreds: list[Deferred[int]] = [kind() for _ in range(200)]
+    got: list[int] = []
+    within: list[int] = []
+
+    async def wait(deferred: Deferred[int]) -> None:
+        got.append(await deferred)
+
+    @inlineCallbacks
+    def wait_within(deferred: Deferred[int]) -> Any:
+        within.append((yield from deferred))
+
+    def begin() -> None:
+        for number, deferred in enumerate(deferreds):
+            if number % 2:
+                wait_within(deferred)
+            else:
+                ensureDeferred(wait(deferred))
+
+    def fire() -> None:
+        for deferred in deferreds:
+            deferred.callback(1)
+
+    at_once(begin, fire)
+    assert got == within == [1] * 100, (got.count(1), within.count(1))
+
+
 def watch(rng: random.Random) -> None:
     """What is alive is listed, while others make it and let it go."""
 
@@ -233,4 +268,4 @@ def drop(rng: random.Random) -> None:
     )
 
 
-PROGRAMS = (fire_and_add, pause, cancel, chain, gather, generators, ends, watch, drop)
+PROGRAMS = (fire_and_add, pause, cancel, chain, gather, generators, ends, awaited, watch, drop)
