@@ -138,6 +138,47 @@ def waits(kind: Any) -> None:
     _in_order(kind, "see", "time_out", "cancel")
 
 
+def _wake_all(_: Any, self: Any) -> None:
+    _native._give_done(self._done, self._waiting, self._hand_on)
+    if self._missing:
+        return
+    # Nothing more will come. Only those that were not counted are to see that.
+    for waiting in list(self._waiting):
+        if getattr(waiting._canceller, "what", False):
+            try:
+                _native._hand_over(waiting, None)
+            except AlreadyCalledError:
+                pass
+
+
+@_deferrous._whole
+def _wake(self: Any) -> None:
+    """See to those that have begun to wait meanwhile."""
+    self._wake()
+    if self._timed_out:
+        _native._end_waiting(self._waiting, lambda: Failure(TimeoutError()))
+
+
+@_deferrous._never_refused
+def _come_back(self: Any, result: Any) -> None:
+    """Take back what could not be given, as who waited for it has given up."""
+    self._done.appendleft(result)
+    _native._count(self, self._waiting, "_to_give", 1)
+    self._steps.do(_wake, self)
+
+
+def _left(_: Any, self: Any, place: Any, _deferred: Any) -> None:
+    if not place.what:
+        _native._count(self, self._waiting, "_to_give", 1)
+
+
+def _not_taken(_: Any, self: Any, place: Any, result: Any, _number: int) -> None:
+    if not place.what:
+        self._done.appendleft(_native.succeed(result))
+        _native._count(self, self._waiting, "_to_give", 1)
+    self._steps.do(_wake, self)
+
+
 def as_completed(kind: Any) -> None:
     def next_(_: Any, self: Any) -> Any:
         if not _native._count(self, self._waiting, "_to_give", -1):
@@ -147,7 +188,7 @@ def as_completed(kind: Any) -> None:
         except (MemoryError, RecursionError):
             _native._count(self, self._waiting, "_to_give", 1)
             raise
-        self._steps.do(wake, self)
+        self._steps.do(_wake, self)
         return given
 
     async def anext_(_: Any, self: Any) -> Any:
@@ -160,39 +201,30 @@ def as_completed(kind: Any) -> None:
                 # The last may have come just now.
                 if (deferred := take(self)) is not None:
                     return deferred
+                if self._done:
+                    # That is for others, who were counted before.
+                    self._steps.do(_wake, self)
                 raise StopAsyncIteration
             waiting = _native._wait_in(self._waiting, self, True)
-            self._steps.do(wake, self)
+            self._steps.do(_wake, self)
             await waiting
 
     def take(self: Any) -> Any:
-        try:
-            deferred = self._done.popleft()
-        except IndexError:
+        # Counted first, as `for` does: what is there may be for others, who wait in line.
+        if not _native._count(self, self._waiting, "_to_give", -1):
             return None
-        _native._count(self, self._waiting, "_to_give", -1)
-        return deferred
-
-    @_deferrous._whole
-    def wake(self: Any) -> None:
-        """See to those that have begun to wait meanwhile."""
-        self._wake()
-        if self._timed_out:
-            _native._end_waiting(self._waiting, lambda: Failure(TimeoutError()))
-
-    def left(_: Any, self: Any, place: Any, _deferred: Any) -> None:
-        if not place.what:
+        try:
+            return self._done.popleft()
+        except IndexError:
             _native._count(self, self._waiting, "_to_give", 1)
-
-    def not_taken(_: Any, self: Any, place: Any, result: Any, _number: int) -> None:
-        if not place.what:
-            self._done.appendleft(_native.succeed(result))
-            _native._count(self, self._waiting, "_to_give", 1)
-        self._steps.do(wake, self)
+            return None
 
     _have_steps(kind)
     _in_order(kind, "_see", "_time_out")
-    replace(kind, __next__=next_, __anext__=anext_, _left=left, _not_taken=not_taken)
+    replace(kind, __next__=next_, __anext__=anext_, _left=_left, _not_taken=_not_taken)
+    kind._hand_on = staticmethod(_deferrous._never_refused(_native._hand_on))
+    kind._come_back = _come_back
+    replace(kind, _wake=_wake_all)
     for name in ("_left", "_not_taken"):
         setattr(kind, name, _deferrous._never_refused(vars(kind)[name]))
 

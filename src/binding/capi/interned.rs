@@ -209,6 +209,8 @@ table! {$
     SET = "__set__",
     SET_RESULT = "set_result",
     LEFT = "_left",
+    COME_BACK = "_come_back",
+    OWNER = "owner",
     NOT_TAKEN = "_not_taken",
     FREE = "_value",
     IS_SET = "_is_set",

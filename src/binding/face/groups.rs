@@ -2,6 +2,8 @@
 //!
 //! Each is one function, so that a signal's exception cannot tear it apart: see `steps`.
 
+#[cfg(Py_GIL_DISABLED)]
+use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
@@ -218,8 +220,25 @@ pub(crate) fn _give_done<'py>(
                 handed_over => return handed_over,
             }
         }
+        #[cfg(not(Py_GIL_DISABLED))]
         let next = done.call_method0(intern!(py, "popleft"))?;
-        if let Err(error) = next.call_method1(intern!(py, "addBoth"), (pass_on, &first)) {
+        // A coroutine may have taken the last in another thread. Then this one waits on.
+        #[cfg(Py_GIL_DISABLED)]
+        let next = match done.call_method0(intern!(py, "popleft")) {
+            Err(error) if error.is_instance_of::<PyIndexError>(py) => {
+                return Fifo::insert_at(waiting, 0, first);
+            }
+            next => next?,
+        };
+        #[cfg(not(Py_GIL_DISABLED))]
+        let added = next.call_method1(intern!(py, "addBoth"), (pass_on, &first));
+        // If it gives up in another thread meanwhile, the result goes back: see `_hand_on`.
+        #[cfg(Py_GIL_DISABLED)]
+        let added = {
+            let owner = place.getattr(intern!(py, "owner"))?;
+            next.call_method1(intern!(py, "addBoth"), (pass_on, &first, owner))
+        };
+        if let Err(error) = added {
             // Nobody would tell that one.
             answer_waiting(first, Err(error.into()))?;
         }

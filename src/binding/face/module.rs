@@ -146,7 +146,7 @@ mod _deferrous {
     };
     #[cfg(Py_GIL_DISABLED)]
     #[pymodule_export]
-    use crate::binding::face::several::one_by_one::Steps;
+    use crate::binding::face::several::one_by_one::{_hand_on, Steps};
     #[pymodule_export]
     use crate::binding::face::steps::{
         _check_depth, _delay, _end_all, _end_delayed, _end_one, _in_turn, _knows_depth,

@@ -8,6 +8,7 @@ use pyo3::types::PyString;
 
 use crate::binding::capi::{
     self,
+    cell::SEVERAL_THREADS,
     error::{Raise, Result},
     interned::intern,
     overrides::overrides,
@@ -92,17 +93,22 @@ pub(crate) fn give_up<'py>(
 pub(crate) fn leave<'py>(place: &Bound<'py, Place>, deferred: &Bound<'py, PyAny>) -> Result<()> {
     let py = place.py();
     stack::check_call(py)?;
+    let mut is_woken = false;
     if let Some(line) = place.get().line(py) {
         // Who is taken out of it behind its gate has been fired when that is left.
         #[cfg(Py_GIL_DISABLED)]
         let _behind = line.get().known_gate().map(|gate| gate.enter(py));
         match Fifo::remove(&line, deferred) {
             // It is being woken already.
-            Err(error) if error.is_instance_of::<PyValueError>(py) => {}
+            Err(error) if error.is_instance_of::<PyValueError>(py) => is_woken = true,
             removed => removed?,
         }
     }
-    let left = intern!(py, "_left");
+    let left = match place.get().owner(py) {
+        // It does not leave then if it is fired before it fails. Who wakes it knows that.
+        Some(owner) if SEVERAL_THREADS && is_woken && knows_late(&owner) => return Ok(()),
+        _ => intern!(py, "_left"),
+    };
     match place.get().owner(py) {
         Some(owner) if capi::lookup(&owner.get_type(), left) != 0 => {
             owner.call_method1(left, (place, deferred))?;
@@ -110,6 +116,11 @@ pub(crate) fn leave<'py>(place: &Bound<'py, Place>, deferred: &Bound<'py, PyAny>
         }
         _ => Ok(()),
     }
+}
+
+/// Whether the owner of a line is told by who wakes somebody in it that this one has left before.
+fn knows_late(owner: &Bound<'_, PyAny>) -> bool {
+    capi::lookup(&owner.get_type(), intern!(owner.py(), "_come_back")) != 0
 }
 
 /// The lock, semaphore or queue whose hand-over is the outcome of a Deferred. None if a callback

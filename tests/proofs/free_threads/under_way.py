@@ -299,6 +299,52 @@ def completed_for_coroutines(rng: random.Random) -> None:
     assert sorted(given[0] + given[1]) == [*range(40)], given
 
 
+def completed_for_both(rng: random.Random) -> None:
+    """The same, where one thread asks with `for`, and others with `async for`."""
+    deferreds: list[Deferred[Any]] = [Deferred() for _ in range(40)]
+    given: list[list[Any]] = [[] for _ in range(3)]
+    ended: list[Any] = []
+    iterator = c.as_completed(deferreds)
+
+    def ask() -> None:
+        for each in iterator:
+            each.addBoth(given[0].append)
+
+    async def ask_for_coroutine(thread: int) -> None:
+        async for each in iterator:
+            given[thread].append(await each)
+
+    at_once(
+        ask,
+        lambda: ensureDeferred(ask_for_coroutine(1)).addBoth(ended.append) and None,
+        lambda: ensureDeferred(ask_for_coroutine(2)).addBoth(ended.append) and None,
+        lambda: [deferred.callback(number) for number, deferred in enumerate(deferreds)] and None,
+    )
+    assert ended == [None, None], ended
+    assert sorted(given[0] + given[1] + given[2]) == [*range(40)], given
+
+
+def completed_and_given_up(rng: random.Random) -> None:
+    """What was given is cancelled as it gets its result: that is given to another."""
+    deferreds: list[Deferred[Any]] = [Deferred() for _ in range(60)]
+    given: list[list[Any]] = [[] for _ in range(2)]
+    iterator = c.as_completed(deferreds)
+
+    def ask(thread: int) -> None:
+        for number, each in enumerate(iterator):
+            each.addCallbacks(given[thread].append, lambda reason: reason.trap(CancelledError))
+            if number % 3 == 0:
+                each.cancel()
+
+    at_once(
+        lambda: ask(0),
+        lambda: ask(1),
+        lambda: [deferreds[number].callback(number) for number in range(30)] and None,
+        lambda: [deferreds[number].callback(number) for number in range(30, 60)] and None,
+    )
+    assert sorted(given[0] + given[1]) == [*range(60)], given
+
+
 def delayed(rng: random.Random) -> None:
     """What is delayed until work has ended is cancelled as that ends: it ends once, and then."""
     for _ in range(20):
@@ -349,6 +395,8 @@ PROGRAMS = (
     given_up_waiting,
     completed,
     completed_for_coroutines,
+    completed_for_both,
+    completed_and_given_up,
     delayed,
     joined,
 )

@@ -7,8 +7,10 @@ use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use crate::binding::capi::{self, Held, Hold, cell::Shared, error::Result};
-use crate::binding::model::{gate::Taken, traverse::Traverse};
+use crate::binding::capi::{self, Held, Hold, cell::Shared, error::Result, interned::intern, none};
+use crate::binding::face::{primitive::_hand_over, steps::is_failure};
+use crate::binding::model::{deferred::AlreadyCalledError, gate::Taken, traverse::Traverse};
+use crate::binding::waits::made;
 use crate::core::refusable;
 
 /// What is asked of an object, and calls functions of a program.
@@ -118,4 +120,28 @@ impl Steps {
         }
         Ok(())
     }
+}
+
+/// What `_give_done` passes a result on by: if the waiter has given up in another thread meanwhile, the
+/// result goes back to its owner, for the next waiter.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _hand_on<'py>(
+    result: Bound<'py, PyAny>,
+    waiter: Bound<'py, PyAny>,
+    owner: &Bound<'py, PyAny>,
+) -> Result<Bound<'py, PyAny>> {
+    let py = owner.py();
+    let failed = is_failure(&result)?;
+    match _hand_over(waiter, result.clone()) {
+        Err(error) if error.is_instance_of::<AlreadyCalledError>(py) => {
+            let again = if failed {
+                made::of_failure(py, Some(result.clone()))?
+            } else {
+                made::of_result(result.clone())?
+            };
+            owner.call_method1(intern!(py, "_come_back"), (again,))?;
+        }
+        handed_over => handed_over?,
+    }
+    Ok(if failed { none(py) } else { result })
 }
