@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
-#: Methods, the original code, and its replacement.
+#: A class, or None for the module, its methods, the original code, and its replacement.
 CHANGES = (
     # A failure that is awaited again, or is just passing by, is raised. Twisted asserts that it is
     # neither.
@@ -29,6 +29,14 @@ CHANGES = (
         ("cancel",),
         r"if not self\.called:",
         "if self.called: Deferred.cancel(self)\n    else:",
+    ),
+    # The CancelledError of a future is one as well, where the time is over.
+    (
+        None,
+        ("_cancelledToTimedOutError",),
+        r"value\.trap\(CancelledError\)",
+        'value.trap(CancelledError, __import__("asyncio").CancelledError, '
+        '__import__("concurrent.futures").futures.CancelledError)',
     ),
 )
 
@@ -55,7 +63,7 @@ def mended(implementation: Any) -> Iterator[None]:
         return
     before = []
     for name, methods, pattern, put in CHANGES:
-        owner = getattr(implementation.defer, name)
+        owner = getattr(implementation.defer, name) if name else implementation.defer
         changed = _changed(getattr(owner, methods[0]), pattern, put)
         for method in methods:
             before.append((owner, method, getattr(owner, method)))

@@ -206,6 +206,13 @@ def test_a_lock_that_is_given_back_sooner_than_by_twisted_is_not_compared() -> N
     assert difference(left, right) is None
 
 
+@needs_deferrous
+def test_the_time_of_a_future_is_over_with_twisted_too() -> None:
+    program = (("fromfuture", 0, 0), ("timeout", 0, 0, None), ("advance", 0), ("spin",))
+    twisted, ours = load(ORACLE), load("deferrous")
+    assert difference(run(twisted, program), run(ours, program)) is None
+
+
 def test_only_a_lock_that_twisted_gives_back_later_is_not_compared() -> None:
     here, there = ["a", "b", "c"], ["a", "b", "d"]
     assert difference(Trace(here, closed={"g0": 3}), Trace(there, closed={"g0": 2})) is None
