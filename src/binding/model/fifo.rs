@@ -282,19 +282,22 @@ impl Fifo {
     /// Remove the item at an index, if that can be found without Python code.
     pub(crate) fn take_at<'py>(
         slf: &Bound<'py, Self>,
-        index: &Bound<'py, PyAny>,
+        asked: &Bound<'py, PyAny>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let (this, py) = (slf.get(), slf.py());
         let list = Self::list(slf)?;
-        let index = exact_index(index).and_then(|index| {
+        let index = exact_index(asked).and_then(|index| {
             let index =
                 if index < 0 { list.len().checked_add_signed(index)? } else { index as usize };
             (index < list.len()).then_some(index)
         });
         let Some(index) = index else { return Ok(None) };
         this.follow_in(&list);
-        let item = list.get_item(index)?;
-        list.del_item(index)?;
+        // One method call of the list, as another thread may take items out.
+        #[cfg(Py_GIL_DISABLED)]
+        let item = list.call_method1(intern!(py, "pop"), (asked,))?;
+        #[cfg(not(Py_GIL_DISABLED))]
+        let (item, ()) = (list.get_item(index)?, list.del_item(index)?);
         this.with_marks(py, |marks| marks.remove(index));
         this.note_items(&list);
         Ok(Some(item))

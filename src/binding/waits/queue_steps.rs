@@ -76,14 +76,13 @@ pub(crate) fn put<'py>(
     let mut asked = unasked(object);
     loop {
         let (waiting, pending) = (queue.get().waiting_line(py)?, queue.get().pending_line(py)?);
-        let capacity = queue.get().capacity(py);
         // If there is a waiter, the limit does not matter.
         let (limit, is_known) = match waiting.get().len(py) {
-            0 => bound(&pending, capacity.as_ref())?,
+            0 => bound(&pending, queue.get().capacity(py).as_ref())?,
             _ => (0, false),
         };
-        let is_same = |state: &QueueState| are_these(py, state, &waiting, &pending);
         let item = object.clone().hold();
+        let is_same = |state: &QueueState| are_these(py, state, &waiting, &pending);
         let (mut step, item) = queue.get().with(py, |state| {
             if state.turn.is_taken() {
                 return (Step::Turn, Some(item));
@@ -98,6 +97,7 @@ pub(crate) fn put<'py>(
                 First::Nobody if is_list(&pending) => (Step::Turn, Some(item)),
                 First::Nobody => match pending.get().push_in_line(py, item) {
                     Ok(()) => (Step::Done(First::Nobody), None),
+                    Err(item) if is_list(&pending) => (Step::Turn, Some(item)),
                     Err(item) => (Step::NoMemory(item), None),
                 },
                 first => (Step::Done(first), Some(item)),
@@ -162,6 +162,7 @@ pub(crate) fn get<'py>(
                 Ok(None) if is_list(&waiting) => (Step::Turn, Some(item)),
                 Ok(None) => match waiting.get().push_in_line(py, item) {
                     Ok(()) => (Step::Done(None), None),
+                    Err(item) if is_list(&waiting) => (Step::Turn, Some(item)),
                     Err(item) => (Step::NoMemory(item), None),
                 },
             }

@@ -203,6 +203,8 @@ pub(crate) fn acquire<'py>(
                 Step::Done(false) if is_list(&line) => (Step::Turn, Some(item)),
                 Step::Done(false) => match line.get().push_in_line(py, item) {
                     Ok(()) => (Step::Done(false), None),
+                    // A program has made it a list since.
+                    Err(item) if is_list(&line) => (Step::Turn, Some(item)),
                     Err(item) => (Step::NoMemory(item), None),
                 },
                 step => (step, Some(item)),

@@ -102,6 +102,33 @@ def queue(rng: random.Random) -> None:
     assert len(the_queue.pending) == 0 and len(the_queue.waiting) == 0
 
 
+def line_as_list(rng: random.Random) -> None:
+    """A program takes items out of the line itself, and puts others in: each is got once."""
+    the_queue: DeferredQueue[Any] = DeferredQueue()
+    got: list[Any] = []
+    taken: list[list[Any]] = [[], []]
+
+    def put() -> None:
+        for number in range(60):
+            the_queue.put(number)
+
+    def get() -> None:
+        for _ in range(60):
+            the_queue.get().addCallback(got.append)
+
+    def change(thread: int) -> None:
+        for number in range(30):
+            try:
+                taken[thread].append(the_queue.pending.pop())
+            except IndexError:
+                pass
+            the_queue.pending.append((thread, number))
+
+    at_once(put, get, lambda: change(0), lambda: change(1))
+    items = [*got, *taken[0], *taken[1], *the_queue.pending]
+    assert len(items) == len(set(items)) == 120, (len(items), len(set(items)))
+
+
 def take_back(rng: random.Random) -> None:
     """What coroutines were given that are cancelled goes to others: every item is got once."""
     the_queue: DeferredQueue[int] = DeferredQueue()
@@ -184,4 +211,4 @@ def traced(rng: random.Random) -> None:
     assert len(fired) == len(set(fired)) == len(kept) == 160, (len(fired), len(set(fired)))
 
 
-PROGRAMS = (lock, semaphore, queue, take_back, tasks, traced)
+PROGRAMS = (lock, semaphore, queue, line_as_list, take_back, tasks, traced)
