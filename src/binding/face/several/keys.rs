@@ -153,9 +153,11 @@ impl<'py> Keyed<'py> {
         interrupted: &mut Result<()>,
     ) -> Result<()> {
         let py = key.py();
-        let new = self.new_state(0)?;
         loop {
-            let found = again_if_interrupted(py, interrupted, || self.found_or(key, &new));
+            // A new one each time: the one before may have been in the dict, and is gone for good.
+            let found = self
+                .new_state(0)
+                .and_then(|new| again_if_interrupted(py, interrupted, || self.found_or(key, &new)));
             let found = match found {
                 Ok(found) => found,
                 Err(error) => return answer_waiting(first, Err(error)),
