@@ -21,6 +21,14 @@ pytestmark = pytest.mark.deferrous_only
 MANY = 100_000
 
 
+@pytest.fixture(autouse=True)
+def interrupts():
+    """A shell starts what runs in the background with this signal ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class Fired(Deferred):
     """Is taken by another way than one of exactly that class."""
 
