@@ -6,7 +6,6 @@ If one of our locks were held meanwhile, that thread would wait for it, and both
 
 from __future__ import annotations
 
-import faulthandler
 import gc
 import os
 import random
@@ -27,27 +26,12 @@ from deferrous import (
     gatherResults,
 )
 
-from .parts import PATIENCE
+from .parts import PATIENCE, at_once
 
 
 def elsewhere(work: Callable[[], object]) -> None:
     """Have another thread do something, and wait until it has."""
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            work()
-        except BaseException as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(PATIENCE)
-    if thread.is_alive():
-        faulthandler.dump_traceback(all_threads=True)
-        os._exit(3)
-    if errors:
-        raise errors[0]
+    at_once(work)
 
 
 def _ignore(_: object) -> None:

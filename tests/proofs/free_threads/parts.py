@@ -17,12 +17,12 @@ THREADS = 4
 PATIENCE = 300
 
 
-def at_once(*work: Callable[[], None]) -> None:
+def at_once(*work: Callable[[], object]) -> None:
     """Run each in a thread of its own; all begin at the same time."""
     barrier = threading.Barrier(len(work))
     errors: list[BaseException] = []
 
-    def run(one: Callable[[], None]) -> None:
+    def run(one: Callable[[], object]) -> None:
         barrier.wait()
         try:
             one()
