@@ -51,9 +51,10 @@ pub(crate) fn insist<T>(py: Python<'_>, work: impl Fn() -> Result<T>) -> Result<
 /// # Errors
 ///
 /// Exceptions that do not come from a signal: `MemoryError`, even if the step is complete,
-/// `RecursionError`, and what is raised every time. Also exceptions that are not put back although the step is complete: any other
-/// `Exception`, which is most likely an error in a program's own method and would be confusing
-/// elsewhere; and those that cannot be put back, as in another thread than the main one.
+/// `RecursionError`, and what is raised every time. Also exceptions that are not put back although
+/// the step is complete: any other `Exception`, which is most likely an error in a program's own
+/// method and would be confusing elsewhere; and those that cannot be put back, as in another thread
+/// than the main one.
 #[cold]
 pub(super) fn again<'py>(
     raised: Raised<'py>,

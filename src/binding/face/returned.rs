@@ -6,7 +6,7 @@ use pyo3::types::PyList;
 use crate::binding::capi::{self, error::Result, interned::intern, stack};
 use crate::binding::face::items::{_finish, put_at_all};
 use crate::binding::face::place::_give_first;
-use crate::binding::face::waiting::is;
+use crate::binding::face::waiting::{is, place_among};
 use crate::binding::model::place::Place;
 
 /// The `_not_taken` of queues and the like: take back an item whose receiver was cancelled before
@@ -48,24 +48,6 @@ pub(crate) fn come_back<'py>(
     let at = place_among(numbers, number, Ok)?;
     numbers.insert(at, number)?;
     put_back(&owner, numbers, at, item).map(|()| true)
-}
-
-/// The index at which a number belongs in a sorted list.
-fn place_among<'py>(
-    numbers: &Bound<'py, PyList>,
-    number: &Bound<'py, PyAny>,
-    of: impl Fn(Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>>,
-) -> PyResult<usize> {
-    let (mut low, mut high) = (0, numbers.len());
-    while low < high {
-        let middle = (low + high) / 2;
-        if of(numbers.get_item(middle)?)?.gt(number)? {
-            high = middle;
-        } else {
-            low = middle + 1;
-        }
-    }
-    Ok(low)
 }
 
 /// Put an item back at the front, behind this many others that were put back.

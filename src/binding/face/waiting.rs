@@ -4,7 +4,7 @@
 use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::types::{PyList, PyString};
 
 #[cfg(Py_GIL_DISABLED)]
 use crate::binding::capi;
@@ -126,4 +126,22 @@ pub(crate) fn again_if_interrupted<R>(
         }
         looked => looked,
     }
+}
+
+/// The index at which a number belongs in a sorted list.
+pub(crate) fn place_among<'py>(
+    numbers: &Bound<'py, PyList>,
+    number: &Bound<'py, PyAny>,
+    of: impl Fn(Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>>,
+) -> PyResult<usize> {
+    let (mut low, mut high) = (0, numbers.len());
+    while low < high {
+        let middle = (low + high) / 2;
+        if of(numbers.get_item(middle)?)?.gt(number)? {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    Ok(low)
 }

@@ -36,6 +36,11 @@ impl Taken {
         Self(PROCESS.load(Ordering::Relaxed))
     }
 
+    /// By a thread of this process, or by none.
+    pub(crate) fn if_so(is_taken: bool) -> Self {
+        if is_taken { Self::now() } else { Self::default() }
+    }
+
     /// Whether some thread of this process has it.
     pub(crate) fn is_taken(self) -> bool {
         self == Self::now()

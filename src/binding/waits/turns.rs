@@ -45,15 +45,15 @@ pub(crate) trait Lined {
 
 impl Lined for Primitive {
     fn set_turn(&self, py: Python<'_>, on: bool) -> bool {
-        let next = if on { Taken::now() } else { Taken::default() };
-        self.with(py, |state| std::mem::replace(&mut state.turn, next)).is_taken()
+        let turn = Taken::if_so(on);
+        self.with(py, |state| std::mem::replace(&mut state.turn, turn)).is_taken()
     }
 }
 
 impl Lined for DeferredQueue {
     fn set_turn(&self, py: Python<'_>, on: bool) -> bool {
-        let next = if on { Taken::now() } else { Taken::default() };
-        self.with(py, |state| std::mem::replace(&mut state.turn, next)).is_taken()
+        let turn = Taken::if_so(on);
+        self.with(py, |state| std::mem::replace(&mut state.turn, turn)).is_taken()
     }
 }
 

@@ -2,10 +2,10 @@
 
 use pyo3::exceptions::PyStopAsyncIteration;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyString, PyTuple};
+use pyo3::types::{PyDict, PyString, PyTuple};
 
 use crate::binding::capi::{self, Hold, error::Result, interned::intern, stack};
-use crate::binding::face::waiting::{attribute, fail_each, line_of, set_attribute};
+use crate::binding::face::waiting::{attribute, fail_each, set_attribute};
 use crate::binding::model::{
     deferred::{Deferred, Objects},
     fifo::Fifo,
@@ -16,6 +16,9 @@ use crate::binding::model::{
 use crate::binding::run::engine;
 use crate::binding::waits::{firing, nesting::hand_over, work::Work};
 use crate::core::{AlreadyCalled, Fired, refusable};
+
+/// The lines and the lists of numbers that objects have are found in the same way as with the GIL.
+pub(super) use crate::binding::face::waiting::{line_of as line, place_among};
 
 /// What is done when the gate has been left.
 #[derive(Default)]
@@ -258,32 +261,6 @@ pub(super) fn put_back<'py>(line: &Bound<'py, Fifo>, left: &Bound<'py, Fifo>) ->
     });
     drop(later);
     result
-}
-
-/// The line that an object has as this attribute, and shares its gate with the others.
-pub(super) fn line<'py>(
-    owner: &Bound<'py, PyAny>,
-    name: &Bound<'py, PyString>,
-) -> Result<Bound<'py, Fifo>> {
-    line_of(owner, name)
-}
-
-/// Where a number belongs among others, which are in order.
-pub(super) fn place_among<'py>(
-    numbers: &Bound<'py, PyList>,
-    number: &Bound<'py, PyAny>,
-    of: impl Fn(Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>>,
-) -> PyResult<usize> {
-    let (mut low, mut high) = (0, numbers.len());
-    while low < high {
-        let middle = (low + high) / 2;
-        if of(numbers.get_item(middle)?)?.gt(number)? {
-            high = middle;
-        } else {
-            low = middle + 1;
-        }
-    }
-    Ok(low)
 }
 
 /// Tell those that wait for an item that none will come: `async for` ends, others fail with an error
