@@ -1,8 +1,8 @@
-"""What a build is led by that is to know where time is spent: `python -m benchmarks.training`.
+"""Workload for profile-guided builds: `python -m benchmarks.training`.
 
 maturin runs it with an extension that counts (`pgo-command` in pyproject.toml). It does what
-programs do: all rows, and, less often, the shapes that no row has, so that what is rare is seen
-to be rare, and is not taken for dead. It needs nothing but the standard library and deferrous.
+programs do: all rows, and, less often, shapes that no row has. So the compiler sees that these
+are rare, but not that they never happen. It needs only the standard library and deferrous.
 """
 
 from __future__ import annotations
