@@ -11,8 +11,12 @@ from . import (
     concurrency,
     deadlocks,
     deferreds,
+    ends,
     failures,
     handing_over,
+    lines,
+    looking,
+    mixed,
     subclasses,
     timeouts,
     under_way,
@@ -27,6 +31,10 @@ PROGRAMS = (
     *failures.PROGRAMS,
     *timeouts.PROGRAMS,
     *deadlocks.PROGRAMS,
+    *mixed.PROGRAMS,
+    *lines.PROGRAMS,
+    *looking.PROGRAMS,
+    *ends.PROGRAMS,
 )
 
 

@@ -16,3 +16,4 @@ pub(crate) mod items;
 pub(crate) mod keys;
 pub(crate) mod locks;
 pub(crate) mod one_by_one;
+mod queue;
