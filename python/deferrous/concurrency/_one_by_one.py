@@ -12,7 +12,7 @@ from .. import _deferrous
 from .._deferrous import AlreadyCalledError
 from .._reasons import takes_reason
 from ..failure import Failure
-from ._base import TimeoutError
+from ._base import TimeoutError, discard
 from ._several import replace
 from .cancellation import delay
 
@@ -81,8 +81,14 @@ def _end_once(kind: Any, name: str) -> None:
 def groups(kind: Any) -> None:
     def create_task(before: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
         task = before(self, *args, **kwargs)
-        if self._aborting and not task.called:
-            # It was cancelled meanwhile, or was over.
+        if task.called:
+            return task
+        if self._state == "over":
+            # It has ended meanwhile, without this one.
+            discard(task)
+            raise RuntimeError(f"{self!r} is finished")
+        if self._aborting:
+            # It was cancelled meanwhile.
             self._steps.do(_native._end_all, (task,), None, end_task)
         return task
 
@@ -90,12 +96,22 @@ def groups(kind: Any) -> None:
         task.cancel()
 
     def is_over(self: Any) -> bool:
+        # Who adds a task looks at the state after that: one of the two sees the other.
+        if not self._tasks and self._state == "exiting":
+            self._state = "over"
+            if self._tasks:
+                self._state = "exiting"
         return not self._tasks
+
+    def end(before: Any, self: Any) -> None:
+        # A task may have been added since the last one ended.
+        if self._ended is not None and self._is_over():
+            before(self)
 
     _have_steps(kind)
     kind._is_over = is_over
     _end_once(kind, "_end")
-    replace(kind, create_task=create_task)
+    replace(kind, create_task=create_task, _end=end)
     _in_order(kind, "_task_ended", passes_on=True)
     _in_order(kind, "_cancel", "_abort", "_end")
     _cancel_in_order(kind, "_cancel_join")

@@ -23,7 +23,7 @@ from ._base import (
     mark_handled,
     was_cancelled,
 )
-from ._several import if_several
+from ._several import WITHOUT_GIL, if_several
 from .cancellation import delay, end, in_turn
 from .current import Block, cancel_task, find, give_name
 
@@ -190,7 +190,7 @@ class TaskGroup(Block):
         if is_the_cause:
             await _forget_cancellation(task)
         ended: Deferred[None] | None = None
-        while self._tasks:
+        while self._tasks or (WITHOUT_GIL and not self._is_over()):
             try:
                 ended = self._ended = Deferred()
                 # For the graph of what waits for what.
