@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import traceback
@@ -101,7 +102,8 @@ class _Check:
 
         def forget(reference: object) -> None:
             if (known := owners.get(key)) is not None and known[0] is reference:
-                del owners[key]
+                # It may be gone: another thread has turned the check off.
+                owners.pop(key, None)
 
         owners[key] = weakref.ref(deferred, forget), _Owner(frame)
 
@@ -138,6 +140,10 @@ def _outside() -> int:
 
 #: The check that is under way, if any.
 _checks: list[_Check] = []
+#: Held by who turns it on or off.
+_turn = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_turn._at_fork_reinit)  # type: ignore[attr-defined]
 
 
 def checkThreads(action: Literal["raise", "warn"] | None = "raise") -> None:
@@ -180,11 +186,13 @@ def checkThreads(action: Literal["raise", "warn"] | None = "raise") -> None:
     """
     if action not in ("raise", "warn", None):
         raise ValueError(f"action must be 'raise', 'warn' or None, not {action!r}")
-    while _checks:
-        _checks.pop().end()
-    if action is not None:
-        _checks.append(_Check(action == "raise"))
-        _checks[0].begin()
+    with _turn:
+        # One thread at a time: what a second one found would not be what was there before.
+        while _checks:
+            _checks.pop().end()
+        if action is not None:
+            _checks.append(_Check(action == "raise"))
+            _checks[0].begin()
 
 
 def adopt(deferred: Deferred[Any]) -> None:
