@@ -197,26 +197,31 @@ def _from_thread(
         return deferred
 
     # The Deferred and its future, but only while one waits for the other: each refers to a result,
-    # and the future refers to the functions here.
-    waiting: tuple[Any, Any] | None
+    # and the future refers to the functions here. Whoever takes them out, in whichever thread, is
+    # the only one.
+    waiting: list[tuple[Any, Any]] = []
+    is_cancelled = False
 
     @takes_reason
     def abandon(_: Any, *reason: Any) -> None:
-        nonlocal waiting
-        # The future's callbacks may cancel again.
-        if waiting is not None:
-            (_, future), waiting = waiting, None
+        nonlocal is_cancelled
+        is_cancelled = True
+        # There are none if the future's callbacks cancel again.
+        for _, future in _taken(waiting):
             # Only asyncio's futures accept a message.
             touch(future.cancel, *(reason if hasattr(future, "_asyncio_future_blocking") else ()))
 
     def fire(outcome: Any) -> None:
-        nonlocal waiting
-        if waiting is not None:
-            (deferred, _), waiting = waiting, None
-            deferred.callback(outcome)
+        for deferred, _ in _taken(waiting):
+            try:
+                deferred.callback(outcome)
+            except _deferrous.AlreadyCalledError:
+                # Another thread may have cancelled it meanwhile.
+                if not is_cancelled:
+                    raise
 
     def hand_over(future: Any) -> None:
-        if waiting is not None:
+        if waiting:
             # Fetched here: a future of a cluster may have to transfer its result first.
             outcome = _outcome(future)
             post(lambda: context.run(fire, outcome))
@@ -228,11 +233,19 @@ def _from_thread(
             loop.call_soon_threadsafe(method, *args)
 
     deferred = cls(abandon)
-    waiting = (deferred, future)
+    waiting.append((deferred, future))
     context = copy_context()
-    post = poster(lambda: waiting is not None)
+    post = poster(lambda: bool(waiting))
     touch(future.add_done_callback, hand_over)
     return deferred
+
+
+def _taken(waiting: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+    """Take the only pair out of a list. Empty if that has been done, perhaps by another thread."""
+    try:
+        return [waiting.pop()]
+    except IndexError:
+        return []
 
 
 def _is_plain(future: Any) -> bool:

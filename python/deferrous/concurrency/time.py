@@ -19,7 +19,15 @@ from .._clock import (
     stop,
     with_call_later,
 )
-from .._deferrous import Deferred, _never_refused, _running_loop, _running_task, _Task, _whole
+from .._deferrous import (
+    AlreadyCalledError,
+    Deferred,
+    _never_refused,
+    _running_loop,
+    _running_task,
+    _Task,
+    _whole,
+)
 from .._timeout import add_timeout
 from ._base import (
     Delayed,
@@ -87,7 +95,11 @@ class _Sleeping:
     def wake(self) -> None:
         deferred = self.deferred
         if deferred is not None and not deferred.called:
-            deferred.callback(self.result)
+            try:
+                deferred.callback(self.result)
+            except AlreadyCalledError:
+                # Another thread has cancelled it meanwhile.
+                pass
         self.deferred = self.stop = None
 
     @_whole
