@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
+use super::cell::SEVERAL_THREADS;
 #[cfg(not(Py_GIL_DISABLED))]
 use super::cell::Shared;
 use super::classes::Native;
@@ -102,10 +103,18 @@ impl<const N: usize> KnownTypes<N> {
 
     /// Add a type in its current version. If it is `seldom_asked` about, it does not replace
     /// another.
-    pub(crate) fn remember(&self, kind: &Bound<'_, PyType>, seldom_asked: bool) {
+    ///
+    /// Where another thread may have changed the type since the fact was looked up, that is looked
+    /// up again.
+    pub(crate) fn remember(
+        &self,
+        kind: &Bound<'_, PyType>,
+        seldom_asked: bool,
+        is_true: impl FnOnce() -> bool,
+    ) {
         let py = kind.py();
         let Some(version) = version(kind) else { return };
-        if !self.hold(py) {
+        if !self.hold(py) || (SEVERAL_THREADS && !is_true()) {
             return;
         }
         self.places.put(py, (kind.as_type_ptr() as usize, version), seldom_asked);
@@ -193,11 +202,14 @@ impl KnownVersion {
         }
     }
 
-    /// Record that it is true of this class in its current version.
-    pub(crate) fn remember<T: Native>(&self, py: Python<'_>) {
+    /// Record that it is true of this class in its current version, as [`KnownTypes::remember`] does.
+    pub(crate) fn remember<T: Native>(&self, py: Python<'_>, is_true: impl FnOnce() -> bool) {
         self.epoch.holds(py, || {});
         let class = Kind::of_ours::<T>(py);
         let version = class.slots(py).version;
+        if SEVERAL_THREADS && !is_true() {
+            return;
+        }
         self.seen.set(py, ((version != 0).then_some(class), version));
     }
 

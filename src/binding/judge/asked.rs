@@ -158,21 +158,24 @@ impl Asked {
                     })
             })
         };
-        let is_plain = is_ours(intern!(py, "__getattribute__"))
-            && is_ours(intern!(py, "parents"))
-            && is_ours(intern!(py, "type"))
-            && capi::lookup(class, intern!(py, "_parents")) == py.None().as_ptr() as usize
-            && native.iter().all(|name| is_ours(name))
-            && has_methods()
-            && match self {
-                Self::Parents | Self::Check => true,
-                Self::Text | Self::Copy => {
-                    capi::lookup(class, intern!(py, "_frames")) == 0
-                        && capi::lookup(class, intern!(py, "__getattr__")) == 0
+        let is_so = || {
+            is_ours(intern!(py, "__getattribute__"))
+                && is_ours(intern!(py, "parents"))
+                && is_ours(intern!(py, "type"))
+                && capi::lookup(class, intern!(py, "_parents")) == py.None().as_ptr() as usize
+                && native.iter().all(|name| is_ours(name))
+                && has_methods()
+                && match self {
+                    Self::Parents | Self::Check => true,
+                    Self::Text | Self::Copy => {
+                        capi::lookup(class, intern!(py, "_frames")) == 0
+                            && capi::lookup(class, intern!(py, "__getattr__")) == 0
+                    }
                 }
-            };
+        };
+        let is_plain = is_so();
         if is_plain {
-            PLAIN[self as usize].remember(class, false);
+            PLAIN[self as usize].remember(class, false, is_so);
         }
         is_plain
     }

@@ -78,7 +78,9 @@ fn debugging_anew(py: Python<'_>) -> DebugFlag {
     let debug = look_up(&py.get_type::<Deferred>());
     // The look-up may have given the class a version.
     match debug {
-        DebugFlag::No => NOT_DEBUGGING.remember::<Deferred>(py),
+        DebugFlag::No => NOT_DEBUGGING.remember::<Deferred>(py, || {
+            matches!(look_up(&py.get_type::<Deferred>()), DebugFlag::No)
+        }),
         DebugFlag::Yes | DebugFlag::Raised(_) => NOT_DEBUGGING.forget(py),
     }
     debug
@@ -106,9 +108,10 @@ fn class_has_debug_by_default(deferred: &Bound<'_, Deferred>) -> bool {
     let (py, class) = (deferred.py(), deferred.get_type());
     let base = py.get_type::<Deferred>();
     let is_ours = |name| lookup(&class, name) == lookup(&base, name);
-    let is_default = is_ours(intern!(py, "debug")) && is_ours(intern!(py, "__getattribute__"));
+    let is_so = || is_ours(intern!(py, "debug")) && is_ours(intern!(py, "__getattribute__"));
+    let is_default = is_so();
     if is_default {
-        WITHOUT_DEBUG.remember(&class, false);
+        WITHOUT_DEBUG.remember(&class, false, is_so);
     }
     is_default
 }

@@ -38,13 +38,16 @@ fn is_known_special(object: &Bound<'_, PyAny>) -> bool {
 fn is_ordinary_anew(object: &Bound<'_, PyAny>) -> bool {
     let kind = object.get_type();
     let plain = is_plain(object);
-    let ordinary = has_of_object(&kind, intern!(object.py(), "__class__"))
-        && (plain || cannot_pass_for_ours(object, &kind));
+    let is_so = || {
+        has_of_object(&kind, intern!(object.py(), "__class__"))
+            && (plain || cannot_pass_for_ours(object, &kind))
+    };
+    let ordinary = is_so();
     if ordinary {
         // Built-in types are known without this.
-        ORDINARY.remember(&kind, plain);
+        ORDINARY.remember(&kind, plain, is_so);
     } else {
-        SPECIAL.remember(&kind, false);
+        SPECIAL.remember(&kind, false, || !is_so());
     }
     ordinary
 }
