@@ -196,6 +196,10 @@ def reported(rng: random.Random) -> None:
     class Info:
         failResult = None
 
+        def __init__(self) -> None:
+            for _ in range(rng.randrange(400)):
+                pass
+
         def __del__(self) -> None:
             if self.failResult is not None:
                 reports.append(self.failResult)
@@ -213,9 +217,11 @@ def reported(rng: random.Random) -> None:
 
         def handle() -> None:
             for each in deferreds:
+                while not each.called:
+                    pass
                 each.addErrback(lambda _: None)
 
-        at_once(fail, handle, lambda: [each.called for each in deferreds] and None)
+        at_once(fail, handle)
         deferreds.clear()
         gc.collect()
         assert not reports, len(reports)
