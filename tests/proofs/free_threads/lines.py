@@ -1,4 +1,4 @@
-"""More of `deferrous.concurrency`: what waits is cancelled, closed, aborted and shut down by threads."""
+"""More of `deferrous.concurrency`: what waits is cancelled, closed, aborted and shut down."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .parts import THREADS, at_once
 
 
 def full_queue(rng: random.Random) -> None:
-    """Several take out of a full queue, for which others wait: nobody waits while there is an item."""
+    """Several take out of a full queue, and others wait to put: no getter waits beside an item."""
     kind: Any = rng.choice((c.Queue, c.PriorityQueue, c.LifoQueue))
     queues: list[Any] = [kind(1) for _ in range(60)]
     putting = [[queue.put(number) for number in range(5)] for queue in queues]
@@ -179,7 +179,7 @@ def _has_items(channel: Any) -> bool:
 
 
 def subscribed(rng: random.Random) -> None:
-    """Some subscribe and close as others send: each gets a row of items without gaps."""
+    """Some subscribe and close as others send: each gets each item once."""
     broadcast: c.Broadcast[int] = c.Broadcast(rng.choice((0, 2)))
     ends = threading.Event()
     rows: list[list[int]] = []
@@ -220,7 +220,7 @@ def subscribed(rng: random.Random) -> None:
 
 
 def barriers_broken(rng: random.Random) -> None:
-    """A barrier is reset and aborted as others come to it: each has one outcome, and all of a row."""
+    """A barrier is reset and aborted as others come to it: each has one outcome."""
     barrier = c.Barrier(3)
     outcomes: list[list[list[Any]]] = [[] for _ in range(THREADS)]
 
@@ -250,7 +250,7 @@ def barriers_broken(rng: random.Random) -> None:
 
 
 def conditions(rng: random.Random) -> None:
-    """Who waits for a condition is cancelled as others notify: the lock has one holder, no wakening is lost."""
+    """Who waits for a condition is cancelled as others notify: no wakening is lost."""
     condition = c.Condition(DeferredLock() if rng.random() < 0.5 else None)
     within: list[int] = []
     items: list[int] = []

@@ -29,7 +29,7 @@ from .parts import THREADS, at_once
 
 
 def _work(thread: int, rounds: int, check: Callable[[], object] = lambda: None) -> None:
-    """Use all kinds of things, each of this thread's own, and look whether they do what they have to."""
+    """Use all kinds of things of this thread's own, and look whether they do what they should."""
     lock, queue = DeferredLock(), DeferredQueue[int]()
     semaphore, other_queue = c.Semaphore(2), c.Queue[int](1)
 
@@ -129,7 +129,7 @@ def tracked(rng: random.Random) -> None:
 
 
 def checked(rng: random.Random) -> None:
-    """The check of threads is switched on and off, while others use Deferreds of their own."""
+    """The check of threads is switched on and off, while others use their own Deferreds."""
     methods = dict(vars(Deferred))
     ends = threading.Event()
     ended = [0]
@@ -162,7 +162,7 @@ def checked(rng: random.Random) -> None:
 
 
 def debugging_switched(rng: random.Random) -> None:
-    """Debug mode is switched on and off, while others make Deferreds: what is made then knows of it."""
+    """Debug mode is switched on and off, while others make Deferreds: new ones know of it."""
     before = getDebugging()
     ends = threading.Event()
 
@@ -190,7 +190,7 @@ def debugging_switched(rng: random.Random) -> None:
 
 
 def reported(rng: random.Random) -> None:
-    """What fails in one thread is handled by another: that is not reported, in debug mode either."""
+    """What fails in one thread is handled by another: that is not reported."""
     reports: list[Any] = []
 
     class Info:
@@ -230,7 +230,7 @@ def reported(rng: random.Random) -> None:
 
 
 def handled_later(rng: random.Random) -> None:
-    """Each of those that fail, and that nobody handles, is reported once, whichever thread drops it."""
+    """Each failure that nobody handles is reported once, whichever thread drops it."""
     import logging
 
     reports: list[logging.LogRecord] = []
