@@ -201,6 +201,9 @@ def test_map_bad_input():
             function(5, [1], limit=1)
         with pytest.raises(TypeError):
             function(print, 5, limit=1)
+        # It could be iterated over, as an `await` does: for ever, or once for each wait.
+        with pytest.raises(TypeError, match="an iterable of items, not Deferred: wait for it"):
+            function(print, Deferred(), limit=1)
         with pytest.raises(TypeError):
             function(print, [1])
 

@@ -22,6 +22,7 @@ from .._deferrous import (
     fail,
 )
 from .._reasons import takes_reason
+from .._waiting import deferred_types
 from ..failure import Failure
 from . import _one_by_one
 from ._base import Delayed, Eventual, as_deferred, is_failure, was_cancelled
@@ -57,6 +58,9 @@ class _Feed(Generic[_T, _R]):
         self._function = function
         self._limit = limit
         self._return_exceptions = return_exceptions
+        if isinstance(items, deferred_types()):
+            # A generator or a coroutine could iterate over it, which waits for it.
+            raise TypeError(f"expect an iterable of items, not {type(items).__name__}: wait for it")
         self._is_async = hasattr(type(items), "__aiter__")
         # Raises TypeError if `items` is not iterable.
         self._iterator: Any = items.__aiter__() if self._is_async else iter(items)  # type: ignore[union-attr,arg-type]

@@ -32,6 +32,10 @@ struct Bounds {
     /// How far above the floor the room for a report ends: half of the stack that was left when the
     /// thread first asked, but no more than a report can use.
     for_a_report: usize,
+    /// How much lower the floor is now: see [`lower`].
+    lowered: Cell<usize>,
+    /// How much lower it can be.
+    most: usize,
     /// Only for a main thread, and if the system tells how much of its stack exists.
     growing: Option<Growing>,
 }
@@ -68,7 +72,10 @@ impl Bounds {
             // Where it says no from the beginning, it does not know: under valgrind, for one.
             .filter(|growing| growing.grow(here, for_a_report).is_some());
         let look = if growing.is_some() { here } else { floor };
-        Self { look: Cell::new(look), floor: Cell::new(floor), for_a_report, growing }
+        // Half of what is kept is enough for the functions that our own steps call.
+        let most = margin.saturating_sub(RESERVED + LEAST_MARGIN) / 2;
+        let (look, floor, lowered) = (Cell::new(look), Cell::new(floor), Cell::new(0));
+        Self { look, floor, for_a_report, lowered, most, growing }
     }
 
     /// The number of bytes above the floor.
@@ -94,7 +101,7 @@ impl Bounds {
                 self.look.set(self.floor.get() + self.for_a_report);
             }
         }
-        here.saturating_sub(self.floor.get())
+        here.saturating_sub(self.floor.get().saturating_sub(self.lowered.get()))
     }
 }
 
@@ -192,6 +199,13 @@ pub(crate) fn has_room() -> bool {
 pub(crate) fn has_room_to_report() -> bool {
     let enough = BOUNDS.try_with(|bounds| bounds.room() > bounds.for_a_report).unwrap_or(true);
     enough || is_elsewhere()
+}
+
+/// Let a step of ours use some of the space that is kept, or no longer. `room` is asked as before.
+pub(super) fn lower(is_lowered: bool) {
+    let _ = BOUNDS.try_with(|bounds| {
+        bounds.lowered.set(if is_lowered { bounds.most } else { 0 });
+    });
 }
 
 /// Whether this code runs on a stack that is not the thread's own, such as a greenlet's. Then

@@ -5,6 +5,9 @@
 //! and whoever waits for its effect would wait forever. The counter is in the public part of the
 //! thread state, at an offset that differs between versions. It is found by observation: which
 //! number changes by one with each call? If there is not exactly one, all of this does nothing.
+//!
+//! The machine's stack may end before that, as in a thread with a small one. So these functions may
+//! use some of what is kept of it for the functions that we call.
 
 use std::cell::Cell;
 use std::ptr;
@@ -35,6 +38,10 @@ const MOST_LIFTS: u32 = 8;
 const STACK_FOR_THEM: usize = 64 << 10;
 /// How many calls a check beforehand requires.
 const AHEAD: i32 = 12;
+/// How much stack a check beforehand requires. Before CPython 3.11 each call uses some.
+const STACK_AHEAD: usize = if cfg!(Py_3_11) { 4 << 10 } else { 8 << 10 };
+/// How much stack our functions are expected to use until they come to such a check.
+pub(crate) const STACK_NEEDED: usize = 3 * STACK_AHEAD;
 /// From CPython 3.11 on, the counter holds the calls that are left; before, those that are nested.
 const EACH: i32 = if cfg!(Py_3_11) { -1 } else { 1 };
 
@@ -153,15 +160,30 @@ pub(crate) fn is_at_limit(py: Python<'_>) -> bool {
 ///
 /// # Errors
 ///
-/// `RecursionError` if a few nested calls would raise it.
+/// `RecursionError` if a few nested calls would raise it, or if there is too little of the machine's
+/// stack for them.
 #[inline(always)]
 pub(crate) fn check_ahead(py: Python<'_>) -> Result<()> {
     match left(py) {
         Some(left) if left < AHEAD => {
             Err(PyRecursionError::error(py, "maximum recursion depth exceeded"))
         }
-        _ => Ok(()),
+        _ if bounds::room() >= STACK_AHEAD => Ok(()),
+        _ => check_little_stack(py),
     }
+}
+
+/// A step that is under way already may use what there is.
+#[cold]
+fn check_little_stack(py: Python<'_>) -> Result<()> {
+    let is_enough = LIFTS.with(Cell::get) > 0 && bounds::has_room();
+    if is_enough { Ok(()) } else { Err(too_deep(py)) }
+}
+
+/// The error where the stack is used up.
+#[cold]
+pub(super) fn too_deep(py: Python<'_>) -> Error {
+    PyRecursionError::error(py, "maximum recursion depth exceeded: the stack is used up")
 }
 
 /// Allows more calls while it exists.
@@ -170,6 +192,7 @@ pub(crate) struct Lift<'py>(Python<'py>);
 impl<'py> Lift<'py> {
     pub(crate) fn begin(py: Python<'py>) -> Self {
         LIFTS.with(|lifts| lifts.set(lifts.get() + 1));
+        bounds::lower(true);
         shift(py, -EACH * MORE);
         Self(py)
     }
@@ -178,8 +201,20 @@ impl<'py> Lift<'py> {
 impl Drop for Lift<'_> {
     fn drop(&mut self) {
         shift(self.0, EACH * MORE);
-        LIFTS.with(|lifts| lifts.set(lifts.get().saturating_sub(1)));
+        let is_last = LIFTS.with(|lifts| {
+            lifts.set(lifts.get().saturating_sub(1));
+            lifts.get() == 0
+        });
+        if is_last {
+            bounds::lower(false);
+        }
     }
+}
+
+/// Do what must not be refused, with more room if there is little.
+pub(crate) fn with_more<T>(py: Python<'_>, work: impl FnOnce() -> T) -> T {
+    let _lift = is_short(py).then(|| Lift::begin(py));
+    work()
 }
 
 fn shift(py: Python<'_>, by: i32) {
@@ -293,10 +328,11 @@ fn call_short<'py, S: Short>(py: Python<'py>, call: &dyn Fn() -> Called<'py>) ->
 
 #[inline(always)]
 fn is_short(py: Python<'_>) -> bool {
-    left(py).is_some_and(|left| left < NEEDED) && may_lift()
+    (left(py).is_some_and(|left| left < NEEDED) || bounds::room() < STACK_NEEDED) && may_lift()
 }
 
 #[cold]
 fn may_lift() -> bool {
-    LIFTS.with(Cell::get) < MOST_LIFTS && bounds::room() > STACK_FOR_THEM
+    let most = if bounds::room() > STACK_FOR_THEM { MOST_LIFTS } else { 1 };
+    LIFTS.with(Cell::get) < most
 }

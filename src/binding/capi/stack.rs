@@ -4,14 +4,13 @@
 //! Python calls. Python's recursion limit counts only the latter, and a program can set it to any
 //! number. So each of our calls that can nest checks the stack itself.
 
-use pyo3::exceptions::PyRecursionError;
 use pyo3::prelude::*;
 
 pub(in crate::binding) use super::bounds::prepare;
 pub(crate) use super::bounds::{address, has_room, has_room_to_report, room};
 use super::cell::each_thread;
 use super::depth;
-use super::error::{Error, Raise, Result};
+use super::error::Result;
 use super::in_flight::take_raised;
 use super::safe;
 
@@ -21,7 +20,7 @@ use super::safe;
 ///
 /// `RecursionError` if little is left of the stack.
 pub(crate) fn check(py: Python<'_>) -> Result<()> {
-    if has_room() { Ok(()) } else { Err(too_deep(py)) }
+    if has_room() { Ok(()) } else { Err(depth::too_deep(py)) }
 }
 
 /// [`check`], out of line, so that it takes no stack in the caller's frame.
@@ -130,11 +129,6 @@ fn enter_another_to_run(py: Python<'_>) -> Result<bool> {
         Err(_) if depth::is_at_limit(py) && has_room() => Ok(false),
         entered => entered.map(|()| true),
     }
-}
-
-#[cold]
-fn too_deep(py: Python<'_>) -> Error {
-    PyRecursionError::error(py, "maximum recursion depth exceeded: the stack is used up")
 }
 
 impl Drop for Nested<'_> {

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
 use crate::binding::capi::{
-    self, Text,
+    self, Text, depth,
     error::{Raise, Result},
     interned::intern,
     stack::Nested,
@@ -64,10 +64,12 @@ pub(crate) fn _run_locked<'py>(
     };
     let is_left = called.is_none() && error.is_instance_of::<PyException>(py);
     if is_left || is_refusal(py, &error) {
-        if let Some(called) = called {
-            drop(capi::ok(py, called.call_method0(intern!(py, "cancel"))));
-        }
-        drop(capi::ok(py, release.call1(&release_args)));
+        depth::with_more(py, || {
+            if let Some(called) = called {
+                drop(capi::ok(py, called.call_method0(intern!(py, "cancel"))));
+            }
+            drop(capi::ok(py, release.call1(&release_args)));
+        });
     }
     Err(error)
 }

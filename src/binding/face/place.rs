@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use crate::binding::capi::{
     self, Hold,
     again::insist,
+    depth,
     error::{Error, Result},
     interned::intern,
     stack,
@@ -87,11 +88,13 @@ pub(crate) fn let_go<'py>(
 ) -> Error {
     let py = acquired.py();
     if is_refusal(py, &error) {
-        let done = match capi::ok(py, is_fired(acquired)) {
-            Some(true) => release(),
-            _ => acquired.call_method0(intern!(py, "cancel")),
-        };
-        drop(capi::ok(py, done));
+        depth::with_more(py, || {
+            let done = match capi::ok(py, is_fired(acquired)) {
+                Some(true) => release(),
+                _ => acquired.call_method0(intern!(py, "cancel")),
+            };
+            drop(capi::ok(py, done));
+        });
     }
     error
 }

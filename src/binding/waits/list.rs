@@ -3,7 +3,7 @@
 use pyo3::prelude::*;
 
 use crate::binding::capi::{
-    self, Hold, error::Result, interned::intern, overrides::overrides, stack,
+    self, Hold, depth, error::Result, interned::intern, overrides::overrides, stack,
 };
 use crate::binding::judge::{creating, foreign};
 use crate::binding::model::{
@@ -57,8 +57,10 @@ fn collect<'py>(
         (intern!(py, "callback"), Outcome::Value(pair.into_any().hold()))
     } else if !success && on_errback {
         let place = capi::new_int(py, place as u64)?;
-        let first = names::FIRST_ERROR.get(py)?.call1((result, place))?;
-        let reason = creating::from_exception(first)?;
+        // Where that is refused, the list would never fire.
+        let reason = depth::with_more(py, || {
+            creating::from_exception(names::FIRST_ERROR.get(py)?.call1((result, place))?)
+        })?;
         (intern!(py, "errback"), Outcome::Failure(reason.hold()))
     } else if finished == results.len() {
         (intern!(py, "callback"), Outcome::Value(results.into_any().hold()))

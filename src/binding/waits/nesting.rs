@@ -11,7 +11,13 @@ use std::mem::ManuallyDrop;
 
 use pyo3::prelude::*;
 
-use crate::binding::capi::{self, Held, Hold, depth::Lift, error::Result, interned::intern, stack};
+use crate::binding::capi::{
+    self, Held, Hold,
+    depth::{Lift, STACK_NEEDED},
+    error::Result,
+    interned::intern,
+    stack,
+};
 use crate::binding::model::{deferred::Deferred, names};
 use crate::binding::waits::work::Work;
 use crate::core::refusable;
@@ -120,10 +126,11 @@ impl Drop for Level<'_> {
 }
 
 impl HandOvers {
-    /// Whether the stack has room for a few more like the last one.
+    /// Whether the stack has room for a few more like the last one, and for what checks that
+    /// beforehand.
     fn have_plenty(&self) -> bool {
         let taken = self.began.get().saturating_sub(stack::address());
-        stack::room() > taken.saturating_mul(3)
+        stack::room() > taken.saturating_mul(3).max(STACK_NEEDED)
     }
 
     /// The current greenlet, if the next hand-over has to be deferred and can be.
