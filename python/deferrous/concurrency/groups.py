@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 import sys
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -66,6 +66,8 @@ class TaskGroup(Block):
 
     #: The task that opened it and has to join it, if there is no block: for the call graph.
     _opened_by: Any = None
+    #: Whether all tasks have ended. Then no more are accepted. Only there without the GIL.
+    _is_over: Callable[[], bool]
 
     def __init__(self) -> None:
         self._tasks: dict[Deferred[Any], None] = {}
