@@ -185,6 +185,10 @@ pub(crate) fn wait<'py>(
     if let Some(outcome) = take_if_there(&deferred)? {
         return Ok(Next::Do(Work::Resume(task, outcome)));
     }
+    // It may be resumed within the run of the Deferred, and wait for the same one without end.
+    if SEVERAL_THREADS && let Some(failure) = interrupted_at_times(task.py()) {
+        return Ok(Next::Do(Work::Resume(task, failure)));
+    }
     suspend_on(task, deferred, stack)
 }
 
