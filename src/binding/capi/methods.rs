@@ -22,7 +22,7 @@ use super::conversions::FromC;
 use super::error::{Error, Raise, Result};
 use super::in_flight::ok;
 use super::kinds::Kind;
-use super::making::{new_str, new_tuple};
+use super::making::{new_str, new_tuple, none};
 use super::panics;
 use super::safe;
 
@@ -31,6 +31,32 @@ pub(crate) type Args<'a, 'py> = &'a [Bound<'py, PyAny>];
 
 /// The result of a call. None to let PyO3's version handle it.
 pub(crate) type Answer<'py> = Option<Result<Bound<'py, PyAny>>>;
+
+/// What the body of a fast version may return.
+pub(crate) trait Returned<'py> {
+    /// As an object.
+    fn object(self, py: Python<'py>) -> Bound<'py, PyAny>;
+}
+
+impl<'py> Returned<'py> for () {
+    #[inline(always)]
+    fn object(self, py: Python<'py>) -> Bound<'py, PyAny> {
+        none(py)
+    }
+}
+
+impl<'py, T> Returned<'py> for Bound<'py, T> {
+    #[inline(always)]
+    fn object(self, _: Python<'py>) -> Bound<'py, PyAny> {
+        self.into_any()
+    }
+}
+
+/// A result as the interpreter gets it.
+#[inline(always)]
+pub(crate) fn answer<'py, T: Returned<'py>>(py: Python<'py>, result: Result<T>) -> Answer<'py> {
+    Some(result.map(|it| it.object(py)))
+}
 
 /// The fast version of a method of `Self::Of`, or of a function of the module.
 pub(crate) trait Quick {
@@ -75,11 +101,12 @@ macro_rules! quick {
 
             #[inline(always)]
             fn call<'py>(
-                $slf: &pyo3::Bound<'py, $of>,
+                slf: &pyo3::Bound<'py, $of>,
                 args: $crate::binding::capi::methods::Args<'_, 'py>,
             ) -> $crate::binding::capi::methods::Answer<'py> {
+                let $slf = slf;
                 match args {
-                    $args => Some($body),
+                    $args => $crate::binding::capi::methods::answer(slf.py(), $body),
                     #[allow(unreachable_patterns, reason = "some forms take any arguments")]
                     _ => None,
                 }
@@ -87,7 +114,7 @@ macro_rules! quick {
 
             $(#[inline(never)]
             fn call_named<'py>(
-                $of_named: &pyo3::Bound<'py, $of>,
+                slf: &pyo3::Bound<'py, $of>,
                 args: $crate::binding::capi::methods::Args<'_, 'py>,
                 names: &pyo3::Bound<'py, pyo3::types::PyTuple>,
             ) -> $crate::binding::capi::methods::Answer<'py> {
@@ -103,9 +130,9 @@ macro_rules! quick {
                     Ok(Some(_)) => return None,
                     Err(error) => return Some(Err(error)),
                 }
-                let $named = names;
+                let ($of_named, $named) = (slf, names);
                 match args {
-                    $some => Some($call),
+                    $some => $crate::binding::capi::methods::answer(slf.py(), $call),
                     _ => None,
                 }
             })?

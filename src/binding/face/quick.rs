@@ -5,7 +5,7 @@ use pyo3::types::{PyBool, PyString, PyTuple};
 
 use crate::binding::capi::{
     self,
-    error::Result,
+    error::{Error, Result},
     interned::intern,
     methods::{Args, place_of, put, quick},
     none, tuple_of,
@@ -42,19 +42,19 @@ quick!(AddBoth = c"addBoth" of Deferred, |slf, [callback, args @ ..]| {
     add_named(slf, On::Either, callback, args, names)
 });
 quick!(Fire = c"callback" of Deferred, |slf, [result]| {
-    engine::fire_with(slf, result.clone()).map(|()| none(slf.py()))
+    engine::fire_with(slf, result.clone())
 });
 quick!(FireWithFailure = c"errback" of Deferred, |slf, rest| {
     if rest.len() > 1 {
         return None;
     }
     let reason = rest.first().filter(|it| !it.is_none()).cloned();
-    Deferred::errback(slf, reason).map(|()| none(slf.py()))
+    Deferred::errback(slf, reason)
 });
 quick!(Unpause = c"unpause" of Deferred, |slf, []| {
-    Deferred::unpause(slf).map(|()| none(slf.py()))
+    Deferred::unpause(slf)
 });
-quick!(Cancel = c"cancel" of Deferred, |slf, []| Deferred::cancel(slf).map(|()| none(slf.py())));
+quick!(Cancel = c"cancel" of Deferred, |slf, []| Deferred::cancel(slf));
 quick!(Check = c"check" of FailureBase, |slf, types| {
     let found = FailureBase::find(slf, types);
     found.map(|found| found.unwrap_or_else(|| none(slf.py())))
@@ -65,29 +65,29 @@ quick!(GetErrorMessage = c"getErrorMessage" of FailureBase, |slf, []| {
 });
 // CPython specializes methods only for an object's own class, so each class has its own.
 quick!(AcquireLock = c"acquire" of DeferredLock, |slf, []| {
-    Primitive::acquire(slf.as_super()).map(Bound::into_any)
+    Primitive::acquire(slf.as_super())
 });
 quick!(ReleaseLock = c"release" of DeferredLock, |slf, []| {
-    Primitive::release(slf.as_super()).map(|()| none(slf.py()))
+    Primitive::release(slf.as_super())
 });
 quick!(AcquireSemaphore = c"acquire" of DeferredSemaphore, |slf, []| {
-    Primitive::acquire(slf.as_super()).map(Bound::into_any)
+    Primitive::acquire(slf.as_super())
 });
 quick!(ReleaseSemaphore = c"release" of DeferredSemaphore, |slf, []| {
-    Primitive::release(slf.as_super()).map(|()| none(slf.py()))
+    Primitive::release(slf.as_super())
 });
 quick!(Put = c"put" of DeferredQueue, |slf, [object]| {
-    DeferredQueue::put(slf, object.clone()).map(|()| none(slf.py()))
+    DeferredQueue::put(slf, object.clone())
 });
 quick!(Get = c"get" of DeferredQueue, |slf, []| {
-    DeferredQueue::get(slf).map(Bound::into_any)
+    DeferredQueue::get(slf)
 });
 quick!(Succeed = c"succeed" of PyAny, |_, [result]| {
-    functions::succeed(result.clone()).map(Bound::into_any)
+    functions::succeed(result.clone())
 });
 quick!(Fail = c"fail" of PyAny, |_, [reason]| {
     let given = (!reason.is_none()).then(|| reason.clone());
-    functions::fail(reason.py(), given).map(Bound::into_any)
+    functions::fail(reason.py(), given)
 });
 quick!(MaybeDeferred = c"maybeDeferred" of PyAny, |_, [function, args @ ..]| {
     functions::maybe_deferred_quickly(function, args, None)
@@ -98,9 +98,9 @@ quick!(EnsureDeferred = c"ensureDeferred" of PyAny, |_, [coro]| {
     generators::ensure_deferred(coro.clone())
 });
 quick!(Execute = c"execute" of PyAny, |_, [callable, args @ ..]| {
-    functions::execute_quickly(callable, args, None).map(Bound::into_any)
+    functions::execute_quickly(callable, args, None)
 }, but "callable" by keyword, |_, [callable, args @ ..], names| {
-    functions::execute_quickly(callable, args, Some(names)).map(Bound::into_any)
+    functions::execute_quickly(callable, args, Some(names))
 });
 quick!(Run = c"run" of Primitive, |slf, [function, args @ ..]| {
     tuple_of(slf.py(), [], args)
@@ -154,14 +154,14 @@ quick!(AddTimeout = c"addTimeout" of Deferred, |slf, [seconds, clock, rest @ ..]
     }
     let given = |it: &Bound<'py, PyAny>| (!it.is_none()).then(|| it.clone());
     let (clock, on_cancel) = (given(clock), rest.first().and_then(given));
-    timeout::add(slf, seconds.clone(), clock, on_cancel).map_err(Into::into)
+    timeout::add(slf, seconds.clone(), clock, on_cancel).map_err(Error::from)
 });
 quick!(ConvertTimedOut = c"_convertTimedOut" of PyAny, |_, [result, timeout]| {
     timeout::convert(result, timeout)
 });
 quick!(StopClock = c"_stopClock" of PyAny, |_, [result, timeout]| timeout::stop(result, timeout));
 quick!(RunInlineCallbacks = c"_runInlineCallbacks" of PyAny, |_, [function, args, kwargs]| {
-    generators::start_called(function, args, kwargs).map(Bound::into_any)
+    generators::start_called(function, args, kwargs)
 });
 
 // For what runs now.
@@ -176,11 +176,11 @@ quick!(RunningTask = c"_running_task" of PyAny, |module, []| {
 quick!(WaitIn = c"_wait_in" of PyAny, |_, [line, owner, what]| {
     let line = capi::as_exact::<Fifo>(line)?;
     let owner = (!owner.is_none()).then(|| owner.clone());
-    place::_wait_in(line, owner, what.clone()).map(Bound::into_any)
+    place::_wait_in(line, owner, what.clone())
 });
 quick!(GiveBack = c"_give_back" of PyAny, |_, [owner, line, number]| {
     let line = capi::as_exact::<Fifo>(line)?;
-    place::_give_back(owner, line, number, None).map(|()| none(line.py()))
+    place::_give_back(owner, line, number, None)
 });
 quick!(Take = c"_take" of PyAny, |_, [queue, items, putting, deferred]| {
     let putting = capi::as_exact::<Fifo>(putting)?;
@@ -192,10 +192,10 @@ quick!(PutIn = c"_put_in" of PyAny, |_, [queue, items, getting, item]| {
     put.map(|put| capi::new_bool(queue.py(), put))
 });
 quick!(AcquiredFor = c"_acquired_for" of PyAny, |_, [lock, condition, woken]| {
-    events::_acquired_for(lock, condition, woken.clone()).map(|()| none(lock.py()))
+    events::_acquired_for(lock, condition, woken.clone())
 });
 quick!(CheckDepth = c"_check_depth" of PyAny, |slf, []| {
-    steps::_check_depth(slf.py()).map(|()| none(slf.py()))
+    steps::_check_depth(slf.py())
 });
 quick!(NeverRefused = c"_never_refused" of PyAny, |_, [function]| {
     steps::_never_refused(function.clone())
