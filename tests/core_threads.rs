@@ -235,3 +235,22 @@ fn all_orders_of_two_threads() {
         assert!(orders >= 6, "{orders}");
     }
 }
+
+#[test]
+fn what_is_paused_as_it_is_fired_waits() {
+    let mut chain = Chain::<Threaded>::default();
+    chain.add(Link::Deliver(7, 0)).unwrap();
+    assert!(chain.fire_paused(Slot::Failure(CANCELLED)).is_ok());
+    assert_eq!((chain.called(), chain.paused()), (true, 1));
+    assert!(chain.unpause());
+    assert!(matches!(chain.turn(), Turn::Deliver(7, 0, Slot::Failure(CANCELLED))));
+}
+
+#[test]
+fn what_was_fired_before_is_not_paused() {
+    let mut chain = Chain::<Threaded>::default();
+    assert!(chain.fire(Slot::Value(1)).is_ok());
+    let refused = chain.fire_paused(Slot::Failure(CANCELLED));
+    assert!(matches!(refused, Err(error) if matches!(error.0, Slot::Failure(CANCELLED))));
+    assert_eq!((chain.paused(), chain.called()), (0, true));
+}

@@ -35,6 +35,22 @@ impl<K: Kinds + ?Sized> Chain<K> {
         if self.is_runnable() { Ok(Some(link)) } else { self.add(link).map(|()| None) }
     }
 
+    /// Pause a chain and fire it, unless it has been fired.
+    ///
+    /// # Errors
+    ///
+    /// As [`Chain::fire`].
+    pub fn fire_paused(
+        &mut self,
+        outcome: Outcome<K>,
+    ) -> Result<Fired<K>, AlreadyCalled<Outcome<K>>> {
+        if self.called() {
+            return Err(AlreadyCalled(outcome));
+        }
+        self.pause();
+        self.fire(outcome)
+    }
+
     /// Fire a chain that is being cancelled, in one transition with
     /// [`swallow_next_fire`](Chain::swallow_next_fire) if no canceller was `asked`. If it has fired
     /// meanwhile, the outcome is discarded.

@@ -1,6 +1,7 @@
 """Groups, maps, streams and observables, where the interpreter does without the GIL.
 
-What is asked of one is done by one thread at a time: `_Steps` (`src/binding/face/several`).
+One thread at a time carries out what is asked of such an object: see `_Steps` (in
+`src/binding/face/several/one_by_one.rs`).
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""What several threads may use at the same time, where the interpreter does without the GIL.
+"""Methods of `deferrous.concurrency` for several threads, on interpreters without the GIL.
 
-There, methods that look at something and change it are one native step each, which no other thread
-comes into (`src/binding/face/several`). With the GIL nothing of this is used: the classes are as
+Methods that look at something and change it are replaced there by native functions, each one step
+that no other thread comes between (`src/binding/face/several`). With the GIL the classes stay as
 they are written.
 
-Queues with methods of a program's own, as `_put` and `_get`, are as they are written, too. What
-these do is the program's, which has to see to threads itself.
+Queues with methods of a program's own, such as `_put` and `_get`, stay as they are, too: a program
+that overrides these has to see to threads itself.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from operator import attrgetter, index
 from typing import Any, TypeVar
 
 from .. import _deferrous
-from .._deferrous import Deferred, _Fifo, _never_refused
-from .._reasons import takes_reason
+from .._deferrous import Deferred, _Fifo, _happen, _never_refused
 from ..failure import Failure
 from ._base import (
     BrokenBarrierError,
@@ -25,6 +24,7 @@ from ._base import (
     QueueEmpty,
     QueueFull,
     QueueShutDown,
+    check_depth,
     is_a,
 )
 
@@ -129,8 +129,15 @@ def _is_index(number: Any) -> bool:
 
 
 def events(kind: Any) -> None:
+    def set_(_: Any, self: Any) -> None:
+        if self._waiting:
+            check_depth()
+        # Somebody may come to wait meanwhile.
+        _happen(self, self._waiting)
+
     _begin(kind, "_waiting")
-    _put_native(kind, wait="_event_wait", set="_event_set")
+    _put_native(kind, wait="_event_wait")
+    replace(kind, set=set_)
 
 
 def woken(kind: Any) -> None:
@@ -139,23 +146,14 @@ def woken(kind: Any) -> None:
 
 def conditions(kind: Any) -> None:
     _begin(kind, "_waiting")
-    _put_native(kind, _notify="_condition_wake", _leave="_condition_leave")
-    kind._leave = takes_reason(_never_refused(kind._leave))
-    _put_static(kind, _acquired_for="_condition_acquired_for")
 
 
 def barriers(kind: Any) -> None:
     def wait(_: Any, self: Any) -> Any:
         return _native._barrier_wait(self, BrokenBarrierError, "Barrier aborted")
 
-    def break_(_: Any, self: Any, for_good: bool) -> Any:
-        done = _native.succeed(None)
-        text = "Abort or reset of barrier"
-        _native._barrier_break(self, for_good, BrokenBarrierError, text)
-        return done
-
     _begin(kind, "_waiting")
-    replace(kind, wait=wait, _break=break_)
+    replace(kind, wait=wait)
 
 
 def locks(kind: Any) -> None:
@@ -280,7 +278,6 @@ def channels(kind: Any) -> None:
         kind,
         send=send,
         receive=lambda _, self: _native._channel_receive(self, False),
-        close=lambda _, self: _native._channel_close(self, ChannelClosed),
         __anext__=lambda _, self: _native._channel_receive(self, True),
     )
 

@@ -38,7 +38,7 @@ fn readers_of<'py>(broadcast: &Bound<'py, PyAny>) -> Result<Bound<'py, PyList>> 
 }
 
 /// Give an item to a subscription.
-fn deliver_to<'py>(reader: &Bound<'py, PyAny>, item: &Bound<'py, PyAny>) -> Result<()> {
+fn give_to<'py>(reader: &Bound<'py, PyAny>, item: &Bound<'py, PyAny>) -> Result<()> {
     let py = reader.py();
     let broadcast = reader.getattr(intern!(py, "_broadcast"))?;
     if broadcast.is_none() {
@@ -56,7 +56,7 @@ fn deliver_to<'py>(reader: &Bound<'py, PyAny>, item: &Bound<'py, PyAny>) -> Resu
 }
 
 /// Give an item to several subscriptions.
-fn deliver<'py>(
+fn give_to_all<'py>(
     broadcast: &Bound<'py, PyAny>,
     readers: Bound<'py, PyList>,
     item: &Bound<'py, PyAny>,
@@ -66,7 +66,7 @@ fn deliver<'py>(
     broadcast.setattr(delivering, yes(py))?;
     let mut raised = Ok(());
     for reader in readers {
-        if let Err(error) = deliver_to(&reader, item) {
+        if let Err(error) = give_to(&reader, item) {
             raised = Err(error);
         }
     }
@@ -87,7 +87,7 @@ fn send_waiting(broadcast: &Bound<'_, PyAny>) -> Result<()> {
         // This comes first: without memory, the item stays in the line.
         let readers = readers_of(broadcast)?;
         let Some(sender) = first_waiting(&sending)? else { break };
-        if let Err(error) = answer_waiting(sender, deliver(broadcast, readers, &item)) {
+        if let Err(error) = answer_waiting(sender, give_to_all(broadcast, readers, &item)) {
             raised = Err(error);
         }
     }
@@ -100,7 +100,7 @@ pub(crate) fn _send_to_all<'py>(
     broadcast: &Bound<'py, PyAny>,
     item: &Bound<'py, PyAny>,
 ) -> Result<()> {
-    let sent = readers_of(broadcast).and_then(|readers| deliver(broadcast, readers, item));
+    let sent = readers_of(broadcast).and_then(|readers| give_to_all(broadcast, readers, item));
     sent.and(send_waiting(broadcast))
 }
 

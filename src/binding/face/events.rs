@@ -1,4 +1,4 @@
-//! Native steps of events, barriers and conditions in `deferrous.concurrency`.
+//! Native steps of events, barriers and conditions in `deferrous.concurrency`, with the GIL and without.
 //!
 //! Python raises a signal's exception, such as KeyboardInterrupt, between two lines of Python code.
 //! If these steps were written in Python, it could lose an item or leave a waiter without its
@@ -7,18 +7,23 @@
 
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
+use pyo3::types::PyString;
 
 use crate::binding::capi::{
-    self,
+    self, Hold,
     error::{Error, Result},
     interned::intern,
     none, yes,
 };
-use crate::binding::face::place::{fire_each, fire_waiting, first_waiting, let_go};
-use crate::binding::face::waiting::{fail_each, failure_of, is, line_of};
+use crate::binding::face::behind::{behind, take_all};
+use crate::binding::face::place::{fire_waiting, let_go};
+use crate::binding::face::waiting::{
+    attribute, failure_of, fire_each, fire_each_after, is, line_of, set_attribute, tell_all,
+};
 use crate::binding::model::{
     deferred::Deferred,
     fifo::{Fifo, exact_index},
+    outcome::Outcome,
 };
 use crate::binding::waits::made;
 
@@ -26,8 +31,8 @@ use crate::binding::waits::made;
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _happen<'py>(event: &Bound<'py, PyAny>, line: &Bound<'py, Fifo>) -> Result<()> {
     let py = line.py();
-    event.setattr(intern!(py, "_is_set"), yes(py))?;
-    fire_each(line, |_| Ok(yes(py)))
+    let happens = || set_attribute(event, intern!(py, "_is_set"), yes(py));
+    fire_each_after(line, happens, |_| Ok(yes(py)))
 }
 
 /// Fire all waiters in a line with numbers from 0 on. Returns a Deferred with the next number, for
@@ -41,6 +46,7 @@ pub(crate) fn _number_all<'py>(line: &Bound<'py, Fifo>) -> Result<Bound<'py, Def
 }
 
 /// Break a barrier, permanently or not: all waiters fail with an error of this class and message.
+/// Those that could not be told stay in the line.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _break<'py>(
     barrier: &Bound<'py, PyAny>,
@@ -51,17 +57,11 @@ pub(crate) fn _break<'py>(
     let py = barrier.py();
     let waiting = line_of(barrier, intern!(py, "_waiting"))?;
     let all = Fifo::empty(py)?;
-    barrier.setattr(intern!(py, "_broken"), capi::new_bool(py, for_good))?;
-    Fifo::take_all(&waiting, &all);
-    let raised = fail_each(&all, |_| error.call1((text,)));
-    if let Err(error) = raised {
-        // Those that could not be told stay in the line.
-        while let Some(first) = all.get().pop_front(py)? {
-            waiting.get().push_back(first)?;
-        }
-        return Err(error);
-    }
-    Ok(())
+    let (all, _) = behind(&waiting, |_| {
+        set_attribute(barrier, intern!(py, "_broken"), capi::new_bool(py, for_good))?;
+        Ok(take_all(&waiting, all))
+    });
+    tell_all(&waiting, &all?, |_| error.call1((text,)))
 }
 
 /// Release a lock and wait for a condition: `woken` is in the line before the lock is released.
@@ -92,28 +92,48 @@ pub(crate) fn _notify<'py>(
     number: &Bound<'py, PyAny>,
 ) -> Result<()> {
     let py = condition.py();
+    let notified = intern!(py, "notified");
     let mut so_many = 0;
     let mut raised = Ok(());
     while waiting.get().len(py) > 0
         && !is_as_many(so_many, number)?
-        && let Some(woken) = first_waiting(waiting)?
+        && let Some(woken) = next_woken(waiting, notified)?
     {
         so_many += 1;
-        woken.setattr(intern!(py, "notified"), yes(py))?;
-        if let Err(error) = reacquire(condition, &woken) {
-            if !error.is_instance_of::<PyException>(py) {
-                // Such as KeyboardInterrupt: the caller gets it, and this waiter keeps waiting.
-                woken.setattr(intern!(py, "notified"), capi::new_bool(py, false))?;
-                Fifo::insert_at(waiting, 0, woken)?;
-                return Err(error);
-            }
-            let failure = failure_of(py, error)?;
-            if let Err(error) = end_without_lock(&woken, failure) {
-                raised = Err(error);
-            }
+        let Err(error) = reacquire(condition, &woken) else { continue };
+        if !error.is_instance_of::<PyException>(py) {
+            // Such as KeyboardInterrupt: the caller gets it, and this waiter keeps waiting.
+            let (waits, _) = behind(waiting, |_| {
+                set_attribute(&woken, notified, capi::new_bool(py, false))?;
+                Fifo::insert_at(waiting, 0, woken)
+            });
+            return waits.and(Err(error));
+        }
+        if let Err(error) = end_without_lock(&woken, failure_of(py, error)?) {
+            raised = Err(error);
         }
     }
     raised
+}
+
+/// Remove the first waiter that no program has fired, and note that it is `notified`.
+fn next_woken<'py>(
+    waiting: &Bound<'py, Fifo>,
+    notified: &Bound<'py, PyString>,
+) -> Result<Option<Bound<'py, PyAny>>> {
+    let py = waiting.py();
+    let (first, later) = behind(waiting, |later| {
+        while let Some(first) = waiting.get().pop_front(py)? {
+            if !first.cast::<Deferred>()?.get().chain(py, |chain| chain.called()) {
+                set_attribute(&first, notified, yes(py))?;
+                return Ok(Some(first));
+            }
+            later.drop(first);
+        }
+        Ok(None)
+    });
+    drop(later);
+    first
 }
 
 /// Whether a number, which may be of any comparable type, has been reached. For ints this calls no
@@ -180,27 +200,30 @@ pub(crate) fn _acquired_for<'py>(
     woken: Bound<'py, PyAny>,
 ) -> Result<()> {
     let py = condition.py();
-    let lock = condition.getattr(intern!(py, "_lock"))?;
-    let tell_another = || -> Result<()> {
-        if is(&woken, intern!(py, "notified"))? {
-            let waiting = line_of(condition, intern!(py, "_waiting"))?;
-            _notify(condition, &waiting, &capi::new_int(py, 1)?)?;
+    let waiting = line_of(condition, intern!(py, "_waiting"))?;
+    let deferred = woken.cast::<Deferred>()?;
+    let (found, later) = behind(&waiting, |later| {
+        let is_abandoned = is(&woken, intern!(py, "abandoned"))?;
+        let (is_paused, is_fired) =
+            deferred.get().chain(py, |chain| (chain.paused() != 0, chain.called()));
+        if is_abandoned || is_paused || is_fired {
+            return Ok((is_abandoned, is_paused, false));
         }
-        Ok(())
-    };
-    let is_paused = is(&woken, intern!(py, "paused"))?;
-    let is_abandoned = is(&woken, intern!(py, "abandoned"))?;
-    if !is_abandoned && !is_paused && !is(&woken, intern!(py, "called"))? {
-        woken.setattr(intern!(py, "woken"), yes(py))?;
-        return fire_waiting(woken.clone(), yes(py));
+        set_attribute(&woken, intern!(py, "woken"), yes(py))?;
+        Ok((false, false, later.fire(woken.clone(), &yes(py))))
+    });
+    let (is_abandoned, is_paused, goes_on) = found?;
+    let mut raised = later.do_it();
+    if goes_on {
+        return raised;
     }
-    let mut raised = Ok(());
-    if is_abandoned || is_paused {
+    if (is_abandoned || is_paused) && is(&woken, intern!(py, "notified"))? {
         // It was closed or cancelled meanwhile.
-        raised = tell_another();
+        raised = _notify(condition, &waiting, &capi::new_int(py, 1)?);
     }
     if is_abandoned || !is_paused {
         // Its coroutine is gone, or a program has fired it.
+        let lock = attribute(condition, intern!(py, "_lock"))?;
         let released = lock.call_method0(intern!(py, "release")).map_err(Error::from);
         raised = raised.and(released.map(drop));
     }
@@ -218,14 +241,23 @@ pub(crate) fn _cancel_waiting<'py>(
     failure: &Bound<'py, PyAny>,
 ) -> Result<()> {
     let py = woken.py();
-    woken.call_method0(intern!(py, "pause"))?;
-    woken.call_method1(intern!(py, "errback"), (failure,))?;
-    if !is(woken, intern!(py, "notified"))? {
-        Fifo::remove(&line_of(condition, intern!(py, "_waiting"))?, woken)?;
-        if let Err(error) = reacquire(condition, woken) {
-            end_without_lock(woken, failure.clone())?;
-            return Err(error);
+    let waiting = line_of(condition, intern!(py, "_waiting"))?;
+    let deferred = woken.cast::<Deferred>()?;
+    let outcome = Outcome::Failure(failure.clone().hold());
+    let (waited, later) = behind(&waiting, |later| {
+        // Whoever has fired it has seen to the rest.
+        if !later.fire_by(deferred.clone(), |chain| chain.fire_paused(outcome))
+            || is(woken, intern!(py, "notified"))?
+        {
+            return Ok(false);
         }
+        Fifo::remove(&waiting, woken)?;
+        Ok(true)
+    });
+    let done = later.do_it();
+    if waited? && let Err(error) = reacquire(condition, woken) {
+        end_without_lock(woken, failure.clone())?;
+        return Err(error);
     }
-    Ok(())
+    done
 }

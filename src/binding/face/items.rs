@@ -10,11 +10,13 @@ use crate::binding::capi::{
     interned::intern,
     none, stack, yes,
 };
+use crate::binding::face::behind::{behind, take_all};
 use crate::binding::face::place::{
-    _give_first, _wait_in, fire_each, fire_waiting, first_waiting, is_fired, next_in,
+    _give_first, _wait_in, fire_waiting, first_waiting, is_fired, next_in,
 };
 use crate::binding::face::waiting::{
-    add_to, answer_waiting, fail_each, failure_of, is, line_of, report,
+    add_to, answer_waiting, fail_each, failure_of, fire_each, is, line_of, report, set_attribute,
+    tell_all,
 };
 use crate::binding::model::{
     deferred::Deferred,
@@ -23,6 +25,11 @@ use crate::binding::model::{
 };
 use crate::binding::waits::made;
 
+/// The error for whoever asks for an item, and there will be none: `async for` ends by one of its own.
+pub(crate) fn over<'py>(error: &Bound<'py, PyAny>, iterating: bool) -> PyResult<Bound<'py, PyAny>> {
+    if iterating { error.py().get_type::<PyStopAsyncIteration>().call0() } else { error.call0() }
+}
+
 /// Tell those that wait for an item that there will be none: `async for` ends, and others fail with
 /// an error of this class.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
@@ -30,14 +37,17 @@ pub(crate) fn _end_getting<'py>(
     owner: &Bound<'py, PyAny>,
     error: &Bound<'py, PyAny>,
 ) -> Result<()> {
-    let py = owner.py();
-    fail_each(&line_of(owner, intern!(py, "_getting"))?, |iterating| {
-        if stack::truth(&iterating)? {
-            py.get_type::<PyStopAsyncIteration>().call0()
-        } else {
-            error.call0()
-        }
-    })
+    let getting = line_of(owner, intern!(owner.py(), "_getting"))?;
+    fail_each(&getting, |iterating| over(error, stack::truth(&iterating)?))
+}
+
+/// [`_end_getting`], for those that were taken out of the line.
+pub(crate) fn tell_getters<'py>(
+    line: &Bound<'py, Fifo>,
+    taken: &Bound<'py, Fifo>,
+    error: &Bound<'py, PyAny>,
+) -> Result<()> {
+    tell_all(line, taken, |iterating| over(error, stack::truth(&iterating)?))
 }
 
 /// Close a channel: all waiters fail with an error of this class.
@@ -47,8 +57,16 @@ pub(crate) fn _close_channel<'py>(
     error: &Bound<'py, PyAny>,
 ) -> Result<()> {
     let py = channel.py();
-    channel.setattr(intern!(py, "_closed"), yes(py))?;
-    end_both(channel, error)
+    let getting = line_of(channel, intern!(py, "_getting"))?;
+    let putting = line_of(channel, intern!(py, "_putting"))?;
+    let (getters, putters) = (Fifo::empty(py)?, Fifo::empty(py)?);
+    let (closed, _) = behind(&getting, |_| {
+        set_attribute(channel, intern!(py, "_closed"), yes(py))?;
+        Ok((take_all(&getting, getters), take_all(&putting, putters)))
+    });
+    let (getters, putters) = closed?;
+    let told = tell_getters(&getting, &getters, error);
+    told.and(tell_all(&putting, &putters, |_| error.call0()))
 }
 
 /// Tell all that wait, to get an item and to put one.
@@ -346,7 +364,7 @@ fn drop_items(queue: &Bound<'_, PyAny>) -> Result<()> {
     let mut raised = Ok(());
     if queue.getattr(intern!(py, "_way"))?.is_none() {
         // Only the subclass knows how.
-        raised = take_all(queue, &dropped);
+        raised = empty_by_get(queue, &dropped);
     } else {
         queue.setattr(intern!(py, "_numbers"), capi::new_list(py)?)?;
         empty_into(&queue.getattr(intern!(py, "_queue"))?, &dropped)?;
@@ -356,7 +374,7 @@ fn drop_items(queue: &Bound<'_, PyAny>) -> Result<()> {
 }
 
 /// Take all items out of a queue through its `_get`.
-fn take_all<'py>(queue: &Bound<'py, PyAny>, to: &Bound<'py, PyList>) -> Result<()> {
+fn empty_by_get<'py>(queue: &Bound<'py, PyAny>, to: &Bound<'py, PyList>) -> Result<()> {
     let py = queue.py();
     while !stack::truth(&queue.call_method0(intern!(py, "empty"))?)? {
         to.append(queue.call_method0(intern!(py, "_get"))?)?;
@@ -420,11 +438,7 @@ pub(crate) fn wait_for_item<'py>(
         let getting = line_of(owner, intern!(py, "_getting"))?;
         return _wait_in(&getting, Some(owner.clone()), capi::new_bool(py, iterating));
     }
-    let error = if iterating {
-        py.get_type::<PyStopAsyncIteration>().call0()?
-    } else {
-        owner.getattr(intern!(py, "_over"))?.call0()?
-    };
+    let error = over(&owner.getattr(intern!(py, "_over"))?, iterating)?;
     made::of_failure(py, Some(error))
 }
 

@@ -4,6 +4,7 @@
 
 pub(crate) mod adding;
 pub(crate) mod awaiting;
+pub(crate) mod behind;
 pub(crate) mod broadcasts;
 pub(crate) mod deferred;
 pub(crate) mod described;

@@ -106,7 +106,7 @@ mod _deferrous {
         _acquire_for, _release_after, _release_key, _run_locked,
     };
     #[pymodule_export]
-    use crate::binding::face::place::{_fire_all, _give_back, _give_first, _serve_rest, _wait_in};
+    use crate::binding::face::place::{_give_back, _give_first, _serve_rest, _wait_in};
     #[pymodule_export]
     use crate::binding::face::primitive::_hand_over;
     #[pymodule_export]
@@ -122,15 +122,12 @@ mod _deferrous {
     #[cfg(Py_GIL_DISABLED)]
     #[pymodule_export]
     use crate::binding::face::several::channels::{
-        _broadcast_close, _broadcast_send, _broadcast_subscribe, _channel_close, _channel_receive,
-        _channel_send, _come_back, _give_returned, _subscription_close, _subscription_next,
+        _broadcast_close, _broadcast_send, _broadcast_subscribe, _channel_receive, _channel_send,
+        _come_back, _give_returned, _subscription_close, _subscription_next,
     };
     #[cfg(Py_GIL_DISABLED)]
     #[pymodule_export]
-    use crate::binding::face::several::events::{
-        _barrier_break, _barrier_wait, _condition_acquired_for, _condition_leave, _condition_wake,
-        _event_set, _event_wait, _woken_give_up,
-    };
+    use crate::binding::face::several::events::{_barrier_wait, _event_wait, _woken_give_up};
     #[cfg(Py_GIL_DISABLED)]
     #[pymodule_export]
     use crate::binding::face::several::items::{
@@ -161,6 +158,8 @@ mod _deferrous {
         now, place, run_of, trace_begin, trace_end, trace_since, trace_strands, track,
         track_earlier, tracked, tracked_at, tracked_one, tracking,
     };
+    #[pymodule_export]
+    use crate::binding::face::waiting::_fire_all;
     #[pymodule_export]
     use crate::binding::judge::copying::plain_state;
     #[pymodule_export]

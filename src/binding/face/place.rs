@@ -161,40 +161,6 @@ pub(crate) fn fire_waiting<'py>(
     }
 }
 
-/// Fire all that are waiting in a line, or none if something fails before. Those that join
-/// meanwhile stay.
-///
-/// An error that is not an `Exception`, such as KeyboardInterrupt, is raised after all have been
-/// fired.
-#[pyfunction(crate = "crate::binding::capi::guarded")]
-pub(crate) fn _fire_all<'py>(line: &Bound<'py, Fifo>, result: Bound<'py, PyAny>) -> Result<()> {
-    fire_each(line, |_| Ok(result.clone()))
-}
-
-/// [`_fire_all`], each with a result of its own. All results are made before any is fired.
-pub(crate) fn fire_each<'py>(
-    line: &Bound<'py, Fifo>,
-    result: impl Fn(u64) -> Result<Bound<'py, PyAny>>,
-) -> Result<()> {
-    let py = line.py();
-    let all = Fifo::empty(py)?;
-    let results = capi::new_list(py)?;
-    // A collection may run meanwhile, and others may join.
-    while results.len() < line.get().len(py) {
-        results.append(result(results.len() as u64)?)?;
-    }
-    Fifo::take_all(line, &all);
-    let mut raised = Ok(());
-    for result in results {
-        match _give_first(&all, result) {
-            Ok(true) => {}
-            Ok(false) => break,
-            Err(error) => raised = Err(error),
-        }
-    }
-    raised
-}
-
 /// Add to the `_value` of an owner, and hand it on to the waiters in its line as far as it goes:
 /// each takes what it asks for. Either all of this happens, or nothing: if it were done in Python,
 /// an exception in the middle, as at the recursion limit, could leave a waiter without what nobody

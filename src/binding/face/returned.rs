@@ -47,11 +47,11 @@ pub(crate) fn come_back<'py>(
     let numbers = numbers.cast::<PyList>()?;
     let at = place_among(numbers, number, Ok)?;
     numbers.insert(at, number)?;
-    put_back(&owner, numbers, at, item).map(|()| true)
+    put_in_front(&owner, numbers, at, item).map(|()| true)
 }
 
 /// Put an item back at the front, behind this many others that were put back.
-fn put_back<'py>(
+fn put_in_front<'py>(
     queue: &Bound<'py, PyAny>,
     numbers: &Bound<'py, PyList>,
     at: usize,

@@ -337,14 +337,9 @@ pub(crate) fn _delay<'py>(outer: &Bound<'py, PyAny>, reason: &Bound<'py, PyAny>)
 fn delay_at_once<'py>(outer: &Bound<'py, Deferred>, failure: Bound<'py, PyAny>) -> Result<bool> {
     let py = outer.py();
     let failure = Outcome::Failure(failure.hold());
-    let fired = outer.get().chain(py, |chain| {
-        if chain.called() {
-            return Err(failure);
-        }
-        chain.pause();
-        chain.fire(failure).map_err(|refused| refused.0)
-    });
-    let Ok(fired) = fired else { return Ok(false) };
+    let Ok(fired) = outer.get().chain(py, |chain| chain.fire_paused(failure)) else {
+        return Ok(false);
+    };
     // What a signal's exception comes into is done again, and would not find out any more.
     outer.getattr(intern!(py, "__dict__"))?.set_item(intern!(py, "_was_delayed"), yes(py))?;
     if firing::after_fire(outer, Ok(fired))? {

@@ -6,12 +6,12 @@ use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString};
 
-#[cfg(Py_GIL_DISABLED)]
-use crate::binding::capi;
 use crate::binding::capi::{
+    self,
     error::{Error, Result},
     none, stack,
 };
+use crate::binding::face::behind::{behind, wait_again};
 use crate::binding::face::place::{_give_first, fire_waiting, is_fired, next_in};
 use crate::binding::judge::{creating, debug::debugging_by_default};
 use crate::binding::model::fifo::Fifo;
@@ -110,6 +110,74 @@ pub(crate) fn fail_each<'py>(
         }
     }
     raised
+}
+
+/// Fire all that are waiting in a line, or none if something fails before. Those that join
+/// meanwhile stay.
+///
+/// An error that is not an `Exception`, such as KeyboardInterrupt, is raised after all have been
+/// fired.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _fire_all<'py>(line: &Bound<'py, Fifo>, result: Bound<'py, PyAny>) -> Result<()> {
+    fire_each(line, |_| Ok(result.clone()))
+}
+
+/// [`_fire_all`], each with a result of its own. All results are made before any is fired.
+pub(crate) fn fire_each<'py>(
+    line: &Bound<'py, Fifo>,
+    result: impl Fn(u64) -> Result<Bound<'py, PyAny>>,
+) -> Result<()> {
+    fire_each_after(line, || Ok(()), result)
+}
+
+/// [`fire_each`], after a step that no other thread comes between, nor anybody who joins.
+pub(crate) fn fire_each_after<'py>(
+    line: &Bound<'py, Fifo>,
+    step: impl Fn() -> PyResult<()>,
+    result: impl Fn(u64) -> Result<Bound<'py, PyAny>>,
+) -> Result<()> {
+    let py = line.py();
+    let all = Fifo::empty(py)?;
+    let results = capi::new_list(py)?;
+    loop {
+        // A collection may run meanwhile, and others may join.
+        while results.len() < line.get().len(py) {
+            results.append(result(results.len() as u64)?)?;
+        }
+        let (taken, _) = behind(line, |_| {
+            if results.len() < line.get().len(py) {
+                return Ok(false);
+            }
+            step()?;
+            Fifo::take_all(line, &all);
+            Ok(true)
+        });
+        if taken? {
+            break;
+        }
+    }
+    let mut raised = Ok(());
+    for result in results {
+        match _give_first(&all, result) {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(error) => raised = Err(error),
+        }
+    }
+    raised
+}
+
+/// Have all fail that were taken out of a line. Those that could not be told are put back.
+pub(crate) fn tell_all<'py>(
+    line: &Bound<'py, Fifo>,
+    taken: &Bound<'py, Fifo>,
+    error: impl Fn(Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>>,
+) -> Result<()> {
+    let told = fail_each(taken, error);
+    if told.is_err() && taken.get().len(line.py()) > 0 {
+        wait_again(line, taken)?;
+    }
+    told
 }
 
 /// Look something up, which may run a program's code, as the methods of a key. If a signal's exception,

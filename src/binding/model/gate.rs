@@ -1,13 +1,14 @@
-//! A gate that one thread at a time is behind, for builds of the interpreter that can do without the
-//! GIL. What several native steps do behind it is one to all who enter it, too.
+//! A gate: one thread at a time is behind it. For builds of the interpreter that can do without the GIL.
 //!
-//! No code of Python's runs behind a gate: no method that is written in Python, no callback, no
-//! finalizer, and no collection, which only begins between two instructions of Python code. So who is
-//! behind it waits for nobody who may be waiting for the gate, and there is no deadlock. All that
-//! can make it wait are the interpreter's own locks, as that of a dict. For these it detaches, and
-//! so may be stopped there, unlike in the transition of a [`Shared`](super::super::capi::cell::Shared).
-//! The collector does not need the gate. But if another thread forks meanwhile, the gate is shut
-//! in the child, where nobody will open it. So it has the number of the process that it is shut in.
+//! Several native steps that are taken behind a gate look like one to all that enter it, too.
+//!
+//! No Python code runs behind a gate: no method, no callback, no finalizer; and no collection, which
+//! begins only between two instructions of Python code. So a thread behind a gate never waits for one
+//! that waits for the gate, and there is no deadlock. It may have to wait for a lock of the interpreter's
+//! own, such as a dict's. Then it detaches, and can be stopped there, unlike within the transition of a
+//! [`Shared`](super::super::capi::cell::Shared). The collector needs no gate. But if another thread forks
+//! meanwhile, the gate is shut in the child, and nobody there will open it. So a gate has the number of
+//! the process that it was shut in.
 
 use std::hint;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -10,7 +10,6 @@ use crate::binding::capi::{
     interned::intern,
     lives, places,
 };
-#[cfg(Py_GIL_DISABLED)]
 use crate::binding::model::outcome::share;
 use crate::binding::model::{
     callback::Callback,
@@ -58,7 +57,6 @@ fn note_fired(deferred: &Bound<'_, Deferred>, outcome: &Outcome) {
 }
 
 /// A Deferred was fired, in a step that could not record it.
-#[cfg(Py_GIL_DISABLED)]
 pub(crate) fn was_fired(deferred: &Bound<'_, Deferred>) {
     if tracing() {
         let py = deferred.py();

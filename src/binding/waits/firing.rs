@@ -99,7 +99,6 @@ fn begin_fire_by(
 /// # Errors
 ///
 /// `AlreadyCalledError`
-#[cfg(Py_GIL_DISABLED)]
 pub(crate) fn after_fire(
     deferred: &Bound<'_, Deferred>,
     fired: Result<Fired<Objects>, AlreadyCalled<Outcome>>,

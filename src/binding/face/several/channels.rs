@@ -1,13 +1,9 @@
-//! Channels and broadcasts.
+//! Steps of channels and broadcasts.
 
-use pyo3::exceptions::PyStopAsyncIteration;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
-use super::behind::{
-    Later, behind, first_in, is, limit_of, line, number, place_among, take_all, tell_all,
-    tell_getters,
-};
+use super::behind::{first_in, is, limit_of, line, number, place_among};
 use super::events::new_waiting;
 use super::items::come_back as come_back_to_queue;
 use crate::binding::capi::{
@@ -16,22 +12,11 @@ use crate::binding::capi::{
     interned::intern,
     none, yes,
 };
-use crate::binding::face::items::empty_into;
-use crate::binding::face::waiting::{attribute, report, set_attribute};
+use crate::binding::face::behind::{Later, behind, take_all};
+use crate::binding::face::items::{empty_into, over, tell_getters};
+use crate::binding::face::waiting::{attribute, report, set_attribute, tell_all};
 use crate::binding::model::{deferred::Deferred, fifo::Fifo};
 use crate::binding::waits::made;
-
-/// A Deferred that fails because nothing will come.
-fn over<'py>(
-    owner: &Bound<'py, PyAny>,
-    error: &Bound<'py, PyAny>,
-    iterating: bool,
-) -> Result<Bound<'py, Deferred>> {
-    let py = owner.py();
-    let error =
-        if iterating { py.get_type::<PyStopAsyncIteration>().call0()? } else { error.call0()? };
-    made::of_failure(py, Some(error))
-}
 
 /// The first of those items that nobody came for, taken out. Those come first.
 fn take_returned<'py>(owner: &Bound<'py, PyAny>) -> Result<Option<Bound<'py, PyAny>>> {
@@ -99,7 +84,7 @@ pub(crate) fn _channel_send<'py>(
     later.do_it()?;
     match done? {
         Some(deferred) => Ok(deferred),
-        None => over(channel, error, false),
+        None => made::of_failure(py, Some(error.call0()?)),
     }
 }
 
@@ -167,29 +152,12 @@ impl<'py> Got<'py> {
         match self {
             Got::Item(item) => made::of_result(item),
             Got::Waits => Ok(waiting),
-            Got::Over => over(owner, &attribute(owner, intern!(owner.py(), "_over"))?, iterating),
+            Got::Over => {
+                let error = attribute(owner, intern!(owner.py(), "_over"))?;
+                made::of_failure(owner.py(), Some(over(&error, iterating)?))
+            }
         }
     }
-}
-
-/// `Channel.close`: all that wait fail with an error of this class.
-#[pyfunction(crate = "crate::binding::capi::guarded")]
-pub(crate) fn _channel_close<'py>(
-    channel: &Bound<'py, PyAny>,
-    error: &Bound<'py, PyAny>,
-) -> Result<()> {
-    let py = channel.py();
-    depth::check_ahead(py)?;
-    let getting = line(channel, intern!(py, "_getting"))?;
-    let putting = line(channel, intern!(py, "_putting"))?;
-    let (getters, putters) = (Fifo::empty(py)?, Fifo::empty(py)?);
-    let (closed, _) = behind(&getting, |_| {
-        set_attribute(channel, intern!(py, "_closed"), yes(py))?;
-        Ok((take_all(&getting, getters), take_all(&putting, putters)))
-    });
-    let (getters, putters) = closed?;
-    let told = tell_getters(&getting, &getters, error);
-    told.and(tell_all(&putting, &putters, |_| error.call0()))
 }
 
 /// The `_not_taken` of channels and subscriptions: an item comes back that was given to somebody who
@@ -240,7 +208,7 @@ fn count_full(broadcast: &Bound<'_, PyAny>, more: i64) -> Result<()> {
 }
 
 /// Give an item to all that have subscribed.
-fn deliver<'py>(
+fn give_to_all<'py>(
     broadcast: &Bound<'py, PyAny>,
     item: &Bound<'py, PyAny>,
     later: &mut Later<'py>,
@@ -273,7 +241,7 @@ fn send_waiting<'py>(broadcast: &Bound<'py, PyAny>, later: &mut Later<'py>) -> R
     while number(broadcast, intern!(py, "_full"))? == 0
         && let Some(item) = take_from_sender(&sending, later)?
     {
-        deliver(broadcast, &item, later)?;
+        give_to_all(broadcast, &item, later)?;
     }
     Ok(())
 }
@@ -315,13 +283,13 @@ pub(crate) fn _broadcast_send<'py>(
             sending.get().push_back(waiting.as_any().clone())?;
             return Ok(Some(waiting));
         }
-        deliver(broadcast, item, later)?;
+        give_to_all(broadcast, item, later)?;
         Ok(Some(sent))
     });
     later.do_it()?;
     match done? {
         Some(deferred) => Ok(deferred),
-        None => over(broadcast, error, false),
+        None => made::of_failure(py, Some(error.call0()?)),
     }
 }
 

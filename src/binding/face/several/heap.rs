@@ -1,15 +1,15 @@
-//! The heap of a queue that returns the smallest item first.
+//! The heap of a `PriorityQueue`.
 //!
-//! Items are compared by code of programs, so never behind the gate. What is compared is looked up
-//! behind it, and remembered. When it is known where an item goes, all that was looked at has to
-//! be where it was, or it is begun anew: another thread has put something in or taken it out. So of
-//! several threads one always gets on. Nothing is changed where a comparison raises something.
+//! Comparing items runs code of the program, so it is done outside of the gate. Each item is looked up
+//! behind the gate and remembered. When it is known where a new item goes, all remembered items must still
+//! be in their places. Otherwise another thread has changed the heap, and the search begins again; so one
+//! of several threads always makes progress. If a comparison raises, nothing has changed.
 
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
-use super::behind::behind;
 use crate::binding::capi::error::Result;
+use crate::binding::face::behind::behind;
 use crate::binding::model::fifo::Fifo;
 
 /// What was seen in a heap: how many items there are, and some of them.

@@ -1,15 +1,14 @@
-//! Queues.
+//! Steps of queues.
 
-use pyo3::exceptions::PyStopAsyncIteration;
 use pyo3::prelude::*;
 
-use super::behind::{behind, is, line, number, take_all, tell_all, tell_getters};
+use super::behind::{is, line, number};
 use super::events::new_waiting;
 use super::queue::Queue;
 use crate::binding::capi::{self, depth, error::Result, interned::intern, none, yes};
-use crate::binding::face::items::empty_into;
-use crate::binding::face::place::fire_each;
-use crate::binding::face::waiting::{attribute, set_attribute};
+use crate::binding::face::behind::{behind, take_all};
+use crate::binding::face::items::{self, empty_into, tell_getters};
+use crate::binding::face::waiting::{attribute, fire_each, set_attribute, tell_all};
 use crate::binding::model::{deferred::Deferred, fifo::Fifo};
 use crate::binding::waits::made;
 
@@ -119,11 +118,10 @@ pub(crate) fn _queue_get<'py>(
     match (asked, item, waiting) {
         (_, Some(item), waiting) => queue.give_taken(item, waiting.is_some()),
         (Asked::Waits, _, Some(waiting)) => Ok(waiting.into_any()),
-        (Asked::Over, _, Some(_)) if waits == Some(true) => {
-            let error = py.get_type::<PyStopAsyncIteration>().call0()?;
+        (Asked::Over, _, Some(_)) => {
+            let error = items::over(over, waits == Some(true))?;
             Ok(made::of_failure(py, Some(error))?.into_any())
         }
-        (Asked::Over, _, Some(_)) => Ok(made::of_failure(py, Some(over.call0()?))?.into_any()),
         (Asked::Over, _, None) => Err(PyErr::from_value(over.call0()?).into()),
         _ => Err(PyErr::from_value(empty.call0()?).into()),
     }

@@ -1,14 +1,13 @@
 //! Locks by key.
 //!
-//! To look a key up calls its methods, which may be a program's. So that is done outside of the gate,
-//! where other threads come in between, and the number of holders says whether what was found is
-//! still in use.
+//! Looking a key up may run code of the program, so it is done outside of the gate. Other threads may
+//! come in between. The number of holders tells whether the lock that was found is still in use.
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
-use super::behind::{behind, line};
+use super::behind::line;
 use super::events::new_waiting;
 use crate::binding::capi::{
     self, Text,
@@ -16,6 +15,7 @@ use crate::binding::capi::{
     interned::intern,
     yes,
 };
+use crate::binding::face::behind::behind;
 use crate::binding::face::waiting::{again_if_interrupted, answer_waiting, attribute};
 use crate::binding::model::{deferred::Deferred, fifo::Fifo};
 use crate::binding::waits::made;

@@ -1,11 +1,12 @@
-//! Semaphores, and locks for reading and writing.
+//! Steps of semaphores, and of locks for reading and writing.
 
 use pyo3::prelude::*;
 use pyo3::types::{PyFloat, PyInt};
 
-use super::behind::{behind, first_in, line};
+use super::behind::{first_in, line};
 use super::events::new_waiting;
 use crate::binding::capi::{error::Result, interned::intern, yes};
+use crate::binding::face::behind::behind;
 use crate::binding::face::waiting::{attribute, set_attribute};
 use crate::binding::model::{deferred::Deferred, fifo::Fifo, place::Place};
 use crate::binding::waits::made;

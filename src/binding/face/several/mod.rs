@@ -1,12 +1,14 @@
-//! What objects of `deferrous.concurrency` do in one step where several threads may use them, on
-//! builds of the interpreter that can do without the GIL. There, these functions are what the methods
-//! do that are written in Python.
+//! Steps of `deferrous.concurrency` for several threads, for builds of the interpreter that can do
+//! without the GIL.
 //!
-//! All that is looked at and changed together is so behind the [gate](crate::binding::model::gate) of
-//! the object, which all its lines share. Nothing runs Python code there. So what has to be asked, as
-//! the class of an item, is asked before; Deferreds and failures are made before, or after; who was
-//! in a line is fired behind the gate, as nobody may give up in between, but callbacks run when it has
-//! been left; and what is let go of is dropped then, too.
+//! `concurrency/_several.py` puts these functions in the place of methods that are written in Python and
+//! are atomic only with the GIL. Each looks at an object and changes it behind the
+//! [gate](crate::binding::model::gate) of the object, which all its lines share.
+//!
+//! No Python code may run behind the gate. So what a step has to ask, such as the class of an item, is
+//! asked before, and Deferreds and failures are made before or after. Waiters are taken out of a line and
+//! fired behind the gate, as none may give up in between; their callbacks run after it. Whatever is
+//! dropped is dropped after it, too.
 
 pub(crate) mod behind;
 pub(crate) mod channels;

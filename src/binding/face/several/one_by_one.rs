@@ -1,4 +1,4 @@
-//! What is asked of a group, a map, a stream: one thread at a time does it.
+//! Requests to groups, maps and streams: one thread at a time carries them out.
 
 use std::collections::VecDeque;
 
@@ -13,10 +13,10 @@ use crate::binding::model::{deferred::AlreadyCalledError, gate::Taken, traverse:
 use crate::binding::waits::made;
 use crate::core::refusable;
 
-/// What is asked of an object, and calls functions of a program.
+/// The requests to one object, which call functions of the program.
 ///
-/// A thread that comes while another is at it waits for nobody: it leaves what it asks for to that
-/// one, which does it next. So no lock is held while these functions run.
+/// A thread that comes while another one carries out a request does not wait: it leaves its own to that
+/// thread, which does it next. So no lock is held while these functions run.
 #[pyclass(crate = "crate::binding::capi::guarded", name = "_Steps", module = "deferrous", frozen)]
 pub(crate) struct Steps {
     state: Shared<State>,

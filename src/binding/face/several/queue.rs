@@ -4,9 +4,10 @@ use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString};
 
-use super::behind::{Later, behind, first_in, is, limit_of, line, number, place_among};
+use super::behind::{first_in, is, limit_of, line, number, place_among};
 use super::heap;
 use crate::binding::capi::{error::Result, interned::intern, none};
+use crate::binding::face::behind::{Later, behind};
 use crate::binding::face::waiting::{answer_waiting, attribute, report, set_attribute};
 use crate::binding::model::fifo::Fifo;
 use crate::binding::waits::made;
