@@ -12,9 +12,11 @@
 #[allow(dead_code)]
 #[path = "../src/binding/capi/lock.rs"]
 mod lock;
+#[path = "threads/locked.rs"]
+mod locked;
 mod threads;
 
-use deferrous::core::{Chain, Slot};
+use deferrous::core::Slot;
 use loom::cell::UnsafeCell;
 use loom::model::Builder;
 use loom::sync::Arc;
@@ -23,40 +25,8 @@ use std::sync::Arc as Shared;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lock::Lock;
-use threads::{
-    CANCELLED, CURRENT, Callback, Driver, Guarded, Log, Op, Threaded, World, check_always,
-};
-
-/// A chain behind the lock, as the binding's `Shared` is.
-struct Locked {
-    lock: Lock,
-    chain: UnsafeCell<(Chain<Threaded>, Log)>,
-}
-
-impl Default for Locked {
-    fn default() -> Self {
-        Self { lock: Lock::new(), chain: UnsafeCell::new(Default::default()) }
-    }
-}
-
-impl Guarded for Locked {
-    fn with<R>(&self, transition: impl FnOnce(&mut Chain<Threaded>, &mut Log) -> R) -> R {
-        let here = CURRENT.get();
-        let _locked = self.lock.acquire();
-        // Loom's threads are all on one of the system's.
-        CURRENT.set(here);
-        self.chain.with_mut(|it| {
-            // SAFETY: the lock is held, and Loom panics if another thread is in here.
-            let (chain, log) = unsafe { &mut *it };
-            transition(chain, log)
-        })
-    }
-}
-
-// SAFETY: the chain is reached only by who has the lock. What is in it are numbers.
-unsafe impl Sync for Locked {}
-// SAFETY: as above.
-unsafe impl Send for Locked {}
+use locked::Locked;
+use threads::{CANCELLED, CURRENT, Callback, Driver, Op, World, check_always};
 
 /// Run the threads in every order in which at most so many are interrupted that could go on, and look at
 /// the world after each. (Who waits for a lock looks again and again, so without a limit there is no end.)

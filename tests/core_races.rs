@@ -9,44 +9,19 @@
 #[allow(dead_code)]
 #[path = "../src/binding/capi/lock.rs"]
 mod lock;
+#[path = "threads/locked.rs"]
+mod locked;
 mod threads;
 
-use std::cell::UnsafeCell;
 use std::sync::{Arc, Barrier};
 use std::thread;
 
-use deferrous::core::{Chain, Slot};
+use deferrous::core::Slot;
 
-use lock::Lock;
-use threads::{CURRENT, Callback, Driver, Guarded, Log, Op, Threaded, World, check_always};
+use locked::Locked;
+use threads::{CURRENT, Callback, Driver, Op, World, check_always};
 
 const ROUNDS: usize = 200;
-
-/// A chain behind the lock, as the binding's `Shared` is.
-struct Locked {
-    lock: Lock,
-    chain: UnsafeCell<(Chain<Threaded>, Log)>,
-}
-
-impl Default for Locked {
-    fn default() -> Self {
-        Self { lock: Lock::new(), chain: UnsafeCell::new(Default::default()) }
-    }
-}
-
-impl Guarded for Locked {
-    fn with<R>(&self, transition: impl FnOnce(&mut Chain<Threaded>, &mut Log) -> R) -> R {
-        let _locked = self.lock.acquire();
-        // SAFETY: the lock is held, so no other thread is in here.
-        let (chain, log) = unsafe { &mut *self.chain.get() };
-        transition(chain, log)
-    }
-}
-
-// SAFETY: the chain is reached only by who has the lock. What is in it are numbers.
-unsafe impl Sync for Locked {}
-// SAFETY: as above.
-unsafe impl Send for Locked {}
 
 /// Run the threads at the same time, many times, and look at the world after each.
 fn at_once(chains: usize, threads: &'static [&'static [Op]], check: impl Fn(&World<Locked>)) {

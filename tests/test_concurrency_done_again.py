@@ -303,31 +303,12 @@ def test_interrupted_while_it_is_cancelled():
     check_on_any_line(operation)
 
 
-def test_a_signal_and_then_no_memory():
-    """The step cannot be completed, and its error is raised. The signal's comes after it."""
-    coming, got = [KeyboardInterrupt(), *[MemoryError()] * 10], []
-    first = coming[0]
+def interrupted_by(coming):
+    """Run a step that raises these, one after another.
 
-    @_deferrous._whole
-    def step(_):
-        raise coming.pop(0)
-
-    d = Deferred()
-    d.addCallback(step).addErrback(got.append)
-    with pytest.raises(KeyboardInterrupt) as raised:
-        d.callback(5)
-        for _ in range(100):
-            pass
-    assert raised.value is first
-    assert [failure.type for failure in got] == [MemoryError]
-
-
-@pytest.mark.parametrize("then", [0, 1, 10])
-@pytest.mark.parametrize("error", [MemoryError, ValueError])
-def test_no_memory_and_then_a_signal(error, then):
-    """The step's error is raised, and the signal's comes after it."""
-    signalled = KeyboardInterrupt()
-    coming, got = [error(), signalled, *[error() for _ in range(then)]], []
+    Returns the KeyboardInterrupt, and the failures that its Deferred ends with.
+    """
+    got = []
 
     @_deferrous._whole
     def step(_):
@@ -340,7 +321,24 @@ def test_no_memory_and_then_a_signal(error, then):
         d.callback(5)
         for _ in range(100):
             pass
-    assert raised.value is signalled
+    return raised.value, got
+
+
+def test_a_signal_and_then_no_memory():
+    """The step cannot be completed, and its error is raised. The signal's comes after it."""
+    signalled = KeyboardInterrupt()
+    raised, got = interrupted_by([signalled, *[MemoryError()] * 10])
+    assert raised is signalled
+    assert [failure.type for failure in got] == [MemoryError]
+
+
+@pytest.mark.parametrize("then", [0, 1, 10])
+@pytest.mark.parametrize("error", [MemoryError, ValueError])
+def test_no_memory_and_then_a_signal(error, then):
+    """The step's error is raised, and the signal's comes after it."""
+    signalled = KeyboardInterrupt()
+    raised, got = interrupted_by([error(), signalled, *[error() for _ in range(then)]])
+    assert raised is signalled
     assert [failure.type for failure in got] == [error]
     assert got[0].value.__context__ is None
 

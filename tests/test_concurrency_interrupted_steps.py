@@ -146,6 +146,20 @@ def gated():
     return work, started, gates
 
 
+def acting(act, gates, stop):
+    """An operation that stops it all, or ends the first call of `gated`."""
+
+    def operate():
+        if act in ("cancel", "close"):
+            stop()
+        elif act == "fail":
+            gates[0].errback(KeyError())
+        else:
+            gates[0].callback("done")
+
+    return operate
+
+
 def fire_the_rest(gates):
     # More may come while they are fired.
     for gate in gates:
@@ -164,20 +178,12 @@ def mapping(act, depth=0):
             d = c.map(lambda it: it, [d], limit=1)
         d.addBoth(got.append)
 
-        def operate():
-            if act == "cancel":
-                d.cancel()
-            elif act == "fail":
-                gates[0].errback(KeyError())
-            else:
-                gates[0].callback("done")
-
         def whole():
             fire_the_rest(gates)
             # None is left out, or done twice, and it ends.
             return started == list(range(len(started))) and len(got) == 1
 
-        return operate, whole
+        return acting(act, gates, d.cancel), whole
 
     return operation
 
@@ -222,20 +228,12 @@ def streaming(act):
         results = c.stream(work, range(4), limit=2)
         gets = [results.__anext__() for _ in range(3)]
 
-        def operate():
-            if act == "close":
-                results.close()
-            elif act == "fail":
-                gates[0].errback(KeyError())
-            else:
-                gates[0].callback("done")
-
         def whole():
             fire_the_rest(gates)
             results_of(gets)
             return started == list(range(len(started))) and all(each.called for each in gets)
 
-        return operate, whole
+        return acting(act, gates, results.close), whole
 
     return operation
 

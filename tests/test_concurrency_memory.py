@@ -64,6 +64,23 @@ def feed(make, deferreds, asynchronous):
     return make(deferreds.__getitem__, range(len(deferreds)), limit=2)
 
 
+def fire_some(deferreds, how, stop):
+    # Or one or all of what it waits for come.
+    if how in ("cancel", "close"):
+        stop()
+    elif how == "fail":
+        deferreds[0].errback(KeyError())
+    else:
+        for each in deferreds[: 1 if how == "one" else None]:
+            each.callback(None)
+
+
+def fire_rest(deferreds):
+    for each in deferreds:
+        if not each.called:
+            each.callback(None)
+
+
 def sweep(program, *args):
     for at in [10_000, 10_000, *range(150)]:
         assert program(at, *args), (at, args)
@@ -73,20 +90,8 @@ MAP = """
 def program(at, asynchronous, how):
     deferreds = [Deferred() for _ in range(5)]
     d = feed(c.map, deferreds, asynchronous)
-
-    def step():
-        if how == "cancel":
-            d.cancel()
-        elif how == "fail":
-            deferreds[0].errback(KeyError())
-        else:
-            for each in deferreds[: 1 if how == "one" else None]:
-                each.callback(None)
-
-    without_memory(at, step)
-    for each in deferreds:
-        if not each.called:
-            each.callback(None)
+    without_memory(at, lambda: fire_some(deferreds, how, d.cancel))
+    fire_rest(deferreds)
     forget([*deferreds, d])
     return d.called and not d.paused
 
@@ -99,20 +104,8 @@ def program(at, asynchronous, how):
     deferreds = [Deferred() for _ in range(5)]
     stream = feed(c.stream, deferreds, asynchronous)
     waiting = [stream.__anext__() for _ in range(2)]
-
-    def step():
-        if how == "close":
-            stream.close()
-        elif how == "fail":
-            deferreds[0].errback(KeyError())
-        else:
-            for each in deferreds[: 1 if how == "one" else None]:
-                each.callback(None)
-
-    without_memory(at, step)
-    for each in deferreds:
-        if not each.called:
-            each.callback(None)
+    without_memory(at, lambda: fire_some(deferreds, how, stream.close))
+    fire_rest(deferreds)
     waiting += [stream.__anext__() for _ in range(6)]
     forget([*deferreds, *waiting])
     return all(each.called for each in waiting)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from deferrous import CancelledError
+from deferrous import concurrency as c
 
 CANCELLED = (CancelledError, asyncio.CancelledError)
 
@@ -36,6 +37,22 @@ class Use:
 
     def leave(self, weight=1):
         self.now -= weight
+
+
+def children(clock):
+    """A coroutine function for tasks, and lists of which have begun, and which have ended."""
+    begun, ended = [], []
+
+    async def child(number, error=None):
+        begun.append(number)
+        try:
+            await c.sleep(number, clock=clock)
+            if error is not None:
+                raise error
+        finally:
+            ended.append(number)
+
+    return child, begun, ended
 
 
 def _equal(one, other):

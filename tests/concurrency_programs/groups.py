@@ -5,7 +5,7 @@ from __future__ import annotations
 from deferrous import Deferred
 from deferrous import concurrency as c
 
-from .base import CANCELLED, Program, Use, program
+from .base import CANCELLED, Program, Use, children, program
 
 
 @program
@@ -34,16 +34,7 @@ def group(clock):
 
 @program
 def group_that_fails(clock):
-    begun, ended_ones = [], []
-
-    async def child(number, error=None):
-        begun.append(number)
-        try:
-            await c.sleep(number, clock=clock)
-            if error is not None:
-                raise error
-        finally:
-            ended_ones.append(number)
+    child, begun, ended_ones = children(clock)
 
     async def parent():
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from deferrous import concurrency as c
 
-from .base import Program, Use, _equal, program
+from .base import Program, Use, _equal, children, program
 
 
 @program
@@ -83,16 +83,7 @@ def as_completed_by_next(clock):
 
 @program
 def gather(clock):
-    begun, ended_ones = [], []
-
-    async def child(number, error=None):
-        begun.append(number)
-        try:
-            await c.sleep(number, clock=clock)
-            if error is not None:
-                raise error
-        finally:
-            ended_ones.append(number)
+    child, begun, ended_ones = children(clock)
 
     async def plain():
         assert await c.gather(child(0), child(1)) == [None, None]
