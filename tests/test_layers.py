@@ -10,126 +10,22 @@ import ast
 import re
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
-from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[1]
-RUST = ROOT / "src"
-PYTHON = ROOT / "python" / "deferrous"
-
-#: From the bottom to the top.
-ROOMS = ("core", "capi", "model", "judge", "waits", "run", "face")
-
-#: The modules of the Python half, from the bottom to the top. Each uses those before it.
-MODULES = (
-    "_deferrous",
-    "_environment",
-    "_reflect",
-    "_tracking",
-    "_trace_names",
-    "_perfetto",
-    "_trace",
-    "_clock",
-    "_debugging",
-    "_callbacks",
-    "_deprecation",
-    "_frames",
-    "_linked_errors",
-    "failure",
-    "_waiting",
-    "_reasons",
-    "_graph_objects",
-    "_graph_futures",
-    "_graph_blocks",
-    "_graph_entries",
-    "_graph_parts",
-    "_notes",
-    "_report",
-    "_timeout",
-    "_copying",
-    "_futures",
-    "_gathering",
-    "_generators",
-    "_interop",
-    "_lock_system",
-    "_lock_links",
-    "_lock_warrants",
-    "_lockfile",
-    "_graph_ways",
-    "_graph_state",
-    "_graph_holders",
-    "_graph_search",
-    "_graph_pictures",
-    "_graph_text",
-    "_call_graph",
-    "_deadlocks",
-    "_pending",
-    "_survey",
-    "_folders",
-    "inspect",
-    "_asked_process",
-    "_ask_by_socket",
-    "_ask_by_script",
-    "_asking",
-    "_ps_lines",
-    "_ps",
-    "__init__",
-    "_wrong_thread",
-    "testing",
-    "pytest_plugin",
-    "twisted",
-    "twisted_plugin",
-    "__main__",
+from source_helpers import (
+    FILES,
+    MODULES,
+    PYTHON,
+    ROOMS,
+    ROOT,
+    RUST,
+    code,
+    imports,
+    room_and_file,
+    siblings,
+    used,
+    used_of_own_room,
 )
-
-
-def branches(tree: str) -> Iterator[str]:
-    """The paths of a tree such as `a::{b, c::{self, d}}`."""
-    before, brace, rest = tree.strip().partition("{")
-    if not brace:
-        yield before
-        return
-    depth, start, body = 0, 0, rest[: rest.rindex("}")] + ","
-    for place, character in enumerate(body):
-        depth += (character == "{") - (character == "}")
-        if character == "," and not depth:
-            if body[start:place].strip():
-                for branch in branches(body[start:place]):
-                    yield before.rstrip() + branch
-            start = place + 1
-
-
-def paths(text: str) -> Iterator[str]:
-    """The paths to parts of the crate that a Rust file names."""
-    text = re.sub(r"//.*", "", text)
-    for tree in re.findall(r"\buse ((?:crate|super)\b[^;]*);", text):
-        yield from branches(re.sub(r"\s+", " ", tree))
-    yield from re.findall(r"(?<![\w$])crate(?:::\w+)+", text)
-
-
-def room_and_file(path: Path) -> tuple[str, str]:
-    parts = path.relative_to(RUST).with_suffix("").parts
-    return (next((part for part in parts if part in ROOMS), ""), parts[-1])
-
-
-def used(path: Path) -> Iterator[tuple[str, str]]:
-    """The rooms and files that a file of Rust uses."""
-    here = path.relative_to(RUST).with_suffix("").parts
-    for name in paths(path.read_text(encoding="utf-8")):
-        parts = name.replace("crate::", "").split("::")
-        if parts[0] == "super":
-            above = list(here[:-1])
-            while parts[:2] == ["super", "super"]:
-                above.pop()
-                parts.pop(0)
-            parts = above + parts[1:]
-        parts = [part for part in parts if part != "binding"]
-        if parts and parts[0] in ROOMS:
-            yield (parts[0], parts[1].strip() if len(parts) > 1 else "mod")
-
-
-FILES = sorted(RUST.rglob("*.rs"))
 
 
 def test_every_file_is_in_a_room() -> None:
@@ -149,55 +45,15 @@ def test_no_file_uses_a_room_above_its_own(room: str) -> None:
     assert upwards == []
 
 
-def handed_on(room: str) -> dict[str, str]:
-    """The file that each name is from which a room hands on by its `mod.rs`."""
-    text = code(next(RUST.rglob(f"{room}/mod.rs")))
-    branched = (list(branches(tree)) for tree in re.findall(r"\buse ([^;]*);", text))
-    parts = [re.split(r"\s*::\s*", branch.strip()) for tree in branched for branch in tree]
-    return {part[-1]: part[-2] for part in parts if len(part) > 1}
-
-
-def used_of_own_room(path: Path, room: str) -> set[str]:
-    """The files of its own room that a file uses, under whatever name."""
-    names = {name for other, name in used(path) if other == room}
-    if "mod" in names:
-        names |= set(re.findall(rf"\b{room}::(\w+)", code(path)))
-    of = handed_on(room)
-    return {of.get(name, name) for name in names} - {path.stem}
-
-
 @pytest.mark.parametrize("room", ROOMS)
 def test_the_files_of_a_room_form_no_circle(room: str) -> None:
     files = [path for path in FILES if room_and_file(path)[0] == room and path.stem != "mod"]
-    stems = {path.stem for path in files}
-    graph = {path.stem: used_of_own_room(path, room) & stems for path in files}
+    names = {room_and_file(path)[1] for path in files}
+    graph = {room_and_file(path)[1]: used_of_own_room(path, room) & names for path in files}
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
         pytest.fail(f"a circle: {' -> '.join(error.args[1])}")
-
-
-def imports(path: Path) -> Iterator[str]:
-    """The modules of the package that one of them imports, when it is imported or later, but for
-    what type checkers alone see.
-    """
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and getattr(node.test, "id", None) == "TYPE_CHECKING":
-            node.body = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "") == "deferrous"):
-            within = "" if node.module == "deferrous" else (node.module or "")
-            if within:
-                yield within
-            else:
-                names = [alias.name for alias in node.names]
-                modules = [name for name in names if name in MODULES]
-                yield from modules
-                if len(modules) < len(names):
-                    yield "__init__"
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("deferrous."):
-            yield (node.module or "").removeprefix("deferrous.")
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if name != "_deferrous"])
@@ -218,13 +74,6 @@ def test_the_modules_of_concurrency_form_no_circle() -> None:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
         pytest.fail(f"a circle: {' -> '.join(error.args[1])}")
-
-
-def siblings(path: Path) -> Iterator[str]:
-    """The modules of its own package that one of them imports."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.level == 1:
-            yield from [node.module] if node.module else [alias.name for alias in node.names]
 
 
 def test_every_module_has_a_place() -> None:
@@ -258,10 +107,6 @@ def declarations(text: str, word: str) -> Iterator[tuple[int, str, str]]:
     """Where something is declared, its name, and what follows the name up to an `=`."""
     for match in re.finditer(rf"(?<!['\w]){word} (?:mut )?(\$?\w+)\s*:([^=]*)=", text):
         yield match.start(), match[1], match[2]
-
-
-def code(path: Path) -> str:
-    return re.sub(r"//.*", "", path.read_text(encoding="utf-8"))
 
 
 def blocks(text: str, beginning: str) -> Iterator[range]:
@@ -336,56 +181,6 @@ def test_every_other_static_is_a_constant() -> None:
         assert len(names) == len(re.findall(r"(?<!['\w])static\b", text)), path
         found.update((file, name) for name in names)
     assert found - state_in_source().keys() == CONSTANTS
-
-
-#: Files that are longer than others may be, and the most lines of each.
-LONG = {
-    # The stub of one module, most of it docstrings that tools/stub_docs.py copies. It only becomes
-    # longer by native functions, two lines for each.
-    "python/deferrous/_deferrous.pyi": 1860,
-}
-
-#: Functions that are longer than others may be.
-LONG_FUNCTIONS = {
-    # The loop that runs everything. Cut where a waiter has answered, it takes 27 instructions more
-    # for each.
-    "src/binding/run/links.rs links": 73,
-}
-
-
-def test_no_file_is_long() -> None:
-    """Beyond 500 lines, a file is about more than one thing."""
-    endings = ("*.py", "*.pyi", "*.rs", "*.c", "*.h")
-    folders = ("benchmarks", "examples", "fuzz", "python", "src", "tests", "tools")
-    files = [path for each in folders for end in endings for path in (ROOT / each).rglob(end)]
-    lengths = {
-        path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8").count("\n")
-        for path in files
-        if "target" not in path.parts
-    }
-    long = {name: lines for name, lines in lengths.items() if lines > LONG.get(name, 500)}
-    assert long == {}
-
-
-def test_no_function_is_long() -> None:
-    """Beyond 60 lines, a function does more than one thing."""
-    long = {}
-    for folder in ("benchmarks", "examples", "python", "tests", "tools"):
-        for path in (ROOT / folder).rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-                    lines = (node.end_lineno or 0) - node.lineno + 1
-                    if lines > 60:
-                        long[f"{path.relative_to(ROOT).as_posix()} {node.name}"] = lines
-    for path in [*FILES, *(ROOT / "tests").rglob("*.rs")]:
-        beginning = r"^( *)(?:pub(?:\([a-z]+\))? )?(?:const |unsafe |extern \"C\" )*fn (\w+)"
-        # A declaration without a body ends with a semicolon.
-        function = re.compile(beginning + r"[^;{]*\{\n(?:.*\n)*?\1\}(?:\)\?)?$", re.M)
-        for match in function.finditer(path.read_text(encoding="utf-8")):
-            lines = match[0].count("\n") + 1
-            if lines > 60:
-                long[f"{path.relative_to(ROOT).as_posix()} {match[2]}"] = lines
-    assert long == LONG_FUNCTIONS
 
 
 def test_only_the_lowest_room_of_the_binding_has_unsafe_code() -> None:

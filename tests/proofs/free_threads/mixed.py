@@ -17,8 +17,6 @@ from deferrous import (
     CancelledError,
     Deferred,
     DeferredList,
-    DeferredLock,
-    DeferredQueue,
     FirstError,
     ensureDeferred,
     gatherResults,
@@ -452,40 +450,6 @@ def dying(rng: random.Random) -> None:
     assert len(deaths) == 200, len(deaths)
 
 
-def lines_replaced(rng: random.Random) -> None:
-    """The lines of locks and queues are shown and compared, while others use them."""
-    queue: DeferredQueue[Any] = DeferredQueue()
-    lock = DeferredLock()
-    ends = threading.Event()
-    held: list[int] = []
-
-    def use_queue() -> None:
-        for number in range(80):
-            queue.put(number)
-            queue.get().addErrback(lambda _: None).cancel()
-
-    def use_lock() -> None:
-        def acquired(_: Any) -> None:
-            held.append(1)
-            assert len(held) == 1, held
-            held.pop()
-            lock.release()
-
-        for _ in range(80):
-            lock.acquire().addCallback(acquired)
-
-    def look() -> None:
-        for _ in range(20):
-            list(queue.pending), list(queue.waiting), list(lock.waiting)
-            repr(queue.pending), len(lock.waiting)
-            assert [1, 1] not in (queue.pending, queue.waiting)
-            assert all(it.called in (True, False) for it in lock.waiting)
-        ends.set()
-
-    at_once(use_queue, use_queue, use_lock, use_lock, look)
-    assert not held and not lock.locked and not lock.waiting
-
-
 PROGRAMS = (
     looked_at,
     pickled,
@@ -499,5 +463,4 @@ PROGRAMS = (
     generators,
     nested,
     dying,
-    lines_replaced,
 )
