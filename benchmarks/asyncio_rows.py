@@ -1,9 +1,9 @@
 """The nearest equivalents in asyncio, where there are any: futures and tasks.
 
-A function has the name of the row's, and takes an event loop in place of an implementation. What
-asyncio does only when its loop comes round is measured with the loop: batches of a thousand, so
-that the loop's own turn costs each operation little. An inlineCallbacks function's nearest
-equivalent is a task, for it runs at once and can be waited for by many; that of a coroutine is a
+Each function has the name of its row, and takes an event loop instead of an implementation. Some
+operations of asyncio end only in the next turn of the loop. They are measured in batches of a
+thousand, so that each has only a small share of that turn. The equivalent of an inlineCallbacks
+function is a task, as both start at once and several can wait for them; that of a coroutine is a
 coroutine.
 """
 

@@ -1,6 +1,7 @@
-"""The rows of `concurrency/` as others have them: to count instructions, and to train a build.
+"""The rows of `concurrency/` in the form of the others: to count instructions, and to train builds.
 
-What runs them is imported when the first is run: with asyncio, `await` looks for its loop.
+Their code is imported when the first one runs, because it imports asyncio: from then on `await`
+looks for a running loop, which would change the other rows.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Put what was measured into the pages: tables between markers, and charts.
+"""Writes the measurements into the pages: tables between markers, and charts.
 
-What the publishing Python has come to with a plain build is the main page's; each other set of
-results that is in target/bench is a table of the other page's.
+The main page has those of one version of Python, with a plain build. The other page has a table for
+each other set of results in target/bench.
 """
 
 from __future__ import annotations

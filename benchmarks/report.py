@@ -1,4 +1,4 @@
-"""The results as a Markdown table, and in a few words."""
+"""Formats the results: a Markdown table, and a summary."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each row does the same with every implementation: the floor leaves out no call that they make."""
+"""Each row gives the same result with every implementation, so none of them skips a call."""
 
 from __future__ import annotations
 

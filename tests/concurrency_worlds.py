@@ -1,8 +1,7 @@
 """Worlds in which programs of `deferrous.concurrency` run, step by step.
 
-One actor of a program can be cancelled at any step. A step is whatever the world calls: a function
-that the clock or the loop has been asked to call. All that happens between two steps happens at
-once.
+One actor of a program can be cancelled between any two steps. A step is one function that the world
+calls, because somebody has asked the clock or the loop for it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The call graph of one that a callback of another will fire: it is found from either."""
+"""The call graph of Deferreds that callbacks of others will fire: either leads to the other."""
 
 import asyncio
 import functools

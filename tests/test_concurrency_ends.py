@@ -1,4 +1,4 @@
-"""What is cancelled ends, with the reason, before a task of asyncio that waits for it goes on."""
+"""Cancelled work ends, with the reason, before an asyncio task that waits for it goes on."""
 
 from __future__ import annotations
 

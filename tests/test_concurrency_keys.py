@@ -1,4 +1,4 @@
-"""What a key or an argument raises as it is looked up costs nobody a lock, nor a result."""
+"""A key or an argument that raises when it is looked up costs nobody a lock or a result."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Loops of ours that may have no end, and in which no Python code of a program runs: a signal's
-exception ends them. In a step of ours it would be put back each time.
+"""A signal's exception ends loops of ours that may be endless and run no Python code of a program.
+
+If they ran within a step of ours, the exception would be put back each time.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Could a release be made of this checkout? `make release-check`, or `make release-check QUICK=1`.
+"""Checks whether this checkout can be released: `make release-check`, also with QUICK=1.
 
 The source distribution and a wheel are built twice, each time from nothing in another folder, and
 have to be the same, byte for byte, but for the name of that folder in a wheel's SBOM. Then they are

@@ -1,7 +1,7 @@
 """Tests with a known ending, which the last word of their name tells.
 
-They show that a failure comes through trial on whichever Deferreds it stands, and that
-a crash or a hang costs one test only. test_compare.py runs them; pytest does not collect them.
+They show that trial notices a failure on any of the Deferreds involved, and that a crash or a hang
+affects one test only. test_compare.py runs them; pytest does not collect them.
 """
 
 import faulthandler

@@ -1,6 +1,6 @@
 """Changes Twisted where we differ on purpose, so that everything else can be compared.
 
-Each change is told of in docs/differences.md, and has tests of its own.
+Each change is described in docs/differences.md, and has tests of its own.
 """
 
 from __future__ import annotations

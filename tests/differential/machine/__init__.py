@@ -1,11 +1,10 @@
 """Runs a program on one implementation and records everything that can be observed.
 
-`run(implementation, program)` gives a `Trace`.  Its `lines` are in the order in which
-things happened; objects have names by order of creation (d0, d1, f0, s0 ...), addresses
-and module names of the implementation are taken out.  Its `deaths` are the reports and
-the last words of what was thrown away, with the number of the step at whose end they
-had been heard: when a cycle is collected, or a traceback lets go, is an
-implementation's own affair, as long as it is not later than in the oracle.
+`run(implementation, program)` gives a `Trace`. Its `lines` are in the order in which things
+happened; objects have names by order of creation (d0, d1, f0, s0 ...), addresses and module names
+of the implementation are taken out. Its `deaths` are the reports and finalizers of dropped objects,
+with the number of the step at whose end they had run. An implementation may run them earlier than
+the oracle, but not later: it decides when a cycle is collected, or a traceback is dropped.
 """
 
 from __future__ import annotations

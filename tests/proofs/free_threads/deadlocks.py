@@ -1,7 +1,6 @@
-"""Code of a program that runs in the midst of our work, and waits for a thread that uses the same
-object.
+"""A program's code that runs in the middle of our work, and waits for a thread that needs us.
 
-If one of our locks were held meanwhile, that thread would wait for it, and both for ever.
+If we held a lock meanwhile, that thread would wait for it, and neither would ever go on.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     PYTHON_GIL=0 python -m tests.proofs.free_threads.gates [SECONDS [TEST ...]]
 
-Needs a build with debug assertions: that one knows when a thread is behind a gate. Whenever a
-function of Python's begins, or goes on, in any thread, this looks whether its thread is. It runs
-the programs of the folder, and then the tests.
+Needs a build with debug assertions, which knows whether a thread is behind a gate. That is checked
+whenever a Python function begins or continues, in any thread. It runs the programs of this folder,
+and then the tests.
 """
 
 from __future__ import annotations
