@@ -43,7 +43,11 @@ def as_future(deferred: Any, loop: AbstractEventLoop) -> Future[Any]:
     @_deferrous._never_refused
     def succeed(result: Any) -> None:
         if not future.cancelled():
-            _finish(loop, future, future.set_result, result)
+            # Asked here, too, which saves two calls.
+            if loop is _deferrous._running_loop():
+                future.set_result(result)
+            else:
+                _finish(loop, future, future.set_result, result)
 
     @_deferrous._never_refused
     def fail(failure: Any) -> None:

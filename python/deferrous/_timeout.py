@@ -120,6 +120,17 @@ def _begin_to_cancel(deferred: Any, begun: dict[str, Any]) -> None:
     begun["has_returned"] = True
 
 
+@_deferrous._never_refused
+def _end(raised: list[tuple[Any, BaseException]]) -> None:
+    """Fail the Deferreds whose `cancel` has raised, and raise what is no Exception."""
+    for each, _ in raised:
+        if isinstance(each, _deferrous.Deferred) and not _CALLED.__get__(each):
+            _fail(each)
+    for _, error in raised:
+        if not isinstance(error, Exception):
+            raise error
+
+
 @_deferrous._whole
 def _remove_guards(begun: dict[str, Any]) -> None:
     """Give Deferreds back the cancellers that they had."""

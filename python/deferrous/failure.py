@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable
 from functools import partial
-from io import StringIO
+from io import StringIO, TextIOWrapper
 from itertools import groupby
 from operator import itemgetter
 from types import CodeType
@@ -355,6 +355,13 @@ class Failure(FailureBase):
         if file is None:
             log = sys.modules.get("twisted.python.log")
             file = sys.stderr if log is None else log.logerr
+        # Where nobody can tell, it is written at once: without pieces, a call for each is saved.
+        if type(file) in (StringIO, TextIOWrapper):
+            text = plain_traceback(self, detail)
+            # What cannot be encoded is an error of its piece, after those before it were written.
+            if text is not None and (text.isascii() or type(file) is StringIO):
+                file.write(text)
+                return
         pieces = plain_pieces(self, detail)
         if pieces is not None:
             write = file.write

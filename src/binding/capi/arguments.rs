@@ -49,12 +49,6 @@ impl<'a, 'py> Arguments<'a, 'py> {
         (names.map_or(0, |names| names.len()) <= all.len()).then_some(Self { all, names })
     }
 
-    /// All arguments, if none is by keyword.
-    #[inline(always)]
-    pub(super) fn by_position_alone(self) -> Option<&'a [Bound<'py, PyAny>]> {
-        if self.names.is_none() { Some(self.all) } else { None }
-    }
-
     /// The number of positional arguments.
     pub(super) fn count_by_position(self) -> usize {
         self.all.len() - self.names.map_or(0, |names| names.len())

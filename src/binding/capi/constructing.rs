@@ -8,8 +8,9 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::pyclass::boolean_struct::True;
-use pyo3::types::{PyDict, PyTuple, PyType};
+use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 use pyo3::{Borrowed, PyClass};
+use smallvec::SmallVec;
 
 use super::allocating::{self, ZeroIsEmpty, new_object};
 use super::arguments::Arguments;
@@ -61,6 +62,48 @@ pub(crate) trait Construct: Plain {
         class: &Bound<'py, PyType>,
         arguments: &[Bound<'py, PyAny>],
     ) -> Option<Result<Bound<'py, PyAny>>>;
+
+    /// The names of the parameters. Each has the default None, or is refused by `construct` if it
+    /// is None.
+    fn parameters(_py: Python<'_>) -> [Option<&Bound<'_, PyString>>; MOST] {
+        [None; MOST]
+    }
+}
+
+/// How many parameters there are at most.
+const MOST: usize = 2;
+
+/// Arguments in the order of the parameters.
+type InOrder<'py> = SmallVec<[Bound<'py, PyAny>; MOST]>;
+
+/// Put arguments, some of them by keyword, in order. None to do it the usual way, as if one is given
+/// twice.
+#[inline(never)]
+fn in_order<'py>(
+    py: Python<'py>,
+    arguments: Arguments<'_, 'py>,
+    names: &Bound<'py, PyTuple>,
+    parameters: [Option<&Bound<'py, PyString>>; MOST],
+) -> Option<InOrder<'py>> {
+    let by_position = arguments.by_position();
+    let mut given = [const { None }; MOST];
+    for (i, argument) in by_position.iter().enumerate() {
+        *given.get_mut(i)? = Some(argument);
+    }
+    for (name, argument) in names.iter_borrowed().zip(&arguments.all()[by_position.len()..]) {
+        let is_it = |parameter: &Option<&Bound<'py, PyString>>| {
+            parameter.is_some_and(|parameter| name.is(parameter))
+        };
+        let place = parameters.iter().position(is_it)?;
+        if given[place].replace(argument).is_some() {
+            return None;
+        }
+    }
+    let count = given.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+    let or_none = |argument: &Option<&Bound<'py, PyAny>>| {
+        argument.map_or_else(|| py.None().into_bound(py), Clone::clone)
+    };
+    Some(given[..count].iter().map(or_none).collect())
 }
 
 /// How `C` or a subclass of it is called: one of the two below.
@@ -81,7 +124,11 @@ impl<C: Construct> Call<C> for Itself {
         class: Subclass<'_, 'py, C>,
         arguments: Arguments<'_, 'py>,
     ) -> Option<Result<Bound<'py, PyAny>>> {
-        C::construct(class.as_type(), arguments.by_position_alone()?)
+        let Some(names) = arguments.names() else {
+            return C::construct(class.as_type(), arguments.all());
+        };
+        let py = class.py();
+        C::construct(class.as_type(), &in_order(py, arguments, &names, C::parameters(py))?)
     }
 }
 
@@ -160,7 +207,11 @@ fn make_sub<'py, C: ConstructSub>(
         return Ok(None);
     }
     if C::is_plain(kind) {
-        let value = arguments.by_position_alone().and_then(C::of_arguments);
+        let value = match arguments.names() {
+            None => C::of_arguments(arguments.all()),
+            Some(names) => in_order(py, arguments, &names, C::parameters(py))
+                .and_then(|arguments| C::of_arguments(&arguments)),
+        };
         let Some(value) = value else { return Ok(None) };
         let object = new_object(class, || value)?;
         C::made(&object)?;

@@ -306,6 +306,9 @@ table! {$
     OWN_PARTIES = "_parties",
     OWN_TURN = "_turn",
     CANCELLER_BEHIND = "canceller",
+    TOKENS = "tokens",
+    SIZE = "size",
+    BACKLOG = "backlog",
     CONDITION = "condition",
     LOCKED = "locked",
 }

@@ -100,6 +100,11 @@ pub(crate) fn slice_from<'py>(
     safe::slice_of(items.py(), items, isize::try_from(start)?, isize::MAX)
 }
 
+/// `tuple(items)`
+pub(crate) fn tuple_of_list<'py>(items: &Bound<'py, PyList>) -> Result<Bound<'py, PyTuple>> {
+    safe::tuple_of_list(items.py(), items)
+}
+
 /// Append an item.
 pub(crate) fn push<T>(py: Python<'_>, items: &mut Vec<T>, item: T) -> Result<()> {
     if items.len() == items.capacity() && refusable(|| items.try_reserve(1)).is_err() {
@@ -123,6 +128,9 @@ pub(crate) fn joined<'py, const N: usize>(
         whole = match part {
             Text::Ours(text) => whole.add(new_str(py, text)?)?,
             Text::Python(text) => whole.add(text)?,
+            Text::Address(address) => {
+                whole.add(PyString::from_bytes(py, digits_of(address, &mut [0; MOST]))?)?
+            }
         };
     }
     Ok(whole.cast_into()?)
@@ -135,20 +143,22 @@ fn joined_at_once<'py>(
     parts: &[Text<'_, 'py>],
 ) -> Option<Result<Bound<'py, PyString>>> {
     /// How long the result may be, in bytes of UTF-8.
-    const MOST: usize = 256;
-    let mut room = [0; MOST];
+    const ROOM: usize = 256;
+    let mut room = [0; ROOM];
+    let mut digits = [0; MOST];
     let mut length = 0;
     for part in parts {
         let text = match part {
-            Text::Ours(text) => text,
+            Text::Ours(text) => text.as_bytes(),
             // CPython caches the UTF-8 form of a non-ASCII string for as long as the string lives.
-            Text::Python(text) if text.len().is_ok_and(|length| length <= MOST) => {
-                ok(py, text.to_str())?
+            Text::Python(text) if text.len().is_ok_and(|length| length <= ROOM) => {
+                ok(py, text.to_str())?.as_bytes()
             }
+            Text::Address(address) => digits_of(*address, &mut digits),
             Text::Python(_) => return None,
         };
         let end = length + text.len();
-        room.get_mut(length..end)?.copy_from_slice(text.as_bytes());
+        room.get_mut(length..end)?.copy_from_slice(text);
         length = end;
     }
     Some(Ok(ok(py, PyString::from_bytes(py, &room[..length]))?))
@@ -160,14 +170,16 @@ pub(crate) enum Text<'a, 'py> {
     Ours(&'a str),
     /// A Python string.
     Python(Bound<'py, PyString>),
+    /// An address, as in a `repr`.
+    Address(usize),
 }
 
-/// An object's address, as in a `repr`.
-pub(crate) fn shown_address<'py>(object: &Bound<'py, PyAny>) -> Result<Bound<'py, PyString>> {
-    // "0x", and two digits for each byte at most.
-    const MOST: usize = 2 + 2 * size_of::<usize>();
-    let mut text = [0; MOST];
-    let (mut begin, mut rest) = (MOST, object.as_ptr() as usize);
+/// The most that an address takes: "0x", and two digits for each byte.
+const MOST: usize = 2 + 2 * size_of::<usize>();
+
+/// An address, as in a `repr`.
+fn digits_of(address: usize, text: &mut [u8; MOST]) -> &[u8] {
+    let (mut begin, mut rest) = (MOST, address);
     while begin > 2 {
         begin -= 1;
         text[begin] = b"0123456789abcdef"[rest & 15];
@@ -178,7 +190,7 @@ pub(crate) fn shown_address<'py>(object: &Bound<'py, PyAny>) -> Result<Bound<'py
     }
     begin -= 2;
     text[begin..begin + 2].copy_from_slice(b"0x");
-    Ok(PyString::from_bytes(object.py(), &text[begin..])?)
+    &text[begin..]
 }
 
 /// Make a Python string.

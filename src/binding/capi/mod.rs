@@ -101,7 +101,7 @@ pub(crate) use inspect::{
 };
 pub(crate) use making::{
     Text, dict_of, joined, list_of_same, new_bool, new_str, new_tuple, no_memory, none, push,
-    shown_address, slice_from, tuple_of, yes,
+    slice_from, tuple_of, tuple_of_list, yes,
 };
 pub(crate) use methods::is_of_python;
 pub(crate) use panics::catching;

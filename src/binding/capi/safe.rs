@@ -31,6 +31,9 @@ safe! {
     fn new_list<'py>() -> New<'py, PyList> = ffi::PyList_New: (0_isize);
     /// `list(items)`
     fn list_of<'py>(items: &Bound<'_, PyAny>) -> New<'py, PyList> = ffi::PySequence_List: (items);
+    /// `tuple(items)`
+    fn tuple_of_list<'py>(items: &Bound<'_, PyList>) -> New<'py, PyTuple>
+        = ffi::PyList_AsTuple: (items);
     /// `items * count`
     fn repeated<'py>(items: &Bound<'_, PyList>, count: isize) -> New<'py, PyAny>
         = ffi::PySequence_Repeat: (items, count);

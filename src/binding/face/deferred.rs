@@ -385,15 +385,15 @@ impl Deferred {
         });
         let (state, what) = match (chained_to, outcome) {
             (Some(other), _) => {
-                (" waiting on Deferred at ", Text::Python(capi::shown_address(other.as_any())?))
+                (" waiting on Deferred at ", Text::Address(other.as_ptr() as usize))
             }
             (None, Outcome::Empty) => ("", Text::Ours("")),
             (None, outcome) => {
                 (" current result: ", Text::Python(into_object(py, outcome).repr()?))
             }
         };
-        let (class, address) = (slf.get_type().name()?, capi::shown_address(slf.as_any())?);
-        let [class, address] = [Text::Python(class), Text::Python(address)];
+        let class = Text::Python(slf.get_type().name()?);
+        let address = Text::Address(slf.as_ptr() as usize);
         let [begin, at, state, end] = ["<", " at ", state, ">"].map(Text::Ours);
         capi::joined(py, [begin, class, at, address, state, what, end])
     }

@@ -49,8 +49,16 @@ impl DeferredQueue {
         size: Option<Bound<'_, PyAny>>,
         backlog: Option<Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        let state = QueueState::new(slf.py(), size, backlog)?;
-        let before = slf.get().with(slf.py(), |current| std::mem::replace(current, state));
+        let py = slf.py();
+        if slf.get().with(py, |state| state.has_new_lines(py)) {
+            // They are those that `__new__` has made.
+            let limits = [size, backlog].map(|limit| QueueState::shown_limit(py, limit));
+            let before = slf.get().with(py, |state| state.replace_limits(limits));
+            drop(before);
+            return Ok(());
+        }
+        let state = QueueState::new(py, size, backlog)?;
+        let before = slf.get().with(py, |current| std::mem::replace(current, state));
         drop(before);
         Ok(())
     }

@@ -14,6 +14,7 @@ use std::sync::OnceLock;
 
 use crate::binding::capi::error::{Raise, Result};
 use crate::binding::capi::finalizing::{self, Finalize};
+use crate::binding::capi::interned::intern;
 use crate::binding::capi::iterating::{self, Iterate, Step};
 #[cfg(not(Py_3_12))]
 use crate::binding::capi::spare_one;
@@ -33,7 +34,7 @@ use crate::binding::model::queue::DeferredQueue;
 use crate::binding::model::race::Race;
 use crate::binding::model::task::{Task, TaskCallback};
 use crate::binding::waits::firing;
-use pyo3::types::{PyInt, PyTuple, PyType};
+use pyo3::types::{PyInt, PyString, PyTuple, PyType};
 
 /// List all our classes: set `tp_dealloc`, and declare which of them may have failures to report.
 macro_rules! native {
@@ -106,6 +107,10 @@ impl Construct for Deferred {
         }
         let canceller = canceller_in(arguments)?;
         Some(firing::make(class.py(), || Chain::new(canceller)).map(Bound::into_any))
+    }
+
+    fn parameters(py: Python<'_>) -> [Option<&Bound<'_, PyString>>; 2] {
+        [Some(intern!(py, "canceller")), None]
     }
 }
 
@@ -181,6 +186,10 @@ impl Construct for DeferredSemaphore {
         let is_usual = tokens >= 1 && Self::is_plain(class);
         is_usual.then(|| new_primitive(class.py(), Some(tokens), Self))
     }
+
+    fn parameters(py: Python<'_>) -> [Option<&Bound<'_, PyString>>; 2] {
+        [Some(intern!(py, "tokens")), None]
+    }
 }
 
 /// `DeferredQueue(size=None, backlog=None)`
@@ -195,6 +204,10 @@ impl Construct for DeferredQueue {
         let given = |i: usize| arguments.get(i).cloned();
         let queue = Self::limited(class.py(), given(0), given(1));
         Some(queue.and_then(|queue| for_methods(queue.into_any())))
+    }
+
+    fn parameters(py: Python<'_>) -> [Option<&Bound<'_, PyString>>; 2] {
+        [Some(intern!(py, "size")), Some(intern!(py, "backlog"))]
     }
 }
 

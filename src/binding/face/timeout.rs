@@ -1,19 +1,27 @@
 //! The usual case of `Deferred.addTimeout`. The rest is in `deferrous/_timeout.py`.
 
 use pyo3::PyTraverseError;
+use pyo3::exceptions::PyException;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::{PyModule, PyString};
 
 use crate::binding::capi::{
-    self, Hold, cell::Shared, error::Result, interned::intern, overrides::overrides, stack::Nested,
+    self, Hold,
+    cell::Shared,
+    error::{Raised, Result},
+    interned::intern,
+    overrides::overrides,
+    stack::Nested,
 };
+use crate::binding::judge::creating;
 use crate::binding::model::{
     callback::Callback,
     deferred::{CancelledError, Deferred, TimeoutError},
     failure::FailureBase,
-    names,
+    names, observe,
     outcome::Link,
+    task::Task,
     timeout::{CONVERT, STOP, State, Timeout},
     traverse::Traverse,
 };
@@ -42,16 +50,17 @@ impl Timeout {
         let this = slf.get();
         this.state.with(py, |state| state.timed_out = true);
         let deferred = this.deferred.bind(py);
-        let is_plain = capi::is_exact::<Deferred>(deferred) && !capi::has_instance_dict(deferred);
-        let asks_nobody =
-            || deferred.get().chain(py, |chain| !chain.called() && chain.canceller().is_none());
-        if is_plain && asks_nobody() {
-            let Err(error) = engine::run_within(py, Work::CancelHere(deferred.clone())) else {
-                return Ok(());
-            };
-            if deferred.get().chain(py, |chain| chain.called()) {
-                return Err(error.into());
+        match who_is_asked(deferred) {
+            Asked::Nobody => {
+                let Err(error) = engine::run_within(py, Work::CancelHere(deferred.clone())) else {
+                    return Ok(());
+                };
+                if deferred.get().chain(py, |chain| chain.called()) {
+                    return Err(error.into());
+                }
             }
+            Asked::One(canceller) => return Ok(cancel_asking(deferred, &canceller)?),
+            Asked::Several => {}
         }
         // The general case: there may be several cancellers, and each may raise.
         names::CANCEL_TIMED_OUT.get(py)?.call1((deferred,))?;
@@ -69,6 +78,97 @@ impl Timeout {
         let call = slf.get().state.with(slf.py(), |state| state.call.take());
         drop(call);
     }
+}
+
+/// Whose code runs first if a Deferred is cancelled.
+enum Asked<'py> {
+    /// None of a canceller. That of generators may run.
+    Nobody,
+    /// Its canceller, a Python function.
+    One(Bound<'py, PyAny>),
+    /// That takes a longer look.
+    Several,
+}
+
+/// How many generators that wait for each other are looked at.
+const MOST: usize = 100;
+
+fn who_is_asked<'py>(deferred: &Bound<'py, Deferred>) -> Asked<'py> {
+    let py = deferred.py();
+    let mut current = deferred.clone();
+    for depth in 0..MOST {
+        if !capi::is_exact::<Deferred>(&current) || capi::has_instance_dict(&current) {
+            return Asked::Several;
+        }
+        let (called, canceller) = current
+            .get()
+            .chain(py, |chain| (chain.called(), chain.canceller().map(|it| it.bind(py).clone())));
+        let canceller = match canceller {
+            _ if called => return Asked::Several,
+            None => return Asked::Nobody,
+            Some(canceller) => canceller,
+        };
+        let Some(task) = capi::as_exact::<Task>(&canceller) else {
+            let is_asked = depth == 0 && capi::is_of_python(&canceller);
+            return if is_asked { Asked::One(canceller) } else { Asked::Several };
+        };
+        let waits_for =
+            task.get().with(py, |state| state.waiting_on.as_ref().map(|it| it.bind(py).clone()));
+        let Some(waits_for) = waits_for else { return Asked::Several };
+        current = waits_for;
+    }
+    Asked::Several
+}
+
+/// Cancel a Deferred whose canceller is this Python function. What that raises is reported, and the
+/// Deferred fails as if it had none.
+#[inline(never)]
+fn cancel_asking<'py>(
+    deferred: &Bound<'py, Deferred>,
+    canceller: &Bound<'py, PyAny>,
+) -> Result<()> {
+    let py = deferred.py();
+    // If it cancels a list, whatever the cancellers of that raise comes in here.
+    let raised = capi::new_list(py)?;
+    let key = capi::new_int(py, raised.as_ptr() as u64)?;
+    let under_way = names::TIMEOUTS_UNDER_WAY.get(py)?;
+    under_way.set_item(&key, &raised)?;
+    observe::cancelled(deferred);
+    let asked = capi::call_one(canceller, deferred);
+    let _ = capi::ok(py, under_way.del_item(&key));
+    let mut to_raise = None;
+    if let Err(error) = asked {
+        deferred.get().chain(py, |chain| {
+            if !chain.called() {
+                chain.set_swallows_next_fire(true);
+            }
+        });
+        to_raise = reported(error)?;
+    }
+    if let Err(error) = engine::end_cancelling(deferred) {
+        if deferred.get().chain(py, |chain| chain.called()) {
+            return Err(error);
+        }
+        let error = error.into_raised(py);
+        raised.append((deferred, error.clone()))?;
+        to_raise = to_raise.or(reported(error)?);
+    }
+    if !raised.is_empty() {
+        names::END_TIMEOUT.get(py)?.call1((&raised,))?;
+    }
+    to_raise.map_or(Ok(()), |error| Err(error.into()))
+}
+
+/// Report what a canceller has raised. What is no `Exception` is returned, to be raised at the end.
+#[cold]
+fn reported(error: Raised<'_>) -> Result<Option<Raised<'_>>> {
+    let py = error.py();
+    if !error.is_instance_of::<PyException>() {
+        return Ok(Some(error));
+    }
+    let failure = creating::from_raised(error, false)?;
+    names::REPORT_CANCELLER.get(py)?.call1((failure,))?;
+    Ok(None)
 }
 
 /// Remember the two callbacks of the module.

@@ -1,5 +1,7 @@
 //! Decides whether an object is a value, a failure or a Deferred.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use pyo3::exceptions::{PyAttributeError, PyException, PyMemoryError, PyRecursionError};
 use pyo3::prelude::*;
 use pyo3::types::PyType;
@@ -143,12 +145,34 @@ pub(crate) fn as_deferred<'a, 'py>(
     match capi::as_exact::<Deferred>(object) {
         Some(deferred) => Some(deferred),
         None => object.cast::<Deferred>().ok().filter(|deferred| {
-            let py = deferred.py();
-            let listed =
-                deferred::subclasses(py).and_then(|list| list.contains(deferred.get_type()));
-            capi::ok(py, listed) == Some(true)
+            capi::ok(deferred.py(), is_listed(&deferred.get_type())) == Some(true)
         }),
     }
+}
+
+/// Where classes were last found in the list, by their addresses. Each look at a place checks what
+/// is there now, so that it need not be up to date.
+static PLACES: [AtomicUsize; 64] = [const { AtomicUsize::new(0) }; 64];
+
+/// Whether `_DEFERRED_SUBCLASSES` lists a class.
+///
+/// Programs may have many, and each is asked about whenever one of its objects is a result. So the
+/// list is not searched each time.
+fn is_listed(class: &Bound<'_, PyType>) -> PyResult<bool> {
+    let list = deferred::subclasses(class.py())?;
+    // Type objects are larger than this.
+    let place = &PLACES[(class.as_ptr() as usize >> 9) % PLACES.len()];
+    let known = place.load(Ordering::Relaxed);
+    if known < list.len() && list.get_item(known).is_ok_and(|there| there.is(class)) {
+        return Ok(true);
+    }
+    if !list.contains(class)? {
+        return Ok(false);
+    }
+    if let Some(found) = list.iter().position(|there| there.is(class)) {
+        place.store(found, Ordering::Relaxed);
+    }
+    Ok(true)
 }
 
 /// Convert an exception that was raised into a failure.

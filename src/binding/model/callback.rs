@@ -3,7 +3,7 @@
 use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyList, PyTuple};
 
 use crate::binding::capi::{
     self, Held, Hold,
@@ -152,14 +152,30 @@ impl Callback {
         let ([args, kwargs], false, Err(_)) = (rest, head.is_none(), names) else {
             return capi::call_spread(parts, outcome);
         };
-        if let (Ok(args), Ok(kwargs)) =
-            (args.cast_exact::<PyTuple>(), kwargs.cast_exact::<PyDict>())
-        {
-            return capi::call_with_dict(callable, outcome, args, kwargs);
+        if let Ok(kwargs) = kwargs.cast_exact::<PyDict>() {
+            if let Ok(args) = args.cast_exact::<PyTuple>() {
+                return Self::call_unpacked(callable, outcome, args, kwargs);
+            }
+            if let Ok(args) = args.cast_exact::<PyList>() {
+                let args = capi::tuple_of_list(args).map_err(|error| error.into_raised(py))?;
+                return Self::call_unpacked(callable, outcome, &args, kwargs);
+            }
         }
-        // Lists, iterators, mappings: let Python unpack them, or raise an error.
+        // Iterators, mappings: let Python unpack them, or raise an error.
         let spread = names::SPREAD.get(py).map_err(capi::into_raised(py))?;
         spread.call1((callable, outcome, args, kwargs)).map_err(capi::into_raised(py))
+    }
+
+    fn call_unpacked<'py>(
+        callable: &Bound<'py, PyAny>,
+        outcome: &Bound<'py, PyAny>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: &Bound<'py, PyDict>,
+    ) -> Result<Bound<'py, PyAny>, Raised<'py>> {
+        if kwargs.is_empty() {
+            return capi::call_first(callable, outcome, args.as_slice());
+        }
+        capi::call_with_dict(callable, outcome, args, kwargs)
     }
 
     /// The callable alone.

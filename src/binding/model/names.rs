@@ -176,6 +176,12 @@ imported! {
     ADD_TIMEOUT: PyAny = "deferrous._timeout", "add_timeout";
     /// Cancels a Deferred whose timeout has expired.
     CANCEL_TIMED_OUT: PyAny = "deferrous._timeout", "_cancel";
+    /// What the cancellers of lists have raised, for each timeout that is cancelling.
+    TIMEOUTS_UNDER_WAY: PyDict = "deferrous._timeout", "_under_way";
+    /// Fails those, at the end of a timeout.
+    END_TIMEOUT: PyAny = "deferrous._timeout", "_end";
+    /// Reports what a canceller has raised.
+    REPORT_CANCELLER: PyAny = "deferrous._timeout", "_report_canceller";
     /// Converts the CancelledError of a timeout, by default.
     CANCELLED_TO_TIMED_OUT: PyAny = "deferrous._timeout", "_cancelled_to_timed_out";
     /// The body of `Deferred.asFuture`.

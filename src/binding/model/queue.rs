@@ -110,17 +110,39 @@ impl QueueState {
         size: Option<Bound<'py, PyAny>>,
         backlog: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Self> {
-        let shown = |limit: Option<Bound<'py, PyAny>>| {
-            Some(limit.unwrap_or_else(|| py.None().into_bound(py)).hold())
-        };
         Ok(Self {
             waiting: new_line(py)?,
             pending: new_line(py)?,
-            size: shown(size),
-            backlog: shown(backlog),
+            size: Self::shown_limit(py, size),
+            backlog: Self::shown_limit(py, backlog),
             #[cfg(Py_GIL_DISABLED)]
             turn: Taken::default(),
         })
+    }
+
+    /// A limit, as programs see it.
+    pub(crate) fn shown_limit<'py>(
+        py: Python<'py>,
+        limit: Option<Bound<'py, PyAny>>,
+    ) -> Option<Held<PyAny>> {
+        Some(limit.unwrap_or_else(|| py.None().into_bound(py)).hold())
+    }
+
+    /// Whether nobody but this has its lines, and nothing is in them.
+    pub(crate) fn has_new_lines(&self, py: Python<'_>) -> bool {
+        [&self.waiting, &self.pending].into_iter().all(|line| {
+            matches!(if_busy(py, line), Ok(None))
+                && line.as_ref().is_some_and(|line| !line.is_shared(py))
+        })
+    }
+
+    /// Set the limits. Returns those before.
+    pub(crate) fn replace_limits(
+        &mut self,
+        limits: [Option<Held<PyAny>>; 2],
+    ) -> [Option<Held<PyAny>>; 2] {
+        let [size, backlog] = limits;
+        [std::mem::replace(&mut self.size, size), std::mem::replace(&mut self.backlog, backlog)]
     }
 }
 

@@ -380,8 +380,12 @@ pub(crate) fn cancel(deferred: &Bound<'_, Deferred>) -> Result<()> {
 }
 
 /// The end of [`cancel`], when the canceller has been called.
+///
+/// # Errors
+///
+/// As [`run`].
 #[inline(never)]
-fn end_cancelling(deferred: &Bound<'_, Deferred>) -> Result<()> {
+pub(crate) fn end_cancelling(deferred: &Bound<'_, Deferred>) -> Result<()> {
     match cancelling::asked(deferred.clone())? {
         Next::Done => Ok(()),
         next => drive(deferred.py(), Ok(next), &mut new_stack()),

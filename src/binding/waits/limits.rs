@@ -2,6 +2,7 @@
 
 use pyo3::exceptions::PyAssertionError;
 use pyo3::prelude::*;
+use pyo3::types::PyInt;
 
 use crate::binding::capi::{
     self,
@@ -19,6 +20,11 @@ pub(crate) fn too_many_tokens(py: Python<'_>) -> Error {
 /// Whether a line has room for another item.
 pub(crate) fn has_room(line: &Bound<'_, Fifo>, limit: &Bound<'_, PyAny>) -> Result<bool> {
     let py = line.py();
+    if let Ok(limit) = limit.cast_exact::<PyInt>()
+        && let Some(limit) = capi::ok(py, limit.extract::<i64>())
+    {
+        return Ok((line.get().len(py) as i64) < limit);
+    }
     stack::check(py)?;
     Ok(capi::new_int(py, line.get().len(py) as u64)?.lt(limit)?)
 }
