@@ -11,10 +11,22 @@ from ..rows import ROWS
 
 # In the order in which the report shows them. Each module adds its rows as it is imported.
 # isort: off
-from . import failure, attributes, callbacks, errors, functions, subclasses, many
+from . import failure, attributes, callbacks, forms, errors, functions, running
+from . import subclasses, many, waiting
 
 # isort: on
 from .table import OTHER_ROWS
 
-MODULES = (failure, attributes, callbacks, errors, functions, subclasses, many)
+MODULES = (
+    failure,
+    attributes,
+    callbacks,
+    forms,
+    errors,
+    functions,
+    running,
+    subclasses,
+    many,
+    waiting,
+)
 ALL_ROWS = {**ROWS, **OTHER_ROWS}

@@ -108,3 +108,66 @@ def subclass_defined(defer: Any, n: int) -> None:
         type("Subclass", (Deferred,), {})
     # They are in a list, for good.
     del defer._DEFERRED_SUBCLASSES[-n:]
+
+
+@row("a subclass with `__slots__`", 5)
+def subclass_slots(defer: Any, n: int) -> None:
+    class Subclass(defer.Deferred):
+        __slots__ = ("name",)
+
+    for _ in repeat(None, n):
+        d = Subclass()
+        d.name = None
+        d.addCallback(same)
+        d.callback(1)
+
+
+@row("a subclass that overrides `addBoth`", 4)
+def subclass_add_both(defer: Any, n: int) -> None:
+    class Subclass(defer.Deferred):
+        def addBoth(self, *args, **kwargs):
+            return super().addBoth(*args, **kwargs)
+
+    for _ in repeat(None, n):
+        d = Subclass()
+        d.addBoth(same)
+        d.callback(1)
+
+
+@row("a subclass that overrides `errback`", 4)
+def subclass_errback(defer: Any, n: int) -> None:
+    class Subclass(defer.Deferred):
+        def errback(self, fail=None):
+            super().errback(fail)
+
+    error = ValueError()
+    for _ in repeat(None, n):
+        d = Subclass()
+        d.addErrback(ignore)
+        d.errback(error)
+
+
+@row("a subclass that overrides `cancel`", 4)
+def subclass_cancel(defer: Any, n: int) -> None:
+    class Subclass(defer.Deferred):
+        def cancel(self):
+            super().cancel()
+
+    for _ in repeat(None, n):
+        d = Subclass()
+        d.addErrback(ignore)
+        d.cancel()
+
+
+@row("a subclass with an `__init__`, gathered in twos", 4)
+def subclass_gathered(defer: Any, n: int) -> None:
+    class Subclass(defer.Deferred):
+        def __init__(self, name):
+            super().__init__()
+            self.name = name
+
+    for _ in repeat(None, n):
+        deferreds = [Subclass(1), Subclass(2)]
+        defer.gatherResults(deferreds)
+        for d in deferreds:
+            d.callback(1)
