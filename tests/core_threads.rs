@@ -11,7 +11,7 @@ mod threads;
 
 use std::cell::{RefCell, RefMut};
 
-use deferrous::core::{Chain, Link, Slot, Turn};
+use deferrous::core::{Chain, Link, On, Slot, Turn};
 
 use threads::{
     CANCELLED, CURRENT, Callback, Driver, Guarded, Its, Log, Op, Threaded, World, check_always,
@@ -253,4 +253,18 @@ fn what_was_fired_before_is_not_paused() {
     let refused = chain.fire_paused(Slot::Failure(CANCELLED));
     assert!(matches!(refused, Err(error) if matches!(error.0, Slot::Failure(CANCELLED))));
     assert_eq!((chain.paused(), chain.called()), (0, true));
+}
+
+#[test]
+fn what_another_thread_runs_is_not_looked_at() {
+    let mut chain = Chain::<Threaded>::default();
+    chain.add(On::Value.link(Callback::Counts(1))).unwrap();
+    CURRENT.set(1);
+    assert!(chain.fire(Slot::Value(1)).is_ok());
+    assert!(matches!(chain.turn(), Turn::Call { .. }));
+    CURRENT.set(2);
+    assert!(chain.look_at_outcome().is_none());
+    CURRENT.set(1);
+    assert!(chain.look_at_outcome().is_some());
+    CURRENT.set(0);
 }
