@@ -1,6 +1,7 @@
 """The first part of the programs that test_hostile_calls.py runs."""
 
 PRELUDE = '''
+import asyncio
 import copy
 import gc
 import itertools
@@ -120,6 +121,24 @@ def place(owner, what):
     return deferrous._deferrous._wait_in(line, owner, what)._canceller
 
 
+def wakeup(loop=None):
+    """What stands in the queue of a loop."""
+    loop = loop or asyncio.new_event_loop()
+
+    async def wait(deferred):
+        await deferred
+
+    deferred = Deferred()
+    task = loop.create_task(wait(deferred))
+    task._log_destroy_pending = False
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    deferred.callback(None)
+    found = loop._ready.pop()
+    loop.close()
+    return found
+
+
 def failed():
     return deferrous.fail(ValueError("failed"))
 
@@ -199,6 +218,7 @@ MAKERS = {
         lambda: queue().pending, lambda: queue(1, 2, [3]).pending, lambda: type(queue().pending)(),
         lambda: waited_for(DeferredLock(), "acquire").waiting,
     ],
+    "_Wakeup": [wakeup, cleared(wakeup)],
     "_Place": [
         lambda: place(None, 1), lambda: place([], {}), cleared(lambda: place(Concrete(), 1)),
     ],

@@ -28,6 +28,7 @@ CLASSES = [
     "_Task",
     "_TaskCallback",
     "_Timeout",
+    "_Wakeup",
 ]
 if sysconfig.get_config_var("Py_GIL_DISABLED"):
     CLASSES.insert(CLASSES.index("_Task"), "_Steps")

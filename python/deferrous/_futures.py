@@ -281,6 +281,52 @@ def _be_done(future: Future[Any]) -> None:
         future.set_result(None)
 
 
+#: The methods of a loop that decide how futures are made, and how and when their callbacks run.
+_METHODS_OF_LOOPS = (
+    "create_future",
+    "call_soon",
+    "_call_soon",
+    "_check_closed",
+    "_run_once",
+    "get_debug",
+)
+
+
+def has_methods_of_asyncio(cls: type) -> bool:
+    """Return whether a class of loops or handles has the methods that futures rely on from asyncio,
+    and asyncio has not had them replaced.
+    """
+    from asyncio import base_events, events, futures
+
+    def are_own(own: type, module: Any, names: tuple[str, ...]) -> bool:
+        methods = [getattr(own, name) for name in names]
+        return all(
+            getattr(method, "__globals__", None) is vars(module)
+            and getattr(cls, name, None) is method
+            for name, method in zip(names, methods, strict=True)
+        )
+
+    if cls is events.Handle:
+        return are_own(cls, events, ("__init__", "_run"))
+    return futures.Future is getattr(futures, "_CFuture", None) and are_own(
+        base_events.BaseEventLoop, base_events, _METHODS_OF_LOOPS
+    )
+
+
+def wakeup_raised(
+    callback: Any, future: Future[Any], context: Any, exception: BaseException
+) -> None:
+    """Report what the callback of a future has raised, in asyncio's words."""
+    from asyncio import Handle
+
+    loop = future.get_loop()
+    handle = Handle(callback, (future,), loop, context)
+    called = repr(handle).removeprefix("<Handle ").removesuffix(">")
+    loop.call_exception_handler(
+        {"message": f"Exception in callback {called}", "exception": exception, "handle": handle}
+    )
+
+
 def _runs_elsewhere(loop: AbstractEventLoop) -> bool:
     if loop is _running_loop():
         return False

@@ -311,6 +311,15 @@ table! {$
     BACKLOG = "backlog",
     CONDITION = "condition",
     LOCKED = "locked",
+    OWN_LOOP = "_loop",
+    OWN_DEBUG = "_debug",
+    OWN_READY = "_ready",
+    OWN_CALLBACKS = "_callbacks",
+    CALL_SOON = "call_soon",
+    REMOVE_DONE_CALLBACK = "remove_done_callback",
+    ADD_DONE_CALLBACK = "add_done_callback",
+    LOOP = "loop",
+    IN_CONTEXT = "context",
 }
 
 pub(crate) use interned as intern;

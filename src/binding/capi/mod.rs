@@ -106,6 +106,8 @@ pub(crate) use making::{
 pub(crate) use methods::is_of_python;
 pub(crate) use panics::catching;
 pub(crate) use pools::{Pool, Recycled};
+#[cfg(Py_3_13)]
+pub(crate) use safe::dict_of as instance_dict;
 pub(crate) use safe::{
     call_any_way, copy_context, enter_context, exit_context, list_of, new_dict, new_int, new_list,
     new_signed_int, new_weak_reference, this_thread,

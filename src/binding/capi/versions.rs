@@ -101,6 +101,14 @@ impl<const N: usize> KnownTypes<N> {
         self.hold(object.py()) && self.places.has(object.py(), this)
     }
 
+    /// Whether a type is among them.
+    #[inline(always)]
+    pub(crate) fn have(&self, kind: &Bound<'_, PyType>) -> bool {
+        let py = kind.py();
+        let version = Kind::from(kind).slots(py).version;
+        self.hold(py) && self.places.has(py, (kind.as_type_ptr() as usize, version))
+    }
+
     /// Add a type in its current version. If it is `seldom_asked` about, it does not replace
     /// another.
     ///

@@ -15,7 +15,7 @@ use crate::binding::capi::{
 use crate::binding::face::leaving::{drop_another, leave, thrown};
 use crate::binding::judge::{asked::has_of_its_own, attributes, classify::classify, report};
 use crate::binding::model::{
-    awaiting::{Awaiting, Left, StandIn, State},
+    awaiting::{Awaiting, Left, StandIn, State, Waker},
     deferred::Deferred,
     failure::FailureBase,
     names, observe,
@@ -52,7 +52,10 @@ impl Awaiting {
             State::Through(it) if it.arrived.is_some() => {
                 Seen::Arrived(std::mem::replace(state, State::Done))
             }
-            State::Through(it) => Seen::Through(it.object.bind(py).clone(), it.wake.is_none()),
+            State::Through(it) => {
+                let is_future = matches!(it.waker, Waker::Loop(_));
+                Seen::Through(it.object.bind(py).clone(), is_future)
+            }
             State::Left(_) | State::Done => Seen::Done,
         });
         match seen {
@@ -223,7 +226,7 @@ fn pending<'py>(
             driving::note_awaited(&deferred);
             Ok(Sent::Yielded(deferred.into_any()))
         }
-        Some((stand_in, wake)) => pending_through(awaiting, deferred, stand_in, wake),
+        Some((stand_in, waker)) => pending_through(awaiting, deferred, stand_in, waker),
     }
 }
 
@@ -233,13 +236,13 @@ fn pending_through<'py>(
     awaiting: &Bound<'py, Awaiting>,
     deferred: Bound<'py, Deferred>,
     stand_in: Bound<'py, PyAny>,
-    wake: Option<Bound<'py, PyAny>>,
+    waker: Waker,
 ) -> Result<Sent<'py>> {
     let py = deferred.py();
     let stand_in = StandIn {
         deferred: deferred.clone().hold(),
         object: stand_in.hold(),
-        wake: wake.map(Hold::hold),
+        waker,
         thread: capi::this_thread(py),
         arrived: None,
         source: handing_over::source_of(&deferred).map(Hold::hold),
@@ -327,7 +330,9 @@ impl Awaiting {
             State::Through(it) => {
                 it.deferred.traverse(visit)?;
                 it.object.traverse(visit)?;
-                it.wake.traverse(visit)?;
+                match &it.waker {
+                    Waker::Function(it) | Waker::Loop(it) => it.traverse(visit)?,
+                }
                 it.source.traverse(visit)?;
                 it.arrived.as_ref().map_or(Ok(()), |outcome| outcome.traverse(visit))
             }

@@ -37,3 +37,4 @@ pub(crate) mod survey;
 pub(crate) mod timeout;
 pub(crate) mod tracking;
 pub(crate) mod waiting;
+pub(crate) mod wakeup;

@@ -15,6 +15,7 @@ use crate::binding::model::queue::DeferredQueue;
 use crate::binding::model::race::Race;
 use crate::binding::model::task::{Task, TaskCallback};
 use crate::binding::model::timeout::Timeout;
+use crate::binding::model::wakeup::Wakeup;
 
 /// Make all classes, those that classes are derived from first: PyO3 panics where it has to make
 /// one before another, and cannot. And have it make now what it makes when that is first needed,
@@ -36,6 +37,7 @@ fn make_classes(module: &Bound<'_, PyModule>) -> Result<()> {
     shown_to_nobody.add_class::<Awaiting>()?;
     shown_to_nobody.add_class::<TaskCallback>()?;
     shown_to_nobody.add_class::<Locked>()?;
+    shown_to_nobody.add_class::<Wakeup>()?;
     shown_to_nobody.add_class::<FailureBase>()?;
     // It is called `Failure` where it is said what its methods take: a program sees no other.
     let failure_base = py.get_type::<FailureBase>();

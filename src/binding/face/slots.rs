@@ -5,6 +5,7 @@ use crate::binding::capi::classes::{InitSlot, Plain};
 use crate::binding::capi::constructing::{self, Construct, ConstructSub, Fresh, Initialize};
 use crate::binding::judge::debug::debugging;
 use crate::binding::model::timeout::Timeout;
+use crate::binding::model::wakeup::Wakeup;
 use pyo3::PyClass;
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi::initproc;
@@ -60,7 +61,7 @@ macro_rules! native {
 }
 
 native! {
-    recycle: Deferred, Awaiting, Task, Fifo, Place, DeferredQueue;
+    recycle: Deferred, Awaiting, Task, Fifo, Place, DeferredQueue, Wakeup;
     bury: DeferredList = true, TaskCallback, Primitive, DeferredLock, DeferredSemaphore,
         Locked, Race, Timeout, FailureBase;
 }

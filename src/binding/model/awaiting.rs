@@ -45,9 +45,8 @@ pub(crate) struct StandIn {
     pub(crate) deferred: Held<Deferred>,
     /// The object that is yielded to the driver.
     pub(crate) object: Held<PyAny>,
-    /// Wakes the driver when the Deferred has its outcome. None if the object is a future of
-    /// asyncio's, which needs a result for that.
-    pub(crate) wake: Option<Held<PyAny>>,
+    /// What wakes the driver when the Deferred has its outcome.
+    pub(crate) waker: Waker,
     /// The thread that waits.
     pub(crate) thread: usize,
     pub(crate) arrived: Option<Outcome>,
@@ -55,6 +54,14 @@ pub(crate) struct StandIn {
     /// hand-over. If the driver never takes it, it is given back.
     pub(crate) source: Option<Held<PyAny>>,
     pub(crate) number: u64,
+}
+
+/// What wakes the driver.
+pub(crate) enum Waker {
+    /// This function.
+    Function(Held<PyAny>),
+    /// The result of the object, which is a future of this loop.
+    Loop(Held<PyAny>),
 }
 
 /// What to do with an outcome that nobody waits for any more.

@@ -27,3 +27,4 @@ pub(crate) mod task;
 pub(crate) mod timeout;
 pub(crate) mod traverse;
 pub(crate) mod waiter;
+pub(crate) mod wakeup;

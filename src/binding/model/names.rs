@@ -144,6 +144,10 @@ macro_rules! imported {
                 of_others.module.make(py)?;
                 of_others.name.make(py)?;
             }
+            for class_of_others in [&FUTURE, &HANDLE] {
+                class_of_others.module.make(py)?;
+                class_of_others.name.make(py)?;
+            }
             Ok(())
         }
     };
@@ -166,6 +170,10 @@ pub(crate) static INVALID_STATE: Imported =
 /// What an asyncio future fails with that was cancelled.
 pub(crate) static ASYNCIO_CANCELLED: Imported =
     Imported::new("asyncio.exceptions", "CancelledError");
+/// asyncio's class of futures in C.
+pub(crate) static FUTURE: Imported<PyType> = Imported::new("_asyncio", "Future");
+/// The class of what stands in the queues of asyncio's loops.
+pub(crate) static HANDLE: Imported<PyType> = Imported::new("asyncio.events", "Handle");
 /// Twisted's Deferred class.
 pub(crate) static TWISTED: Imported = Imported::new("twisted.internet.defer", "Deferred");
 /// Returns the greenlet that runs in this thread.
@@ -186,6 +194,12 @@ imported! {
     CANCELLED_TO_TIMED_OUT: PyAny = "deferrous._timeout", "_cancelled_to_timed_out";
     /// The body of `Deferred.asFuture`.
     AS_FUTURE: PyAny = "deferrous._futures", "as_future";
+    /// Whether a class of loops or handles has its methods from asyncio.
+    HAS_METHODS_OF_ASYNCIO: PyAny = "deferrous._futures", "has_methods_of_asyncio";
+    /// Reports what the call has raised that wakes an asyncio task.
+    WAKEUP_RAISED: PyAny = "deferrous._futures", "wakeup_raised";
+    /// The class of the queues of asyncio's loops.
+    DEQUE: PyType = "collections", "deque";
     /// Wakes an asyncio task whose loop runs in another thread.
     WAKE_ELSEWHERE: PyAny = "deferrous._futures", "wake_elsewhere";
     /// Cancels a Deferred with the reason in an exception.

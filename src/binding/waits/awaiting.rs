@@ -12,7 +12,7 @@ use crate::binding::capi::{
 };
 use crate::binding::judge::classify::failure_of;
 use crate::binding::model::{
-    awaiting::{Awaiting, Left, State},
+    awaiting::{Awaiting, Left, State, Waker},
     deferred::CancelledError,
     names,
     outcome::{Link, Outcome, into_object},
@@ -21,7 +21,7 @@ use crate::binding::model::{
 #[cfg(Py_GIL_DISABLED)]
 use crate::binding::waits::at_once;
 use crate::binding::waits::{
-    handing_over, ring,
+    handing_over, loops, ring,
     work::{Answer, Waits, Work},
 };
 
@@ -46,17 +46,23 @@ pub(crate) fn deliver<'py>(
             if it.source.is_some() {
                 it.number = handing_over::number_of_hand_over();
             }
-            let wake = it.wake.as_ref().map(|wake| wake.bind(py).clone());
-            (Some((it.object.bind(py).clone(), wake, it.thread)), None)
+            let (waker, is_future) = match &it.waker {
+                Waker::Function(function) => (function, false),
+                Waker::Loop(its_loop) => (its_loop, true),
+            };
+            let waker = waker.bind(py).clone();
+            (Some((it.object.bind(py).clone(), waker, is_future, it.thread)), None)
         }
         State::Left(Left { cancelled, source }) => (None, Some((*cancelled, source.take()))),
         _ => (None, None),
     });
-    if let Some((object, wake, thread)) = wake {
-        let woken = match wake {
-            None if thread != capi::this_thread(py) => wake_elsewhere(&object),
-            None => wake_future(&object),
-            Some(wake) => wake.call0().map(|woken| !woken.is(PyBool::new(py, false))),
+    if let Some((object, waker, is_future, thread)) = wake {
+        let woken = if !is_future {
+            waker.call0().map(|woken| !woken.is(PyBool::new(py, false)))
+        } else if thread != capi::this_thread(py) {
+            wake_elsewhere(&object)
+        } else {
+            wake_future(&object, &waker)
         };
         if woken.as_ref().is_ok_and(|woken| *woken) {
             return Ok(Answer::Now(Outcome::Taken));
@@ -99,8 +105,11 @@ pub(crate) fn is_cancellation(failure: &Bound<'_, PyAny>) -> bool {
 /// Wake an asyncio task that waits for a future. Returns whether it was still waiting.
 ///
 /// A future that is done already raises. Checking first would take as long as setting the result.
-fn wake_future(future: &Bound<'_, PyAny>) -> PyResult<bool> {
+fn wake_future<'py>(future: &Bound<'py, PyAny>, its_loop: &Bound<'py, PyAny>) -> PyResult<bool> {
     let py = future.py();
+    if loops::wake(future, its_loop)? {
+        return Ok(true);
+    }
     let none = py.None().into_bound(py);
     match capi::call_method_one(future, intern!(py, "set_result"), &none) {
         Ok(_) => Ok(true),

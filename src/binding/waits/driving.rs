@@ -27,13 +27,14 @@ use crate::binding::judge::{
     report,
 };
 use crate::binding::model::{
+    awaiting::Waker,
     deferred::Deferred,
     failure::FailureBase,
     names, observe,
     outcome::{Outcome, into_object},
     task::Task,
 };
-use crate::binding::waits::{aside, work::Stopped};
+use crate::binding::waits::{aside, loops, work::Stopped};
 use crate::core::refusable;
 
 each_thread! {
@@ -430,9 +431,8 @@ pub(crate) fn stand_in<'py>(deferred: &Bound<'py, Deferred>) -> Result<Option<St
     }
 }
 
-/// The object that the driver waits for, and what wakes the driver. None for the latter if the
-/// object is an asyncio future, which only needs a result.
-type StandIn<'py> = (Bound<'py, PyAny>, Option<Bound<'py, PyAny>>);
+/// The object that the driver waits for, and what wakes the driver.
+type StandIn<'py> = (Bound<'py, PyAny>, Waker);
 
 #[inline(never)]
 fn stand_in_where<'py>(
@@ -454,16 +454,12 @@ fn stand_in_where<'py>(
         && names::CURRENT_GREENLET.get_once_imported(py).is_none()
         && aside::current_task(&running_loop).is_some()
     {
-        return Ok(Some((future_of(&running_loop)?, None)));
+        return Ok(Some((loops::new_future(&running_loop)?, Waker::Loop(running_loop.hold()))));
     }
-    Ok(names::STAND_IN.get(py)?.call1((driven(py)?, deferred))?.extract()?)
-}
-
-/// Make a future of a loop.
-///
-/// The loop's own method is called, whatever its class. Checking first whether it is one of
-/// asyncio's own would mean reading its `__dict__`, which makes all its attributes slow up to
-/// CPython 3.12.
-fn future_of<'py>(running_loop: &Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>> {
-    Ok(running_loop.call_method0(intern!(running_loop.py(), "create_future"))?)
+    let found: Option<(_, Option<Bound<'py, PyAny>>)> =
+        names::STAND_IN.get(py)?.call1((driven(py)?, deferred))?.extract()?;
+    Ok(found.map(|(object, wake)| match wake {
+        Some(function) => (object, Waker::Function(function.hold())),
+        None => (object, Waker::Loop(running_loop.hold())),
+    }))
 }

@@ -17,6 +17,7 @@ pub(crate) mod handing_over;
 pub(crate) mod limits;
 pub(crate) mod list;
 pub(crate) mod locked;
+pub(crate) mod loops;
 pub(crate) mod made;
 pub(crate) mod native;
 pub(crate) mod nesting;

@@ -1,0 +1,96 @@
+//! What the loop of an asyncio task is to call, to wake it.
+
+use pyo3::prelude::*;
+
+use crate::binding::capi::{Held, Hold, Pool, Recycled, cell::Shared, error::Result, new_exact};
+
+/// The call of a future's callback in its context. It stands in the queue of one of asyncio's loops
+/// as an `asyncio.Handle` would, and has what the loop and debuggers ask of one.
+#[pyclass(crate = "crate::binding::capi::guarded", name = "_Wakeup", module = "deferrous", frozen)]
+pub(crate) struct Wakeup {
+    pub(crate) state: Shared<State>,
+}
+
+pub(crate) enum State {
+    /// It has run, or dies.
+    Done,
+    Cancelled,
+    Waiting(Call),
+}
+
+/// What is called, with what, and in which context.
+pub(crate) struct Call {
+    pub(crate) callback: Held<PyAny>,
+    pub(crate) future: Held<PyAny>,
+    pub(crate) context: Held<PyAny>,
+}
+
+impl Wakeup {
+    /// Look at the call, if it has not been made.
+    pub(crate) fn look<R>(&self, py: Python<'_>, look: impl FnOnce(&Call) -> R) -> Option<R> {
+        self.state.with(py, |state| match state {
+            State::Waiting(call) => Some(look(call)),
+            State::Done | State::Cancelled => None,
+        })
+    }
+
+    /// Take the call, to make it.
+    #[inline(always)]
+    pub(crate) fn take(&self, py: Python<'_>) -> Option<Call> {
+        self.state.with(py, |state| match std::mem::replace(state, State::Done) {
+            State::Waiting(call) => Some(call),
+            State::Done => None,
+            State::Cancelled => {
+                *state = State::Cancelled;
+                None
+            }
+        })
+    }
+}
+
+/// There is one for each task that is woken.
+impl Recycled for Wakeup {
+    fn pool() -> &'static Pool<Self> {
+        static POOL: Pool<Wakeup> = Pool::new();
+        &POOL
+    }
+
+    #[inline]
+    fn dies_quietly(&self, _py: Python<'_>) -> bool {
+        true
+    }
+
+    #[inline]
+    fn is_light(&self, py: Python<'_>) -> bool {
+        self.look(py, |_| ()).is_none()
+    }
+
+    #[inline(always)]
+    fn dispose_of_light(&self, py: Python<'_>) {
+        self.dispose(py);
+    }
+
+    #[inline(always)]
+    fn dispose(&self, py: Python<'_>) {
+        drop(self.take(py));
+    }
+}
+
+impl Drop for Wakeup {
+    fn drop(&mut self) {
+        crate::binding::capi::dropping(self);
+    }
+}
+
+/// Make one.
+#[inline(always)]
+pub(crate) fn new_wakeup<'py>(
+    callback: Bound<'py, PyAny>,
+    future: Bound<'py, PyAny>,
+    context: Bound<'py, PyAny>,
+) -> Result<Bound<'py, Wakeup>> {
+    new_exact(callback.py(), || {
+        let (callback, future, context) = (callback.hold(), future.hold(), context.hold());
+        Wakeup { state: Shared::new(State::Waiting(Call { callback, future, context })) }
+    })
+}
