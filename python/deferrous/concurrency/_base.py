@@ -311,6 +311,8 @@ class Lockable:
     def __aenter__(self) -> Deferred[Any]:
         return self.acquire()
 
-    def __aexit__(self, *_: object) -> Deferred[None]:
+    def __aexit__(
+        self, _type: object = None, _error: object = None, _traceback: object = None
+    ) -> Deferred[None]:
         self.release()
         return succeed(None)

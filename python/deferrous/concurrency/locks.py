@@ -145,6 +145,10 @@ class Semaphore(_InTurn):
         """Return whether `acquire()` would have to wait."""
         return self._value == 0 or len(self._waiting) > 0
 
+    def __aenter__(self) -> Deferred[Any]:
+        # The same without two calls.
+        return self._take(1) if type(self) is Semaphore else self.acquire()
+
     def acquire(self, weight: int = 1) -> Deferred[bool]:
         """Return a Deferred that fires with True when `weight` tokens have been acquired.
 

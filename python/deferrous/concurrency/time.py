@@ -178,11 +178,11 @@ class Timeout(Block):
     This prints `5.0 False`.
     """
 
-    # The attributes are in this order in each, and none is left to the class: then CPython knows
-    # where they are.
+    # Which attributes are in each, in which order, is the same for all that `timeout` makes: then
+    # CPython knows where they are.
     _state: str
     #: That of the clock, while it is to come.
-    _call: Any
+    _call: Any = None
     #: Whether it was made in the loop that is its clock.
     _is_of_loop: bool
 
@@ -191,10 +191,8 @@ class Timeout(Block):
             raise not_a_number("deadline")
         self._clock: Any = None if clock is None else resolve(clock)
         self._when = when
-        self._state = "created"
-        self._call = None
-        self._task = None
         self._is_of_loop = False
+        self._state = "created"
 
     def __repr__(self) -> str:
         when = "" if self._state not in ("active", "created") else f" when={self._when}"
@@ -345,26 +343,35 @@ def timeout(delay: float | None, *, clock: AnyClock | None = None) -> Timeout:
     if delay != delay:
         raise not_a_number("delay")
     found: Any = _running_loop() if clock is None else clock
-    is_of_loop = False
-    has_call_later = with_call_later.get(type(found))
-    # The same as `resolve` and `now`, for known kinds of clocks.
-    if has_call_later:
-        when = found.seconds() + delay
-    elif has_call_later is False and clock is None:
-        when = found.time() + delay
-        is_of_loop = True
-    else:
-        found = resolve(clock)
-        when = now(found) + delay
     # The checks of `__init__` have been made.
     it = _new(Timeout)
     it._clock = found
-    it._when = when
+    # The same as `resolve` and `now`, for known kinds of clocks.
+    if type(found) is _last_loops and clock is None:
+        it._when = found.time() + delay
+        it._is_of_loop = True
+    elif with_call_later.get(type(found)):
+        it._when = found.seconds() + delay
+        it._is_of_loop = False
+    else:
+        it._clock = found = resolve(clock)
+        it._when = now(found) + delay
+        it._is_of_loop = clock is None and _is_loop(found)
     it._state = "created"
-    it._call = None
-    it._task = None
-    it._is_of_loop = is_of_loop
     return it
+
+
+#: The class of loops that was found last. To look into a dict for a class takes longer than all else.
+_last_loops: type | None = None
+
+
+def _is_loop(clock: Any) -> bool:
+    """Return whether a clock is a loop of asyncio's, as all of its class are."""
+    global _last_loops
+    if with_call_later.get(type(clock)) is not False:
+        return False
+    _last_loops = type(clock)
+    return True
 
 
 def timeout_at(when: float | None, *, clock: AnyClock | None = None) -> Timeout:
