@@ -15,7 +15,7 @@ use crate::binding::capi::{
     error::{Error, Result},
     interned::intern,
     keep,
-    versions::KnownTypes,
+    versions::{KnownTypes, version},
 };
 use crate::binding::model::{names, wakeup::new_wakeup};
 
@@ -35,9 +35,16 @@ fn is_usual(class: &Bound<'_, PyType>) -> bool {
 fn find_out(class: &Bound<'_, PyType>) -> bool {
     let py = class.py();
     let look = || Ok(names::HAS_METHODS_OF_ASYNCIO.get(py)?.call1((class,))?.is_truthy()?);
-    let Some(has_them) = capi::ok::<_, Error>(py, look()) else { return false };
-    (if has_them { &USUAL } else { &OTHERS }).remember(class, false);
-    has_them
+    let has_them = || capi::ok::<_, Error>(py, look());
+    // This gives the class a version. It may change while Python code looks at it.
+    let _ = has_them();
+    let before = version(class);
+    let Some(found) = has_them() else { return false };
+    if version(class) == before {
+        let known = if found { &USUAL } else { &OTHERS };
+        known.remember(class, false, || has_them() == Some(found));
+    }
+    found
 }
 
 /// What a loop has besides what its class has.
