@@ -1,4 +1,5 @@
-"""Tasks of asyncio's that wait for ours are woken as asyncio wakes them: when, where, in which order.
+"""Tasks of asyncio's that wait for ours are woken as asyncio wakes them: when, where and in which
+order.
 
 Each program runs with asyncio's own Event or Queue, and with ours.
 """

@@ -361,7 +361,7 @@ def timeout(delay: float | None, *, clock: AnyClock | None = None) -> Timeout:
     return it
 
 
-#: The class of loops that was found last. To look into a dict for a class takes longer than all else.
+#: The class of loops that was found last: to look for a class in a dict takes longer than the rest.
 _last_loops: type | None = None
 
 
