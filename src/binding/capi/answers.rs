@@ -2,10 +2,9 @@
 
 use std::ffi::c_int;
 
-use pyo3::ffi;
 use pyo3::prelude::*;
 
-use super::conversions::FromC;
+use super::conversions::{FromC, FromNew};
 use super::in_flight::raised_by_call;
 use super::raised::{Raised, Result};
 
@@ -19,11 +18,12 @@ pub(super) type Called<'py> = Result<Bound<'py, PyAny>, Raised<'py>>;
 pub(super) type Status<'py> = Result<c_int, Raised<'py>>;
 
 /// A new reference to an object of the class, or null with an exception in flight.
-impl<'py, T, E: From<Raised<'py>>> FromC<'py, *mut ffi::PyObject> for Result<Bound<'py, T>, E> {
+impl<'py, T, E: From<Raised<'py>>> FromNew<'py> for Result<Bound<'py, T>, E> {
+    type Class = T;
+
     #[inline(always)]
-    unsafe fn from_c(py: Python<'py>, it: *mut ffi::PyObject) -> Self {
-        // SAFETY: the caller's promise.
-        match unsafe { Option::<Bound<'py, T>>::from_c(py, it) } {
+    fn from_new(py: Python<'py>, object: Option<Bound<'py, T>>) -> Self {
+        match object {
             Some(object) => Ok(object),
             None => Err(raised_by_call(py).into()),
         }

@@ -6,6 +6,45 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
+/// Something of ours that the interpreter calls with an array of arguments.
+pub(super) trait Entry<'py>: 'static {
+    /// What it is called with before the arguments: an object or a class.
+    type On<'a>
+    where
+        'py: 'a;
+    /// Whether the count of the arguments may carry a vectorcall's flag.
+    const HAS_FLAG: bool;
+
+    /// Call it. Returns a new reference, or null with an exception in flight.
+    fn enter<'a>(on: Self::On<'a>, arguments: Arguments<'a, 'py>) -> *mut ffi::PyObject
+    where
+        'py: 'a;
+}
+
+/// The C function for an [`Entry`].
+///
+/// # Safety
+///
+/// `array` must hold `count` arguments, followed by one for each of `names`, which are distinct
+/// strings. It may be null if there are none. All must stay alive during the call.
+pub(super) unsafe extern "C" fn enter<'a, 'py: 'a, E: Entry<'py>>(
+    on: E::On<'a>,
+    array: *const *mut ffi::PyObject,
+    count: usize,
+    names: Option<Borrowed<'a, 'py, PyTuple>>,
+) -> *mut ffi::PyObject {
+    let by_position =
+        if E::HAS_FLAG { count & !ffi::PY_VECTORCALL_ARGUMENTS_OFFSET } else { count };
+    let count = by_position + names.map_or(0, |names| names.len());
+    let all = if count == 0 {
+        &[]
+    } else {
+        // SAFETY: the caller's promise. A reference is one pointer, as in the array.
+        unsafe { std::slice::from_raw_parts(array.cast(), count) }
+    };
+    E::enter(on, Arguments { all, names })
+}
+
 /// The arguments of a call.
 #[derive(Clone, Copy)]
 pub(super) struct Arguments<'a, 'py> {
@@ -16,28 +55,6 @@ pub(super) struct Arguments<'a, 'py> {
 }
 
 impl<'a, 'py> Arguments<'a, 'py> {
-    /// Wrap what a C function gets.
-    ///
-    /// # Safety
-    ///
-    /// `array` must hold `by_position` arguments, followed by one for each of `names`, which are
-    /// distinct strings. It may be null if there are none. All must stay alive for these lifetimes.
-    #[inline(always)]
-    pub(super) unsafe fn from_c(
-        array: *const *mut ffi::PyObject,
-        by_position: usize,
-        names: Option<Borrowed<'a, 'py, PyTuple>>,
-    ) -> Self {
-        let count = by_position + names.map_or(0, |names| names.len());
-        let all = if count == 0 {
-            &[]
-        } else {
-            // SAFETY: the caller's promise. A reference is one pointer, as in the array.
-            unsafe { std::slice::from_raw_parts(array.cast(), count) }
-        };
-        Self { all, names }
-    }
-
     /// Wrap arguments whose last ones have these names. None if there are more names than
     /// arguments.
     #[inline(always)]

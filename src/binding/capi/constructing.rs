@@ -1,6 +1,7 @@
 //! Slots that make objects, `tp_new`, `tp_init` and `tp_vectorcall`, where PyO3's are much slower.
 
 use std::ffi::{c_int, c_void};
+use std::marker::PhantomData;
 use std::ptr;
 use std::sync::OnceLock;
 
@@ -13,7 +14,7 @@ use pyo3::{Borrowed, PyClass};
 use smallvec::SmallVec;
 
 use super::allocating::{self, ZeroIsEmpty, new_object};
-use super::arguments::Arguments;
+use super::arguments::{Arguments, Entry, enter};
 use super::calls::call_first_named;
 use super::classes::{Native, Plain, Subclass};
 use super::conversions::FromC;
@@ -146,23 +147,25 @@ impl<C: ConstructSub> Call<C> for Derived {
 }
 
 /// `tp_vectorcall`, which subclasses do not inherit. It replaces `type.__call__`.
-///
-/// # Safety
-///
-/// The arguments must be as [`Arguments::from_c`] requires.
-unsafe extern "C" fn called<'py, C, K: Call<C>>(
-    class: Subclass<'_, 'py, C>,
-    args: *const *mut ffi::PyObject,
-    nargsf: usize,
-    names: Option<Borrowed<'_, 'py, PyTuple>>,
-) -> *mut ffi::PyObject {
-    // SAFETY: the caller's promise.
-    let arguments =
-        unsafe { Arguments::from_c(args, ffi::PyVectorcall_NARGS(nargsf) as usize, names) };
-    panics::answering(class.py(), || match K::call(class, arguments) {
-        Some(made) => made,
-        None => call_type_slowly(class.as_type(), arguments),
-    })
+struct Called<C, K>(PhantomData<(C, K)>);
+
+impl<'py, C: 'static, K: Call<C> + 'static> Entry<'py> for Called<C, K> {
+    type On<'a>
+        = Subclass<'a, 'py, C>
+    where
+        'py: 'a;
+    const HAS_FLAG: bool = true;
+
+    #[inline(always)]
+    fn enter<'a>(class: Self::On<'a>, arguments: Arguments<'a, 'py>) -> *mut ffi::PyObject
+    where
+        'py: 'a,
+    {
+        panics::answering(class.py(), || match K::call(class, arguments) {
+            Some(made) => made,
+            None => call_type_slowly(class.as_type(), arguments),
+        })
+    }
 }
 
 /// Call a type as if it had no `tp_vectorcall`.
@@ -239,7 +242,7 @@ fn has_new_of<T: Fresh + Recycled>(class: &Bound<'_, PyType>) -> bool {
 /// Let a new subclass of `C` be called this way, too.
 pub(crate) fn inherit_construction<C: ConstructSub>(class: &Bound<'_, PyType>) {
     if has_new_of::<C>(class) {
-        fill(class.py(), Kind::from(class), Slot::<C>::Vectorcall(called::<C, Derived>));
+        fill(class.py(), Kind::from(class), Slot::<C>::Vectorcall(enter::<Called<C, Derived>>));
     }
 }
 
@@ -328,5 +331,5 @@ pub(crate) fn inherit_new_of_exceptions<T: Plain + ZeroIsEmpty>(py: Python<'_>) 
 
 /// Let a class be called without detours. Does nothing if it does not derive from `C`.
 pub(crate) fn construct_quickly<C: Construct>(class: &Bound<'_, PyType>) {
-    fill(class.py(), Kind::from(class), Slot::<C>::Vectorcall(called::<C, Itself>));
+    fill(class.py(), Kind::from(class), Slot::<C>::Vectorcall(enter::<Called<C, Itself>>));
 }

@@ -181,12 +181,33 @@ pub(super) trait FromC<'py, C> {
     unsafe fn from_c(py: Python<'py>, it: C) -> Self;
 }
 
+/// What is made of a new reference to an object of a class, or null.
+pub(super) trait FromNew<'py> {
+    /// The class.
+    type Class;
+    /// Make it.
+    fn from_new(py: Python<'py>, object: Option<Bound<'py, Self::Class>>) -> Self;
+}
+
 /// A new reference to an object of the class, or null.
-impl<'py, T, C> FromC<'py, *mut C> for Option<Bound<'py, T>> {
+impl<'py, N: FromNew<'py>, C> FromC<'py, *mut C> for N {
     #[inline(always)]
     unsafe fn from_c(py: Python<'py>, it: *mut C) -> Self {
         // SAFETY: the caller's promise.
-        unsafe { Some(Bound::from_owned_ptr_or_opt(py, it.cast())?.cast_into_unchecked()) }
+        let object = unsafe {
+            Bound::from_owned_ptr_or_opt(py, it.cast()).map(|it| it.cast_into_unchecked())
+        };
+        Self::from_new(py, object)
+    }
+}
+
+/// None for null.
+impl<'py, T> FromNew<'py> for Option<Bound<'py, T>> {
+    type Class = T;
+
+    #[inline(always)]
+    fn from_new(_py: Python<'py>, object: Self) -> Self {
+        object
     }
 }
 

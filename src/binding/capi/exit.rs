@@ -34,6 +34,11 @@ unsafe extern "C" {
     fn __register_frame(frames: *mut c_void);
     /// Undo that.
     fn __deregister_frame(frames: *mut c_void);
+
+    /// Where this library begins: from the linker. It is no function, only a name of the address.
+    fn __ehdr_start();
+    /// Where its code ends, likewise.
+    fn etext();
 }
 
 /// The registered unwind information, or null.
@@ -63,13 +68,9 @@ pub(crate) fn keep_threads() {
     if !TOLD.load(Ordering::Relaxed).is_null() {
         return;
     }
+    let Some((start, length)) = own_code() else { return };
     let mut frames: Vec<u8> = Vec::new();
-    for (start, length) in own_code() {
-        describe(start, length, &mut frames);
-    }
-    if frames.is_empty() {
-        return;
-    }
+    describe(start, length, &mut frames);
     frames.extend([0; 4]);
     let frames = Box::leak(frames.into_boxed_slice()).as_mut_ptr().cast();
     // SAFETY: complete descriptions, with a terminator after the last, in memory that stays.
@@ -87,41 +88,13 @@ pub(crate) fn keep_threads() {
     }));
 }
 
-/// The code segments of this library: the address and length of each.
-fn own_code() -> Vec<(usize, usize)> {
-    let mut found = Vec::new();
-    // SAFETY: the function is called for each library that is loaded, with what `look` expects,
-    // and with the pointer, which is valid until the call ends.
-    unsafe { libc::dl_iterate_phdr(Some(look), (&raw mut found).cast()) };
-    found
-}
-
-/// Collect the code segments of a library if it is this one. Returns 1 then, which ends the search.
-unsafe extern "C" fn look(
-    library: *mut libc::dl_phdr_info,
-    _size: usize,
-    found: *mut c_void,
-) -> c_int {
-    // SAFETY: as `dl_iterate_phdr` says, and as `own_code` calls it: a library whose program
-    // headers are so many, and a vector that nobody else uses.
-    let (base, headers, found) = unsafe {
-        let library = &*library;
-        let headers =
-            std::slice::from_raw_parts(library.dlpi_phdr, usize::from(library.dlpi_phnum));
-        (library.dlpi_addr as usize, headers, &mut *found.cast::<Vec<(usize, usize)>>())
-    };
-    let code: Vec<_> = headers
-        .iter()
-        .filter(|header| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_X != 0)
-        .map(|header| (base.wrapping_add(header.p_vaddr as usize), header.p_memsz as usize))
-        .collect();
+/// The address and the length of this library up to the end of its code. None if that is not where
+/// it should be.
+fn own_code() -> Option<(usize, usize)> {
+    let start = __ehdr_start as *const () as usize;
+    let length = (etext as *const () as usize).checked_sub(start)?;
     let here = stay as *const () as usize;
-    if code.iter().any(|&(start, length)| here.wrapping_sub(start) < length) {
-        found.extend(code);
-        1
-    } else {
-        0
-    }
+    (here.wrapping_sub(start) < length).then_some((start, length))
 }
 
 /// Append unwind information for a code segment, in the format of the section `.eh_frame`. Its

@@ -5,6 +5,7 @@
 
 use std::ffi::CStr;
 use std::iter;
+use std::marker::PhantomData;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
@@ -16,7 +17,7 @@ use pyo3::types::{PyString, PyTuple, PyType};
 use pyo3::{Borrowed, PyTypeInfo};
 use smallvec::SmallVec;
 
-use super::arguments::Arguments;
+use super::arguments::{Arguments, Entry, enter};
 use super::cell::Shared;
 use super::conversions::FromC;
 use super::error::{Error, Raise, Result};
@@ -59,7 +60,7 @@ pub(crate) fn answer<'py, T: Returned<'py>>(py: Python<'py>, result: Result<T>) 
 }
 
 /// The fast version of a method of `Self::Of`, or of a function of the module.
-pub(crate) trait Quick {
+pub(crate) trait Quick: 'static {
     /// The class; anything for a function.
     type Of: PyTypeInfo;
     /// The name in Python.
@@ -167,31 +168,33 @@ pub(crate) fn place_of(
     Ok(None)
 }
 
-/// The C function that the interpreter calls: for a method, with an object whose type its
-/// descriptor has checked; for a function, with its module, as any object will do.
-///
-/// # Safety
-///
-/// The arguments must be as [`Arguments::from_c`] requires.
-unsafe extern "C" fn enter<'py, F: Quick>(
-    slf: Borrowed<'_, 'py, F::Of>,
-    args: *const *mut ffi::PyObject,
-    nargs: ffi::Py_ssize_t,
-    names: Option<Borrowed<'_, 'py, PyTuple>>,
-) -> *mut ffi::PyObject {
-    let py = slf.py();
-    // SAFETY: the caller's promise.
-    let arguments = unsafe { Arguments::from_c(args, nargs as usize, names) };
-    panics::answering(py, || {
-        let answer = match arguments.names() {
-            None => F::call(&slf, arguments.all()),
-            Some(names) => F::call_named(&slf, arguments.all(), &names),
-        };
-        match answer {
-            Some(answer) => answer,
-            None => call_slowly::<F>(&slf, arguments),
-        }
-    })
+/// What the interpreter calls: a method, with an object whose type its descriptor has checked; or a
+/// function, with its module, as any object will do.
+struct Called<F>(PhantomData<F>);
+
+impl<'py, F: Quick> Entry<'py> for Called<F> {
+    type On<'a>
+        = Borrowed<'a, 'py, F::Of>
+    where
+        'py: 'a;
+    const HAS_FLAG: bool = false;
+
+    #[inline(always)]
+    fn enter<'a>(slf: Self::On<'a>, arguments: Arguments<'a, 'py>) -> *mut ffi::PyObject
+    where
+        'py: 'a,
+    {
+        panics::answering(slf.py(), || {
+            let answer = match arguments.names() {
+                None => F::call(&slf, arguments.all()),
+                Some(names) => F::call_named(&slf, arguments.all(), &names),
+            };
+            match answer {
+                Some(answer) => answer,
+                None => call_slowly::<F>(&slf, arguments),
+            }
+        })
+    }
 }
 
 /// Call PyO3's version.
@@ -258,11 +261,11 @@ pub(crate) fn put<F: Quick>(owner: &Bound<'_, PyAny>) -> PyResult<()> {
         (Some(function), None) if safe::is_of(py, owner, of) => function.definition,
         _ => return Err(PySystemError::new_err("a method is none")),
     };
-    type Enter<'py, T> = unsafe extern "C" fn(
-        Borrowed<'_, 'py, T>,
+    type Enter<'a, 'py, T> = unsafe extern "C" fn(
+        Borrowed<'a, 'py, T>,
         *const *mut ffi::PyObject,
-        ffi::Py_ssize_t,
-        Option<Borrowed<'_, 'py, PyTuple>>,
+        usize,
+        Option<Borrowed<'a, 'py, PyTuple>>,
     ) -> *mut ffi::PyObject;
     let module = if class.is_none() { Some(slow.getattr("__module__")?) } else { None };
     // SAFETY: the definition that PyO3 has made is alive for good. The new one is leaked, so it is,
@@ -271,8 +274,9 @@ pub(crate) fn put<F: Quick>(owner: &Bound<'_, PyAny>) -> PyResult<()> {
     // subclass, or the owner, which is an `F::Of`. A new reference comes, or null with an exception
     // in flight.
     let quick: Bound<'_, PyAny> = unsafe {
-        let function =
-            std::mem::transmute::<Enter<'_, F::Of>, ffi::PyCFunctionFastWithKeywords>(enter::<F>);
+        let function = std::mem::transmute::<Enter<'_, '_, F::Of>, ffi::PyCFunctionFastWithKeywords>(
+            enter::<Called<F>>,
+        );
         let definition = Box::leak(Box::new(ffi::PyMethodDef {
             ml_name: F::NAME.as_ptr(),
             ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: function },

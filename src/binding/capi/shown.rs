@@ -254,11 +254,12 @@ fn descriptor<'py, S: Slot>(sample: &Bound<'py, S::Of>) -> PyResult<Bound<'py, P
 fn descriptor<'py, S: Slot>(sample: &Bound<'py, S::Of>) -> PyResult<Bound<'py, PyAny>> {
     type Get<'a, 'py, T> = extern "C" fn(Borrowed<'a, 'py, T>, *mut c_void) -> *mut ffi::PyObject;
     type Set<'a, 'py, T> =
-        extern "C" fn(Borrowed<'a, 'py, T>, *mut ffi::PyObject, *mut c_void) -> c_int;
+        extern "C" fn(Borrowed<'a, 'py, T>, Option<Borrowed<'a, 'py, PyAny>>, *mut c_void) -> c_int;
     let py = sample.py();
     let kind = py.get_type::<S::Of>().as_type_ptr();
     // SAFETY: attached. The definition is alive for good, and so are its texts. The descriptor
-    // calls both functions with objects of the class only: a borrowed reference is one pointer.
+    // calls both functions with objects of the class only, and the setter with what is to be set, or
+    // null: a borrowed reference is one pointer.
     unsafe {
         let definition = ffi::PyGetSetDef {
             name: S::NAME.as_ptr(),
@@ -315,14 +316,13 @@ extern "C" fn get<S: Slot>(
 
 /// The setter that the interpreter calls. Deleting sets it to null.
 #[cfg(Py_GIL_DISABLED)]
-extern "C" fn set<S: Slot>(
-    of: Borrowed<'_, '_, S::Of>,
-    object: *mut ffi::PyObject,
+extern "C" fn set<'a, 'py, S: Slot>(
+    of: Borrowed<'a, 'py, S::Of>,
+    object: Option<Borrowed<'a, 'py, PyAny>>,
     _closure: *mut c_void,
 ) -> c_int {
     let py = of.py();
-    // SAFETY: null or an object that is alive.
-    let object = unsafe { Bound::from_borrowed_ptr_or_opt(py, object) };
+    let object = object.map(Borrowed::to_owned);
     let deletes = object.is_none();
     let before = in_slot::<S, _>(&of, |place| std::mem::replace(place, object.map(Hold::hold)));
     if before.is_none() && deletes {

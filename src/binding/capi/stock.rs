@@ -7,6 +7,7 @@
 
 use std::cell::Cell;
 use std::ffi::c_void;
+use std::mem::transmute;
 use std::ptr::{self, NonNull};
 
 use pyo3::ffi::{
@@ -38,8 +39,9 @@ impl Stock {
     /// Set memory aside, and install this allocator. None if there is no memory.
     fn begin(domain: PyMemAllocatorDomain) -> Option<NonNull<Self>> {
         // SAFETY: attached, as all that is here. The allocator is written before it is read, and
-        // its functions take what it has for them. So is what lies in the new memory, which is
-        // large enough, and aligned for any object: it is not looked at before.
+        // its functions take what it has for them: a reference is one pointer, to what lives for as
+        // long as CPython knows of them. What lies in the new memory is written before it is read,
+        // too. It is large enough, and aligned for any object.
         unsafe {
             let mut before = std::mem::zeroed::<PyMemAllocatorEx>();
             PyMem_GetAllocator(domain, &raw mut before);
@@ -53,10 +55,10 @@ impl Stock {
             }
             let mut with_it = PyMemAllocatorEx {
                 ctx: it.as_ptr().cast(),
-                malloc: Some(malloc),
-                calloc: Some(calloc),
-                realloc: Some(realloc),
-                free: Some(free),
+                malloc: Some(transmute::<Allocate, CAllocate>(malloc)),
+                calloc: Some(transmute::<AllocateZeros, CAllocateZeros>(calloc)),
+                realloc: Some(transmute::<Reallocate, CReallocate>(realloc)),
+                free: Some(transmute::<Free, CFree>(free)),
             };
             PyMem_SetAllocator(domain, &raw mut with_it);
             Some(it)
@@ -112,35 +114,40 @@ impl Stock {
     }
 }
 
-/// The allocator, from the context pointer that CPython passes to its functions.
-fn stock<'a>(ctx: *mut c_void) -> &'a Stock {
-    // SAFETY: only `begin` gives these functions to CPython, with what it made, which lives for as
-    // long as CPython knows of them. CPython calls them attached.
-    unsafe { &*ctx.cast::<Stock>() }
-}
+// The functions that CPython calls, with this allocator as their context.
+type Allocate = extern "C" fn(&Stock, usize) -> *mut c_void;
+type AllocateZeros = extern "C" fn(&Stock, usize, usize) -> *mut c_void;
+type Reallocate = extern "C" fn(&Stock, *mut c_void, usize) -> *mut c_void;
+type Free = extern "C" fn(&Stock, *mut c_void);
 
-extern "C" fn malloc(ctx: *mut c_void, size: usize) -> *mut c_void {
-    let before = &stock(ctx).before;
+// As CPython knows them.
+type CAllocate = extern "C" fn(*mut c_void, usize) -> *mut c_void;
+type CAllocateZeros = extern "C" fn(*mut c_void, usize, usize) -> *mut c_void;
+type CReallocate = extern "C" fn(*mut c_void, *mut c_void, usize) -> *mut c_void;
+type CFree = extern "C" fn(*mut c_void, *mut c_void);
+
+extern "C" fn malloc(stock: &Stock, size: usize) -> *mut c_void {
+    let before = &stock.before;
     let memory = before.malloc.map_or(ptr::null_mut(), |malloc| malloc(before.ctx, size));
-    if memory.is_null() { stock(ctx).take(size) } else { memory }
+    if memory.is_null() { stock.take(size) } else { memory }
 }
 
-extern "C" fn calloc(ctx: *mut c_void, count: usize, each: usize) -> *mut c_void {
-    let memory = stock(ctx).zeros(count, each);
-    if memory.is_null() { stock(ctx).take(count.saturating_mul(each)) } else { memory }
+extern "C" fn calloc(stock: &Stock, count: usize, each: usize) -> *mut c_void {
+    let memory = stock.zeros(count, each);
+    if memory.is_null() { stock.take(count.saturating_mul(each)) } else { memory }
 }
 
 /// The old size is unknown here, so growing a piece is refused.
-extern "C" fn realloc(ctx: *mut c_void, memory: *mut c_void, size: usize) -> *mut c_void {
+extern "C" fn realloc(stock: &Stock, memory: *mut c_void, size: usize) -> *mut c_void {
     if memory.is_null() {
-        return malloc(ctx, size);
+        return malloc(stock, size);
     }
-    let before = &stock(ctx).before;
+    let before = &stock.before;
     before.realloc.map_or(ptr::null_mut(), |realloc| realloc(before.ctx, memory, size))
 }
 
-extern "C" fn free(ctx: *mut c_void, memory: *mut c_void) {
-    let before = &stock(ctx).before;
+extern "C" fn free(stock: &Stock, memory: *mut c_void) {
+    let before = &stock.before;
     if let Some(free) = before.free {
         free(before.ctx, memory);
     }

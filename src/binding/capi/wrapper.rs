@@ -4,6 +4,7 @@
 //! an ordinary function for everybody who looks at it. The native code does what the function's own
 //! code would do: call the one function in its closure with the same arguments.
 
+use std::marker::PhantomData;
 use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -15,7 +16,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use super::answers::Called;
-use super::arguments::Arguments;
+use super::arguments::{self, Arguments, Entry};
 use super::error::{Raise, Result};
 use super::panics;
 
@@ -28,7 +29,7 @@ unsafe extern "C" {
 }
 
 /// What to do before and after the wrapped function runs.
-pub(crate) trait Wrap {
+pub(crate) trait Wrap: 'static {
     /// Convert the result of the wrapped function to that of the wrapper.
     fn answer<'py>(wrapped: &Bound<'py, PyAny>, called: Called<'py>) -> Result<Bound<'py, PyAny>>;
 
@@ -105,8 +106,26 @@ unsafe extern "C" fn enter<W: Wrap>(
         };
         let names =
             Borrowed::from_ptr_or_opt(py, kwnames).map(|names| names.cast_unchecked::<PyTuple>());
-        let count = ffi::PyVectorcall_NARGS(nargsf) as usize;
-        let arguments = Arguments::from_c(args, count, names);
+        arguments::enter::<Wrapped<W>>(wrapped.as_borrowed(), args, nargsf, names)
+    }
+}
+
+/// The wrapped function, to be called by the wrapper.
+struct Wrapped<W>(PhantomData<W>);
+
+impl<'py, W: Wrap> Entry<'py> for Wrapped<W> {
+    type On<'a>
+        = Borrowed<'a, 'py, PyAny>
+    where
+        'py: 'a;
+    const HAS_FLAG: bool = true;
+
+    #[inline(always)]
+    fn enter<'a>(wrapped: Self::On<'a>, arguments: Arguments<'a, 'py>) -> *mut ffi::PyObject
+    where
+        'py: 'a,
+    {
+        let py = wrapped.py();
         panics::answering(py, || {
             W::begin(py)?;
             W::answer(&wrapped, arguments.give(&wrapped))
