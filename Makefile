@@ -8,6 +8,7 @@
 #   make lint                    run rustfmt, clippy and ruff
 #   make bench                   measure the main rows of docs/performance.md (BENCH_ARGS=--quick)
 #   make bench BENCH_ARGS=--all  measure all rows
+#   make bench BENCH_ARGS='threads --than PYTHON'    compare a Python without the GIL with that one
 #   make bench-programs          measure whole programs, for docs/twisted.md
 #   make instructions            compare the instructions of each operation with the record
 #   make instructions RECORD=1   make a new record

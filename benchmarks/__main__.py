@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from . import counting, growth, measure, report, watching
+from . import counting, growth, measure, report, threads, watching
 from .other_rows import ALL_ROWS
 from .rows import ROWS
 
@@ -90,6 +90,12 @@ def watch(options: argparse.Namespace) -> None:
     print(watching.table())
 
 
+def free_threads(options: argparse.Namespace) -> None:
+    found = threads.measure(options.than, options.rounds or 3, options.times)
+    measure.write(measure.folder() / "threads.json", found)
+    print(threads.table(found))
+
+
 def instructions(options: argparse.Namespace) -> None:
     sys.exit(counting.check_instructions(options.record))
 
@@ -119,6 +125,7 @@ def main() -> None:
         (allocations, "allocations", "allocations per operation"),
         (concurrency, "concurrency", "what deferrous.concurrency costs, beside asyncio's"),
         (watch, "watching", "what `track` and `trace` cost while they are on"),
+        (free_threads, "threads", "what a Python without the GIL costs, and what threads bring"),
         (instructions, "instructions", "compare instructions per operation with the record"),
         (publish, "publish", "put what target/bench has into the pages"),
     ):
@@ -126,6 +133,10 @@ def main() -> None:
         command.set_defaults(run=run)
         if run is instructions:
             command.add_argument("--record", action="store_true", help="make the record anew")
+        if run is free_threads:
+            other = "the Python to compare with, which has the GIL"
+            command.add_argument("--than", required=True, metavar="PYTHON", help=other)
+            command.add_argument("--times", type=int, default=200, help="of each, in a process")
     options = parser.parse_args()
     options.run(options)
 

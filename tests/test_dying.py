@@ -324,3 +324,28 @@ def test_slots_die_as_deep_as_those_of_plain_objects(ours, plain, depth):
         return done.returncode == 0
 
     assert ends_well(ours) or not ends_well(plain)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_threads_that_end_leave_what_they_keep_to_others():
+    """Without the GIL, each thread keeps the memory of some dead objects."""
+    run("""
+import threading
+from deferrous import Deferred
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096
+
+def threads(number):
+    for _ in range(number):
+        thread = threading.Thread(target=lambda: [Deferred() for _ in range(64)])
+        thread.start()
+        thread.join()
+
+threads(200)
+before = resident()
+threads(1_000)
+# If it were lost, that would be some 9 million bytes.
+assert resident() - before < 4_000_000
+""")

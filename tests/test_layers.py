@@ -88,6 +88,7 @@ GUARDS = (
     (r"\b(Py)?OnceLock<", "written once"),
     (r"\bAtomic\w+", "atomic"),
     (r"\bOnce\b", "written once"),
+    (r"\bMutex<", "a mutex"),
 )
 
 #: The statics that never change, so that nothing need guard them.

@@ -172,10 +172,16 @@ impl<K: Kinds + ?Sized> Chain<K> {
     }
 
     /// The next step of a run.
+    ///
+    /// If there are several threads, this also [stops running](Chain::stop_running), as the one
+    /// before has been settled. With one, the driver does that itself.
     #[inline(always)]
     pub fn turn(&mut self) -> Turn<'_, K> {
         if self.is_busy() {
             return Turn::Busy;
+        }
+        if K::Runner::SEVERAL {
+            self.stop_running();
         }
         let Some(link) = self.links.pop_front() else {
             self.rest();
@@ -252,6 +258,9 @@ impl<K: Kinds + ?Sized> Chain<K> {
     /// No link is left.
     #[inline(always)]
     fn rest(&mut self) {
+        if K::Runner::SEVERAL {
+            self.stop_running();
+        }
         self.mark_handled();
         if matches!(self.outcome, Slot::Failure(_)) {
             self.watch = Watch::On;

@@ -59,9 +59,17 @@ impl<T> Shared<T> {
         result
     }
 
-    /// Read the value during a garbage collection.
+    /// The address of the value, for who knows that nobody else can reach it.
+    #[inline(always)]
+    pub(super) const fn as_ptr(&self) -> *mut T {
+        self.value.get()
+    }
+
+    /// Read the value during a garbage collection, or that of a dead object.
+    #[inline(always)]
     pub(crate) fn during_gc(&self) -> &T {
-        // SAFETY: called from `__traverse__` only. The collector runs on an attached thread
+        // SAFETY: called from `__traverse__`, and for dead objects, which nobody else can reach (for
+        // them, `capi/dying` calls it). The collector runs on an attached thread
         // between two pieces of Python code, and no transition is ever under way there: without
         // the GIL, it first waits until all other threads are between two pieces of Python code or
         // detached, and no transition detaches.

@@ -25,6 +25,8 @@ use super::beside::has_nothing_beside;
 use super::classes::{Class, Native, is_exact};
 use super::lives;
 use super::pools::{Piece, Recycled};
+#[cfg(Py_GIL_DISABLED)]
+use super::pools_of_threads;
 use super::stack;
 use super::watching;
 use crate::core::refusable;
@@ -88,6 +90,12 @@ impl<'a, T: Recycled> Dead<'a, T> {
     pub(super) fn value(&self) -> (Python<'a>, &T) {
         (self.0.py(), self.0.get())
     }
+
+    /// What it holds. It is not locked for that, as nobody else can reach a dead object.
+    #[inline(always)]
+    pub(super) fn state(&self) -> &T::State {
+        self.0.get().state().during_gc()
+    }
 }
 
 /// A dead instance of the class itself, without an instance dict and weak references.
@@ -104,19 +112,36 @@ impl<'a, T: Recycled> Plain<'a, T> {
         self.0.value()
     }
 
+    /// What it holds.
+    #[inline(always)]
+    pub(super) fn state(&self) -> &T::State {
+        self.0.state()
+    }
+
     /// Dispose of its value and return its memory. Also returns whether its finalizer has run: then
     /// the memory carries a mark that would keep the finalizer of the next object from running.
+    /// Without a function that disposes of it, it is a light one.
     #[inline(always)]
-    pub(super) fn into_memory(self, dispose: impl FnOnce(&T)) -> (Piece<T>, bool) {
+    pub(super) fn into_memory(self, dispose: Option<impl FnOnce(&T)>) -> (Piece<T>, bool) {
         // No collection may see it any longer. Disposing of the value may run any code, but nobody
         // can reach the object.
         self.0.untrack();
-        dispose(self.value().1);
+        let (py, value) = self.value();
+        let is_light = dispose.is_none();
+        if let Some(dispose) = dispose {
+            dispose(value);
+        }
+        let state = value.state().as_ptr();
         let object = self.0.0.as_ptr();
         // SAFETY: attached. The object is of the class itself, untracked, nobody else's, without a
-        // dict and weak references, and its value has been disposed of: so a piece is what it
-        // leaves. It gives up its hold on its type.
+        // dict and weak references, so its state is reached from here only; and its value has been
+        // disposed of, so a piece is what it leaves. It gives up its hold on its type. (Without the GIL it does not: the type is never
+        // freed, and all threads would write to its count.)
         unsafe {
+            if is_light {
+                T::dispose_of_light(&mut *state, py);
+            }
+            #[cfg(not(Py_GIL_DISABLED))]
             ffi::Py_DECREF(T::class().kind().cast());
             let is_finalized = ffi::PyObject_GC_IsFinalized(object) != 0;
             (Piece::left(NonNull::new_unchecked(object)), is_finalized)
@@ -201,6 +226,12 @@ pub(super) fn put_by<T: Native>(dead: Dead<'_, T>) {
         leave(waiting);
     }
     WAITING.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Whether memory can be kept in a pool: without the GIL, if that of this thread will be handed on.
+#[inline(always)]
+pub(super) fn keeps_memory() -> bool {
+    cfg!(not(Py_GIL_DISABLED)) || HAS_WILL.get() || has_will()
 }
 
 /// Whether this thread's queue will be handed on when the thread ends. False if it is ending
@@ -316,6 +347,8 @@ impl Drop for Will {
         if let Some(first) = DEAD.take() {
             leave(first);
         }
+        #[cfg(Py_GIL_DISABLED)]
+        pools_of_threads::leave();
     }
 }
 

@@ -39,11 +39,11 @@ pub(crate) fn dropping<T: Recycled>(value: &T) {
 extern "C" fn dealloc<T: Recycled>(dead: Dead<'_, T>) {
     match dead.plain() {
         Ok(plain) => {
-            let (py, value) = plain.value();
-            if !value.dies_quietly(py) {
+            let (py, _) = plain.value();
+            if !T::dies_quietly(plain.state()) {
                 dealloc_heavy(Err(plain.into_dead()));
-            } else if value.is_light(py) {
-                free_plain(plain, |value| value.dispose_of_light(py));
+            } else if T::is_light(plain.state(), py) {
+                free_plain(py, plain.into_memory(None::<fn(&T)>));
                 dying::finish();
             } else {
                 dealloc_heavy(Ok(plain));
@@ -59,29 +59,26 @@ extern "C" fn dealloc<T: Recycled>(dead: Dead<'_, T>) {
 fn dealloc_heavy<T: Recycled>(dead: Result<Plain<'_, T>, Dead<'_, T>>) {
     let quiet = match &dead {
         Ok(_) => true,
-        Err(dead) => {
-            let (py, value) = dead.value();
-            value.dies_quietly(py)
-        }
+        Err(dead) => T::dies_quietly(dead.state()),
     };
     let has_room = if quiet { stack::has_room() } else { stack::has_room_to_report() };
     match dead {
         dead if !has_room => return dying::put_by(dead.map_or_else(|it| it, Plain::into_dead)),
         Ok(plain) => {
             let (py, _) = plain.value();
-            free_plain(plain, |value| panics::reporting(py, || value.dispose(py)));
+            let dispose = |value: &T| panics::reporting(py, || value.dispose(py));
+            free_plain(py, plain.into_memory(Some(dispose)));
         }
         Err(dead) => dead.free(),
     }
     dying::finish();
 }
 
-/// Free a plain instance of the class itself.
+/// Free the memory of a plain instance of the class itself.
 #[inline(always)]
-fn free_plain<T: Recycled>(plain: Plain<'_, T>, dispose: impl FnOnce(&T)) {
-    let (py, _) = plain.value();
-    let (piece, is_finalized) = plain.into_memory(dispose);
-    let left = if is_finalized { Some(piece) } else { T::pool().keep(py, piece) };
+fn free_plain<T: Recycled>(py: Python<'_>, (piece, is_finalized): (Piece<T>, bool)) {
+    let is_kept = !is_finalized && dying::keeps_memory();
+    let left = if is_kept { T::pool().keep(py, piece) } else { Some(piece) };
     if let Some(piece) = left {
         free_watched(py, piece, is_finalized);
     }

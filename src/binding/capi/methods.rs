@@ -292,6 +292,10 @@ pub(crate) fn put<F: Quick>(owner: &Bound<'_, PyAny>) -> PyResult<()> {
         };
         Result::<_, Error>::from_c(py, quick)?
     };
+    #[cfg(Py_GIL_DISABLED)]
+    if class.is_none() {
+        let _is_deferred = safe::defer_references(py, &quick);
+    }
     owner.setattr(name, quick)?;
     let _ = F::slow().set(py, slow.unbind());
     Ok(())

@@ -49,6 +49,8 @@ mod panics;
 mod passing;
 pub(crate) mod places;
 mod pools;
+#[cfg(Py_GIL_DISABLED)]
+mod pools_of_threads;
 mod raised;
 mod reserve;
 mod safe;
@@ -105,7 +107,7 @@ pub(crate) use making::{
 };
 pub(crate) use methods::is_of_python;
 pub(crate) use panics::catching;
-pub(crate) use pools::{Pool, Recycled};
+pub(crate) use pools::{Pool, Pooled, Recycled};
 #[cfg(Py_3_13)]
 pub(crate) use safe::dict_of as instance_dict;
 pub(crate) use safe::{

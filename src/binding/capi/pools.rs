@@ -1,9 +1,10 @@
 //! Pools of memory that dead objects have left.
 //!
 //! Most Deferreds live for less than one Python call. So the memory of a few hundred is kept for
-//! reuse, as CPython does for lists, dicts and frames.
+//! reuse, as CPython does for lists, dicts and frames. Without the GIL, each thread keeps some.
 
 use std::marker::PhantomData;
+#[cfg(not(Py_GIL_DISABLED))]
 use std::mem;
 use std::ptr::{self, NonNull};
 
@@ -14,12 +15,13 @@ use pyo3::pyclass::boolean_struct::True;
 
 use super::cell::Shared;
 use super::classes::Native;
+#[cfg(Py_GIL_DISABLED)]
+use super::{pools_of_threads as of_threads, watching::watching};
 
 /// How many pieces of memory to keep for each class. None in debug builds, where tools that check
-/// memory would not notice the use of a freed object. None without the GIL either: the
-/// interpreter's allocator keeps memory for each thread, and the collector finds objects through
-/// it.
-const KEPT: usize = if cfg!(any(debug_assertions, Py_GIL_DISABLED)) { 0 } else { 256 };
+/// memory would not notice the use of a freed object.
+#[cfg(not(Py_GIL_DISABLED))]
+const KEPT: usize = if cfg!(debug_assertions) { 0 } else { 256 };
 
 /// The memory of a dead object of exactly this class, header included. The value has been disposed
 /// of; there is no instance dict and no weak reference; the collector does not track it.
@@ -63,9 +65,28 @@ impl<T: Recycled> Piece<T> {
     }
 }
 
+/// The classes that have pools. Each is named by its own [`Recycled::pool`] only: what is in a pool
+/// is memory of objects of that class.
+#[derive(Clone, Copy)]
+pub(crate) enum Pooled {
+    Deferred,
+    Task,
+    Awaiting,
+    Place,
+    Fifo,
+    Queue,
+    Wakeup,
+}
+
 /// A pool for the objects of one class.
+#[cfg(not(Py_GIL_DISABLED))]
 pub(crate) struct Pool<T>(Shared<Kept<T>>);
 
+/// A pool for the objects of one class, in each thread.
+#[cfg(Py_GIL_DISABLED)]
+pub(crate) struct Pool<T>(Pooled, PhantomData<fn(T)>);
+
+#[cfg(not(Py_GIL_DISABLED))]
 struct Kept<T> {
     count: usize,
     /// How many of these hold a piece.
@@ -74,10 +95,13 @@ struct Kept<T> {
 }
 
 // SAFETY: the pieces belong to nobody else, and are no thread's in particular.
+#[cfg(not(Py_GIL_DISABLED))]
 unsafe impl<T> Send for Kept<T> {}
 
+#[cfg(not(Py_GIL_DISABLED))]
 impl<T: Recycled> Pool<T> {
-    pub(crate) const fn new() -> Self {
+    /// An empty one, for this class.
+    pub(crate) const fn new(_of: Pooled) -> Self {
         Self(Shared::new(Kept { count: 0, places: [None; KEPT], of: PhantomData }))
     }
 
@@ -124,6 +148,32 @@ impl<T: Recycled> Pool<T> {
     }
 }
 
+#[cfg(Py_GIL_DISABLED)]
+impl<T: Recycled> Pool<T> {
+    /// An empty one, for this class.
+    pub(crate) const fn new(of: Pooled) -> Self {
+        Self(of, PhantomData)
+    }
+
+    #[inline(always)]
+    pub(super) fn take(&self, _py: Python<'_>) -> Option<Piece<T>> {
+        if T::WATCHED && watching() {
+            return None;
+        }
+        of_threads::take(self.0 as usize).map(|piece| Piece(piece, PhantomData))
+    }
+
+    /// While the class is watched, no pool is used. What is in one stays there.
+    pub(crate) fn close(&self, _py: Python<'_>, _closed: bool) {}
+
+    /// Keep a piece of memory. Returns it if the pool is full.
+    #[inline(always)]
+    pub(super) fn keep(&self, _py: Python<'_>, piece: Piece<T>) -> Option<Piece<T>> {
+        let is_closed = T::WATCHED && watching();
+        if !is_closed && of_threads::keep(self.0 as usize, piece.0) { None } else { Some(piece) }
+    }
+}
+
 /// A class of ours with many short-lived objects.
 pub(crate) trait Recycled: Native + PyClass<Frozen = True> + Sync {
     /// Whether its living objects can be listed: see [`lives`](super::lives).
@@ -133,6 +183,12 @@ pub(crate) trait Recycled: Native + PyClass<Frozen = True> + Sync {
     fn kind_of_outcome(&self, _py: Python<'_>) -> u32 {
         0
     }
+
+    /// What it holds.
+    type State;
+
+    /// What it holds.
+    fn state(&self) -> &Shared<Self::State>;
 
     /// Its pool.
     fn pool() -> &'static Pool<Self>;
@@ -144,13 +200,13 @@ pub(crate) trait Recycled: Native + PyClass<Frozen = True> + Sync {
     }
 
     /// Whether [`Recycled::dispose`] does nothing but drop references.
-    fn dies_quietly(&self, py: Python<'_>) -> bool;
+    fn dies_quietly(state: &Self::State) -> bool;
 
     /// Whether dropping it frees no other object of ours, directly or indirectly.
-    fn is_light(&self, py: Python<'_>) -> bool;
+    fn is_light(state: &Self::State, py: Python<'_>) -> bool;
 
     /// Drop all that a light object can hold.
-    fn dispose_of_light(&self, py: Python<'_>);
+    fn dispose_of_light(state: &mut Self::State, py: Python<'_>);
 
     /// Drop all that this holds. What is left needs no drop.
     fn dispose(&self, py: Python<'_>);

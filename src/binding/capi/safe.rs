@@ -209,6 +209,10 @@ safe! {
     /// What a class or its bases have under a name.
     fn in_class<'py>(class: Kind<'_>, name: &Bound<'_, PyString>) -> Option<Bound<'py, PyAny>>
         = _PyType_LookupRef: (class, name);
+    /// Have the interpreter's references to a new object not counted, as those to functions: threads
+    /// would wait for each other to count them. Returns whether it does so now.
+    fn defer_references<'py>(object: &Bound<'_, PyAny>) -> bool
+        = PyUnstable_Object_EnableDeferredRefcount: (object);
     /// Set an object's attribute, as `object.__setattr__` does, even if the class overrides that.
     fn set_usual_attribute<'py>(
         object: &Bound<'_, PyAny>,
@@ -236,6 +240,8 @@ unsafe extern "C" {
     -> *mut ffi::PyObject;
 
     /// The same, with a new reference.
+    #[cfg(Py_GIL_DISABLED)]
+    fn PyUnstable_Object_EnableDeferredRefcount(object: *mut ffi::PyObject) -> c_int;
     #[cfg(Py_GIL_DISABLED)]
     fn _PyType_LookupRef(
         kind: *mut ffi::PyTypeObject,

@@ -6,7 +6,8 @@ use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 
 use crate::binding::capi::{
-    self, Hold, Pool, Recycled, Sent,
+    self, Hold, Pool, Pooled, Recycled, Sent,
+    cell::Shared,
     error::{Error, Raise, Result},
     interned::intern,
     overrides::overrides,
@@ -30,21 +31,36 @@ use crate::binding::waits::{
 };
 use crate::core::Boxed;
 
+/// What is seen where a coroutine is resumed.
+enum Seen<'py> {
+    #[cfg(not(Py_GIL_DISABLED))]
+    For(Bound<'py, Deferred>),
+    /// The Deferred and its outcome, if that is there: then it waits no more. In one step,
+    /// which saves a lock.
+    #[cfg(Py_GIL_DISABLED)]
+    Looked(Bound<'py, Deferred>, Option<(Outcome, State)>),
+    Through(Bound<'py, PyAny>, bool),
+    #[cfg(not(Py_GIL_DISABLED))]
+    Arrived,
+    /// What has arrived, taken in the same step: another thread might take it back.
+    #[cfg(Py_GIL_DISABLED)]
+    Arrived(State),
+    Done,
+}
+
 impl Awaiting {
     /// Yield, return or raise the next object for the driver of a coroutine.
     pub(crate) fn go_on<'py>(slf: &Bound<'py, Self>) -> Sent<'py> {
         let py = slf.py();
-        enum Seen<'py> {
-            For(Bound<'py, Deferred>),
-            Through(Bound<'py, PyAny>, bool),
-            #[cfg(not(Py_GIL_DISABLED))]
-            Arrived,
-            /// What has arrived, taken in the same step: another thread might take it back.
-            #[cfg(Py_GIL_DISABLED)]
-            Arrived(State),
-            Done,
-        }
         let seen = slf.get().state.with(py, |state| match state {
+            #[cfg(Py_GIL_DISABLED)]
+            State::For(deferred) => {
+                let deferred = deferred.bind(py).clone();
+                let outcome = Self::look(&deferred);
+                let seen = outcome.map(|it| (it, std::mem::replace(state, State::Done)));
+                Seen::Looked(deferred, seen)
+            }
+            #[cfg(not(Py_GIL_DISABLED))]
             State::For(deferred) => Seen::For(deferred.bind(py).clone()),
             #[cfg(not(Py_GIL_DISABLED))]
             State::Through(it) if it.arrived.is_some() => Seen::Arrived,
@@ -59,7 +75,18 @@ impl Awaiting {
             State::Left(_) | State::Done => Seen::Done,
         });
         match seen {
-            Seen::For(deferred) => slf.get().wait(slf, deferred),
+            #[cfg(not(Py_GIL_DISABLED))]
+            Seen::For(deferred) => {
+                let outcome = Self::look(&deferred);
+                if outcome.is_some() {
+                    drop(slf.get().replace(py, State::Done));
+                }
+                Self::wait(slf, deferred, outcome)
+            }
+            #[cfg(Py_GIL_DISABLED)]
+            Seen::Looked(deferred, seen) => {
+                Self::wait(slf, deferred, seen.map(|(outcome, _before)| outcome))
+            }
             Seen::Through(stand_in, is_future) => yield_stand_in(stand_in, is_future),
             #[cfg(not(Py_GIL_DISABLED))]
             Seen::Arrived => match slf.get().replace(py, State::Done) {
@@ -79,16 +106,24 @@ impl Awaiting {
         }
     }
 
-    #[inline]
-    fn wait<'py>(&self, slf: &Bound<'py, Self>, deferred: Bound<'py, Deferred>) -> Sent<'py> {
+    /// The outcome, if it is there.
+    #[inline(always)]
+    fn look(deferred: &Bound<'_, Deferred>) -> Option<Outcome> {
         let py = deferred.py();
-        let outcome = deferred
-            .get()
-            .chain(py, |chain| chain.look_at_outcome().map(|outcome| share(py, outcome)));
+        deferred.get().chain(py, |chain| chain.look_at_outcome().map(|it| share(py, it)))
+    }
+
+    /// Return the outcome, or wait for it.
+    #[inline]
+    fn wait<'py>(
+        slf: &Bound<'py, Self>,
+        deferred: Bound<'py, Deferred>,
+        outcome: Option<Outcome>,
+    ) -> Sent<'py> {
+        let py = deferred.py();
         match outcome {
             None => pending(slf, deferred).unwrap_or_else(|error| raised(py, error)),
             Some(outcome) => {
-                drop(self.replace(py, State::Done));
                 if matches!(outcome, Outcome::Failure(_)) {
                     observe::taken(&deferred, &outcome);
                     if let Err(error) = report::forget(&deferred) {
@@ -113,28 +148,35 @@ impl Awaiting {
 }
 
 impl Recycled for Awaiting {
+    type State = State;
+
+    #[inline(always)]
+    fn state(&self) -> &Shared<State> {
+        &self.state
+    }
+
     fn pool() -> &'static Pool<Self> {
-        static POOL: Pool<Awaiting> = Pool::new();
+        static POOL: Pool<Awaiting> = Pool::new(Pooled::Awaiting);
         &POOL
     }
 
     #[inline]
-    fn dies_quietly(&self, py: Python<'_>) -> bool {
-        self.state.with(py, |state| matches!(state, State::For(_) | State::Done))
+    fn dies_quietly(state: &State) -> bool {
+        matches!(state, State::For(_) | State::Done)
     }
 
     #[inline]
-    fn is_light(&self, py: Python<'_>) -> bool {
-        self.state.with(py, |state| match state {
+    fn is_light(state: &State, py: Python<'_>) -> bool {
+        match state {
             State::For(deferred) => deferred.is_shared(py),
             State::Through(_) | State::Left(_) => false,
             State::Done => true,
-        })
+        }
     }
 
     #[inline(always)]
-    fn dispose_of_light(&self, py: Python<'_>) {
-        match self.replace(py, State::Done) {
+    fn dispose_of_light(state: &mut State, _py: Python<'_>) {
+        match std::mem::replace(state, State::Done) {
             State::For(deferred) => drop(deferred),
             State::Done => {}
             // Not cheap to drop after all.

@@ -31,7 +31,7 @@ use crate::binding::model::{
     traverse::Traverse,
     waiter::{self, Waiter},
 };
-use crate::binding::run::engine::{self, add, fire, fire_with};
+use crate::binding::run::engine::{self, add, fire_quickly, fire_with};
 use crate::binding::waits::firing::reason_of;
 
 #[pymethods(crate = "crate::binding::capi::guarded")]
@@ -189,7 +189,7 @@ impl Deferred {
         slf: &Bound<'py, Self>,
         fail: Option<Bound<'py, PyAny>>,
     ) -> Result<()> {
-        fire(slf, reason_of(slf.py(), fail, || debugging(slf))?)
+        fire_quickly(slf, reason_of(slf.py(), fail, || debugging(slf))?)
     }
 
     #[doc = include_str!("deferred/pause.md")]

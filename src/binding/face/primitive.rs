@@ -8,15 +8,13 @@ use pyo3::types::{PyDict, PyTuple};
 
 use crate::binding::capi::{
     self, Hold,
-    cell::SEVERAL_THREADS,
     error::{Raise, Result},
     interned::intern,
     new_bool,
     overrides::overrides,
     stack::Nested,
 };
-use crate::binding::face::functions::succeed;
-use crate::binding::face::place::let_go;
+use crate::binding::face::{functions::succeed, place::let_go};
 use crate::binding::judge::classify::as_deferred;
 use crate::binding::model::{
     deferred::Deferred,
@@ -93,9 +91,15 @@ impl Primitive {
     ///
     /// This prints `the second has it`.
     pub(crate) fn release(slf: &Bound<'_, Self>) -> Result<()> {
+        #[cfg(Py_GIL_DISABLED)]
+        return match slf.get().release_at_once(slf.py(), slf.is_instance_of::<DeferredLock>()) {
+            true => Ok(()),
+            false => release_to_next(slf, None),
+        };
+        #[cfg(not(Py_GIL_DISABLED))]
         match slf.get().busy_line(slf.py())? {
             // Nothing else is run.
-            None if !SEVERAL_THREADS => begin_release_of(slf, None).map(drop),
+            None => begin_release_of(slf, None).map(drop),
             line => release_to_next(slf, line),
         }
     }
@@ -345,7 +349,8 @@ fn acquire<'py>(primitive: &Bound<'py, Primitive>) -> Result<Bound<'py, Deferred
         primitive.get().line(py)?;
     }
     let deferred = make(py, || Chain::new(Some(canceller.hold())))?;
-    if let Some(acquired) = try_acquire(primitive, is_lock)? {
+    let again = if cfg!(Py_GIL_DISABLED) { None } else { try_acquire(primitive, is_lock)? };
+    if let Some(acquired) = again {
         // It was released meanwhile.
         return Ok(acquired);
     }

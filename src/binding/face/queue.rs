@@ -7,7 +7,7 @@ use pyo3::types::{PyDict, PyTuple};
 
 use crate::binding::capi::{
     self, Hold,
-    cell::{SEVERAL_THREADS, Shared},
+    cell::Shared,
     error::{Raise, Result},
     interned::intern,
     overrides::overrides,
@@ -86,9 +86,15 @@ impl DeferredQueue {
     ///
     /// This prints `full`.
     pub(crate) fn put<'py>(slf: &Bound<'py, Self>, obj: Bound<'py, PyAny>) -> Result<()> {
-        match slf.get().free_line(slf.py()) {
-            Some(pending) if !SEVERAL_THREADS => Ok(pending.get().push_back(obj)?),
-            _ => put_where_asked(slf, obj),
+        #[cfg(not(Py_GIL_DISABLED))]
+        return match slf.get().free_line(slf.py()) {
+            Some(pending) => Ok(pending.get().push_back(obj)?),
+            None => put_where_asked(slf, obj),
+        };
+        #[cfg(Py_GIL_DISABLED)]
+        match slf.get().put_at_once(slf.py(), obj) {
+            Ok(()) => Ok(()),
+            Err(obj) => put_where_asked(slf, obj),
         }
     }
 

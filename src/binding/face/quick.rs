@@ -22,7 +22,7 @@ use crate::binding::model::{
     primitive::{DeferredLock, DeferredSemaphore, Primitive},
     queue::DeferredQueue,
 };
-use crate::binding::run::engine;
+use crate::binding::run::{at_once, engine};
 use crate::binding::waits::native::{METHODS, Method};
 use crate::core::On;
 
@@ -214,9 +214,13 @@ fn add<'py>(
     callable: &Bound<'py, PyAny>,
     args: Args<'_, 'py>,
 ) -> Result<Bound<'py, PyAny>> {
+    #[cfg(Py_GIL_DISABLED)]
+    if args.is_empty() {
+        return add_plain(slf, on, callable);
+    }
     // The core checks this again. Checking it here saves a call for Deferreds that have not fired.
     if slf.get().chain(slf.py(), |chain| chain.is_at_rest())
-        && engine::call_at_once(slf, on, callable, args)?
+        && at_once::call_at_once(slf, on, callable, args)?
     {
         return Ok(slf.as_any().clone());
     }
@@ -226,6 +230,23 @@ fn add<'py>(
         Callback::with_arguments(slf.py(), callable, args, None)?
     };
     engine::add(slf, on.link(callback))?;
+    Ok(slf.as_any().clone())
+}
+
+/// [`add`] without arguments. Such a callback costs less than a lock.
+#[cfg(Py_GIL_DISABLED)]
+#[inline(always)]
+fn add_plain<'py>(
+    slf: &Bound<'py, Deferred>,
+    on: On,
+    callable: &Bound<'py, PyAny>,
+) -> Result<Bound<'py, PyAny>> {
+    let callback = Callback::plain(callable.clone())?;
+    if let Some(callback) = engine::add_unless_at_rest(slf, on, callback)?
+        && !at_once::call_at_once(slf, on, callable, &[])?
+    {
+        engine::add(slf, on.link(callback))?;
+    }
     Ok(slf.as_any().clone())
 }
 

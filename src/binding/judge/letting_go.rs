@@ -2,9 +2,13 @@
 
 use pyo3::prelude::*;
 
-use crate::binding::capi::{self, Pool, Recycled};
+use crate::binding::capi::{self, Pool, Pooled, Recycled, cell::Shared};
 use crate::binding::judge::report;
-use crate::binding::model::{deferred::Deferred, observe, outcome::Outcome};
+use crate::binding::model::{
+    deferred::Deferred,
+    observe,
+    outcome::{Chain, Outcome, frees_nothing},
+};
 
 impl Recycled for Deferred {
     const WATCHED: bool = true;
@@ -14,40 +18,36 @@ impl Recycled for Deferred {
         self.chain(py, |chain| observe::number_of_chain(chain))
     }
 
+    type State = Chain;
+
+    #[inline(always)]
+    fn state(&self) -> &Shared<Chain> {
+        &self.chain
+    }
+
     fn pool() -> &'static Pool<Self> {
-        static POOL: Pool<Deferred> = Pool::new();
+        static POOL: Pool<Deferred> = Pool::new(Pooled::Deferred);
         &POOL
     }
 
     fn pool_while_watched() -> &'static Pool<Self> {
-        static POOL: Pool<Deferred> = Pool::new();
+        static POOL: Pool<Deferred> = Pool::new(Pooled::Deferred);
         &POOL
     }
 
     #[inline]
-    fn dies_quietly(&self, py: Python<'_>) -> bool {
-        self.chain(py, |chain| !chain.unhandled())
+    fn dies_quietly(chain: &Chain) -> bool {
+        !chain.unhandled()
     }
 
     #[inline(always)]
-    fn is_light(&self, py: Python<'_>) -> bool {
-        self.chain(py, |chain| {
-            chain.is_bare()
-                && chain.flag().other().is_none()
-                && match chain.outcome() {
-                    Outcome::Empty | Outcome::Taken => true,
-                    Outcome::Value(object) => {
-                        capi::is_leaf(object.bind(py)) || object.is_shared(py)
-                    }
-                    Outcome::Failure(failure) => failure.is_shared(py),
-                    Outcome::Deferred(other) => other.is_shared(py),
-                }
-        })
+    fn is_light(chain: &Chain, py: Python<'_>) -> bool {
+        chain.is_bare() && chain.flag().other().is_none() && frees_nothing(py, chain.outcome())
     }
 
     #[inline(always)]
-    fn dispose_of_light(&self, py: Python<'_>) {
-        drop(self.chain(py, |chain| chain.replace_outcome(Outcome::Empty)));
+    fn dispose_of_light(chain: &mut Chain, _py: Python<'_>) {
+        drop(chain.replace_outcome(Outcome::Empty));
     }
 
     /// Drop the contents, and report an unhandled failure.

@@ -1,7 +1,10 @@
 //! The class of `waiting` and `pending`: a list that is fast at both ends.
 
 #[cfg(Py_GIL_DISABLED)]
-use std::sync::{Arc, OnceLock};
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicBool, Ordering},
+};
 
 #[cfg(Py_GIL_DISABLED)]
 use pyo3::exceptions::PyIndexError;
@@ -12,7 +15,7 @@ use pyo3::types::{PyInt, PyList};
 #[cfg(Py_GIL_DISABLED)]
 use crate::binding::capi::interned::intern;
 use crate::binding::capi::{
-    self, Held, Hold, Pool, Recycled,
+    self, Held, Hold,
     cell::{SEVERAL_THREADS, Shared},
     error::{Raise, Result},
 };
@@ -39,6 +42,14 @@ pub(crate) enum State {
     },
 }
 
+impl State {
+    /// Whether there are items. A list may have some.
+    #[inline(always)]
+    pub(super) fn may_have_items(&self) -> bool {
+        !matches!(self, Self::Line(items) if items.items.is_empty())
+    }
+}
+
 /// A mutable sequence for waiting Deferreds and queued items, used like a list.
 ///
 /// Removing the first item, or a cancelled Deferred, takes constant time. For everything else, the
@@ -57,40 +68,9 @@ pub(crate) struct Fifo {
     /// What one thread at a time works behind, at what the line is of: see `gate`.
     #[cfg(Py_GIL_DISABLED)]
     pub(super) gate: OnceLock<Arc<Gate>>,
-}
-
-/// Each lock has one, and each queue has two.
-impl Recycled for Fifo {
-    fn pool() -> &'static Pool<Self> {
-        static POOL: Pool<Fifo> = Pool::new();
-        &POOL
-    }
-
-    fn dies_quietly(&self, _py: Python<'_>) -> bool {
-        true
-    }
-
-    #[inline]
-    fn is_light(&self, py: Python<'_>) -> bool {
-        self.with(py, |state| matches!(state, State::Line(items) if items.items.is_empty()))
-    }
-
-    #[inline(always)]
-    fn dispose_of_light(&self, py: Python<'_>) {
-        self.dispose(py);
-    }
-
-    #[inline(always)]
-    fn dispose(&self, py: Python<'_>) {
-        let empty = State::Line(Items::default());
-        drop(self.with(py, |state| std::mem::replace(state, empty)));
-    }
-}
-
-impl Drop for Fifo {
-    fn drop(&mut self) {
-        capi::dropping(self);
-    }
+    /// Whether it has items, or is a list: for those who look without its lock.
+    #[cfg(Py_GIL_DISABLED)]
+    busy: AtomicBool,
 }
 
 impl Fifo {
@@ -102,14 +82,32 @@ impl Fifo {
     /// One with this in it.
     pub(crate) fn new_of(state: State) -> Self {
         Self {
-            state: Shared::new(state),
             #[cfg(Py_GIL_DISABLED)]
             gate: OnceLock::new(),
+            #[cfg(Py_GIL_DISABLED)]
+            busy: AtomicBool::new(state.may_have_items()),
+            state: Shared::new(state),
         }
     }
 
+    /// Make one transition of the state.
+    #[inline(always)]
     pub(crate) fn with<R>(&self, py: Python<'_>, transition: impl FnOnce(&mut State) -> R) -> R {
-        self.state.with(py, transition)
+        #[cfg(not(Py_GIL_DISABLED))]
+        return self.state.with(py, transition);
+        #[cfg(Py_GIL_DISABLED)]
+        self.state.with(py, |state| {
+            let result = transition(state);
+            self.busy.store(state.may_have_items(), Ordering::Release);
+            result
+        })
+    }
+
+    /// Whether it may have items. It is not locked for that.
+    #[cfg(Py_GIL_DISABLED)]
+    #[inline(always)]
+    pub(crate) fn may_have_items(&self) -> bool {
+        self.busy.load(Ordering::Acquire)
     }
 
     /// Append an item. Runs no Python code.

@@ -61,6 +61,11 @@ pub(crate) fn if_busy<'a, 'py>(
     line: &'a Line,
 ) -> Result<Option<&'a Bound<'py, Fifo>>, NotOurs> {
     let line = ours(py, line).ok_or(NotOurs)?;
+    // It is not locked, too, if it is empty.
+    #[cfg(Py_GIL_DISABLED)]
+    if !line.get().may_have_items() {
+        return Ok(None);
+    }
     Ok((line.get().len(py) > 0).then_some(line))
 }
 

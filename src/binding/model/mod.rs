@@ -8,6 +8,7 @@ pub(crate) mod cancels;
 pub(crate) mod deferred;
 pub(crate) mod failure;
 pub(crate) mod fifo;
+mod fifo_memory;
 #[cfg(Py_GIL_DISABLED)]
 mod fifo_steps;
 #[cfg(Py_GIL_DISABLED)]

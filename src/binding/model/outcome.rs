@@ -22,6 +22,17 @@ pub(crate) fn share(py: Python<'_>, outcome: &Outcome) -> Outcome {
     }
 }
 
+/// Whether dropping an outcome frees no object that can run code as it dies.
+#[inline(always)]
+pub(crate) fn frees_nothing(py: Python<'_>, outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Empty | Outcome::Taken => true,
+        Outcome::Value(object) => capi::is_leaf(object.bind(py)) || object.is_shared(py),
+        Outcome::Failure(failure) => failure.is_shared(py),
+        Outcome::Deferred(other) => other.is_shared(py),
+    }
+}
+
 /// Convert an outcome to the object that a callback gets. An outcome that was taken becomes `None`.
 #[inline]
 pub(crate) fn into_object(py: Python<'_>, outcome: Outcome) -> Bound<'_, PyAny> {

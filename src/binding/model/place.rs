@@ -2,7 +2,9 @@
 
 use pyo3::prelude::*;
 
-use crate::binding::capi::{Held, Hold, Pool, Recycled, cell::Shared, error::Result, new_exact};
+use crate::binding::capi::{
+    Held, Hold, Pool, Pooled, Recycled, cell::Shared, error::Result, new_exact,
+};
 use crate::binding::model::fifo::Fifo;
 
 /// A place in a line: the canceller of a Deferred that waits in it.
@@ -51,30 +53,35 @@ impl Place {
 
 /// There is one for each waiting Deferred.
 impl Recycled for Place {
+    type State = Option<State>;
+
+    #[inline(always)]
+    fn state(&self) -> &Shared<Option<State>> {
+        &self.state
+    }
+
     fn pool() -> &'static Pool<Self> {
-        static POOL: Pool<Place> = Pool::new();
+        static POOL: Pool<Place> = Pool::new(Pooled::Place);
         &POOL
     }
 
-    fn dies_quietly(&self, _py: Python<'_>) -> bool {
+    fn dies_quietly(_state: &Option<State>) -> bool {
         true
     }
 
     /// Usually everything it refers to has other owners.
     #[inline]
-    fn is_light(&self, py: Python<'_>) -> bool {
-        self.state.with(py, |state| {
-            state.as_ref().is_none_or(|it| {
-                it.line.is_shared(py)
-                    && it.what.is_shared(py)
-                    && it.owner.as_ref().is_none_or(|owner| owner.is_shared(py))
-            })
+    fn is_light(state: &Option<State>, py: Python<'_>) -> bool {
+        state.as_ref().is_none_or(|it| {
+            it.line.is_shared(py)
+                && it.what.is_shared(py)
+                && it.owner.as_ref().is_none_or(|owner| owner.is_shared(py))
         })
     }
 
     #[inline(always)]
-    fn dispose_of_light(&self, py: Python<'_>) {
-        self.dispose(py);
+    fn dispose_of_light(state: &mut Option<State>, _py: Python<'_>) {
+        drop(state.take());
     }
 
     #[inline(always)]

@@ -12,6 +12,8 @@ use crate::binding::capi::{
 };
 #[cfg(Py_GIL_DISABLED)]
 use crate::binding::model::gate::Taken;
+#[cfg(Py_GIL_DISABLED)]
+use crate::binding::model::line::ours;
 use crate::binding::model::{
     fifo::Fifo,
     line::{Line, busy_line_in, line_in, new_line},
@@ -80,6 +82,34 @@ impl Primitive {
     #[inline(always)]
     pub(crate) fn busy_line<'py>(&self, py: Python<'py>) -> Result<Option<Bound<'py, Fifo>>> {
         Ok(busy_line_in(py, &self.state, |state| &mut state.waiting)?)
+    }
+
+    /// Release it, if nobody waits, and it shows nothing that a program has put there. False if
+    /// nothing has happened.
+    ///
+    /// Who comes to wait does so while this is locked.
+    #[cfg(Py_GIL_DISABLED)]
+    #[inline(always)]
+    pub(crate) fn release_at_once(&self, py: Python<'_>, is_lock: bool) -> bool {
+        self.with(py, |state| {
+            let is_free = ours(py, &state.waiting).is_some_and(|it| !it.get().may_have_items());
+            if !is_free || state.turn.is_taken() {
+                return false;
+            }
+            if is_lock {
+                let is_held = state.locked.is_true();
+                if is_held {
+                    let _true = state.locked.set(false);
+                }
+                return is_held;
+            }
+            match (state.tokens.quick(), state.limit.quick()) {
+                (Some(tokens), Some(limit)) if tokens < limit => {
+                    state.tokens.set_quickly(tokens + 1)
+                }
+                _ => false,
+            }
+        })
     }
 
     /// The number that one of the counts stands for. An int is there afterwards.

@@ -4,7 +4,7 @@ use pyo3::create_exception;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 
-use crate::binding::capi::{Held, Hold, Pool, Recycled, cell::Shared};
+use crate::binding::capi::{Held, Hold, Pool, Pooled, Recycled, cell::Shared};
 #[cfg(Py_GIL_DISABLED)]
 use crate::binding::model::gate::Taken;
 #[cfg(not(Py_GIL_DISABLED))]
@@ -81,21 +81,28 @@ pub(crate) struct QueueState {
 }
 
 impl Recycled for DeferredQueue {
+    type State = QueueState;
+
+    #[inline(always)]
+    fn state(&self) -> &Shared<QueueState> {
+        &self.state
+    }
+
     fn pool() -> &'static Pool<Self> {
-        static POOL: Pool<DeferredQueue> = Pool::new();
+        static POOL: Pool<DeferredQueue> = Pool::new(Pooled::Queue);
         &POOL
     }
 
-    fn dies_quietly(&self, _py: Python<'_>) -> bool {
+    fn dies_quietly(_state: &QueueState) -> bool {
         true
     }
 
-    fn is_light(&self, _py: Python<'_>) -> bool {
+    fn is_light(_state: &QueueState, _py: Python<'_>) -> bool {
         false
     }
 
-    fn dispose_of_light(&self, py: Python<'_>) {
-        self.dispose(py);
+    fn dispose_of_light(state: &mut QueueState, _py: Python<'_>) {
+        drop(std::mem::take(state));
     }
 
     fn dispose(&self, py: Python<'_>) {
@@ -191,7 +198,34 @@ impl DeferredQueue {
         line_in(py, &self.state, |state| &mut state.pending)
     }
 
+    /// Put an object in, if nobody waits, and there is no limit. It is returned if nothing has
+    /// happened.
+    ///
+    /// Who comes to wait does so while this is locked.
+    #[cfg(Py_GIL_DISABLED)]
+    #[inline(always)]
+    pub(crate) fn put_at_once<'py>(
+        &self,
+        py: Python<'py>,
+        object: Bound<'py, PyAny>,
+    ) -> Result<(), Bound<'py, PyAny>> {
+        let object = object.hold();
+        let put = self.with(py, |state| {
+            let is_free = ours(py, &state.waiting).is_some_and(|it| !it.get().may_have_items());
+            match ours(py, &state.pending) {
+                Some(pending)
+                    if is_free && !state.turn.is_taken() && limit(py, &state.size).is_none() =>
+                {
+                    pending.get().push_in_line(py, object)
+                }
+                _ => Err(object),
+            }
+        });
+        put.map_err(|object| object.into_bound(py))
+    }
+
     /// The line of objects, if another one can simply be added: there are no waiters, and no limit.
+    #[cfg(not(Py_GIL_DISABLED))]
     #[inline(always)]
     pub(crate) fn free_line<'py>(&self, py: Python<'py>) -> Option<Bound<'py, Fifo>> {
         self.with(py, |state| match (if_busy(py, &state.waiting), limit(py, &state.size)) {

@@ -6,7 +6,7 @@ use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 
-use crate::binding::capi::{Held, Pool, Recycled, cell::Shared, error::Result, new_exact};
+use crate::binding::capi::{Held, Pool, Pooled, Recycled, cell::Shared, error::Result, new_exact};
 use crate::binding::model::{deferred::Deferred, outcome::Outcome, traverse::Traverse};
 
 /// A generator or coroutine that is being run.
@@ -100,21 +100,28 @@ impl Task {
 }
 
 impl Recycled for Task {
+    type State = State;
+
+    #[inline(always)]
+    fn state(&self) -> &Shared<State> {
+        &self.state
+    }
+
     fn pool() -> &'static Pool<Self> {
-        static POOL: Pool<Task> = Pool::new();
+        static POOL: Pool<Task> = Pool::new(Pooled::Task);
         &POOL
     }
 
-    fn dies_quietly(&self, _py: Python<'_>) -> bool {
+    fn dies_quietly(_state: &State) -> bool {
         true
     }
 
-    fn is_light(&self, py: Python<'_>) -> bool {
-        self.with(py, |state| state.is_light(py))
+    fn is_light(state: &State, py: Python<'_>) -> bool {
+        state.is_light(py)
     }
 
-    fn dispose_of_light(&self, py: Python<'_>) {
-        self.dispose(py);
+    fn dispose_of_light(state: &mut State, _py: Python<'_>) {
+        drop(std::mem::take(state));
     }
 
     fn dispose(&self, py: Python<'_>) {

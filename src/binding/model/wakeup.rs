@@ -2,7 +2,9 @@
 
 use pyo3::prelude::*;
 
-use crate::binding::capi::{Held, Hold, Pool, Recycled, cell::Shared, error::Result, new_exact};
+use crate::binding::capi::{
+    Held, Hold, Pool, Pooled, Recycled, cell::Shared, error::Result, new_exact,
+};
 
 /// The call of a future's callback in its context. It stands in the queue of one of asyncio's loops
 /// as an `asyncio.Handle` would, and has what the loop and debuggers ask of one.
@@ -50,24 +52,31 @@ impl Wakeup {
 
 /// There is one for each task that is woken.
 impl Recycled for Wakeup {
+    type State = State;
+
+    #[inline(always)]
+    fn state(&self) -> &Shared<State> {
+        &self.state
+    }
+
     fn pool() -> &'static Pool<Self> {
-        static POOL: Pool<Wakeup> = Pool::new();
+        static POOL: Pool<Wakeup> = Pool::new(Pooled::Wakeup);
         &POOL
     }
 
     #[inline]
-    fn dies_quietly(&self, _py: Python<'_>) -> bool {
+    fn dies_quietly(_state: &State) -> bool {
         true
     }
 
     #[inline]
-    fn is_light(&self, py: Python<'_>) -> bool {
-        self.look(py, |_| ()).is_none()
+    fn is_light(state: &State, _py: Python<'_>) -> bool {
+        !matches!(state, State::Waiting(_))
     }
 
     #[inline(always)]
-    fn dispose_of_light(&self, py: Python<'_>) {
-        self.dispose(py);
+    fn dispose_of_light(state: &mut State, _py: Python<'_>) {
+        drop(std::mem::replace(state, State::Done));
     }
 
     #[inline(always)]

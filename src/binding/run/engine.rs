@@ -4,8 +4,11 @@ use std::mem::ManuallyDrop;
 
 use pyo3::prelude::*;
 
+#[cfg(Py_GIL_DISABLED)]
+use crate::binding::capi::error::Error;
 use crate::binding::capi::{
     self, Hold,
+    cell::SEVERAL_THREADS,
     error::{Raised, Result},
     interned::intern,
     overrides::overrides,
@@ -17,22 +20,22 @@ use crate::binding::model::{
     deferred::Deferred,
     list::DeferredList,
     observe,
-    outcome::{Link, Outcome, into_object, or_no_memory, share},
+    outcome::{Link, Outcome, or_no_memory},
 };
 use crate::binding::run::links::{
-    CallOrRest, begin, begins, call_or_rest, enter, is_about_to_call, links, rest,
+    Begin, Begun, End, begin, begin_calls, complete_and_turn, enter, is_about_to_call, links,
+    next_call, rest,
 };
 use crate::binding::run::pending::{interrupt, resume};
-use crate::binding::run::settling::{
-    answer_of, complete_link, complete_with, failure_of_call, put_off, settle_call,
-};
+use crate::binding::run::settling::settle_call;
 use crate::binding::waits::{
     cancel_list,
     cancelling::{self, Simply},
     firing::{self, begin_fire, begin_fire_with},
-    native, nesting, race, task,
-    work::{Answer, Later, Next, Stack, Work, make_room},
+    nesting, race, task,
+    work::{Later, Next, Stack, Work, make_room},
 };
+#[cfg(Py_GIL_DISABLED)]
 use crate::core::On;
 
 /// Perform a piece of work, and everything that follows from it.
@@ -66,7 +69,9 @@ pub(crate) fn run_within<'py>(py: Python<'py>, work: Work<'py>) -> Result<()> {
 /// As [`run`].
 #[inline(always)]
 pub(crate) fn run_deferred(deferred: &Bound<'_, Deferred>) -> Result<()> {
-    if is_about_to_call(deferred) { run_calls(deferred) } else { run_links(deferred) }
+    // Without the GIL, to look first would take a lock.
+    let calls = SEVERAL_THREADS || is_about_to_call(deferred);
+    if calls { run_calls(deferred, Begin::Fired) } else { run_links(deferred) }
 }
 
 /// As [`run_deferred`], whatever the links are.
@@ -93,31 +98,54 @@ fn run_links_within(deferred: Bound<'_, Deferred>) -> Result<()> {
 /// Callbacks that fire Deferreds with such callbacks nest this function, so it uses as little stack
 /// as possible.
 #[inline(never)]
-fn run_calls(deferred: &Bound<'_, Deferred>) -> Result<()> {
+fn run_calls(deferred: &Bound<'_, Deferred>, begin: Begin) -> Result<()> {
+    #[cfg(not(Py_GIL_DISABLED))]
     let _nested = Nested::enter_to_run(deferred.py())?;
-    if !begins(deferred) {
-        return Ok(());
-    }
+    #[cfg(Py_GIL_DISABLED)]
+    let _nested = match Nested::enter_to_run(deferred.py()) {
+        Ok(nested) => nested,
+        Err(error) => return not_run(deferred, begin, error),
+    };
+    let mut next = match begin_calls(deferred, begin) {
+        Begun::With(next) => next,
+        #[cfg(Py_GIL_DISABLED)]
+        Begun::Refused(outcome) => return fire_slowly(deferred, outcome),
+        Begun::Not => return Ok(()),
+    };
     loop {
-        match call_or_rest(deferred) {
-            CallOrRest::Call(callback, argument) => {
-                let called = callback.call(&argument);
-                drop(argument);
-                match called {
-                    Ok(result) if is_known_ordinary(&result) => {
-                        drop(callback);
-                        complete_with(deferred, Outcome::Value(result.hold()));
-                    }
-                    called => {
-                        if !answered(deferred, callback, called)? {
-                            return Ok(());
-                        }
-                    }
-                }
+        let (callback, argument) = match next {
+            Ok(call) => call,
+            Err(End::Rest) => return rest(deferred, false),
+            Err(End::RestOnFailure) => return rest(deferred, true),
+            Err(End::Another) => return go_on(deferred),
+        };
+        let called = callback.call(&argument);
+        drop(argument);
+        next = match called {
+            Ok(result) if is_known_ordinary(&result) => {
+                drop(callback);
+                complete_and_turn(deferred, Outcome::Value(result.hold()))
             }
-            CallOrRest::Rest(on_failure) => return rest(deferred, on_failure),
-            CallOrRest::Another => return go_on(deferred),
+            called => {
+                if !answered(deferred, callback, called)? {
+                    return Ok(());
+                }
+                next_call(deferred)
+            }
+        };
+    }
+}
+
+/// A run is refused. The Deferred is fired all the same.
+#[cfg(Py_GIL_DISABLED)]
+#[cold]
+fn not_run(deferred: &Bound<'_, Deferred>, begin: Begin, error: Error) -> Result<()> {
+    match begin {
+        Begin::Fire(outcome) => {
+            let runs = begin_fire(deferred, outcome)?;
+            if runs { Err(error) } else { Ok(()) }
         }
+        Begin::Fired => Err(error),
     }
 }
 
@@ -136,131 +164,19 @@ fn answered<'py>(
 
 /// Continue the run of a Deferred, whatever the links are.
 #[inline(never)]
-fn go_on(deferred: &Bound<'_, Deferred>) -> Result<()> {
+pub(super) fn go_on(deferred: &Bound<'_, Deferred>) -> Result<()> {
     let mut stack = new_stack();
     let next = links(deferred.clone(), &mut stack);
     end(deferred.py(), next, &mut stack)
 }
 
-/// Fast path of `addCallback` and the like: call the callback now if the Deferred has fired and is
-/// idle. Returns false if the callback has to be added to the chain instead.
-///
-/// # Errors
-///
-/// As [`run`].
-#[inline(never)]
-pub(crate) fn call_at_once<'py>(
-    deferred: &Bound<'py, Deferred>,
-    on: On,
-    callable: &Bound<'py, PyAny>,
-    args: &[Bound<'py, PyAny>],
-) -> Result<bool> {
-    let py = deferred.py();
-    // If the stack is too deep, the callback is added to the chain, as in Twisted.
-    let Ok(_nested) = Nested::enter(py) else { return Ok(false) };
-    let argument = deferred.get().chain(py, |chain| {
-        chain.call_at_once(on).map(|outcome| into_object(py, share(py, outcome)))
-    });
-    let Some(argument) = argument else { return Ok(false) };
-    if !capi::is_of_python(callable) || observe::tracing() {
-        return call_another_at_once(deferred, callable, argument, args);
-    }
-    let called = capi::call_first(callable, &argument, args);
-    drop(argument);
-    match called {
-        Ok(result) if is_known_ordinary(&result) => {
-            complete_with(deferred, Outcome::Value(result.hold()));
-        }
-        called => return answer_at_once(deferred, callable, called),
-    }
-    // Seldom does the callback leave more to do.
-    match deferred.get().chain(py, |chain| chain.turn_to_rest()) {
-        Some(on_failure) => rest(deferred, on_failure)?,
-        None => go_on(deferred)?,
-    }
-    Ok(true)
-}
-
-/// The rest of [`call_at_once`], after the callback has returned.
-#[inline(never)]
-fn answer_at_once<'py>(
-    deferred: &Bound<'py, Deferred>,
-    callable: &Bound<'py, PyAny>,
-    called: Result<Bound<'py, PyAny>, Raised<'py>>,
-) -> Result<bool> {
-    let outcome = answer_of(deferred, called, || Ok(callable.clone()))?;
-    let next = complete_link(deferred, outcome)?;
-    continue_run(deferred, next, &mut new_stack())
-}
-
-/// The rest of [`call_at_once`], for a callable that is not a Python function.
-#[inline(never)]
-fn call_another_at_once<'py>(
-    deferred: &Bound<'py, Deferred>,
-    callable: &Bound<'py, PyAny>,
-    argument: Bound<'py, PyAny>,
-    args: &[Bound<'py, PyAny>],
-) -> Result<bool> {
-    let mut stack = new_stack();
-    let next = call_first_of_others(deferred, callable, argument, args, &mut stack)?;
-    continue_run(deferred, next, &mut stack)
-}
-
-/// Do the next step, or run the remaining links.
-#[inline(always)]
-fn continue_run<'py>(
-    deferred: &Bound<'py, Deferred>,
-    next: Option<Next<'py>>,
-    stack: &mut Stack<'py>,
-) -> Result<bool> {
-    let next = match next {
-        Some(next) => Ok(next),
-        None => links(deferred.clone(), stack),
-    };
-    end(deferred.py(), next, stack)?;
-    Ok(true)
-}
-
-/// Call a callback that may be one of our methods, or that is being watched. Returns the next step,
-/// if one comes before the remaining links.
-#[inline(never)]
-fn call_first_of_others<'py>(
-    deferred: &Bound<'py, Deferred>,
-    callable: &Bound<'py, PyAny>,
-    argument: Bound<'py, PyAny>,
-    args: &[Bound<'py, PyAny>],
-    stack: &mut Stack<'py>,
-) -> Result<Option<Next<'py>>> {
-    let begun = observe::begins(deferred, || Some(callable.clone()));
-    let Some(answer) = native::answer(callable, &argument, args) else {
-        let called = capi::call_first(callable, &argument, args);
-        drop(argument);
-        let outcome = answer_of(deferred, called, || Ok(callable.clone()));
-        observe::callback_ends(deferred, begun, outcome.as_ref().ok());
-        return complete_link(deferred, outcome?);
-    };
-    drop(argument);
-    if let Ok(Answer::Now(outcome) | Answer::After(_, outcome)) = &answer {
-        observe::callback_ends(deferred, begun, Some(outcome));
-    } else {
-        observe::callback_ends(deferred, begun, None);
-    }
-    let outcome = match answer {
-        Ok(Answer::Now(outcome)) => outcome,
-        Ok(Answer::After(work, outcome)) => match put_off(deferred, work, outcome, stack) {
-            Ok(work) => return Ok(Some(Next::Do(work))),
-            Err(outcome) => outcome?,
-        },
-        Err(error) => {
-            failure_of_call(deferred, error.into_raised(deferred.py()), Ok(callable.clone()))?
-        }
-    };
-    complete_link(deferred, outcome)
-}
-
 /// Finish a run. Most have finished already, so this is checked first.
 #[inline(always)]
-fn end<'py>(py: Python<'py>, next: Result<Next<'py>>, stack: &mut Stack<'py>) -> Result<()> {
+pub(super) fn end<'py>(
+    py: Python<'py>,
+    next: Result<Next<'py>>,
+    stack: &mut Stack<'py>,
+) -> Result<()> {
     match next {
         Ok(Next::Done) if stack.is_empty() && !stack.spilled() => Ok(()),
         next => drive(py, next, stack),
@@ -270,7 +186,7 @@ fn end<'py>(py: Python<'py>, next: Result<Next<'py>>, stack: &mut Stack<'py>) ->
 /// A new stack, for [`drive`] or [`end`]. Both leave it empty and without heap memory, so it need
 /// not be dropped.
 #[inline(always)]
-fn new_stack<'py>() -> ManuallyDrop<Stack<'py>> {
+pub(super) fn new_stack<'py>() -> ManuallyDrop<Stack<'py>> {
     ManuallyDrop::new(Stack::new())
 }
 
@@ -400,6 +316,28 @@ pub(crate) fn add<'py>(deferred: &Bound<'py, Deferred>, link: Link) -> Result<()
     if or_no_memory(py, added)? { run_deferred(deferred) } else { Ok(()) }
 }
 
+/// [`add`], in one step with the look whether the chain is at rest. Then the callback is returned.
+#[cfg(Py_GIL_DISABLED)]
+#[inline(always)]
+pub(crate) fn add_unless_at_rest(
+    deferred: &Bound<'_, Deferred>,
+    on: On,
+    callback: Callback,
+) -> Result<Option<Callback>> {
+    let py = deferred.py();
+    let added = deferred.get().chain(py, |chain| {
+        if chain.is_at_rest() {
+            return Ok(Err(callback));
+        }
+        chain.add(on.link(callback)).map(|()| Ok(chain.is_runnable()))
+    });
+    match or_no_memory(py, added)? {
+        Ok(true) => run_deferred(deferred).map(|()| None),
+        Ok(false) => Ok(None),
+        Err(callback) => Ok(Some(callback)),
+    }
+}
+
 /// Fire a Deferred with an outcome, and run its callbacks.
 #[inline(always)]
 pub(crate) fn fire(deferred: &Bound<'_, Deferred>, outcome: Outcome) -> Result<()> {
@@ -418,10 +356,28 @@ pub(crate) fn fire_with<'py>(
     if !is_known_ordinary(&result) {
         return fire_with_another(deferred, result);
     }
-    match firing::fire_quickly(deferred, Outcome::Value(result.hold())) {
+    fire_quickly(deferred, Outcome::Value(result.hold()))
+}
+
+/// [`fire`], where there is most likely nothing more to do than to store the outcome.
+#[cfg(not(Py_GIL_DISABLED))]
+#[inline(always)]
+pub(crate) fn fire_quickly(deferred: &Bound<'_, Deferred>, outcome: Outcome) -> Result<()> {
+    match firing::fire_quickly(deferred, outcome) {
         Ok(true) => run_deferred(deferred),
         Ok(false) => Ok(()),
         Err(outcome) => fire_slowly(deferred, outcome),
+    }
+}
+
+/// The same, in one step with the first turn.
+#[cfg(Py_GIL_DISABLED)]
+#[inline(always)]
+pub(crate) fn fire_quickly(deferred: &Bound<'_, Deferred>, outcome: Outcome) -> Result<()> {
+    if firing::is_quick(deferred) {
+        run_calls(deferred, Begin::Fire(outcome))
+    } else {
+        fire_slowly(deferred, outcome)
     }
 }
 

@@ -4,13 +4,13 @@ use std::mem;
 
 use pyo3::prelude::*;
 
-use crate::binding::capi::{Held, Hold, error::Result, watching};
+use crate::binding::capi::{Held, Hold, cell::SEVERAL_THREADS, error::Result, watching};
 use crate::binding::judge::{notes, ordinary::is_known_ordinary, report};
 use crate::binding::model::{
     callback::Callback,
     deferred::Deferred,
     observe,
-    outcome::{Link, Outcome, into_object, share},
+    outcome::{Chain, Link, Outcome, frees_nothing, into_object, share},
     waiter::Waiter,
 };
 use crate::binding::run::deliver::deliver;
@@ -23,21 +23,6 @@ use crate::binding::waits::{
     work::{Answer, Later, Next, Stack, Work, make_room},
 };
 use crate::core::Turn;
-
-/// Start a new run, if the chain is neither running nor paused.
-#[inline(always)]
-pub(super) fn begins(deferred: &Bound<'_, Deferred>) -> bool {
-    let py = deferred.py();
-    let entered =
-        deferred.get().chain(py, |chain| if chain.running() { None } else { chain.enter().ok() });
-    match entered {
-        Some(chained_to) => {
-            drop(chained_to);
-            true
-        }
-        None => false,
-    }
-}
 
 /// Start a run, unless the chain is running already.
 #[inline(always)]
@@ -104,26 +89,134 @@ pub(super) fn is_about_to_call(deferred: &Bound<'_, Deferred>) -> bool {
         .chain(py, |chain| chain.is_about_to_call(|callback| callback.may_be_of_python(py)))
 }
 
-/// The next turn of a chain, if it is such a call or the end.
-pub(super) enum CallOrRest<'py> {
-    /// Call this Python function with the outcome.
-    Call(Callback, Bound<'py, PyAny>),
+/// The next turn of a chain: if it is such a call, the function, and the outcome to call it with.
+pub(super) type CallOr<'py> = Result<(Callback, Bound<'py, PyAny>), End>;
+
+/// What comes where there is no such call.
+pub(super) enum End {
     /// As [`Step::Rest`].
-    Rest(bool),
+    Rest,
+    /// The same, and the outcome is an unhandled failure.
+    RestOnFailure,
     /// Anything else.
     Another,
 }
 
 #[inline(always)]
-pub(super) fn call_or_rest<'py>(deferred: &Bound<'py, Deferred>) -> CallOrRest<'py> {
-    let py = deferred.py();
+fn call_or_end<'py>(py: Python<'py>, chain: &mut Chain) -> CallOr<'py> {
     let is_unwatched = |callback: &Callback| callback.is_of_python(py) && !observe::tracing();
-    deferred.get().chain(py, |chain| {
-        if let Some((callback, outcome)) = chain.turn_to_call(is_unwatched) {
-            return CallOrRest::Call(callback, into_object(py, share(py, outcome)));
-        }
-        chain.turn_to_rest().map_or(CallOrRest::Another, CallOrRest::Rest)
+    if let Some((callback, outcome)) = chain.turn_to_call(is_unwatched) {
+        return Ok((callback, into_object(py, share(py, outcome))));
+    }
+    Err(match chain.turn_to_rest() {
+        Some(false) => End::Rest,
+        Some(true) => End::RestOnFailure,
+        None => End::Another,
     })
+}
+
+/// Without the GIL, this is seldom a step of its own.
+#[cfg_attr(not(Py_GIL_DISABLED), inline(always))]
+#[cfg_attr(Py_GIL_DISABLED, inline(never))]
+pub(super) fn next_call<'py>(deferred: &Bound<'py, Deferred>) -> CallOr<'py> {
+    let py = deferred.py();
+    deferred.get().chain(py, |chain| call_or_end(py, chain))
+}
+
+/// How a run begins.
+pub(super) enum Begin {
+    /// Fire the chain first.
+    #[cfg(Py_GIL_DISABLED)]
+    Fire(Outcome),
+    /// It has been fired.
+    Fired,
+}
+
+/// How a run has begun, or not.
+pub(super) enum Begun<'py> {
+    /// With this turn.
+    With(CallOr<'py>),
+    /// There is more to do than to store the outcome.
+    #[cfg(Py_GIL_DISABLED)]
+    Refused(Outcome),
+    /// There is nothing to do: it is running or paused.
+    Not,
+}
+
+/// Start a new run.
+#[inline(always)]
+pub(super) fn begin_calls<'py>(deferred: &Bound<'py, Deferred>, begin: Begin) -> Begun<'py> {
+    let py = deferred.py();
+    let mut chained_to = None;
+    let begun = deferred.get().chain(py, |chain| {
+        #[cfg(Py_GIL_DISABLED)]
+        if let Begin::Fire(outcome) = begin {
+            match chain.fire_fresh(outcome) {
+                Ok(true) => {}
+                Ok(false) => return Begun::Not,
+                Err(outcome) => return Begun::Refused(outcome),
+            }
+        }
+        #[cfg(not(Py_GIL_DISABLED))]
+        let Begin::Fired = begin;
+        if chain.running() {
+            return Begun::Not;
+        }
+        match chain.enter() {
+            Ok(None) => Begun::With(call_or_end(py, chain)),
+            // To drop that may run any code, so it comes first.
+            Ok(before) => {
+                chained_to = before;
+                Begun::With(Err(End::Another))
+            }
+            Err(_paused) => Begun::Not,
+        }
+    });
+    drop(chained_to);
+    begun
+}
+
+/// Store the result of a callback, and take the next turn.
+#[inline(always)]
+pub(super) fn complete_and_turn<'py>(
+    deferred: &Bound<'py, Deferred>,
+    outcome: Outcome,
+) -> CallOr<'py> {
+    let py = deferred.py();
+    let next = complete_and(deferred, outcome, |chain| call_or_end(py, chain));
+    next.unwrap_or_else(|| next_call(deferred))
+}
+
+/// Store the result of a callback, and [rest](crate::core::Chain::turn_to_rest) if no link is left.
+#[inline(always)]
+pub(super) fn complete_and_rest(deferred: &Bound<'_, Deferred>, outcome: Outcome) -> Option<bool> {
+    let rests = complete_and(deferred, outcome, |chain| chain.turn_to_rest());
+    rests.unwrap_or_else(|| deferred.get().chain(deferred.py(), |chain| chain.turn_to_rest()))
+}
+
+/// [`complete_with`]. Without the GIL, this transition is made in one step with it, if possible.
+#[inline(always)]
+fn complete_and<R>(
+    deferred: &Bound<'_, Deferred>,
+    outcome: Outcome,
+    next: impl FnOnce(&mut Chain) -> R,
+) -> Option<R> {
+    if !SEVERAL_THREADS {
+        complete_with(deferred, outcome);
+        return None;
+    }
+    let py = deferred.py();
+    let mut done = None;
+    let before = deferred.get().chain(py, |chain| {
+        let before = chain.replace_outcome(outcome);
+        // If dropping that can run code, the chain still has to count as running then.
+        if frees_nothing(py, &before) {
+            done = Some(next(chain));
+        }
+        before
+    });
+    drop(before);
+    done
 }
 
 /// No link is left. Prepare the report if the outcome is an unhandled failure.

@@ -167,9 +167,7 @@ pub(super) fn complete_link<'py>(
     // Dropping the old outcome may run any code, so the chain still counts as running.
     let before = deferred.get().chain(py, |chain| chain.replace_outcome(outcome));
     drop(before);
-    if other.is_none() || !SEVERAL_THREADS {
-        deferred.get().chain(py, |chain| chain.stop_running());
-    }
+    stop_running(deferred);
     match other {
         None => Ok(None),
         Some(other) if SEVERAL_THREADS => chain_to(deferred, other).inspect_err(|_| {
@@ -185,7 +183,15 @@ pub(super) fn complete_with(deferred: &Bound<'_, Deferred>, outcome: Outcome) {
     let py = deferred.py();
     let before = deferred.get().chain(py, |chain| chain.replace_outcome(outcome));
     drop(before);
-    deferred.get().chain(py, |chain| chain.stop_running());
+    stop_running(deferred);
+}
+
+/// A link has been settled. Without the GIL, that is said in one step with the next turn.
+#[inline(always)]
+fn stop_running(deferred: &Bound<'_, Deferred>) {
+    if !SEVERAL_THREADS {
+        deferred.get().chain(deferred.py(), |chain| chain.stop_running());
+    }
 }
 
 /// Take the outcome of the Deferred that a callback returned, or wait for it.

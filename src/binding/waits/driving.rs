@@ -1,7 +1,5 @@
 //! Resumes generators and coroutines, and records which ones are running.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-
 #[cfg(Py_GIL_DISABLED)]
 use std::{cell::Cell, ptr};
 
@@ -344,10 +342,13 @@ fn interrupted(py: Python<'_>) -> Option<Outcome> {
 /// [`interrupted`], asked now and then, for a generator that is resumed at once.
 #[inline(always)]
 pub(crate) fn interrupted_at_times(py: Python<'_>) -> Option<Outcome> {
-    static RESUMED: AtomicU32 = AtomicU32::new(0);
-    // Not exact where several threads count, which does no harm.
-    let resumed = RESUMED.load(Ordering::Relaxed).wrapping_add(1);
-    RESUMED.store(resumed, Ordering::Relaxed);
+    each_thread! {
+        static RESUMED: EachThread<u32> = 0;
+    }
+    let resumed = RESUMED.with(py, |resumed| {
+        *resumed = resumed.wrapping_add(1);
+        *resumed
+    });
     if resumed.is_multiple_of(PATIENCE) { interrupted(py) } else { None }
 }
 

@@ -139,15 +139,21 @@ fn follow_fire(
     }
 }
 
+/// Whether firing it can take the fast path: nobody watches it.
+#[inline(always)]
+pub(crate) fn is_quick(deferred: &Bound<'_, Deferred>) -> bool {
+    is_known_not_to_debug(deferred) && !observe::tracing()
+}
+
 /// Fast path of [`begin_fire`]: true if the chain has to be run, or the outcome if there is more to
 /// do than to store it.
+#[cfg(not(Py_GIL_DISABLED))]
 #[inline(always)]
 pub(crate) fn fire_quickly(
     deferred: &Bound<'_, Deferred>,
     outcome: Outcome,
 ) -> Result<bool, Outcome> {
-    // If it is watched, take the slow path.
-    if is_known_not_to_debug(deferred) && !observe::tracing() {
+    if is_quick(deferred) {
         deferred.get().chain(deferred.py(), |chain| chain.fire_fresh(outcome))
     } else {
         Err(outcome)

@@ -49,7 +49,11 @@ fn collect<'py>(
         (state.finished, state.fire_on_one_callback.is_on(), state.fire_on_one_errback.is_on())
     });
     let deferred = list.as_super();
-    if deferred.get().chain(py, |chain| chain.called()) {
+    let fires_at_once = if success { on_callback } else { on_errback };
+    // Only then is it looked at, which takes a lock without the GIL.
+    if !(fires_at_once || finished == results.len())
+        || deferred.get().chain(py, |chain| chain.called())
+    {
         return Ok(None);
     }
     let (method, outcome) = if success && on_callback {
@@ -62,10 +66,8 @@ fn collect<'py>(
             creating::from_exception(names::FIRST_ERROR.get(py)?.call1((result, place))?)
         })?;
         (intern!(py, "errback"), Outcome::Failure(reason.hold()))
-    } else if finished == results.len() {
-        (intern!(py, "callback"), Outcome::Value(results.into_any().hold()))
     } else {
-        return Ok(None);
+        (intern!(py, "callback"), Outcome::Value(results.into_any().hold()))
     };
     if overrides::<Deferred>(deferred, method) {
         deferred.call_method1(method, (into_object(py, outcome),))?;
