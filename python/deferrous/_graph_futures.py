@@ -63,8 +63,9 @@ def future_behind(canceller: Any) -> Any:
     """
     if is_function_in(canceller, "_futures"):
         waiting = _cell(canceller, "waiting")
-        if type(waiting) is tuple and len(waiting) == 2:
-            return waiting[1]
+        # A future of a thread: a list of the Deferred with it, or of nothing.
+        if type(waiting) is list and len(waiting) == 1:
+            return waiting[0][1]
     return None
 
 

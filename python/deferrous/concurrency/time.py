@@ -362,7 +362,7 @@ def timeout(delay: float | None, *, clock: AnyClock | None = None) -> Timeout:
 
 
 #: The class of loops that was found last: to look for a class in a dict takes longer than the rest.
-_last_loops: type | None = None
+_last_loops: Any = None
 
 
 def _is_loop(clock: Any) -> bool:
