@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lock::Lock;
 use locked::Locked;
-use threads::{CANCELLED, CURRENT, Callback, Driver, Op, World, check_always};
+use threads::{CANCELLED, CURRENT, Callback, Driver, Guarded, Op, World, check_always};
 
 /// Run the threads in every order in which at most so many are interrupted that could go on, and look at
 /// the world after each. (Who waits for a lock looks again and again, so without a limit there is no end.)

@@ -72,7 +72,6 @@ enum Step {
     Enter(usize),
     Turn(usize),
     Answer(usize, Callback, Its),
-    Stop(usize),
     Steal(usize, usize),
     Wait(usize, usize),
     StealOrAdd(usize, usize),
@@ -239,10 +238,6 @@ impl Driver {
                 };
                 self.settle(of, answer, true, world);
             }
-            Step::Stop(of) => {
-                world.at(of, |chain, _| chain.stop_running());
-                self.steps.push(Step::Turn(of));
-            }
             Step::Steal(of, other) => match world.at(other, |chain, _| chain.steal()) {
                 Some(outcome) => self.settle(of, outcome, false, world),
                 None => self.steps.push(Step::Wait(of, other)),
@@ -337,7 +332,8 @@ impl Driver {
         });
         self.steps.push(match other {
             Some(other) => Step::Steal(of, other),
-            None => Step::Stop(of),
+            // The next turn says that this one is settled.
+            None => Step::Turn(of),
         });
     }
 
