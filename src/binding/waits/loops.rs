@@ -52,6 +52,7 @@ fn find_out(class: &Bound<'_, PyType>) -> bool {
 /// Up to CPython 3.12 this is found by its attributes: reading its `__dict__` would make all of them
 /// slow for good.
 struct Own<'a, 'py> {
+    #[cfg_attr(Py_3_13, expect(dead_code, reason = "its dict says all"))]
     of: &'a Bound<'py, PyAny>,
     #[cfg(Py_3_13)]
     dict: Bound<'py, PyDict>,
