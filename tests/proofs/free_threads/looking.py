@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import random
 import sys
@@ -277,7 +278,9 @@ def objects_listed(rng: random.Random) -> None:
         while not ends.is_set():
             for each in gc.get_objects():
                 if type(each).__module__.startswith("deferrous"):
-                    repr(each)
+                    # One written in Python may have been made, and have no attributes yet.
+                    with contextlib.suppress(AttributeError):
+                        repr(each)
                     if isinstance(each, Deferred):
                         each.called, each.paused, getattr(each, "result", None)
             gc.get_referrers(Deferred)
