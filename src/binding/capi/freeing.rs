@@ -39,8 +39,8 @@ pub(crate) fn dropping<T: Recycled>(value: &T) {
 extern "C" fn dealloc<T: Recycled>(dead: Dead<'_, T>) {
     match dead.plain() {
         Ok(plain) => {
-            let (py, _) = plain.value();
-            if !T::dies_quietly(plain.state()) {
+            let (py, value) = plain.value();
+            if !T::dies_quietly(plain.state()) || value.holds_more() {
                 dealloc_heavy(Err(plain.into_dead()));
             } else if T::is_light(plain.state(), py) {
                 free_plain(py, plain.into_memory(None::<fn(&T)>));

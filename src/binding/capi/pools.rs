@@ -202,6 +202,13 @@ pub(crate) trait Recycled: Native + PyClass<Frozen = True> + Sync {
     /// Whether [`Recycled::dispose`] does nothing but drop references.
     fn dies_quietly(state: &Self::State) -> bool;
 
+    /// Whether it holds something that [`Recycled::dispose`] does not drop: then it is freed in the
+    /// general way.
+    #[inline(always)]
+    fn holds_more(&self) -> bool {
+        false
+    }
+
     /// Whether dropping it frees no other object of ours, directly or indirectly.
     fn is_light(state: &Self::State, py: Python<'_>) -> bool;
 

@@ -26,6 +26,13 @@ impl Recycled for Fifo {
         true
     }
 
+    /// The gate of what the line is of.
+    #[cfg(Py_GIL_DISABLED)]
+    #[inline(always)]
+    fn holds_more(&self) -> bool {
+        self.known_gate().is_some()
+    }
+
     #[inline]
     fn is_light(state: &State, _py: Python<'_>) -> bool {
         !state.may_have_items()
