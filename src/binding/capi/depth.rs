@@ -47,6 +47,10 @@ const EACH: i32 = if cfg!(Py_3_11) { -1 } else { 1 };
 
 /// The index of the counter in the thread state, in words, plus one. 0 if it is not known.
 static PLACE: AtomicUsize = AtomicUsize::new(0);
+/// Whether native calls have a counter of their own.
+const COUNTS_NATIVE_CALLS: bool = cfg!(all(Py_3_12, not(Py_3_14)));
+/// Where that is: the next but one. It holds the calls that are left.
+const NATIVE_CALLS: usize = 2;
 
 /// The default vectorcall of Python functions: the interpreter.
 static INTERPRETED: OnceLock<ffi::vectorcallfunc> = OnceLock::new();
@@ -123,10 +127,24 @@ fn look(py: Python<'_>) -> PyResult<()> {
             && (0..=limit).contains(&seen[0][place])
     };
     let mut found = (0..WORDS).filter(|place| counts(*place));
-    if let (Some(place), None) = (found.next(), found.next()) {
+    if let (Some(place), None) = (found.next(), found.next())
+        && (!COUNTS_NATIVE_CALLS || is_count_of_native_calls(py, place + NATIVE_CALLS)?)
+    {
         PLACE.store(place + 1, Ordering::Relaxed);
     }
     Ok(())
+}
+
+/// Whether a word of the thread state is the number of native calls left.
+fn is_count_of_native_calls(py: Python<'_>, place: usize) -> PyResult<bool> {
+    let read = || word(py, place).map(|word| word.load(Ordering::Relaxed));
+    let before = read();
+    if super::safe::enter_recursion(py, c" while importing deferrous") {
+        return Err(super::in_flight::take_raised(py).into());
+    }
+    let within = read();
+    super::safe::leave_recursion(py);
+    Ok(before.is_some_and(|left| left > 0 && within == Some(left - 1) && read() == before))
 }
 
 /// The counter of this thread.
@@ -135,11 +153,23 @@ fn count(py: Python<'_>) -> Option<&AtomicI32> {
     word(py, PLACE.load(Ordering::Relaxed).checked_sub(1)?)
 }
 
-/// The number of calls left, if known.
+/// The counter of this thread's native calls, if they have one of their own.
+#[inline(always)]
+fn native_count(py: Python<'_>) -> Option<&AtomicI32> {
+    let place = PLACE.load(Ordering::Relaxed).checked_sub(1)?;
+    if COUNTS_NATIVE_CALLS { word(py, place + NATIVE_CALLS) } else { None }
+}
+
+/// The number of calls left, if known: Python calls or native ones, whichever are fewer.
 #[inline(always)]
 fn left(py: Python<'_>) -> Option<i32> {
     let count = count(py)?.load(Ordering::Relaxed);
-    Some(if cfg!(Py_3_11) { count } else { super::safe::recursion_limit(py).wrapping_sub(count) })
+    let left =
+        if cfg!(Py_3_11) { count } else { super::safe::recursion_limit(py).wrapping_sub(count) };
+    Some(match native_count(py) {
+        Some(native) => left.min(native.load(Ordering::Relaxed)),
+        None => left,
+    })
 }
 
 /// Whether the number of calls left is known.
@@ -147,11 +177,14 @@ pub(crate) fn is_known() -> bool {
     PLACE.load(Ordering::Relaxed) != 0
 }
 
-/// Whether the next call of a Python function will fail, if Python and native calls share a
-/// counter.
+/// Whether the next native call that is counted will be refused.
 #[cold]
 pub(crate) fn is_at_limit(py: Python<'_>) -> bool {
-    cfg!(not(Py_3_12)) && left(py).is_some_and(|left| left <= 0)
+    match native_count(py) {
+        Some(native) => native.load(Ordering::Relaxed) <= 0,
+        // They share a counter with Python calls.
+        None => cfg!(not(Py_3_12)) && left(py).is_some_and(|left| left <= 0),
+    }
 }
 
 /// Check beforehand, before a function that calls Python functions in the middle of its work
@@ -218,7 +251,7 @@ pub(crate) fn with_more<T>(py: Python<'_>, work: impl FnOnce() -> T) -> T {
 }
 
 fn shift(py: Python<'_>, by: i32) {
-    if let Some(count) = count(py) {
+    for count in [count(py), native_count(py)].into_iter().flatten() {
         count.store(count.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
     }
 }

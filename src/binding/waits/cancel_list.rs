@@ -3,7 +3,10 @@
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
-use crate::binding::capi::error::{Error, Result};
+use crate::binding::capi::{
+    depth,
+    error::{Error, Result},
+};
 use crate::binding::judge::{classify::as_deferred, creating};
 use crate::binding::model::{list::DeferredList, names};
 use crate::binding::waits::{
@@ -25,6 +28,8 @@ pub(crate) fn cancel_list<'py>(
             // A fired list passes the cancellation on, like any Deferred. Twisted's list does not.
             return cancelling::cancel_waited_for(list.as_super());
         }
+        // If each of them were refused, that would be reported, and nothing would be cancelled.
+        depth::check_ahead(py)?;
         if !list.get().with(py, |state| state.cancels.begin()) {
             return Err(waits_for_itself(py));
         }
