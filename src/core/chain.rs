@@ -89,8 +89,7 @@ impl<K: Kinds + ?Sized> Chain<K> {
     /// canceller, nor an outcome that was set by hand. True if a run would have any effect.
     ///
     /// # Errors
-    ///
-    /// The outcome, if the chain is not such a one.
+    /// The outcome, if the chain is in another state.
     #[inline(always)]
     pub fn fire_fresh(&mut self, outcome: Outcome<K>) -> Result<bool, Outcome<K>> {
         if !self.called.is_clear()
@@ -304,9 +303,9 @@ impl<K: Kinds + ?Sized> Chain<K> {
         self.running = Some(K::Runner::here());
     }
 
-    /// Whether a run must not go on: another thread is working on the outcome, or it is another
-    /// Deferred that this one waits for, since the run was entered. (Where there is one thread, no
-    /// run goes on then.)
+    /// Whether a run has to stop: another thread is working on the outcome, or since the run began
+    /// the outcome has become another Deferred, which this chain waits for. (With one thread, a run
+    /// ends by itself then.)
     #[inline(always)]
     fn is_busy(&self) -> bool {
         self.is_run_elsewhere()

@@ -27,14 +27,15 @@ use super::raised::Raised;
 use super::safe::this_thread;
 use crate::core::refusable;
 
-/// How often a step is repeated; after that once more, without signals. What is raised then, too, does
-/// not come from a signal.
+/// How often a step is repeated. After that, it is repeated once more, without signals: what is
+/// raised then does not come from a signal.
 pub(crate) const MOST: u32 = 50;
 
-/// How often a step is repeated for which there was no memory. There may be some now.
+/// How often a step is repeated that had no memory. There may be some by now.
 const WITHOUT_MEMORY: u32 = 3;
 
-/// Do what must not be left out, and changes nothing if it raises: again if there was no memory for it.
+/// Do something that must not be left out, and that changes nothing if it raises. If there was no
+/// memory for it, try again.
 pub(crate) fn insist<T>(py: Python<'_>, work: impl Fn() -> Result<T>) -> Result<T> {
     let mut done = work();
     for _ in 0..WITHOUT_MEMORY {
@@ -103,7 +104,8 @@ pub(super) fn again<'py>(
     Err(last)
 }
 
-/// Put back what a signal has raised, if it did, beside what is raised now, and shows it no more.
+/// Put back what a signal has raised, if anything. What is raised now no longer shows it as its
+/// context.
 fn put_back_too<'py>(signal: Option<Raised<'py>>, raised: &Raised<'py>) {
     let Some(signal) = signal else { return };
     let py = signal.py();
@@ -155,9 +157,9 @@ impl Drop for KeptBack<'_> {
     }
 }
 
-/// Returns what a signal has raised, or raises now: to be asked now and then by a loop that may have
-/// no end, and in which no Python code may run but steps of ours. In these, a signal's exception would
-/// be put back each time. So the loop is to end with it.
+/// What a signal has raised, or raises now. A loop that may be endless, and in which only steps of
+/// ours run, has to ask now and then: each of these steps would put the exception back, and the
+/// loop would never end.
 pub(crate) fn interruption(py: Python<'_>) -> Option<Raised<'_>> {
     let there = PUT_BACK.with(py, |all| !all.is_empty());
     if (there || KEPT_BACK.with(py, |all| !all.is_empty())) && is_main_thread(py) {
@@ -172,19 +174,20 @@ fn take_first(py: Python<'_>) -> Option<Held<PyBaseException>> {
     PUT_BACK.with(py, |all| if all.is_empty() { None } else { Some(all.remove(0)) })
 }
 
-/// How often something native is tried that looks for signals first.
+/// How often a native operation is tried that checks for signals first.
 const TRIES: u32 = 1_000;
 
-/// Do a step that no signal's exception comes into: while it runs, the handlers of the program are
-/// replaced by one that notes the signal. They are called afterwards, and what they raise is put back.
+/// Do a step that no signal interrupts. Meanwhile, the program's signal handlers are replaced by
+/// one that notes the signals. Afterwards the handlers are called, and what they raise is put back.
 ///
-/// Where they cannot be replaced, as in another thread than the main one, the step is just done.
+/// If they cannot be replaced, as in another thread than the main one, the step is done without
+/// that.
 #[cold]
 pub(crate) fn undisturbed<'py, R>(py: Python<'py>, step: impl FnOnce() -> R) -> R {
     let mut handlers = Handlers::default();
     // If that fails midway, some are replaced, and no harm is done.
     let _ = ok(py, handlers.replace(py));
-    // Nor does one come that an inner step has put back.
+    // Exceptions that an inner step puts back must not be raised either.
     HELD.fetch_add(1, Ordering::Relaxed);
     let result = step();
     if HELD.fetch_sub(1, Ordering::Relaxed) == 1 {
@@ -196,17 +199,18 @@ pub(crate) fn undisturbed<'py, R>(py: Python<'py>, step: impl FnOnce() -> R) -> 
     result
 }
 
-/// How many steps are done undisturbed, one in the other. Meanwhile nothing that was put back is raised.
+/// How many steps are being done undisturbed, one within the other. Meanwhile nothing that was put
+/// back is raised.
 static HELD: AtomicU32 = AtomicU32::new(0);
 
 /// The handlers that were replaced.
 #[derive(Default)]
 struct Handlers<'py> {
-    /// Of each number the handler.
+    /// The handler of each signal.
     replaced: Option<Bound<'py, PyDict>>,
-    /// The numbers of the signals that have come, each with the frame in which it did.
+    /// The signals that have come, each with the frame in which it did.
     came: Option<Bound<'py, PyDict>>,
-    /// What is there instead of them.
+    /// The handler that replaces them.
     note: Option<Bound<'py, PyAny>>,
 }
 
@@ -256,7 +260,8 @@ impl<'py> Handlers<'py> {
     }
 }
 
-/// `signal.signal(number, handler)`, which looks for signals first. What comes of these is put back.
+/// `signal.signal(number, handler)`, which checks for signals first. What their handlers raise is
+/// put back.
 fn set_handler(
     signals: &Bound<'_, PyModule>,
     number: c_int,
@@ -292,8 +297,9 @@ fn set_handler(
     done
 }
 
-/// Keep what has come into a step after this, where it is of another class: one of them is raised, and
-/// shows the other as its `__context__`. If that is taken, the other is not shown.
+/// Combine two signals' exceptions of different classes that have interrupted the same step: one is
+/// raised, and shows the other as its `__context__`. If it has a context already, the other is not
+/// shown.
 fn keep_beside(raised: &Raised<'_>, another: &Raised<'_>) {
     let py = raised.py();
     let name = intern!(py, "__context__");
@@ -350,7 +356,7 @@ pub(crate) fn put_back(raised: Raised<'_>) -> Result<(), Raised<'_>> {
     if !is_main_thread(py) {
         return Err(raised);
     }
-    // One that comes again before the first is raised is the same, as with signals.
+    // As with signals, one that comes again before the first has been raised is merged with it.
     let kind = raised.get_type_ptr();
     if PUT_BACK.with(py, |all| all.iter().any(|kept| kept.bind(py).get_type_ptr() == kind)) {
         return Ok(());
@@ -393,9 +399,9 @@ extern "C" fn raise_next(_: *mut c_void) -> c_int {
     if raised.flatten().is_some() { -1 } else { 0 }
 }
 
-/// Whether this is the thread that handles signals. This runs no code of Python's, where an exception
-/// that waits to be raised would be raised, and lost: so it looks at what `main_thread` and `ident`
-/// return, and does not call them.
+/// Whether this is the thread that handles signals. If Python code ran here, a pending exception
+/// could be raised in it and be lost. So the attributes behind `main_thread` and `ident` are read,
+/// and no functions are called.
 fn is_main_thread(py: Python<'_>) -> bool {
     let ask = || -> PyResult<bool> {
         let main = py.import("threading")?.getattr("_main_thread")?;

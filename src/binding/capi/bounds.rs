@@ -69,7 +69,8 @@ impl Bounds {
             if floor == 0 { 0 } else { (here.saturating_sub(floor) / 2).min(FOR_A_REPORT) };
         let growing = (floor != 0 && is_main_thread())
             .then(|| Growing { there: Cell::new(here), last_floor: floor, margin })
-            // Where it says no from the beginning, it does not know: under valgrind, for one.
+            // If the system refuses from the beginning, it does not know, for instance under
+            // valgrind.
             .filter(|growing| growing.grow(here, for_a_report).is_some());
         let look = if growing.is_some() { here } else { floor };
         // Half of what is kept is enough for the functions that our own steps call.
@@ -97,7 +98,7 @@ impl Bounds {
             } else {
                 let floor = growing.there.get() + growing.margin;
                 self.floor.set(floor.max(growing.last_floor));
-                // It is asked again each time that it matters: there may be more memory then.
+                // It is asked again whenever that matters: there may be more memory by then.
                 self.look.set(self.floor.get() + self.for_a_report);
             }
         }
@@ -201,7 +202,7 @@ pub(crate) fn has_room_to_report() -> bool {
     enough || is_elsewhere()
 }
 
-/// Let a step of ours use some of the space that is kept, or no longer. `room` is asked as before.
+/// Let a step of ours use some of the reserved space, or no longer. `room` is computed as before.
 pub(super) fn lower(is_lowered: bool) {
     let _ = BOUNDS.try_with(|bounds| {
         bounds.lowered.set(if is_lowered { bounds.most } else { 0 });

@@ -59,7 +59,7 @@ impl<T> Shared<T> {
         result
     }
 
-    /// The address of the value, for who knows that nobody else can reach it.
+    /// The address of the value, for callers that know that nobody else can reach it.
     #[inline(always)]
     pub(super) const fn as_ptr(&self) -> *mut T {
         self.value.get()

@@ -206,7 +206,7 @@ pub(crate) fn check_ahead(py: Python<'_>) -> Result<()> {
     }
 }
 
-/// A step that is under way already may use what there is.
+/// A step that has begun may use all of the stack that there is.
 #[cold]
 fn check_little_stack(py: Python<'_>) -> Result<()> {
     let is_enough = LIFTS.with(Cell::get) > 0 && bounds::has_room();

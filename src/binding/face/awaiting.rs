@@ -31,18 +31,18 @@ use crate::binding::waits::{
 };
 use crate::core::Boxed;
 
-/// What is seen where a coroutine is resumed.
+/// What a resumed coroutine finds.
 enum Seen<'py> {
     #[cfg(not(Py_GIL_DISABLED))]
     For(Bound<'py, Deferred>),
-    /// The Deferred and its outcome, if that is there: then it waits no more. In one step,
-    /// which saves a lock.
+    /// The Deferred, and its outcome if that is there: then the iterator has stopped waiting. Both
+    /// in one step, which saves a lock.
     #[cfg(Py_GIL_DISABLED)]
     Looked(Bound<'py, Deferred>, Option<(Outcome, State)>),
     Through(Bound<'py, PyAny>, bool),
     #[cfg(not(Py_GIL_DISABLED))]
     Arrived,
-    /// What has arrived, taken in the same step: another thread might take it back.
+    /// What has arrived. It is taken in the same step, or another thread might take it back.
     #[cfg(Py_GIL_DISABLED)]
     Arrived(State),
     Done,

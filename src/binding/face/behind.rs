@@ -1,8 +1,8 @@
-//! Steps that no other thread comes between, written once for builds with and without the GIL.
+//! Steps that must look atomic to other threads, written once for builds with and without the GIL.
 //!
-//! With the GIL, any native steps are that: there is no gate. Without it, they are taken behind the
-//! [gate](crate::binding::model::gate) of an object, where no Python code may run. Callbacks and
-//! finalizers run when the gate has been left.
+//! With the GIL, native steps are atomic in any case, and there is no gate. Without it, they run
+//! behind the [gate](crate::binding::model::gate) of an object, where no Python code may run.
+//! Callbacks and finalizers run after the gate has been left.
 
 #[cfg(not(Py_GIL_DISABLED))]
 use std::marker::PhantomData;
@@ -21,13 +21,13 @@ use crate::binding::run::engine;
 use crate::binding::waits::{firing, nesting::hand_over, work::Work};
 use crate::core::{AlreadyCalled, Fired};
 
-/// What runs Python code, of the steps behind a gate.
+/// Work that runs Python code, and so comes after the steps behind a gate.
 pub(crate) enum After<'py> {
-    /// Run the callbacks of one that was fired.
+    /// Run the callbacks of a Deferred that was fired.
     Run(Bound<'py, Deferred>, Fired<Objects>),
-    /// Fire one whose `callback` is not ours, with this.
+    /// Fire a waiter whose `callback` is not ours, with this value.
     HandOver(Bound<'py, PyAny>, Bound<'py, PyAny>),
-    /// Let go of this.
+    /// Drop this.
     Drop(#[allow(dead_code, reason = "held to be dropped")] Bound<'py, PyAny>),
 }
 
@@ -49,8 +49,8 @@ impl After<'_> {
     }
 }
 
-/// What is done when the gate has been left. Where there is none, it is done at once, and this is the
-/// error that was raised.
+/// The work for after the gate has been left. If there is no gate, the work is done at once, and
+/// this is the first error that it raised.
 #[derive(Default)]
 pub(crate) struct Later<'py> {
     #[cfg(Py_GIL_DISABLED)]
@@ -74,7 +74,7 @@ impl<'py> Later<'py> {
         }
     }
 
-    /// Do it.
+    /// Do the work.
     ///
     /// # Errors
     ///
@@ -94,12 +94,12 @@ impl<'py> Later<'py> {
         self.raised.map_or(Ok(()), Err)
     }
 
-    /// Let go of something that nobody else may have.
+    /// Drop an object to which there may be no other reference.
     pub(super) fn drop(&mut self, object: Bound<'py, PyAny>) {
         self.push(After::Drop(object));
     }
 
-    /// Fire one that has been taken out of a line with a value. False if a program has fired it.
+    /// Fire a waiter that was taken out of a line, with a value. False if a program has fired it.
     pub(super) fn fire(&mut self, waiting: Bound<'py, PyAny>, value: &Bound<'py, PyAny>) -> bool {
         let outcome = Outcome::Value(value.clone().hold());
         match waiting.cast_into::<Deferred>() {
@@ -111,7 +111,7 @@ impl<'py> Later<'py> {
         }
     }
 
-    /// Fire one in this transition. False if it has been fired.
+    /// Fire a Deferred by this transition. False if it has been fired.
     pub(super) fn fire_by(
         &mut self,
         deferred: Bound<'py, Deferred>,
@@ -130,7 +130,7 @@ impl<'py> Later<'py> {
     }
 }
 
-/// Do several steps behind the gate of a line. Returns what they come to, and what is left to do.
+/// Do several steps behind the gate of a line. Returns their result, and the work for later.
 #[inline(always)]
 pub(super) fn behind<'py, R>(
     line: &Bound<'py, Fifo>,
@@ -147,14 +147,14 @@ pub(super) fn behind<'py, R>(
     (result, later)
 }
 
-/// Move all that wait in a line to another, which is nobody's, and returned.
+/// Move all waiters of a line to an empty one, which is returned.
 pub(super) fn take_all<'py>(line: &Bound<'py, Fifo>, empty: Bound<'py, Fifo>) -> Bound<'py, Fifo> {
     Fifo::take_all(line, &empty);
     empty
 }
 
-/// Put those back into a line that could not be told what they wait for. They are in front. Needs no
-/// memory, unless others have come.
+/// Put waiters back at the front of a line, because they could not be told. Needs no memory, unless
+/// others have joined.
 pub(super) fn wait_again<'py>(line: &Bound<'py, Fifo>, left: &Bound<'py, Fifo>) -> Result<()> {
     let (result, later) = behind(line, |_| {
         while let Some(came) = line.get().pop_front(line.py())? {

@@ -19,7 +19,7 @@ use crate::binding::face::steps::{_end_all, is_failure};
 use crate::binding::face::waiting::{failure_of, is};
 use crate::binding::model::fifo::exact_index;
 
-/// After so many items in a row, a feed looks whether a signal has interrupted it.
+/// How many items in a row a feed takes before it checks for a signal.
 const PATIENCE: u64 = 100;
 
 /// Mark a feed as broken by an error of its iterator.
@@ -30,8 +30,8 @@ fn break_off<'py>(feed: &Bound<'py, PyAny>, error: Error) -> Result<()> {
     Ok(())
 }
 
-/// Break a feed off if a signal has interrupted it. If the items and the function are native and never
-/// end, nothing else would.
+/// Break a feed off if a signal has come. If the items and the function are native and endless,
+/// nothing else would stop it.
 fn break_off_if_interrupted(feed: &Bound<'_, PyAny>, in_a_row: u64) -> Result<bool> {
     if !in_a_row.is_multiple_of(PATIENCE) {
         return Ok(false);
@@ -127,7 +127,8 @@ impl<'a, 'py> Calls<'a, 'py> {
         let deferred = match maybe_deferred_quickly(&self.function, &[item], None) {
             Ok(deferred) => deferred,
             Err(error) => {
-                // There is no Deferred for the call, as without memory: that is how it has ended.
+                // There is no Deferred for the call, for instance without memory: the call has
+                // failed.
                 ended.call1((failure_of(py, error)?, &call))?;
                 return Ok(());
             }
@@ -232,8 +233,8 @@ pub(crate) fn _end_call<'py>(
     Ok(!calls.running.is_empty() && calls.taken.len()? == 0 && !calls.is_broken()?)
 }
 
-/// Handle the error if no callback could be added to a Deferred, as without memory. Nobody would be
-/// told of its end, and waiters would wait forever. So tell them now that it has failed.
+/// Handle an error of adding a callback to a Deferred, such as a lack of memory. Waiters would
+/// never be told of the end of the call, so they are told now that it has failed.
 fn or_tell<'py>(
     deferred: &Bound<'py, PyAny>,
     added: PyResult<Bound<'py, PyAny>>,

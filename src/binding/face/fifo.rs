@@ -133,12 +133,12 @@ impl Fifo {
         Self::list(slf)?.repr()
     }
 
-    /// Add at the end.
+    /// Append an object.
     fn append<'py>(slf: &Bound<'py, Self>, object: Bound<'py, PyAny>) -> Result<()> {
         slf.get().push_back(object)
     }
 
-    /// Add several at the end.
+    /// Append several objects.
     fn extend<'py>(slf: &Bound<'py, Self>, iterable: &Bound<'py, PyAny>) -> PyResult<()> {
         let list = Self::list(slf)?;
         list.call_method1(intern!(slf.py(), "extend"), (listed(iterable)?,)).map(drop)
@@ -148,7 +148,7 @@ impl Fifo {
         Self::extend(slf, iterable)
     }
 
-    /// Add before the one at this index.
+    /// Insert an object before an index.
     fn insert<'py>(
         slf: &Bound<'py, Self>,
         index: &Bound<'py, PyAny>,
@@ -167,7 +167,7 @@ impl Fifo {
         Self::change(slf, |list| list.call_method1(insert, (index, object))).map(drop)
     }
 
-    /// Take out the one at this index, by default the last, and return it.
+    /// Remove and return the item at an index, by default the last one.
     ///
     /// Raises IndexError if there is none.
     #[pyo3(signature = (index=None, /))]
@@ -196,14 +196,15 @@ impl Fifo {
         }
     }
 
-    /// Take out the first that is equal to this.
+    /// Remove the first item that is equal to `value`.
     ///
     /// Raises ValueError if there is none.
     pub(crate) fn remove<'py>(slf: &Bound<'py, Self>, value: &Bound<'py, PyAny>) -> Result<()> {
         if Self::take_deferred(slf, value) {
             return Ok(());
         }
-        // Another thread may have taken it out: then the line need not become a list.
+        // If it is not there, because another thread has removed it, the line need not become a
+        // list.
         #[cfg(Py_GIL_DISABLED)]
         if slf.get().lacks(value) {
             return Err(PyValueError::error(slf.py(), "list.remove(x): x not in list"));
@@ -212,12 +213,12 @@ impl Fifo {
         Ok(Self::change(slf, |list| list.call_method1(remove, (value,))).map(drop)?)
     }
 
-    /// Take out all.
+    /// Remove all items.
     fn clear<'py>(slf: &Bound<'py, Self>) -> PyResult<()> {
         Self::change(slf, |list| list.call_method0(intern!(slf.py(), "clear"))).map(drop)
     }
 
-    /// The index of the first that is equal to this.
+    /// Return the index of the first item that is equal to `value`.
     ///
     /// Raises ValueError if there is none.
     #[pyo3(signature = (*args))]
@@ -228,7 +229,7 @@ impl Fifo {
         Self::list(slf)?.call_method1(intern!(slf.py(), "index"), args)
     }
 
-    /// How many are equal to this.
+    /// Return the number of items that are equal to `value`.
     fn count<'py>(
         slf: &Bound<'py, Self>,
         value: &Bound<'py, PyAny>,
@@ -236,26 +237,26 @@ impl Fifo {
         Self::list(slf)?.call_method1(intern!(slf.py(), "count"), (value,))
     }
 
-    /// Reverse the order.
+    /// Reverse the order of the items.
     fn reverse(slf: &Bound<'_, Self>) -> PyResult<()> {
         Self::change(slf, |list| list.cast::<PyList>()?.reverse())
     }
 
-    /// Sort, as `list.sort` does.
+    /// Sort the items, as `list.sort` does.
     #[pyo3(signature = (**kwargs))]
     fn sort<'py>(slf: &Bound<'py, Self>, kwargs: Option<&Bound<'py, PyDict>>) -> PyResult<()> {
         let sort = intern!(slf.py(), "sort");
         Self::change(slf, |list| list.call_method(sort, (), kwargs)).map(drop)
     }
 
-    /// A list of the same.
+    /// Return a list with the same items.
     fn copy<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         Self::list(slf)?.call_method0(intern!(slf.py(), "copy"))
     }
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyTuple>> {
         let py = slf.py();
-        // The items by themselves, as one of them may be this.
+        // The items are passed one by one, because one of them may be this object itself.
         let items = Self::__iter__(slf)?;
         let [class, none] = [slf.get_type().into_any(), py.None().into_bound(py)];
         capi::new_tuple(py, [class, PyTuple::empty(py).into_any(), none, items])

@@ -123,7 +123,8 @@ slots! {
 fn put_slots(py: Python<'_>) -> PyResult<()> {
     keep_constants(py)?;
     put_slot::<Called>(&new_deferred(py, Chain::default)?)?;
-    // Made as programs make them: PyO3 lets the collector see an object before its value is there.
+    // Made like a program makes them: PyO3 would let the collector see an object before its value
+    // is written.
     let lock = py.get_type::<DeferredLock>().call0()?.cast_into::<DeferredLock>()?;
     put_slot::<Locked>(&lock)?;
     put_slot::<WaitingForLock>(lock.as_super())?;

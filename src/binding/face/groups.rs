@@ -96,7 +96,7 @@ pub(crate) fn _hand_out<'py>(stream: &Bound<'py, PyAny>) -> Result<bool> {
     let (result, is_failure) = match result_of(&call) {
         Ok(result) => result,
         Err(error) => {
-            // It cannot be had now. Who waits for it is told, and would wait for ever otherwise.
+            // The result cannot be read now. The waiter gets the error, or it would wait forever.
             #[cfg(Py_GIL_DISABLED)]
             let Some(getter) = first_waiting(&getting)? else { return Err(error) };
             answer_waiting(getter, Err(error))?;
@@ -113,7 +113,7 @@ pub(crate) fn _hand_out<'py>(stream: &Bound<'py, PyAny>) -> Result<bool> {
     stream.setattr(intern!(py, "_hungry"), yes(py))?;
     #[cfg(not(Py_GIL_DISABLED))]
     _hand_over(getter, result)?;
-    // All that wait may have given up in other threads: it is for the next that comes.
+    // All waiters may have given up in other threads. Then the result is for the next one.
     #[cfg(Py_GIL_DISABLED)]
     if !_give_first(&getting, result.clone())? {
         let result =
@@ -166,15 +166,15 @@ pub(crate) fn _tell<'py>(
     let mut done = Ok(());
     loop {
         for see in all.iter() {
-            // Who is not there any more has been told, or has left, in another thread. (These are
-            // methods of ours: comparing them raises nothing.)
+            // A function that is missing has been told in another thread, or was removed there.
+            // (The keys are our own methods, so comparing them raises nothing.)
             if watching.del_item(&see).is_ok()
                 && let Err(error) = see.call1((deferred, result))
             {
                 done = Err(error.into());
             }
         }
-        // Another thread may have begun to watch.
+        // Another thread may have added a function meanwhile.
         if watching.is_empty() {
             break;
         }
@@ -214,7 +214,7 @@ pub(crate) fn _give_done<'py>(
         let place = first.getattr(intern!(py, "_canceller"))?;
         if is(&place, intern!(py, "what"))? {
             match _hand_over(first, none(py)) {
-                // It has given up in another thread meanwhile.
+                // It has given up in another thread.
                 #[cfg(Py_GIL_DISABLED)]
                 Err(error) if error.is_instance_of::<AlreadyCalledError>(py) => continue,
                 handed_over => return handed_over,
@@ -222,7 +222,8 @@ pub(crate) fn _give_done<'py>(
         }
         #[cfg(not(Py_GIL_DISABLED))]
         let next = done.call_method0(intern!(py, "popleft"))?;
-        // A coroutine may have taken the last in another thread. Then this one waits on.
+        // A coroutine in another thread may have taken the last one. Then this waiter keeps
+        // waiting.
         #[cfg(Py_GIL_DISABLED)]
         let next = match done.call_method0(intern!(py, "popleft")) {
             Err(error) if error.is_instance_of::<PyIndexError>(py) => {
@@ -232,21 +233,21 @@ pub(crate) fn _give_done<'py>(
         };
         #[cfg(not(Py_GIL_DISABLED))]
         let added = next.call_method1(intern!(py, "addBoth"), (pass_on, &first));
-        // If it gives up in another thread meanwhile, the result goes back: see `_hand_on`.
+        // If the waiter gives up in another thread, the result goes back: see `_hand_on`.
         #[cfg(Py_GIL_DISABLED)]
         let added = {
             let owner = place.getattr(intern!(py, "owner"))?;
             next.call_method1(intern!(py, "addBoth"), (pass_on, &first, owner))
         };
         if let Err(error) = added {
-            // Nobody would tell that one.
+            // Nothing else would wake this waiter.
             answer_waiting(first, Err(error.into()))?;
         }
     }
     Ok(())
 }
 
-/// Fire all waiters in a line because the time is over: with a result that `over` makes; an
+/// Fire all waiters in a line because the time is up: with a result that `over` makes. An
 /// asynchronous iterator is only woken, and finds out itself.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _end_waiting<'py>(
@@ -266,11 +267,11 @@ pub(crate) fn _end_waiting<'py>(
         };
         let told = match result {
             Ok(result) => fire_waiting(first, result),
-            // There is no memory for what it is to be told. So it is told that.
+            // If there is no memory for the result, the waiter gets that error instead.
             Err(error) => answer_waiting(first, Err(error)),
         };
         match told {
-            // As above.
+            // It has given up in another thread.
             #[cfg(Py_GIL_DISABLED)]
             Err(error) if error.is_instance_of::<AlreadyCalledError>(py) => {}
             Err(error) => done = Err(error),

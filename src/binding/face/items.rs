@@ -25,13 +25,14 @@ use crate::binding::model::{
 };
 use crate::binding::waits::made;
 
-/// The error for whoever asks for an item, and there will be none: `async for` ends by one of its own.
+/// The error for a waiter when there will be no more items: `async for` needs one of its own to
+/// end.
 pub(crate) fn over<'py>(error: &Bound<'py, PyAny>, iterating: bool) -> PyResult<Bound<'py, PyAny>> {
     if iterating { error.py().get_type::<PyStopAsyncIteration>().call0() } else { error.call0() }
 }
 
-/// Tell those that wait for an item that there will be none: `async for` ends, and others fail with
-/// an error of this class.
+/// Tell all waiters that there will be no more items: `async for` ends, and others fail with an
+/// error of this class.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _end_getting<'py>(
     owner: &Bound<'py, PyAny>,
@@ -41,7 +42,7 @@ pub(crate) fn _end_getting<'py>(
     fail_each(&getting, |iterating| over(error, stack::truth(&iterating)?))
 }
 
-/// [`_end_getting`], for those that were taken out of the line.
+/// [`_end_getting`] for waiters that were taken out of the line.
 pub(crate) fn tell_getters<'py>(
     line: &Bound<'py, Fifo>,
     taken: &Bound<'py, Fifo>,
@@ -69,7 +70,7 @@ pub(crate) fn _close_channel<'py>(
     told.and(tell_all(&putting, &putters, |_| error.call0()))
 }
 
-/// Tell all that wait, to get an item and to put one.
+/// Tell all waiters, both those for an item and those for room.
 fn end_both<'py>(owner: &Bound<'py, PyAny>, error: &Bound<'py, PyAny>) -> Result<()> {
     let ended = _end_getting(owner, error);
     let putting = line_of(owner, intern!(owner.py(), "_putting"))?;
@@ -117,7 +118,7 @@ pub(crate) fn _put_in<'py>(
 }
 
 /// Give the items of a subclass's queue to waiters, as long as its methods say that there are some.
-/// What `_get` raises goes to the waiter.
+/// A waiter gets the error if `_get` raises one.
 fn give_by_methods<'py>(queue: &Bound<'py, PyAny>, getting: &Bound<'py, Fifo>) -> Result<()> {
     let py = queue.py();
     let mut raised = Ok(());

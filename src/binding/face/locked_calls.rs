@@ -19,9 +19,9 @@ use crate::binding::face::waiting::again_if_interrupted;
 use crate::binding::model::fifo::Fifo;
 use crate::binding::waits::locked::is_refusal;
 
-/// Acquire something, and have a callback called then, with the arguments after it. Returns what
-/// `addCallback` does. If that is refused, `release` is called, or the place in line given up: nobody
-/// else would.
+/// Acquire a lock, and add a callback with these arguments. Returns what `addCallback` returns. If
+/// the callback cannot be added, `release` is called, or the place in line is given up: nothing
+/// else would do that.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(signature = (lock, release, *callback))]
 pub(crate) fn _acquire_for<'py>(
@@ -38,8 +38,8 @@ pub(crate) fn _acquire_for<'py>(
     }
 }
 
-/// The callback of a lock that was acquired for a call: make it, and release the lock after that.
-/// `method` is for those that look who holds it.
+/// The callback of an acquired lock: make the call, and release the lock after it. `method` is only
+/// for the graph, which looks for holders of locks.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _run_locked<'py>(
     _acquired: &Bound<'py, PyAny>,
@@ -74,7 +74,7 @@ pub(crate) fn _run_locked<'py>(
     Err(error)
 }
 
-/// The callback when that call has ended: release the lock.
+/// The callback at the end of that call: release the lock.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _release_after<'py>(
     result: Bound<'py, PyAny>,

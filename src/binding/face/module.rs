@@ -17,9 +17,9 @@ use crate::binding::model::task::{Task, TaskCallback};
 use crate::binding::model::timeout::Timeout;
 use crate::binding::model::wakeup::Wakeup;
 
-/// Make all classes, those that classes are derived from first: PyO3 panics where it has to make
-/// one before another, and cannot. And have it make now what it makes when that is first needed,
-/// under a lock and without the interpreter: the names by which it describes classes.
+/// Make all classes, each after those that it derives from: PyO3 panics if it has to make a class
+/// before another and fails. PyO3 makes the names by which it describes classes at their first use,
+/// under a lock and without the interpreter, so they are made now as well.
 fn make_classes(module: &Bound<'_, PyModule>) -> Result<()> {
     let py = module.py();
     module.add_class::<Deferred>()?;
@@ -39,7 +39,7 @@ fn make_classes(module: &Bound<'_, PyModule>) -> Result<()> {
     shown_to_nobody.add_class::<Locked>()?;
     shown_to_nobody.add_class::<Wakeup>()?;
     shown_to_nobody.add_class::<FailureBase>()?;
-    // It is called `Failure` where it is said what its methods take: a program sees no other.
+    // Messages about arguments should say `Failure`, as programs never see the base class.
     let failure_base = py.get_type::<FailureBase>();
     failure_base.setattr("__name__", "FailureBase")?;
     failure_base.setattr("__qualname__", "FailureBase")?;
@@ -53,8 +53,7 @@ fn make_classes(module: &Bound<'_, PyModule>) -> Result<()> {
 }
 
 /// The native half of deferrous. Import `deferrous` instead.
-// Its state is guarded by locks of its own where the interpreter can do without the GIL: see
-// docs/architecture.md.
+// On a free-threaded interpreter, locks of our own guard its state: see docs/architecture.md.
 #[pymodule(crate = "crate::binding::capi::guarded", gil_used = false)]
 mod _deferrous {
     use pyo3::exceptions::PyImportError;
@@ -181,25 +180,26 @@ mod _deferrous {
     #[pymodule_export]
     use crate::binding::waits::task_cancelling::_InternalInlineCallbacksCancelledError;
 
-    /// Say in which module's namespace `DebugInfo` is to be looked up.
+    /// Set the namespace of the module in which `DebugInfo` is looked up.
     #[pyfunction(crate = "crate::binding::capi::guarded")]
     fn set_namespace(namespace: Bound<'_, PyDict>) {
         names::set_namespace(namespace);
     }
 
-    /// Whether there is enough left of the machine's stack to make the text of a failure.
+    /// Whether enough of the machine's stack is left to make the text of a failure.
     #[pyfunction(crate = "crate::binding::capi::guarded")]
     fn has_room_for_text() -> bool {
         capi::stack::has_room_to_report()
     }
 
-    /// Look up all of the Python half that the native half needs.
+    /// Look up everything in the Python half that the native half needs.
     #[pyfunction(crate = "crate::binding::capi::guarded")]
     fn look_all_up(py: Python<'_>) -> Result<()> {
         names::look_all_up(py)
     }
 
-    /// Make threads that the interpreter ends from now on wait, if they run native code.
+    /// From now on, threads that the interpreter ends while they run native code wait forever
+    /// instead.
     #[cfg(all(
         target_os = "linux",
         target_env = "gnu",
@@ -215,7 +215,7 @@ mod _deferrous {
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let py = module.py();
         if !capi::in_main_interpreter(py) {
-            // Its classes, and what it remembers of Python, are one for the whole process.
+            // Our classes, and the Python objects that we keep, belong to the whole process.
             return Err(PyImportError::new_err("deferrous does not work in subinterpreters"));
         }
         capi::stack::prepare();

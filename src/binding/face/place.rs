@@ -79,8 +79,8 @@ pub(crate) fn is_fired(waiting: &Bound<'_, PyAny>) -> Result<bool> {
     Ok(stack::truth(&waiting.getattr(intern!(waiting.py(), "called"))?)?)
 }
 
-/// Let go of what was to be acquired, as a callback was not added to its Deferred: release it, or
-/// give up the place in line. Returns the error.
+/// Undo an acquisition after a callback could not be added to its Deferred: release, or give up the
+/// place in line. Returns the error.
 pub(crate) fn let_go<'py>(
     acquired: &Bound<'py, PyAny>,
     error: Error,
@@ -162,8 +162,9 @@ pub(crate) fn fire_waiting<'py>(
 }
 
 /// Add to the `_value` of an owner, and hand it on to the waiters in its line as far as it goes:
-/// each takes what it asks for. Either all of this happens, or nothing: if it were done in Python,
-/// an exception in the middle, as at the recursion limit, could leave a waiter without what nobody
+/// each takes what it asks for. Either all of this happens, or nothing. If it were written in
+/// Python, an exception in the middle, for instance at the recursion limit, could leave a waiter
+/// without the amount, and nobody would have it.
 /// has.
 ///
 /// # Errors
@@ -211,8 +212,8 @@ fn is_no_more(number: &Bound<'_, PyAny>, other: &Bound<'_, PyAny>) -> PyResult<b
     }
 }
 
-/// What is left of the free amount when the next waiter in a line has taken what it asks for. None if
-/// it asks for more, or nobody waits.
+/// The free amount after the next waiter in a line has taken its share. None if the waiter asks for
+/// more, or nobody waits.
 fn rest_after_next<'py>(
     line: &Bound<'py, Fifo>,
     free: &Bound<'py, PyAny>,
@@ -239,7 +240,7 @@ fn serve<'py>(
             Ok(Some(rest)) => owner.setattr(value, rest)?,
             Ok(None) => break,
             Err(error) => {
-                // The next one waits until more is released. What is free must not be lost.
+                // The next waiter waits until more is released. The free amount must not be lost.
                 raised = Err(error);
                 break;
             }

@@ -51,7 +51,7 @@ impl DeferredQueue {
     ) -> PyResult<()> {
         let py = slf.py();
         if slf.get().with(py, |state| state.has_new_lines(py)) {
-            // They are those that `__new__` has made.
+            // The limits that `__new__` has set.
             let limits = [size, backlog].map(|limit| QueueState::shown_limit(py, limit));
             let before = slf.get().with(py, |state| state.replace_limits(limits));
             drop(before);
@@ -135,13 +135,13 @@ impl DeferredQueue {
             slf.as_any().clone()
         };
         let deferred = make(py, || Chain::new(Some(canceller.hold())))?;
-        // Any of that may have run other code, which may have put something there.
+        // Any of this may have run other code, which may have put an object in.
         if let Some(deferred) = take_pending(slf)? {
             return Ok(deferred);
         }
         #[cfg(Py_GIL_DISABLED)]
         if let Some(object) = queue_steps::get(slf, &deferred)? {
-            // Another thread has put something there meanwhile.
+            // Another thread has put an object in meanwhile.
             return succeed(object);
         }
         #[cfg(not(Py_GIL_DISABLED))]
@@ -149,7 +149,7 @@ impl DeferredQueue {
         Ok(deferred)
     }
 
-    /// Take a Deferred that was cancelled out of those that wait.
+    /// Remove a cancelled Deferred from the waiters.
     fn _cancelGet<'py>(slf: &Bound<'py, Self>, d: &Bound<'py, PyAny>) -> Result<()> {
         Fifo::remove(&slf.get().waiting_line(slf.py())?, d)
     }
@@ -181,7 +181,7 @@ impl DeferredQueue {
     }
 }
 
-/// What `put` does if somebody waits, or if it has to find out whether there is room.
+/// The rest of `put`, if somebody waits, or if the limit has to be checked.
 #[inline(never)]
 fn put_where_asked<'py>(
     queue: &Bound<'py, DeferredQueue>,

@@ -164,7 +164,7 @@ quick!(RunInlineCallbacks = c"_runInlineCallbacks" of PyAny, |_, [function, args
     generators::start_called(function, args, kwargs)
 });
 
-// For what runs now.
+// Functions about what is running.
 quick!(RunningLoop = c"_running_loop" of PyAny, |module, []| {
     Ok(generators::running_loop(module.py()).unwrap_or_else(|| none(module.py())))
 });
@@ -172,7 +172,7 @@ quick!(RunningTask = c"_running_task" of PyAny, |module, []| {
     generators::running_task(module.py()).map(|task| task.unwrap_or_else(|| none(module.py())))
 });
 
-// For waiting in a line, and for what is given to waiters.
+// Functions for waiting in a line, and for handing over.
 quick!(WaitIn = c"_wait_in" of PyAny, |_, [line, owner, what]| {
     let line = capi::as_exact::<Fifo>(line)?;
     let owner = (!owner.is_none()).then(|| owner.clone());

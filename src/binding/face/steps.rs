@@ -202,7 +202,7 @@ fn end<'py>(
     let mut done = Ok(());
     for attempt in 0..=MOST {
         let cancel = || otherwise.call1((deferred, reason, &begun));
-        // The last time without signals, which come in quick succession then.
+        // The last attempt is made without signals, which seem to come in quick succession.
         match if attempt < MOST { cancel() } else { undisturbed(py, cancel) } {
             Ok(_) => break,
             Err(error) if done.is_ok() => done = Err(error.into()),
@@ -215,8 +215,8 @@ fn end<'py>(
     done
 }
 
-/// Do something once: set a flag, and call the function; or nothing if the flag is set. The flag is
-/// an attribute of the owner, or an item if the owner is a dict.
+/// Do something once: set a flag, and call the function. Does nothing if the flag is set. The flag
+/// is an attribute of the owner, or an item if the owner is a dict.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(signature = (owner, name, work, *args))]
 pub(crate) fn _once<'py>(
@@ -232,7 +232,7 @@ pub(crate) fn _once<'py>(
         }
         #[cfg(not(Py_GIL_DISABLED))]
         marks.set_item(name, yes(py))?;
-        // Of several threads, the one whose mark is there was first.
+        // Of several threads, the one whose mark is stored was first.
         #[cfg(Py_GIL_DISABLED)]
         {
             let mark = capi::new_list(py)?;
@@ -317,8 +317,7 @@ pub(crate) fn cancelled_for<'py>(
 }
 
 /// The body of a canceller: the Deferred fails at once, with a reason or None, but its callbacks do
-/// not run yet. Returns whether it does: without the GIL, another thread may have fired
-/// it.
+/// not run yet. Returns false if another thread has fired the Deferred.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _delay<'py>(outer: &Bound<'py, PyAny>, reason: &Bound<'py, PyAny>) -> Result<bool> {
     let py = outer.py();
@@ -332,7 +331,7 @@ pub(crate) fn _delay<'py>(outer: &Bound<'py, PyAny>, reason: &Bound<'py, PyAny>)
     Ok(true)
 }
 
-/// The same in one step.
+/// [`_delay`] in one step.
 #[cfg(Py_GIL_DISABLED)]
 fn delay_at_once<'py>(outer: &Bound<'py, Deferred>, failure: Bound<'py, PyAny>) -> Result<bool> {
     let py = outer.py();
@@ -340,17 +339,17 @@ fn delay_at_once<'py>(outer: &Bound<'py, Deferred>, failure: Bound<'py, PyAny>) 
     let Ok(fired) = outer.get().chain(py, |chain| chain.fire_paused(failure)) else {
         return Ok(false);
     };
-    // What a signal's exception comes into is done again, and would not find out any more.
+    // A step that is repeated after a signal's exception could not find this out any more.
     outer.getattr(intern!(py, "__dict__"))?.set_item(intern!(py, "_was_delayed"), yes(py))?;
     if firing::after_fire(outer, Ok(fired))? {
-        // Somebody has unpaused it already.
+        // Something has unpaused it already.
         hand_over(py, Work::Run(outer.clone()), engine::run_within)?;
     }
     Ok(true)
 }
 
-/// A callback: let the callbacks of a Deferred run that [`_delay`] has stopped; or, if it has not,
-/// fire it with the result.
+/// A callback: let the callbacks of a Deferred run that [`_delay`] has paused. If the Deferred has
+/// not been delayed, fire it with the result.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _end_delayed<'py>(
     result: Bound<'py, PyAny>,

@@ -30,13 +30,13 @@ use crate::binding::waits::work::Work;
 
 #[pymethods(crate = "crate::binding::capi::guarded")]
 impl Timeout {
-    /// By what name a clock shows its delayed call: that of Twisted's function.
+    /// The name that clocks show for the delayed call: that of Twisted's function.
     #[getter(__qualname__)]
     fn qualified_name<'py>(slf: &Bound<'py, Self>) -> &'py Bound<'py, PyString> {
         intern!(slf.py(), "Deferred.addTimeout.<locals>.timeItOut")
     }
 
-    /// The last part of it.
+    /// The last part of that name.
     #[getter(__name__)]
     fn name<'py>(slf: &Bound<'py, Self>) -> &'py Bound<'py, PyString> {
         intern!(slf.py(), "timeItOut")
@@ -80,13 +80,13 @@ impl Timeout {
     }
 }
 
-/// Whose code runs first if a Deferred is cancelled.
+/// Whose code runs first when a Deferred is cancelled.
 enum Asked<'py> {
-    /// None of a canceller. That of generators may run.
+    /// No canceller. Generators may run.
     Nobody,
     /// Its canceller, a Python function.
     One(Bound<'py, PyAny>),
-    /// That takes a longer look.
+    /// It cannot be found out quickly.
     Several,
 }
 
@@ -120,15 +120,15 @@ fn who_is_asked<'py>(deferred: &Bound<'py, Deferred>) -> Asked<'py> {
     Asked::Several
 }
 
-/// Cancel a Deferred whose canceller is this Python function. What that raises is reported, and the
-/// Deferred fails as if it had none.
+/// Cancel a Deferred whose canceller is a Python function. What the canceller raises is reported,
+/// and the Deferred fails as if it had none.
 #[inline(never)]
 fn cancel_asking<'py>(
     deferred: &Bound<'py, Deferred>,
     canceller: &Bound<'py, PyAny>,
 ) -> Result<()> {
     let py = deferred.py();
-    // If it cancels a list, whatever the cancellers of that raise comes in here.
+    // If the canceller cancels a list, this collects what the cancellers in the list raise.
     let raised = capi::new_list(py)?;
     let key = capi::new_int(py, raised.as_ptr() as u64)?;
     let under_way = names::TIMEOUTS_UNDER_WAY.get(py)?;
@@ -159,7 +159,8 @@ fn cancel_asking<'py>(
     to_raise.map_or(Ok(()), |error| Err(error.into()))
 }
 
-/// Report what a canceller has raised. What is no `Exception` is returned, to be raised at the end.
+/// Report what a canceller has raised. An error that is not an `Exception` is returned, to be
+/// raised at the end.
 #[cold]
 fn reported(error: Raised<'_>) -> Result<Option<Raised<'_>>> {
     let py = error.py();
@@ -222,7 +223,7 @@ pub(crate) fn stop<'py>(
 /// Cancel the call of the clock.
 fn stop_clock(timeout: &Bound<'_, Timeout>) -> Result<()> {
     let (py, this) = (timeout.py(), timeout.get());
-    // Also if the call has been made already: that is for the clock to say.
+    // Even if the call has been made already: the clock decides.
     if let Some(call) = this.state.with(py, |state| state.call.take()) {
         let _nested = Nested::enter(py)?;
         let (call, active) = (call.bind(py), intern!(py, "active"));
@@ -277,7 +278,7 @@ pub(crate) fn add<'py>(
         let added = Callback::with_arguments(py, callback.bind(py), &[argument], None)
             .and_then(|callback| engine::add(deferred, Link::Either(callback)));
         if let Err(error) = added {
-            // Nobody would stop it when the Deferred has fired.
+            // Nothing else would stop the clock when the Deferred fires.
             let _ = capi::ok(py, stop_clock(&timeout));
             return Err(error.into());
         }

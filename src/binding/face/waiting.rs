@@ -1,5 +1,5 @@
-//! What the native steps of `deferrous.concurrency` share: attributes of its objects, and telling
-//! those who wait in a line.
+//! Shared by the native steps of `deferrous.concurrency`: attributes of its objects, and telling
+//! waiters.
 
 use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::PyException;
@@ -18,9 +18,9 @@ use crate::binding::model::fifo::Fifo;
 
 /// An attribute of an object, such as its count.
 ///
-/// A subclass may have a `__getattribute__` and a `__setattr__` of its own. Without the GIL they are
-/// not asked: they could use the object, or wait for another thread that does, and this may be behind
-/// its gate.
+/// A subclass may have a `__getattribute__` and a `__setattr__` of its own. Without the GIL they
+/// are not called: this may run behind the object's gate, and they could use the object, or wait
+/// for another thread that does.
 pub(crate) fn attribute<'py>(
     owner: &Bound<'py, PyAny>,
     name: &Bound<'py, PyString>,
@@ -87,7 +87,7 @@ pub(crate) fn answer_waiting<'py>(waiting: Bound<'py, PyAny>, done: Result<()>) 
     let py = waiting.py();
     let result = match done {
         Ok(()) => none(py),
-        // If that goes wrong, too, the new error is the result, as far as a failure can be made of it.
+        // If that fails, too, the new error is the result, if a failure can be made of it.
         Err(error) => failure_of(py, error).or_else(|error| failure_of(py, error))?,
     };
     if is_fired(&waiting)? {
@@ -130,7 +130,8 @@ pub(crate) fn fire_each<'py>(
     fire_each_after(line, || Ok(()), result)
 }
 
-/// [`fire_each`], after a step that no other thread comes between, nor anybody who joins.
+/// [`fire_each`], after a step. No other thread can act, and nobody can join, between the step and
+/// the removal of the waiters from the line.
 pub(crate) fn fire_each_after<'py>(
     line: &Bound<'py, Fifo>,
     step: impl Fn() -> PyResult<()>,
@@ -167,7 +168,7 @@ pub(crate) fn fire_each_after<'py>(
     raised
 }
 
-/// Have all fail that were taken out of a line. Those that could not be told are put back.
+/// Fail all waiters that were taken out of a line. Those that could not be told are put back.
 pub(crate) fn tell_all<'py>(
     line: &Bound<'py, Fifo>,
     taken: &Bound<'py, Fifo>,
@@ -180,8 +181,9 @@ pub(crate) fn tell_all<'py>(
     told
 }
 
-/// Look something up, which may run a program's code, as the methods of a key. If a signal's exception,
-/// such as KeyboardInterrupt, is raised in it, look again: it is to be raised when all is done.
+/// Look something up, which may run a program's code, such as the methods of a key. If a signal's
+/// exception, such as KeyboardInterrupt, interrupts it, look again, and keep the exception in
+/// `interrupted`: it is raised when everything is done.
 pub(crate) fn again_if_interrupted<R>(
     py: Python<'_>,
     interrupted: &mut Result<()>,

@@ -1,4 +1,4 @@
-//! What asyncio's loops ask of what stands in their queues.
+//! The interface of a [`Wakeup`] to asyncio's loops: that of an `asyncio.Handle`.
 
 use pyo3::PyTraverseError;
 use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
@@ -19,8 +19,8 @@ use crate::binding::model::{
 
 #[pymethods(crate = "crate::binding::capi::guarded")]
 impl Wakeup {
-    /// Whether it is to be left out. What was cancelled does nothing when it runs, so this, which
-    /// the loop asks each time, need not be found out.
+    /// A loop skips a handle for which this is true. It asks each time, so this is a constant: a
+    /// cancelled wakeup does nothing when it runs.
     #[classattr]
     fn _cancelled() -> bool {
         false
@@ -31,7 +31,7 @@ impl Wakeup {
         None
     }
 
-    /// Make the call. What it raises is the loop's to report, but for KeyboardInterrupt and
+    /// Make the call. What it raises is reported through the loop, except KeyboardInterrupt and
     /// SystemExit.
     fn _run(slf: &Bound<'_, Self>) -> Result<()> {
         let py = slf.py();
@@ -42,7 +42,7 @@ impl Wakeup {
         }
     }
 
-    /// Do nothing when it is run.
+    /// Let the call do nothing.
     fn cancel(slf: &Bound<'_, Self>) {
         let before = slf.get().state.with(slf.py(), |state| match state {
             State::Waiting(_) => Some(std::mem::replace(state, State::Cancelled)),
@@ -105,7 +105,7 @@ fn make<'py>(py: Python<'py>, call: &Call) -> Result<(), Raised<'py>> {
     called.map(drop)
 }
 
-/// As a handle of asyncio's does.
+/// Report an exception as a handle of asyncio's does.
 #[cold]
 fn report<'py>(py: Python<'py>, call: &Call, raised: Raised<'py>) -> Result<()> {
     if raised.is_instance_of::<PyKeyboardInterrupt>() || raised.is_instance_of::<PySystemExit>() {

@@ -101,7 +101,7 @@ pub(super) static COUNT_FIELD: Field = Field {
 static FIELDS: [&Field; 5] = [&COUNT_FIELD, &TYPE, &VALUE, &CAPTURE_VARS, &TB];
 
 impl Attributes {
-    /// The same once more.
+    /// A copy, with new references.
     fn share(&self, py: Python<'_>) -> Self {
         Self {
             value: self.value.clone_ref(py),
@@ -113,7 +113,7 @@ impl Attributes {
         }
     }
 
-    /// Whether others are the same, of those that can be set here.
+    /// Whether another copy agrees in everything that can be set here.
     #[cfg(Py_GIL_DISABLED)]
     fn is_same(&self, other: &Self) -> bool {
         let address = |held: &Held<PyAny>| held.as_ptr();
@@ -220,8 +220,8 @@ impl FailureBase {
 
     /// Move the attributes into the instance dict, if they are still stored here. Returns them.
     ///
-    /// One thread at a time does that: another would put there again what a program has changed in the
-    /// dict since. What a thread sets here meanwhile is moved, too.
+    /// One thread at a time does this. A second one would overwrite what a program has set in the
+    /// dict since then. What other threads set here meanwhile is moved, too.
     #[cfg(Py_GIL_DISABLED)]
     fn move_into<'py>(
         slf: &Bound<'py, Self>,
@@ -238,7 +238,7 @@ impl FailureBase {
                 }
             });
             if !is_mine {
-                // The other needs the interpreter for that.
+                // The other thread may need the interpreter to finish.
                 py.detach(std::thread::yield_now);
                 continue;
             }

@@ -65,21 +65,21 @@ impl State {
 )]
 pub(crate) struct Fifo {
     pub(crate) state: Shared<State>,
-    /// What one thread at a time works behind, at what the line is of: see `gate`.
+    /// The gate of the object that this line belongs to.
     #[cfg(Py_GIL_DISABLED)]
     pub(super) gate: OnceLock<Arc<Gate>>,
-    /// Whether it has items, or is a list: for those who look without its lock.
+    /// Whether it has items, or is a list. It can be read without the lock.
     #[cfg(Py_GIL_DISABLED)]
     busy: AtomicBool,
 }
 
 impl Fifo {
-    /// An empty one.
+    /// An empty line.
     pub(crate) fn empty(py: Python<'_>) -> PyResult<Bound<'_, Self>> {
         Ok(capi::new_exact(py, || Self::new_of(State::Line(Items::default())))?)
     }
 
-    /// One with this in it.
+    /// A line in this state.
     pub(crate) fn new_of(state: State) -> Self {
         Self {
             #[cfg(Py_GIL_DISABLED)]
@@ -103,7 +103,7 @@ impl Fifo {
         })
     }
 
-    /// Whether it may have items. It is not locked for that.
+    /// Whether it may have items. Takes no lock.
     #[cfg(Py_GIL_DISABLED)]
     #[inline(always)]
     pub(crate) fn may_have_items(&self) -> bool {
@@ -124,7 +124,7 @@ impl Fifo {
         }
     }
 
-    /// Append an item, unless it is a list, or there is no memory. Then the item is returned.
+    /// Append an item. It is returned if the line is a list, or if there is no memory.
     #[inline(always)]
     pub(crate) fn push_in_line(
         &self,
@@ -174,7 +174,7 @@ impl Fifo {
             return Ok(None);
         }
         self.follow_in(&list);
-        // One method call of the list.
+        // A single method call, which is atomic.
         #[cfg(Py_GIL_DISABLED)]
         let first = match list.call_method1(intern!(py, "pop"), (0,)) {
             Err(error) if error.is_instance_of::<PyIndexError>(py) => return Ok(None),
@@ -291,7 +291,7 @@ impl Fifo {
         });
         let Some(index) = index else { return Ok(None) };
         this.follow_in(&list);
-        // One method call of the list, as another thread may take items out.
+        // A single method call, which is atomic: another thread may remove items.
         #[cfg(Py_GIL_DISABLED)]
         let item = list.call_method1(intern!(py, "pop"), (asked,))?;
         #[cfg(not(Py_GIL_DISABLED))]
@@ -303,7 +303,7 @@ impl Fifo {
 
     pub(crate) fn follow_in(&self, list: &Bound<'_, PyList>) {
         let py = list.py();
-        // A step must not read a list, which may lock it.
+        // Reading a list may lock it, which a step must not do.
         #[cfg(Py_GIL_DISABLED)]
         let mut all = self.items_if_marked(list);
         #[cfg(Py_GIL_DISABLED)]
@@ -458,7 +458,7 @@ impl Fifo {
             && let Ok(deferred) = first.cast::<Deferred>()
             && deferred.get().chain(py, |chain| chain.called())
         {
-            // Another thread may have given up meanwhile: then that one is first no more.
+            // If this waiter has given up in another thread meanwhile, it is no longer the first.
             if !(SEVERAL_THREADS && Self::take_deferred(slf, &first)) {
                 slf.get().pop_front(py)?;
             }

@@ -1,4 +1,4 @@
-//! How a [`Fifo`] dies.
+//! Reuses the memory of dead [`Fifo`]s.
 
 use pyo3::prelude::*;
 
@@ -26,7 +26,7 @@ impl Recycled for Fifo {
         true
     }
 
-    /// The gate of what the line is of.
+    /// Whether it has a gate.
     #[cfg(Py_GIL_DISABLED)]
     #[inline(always)]
     fn holds_more(&self) -> bool {

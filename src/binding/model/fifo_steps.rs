@@ -15,17 +15,17 @@ use crate::binding::model::{
 };
 
 impl Fifo {
-    /// What one thread at a time works behind, at what the line is of.
+    /// The gate of the object that this line belongs to.
     pub(crate) fn gate(&self) -> &Gate {
         self.gate.get_or_init(Arc::default)
     }
 
-    /// The same, if there is one yet.
+    /// The gate, if it has been made.
     pub(crate) fn known_gate(&self) -> Option<&Gate> {
         self.gate.get().map(|gate| &**gate)
     }
 
-    /// Have another line, of the same object, the same gate. Nothing happens if it has one.
+    /// Let another line of the same object share this gate. Does nothing if that line has one.
     pub(crate) fn share_gate(&self, other: &Self) {
         let gate = self.gate.get_or_init(Arc::default);
         other.gate.set(gate.clone()).ok();
@@ -44,7 +44,7 @@ impl Fifo {
         drop(before);
     }
 
-    /// Whether it is certain, without asking anything, that nothing in the line is equal to this.
+    /// Whether certainly nothing in the line equals this. Runs no Python code.
     pub(crate) fn lacks(&self, value: &Bound<'_, PyAny>) -> bool {
         let py = value.py();
         is_plain_deferred(value)

@@ -1,14 +1,14 @@
-//! A gate: one thread at a time is behind it. For builds of the interpreter that can do without the GIL.
+//! A gate, which one thread at a time is behind. Only on free-threaded builds.
 //!
-//! Several native steps that are taken behind a gate look like one to all that enter it, too.
+//! To all threads that enter a gate, the steps of another thread behind it look like a single one.
 //!
-//! No Python code runs behind a gate: no method, no callback, no finalizer; and no collection, which
-//! begins only between two instructions of Python code. So a thread behind a gate never waits for one
-//! that waits for the gate, and there is no deadlock. It may have to wait for a lock of the interpreter's
-//! own, such as a dict's. Then it detaches, and can be stopped there, unlike within the transition of a
-//! [`Shared`](super::super::capi::cell::Shared). The collector needs no gate. But if another thread forks
-//! meanwhile, the gate is shut in the child, and nobody there will open it. So a gate has the number of
-//! the process that it was shut in.
+//! No Python code runs behind a gate: no method, no callback, no finalizer, and no garbage
+//! collection, which begins only between two instructions of Python code. So a thread behind a gate
+//! never waits for one that waits for the gate, and there is no deadlock. It may have to wait for
+//! one of the interpreter's own locks, such as a dict's. Then it detaches and can be stopped there,
+//! unlike within the transition of a [`Shared`](super::super::capi::cell::Shared). The collector
+//! needs no gate. But if another thread forks meanwhile, the gate is shut in the child, and no
+//! thread there will open it. So a gate records in which process it was shut.
 
 use std::hint;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -16,33 +16,34 @@ use std::thread;
 
 use pyo3::prelude::*;
 
-/// The number of this process, counted in forks.
+/// The number of this process: one more than that of the process it was forked from.
 static PROCESS: AtomicU32 = AtomicU32::new(1);
 
-/// So often a thread looks again before it lets another have the processor.
+/// How often a thread looks again before it yields the processor.
 const SPINS: u32 = 32;
 
-/// Say that this process has been forked from another.
+/// Note that this process was forked.
 pub(crate) fn is_forked() {
     PROCESS.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Something that one thread at a time has. Those that a fork has left behind have it no more.
+/// Whether some thread holds something. A thread that only exists in the parent process does not
+/// count.
 #[derive(Clone, Copy, Default, PartialEq)]
 pub(crate) struct Taken(u32);
 
 impl Taken {
-    /// By a thread of this process.
+    /// Held by a thread of this process.
     pub(crate) fn now() -> Self {
         Self(PROCESS.load(Ordering::Relaxed))
     }
 
-    /// By a thread of this process, or by none.
+    /// Held by a thread of this process, or by none.
     pub(crate) fn if_so(is_taken: bool) -> Self {
         if is_taken { Self::now() } else { Self::default() }
     }
 
-    /// Whether some thread of this process has it.
+    /// Whether a thread of this process holds it.
     pub(crate) fn is_taken(self) -> bool {
         self == Self::now()
     }
@@ -63,18 +64,19 @@ pub(crate) fn is_behind() -> bool {
 #[derive(Default)]
 pub(crate) struct Gate(AtomicU32);
 
-/// A thread is behind a gate until this is dropped.
+/// Keeps this thread behind a gate while it lives.
 pub(crate) struct Behind<'a>(&'a Gate);
 
 impl Gate {
-    /// Wait until no other thread is behind it, and enter. Not to be called by one that is.
+    /// Wait until no other thread is behind the gate, and enter. A thread must not do this while it
+    /// is behind the gate already.
     pub(crate) fn enter(&self, py: Python<'_>) -> Behind<'_> {
         let Taken(this) = Taken::now();
         let mut spins = 0;
         let mut open = 0;
         let (success, failure) = (Ordering::Acquire, Ordering::Relaxed);
         while let Err(by) = self.0.compare_exchange_weak(open, this, success, failure) {
-            // It may have been shut before this process was there.
+            // It may have been shut in the process that this one was forked from.
             open = if by == this { 0 } else { by };
             if by != this {
                 continue;
@@ -83,7 +85,8 @@ impl Gate {
                 spins += 1;
                 hint::spin_loop();
             } else {
-                // Who is behind it may need the interpreter, and a collection all threads.
+                // The thread behind the gate may need the interpreter, and a collection needs all
+                // threads.
                 py.detach(thread::yield_now);
             }
         }

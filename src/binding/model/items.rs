@@ -178,8 +178,9 @@ impl Items {
         capi::is_exact::<Deferred>(item) || is_plain_deferred(item)
     }
 
-    /// The same. Finding out whether a class defines its own equality may lock all classes, and so is
-    /// not part of a transition: it is known of one. If there are others, a Python list searches.
+    /// The same. To find out whether a class defines its own equality, all classes may have to be
+    /// locked, so this is not part of a transition. It is known for one subclass; if there are
+    /// others, a Python list does the search.
     #[cfg(Py_GIL_DISABLED)]
     fn is_deferred(&self, py: Python<'_>, item: &Held<PyAny>) -> bool {
         let item = item.bind(py);

@@ -61,7 +61,7 @@ pub(crate) fn if_busy<'a, 'py>(
     line: &'a Line,
 ) -> Result<Option<&'a Bound<'py, Fifo>>, NotOurs> {
     let line = ours(py, line).ok_or(NotOurs)?;
-    // It is not locked, too, if it is empty.
+    // If it is empty, not even the line is locked.
     #[cfg(Py_GIL_DISABLED)]
     if !line.get().may_have_items() {
         return Ok(None);
@@ -69,13 +69,13 @@ pub(crate) fn if_busy<'a, 'py>(
     Ok((line.get().len(py) > 0).then_some(line))
 }
 
-/// Something else is there than a list of ours.
+/// A program has put something else there.
 pub(crate) struct NotOurs;
 
-/// Calls a function with the place of a line.
+/// Calls a function with the attribute.
 type Reach<'a> = dyn Fn(&mut dyn FnMut(&mut Line)) + 'a;
 
-/// The list that is there, after making it one of ours.
+/// The line in an attribute, after converting what a program has put there.
 #[inline(never)]
 fn made_ours<'py>(py: Python<'py>, place: &Reach<'_>) -> PyResult<Bound<'py, Fifo>> {
     loop {

@@ -34,7 +34,7 @@ pub(crate) struct Primitive {
     pub(crate) state: Shared<PrimitiveState>,
 }
 
-/// All of it is seen by programs, which may put anything there.
+/// Programs see all of it, and may replace any part.
 pub(crate) struct PrimitiveState {
     /// Those that wait to acquire it.
     pub(crate) waiting: Line,
@@ -84,10 +84,10 @@ impl Primitive {
         Ok(busy_line_in(py, &self.state, |state| &mut state.waiting)?)
     }
 
-    /// Release it, if nobody waits, and it shows nothing that a program has put there. False if
-    /// nothing has happened.
+    /// Release it, if nobody waits and a program has replaced nothing. False if nothing has
+    /// changed.
     ///
-    /// Who comes to wait does so while this is locked.
+    /// New waiters join under the same lock, so none is forgotten.
     #[cfg(Py_GIL_DISABLED)]
     #[inline(always)]
     pub(crate) fn release_at_once(&self, py: Python<'_>, is_lock: bool) -> bool {
@@ -112,7 +112,7 @@ impl Primitive {
         })
     }
 
-    /// The number that one of the counts stands for. An int is there afterwards.
+    /// The number in one of the counts. Afterwards the count holds an int.
     #[cold]
     pub(crate) fn number(
         &self,
@@ -128,7 +128,7 @@ impl Primitive {
             if object.is_instance_of::<PyInt>() {
                 return Ok(number);
             }
-            // Its class has said so in Python, and may have set it, too.
+            // The number came from Python code, which may have set the count as well.
             let mut new = Count::new(py, number)?;
             self.with(py, |state| {
                 if count(state).get(py).is_ok_and(|now| now.is(&object)) {

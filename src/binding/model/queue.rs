@@ -67,12 +67,13 @@ pub(crate) struct DeferredQueue {
     pub(crate) state: Shared<QueueState>,
 }
 
-/// All of it is seen by programs, which may put anything there.
+/// Programs see all of it, and may replace any part.
 #[derive(Default)]
 pub(crate) struct QueueState {
     pub(crate) waiting: Line,
     pub(crate) pending: Line,
-    /// `None` for no limit, as programs see it; so does nothing, where it was deleted.
+    /// `None` for no limit, as programs see it. Empty if a program has deleted it, with the same
+    /// effect.
     pub(crate) size: Option<Held<PyAny>>,
     pub(crate) backlog: Option<Held<PyAny>>,
     /// Whether a thread has a turn at a list: see `waits/turns.rs`.
@@ -135,7 +136,7 @@ impl QueueState {
         Some(limit.unwrap_or_else(|| py.None().into_bound(py)).hold())
     }
 
-    /// Whether nobody but this has its lines, and nothing is in them.
+    /// Whether its lines are new: empty, and without references from elsewhere.
     pub(crate) fn has_new_lines(&self, py: Python<'_>) -> bool {
         [&self.waiting, &self.pending].into_iter().all(|line| {
             matches!(if_busy(py, line), Ok(None))
@@ -198,10 +199,9 @@ impl DeferredQueue {
         line_in(py, &self.state, |state| &mut state.pending)
     }
 
-    /// Put an object in, if nobody waits, and there is no limit. It is returned if nothing has
-    /// happened.
+    /// Put an object in, if nobody waits and there is no limit. Otherwise, the object is returned.
     ///
-    /// Who comes to wait does so while this is locked.
+    /// New waiters join under the same lock, so none is forgotten.
     #[cfg(Py_GIL_DISABLED)]
     #[inline(always)]
     pub(crate) fn put_at_once<'py>(

@@ -1,4 +1,4 @@
-//! What the loop of an asyncio task is to call, to wake it.
+//! The call by which the loop of an asyncio task wakes the task.
 
 use pyo3::prelude::*;
 
@@ -6,15 +6,15 @@ use crate::binding::capi::{
     Held, Hold, Pool, Pooled, Recycled, cell::Shared, error::Result, new_exact,
 };
 
-/// The call of a future's callback in its context. It stands in the queue of one of asyncio's loops
-/// as an `asyncio.Handle` would, and has what the loop and debuggers ask of one.
+/// The call of a future's callback in its context. It is in the queue of one of asyncio's loops, in
+/// place of an `asyncio.Handle`, and has the attributes that the loop and debuggers use.
 #[pyclass(crate = "crate::binding::capi::guarded", name = "_Wakeup", module = "deferrous", frozen)]
 pub(crate) struct Wakeup {
     pub(crate) state: Shared<State>,
 }
 
 pub(crate) enum State {
-    /// It has run, or dies.
+    /// It has run, or is being freed.
     Done,
     Cancelled,
     Waiting(Call),

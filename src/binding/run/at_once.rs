@@ -53,7 +53,7 @@ pub(crate) fn call_at_once<'py>(
         }
         called => return answer_at_once(deferred, callable, called),
     };
-    // Seldom does the callback leave more to do.
+    // The callback seldom leaves more to do.
     match rests {
         Some(on_failure) => rest(deferred, on_failure)?,
         None => go_on(deferred)?,

@@ -136,7 +136,7 @@ fn run_calls(deferred: &Bound<'_, Deferred>, begin: Begin) -> Result<()> {
     }
 }
 
-/// A run is refused. The Deferred is fired all the same.
+/// The run is refused, but the Deferred is fired all the same.
 #[cfg(Py_GIL_DISABLED)]
 #[cold]
 fn not_run(deferred: &Bound<'_, Deferred>, begin: Begin, error: Error) -> Result<()> {
@@ -316,7 +316,8 @@ pub(crate) fn add<'py>(deferred: &Bound<'py, Deferred>, link: Link) -> Result<()
     if or_no_memory(py, added)? { run_deferred(deferred) } else { Ok(()) }
 }
 
-/// [`add`], in one step with the look whether the chain is at rest. Then the callback is returned.
+/// [`add`], with the check whether the chain is at rest in the same step. If it is, the callback is
+/// returned instead.
 #[cfg(Py_GIL_DISABLED)]
 #[inline(always)]
 pub(crate) fn add_unless_at_rest(

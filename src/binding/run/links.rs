@@ -92,7 +92,7 @@ pub(super) fn is_about_to_call(deferred: &Bound<'_, Deferred>) -> bool {
 /// The next turn of a chain: if it is such a call, the function, and the outcome to call it with.
 pub(super) type CallOr<'py> = Result<(Callback, Bound<'py, PyAny>), End>;
 
-/// What comes where there is no such call.
+/// Why there is no such call.
 pub(super) enum End {
     /// As [`Step::Rest`].
     Rest,
@@ -115,7 +115,7 @@ fn call_or_end<'py>(py: Python<'py>, chain: &mut Chain) -> CallOr<'py> {
     })
 }
 
-/// Without the GIL, this is seldom a step of its own.
+/// Without the GIL, this is seldom called on its own.
 #[cfg_attr(not(Py_GIL_DISABLED), inline(always))]
 #[cfg_attr(Py_GIL_DISABLED, inline(never))]
 pub(super) fn next_call<'py>(deferred: &Bound<'py, Deferred>) -> CallOr<'py> {
@@ -143,7 +143,7 @@ pub(super) enum Begun<'py> {
     Not,
 }
 
-/// Start a new run.
+/// Start a new run, and take its first turn.
 #[inline(always)]
 pub(super) fn begin_calls<'py>(deferred: &Bound<'py, Deferred>, begin: Begin) -> Begun<'py> {
     let py = deferred.py();
@@ -164,7 +164,7 @@ pub(super) fn begin_calls<'py>(deferred: &Bound<'py, Deferred>, begin: Begin) ->
         }
         match chain.enter() {
             Ok(None) => Begun::With(call_or_end(py, chain)),
-            // To drop that may run any code, so it comes first.
+            // Dropping that may run any code, so it comes before the first turn.
             Ok(before) => {
                 chained_to = before;
                 Begun::With(Err(End::Another))

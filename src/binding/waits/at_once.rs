@@ -14,9 +14,9 @@ use crate::binding::model::{
 use crate::binding::waits::firing;
 use crate::core::Boxed;
 
-/// Add the link of a task to the chain of the Deferred that it waits for, and check in the same
-/// step whether that has to be run, as another thread may fire it. False, and nothing is added, if
-/// it has to be run or cancelled first.
+/// Add the link of a task to the chain of the Deferred that it waits for. The same step checks
+/// whether the Deferred has to be run or cancelled first, because another thread may fire it. Then
+/// the answer is false, and nothing is added.
 ///
 /// # Errors
 ///
@@ -35,9 +35,9 @@ pub(super) fn try_to_wait<'py>(
     Ok(refused.is_none())
 }
 
-/// Fire the Deferred of a task that has ended, in one step, as another thread may cancel the
-/// Deferred: then the outcome is for the new Deferred that will replace it. Returns it if its
-/// callbacks have to be run.
+/// Fire the Deferred of a task that has ended. This is one step, because another thread may cancel
+/// the Deferred: then the outcome is kept for the new Deferred that will replace it. Returns the
+/// Deferred if its callbacks have to be run.
 pub(super) fn finish<'py>(
     task: &Bound<'py, Task>,
     outcome: Outcome,
@@ -65,8 +65,8 @@ pub(super) fn finish<'py>(
     }
 }
 
-/// Stop waiting, and decide in the same step who gets back what may be handed over, as another
-/// thread may hand it over now. Returns what was waited for.
+/// Stop waiting. The same step decides who gives back what is handed over, because another thread
+/// may be handing over now. Returns the state before.
 pub(crate) fn leave(awaiting: &Bound<'_, Awaiting>) -> Result<State> {
     let py = awaiting.py();
     let source = awaiting.get().state.with(py, |state| match state {
@@ -83,7 +83,7 @@ pub(crate) fn leave(awaiting: &Bound<'_, Awaiting>) -> Result<State> {
     let before = awaiting.get().state.with(py, |state| {
         let next = match state {
             State::Through(it) if it.arrived.is_none() && it.source.is_some() => left.take(),
-            // It stands in a line for what was closed, and may be about to give something back.
+            // It waits in place of a closed task, and may have to give something back.
             State::Left(_) => return State::Done,
             _ => None,
         };
@@ -93,9 +93,9 @@ pub(crate) fn leave(awaiting: &Bound<'_, Awaiting>) -> Result<State> {
     Ok(before)
 }
 
-/// Have the iterator behind an `await` stand in the place of a task that is closed there, and alone
-/// waits for a Deferred, in one step with the look whether that has been fired: it will give back what
-/// another thread hands over. False if it has been fired.
+/// Let the iterator behind an `await` wait in place of a task that is closed there and is the only
+/// waiter of a Deferred: it will give back what another thread hands over. The same step checks
+/// whether the Deferred has fired. Then the answer is false, and nothing changes.
 ///
 /// # Errors
 ///
@@ -112,7 +112,7 @@ pub(super) fn stand_in_line_instead<'py>(
     outcome::or_no_memory(py, links.push_back(link))?;
     let pair = (deferred.clone().hold(), source.hold());
     let source = Some(outcome::or_no_memory(py, Boxed::new(pair))?);
-    // Its failure is no news: it says that this has cancelled it.
+    // The failure is ignored: it only says that we have cancelled the Deferred.
     let left = State::Left(Left { cancelled: true, source });
     let mut before = awaiting.get().replace(py, left);
     let mut links = Some(links);

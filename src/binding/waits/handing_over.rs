@@ -95,7 +95,7 @@ pub(crate) fn leave<'py>(place: &Bound<'py, Place>, deferred: &Bound<'py, PyAny>
     stack::check_call(py)?;
     let mut is_woken = false;
     if let Some(line) = place.get().line(py) {
-        // Who is taken out of it behind its gate has been fired when that is left.
+        // Whoever is taken out of the line behind the gate has been fired before the gate is left.
         #[cfg(Py_GIL_DISABLED)]
         let _behind = line.get().known_gate().map(|gate| gate.enter(py));
         match Fifo::remove(&line, deferred) {
@@ -105,7 +105,7 @@ pub(crate) fn leave<'py>(place: &Bound<'py, Place>, deferred: &Bound<'py, PyAny>
         }
     }
     let left = match place.get().owner(py) {
-        // It does not leave then if it is fired before it fails. Who wakes it knows that.
+        // If it is fired first, it does not leave. Whoever wakes it finds that out.
         Some(owner) if SEVERAL_THREADS && is_woken && knows_late(&owner) => return Ok(()),
         _ => intern!(py, "_left"),
     };
@@ -118,7 +118,7 @@ pub(crate) fn leave<'py>(place: &Bound<'py, Place>, deferred: &Bound<'py, PyAny>
     }
 }
 
-/// Whether the owner of a line is told by who wakes somebody in it that this one has left before.
+/// Whether the owner of a line learns from whoever wakes a waiter that the waiter had left.
 fn knows_late(owner: &Bound<'_, PyAny>) -> bool {
     capi::lookup(&owner.get_type(), intern!(owner.py(), "_come_back")) != 0
 }

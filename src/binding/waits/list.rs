@@ -50,7 +50,7 @@ fn collect<'py>(
     });
     let deferred = list.as_super();
     let fires_at_once = if success { on_callback } else { on_errback };
-    // Only then is it looked at, which takes a lock without the GIL.
+    // The chain is looked at only in this case, because that takes a lock without the GIL.
     if !(fires_at_once || finished == results.len())
         || deferred.get().chain(py, |chain| chain.called())
     {
@@ -61,7 +61,7 @@ fn collect<'py>(
         (intern!(py, "callback"), Outcome::Value(pair.into_any().hold()))
     } else if !success && on_errback {
         let place = capi::new_int(py, place as u64)?;
-        // Where that is refused, the list would never fire.
+        // If this were refused, the list would never fire.
         let reason = depth::with_more(py, || {
             creating::from_exception(names::FIRST_ERROR.get(py)?.call1((result, place))?)
         })?;

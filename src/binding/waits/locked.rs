@@ -81,13 +81,14 @@ impl Waits for Locked {
     }
 }
 
-/// Whether this says that nothing was done, as there was no memory for it, or no call left. Any other
-/// exception is a program's own, and comes out as with Twisted: what raised it may have done its work.
+/// Whether an error means that nothing was done, because there was no memory or no call left. Any
+/// other exception is the program's own and is raised as with Twisted: the code that raised it may
+/// have done its work.
 pub(crate) fn is_refusal(py: Python<'_>, error: &Error) -> bool {
     error.is_instance_of::<PyMemoryError>(py) || error.is_instance_of::<PyRecursionError>(py)
 }
 
-/// Release at once, as there is nothing that would do it later. The link fails with the error.
+/// Release at once, because nothing else would. The link fails with the error.
 #[cold]
 fn release_for<'py>(locked: &Bound<'py, Locked>, error: Error) -> Result<Answer<'py>> {
     let py = locked.py();
@@ -118,7 +119,7 @@ fn release<'py>(locked: &Bound<'py, Locked>, outcome: Outcome) -> Result<Answer<
     })
 }
 
-/// Release. Returns what is to be done for the next that waits.
+/// Release. Returns the work for the next waiter, if any.
 #[inline(always)]
 pub(crate) fn release_by_work<'py>(primitive: &Bound<'py, Primitive>) -> Result<Option<Work<'py>>> {
     let py = primitive.py();

@@ -1,8 +1,8 @@
 //! Futures of asyncio's own loops, made and given their result without a call of Python code.
 //!
-//! `loop.create_future` and `loop.call_soon` are written in Python, and take most of the time that a
-//! wait in a task takes. What they do is done here, if the loop has them from asyncio: a future's
-//! callback comes into the loop's queue, each by itself and in order.
+//! `loop.create_future` and `loop.call_soon` are written in Python, and take most of the time of a
+//! wait in a task. If a loop has these methods from asyncio, their work is done here: the callback
+//! of a future is put into the loop's queue, each on its own and in order.
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -47,10 +47,10 @@ fn find_out(class: &Bound<'_, PyType>) -> bool {
     found
 }
 
-/// What a loop has besides what its class has.
+/// A loop's own attributes, apart from those of its class.
 ///
-/// Up to CPython 3.12 this is found by its attributes: reading its `__dict__` would make all of them
-/// slow for good.
+/// Up to CPython 3.12, they are found by name: reading `__dict__` would make all attributes of the
+/// loop slower from then on.
 struct Own<'a, 'py> {
     #[cfg_attr(Py_3_13, expect(dead_code, reason = "its dict says all"))]
     of: &'a Bound<'py, PyAny>,
@@ -59,7 +59,7 @@ struct Own<'a, 'py> {
 }
 
 impl<'a, 'py> Own<'a, 'py> {
-    /// Of a loop whose class is a usual one.
+    /// None if the loop's class is not a usual one.
     fn new(of: &'a Bound<'py, PyAny>) -> Option<Self> {
         Some(Self {
             of,
@@ -68,7 +68,7 @@ impl<'a, 'py> Own<'a, 'py> {
         })
     }
 
-    /// Whether it has a method from its class.
+    /// Whether the loop does not override a method of its class.
     fn lacks(&self, name: &Bound<'py, PyString>) -> bool {
         #[cfg(Py_3_13)]
         return capi::is_key_of(&self.dict, name) == Some(false);
@@ -122,8 +122,8 @@ fn keyword(py: Python<'_>) -> Result<&Bound<'_, PyTuple>> {
     KEYWORD.get(py).map(|names| names.bind(py)).ok_or_else(|| capi::no_memory(py))
 }
 
-/// Give a future its result, None, and put its callback into the loop's queue. Does nothing, and
-/// returns false, if that is for asyncio to do, or the future has none or several.
+/// Give a future the result None, and put its callback into the loop's queue. False, and nothing
+/// happens, if asyncio has to do that, or the future does not have exactly one callback.
 ///
 /// # Errors
 ///
@@ -134,7 +134,7 @@ pub(crate) fn wake<'py>(future: &Bound<'py, PyAny>, its_loop: &Bound<'py, PyAny>
     let Some((callback, context)) = only_callback(future) else { return Ok(false) };
     let wakeup = new_wakeup(callback.clone(), future.clone(), context.clone())?;
     capi::call_method_one(future, intern!(py, "remove_done_callback"), &callback)?;
-    // Without a callback, this calls nothing.
+    // This is a method of a deque, so it calls no Python code.
     if let Err(error) = capi::call_method_one(&ready, intern!(py, "append"), wakeup.as_any()) {
         let keywords = capi::new_dict(py)?;
         keywords.set_item(intern!(py, "context"), context)?;
@@ -145,8 +145,8 @@ pub(crate) fn wake<'py>(future: &Bound<'py, PyAny>, its_loop: &Bound<'py, PyAny>
     Ok(true)
 }
 
-/// The queue of a loop, if the loop would put the callbacks of its futures into it, and do nothing
-/// else.
+/// The queue of a loop, if all that the loop would do with the callback of a future is put it
+/// there.
 fn queue_of<'py>(running_loop: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
     let py = running_loop.py();
     if !is_usual(&running_loop.get_type()) || !is_usual(names::HANDLE.get_once_imported(py)?) {

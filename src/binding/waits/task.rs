@@ -185,7 +185,8 @@ pub(crate) fn wait<'py>(
     if let Some(outcome) = take_if_there(&deferred)? {
         return Ok(Next::Do(Work::Resume(task, outcome)));
     }
-    // It may be resumed within the run of the Deferred, and wait for the same one without end.
+    // It may be resumed within the run of the Deferred, and wait for the same one again, without
+    // end.
     if SEVERAL_THREADS && let Some(failure) = interrupted_at_times(task.py()) {
         return Ok(Next::Do(Work::Resume(task, failure)));
     }
@@ -309,7 +310,7 @@ pub(crate) fn take_inline_result<'py>(
     match inline_result {
         Some(outcome) => Ok(Next::Do(Work::Resume(task, outcome))),
         None => {
-            // Without the GIL, the task has said so already, and may wait for another by now.
+            // Without the GIL, the task has done that already, and may wait for another by now.
             if !SEVERAL_THREADS {
                 set_waiting_on(&task, deferred);
             }

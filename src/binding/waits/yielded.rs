@@ -1,4 +1,5 @@
-//! Classifies what a generator yields, if that is not a Deferred, and whether an `await` has yielded one.
+//! Classifies what a generator yields if that is not a Deferred, and detects the Deferreds of an
+//! `await`.
 
 use pyo3::prelude::*;
 use pyo3::types::PyType;
@@ -45,16 +46,16 @@ pub(crate) fn is_coroutine_or_generator(object: &Bound<'_, PyAny>) -> Result<boo
     Ok(matches!(kind_of(object, claimed.as_ref())?, Yielded::Coroutine))
 }
 
-/// Whether what has yielded a Deferred ignores what it is sent, and looks at the Deferred again: an
-/// `await`, while another thread has fired it. So the task is resumed within the run of the Deferred,
-/// as long as that has its outcome, and not after it.
+/// Whether a Deferred was yielded by an `await`, which ignores what it is sent and looks at the
+/// Deferred again. If another thread fires it, the task has to be resumed within the run of the
+/// Deferred, while the outcome is still there.
 #[inline(always)]
 pub(super) fn looks_again<'py>(task: &Bound<'py, Task>, deferred: &Bound<'py, Deferred>) -> bool {
     SEVERAL_THREADS && (is_awaited(deferred) || is_within_await(task))
 }
 
-/// Whether it is an `await` or `yield from` that has yielded, not a `yield` in a generator. As with
-/// Twisted, a generator that yields the paused Deferred itself gets what that has.
+/// Whether the Deferred was yielded by an `await` or `yield from`, not by a `yield` in a generator.
+/// As with Twisted, a generator that yields a paused Deferred itself gets the result.
 #[cold]
 pub(super) fn is_within_await(task: &Bound<'_, Task>) -> bool {
     let py = task.py();
@@ -70,7 +71,7 @@ pub(super) fn is_within_await(task: &Bound<'_, Task>) -> bool {
         match inner.getattr(name) {
             Ok(next) if next.is_none() => return false,
             Ok(next) => inner = next,
-            // Without memory, it is the safe way to wait.
+            // If there is no memory to find out, this is the safe answer.
             Err(_) => return true,
         }
     }

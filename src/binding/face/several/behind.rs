@@ -1,4 +1,5 @@
-//! Shared by the steps of this folder: looking at an object, and giving values to its waiters.
+//! Shared by the steps of this folder: reading attributes of an object, and giving values to its
+//! waiters.
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
@@ -9,17 +10,17 @@ use crate::binding::face::waiting::{attribute, set_attribute};
 use crate::binding::model::{deferred::Deferred, fifo::Fifo, gate, place::Place};
 use crate::core::refusable;
 
-/// The lines and the lists of numbers that objects have are found in the same way as with the GIL.
+/// As with the GIL: finds the lines of an object, and places in its lists of numbers.
 pub(super) use crate::binding::face::waiting::{line_of as line, place_among};
 
 impl<'py> Later<'py> {
-    /// Fire the first that waits in a line with a value. False if nobody does.
+    /// Fire the first waiter in a line with a value. False if nobody waits.
     pub(super) fn give(
         &mut self,
         line: &Bound<'py, Fifo>,
         value: &Bound<'py, PyAny>,
     ) -> Result<bool> {
-        // What is taken out of the line can be kept then.
+        // Reserved first, so that what is taken out of the line cannot get lost.
         if refusable(|| self.left.try_reserve(2)).is_err() {
             return Err(capi::no_memory(line.py()));
         }
@@ -32,7 +33,7 @@ impl<'py> Later<'py> {
     }
 }
 
-/// The first that waits in a line, which stays there, and what it asks for.
+/// The first waiter in a line, and what it asks for. It stays in the line.
 pub(super) fn first_in<'py>(
     line: &Bound<'py, Fifo>,
     later: &mut Later<'py>,
@@ -55,8 +56,8 @@ pub(super) fn first_in<'py>(
     Ok(None)
 }
 
-/// What somebody asks for that waits in a line. `concurrency.cancel` puts another canceller in front
-/// of the place for a moment.
+/// What a waiter asks for, from its canceller: its place in the line. `concurrency.cancel` puts
+/// another canceller in front of the place for a moment.
 fn what_behind<'py>(canceller: Option<Bound<'py, PyAny>>) -> Result<Option<Bound<'py, PyAny>>> {
     let mut canceller = canceller;
     for _ in 0..8 {
@@ -69,18 +70,18 @@ fn what_behind<'py>(canceller: Option<Bound<'py, PyAny>>) -> Result<Option<Bound
     Ok(None)
 }
 
-/// An attribute that is a number of ours.
+/// An attribute that holds an int.
 pub(super) fn number(owner: &Bound<'_, PyAny>, name: &Bound<'_, PyString>) -> Result<i64> {
     Ok(attribute(owner, name)?.extract()?)
 }
 
-/// An attribute that is True or False.
+/// An attribute that holds True or False.
 pub(super) fn is(owner: &Bound<'_, PyAny>, name: &Bound<'_, PyString>) -> Result<bool> {
     Ok(attribute(owner, name)?.extract()?)
 }
 
-/// How many a limit allows. None if it is without end. Not to be asked behind the gate: it may be an
-/// object of a program's.
+/// The number that a limit stands for. None if there is no limit. Not to be called behind the gate:
+/// the limit may be an object of the program.
 pub(super) fn limit_of(limit: &Bound<'_, PyAny>) -> Result<Option<usize>> {
     let Ok(number) = limit.extract::<f64>() else { return Ok(None) };
     if number <= 0.0 || number >= i64::MAX as f64 {
@@ -89,8 +90,8 @@ pub(super) fn limit_of(limit: &Bound<'_, PyAny>) -> Result<Option<usize>> {
     Ok(Some(limit.extract::<i64>().map_or_else(|_| number.ceil() as usize, |exact| exact as usize)))
 }
 
-/// Add to a number that is an attribute of the owner of a line. False, and nothing done, if it would be
-/// less than nothing.
+/// Add to an int attribute of a line's owner. False, and nothing is changed, if the sum would be
+/// negative.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _count<'py>(
     owner: &Bound<'py, PyAny>,
@@ -108,7 +109,7 @@ pub(crate) fn _count<'py>(
     counted
 }
 
-/// Have other lines, of the same object, one gate with this one.
+/// Let other lines of the same object share the gate of this one.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(signature = (line, *others))]
 pub(crate) fn _share_gate(line: &Bound<'_, Fifo>, others: &Bound<'_, PyTuple>) -> Result<()> {
@@ -118,7 +119,7 @@ pub(crate) fn _share_gate(line: &Bound<'_, Fifo>, others: &Bound<'_, PyTuple>) -
     Ok(())
 }
 
-/// Say that this process has been forked: no other thread is behind a gate of it.
+/// Note that this process was forked: no other thread is behind one of its gates.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _is_forked() {
     gate::is_forked();
@@ -131,11 +132,11 @@ pub(crate) fn _is_behind_gate() -> bool {
     gate::is_behind()
 }
 
-/// Have that be said wherever the interpreter forks this process.
+/// Have the interpreter call [`_is_forked`] in each child process.
 pub(crate) fn watch_forks(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     let Some(register) = py.import("os")?.getattr_opt("register_at_fork")? else {
-        // There is no fork here.
+        // This system has no fork.
         return Ok(());
     };
     let kwargs = PyDict::new(py);

@@ -18,7 +18,7 @@ use crate::binding::face::waiting::{attribute, report, set_attribute, tell_all};
 use crate::binding::model::{deferred::Deferred, fifo::Fifo};
 use crate::binding::waits::made;
 
-/// The first of those items that nobody came for, taken out. Those come first.
+/// Take the first item that was given back. These come before all others.
 fn take_returned<'py>(owner: &Bound<'py, PyAny>) -> Result<Option<Bound<'py, PyAny>>> {
     let returned = attribute(owner, intern!(owner.py(), "_returned"))?;
     let returned = returned.cast::<PyList>()?;
@@ -30,7 +30,7 @@ fn take_returned<'py>(owner: &Bound<'py, PyAny>) -> Result<Option<Bound<'py, PyA
     Ok(Some(item))
 }
 
-/// Give items that nobody came for to those that wait, as far as there are both.
+/// Give the items that were given back to waiters, while there are both.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _give_returned<'py>(owner: &Bound<'py, PyAny>) -> Result<()> {
     let py = owner.py();
@@ -52,7 +52,7 @@ pub(crate) fn _give_returned<'py>(owner: &Bound<'py, PyAny>) -> Result<()> {
     }
 }
 
-/// `Channel.send`. What is closed fails with an error of this class.
+/// `Channel.send`. If the channel is closed, the Deferred fails with an error of this class.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _channel_send<'py>(
     channel: &Bound<'py, PyAny>,
@@ -66,7 +66,7 @@ pub(crate) fn _channel_send<'py>(
     let most = limit_of(&attribute(channel, intern!(py, "_capacity"))?)?;
     let is_endless = most.is_none() && attribute(channel, intern!(py, "_capacity"))?.gt(0)?;
     let (sent, waiting) = (made::of_result(none(py))?, new_waiting(&putting, None, item.clone())?);
-    // What has become of it; None if the channel is closed.
+    // The Deferred to return; None if the channel is closed.
     let (done, later) = behind(&getting, |later| {
         if is(channel, intern!(py, "_closed"))? {
             return Ok(None);
@@ -88,7 +88,7 @@ pub(crate) fn _channel_send<'py>(
     }
 }
 
-/// Take the item of the first that waits to send it, who is told.
+/// Take the item of the first waiting sender, and tell the sender.
 fn take_from_sender<'py>(
     sending: &Bound<'py, Fifo>,
     later: &mut Later<'py>,
@@ -135,7 +135,7 @@ pub(crate) fn _channel_receive<'py>(
     got
 }
 
-/// What somebody gets that asks for an item.
+/// The answer to somebody who asks for an item.
 enum Got<'py> {
     Item(Bound<'py, PyAny>),
     Waits,
@@ -160,8 +160,8 @@ impl<'py> Got<'py> {
     }
 }
 
-/// The `_not_taken` of channels and subscriptions: an item comes back that was given to somebody who
-/// did not come for it. The next gets it, or it stands in front again.
+/// The `_not_taken` of channels and subscriptions: take back an item whose receiver was cancelled
+/// before it got the item. The next waiter gets it, or it is the first item again.
 fn come_back<'py>(
     owner: &Bound<'py, PyAny>,
     item: &Bound<'py, PyAny>,
@@ -189,7 +189,7 @@ fn come_back<'py>(
     done
 }
 
-/// Whether a subscription holds as many as it may, and not more.
+/// Whether a subscription is exactly full.
 fn has_come_to_be_full(reader: &Bound<'_, PyAny>) -> Result<bool> {
     let most = limit_of(&attribute(reader, intern!(reader.py(), "_maxsize"))?)?;
     Ok(most == Some(held_by(reader)?))
@@ -201,13 +201,13 @@ fn held_by(reader: &Bound<'_, PyAny>) -> Result<usize> {
     Ok(items + attribute(reader, intern!(py, "_returned"))?.len()?)
 }
 
-/// Count subscriptions that hold as many as they may.
+/// Change the number of full subscriptions.
 fn count_full(broadcast: &Bound<'_, PyAny>, more: i64) -> Result<()> {
     let full = intern!(broadcast.py(), "_full");
     Ok(set_attribute(broadcast, full, number(broadcast, full)? + more)?)
 }
 
-/// Give an item to all that have subscribed.
+/// Give an item to all subscriptions.
 fn give_to_all<'py>(
     broadcast: &Bound<'py, PyAny>,
     item: &Bound<'py, PyAny>,
@@ -234,7 +234,7 @@ fn readers_of<'py>(broadcast: &Bound<'py, PyAny>) -> Result<Bound<'py, PyList>> 
     Ok(readers)
 }
 
-/// Deliver what waits to be sent, as far as there is room for it.
+/// Send the items of waiting senders, while there is room.
 fn send_waiting<'py>(broadcast: &Bound<'py, PyAny>, later: &mut Later<'py>) -> Result<()> {
     let py = broadcast.py();
     let sending = line(broadcast, intern!(py, "_sending"))?;
@@ -246,7 +246,7 @@ fn send_waiting<'py>(broadcast: &Bound<'py, PyAny>, later: &mut Later<'py>) -> R
     Ok(())
 }
 
-/// `Broadcast.subscribe`: whether this one has. It has not if the broadcast is closed.
+/// `Broadcast.subscribe`. Returns false if the broadcast is closed.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _broadcast_subscribe<'py>(
     broadcast: &Bound<'py, PyAny>,
@@ -264,7 +264,7 @@ pub(crate) fn _broadcast_subscribe<'py>(
     done
 }
 
-/// `Broadcast.send`. What is closed fails with an error of this class.
+/// `Broadcast.send`. If the broadcast is closed, the Deferred fails with an error of this class.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _broadcast_send<'py>(
     broadcast: &Bound<'py, PyAny>,
@@ -303,7 +303,7 @@ pub(crate) fn _subscription_next<'py>(
     let getting = line(reader, intern!(py, "_getting"))?;
     let items = attribute(reader, intern!(py, "_items"))?;
     if limit_of(&attribute(reader, intern!(py, "_maxsize"))?)?.is_some() {
-        // Another item may be let in.
+        // There may be room for the item of a waiting sender.
         depth::check_ahead(py)?;
     }
     let what = capi::new_bool(py, iterating);
@@ -331,8 +331,8 @@ pub(crate) fn _subscription_next<'py>(
     got
 }
 
-/// `Subscription.close`: all that wait are told, with an error of this class or by the end of `async
-/// for`. What it holds is dropped.
+/// `Subscription.close`: drop its items. Its waiters get an error of this class, or `async for`
+/// ends.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _subscription_close<'py>(
     reader: &Bound<'py, PyAny>,
@@ -341,7 +341,7 @@ pub(crate) fn _subscription_close<'py>(
     let py = reader.py();
     depth::check_ahead(py)?;
     let getting = line(reader, intern!(py, "_getting"))?;
-    // Their finalizers run when all is done.
+    // The items' finalizers run after everything else.
     let dropped = capi::new_list(py)?;
     let getters = Fifo::empty(py)?;
     let (closed, later) = behind(&getting, |later| {
@@ -373,7 +373,7 @@ pub(crate) fn _subscription_close<'py>(
     told.and(later.do_it())
 }
 
-/// `Broadcast.close`: its subscriptions get nothing any more. All that wait are told.
+/// `Broadcast.close`: close its subscriptions, and tell all waiters.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _broadcast_close<'py>(
     broadcast: &Bound<'py, PyAny>,
@@ -389,7 +389,7 @@ pub(crate) fn _broadcast_close<'py>(
         set_attribute(broadcast, intern!(py, "_readers"), none_left)?;
         set_attribute(broadcast, intern!(py, "_closed"), yes(py))?;
         set_attribute(broadcast, intern!(py, "_full"), 0)?;
-        // All of them, before anybody is told.
+        // All are closed before any waiter is told.
         let mut waiting = Vec::new();
         for reader in readers.iter() {
             set_attribute(&reader, intern!(py, "_broadcast"), none(py))?;
@@ -409,8 +409,8 @@ pub(crate) fn _broadcast_close<'py>(
     done.and(later.do_it())
 }
 
-/// The `_not_taken` of those that give items: one comes back that was given to somebody who did not come
-/// for it. The next gets it, or it stands in front again.
+/// The `_not_taken` of queues, channels and subscriptions: take back an item whose receiver was
+/// cancelled before it got the item. The next waiter gets it, or it is the first item again.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _come_back<'py>(
     owner: &Bound<'py, PyAny>,

@@ -1,9 +1,10 @@
 //! The heap of a `PriorityQueue`.
 //!
-//! Comparing items runs code of the program, so it is done outside of the gate. Each item is looked up
-//! behind the gate and remembered. When it is known where a new item goes, all remembered items must still
-//! be in their places. Otherwise another thread has changed the heap, and the search begins again; so one
-//! of several threads always makes progress. If a comparison raises, nothing has changed.
+//! Comparing items runs code of the program, so it is done outside of the gate. Each item is read
+//! behind the gate and remembered. When the place of a new item is known, all remembered items must
+//! still be in their places. Otherwise another thread has changed the heap, and the search starts
+//! again; so one of several threads always makes progress. If a comparison raises, nothing has
+//! changed.
 
 use pyo3::prelude::*;
 use pyo3::types::PyList;
@@ -12,7 +13,7 @@ use crate::binding::capi::error::Result;
 use crate::binding::face::behind::behind;
 use crate::binding::model::fifo::Fifo;
 
-/// What was seen in a heap: how many items there are, and some of them.
+/// The part of a heap that was read: the number of items, and some of them.
 struct Seen<'py> {
     count: usize,
     items: Vec<(usize, Bound<'py, PyAny>)>,
@@ -23,7 +24,7 @@ impl<'py> Seen<'py> {
         Self { count, items: Vec::new() }
     }
 
-    /// Look at an item behind the gate. None if the heap is another by now.
+    /// Read an item behind the gate. None if the heap has changed.
     fn look(
         &mut self,
         gate: &Bound<'py, Fifo>,
@@ -43,7 +44,7 @@ impl<'py> Seen<'py> {
         Ok(item)
     }
 
-    /// Whether all of it is as it was. To be called behind the gate.
+    /// Whether the heap still agrees with all of this. To be called behind the gate.
     fn is_still(&self, heap: &Bound<'py, PyList>) -> Result<bool> {
         if heap.len() != self.count {
             return Ok(false);
@@ -57,14 +58,14 @@ impl<'py> Seen<'py> {
     }
 }
 
-/// Where an item goes in a heap.
+/// The place of a new item in a heap.
 pub(super) struct Place<'py> {
     seen: Seen<'py>,
     index: usize,
 }
 
 impl<'py> Place<'py> {
-    /// Find it.
+    /// Find the place.
     ///
     /// # Errors
     ///
@@ -89,18 +90,18 @@ impl<'py> Place<'py> {
         }
     }
 
-    /// The end, whatever is there.
+    /// The end of the heap, without comparing.
     pub(super) fn at_end(heap: &Bound<'py, PyAny>) -> Result<Self> {
         let count = heap.len()?;
         Ok(Self { seen: Seen::new(count), index: count })
     }
 
-    /// Whether it is still that. To be called behind the gate.
+    /// Whether this is still the right place. To be called behind the gate.
     pub(super) fn is_still(&self, heap: &Bound<'py, PyList>) -> Result<bool> {
         self.seen.is_still(heap)
     }
 
-    /// Put an item in there. To be called behind the gate, if it is still that.
+    /// Put an item there, after [`Place::is_still`]. To be called behind the gate.
     pub(super) fn push(&self, heap: &Bound<'py, PyList>, item: &Bound<'py, PyAny>) -> Result<()> {
         heap.append(item)?;
         let mut index = self.seen.count;
@@ -113,15 +114,15 @@ impl<'py> Place<'py> {
     }
 }
 
-/// How the smallest item is taken out of a heap.
+/// How to remove the smallest item of a heap.
 pub(super) struct Removal<'py> {
     seen: Seen<'py>,
-    /// The places from the first on that are filled, each with what is in the next.
+    /// The indices from the first on: each one gets the item of the next.
     path: Vec<usize>,
 }
 
 impl<'py> Removal<'py> {
-    /// Find out. None if the heap is empty.
+    /// Find out which items move. None if the heap is empty.
     ///
     /// # Errors
     ///
@@ -133,7 +134,8 @@ impl<'py> Removal<'py> {
                 return Ok(None);
             }
             let (mut seen, mut path) = (Seen::new(count), vec![0]);
-            // The last item goes to where the smallest was, and down: as `heapq` does it.
+            // As in `heapq`, the last item goes to the place of the smallest, and moves down from
+            // there.
             let left = count - 1;
             let Some(last) = seen.look(gate, heap, left)? else { continue };
             if seen.look(gate, heap, 0)?.is_none() {
@@ -164,12 +166,12 @@ impl<'py> Removal<'py> {
         }
     }
 
-    /// Whether it is still that. To be called behind the gate.
+    /// Whether the heap has not changed since. To be called behind the gate.
     pub(super) fn is_still(&self, heap: &Bound<'py, PyList>) -> Result<bool> {
         self.seen.is_still(heap)
     }
 
-    /// Take the smallest item out. To be called behind the gate, if it is still that.
+    /// Remove the smallest item, after [`Removal::is_still`]. To be called behind the gate.
     pub(super) fn pop(&self, heap: &Bound<'py, PyList>) -> Result<Bound<'py, PyAny>> {
         let left = self.seen.count - 1;
         let (first, last) = (heap.get_item(0)?, heap.get_item(left)?);

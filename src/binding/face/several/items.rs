@@ -12,12 +12,12 @@ use crate::binding::face::waiting::{attribute, fire_each, set_attribute, tell_al
 use crate::binding::model::{deferred::Deferred, fifo::Fifo};
 use crate::binding::waits::made;
 
-/// What becomes of who asks a queue for something.
+/// The result of asking a queue for room or for an item.
 #[derive(Clone, Copy, PartialEq)]
 enum Asked {
     /// It is done.
     Done,
-    /// It has to wait, and does so now.
+    /// The caller is in line now.
     Waits,
     /// There is no room, or no item.
     Refused,
@@ -25,11 +25,12 @@ enum Asked {
     Over,
 }
 
-/// `Queue.put` and `put_nowait` of a queue of ours. Who `waits` gets a Deferred in any case.
+/// `Queue.put` and `put_nowait` of a queue of ours. With `waits`, the result is a Deferred in any
+/// case.
 ///
 /// # Errors
 ///
-/// What `full` and `over` make, for who does not wait.
+/// Without `waits`, what `full` and `over` make.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _queue_put<'py>(
     queue: &Bound<'py, PyAny>,
@@ -73,12 +74,12 @@ pub(crate) fn _queue_put<'py>(
     }
 }
 
-/// `Queue.get` and `__anext__` of a queue of ours, and `get_nowait` if `waits` is None. Else it says
-/// whether this is `__anext__`.
+/// `Queue.get`, `__anext__` and `get_nowait` of a queue of ours. `waits` is None for `get_nowait`;
+/// otherwise it tells whether this is `__anext__`.
 ///
 /// # Errors
 ///
-/// What `empty` and `over` make, for who does not wait.
+/// For `get_nowait`, what `empty` and `over` make.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _queue_get<'py>(
     queue: &Bound<'py, PyAny>,
@@ -127,7 +128,7 @@ pub(crate) fn _queue_get<'py>(
     }
 }
 
-/// `Queue.task_done`. False if there have been more of these than items.
+/// `Queue.task_done`. False if it was called more often than items were put.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _queue_task_done<'py>(queue: &Bound<'py, PyAny>) -> Result<bool> {
     let py = queue.py();
@@ -168,8 +169,8 @@ pub(crate) fn _queue_join<'py>(queue: &Bound<'py, PyAny>) -> Result<Bound<'py, D
     Ok(if waits? { deferred } else { done })
 }
 
-/// `Queue.shutdown`, which may be `at_once`. All that wait are told: with an error of this class, or
-/// that `async for` ends.
+/// `Queue.shutdown`. If `at_once`, the items are dropped. All waiters get an error of this class,
+/// or `async for` ends.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _queue_shut_down<'py>(
     queue: &Bound<'py, PyAny>,
@@ -179,7 +180,7 @@ pub(crate) fn _queue_shut_down<'py>(
     let py = queue.py();
     depth::check_ahead(py)?;
     let queue = Queue::of(queue)?;
-    // The finalizers of what was in it run when all is done.
+    // The items' finalizers run after everything else.
     let dropped = capi::new_list(py)?;
     let (getting, putting, joining) = (Fifo::empty(py)?, Fifo::empty(py)?, Fifo::empty(py)?);
     let (taken, _) = behind(&queue.getting, |_| {
@@ -202,8 +203,8 @@ pub(crate) fn _queue_shut_down<'py>(
     done.and(tell_all(&queue.putting, &putting, |_| error.call0()))
 }
 
-/// The `_not_taken` of queues of ours: an item comes back that was given to somebody who did not come
-/// for it. The next gets it, or it stands in front again.
+/// The `_not_taken` of queues of ours: take back an item whose receiver was cancelled before it got
+/// the item. The next waiter gets it, or it is the first item again.
 pub(super) fn come_back<'py>(
     queue: &Bound<'py, PyAny>,
     item: &Bound<'py, PyAny>,

@@ -1,7 +1,8 @@
 //! Locks by key.
 //!
-//! Looking a key up may run code of the program, so it is done outside of the gate. Other threads may
-//! come in between. The number of holders tells whether the lock that was found is still in use.
+//! Looking up a key may run code of the program, so it is done outside of the gate. Other threads
+//! may change the dict in between. The number of holders tells whether the entry that was found is
+//! still in use.
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -20,10 +21,10 @@ use crate::binding::face::waiting::{again_if_interrupted, answer_waiting, attrib
 use crate::binding::model::{deferred::Deferred, fifo::Fifo};
 use crate::binding::waits::made;
 
-/// Instead of a number of holders: nobody holds the key any more, and this is being taken out of the
-/// dict. Who comes waits.
+/// In place of the number of holders: the last holder has left, and the entry is being removed from
+/// the dict. New callers wait.
 const LEAVING: i64 = -2;
-/// It has been taken out.
+/// The entry has been removed.
 const GONE: i64 = -1;
 
 /// A lock by key.
@@ -33,7 +34,7 @@ struct Keyed<'py> {
     gate: Bound<'py, Fifo>,
 }
 
-/// How many hold a key, and who waits for it.
+/// The entry of a key: how many hold the key, and who waits for it.
 struct Holders<'py> {
     held: Bound<'py, PyList>,
     waiting: Bound<'py, Fifo>,
@@ -53,7 +54,8 @@ impl<'py> Holders<'py> {
         Ok(self.held.set_item(0, count)?)
     }
 
-    /// Have somebody hold the key that takes it, or wait for it. None if this is gone.
+    /// Let a caller hold the key, if `takes_it` says so; or put it in line. None if this entry has
+    /// been removed.
     fn admit(
         &self,
         limit: i64,
@@ -85,7 +87,7 @@ impl<'py> Keyed<'py> {
         })
     }
 
-    /// What a key that nobody has used has in the dict.
+    /// A new entry for the dict.
     fn new_state(&self, count: i64) -> Result<Bound<'py, PyAny>> {
         let py = self.gate.py();
         let (held, waiting) = (capi::new_list(py)?, Fifo::empty(py)?);
@@ -94,7 +96,7 @@ impl<'py> Keyed<'py> {
         Ok((held, waiting).into_pyobject(py)?.into_any())
     }
 
-    /// What a key has in the dict, or this, which is put there.
+    /// The entry of a key. If there is none, `new` is inserted.
     fn found_or(
         &self,
         key: &Bound<'py, PyAny>,
@@ -106,7 +108,7 @@ impl<'py> Keyed<'py> {
         }
     }
 
-    /// Take what nobody holds any more out of the dict. Those that came meanwhile come again.
+    /// Remove an entry that nobody holds from the dict. Callers that came meanwhile start again.
     fn take_out(
         &self,
         holders: &Holders<'py>,
@@ -118,7 +120,7 @@ impl<'py> Keyed<'py> {
         let is_out = done.is_ok();
         let (told, later) = behind(&self.gate, |later| {
             let mut count = 0;
-            // If a method of the key has raised something, it stays.
+            // If a method of the key raised, the entry stays.
             while !is_out && count < self.limit && later.give(&holders.waiting, &yes(py))? {
                 count += 1;
             }
@@ -145,7 +147,7 @@ impl<'py> Keyed<'py> {
         }
     }
 
-    /// Have one that waited hold the key, or wait again.
+    /// Let a caller that was in line of a removed entry hold the key, or wait again.
     fn come_again(
         &self,
         first: Bound<'py, PyAny>,
@@ -154,7 +156,7 @@ impl<'py> Keyed<'py> {
     ) -> Result<()> {
         let py = key.py();
         loop {
-            // A new one each time: the one before may have been in the dict, and is gone for good.
+            // A new entry each time: the previous one may have been in the dict, and removed.
             let found = self
                 .new_state(0)
                 .and_then(|new| again_if_interrupted(py, interrupted, || self.found_or(key, &new)));
@@ -166,7 +168,7 @@ impl<'py> Keyed<'py> {
             let (came, later) = behind(&self.gate, |later| {
                 let came =
                     holders.admit(self.limit, &first, || later.fire(first.clone(), &yes(py)))?;
-                // It may have given up meanwhile, so that nobody holds it.
+                // The caller may have given up, so that nobody holds the key.
                 let is_left = came.is_some() && holders.count()? == 0;
                 if is_left {
                     holders.set(LEAVING)?;

@@ -11,12 +11,12 @@ use crate::binding::face::waiting::{attribute, set_attribute};
 use crate::binding::model::{deferred::Deferred, fifo::Fifo, place::Place};
 use crate::binding::waits::made;
 
-/// Whether something is a number of Python's own, with which one can reckon behind a gate.
+/// Whether a number is exactly an int or a float: then arithmetic runs no code of the program.
 fn is_plain(number: &Bound<'_, PyAny>) -> bool {
     number.is_exact_instance_of::<PyInt>() || number.is_exact_instance_of::<PyFloat>()
 }
 
-/// A number of Python's own for one that a program has made.
+/// An exact int or float for any number.
 fn plain<'py>(number: &Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>> {
     if is_plain(number) {
         return Ok(number.clone());
@@ -54,13 +54,13 @@ pub(crate) fn _locks_take<'py>(
     Ok(if is_taken? { taken } else { deferred })
 }
 
-/// Give so much back, and hand it on.
+/// Add to the free amount, and hand it on to the waiters.
 ///
-/// Of a lock for reading and writing, who has read gives nothing back where nobody reads.
+/// With `reads`, nothing happens if nobody holds the lock.
 ///
 /// # Errors
 ///
-/// What `error` makes, and nothing is done, if that would be more than `most`.
+/// What `error` makes, if the sum would exceed `most`. Then nothing is changed.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(signature = (owner, number, most=None, error=None, reads=false))]
 pub(crate) fn _locks_give_back<'py>(
@@ -90,7 +90,7 @@ pub(crate) fn _locks_give_back<'py>(
     }
 }
 
-/// Hand on what is free to those that wait in a line, one by one, as far as it goes.
+/// Hand the free amount on to the waiters in a line, one by one, as far as it goes.
 fn serve<'py>(owner: &Bound<'py, PyAny>, waiting: &Bound<'py, Fifo>) -> Result<()> {
     let py = owner.py();
     let value = intern!(py, "_value");
@@ -113,7 +113,7 @@ fn serve<'py>(owner: &Bound<'py, PyAny>, waiting: &Bound<'py, Fifo>) -> Result<(
     }
 }
 
-/// The `_left` of those that have a `_value`: who has left the line may have kept others waiting.
+/// The `_left` of an owner with a `_value`: whoever has left the line may have kept others waiting.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _locks_left<'py>(
     place: &Bound<'py, Place>,

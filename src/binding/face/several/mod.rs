@@ -1,14 +1,13 @@
-//! Steps of `deferrous.concurrency` for several threads, for builds of the interpreter that can do
-//! without the GIL.
+//! Steps of `deferrous.concurrency` for several threads: only on free-threaded builds.
 //!
-//! `concurrency/_several.py` puts these functions in the place of methods that are written in Python and
-//! are atomic only with the GIL. Each looks at an object and changes it behind the
-//! [gate](crate::binding::model::gate) of the object, which all its lines share.
+//! `concurrency/_several.py` replaces methods by these functions. The methods are written in
+//! Python, and are atomic only with the GIL. Each function here looks at an object and changes it
+//! behind the [gate](crate::binding::model::gate) of the object, which all its lines share.
 //!
-//! No Python code may run behind the gate. So what a step has to ask, such as the class of an item, is
-//! asked before, and Deferreds and failures are made before or after. Waiters are taken out of a line and
-//! fired behind the gate, as none may give up in between; their callbacks run after it. Whatever is
-//! dropped is dropped after it, too.
+//! No Python code may run behind the gate. So whatever a step needs to ask, such as the class of an
+//! item, is asked before it. Deferreds and failures are made before or after it. A waiter is taken
+//! out of its line and fired behind the gate, so that it cannot give up in between; its callbacks
+//! run after the gate has been left. Objects are dropped after that, too.
 
 pub(crate) mod behind;
 pub(crate) mod channels;

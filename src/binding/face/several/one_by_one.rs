@@ -13,10 +13,10 @@ use crate::binding::model::{deferred::AlreadyCalledError, gate::Taken, traverse:
 use crate::binding::waits::made;
 use crate::core::refusable;
 
-/// The requests to one object, which call functions of the program.
+/// The requests to one object. They call functions of the program.
 ///
-/// A thread that comes while another one carries out a request does not wait: it leaves its own to that
-/// thread, which does it next. So no lock is held while these functions run.
+/// A thread that comes while another one carries out a request does not wait. It leaves its request
+/// to that thread, which carries it out next. So no lock is held while these functions run.
 #[pyclass(crate = "crate::binding::capi::guarded", name = "_Steps", module = "deferrous", frozen)]
 pub(crate) struct Steps {
     state: Shared<State>,
@@ -25,7 +25,7 @@ pub(crate) struct Steps {
 #[derive(Default)]
 struct State {
     waiting: VecDeque<Step>,
-    /// Whether a thread is at it, and which.
+    /// Whether a thread is carrying out requests, and which one.
     busy: Taken,
     by: usize,
 }
@@ -42,11 +42,11 @@ impl Step {
     }
 }
 
-/// Who does a step.
+/// Who carries out a request.
 enum Whose {
-    /// This thread, which is in the midst of another.
+    /// This thread, at once, within another request.
     Ours(Step),
-    /// This thread, which does what comes meanwhile, too.
+    /// This thread, together with the requests that come meanwhile.
     All,
     Anothers,
     NoMemory(#[allow(dead_code, reason = "held to be dropped")] Step),
@@ -70,7 +70,7 @@ impl State {
         Whose::All
     }
 
-    /// The next step. If there is none, the thread is not at it any more.
+    /// The next request. If there is none, the thread stops.
     fn next(&mut self) -> Option<Step> {
         let next = self.waiting.pop_front();
         if next.is_none() {
@@ -87,9 +87,9 @@ impl Steps {
         Self { state: Shared::new(State::default()) }
     }
 
-    /// Call a function, here and now, or as soon as another thread is through with its own.
+    /// Call a function: now, or as soon as another thread has finished its own calls.
     ///
-    /// An error is raised in the thread that calls it, when there is nothing more to be done.
+    /// If it raises, the thread that calls it gets the error, after all other requests.
     #[pyo3(name = "do", signature = (work, *args))]
     fn do_step<'py>(
         slf: &Bound<'py, Self>,
@@ -122,7 +122,7 @@ impl Steps {
     }
 }
 
-/// What `_give_done` passes a result on by: if the waiter has given up in another thread meanwhile, the
+/// How `_give_done` passes on a result: if the waiter has given up in another thread meanwhile, the
 /// result goes back to its owner, for the next waiter.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _hand_on<'py>(

@@ -1,4 +1,4 @@
-//! What a queue consists of, and its steps behind the gate.
+//! The parts of a queue, and steps on them behind the gate.
 
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
@@ -12,18 +12,18 @@ use crate::binding::face::waiting::{answer_waiting, attribute, report, set_attri
 use crate::binding::model::fifo::Fifo;
 use crate::binding::waits::made;
 
-/// How a queue of ours keeps its items.
+/// The order in which a queue of ours gives its items.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Way {
-    /// The first is taken.
+    /// The first one first.
     First,
-    /// The last is.
+    /// The last one first.
     Last,
-    /// The smallest is.
+    /// The smallest one first.
     Heap,
 }
 
-/// A queue of ours: what it consists of. None of it is ever replaced.
+/// The parts of a queue of ours. They are never replaced.
 pub(super) struct Queue<'py> {
     pub(super) it: Bound<'py, PyAny>,
     pub(super) items: Bound<'py, PyAny>,
@@ -74,8 +74,8 @@ impl<'py> Queue<'py> {
         Ok(set_attribute(&self.it, unfinished, number(&self.it, unfinished)? + more)?)
     }
 
-    /// Give an item to the first that waits for one, or put it in. False, and nothing done, if its
-    /// place is another by now.
+    /// Give an item to the first waiter, or store it. False, and nothing is changed, if its place
+    /// in the heap is out of date.
     pub(super) fn take_in(
         &self,
         item: &Bound<'py, PyAny>,
@@ -94,7 +94,7 @@ impl<'py> Queue<'py> {
         self.count(1).map(|()| true)
     }
 
-    /// Where an item comes to in a heap, as that is now. None if the queue is no heap.
+    /// The current place of a new item in the heap. None if the queue is not a heap.
     pub(super) fn place_for(&self, item: &Bound<'py, PyAny>) -> Result<Option<heap::Place<'py>>> {
         if self.way != Way::Heap {
             return Ok(None);
@@ -102,7 +102,7 @@ impl<'py> Queue<'py> {
         heap::Place::of(&self.getting, self.items.cast::<PyList>()?, item).map(Some)
     }
 
-    /// Whether a place that was found is still that. A heap needs one.
+    /// Whether a place that was found is still right. A heap needs one.
     pub(super) fn is_still(&self, place: Option<&heap::Place<'py>>) -> Result<bool> {
         match place {
             Some(place) => place.is_still(self.items.cast::<PyList>()?),
@@ -110,8 +110,8 @@ impl<'py> Queue<'py> {
         }
     }
 
-    /// Let in those that wait to put theirs, as far as there is room. Who put what cannot be taken in
-    /// is told.
+    /// Let in waiting putters as far as there is room. A putter whose item cannot be put gets the
+    /// error.
     fn let_in(&self) -> Result<()> {
         let py = self.py();
         let mut done = Ok(());
@@ -123,7 +123,7 @@ impl<'py> Queue<'py> {
             let Some((putter, item)) = found? else { return done };
             let place = match self.place_for(&item) {
                 Ok(place) => place,
-                // As KeyboardInterrupt: it is not for the one that waits, who stays.
+                // Such as KeyboardInterrupt: it is not meant for the putter, which stays in line.
                 Err(error) if !error.is_instance_of::<PyException>(py) => return Err(error),
                 Err(error) => {
                     if let (Ok(true), _) = behind(&self.getting, |_| self.take_putter(&putter)) {
@@ -134,11 +134,12 @@ impl<'py> Queue<'py> {
             };
             let (put, later) = behind(&self.getting, |later| {
                 let is_first = Fifo::get(&self.putting, 0).is_some_and(|it| it.is(&putter));
-                // Somebody may have come for an item since one was taken out.
+                // Somebody else may have put an item meanwhile.
                 if !is_first || self.is_full()? || !self.take_in(&item, place.as_ref(), later)? {
                     return Ok(());
                 }
-                // If it was fired by hand, the item is in all the same.
+                // If a program has fired the putter's Deferred itself, the item is put all the
+                // same.
                 later.give(&self.putting, &none(py)).map(drop)
             });
             done = done.and(later.do_it());
@@ -146,7 +147,7 @@ impl<'py> Queue<'py> {
         }
     }
 
-    /// Take this one out of the line of those that put, if it is the first.
+    /// Remove a putter, if it is the first in line.
     fn take_putter(&self, putter: &Bound<'py, PyAny>) -> Result<bool> {
         let is_first = Fifo::get(&self.putting, 0).is_some_and(|it| it.is(putter));
         if is_first {
@@ -155,7 +156,7 @@ impl<'py> Queue<'py> {
         Ok(is_first)
     }
 
-    /// Put an item where it was taken from, or give it to who came for one since.
+    /// Put an item back where it was taken from, or give it to a new waiter.
     fn put_again(&self, item: &Bound<'py, PyAny>) -> Result<()> {
         loop {
             let place = self.place_for_any(item)?;
@@ -182,8 +183,8 @@ impl<'py> Queue<'py> {
         }
     }
 
-    /// As [`Queue::place_for`], also if a comparison raises something: then it is the last, so that no
-    /// item is lost, but the order.
+    /// [`Queue::place_for`], but at the end if a comparison raises: the order may then be wrong,
+    /// but no item is lost.
     pub(super) fn place_for_any(
         &self,
         item: &Bound<'py, PyAny>,
@@ -193,7 +194,7 @@ impl<'py> Queue<'py> {
             .or_else(|_| heap::Place::at_end(&self.items).map(Some))
     }
 
-    /// How the smallest item is taken out, as things are now. None if the queue is no heap.
+    /// How to remove the smallest item now. None if the queue is not a heap, or is empty.
     pub(super) fn removal(&self) -> Result<Option<heap::Removal<'py>>> {
         if self.way != Way::Heap {
             return Ok(None);
@@ -201,7 +202,7 @@ impl<'py> Queue<'py> {
         heap::Removal::of(&self.getting, self.items.cast::<PyList>()?)
     }
 
-    /// Whether the next item can be taken out like that.
+    /// Whether the next item can still be removed like that.
     pub(super) fn is_still_least(&self, removal: Option<&heap::Removal<'py>>) -> Result<bool> {
         match removal {
             Some(removal) => removal.is_still(self.items.cast::<PyList>()?),
@@ -209,7 +210,7 @@ impl<'py> Queue<'py> {
         }
     }
 
-    /// Take the next item out. There is one.
+    /// Remove the next item. There must be one.
     pub(super) fn take(&self, removal: Option<&heap::Removal<'py>>) -> Result<Bound<'py, PyAny>> {
         let py = self.py();
         if let Some(removal) = removal {
@@ -225,8 +226,7 @@ impl<'py> Queue<'py> {
         Ok(item)
     }
 
-    /// Let those in that wait to put an item, as one was taken out. Returns that one, or a Deferred for
-    /// it.
+    /// Let in waiting putters after an item was taken out. Returns that item, or a Deferred for it.
     pub(super) fn give_taken(
         &self,
         item: Bound<'py, PyAny>,
@@ -236,7 +236,7 @@ impl<'py> Queue<'py> {
         if self.putting.get().len(py) > 0 {
             match self.let_in() {
                 Err(error) if !error.is_instance_of::<PyException>(py) => {
-                    // It is the caller's, to whom nothing has been given then.
+                    // The caller gets the error, and no item.
                     report(&self.it, self.put_again(&item));
                     return Err(error);
                 }
@@ -255,7 +255,7 @@ impl<'py> Queue<'py> {
         }
     }
 
-    /// Say that so many items are done with, or all. Returns whether that is all.
+    /// Mark this many items as done. Returns whether all are done now.
     pub(super) fn finish(&self, many: i64) -> Result<bool> {
         let unfinished = intern!(self.py(), "_unfinished");
         let left = (number(&self.it, unfinished)? - many).max(0);
@@ -263,7 +263,7 @@ impl<'py> Queue<'py> {
         Ok(left == 0)
     }
 
-    /// Put an item in front again, behind others that were given before it, and came back, too.
+    /// Put an item back at the front, behind those that were given out before it and put back, too.
     pub(super) fn put_in_front(
         &self,
         item: &Bound<'py, PyAny>,
