@@ -296,7 +296,10 @@ def test_a_stack_that_is_made_smaller(size):
                 d.callback(1)
             except RecursionError as error:
                 ends.append(error)
-            d.addErrback(ends.append)
+            # On CPython 3.12, native calls may reach their limit first: then each is refused.
+            if isinstance(d.result, failure.Failure):
+                ends.append(d.result)
+                d.addErrback(id)
 
         @defer.inlineCallbacks
         def generators():
