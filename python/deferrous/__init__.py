@@ -6,11 +6,11 @@ This module offers what `twisted.internet.defer` offers, under the same names, w
 import deferrous as defer
 ```
 
-`deferrous.failure` is to `twisted.python.failure` what this is to `twisted.internet.defer`, and
-`deferrous.install()` puts both in the place of Twisted's.
+In the same way, `deferrous.failure` replaces `twisted.python.failure`. `deferrous.install()` makes
+Twisted itself use both.
 
-PYTEST_DONT_REWRITE tells pytest not to rewrite this module, which `python -m deferrous` may have
-imported before.
+PYTEST_DONT_REWRITE: this tells pytest not to rewrite this module, because `python -m deferrous` may
+have imported it already.
 """
 
 import atexit as _atexit
@@ -145,7 +145,7 @@ for _base in (Deferred, DeferredQueue, _ConcurrencyPrimitive):
     # Classes with slots look here to find out whether their base has weak references already.
     _base.__weakref__ = property(_first_weak_reference)
 del _base
-# `match` statements also treat what is registered so as a sequence.
+# `match` statements treat registered classes as sequences, too.
 _MutableSequence.register(_Fifo)
 _ConcurrencyPrimitive.__abstractmethods__ = frozenset({"acquire", "release"})  # type: ignore[attr-defined]
 for _class in (

@@ -219,12 +219,13 @@ def capture_call_graph(
 ) -> DeferredCallGraph | None:
     """Return what a Deferred waits for and who waits for it, at this moment.
 
-    It says of each whether it was fired and with what, whether it is paused, running or cancelled;
-    at which lines generators and coroutines are suspended; where it stands in line; who is missing
-    in a list or race; which callbacks are still to be called; and who waits for each other.
+    For each Deferred, the graph shows whether it has fired and with what, and whether it is paused,
+    running or cancelled. It shows the lines at which generators and coroutines are suspended,
+    places in lines of locks and queues, the missing members of lists and races, the callbacks that
+    are still to be called, and cycles.
 
-    Nothing is changed, and nobody's code is run, so it may be asked at any time, in callbacks,
-    too. Large graphs are cut, with the number of what was left out.
+    This changes nothing and runs no code of the program, so you can call it at any time, even in
+    callbacks. Large graphs are cut, with the number of what was left out.
 
     ```python
     from deferrous import Deferred, capture_call_graph, gatherResults
@@ -239,14 +240,14 @@ def capture_call_graph(
     Arguments:
 
     - `future`: a Deferred, an asyncio future or task, or a coroutine or generator that runs as one
-      of them. By default it is what runs now; where nothing does, None is returned.
-    - `depth`: how many frames at the top of the stack are left out of what runs now.
-    - `limit`: for each call stack, so many of the innermost frames, or of the outermost if it is
-      below 0. None for all.
+      of them. By default, what is running now. If nothing is, the result is None.
+    - `depth`: how many frames at the top of the current stack are left out.
+    - `limit`: the number of frames of each call stack: of the innermost ones, or of the outermost
+      ones if it is negative. None for all.
 
     Errors:
 
-    - TypeError: it is something else, or nothing runs the coroutine or generator.
+    - TypeError: `future` is something else, or nothing runs the coroutine or generator.
     """
     skip: FrameType | None = sys._getframe(0)
     for _ in range(max(depth, 0)):
@@ -257,7 +258,7 @@ def capture_call_graph(
 
 
 def describe(deferred: Any) -> str:
-    """Return what a Deferred waits for, as a text with the lines of the sources: for tests."""
+    """Return what a Deferred waits for as text, with source lines: for failed assertions."""
     graph = Graph(deferred, None, sys._getframe(1), up=False)
     return "\n".join(lines_of(graph, 0, sources=True, callbacks=False))
 

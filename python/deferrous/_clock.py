@@ -45,9 +45,9 @@ class DelayedCall(Protocol):
 class Clock(Protocol):
     """A reactor, or something in its place: `deferrous.testing.Clock`, for instance.
 
-    Nothing is asked of the signature, because interfaces of zope.interface have no `self` in
-    theirs. `callLater(seconds, function)` returns a `DelayedCall`. What needs to know the time
-    asks for `seconds()`, too.
+    The signature is not declared, because the methods of zope.interface's interfaces have no
+    `self`. `callLater(seconds, function)` returns a `DelayedCall`. Functions that need the time
+    also call `seconds()`.
     """
 
     @property
@@ -70,10 +70,10 @@ AnyClock: TypeAlias = Clock | Loop
 
 
 def resolve(clock: AnyClock | None = None) -> Any:
-    """Return the clock that is meant: by default the asyncio loop that runs, else the reactor.
+    """Return the clock to use: by default the running asyncio loop, or else the reactor.
 
-    Raises RuntimeError if none is given and there is no default, and AttributeError if what is
-    given is none.
+    Raises RuntimeError if no clock is given and there is no default, and AttributeError if the
+    object is not a clock.
     """
     if clock is not None:
         if _calls_later(clock) or hasattr(clock, "call_later"):
@@ -93,14 +93,14 @@ def resolve(clock: AnyClock | None = None) -> Any:
 
 
 def default() -> Any:
-    """Return the asyncio loop that runs in this thread, else the reactor, else None."""
+    """Return the asyncio loop that runs in this thread, or else the reactor, or None."""
     asyncio = sys.modules.get("asyncio")
     running = getattr(asyncio, "_get_running_loop", None)
     found: Any = None if running is None else running()
     return sys.modules.get("twisted.internet.reactor") if found is None else found
 
 
-#: Kept answers: whether a class of clocks has `callLater`, and a class of calls has `active`.
+#: Caches: whether a class of clocks has `callLater`, and whether a class of calls has `active`.
 with_call_later: dict[type, bool] = {}
 _with_active: dict[type, bool] = {}
 
@@ -121,25 +121,25 @@ def _calls_later(clock: Any) -> bool:
 
 
 def start(clock: Any, seconds: float, function: Callable[[], object]) -> Callable[[], object]:
-    """Have a clock that `resolve` returned call a function.
+    """Let a clock that `resolve` returned call a function later.
 
-    Returns what has to be called if that is not to happen after all. It may be called late if
-    `asks_first` says so.
+    Returns a function that cancels the call. If `asks_first` is true of that function, it may also
+    be called when the call has been made.
     """
     return _stopper(later(clock, seconds, function))
 
 
 def later(clock: Any, seconds: float, function: Callable[[], object]) -> Any:
-    """Have a clock call a function. Returns what the clock does: `stop` takes that."""
+    """Let a clock call a function later. Returns the clock's own result, which `stop` accepts."""
     if _calls_later(clock):
         return clock.callLater(seconds, function)
     return clock.call_later(seconds, function)
 
 
 def start_at(clock: Any, when: float, function: Callable[[], object]) -> Any:
-    """Have a clock call a function at a time of its own, or now if that is past.
+    """Let a clock call a function at a certain time of the clock, or now if the time has passed.
 
-    Returns the call, for `stop`.
+    Returns the delayed call, for `stop`.
     """
     has = with_call_later.get(type(clock))
     if has or (has is None and _calls_later(clock)):
@@ -149,7 +149,7 @@ def start_at(clock: Any, when: float, function: Callable[[], object]) -> Any:
 
 
 def stop(call: Any) -> None:
-    """See to it that a call of `later` or `start_at` does not come, if it is still to come."""
+    """Cancel a call of `later` or `start_at`, if it is still pending."""
     has = _with_active.get(type(call))
     if has or (has is None and _has(call, "active", _with_active)):
         if not call.active():
@@ -166,14 +166,14 @@ def _stopper(call: Any) -> Callable[[], object]:
 
 
 def asks_first(stop: Callable[[], object]) -> bool:
-    """Return whether what `start` returned asks the call if it is still to come."""
+    """Return whether the function that `start` returned checks if the call is still pending."""
     return isinstance(stop, partial)
 
 
 def now(clock: Any) -> float:
     """Return the time of a clock that `resolve` returned.
 
-    Raises AttributeError if it does not know.
+    Raises AttributeError if the clock does not tell the time.
     """
     has = with_call_later.get(type(clock))
     if has or (has is None and _calls_later(clock)):

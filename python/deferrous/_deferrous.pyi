@@ -127,6 +127,7 @@ __all__ = [
     "_shut_down",
     "_state_of",
     "_stopClock",
+    "_stop_waiting",
     "_take",
     "_take_fetched",
     "_take_last",
@@ -1080,6 +1081,7 @@ def _read(reader: object, iterating: bool) -> Deferred[Any]: ...
 def _close_subscription(reader: object, error: _Error) -> None: ...
 def _close_broadcast(broadcast: object, error: _Error) -> None: ...
 def _release_and_wait(lock: object, waiting: _Fifo[Deferred[Any]], woken: _D) -> _D: ...
+def _stop_waiting(woken: object) -> bool: ...
 def _notify(condition: object, waiting: _Fifo[Deferred[Any]], number: int) -> None: ...
 def _acquired_for(_lock: object, condition: object, woken: object) -> None: ...
 def _not_acquired_for(failure: object, woken: object) -> None: ...
@@ -1157,18 +1159,20 @@ def stands_alone(error: object, /) -> bool:
     """
 
 def set_namespace(namespace: dict[str, Any]) -> None:
-    """Say in which module's namespace `DebugInfo` is to be looked up."""
+    """Set the namespace of the module in which `DebugInfo` is looked up."""
 
 def has_room_for_text() -> bool:
-    """Whether there is enough left of the machine's stack to make the text of a failure."""
+    """Whether enough of the machine's stack is left to make the text of a failure."""
 
 def look_all_up() -> None:
-    """Look up all of the Python half that the native half needs."""
+    """Look up everything in the Python half that the native half needs."""
 
 # Where it has something to do: on the processors and with the C library that it knows.
 if sys.platform == "linux" and sys.version_info < (3, 14):
     def keep_threads() -> None:
-        """Make threads that the interpreter ends from now on wait, if they run native code."""
+        """From now on, threads that the interpreter ends while they run native code wait forever
+        instead.
+        """
 
 # Gathering
 
@@ -1682,36 +1686,36 @@ class _Fifo(MutableSequence[_T]):
     def __imul__(self, value: SupportsIndex, /) -> Self: ...
     __hash__: ClassVar[None]  # type: ignore[assignment]
     def append(self, object: _T) -> None:
-        """Add at the end."""
+        """Append an object."""
     def extend(self, iterable: Iterable[_T]) -> None:
-        """Add several at the end."""
+        """Append several objects."""
     def insert(self, index: SupportsIndex, object: _T) -> None:
-        """Add before the one at this index."""
+        """Insert an object before an index."""
     def pop(self, index: SupportsIndex | None = None, /) -> _T:
-        """Take out the one at this index, by default the last, and return it.
+        """Remove and return the item at an index, by default the last one.
 
         Raises IndexError if there is none.
         """
     def remove(self, value: _T) -> None:
-        """Take out the first that is equal to this.
+        """Remove the first item that is equal to `value`.
 
         Raises ValueError if there is none.
         """
     def clear(self) -> None:
-        """Take out all."""
+        """Remove all items."""
     def index(self, *args: Any) -> int:
-        """The index of the first that is equal to this.
+        """Return the index of the first item that is equal to `value`.
 
         Raises ValueError if there is none.
         """
     def count(self, value: _T) -> int:
-        """How many are equal to this."""
+        """Return the number of items that are equal to `value`."""
     def reverse(self) -> None:
-        """Reverse the order."""
+        """Reverse the order of the items."""
     def sort(self, **kwargs: Any) -> None:
-        """Sort, as `list.sort` does."""
+        """Sort the items, as `list.sort` does."""
     def copy(self) -> list[_T]:
-        """A list of the same."""
+        """Return a list with the same items."""
     @classmethod
     def __class_getitem__(cls, key: Any) -> GenericAlias: ...
 

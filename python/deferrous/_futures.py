@@ -43,7 +43,7 @@ def as_future(deferred: Any, loop: AbstractEventLoop) -> Future[Any]:
     @_deferrous._never_refused
     def succeed(result: Any) -> None:
         if not future.cancelled():
-            # Asked here, too, which saves two calls.
+            # Checked here as well, which saves two calls.
             if loop is _deferrous._running_loop():
                 future.set_result(result)
             else:
@@ -134,7 +134,7 @@ def from_future(cls: Any, future: Any, scheduler: Any = None) -> Any:
     """
     asyncio = sys.modules.get("asyncio")
     if asyncio is None or not asyncio.isfuture(future):
-        _ = future.add_done_callback  # of all that is asked of it, the first
+        _ = future.add_done_callback  # the first of its attributes that are used
         return _from_thread(cls, future, _poster(scheduler))
     loop = future.get_loop()
     elsewhere = _runs_elsewhere(loop)
@@ -261,8 +261,9 @@ def _is_plain(future: Any) -> bool:
 
 
 def wake_elsewhere(future: Future[Any]) -> bool:
-    """Set the result of a future that a task in another thread waits for. False if it is done
-    already.
+    """Set the result of a future that a task in another thread waits for.
+
+    Returns False if the future is done already.
     """
     if future.done():
         return False
@@ -293,8 +294,9 @@ _METHODS_OF_LOOPS = (
 
 
 def has_methods_of_asyncio(cls: type) -> bool:
-    """Return whether a class of loops or handles has the methods that futures rely on from asyncio,
-    and asyncio has not had them replaced.
+    """Return whether a class of loops or handles inherits the methods that futures rely on.
+
+    They must be asyncio's own: a program may have replaced them in asyncio's classes, too.
     """
     from asyncio import base_events, events, futures
 

@@ -55,8 +55,9 @@ def is_task_group(obj: object) -> bool:
 
 
 def _all_held_by(generator: Any) -> Iterator[Any]:
-    """Yield what a coroutine, and those that it waits for, have hold of: their variables, and what
-    `with` and `async with` keep for the end of the block.
+    """Yield the objects that a coroutine, and those that it waits for, refer to.
+
+    These are their variables, and what `with` and `async with` keep for the end of the block.
     """
     for _ in range(_DEEP):
         if not is_generator(generator):
@@ -90,8 +91,9 @@ def group_classes() -> tuple[type, ...]:
 
 
 def groups_by_task(every: list[Any]) -> dict[int, list[Any]]:
-    """Return the groups among these objects, by the addresses of the tasks that began them. A group
-    may be in an attribute or on an exit stack, and not in a variable of the coroutine.
+    """Return the groups among these objects, by the addresses of the tasks that began them.
+
+    A group may be in an attribute or on an exit stack, and not in a variable of the coroutine.
     """
     classes = group_classes()
     found: dict[int, list[Any]] = {}
@@ -118,8 +120,10 @@ def owner_of_group(group: Any) -> Any:
 def groups_of(
     generator: Any, task: Any, more: Iterable[Any] = ()
 ) -> Iterator[tuple[Any, list[Any]]]:
-    """Yield of each group of tasks that a coroutine is in what it waits for at the group's end, if
-    it is there, and the tasks that have not ended. `more` are groups that it began.
+    """Yield, for each group of tasks that a coroutine is in, two things.
+
+    These are what the coroutine waits for at the group's end, if it is there, and the tasks that
+    have not ended. `more` are groups that it began.
     """
     found = list(_blocks(generator, task, group_classes()))
     found += [each for each in more if all(each is not it for it in found)]

@@ -49,8 +49,9 @@ def _cell(function: FunctionType, name: str) -> Any:
 
 
 def passes_on_only(callback: Any) -> bool:
-    """Return whether this is the callback of a future of `asFuture`, which passes on that the
-    future was cancelled. It waits for nothing.
+    """Return whether this is the callback that `asFuture` adds to its future.
+
+    It passes a cancellation on, and waits for nothing.
     """
     if not is_function_in(callback, "_futures"):
         return False
@@ -58,19 +59,17 @@ def passes_on_only(callback: Any) -> bool:
 
 
 def future_behind(canceller: Any) -> Any:
-    """Return the future, of another kind than asyncio's, for which a Deferred was made that has
-    this canceller.
-    """
+    """Return the future, not one of asyncio's, behind a Deferred with this canceller."""
     if is_function_in(canceller, "_futures"):
         waiting = _cell(canceller, "waiting")
-        # A future of a thread: a list of the Deferred with it, or of nothing.
+        # A future of a thread: a list with a pair of the Deferred and the future, or an empty list.
         if type(waiting) is list and len(waiting) == 1:
             return waiting[0][1]
     return None
 
 
 def stands_for(callbacks: list[tuple[Any, Any]]) -> Iterator[tuple[Any, str]]:
-    """Yield for what a future stands that has these callbacks."""
+    """Yield what a future with these callbacks stands for."""
     for callback, _ in callbacks:
         if passes_on_only(callback):
             held, how = _cell(callback, "deferred"), "stands for"
@@ -104,8 +103,9 @@ def _is_file_of_asyncio(code: CodeType, name: str) -> bool:
 
 
 def members_of_asyncio(coroutine: Any, end: Any) -> list[Any]:
-    """Return those for which a coroutine waits by `asyncio.wait`, `wait_for` or `as_completed`, and
-    which are missing. `end` is the future that is to wake it.
+    """Return the futures that a coroutine still waits for by `asyncio.wait` and the like.
+
+    `wait_for` and `as_completed` are the others. `end` is the future that will wake the coroutine.
     """
     found: dict[int, Any] = {}
     for generator in _innermost(coroutine)[:3]:
@@ -132,8 +132,9 @@ def members_of_asyncio(coroutine: Any, end: Any) -> list[Any]:
 
 
 def _to_do(cell: Any) -> list[Any]:
-    """Return what is still missing for `as_completed`, of the queue in this cell: up to CPython
-    3.12, only the callback of those has hold of both.
+    """Return what is still missing for `as_completed`, by the queue in this cell.
+
+    Up to CPython 3.12, only the callback of the futures refers to both.
     """
     for closure in gc.get_referrers(cell):
         for function in gc.get_referrers(closure) if type(closure) is tuple else ():
@@ -145,9 +146,7 @@ def _to_do(cell: Any) -> list[Any]:
 
 
 def getters_of(callback: Any) -> list[Any]:
-    """Return the futures that wake those who go through `asyncio.as_completed`, which has this
-    callback or has made it.
-    """
+    """Return the futures that wake the loops over an `asyncio.as_completed` with this callback."""
     if type(callback) is FunctionType:
         name = callback.__code__.co_name
         queue = _cell(callback, "done") if name == "_on_completion" else None
@@ -159,9 +158,7 @@ def getters_of(callback: Any) -> list[Any]:
 
 
 def line_of_asyncio(coroutine: Any, end: Any) -> str:
-    """Say at which lock or queue of asyncio's a coroutine stands in line, if it does, waiting for
-    this future.
-    """
+    """Describe the lock or queue of asyncio's that a coroutine is in line for with this future."""
     for generator in _innermost(coroutine)[:1]:
         code = _code_of(generator)
         if not any(_is_file_of_asyncio(code, name) for name in ("locks", "queues")):

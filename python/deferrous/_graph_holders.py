@@ -1,7 +1,7 @@
 """Finds out who holds a lock that others wait for.
 
-A lock does not know its holder. But who holds it by `run` or `async with` has a reference to the
-method that will release it, and such references can be found among all objects.
+A lock does not know its holder. But a holder by `run` or `async with` has a reference to the method
+that will release the lock, and such references can be found among all objects.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ __all__ = ["Holds", "all_are_known", "line_and_lock"]
 
 #: What `run` and `async with` call to release a lock.
 _RELEASES = ("_releaseAndReturn", "_done", "release", "__aexit__")
-#: What a side of a lock, or one of its keys, has of it.
+#: The attributes of a part of a lock, such as a side or a key, that refer to the lock.
 _OF_PARTS = ("_release", "release")
 
 
 def line_and_lock(deferred: Any) -> tuple[int, Any] | None:
-    """Return at which lock a Deferred stands in line, if it does, with a number for the line."""
+    """Return the lock that a Deferred is in line for, with a number for the line, or None."""
     canceller = _deferrous._state_of(deferred, 0)[6]
     parts = _deferrous._parts_of(canceller)
     if parts is None:
@@ -47,9 +47,7 @@ def _is_keyed(lock: object) -> bool:
 
 
 def _keys_of(lock: Any) -> Iterator[tuple[Any, int, Any]]:
-    """Yield the keys of a lock that has some, each with the number of its line and how many hold
-    it.
-    """
+    """Yield the keys of a lock, each with the number of its line and the number of its holders."""
     keys = slot_of(lock, "_keys")
     for key, state in list(keys.items()) if type(keys) is dict else ():
         if type(state) is tuple and len(state) == 2:
@@ -57,7 +55,7 @@ def _keys_of(lock: Any) -> Iterator[tuple[Any, int, Any]]:
 
 
 def _same(one: Any, other: Any, depth: int = 0) -> bool:
-    """Return whether two keys are the same, without asking them."""
+    """Return whether two keys are certainly the same, without calling their `__eq__`."""
     if one is other:
         return True
     if type(one) is not type(other):
@@ -68,7 +66,7 @@ def _same(one: Any, other: Any, depth: int = 0) -> bool:
 
 
 def all_are_known(line: int, lock: Any, holders: int, weight: int) -> bool:
-    """Return whether so many holders, who hold so much together, are all there are."""
+    """Return whether this many holders, with this weight together, are all that there are."""
     parts = _deferrous._parts_of(lock)
     if parts is not None and parts[0] == "semaphore":
         return holders >= int(parts[3]) - int(parts[2])
@@ -90,7 +88,7 @@ class Holds:
         #: The number of a line, and a generator, or a frame on CPython 3.10, that knows the lock.
         self.known: list[tuple[int, Any]] = []
         self._referrers = referrers
-        #: What one can release: locks, their sides and keys; by its address, with what that is.
+        #: Locks, and their sides and keys, by address: what can be released.
         self._handles: dict[int, tuple[int, int]] = {}
         # Keeps what has an address above.
         self._kept: list[Any] = []
@@ -100,7 +98,7 @@ class Holds:
         self._find_holders(found)
 
     def _look(self, locks: dict[int, Any]) -> list[Any]:
-        """Find all by which one of the locks can be released. Returns the generators among it."""
+        """Find the objects by which a lock can be released. Returns the generators among them."""
         keyed: dict[int, Any] = {}
         for line, lock in locks.items():
             if _is_keyed(lock):
@@ -142,7 +140,7 @@ class Holds:
     def _part_of(
         self, part: Any, keyed: dict[int, Any], locks: dict[int, Any]
     ) -> tuple[int, int] | None:
-        """Return of which line something is a side or a key, and how much it takes."""
+        """Return the line of a side or a key of a lock, and how much it takes."""
         release, what = slot_of(part, "_release"), slot_of(part, "_what")
         if type(release) is not MethodType:
             return None
@@ -198,7 +196,7 @@ class Holds:
                     self.held.append((handle[0], each, handle[1]))
 
     def _find_run(self, deferred: Any, arguments: dict[int, Any]) -> None:
-        """See whether a Deferred is what `run` waits for: the method is an argument then."""
+        """Note a Deferred that `run` waits for: its callback gets the releasing method."""
         links = _deferrous._state_of(deferred, LINKS)[7]
         if not any(one is _deferrous._release_after for _, one, _ in links):
             return
@@ -210,7 +208,7 @@ class Holds:
 
 
 def _name_of(function: Any) -> str:
-    """Return the name of a function, or of what a bound method calls. Of others, none."""
+    """Return the name of a function, or of what a bound method calls, or an empty string."""
     if type(function) is MethodType:
         function = function.__func__
     if type(function) is FunctionType:

@@ -124,8 +124,9 @@ def _who_has(line: Any) -> Any:
 
 
 def kind_of_line(canceller: Any) -> str | None:
-    """Return of which class that is at which a Deferred stands in line, or "a line": without the
-    place, which takes longer the longer the line is.
+    """Return the class of the object that a Deferred is in line for, or "a line".
+
+    This does not look for the place: that takes longer, the longer the line is.
     """
     owner, lines, _ = _lines_of(canceller)
     for line in itertools.islice(_within(lines), STEPS):
@@ -135,9 +136,7 @@ def kind_of_line(canceller: Any) -> str | None:
 
 
 def _attributes(obj: Any) -> Iterator[Any]:
-    """Yield what an object has, by its own attributes and those that classes of ours have slots
-    for.
-    """
+    """Yield the values of an object's own attributes, and of the slots of classes of ours."""
     yield from list(dict_of(obj).values())
     for base in MRO_OF_CLASS(type(obj)):
         if of_package(base):
@@ -158,8 +157,9 @@ def _within(objects: list[Any], depth: int = 0) -> Iterator[Any]:
 
 
 def parts_of(deferred: Any, canceller: Any) -> tuple[str, list[tuple[Any, str]], bool] | None:
-    """Say for what a Deferred waits that is not in a line, for which others and how, and whether
-    one of these may be enough.
+    """Describe what a Deferred waits for that is not in a line.
+
+    Returns a text, the others that it waits for and how, and whether one of them may be enough.
     """
     owner = dict_of(deferred).get("_part_of")
     if owner is None:
@@ -233,7 +233,7 @@ def _noun(found: list[Any], noun: str) -> str:
 
 
 def observers_of(owner: Any) -> Iterator[Any]:
-    """Yield those who wait for what a callback is told of that is ours, or a method of ours."""
+    """Yield the Deferreds that wait for what a callback of ours is told."""
     if is_our(owner, "concurrency.watching", "_Watch"):
         for each in list(slot_of(owner, "_watching") or ())[:LINKS]:
             if type(each) is MethodType and not is_our(
@@ -244,7 +244,7 @@ def observers_of(owner: Any) -> Iterator[Any]:
     if is_our(owner, "concurrency.groups", "TaskGroup"):
         ended = slot_of(owner, "_ended")
         if not is_node(ended):
-            # Whoever is in the block will have to wait for it.
+            # The task that is in the block will have to wait for it.
             ended = owner_of_group(owner)
             parts = _deferrous._parts_of(ended)
             ended = ended if parts is None else parts[2]

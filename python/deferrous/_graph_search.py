@@ -51,10 +51,10 @@ END = 4
 NODES = 50
 #: The most Deferreds, futures and groups that are searched.
 MOST = 1_000_000
-#: How the holder of something that another waits for is described, and one that may be the holder.
+#: The labels of a holder of what another waits for, and of a possible holder.
 HELD = "held by"
 PERHAPS = "perhaps held by"
-#: How one is described that a callback of another will fire, and that other one.
+#: The labels of a Deferred that a callback of another will fire, and of that other one.
 BY_CALLBACK = "by a callback"
 OF_CALLBACK = "a callback of"
 #: The number of rounds of the search for lock holders: a holder may wait for another lock.
@@ -250,13 +250,13 @@ class Graph:
     def _with_groups(
         self, node: Node, generator: Any, task: Any, end: Any, how: str = "awaits"
     ) -> Found:
-        """Return for what a coroutine waits, and the tasks of the groups that it is in."""
+        """Return what a coroutine waits for, and the tasks of the groups that it is in."""
         found = [(end, how)] if is_node(end) else []
         if self._groups is None:
             self._groups = groups_by_task(self._all()[1]) if self.ahead else {}
         for at_end, tasks in groups_of(generator, task, self._groups.get(id(task), ())):
             if found and at_end is end:
-                # They are what it waits for.
+                # The coroutine waits for the tasks.
                 found = []
             elif not self.ahead or not tasks:
                 continue
@@ -295,9 +295,9 @@ class Graph:
         return list(stands_for(future_callbacks(future))), 0
 
     def _find_holders(self) -> list[int]:
-        """Find who holds the locks in whose lines those stand that were found.
+        """Find the holders of the locks that the nodes found so far are in line for.
 
-        Returns the places of those that were not known before.
+        Returns the indexes of the new nodes.
         """
         if not self._locks:
             return []
@@ -337,9 +337,8 @@ class Graph:
 
     def _find_firers(self, asked: set[int]) -> list[int]:
         """Find the callbacks that will fire a Deferred or future that waits for nothing else.
-        `asked` are the ones for which this has been done.
 
-        Returns the indexes of the new nodes.
+        `asked` are the nodes for which this has been done. Returns the indexes of the new nodes.
         """
         wanted = {
             id(node.obj): node
@@ -376,8 +375,9 @@ class Graph:
         return [task for generator in generators for task in tasks_of(generator)]
 
     def _waits_itself(self, obj: Any, line: int, within: bool = False) -> bool:
-        """Return whether a generator, or the one with a frame, waits in a line: by itself, or also
-        `within` another.
+        """Return whether the generator of an object or frame waits in a line.
+
+        With `within`, a generator that it is part of counts, too.
         """
         for generator in [obj] if is_generator(obj) else generators_of(obj):
             frames, end = frames_of(generator, self._skip)
@@ -387,7 +387,7 @@ class Graph:
         return False
 
     def _all_held(self, place: int) -> bool:
-        """Return whether all those are known who could let one in line continue."""
+        """Return whether everything is known that could let a waiter in line continue."""
         line, lock = self._lines[place]
         holders = sum(edge.label == HELD for edge in self.nodes[place].waits_for)
         return all_are_known(line, lock, holders, self._weights.get(line, 0))

@@ -94,22 +94,22 @@ class Node:
 
 
 def waits_chained(called: bool) -> str:
-    """Say why one waits that is chained to another, and that was called itself or not."""
+    """Describe a Deferred that is chained to another. `called`: whether it has fired itself."""
     if called:
         return "waits for a Deferred that one of its callbacks returned"
     return "waits for a Deferred that will fire it"
 
 
 def is_chained(state: Any) -> bool:
-    """Return whether one waits for what it is chained to, by its `_state_of`.
+    """Return whether a Deferred waits for the one that it is chained to, by its `_state_of`.
 
-    One that is paused remains chained when it has been given the result.
+    A paused Deferred remains chained after it has been given the result.
     """
     return state[5] is not None and (not state[2] or state[0] == "deferred")
 
 
 def describe(node: Node, limit: int | None, skip: FrameType | None) -> None:
-    """Fill in the facts about one, with up to `limit` frames, and without those above `skip`."""
+    """Fill in the facts about a node, with up to `limit` frames, and without those above `skip`."""
     if is_deferred(node.obj):
         _describe_deferred(node, limit, skip)
     elif is_a(node.obj, *future_classes()):

@@ -103,8 +103,9 @@ def _is_manager(obj: object) -> bool:
 
 
 def _around(generator: Any, referrers: list[Any]) -> Any:
-    """Return the generator or coroutine that goes through an asynchronous generator, or is in a
-    block that it manages.
+    """Return the generator or coroutine that iterates over an asynchronous generator.
+
+    Or the one that is in a block which the asynchronous generator manages.
     """
     stands = [each for each in referrers if class_name(each) in BETWEEN or _is_manager(each)]
     for each in referrers:
@@ -126,7 +127,7 @@ def _around(generator: Any, referrers: list[Any]) -> Any:
 
 
 def within(generator: Any) -> list[Any]:
-    """Return the generators and coroutines that one waits for, goes through or is in a block of."""
+    """Return the generators that one waits for, iterates over, or is in a block of."""
     found = [getattr(generator, INNER[type(generator)])]
     for each in held_by(generator):
         if type(each) is MethodType:
@@ -257,8 +258,9 @@ def callbacks_of_theirs(deferred: object) -> list[tuple[Any, Any]]:
 
 
 def frames_of(generator: Any, skip: FrameType | None) -> tuple[list[tuple[FrameType, str]], Any]:
-    """Return where a generator or coroutine is suspended, innermost frame last, and what it waits
-    for.
+    """Return the frames of a suspended generator or coroutine, and what it waits for.
+
+    The innermost frame is the last one.
     """
     frames: list[tuple[FrameType, str]] = []
     current = generator

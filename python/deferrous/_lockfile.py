@@ -1,35 +1,36 @@
 """Locks between processes, made of names in the file system.
 
-On disk they are those of `twisted.python.lockfile`, so that a process with this module and one
-with Twisted's keep each other out. The lock *is* a symbolic link whose target is the number of
-the process that holds it; making one either succeeds or finds another there. On Windows it is a
-directory, renamed into place, with a file "symlink" that holds the number.
+On disk they look like those of `twisted.python.lockfile`, so that processes with this module and
+with Twisted's exclude each other. The lock is a symbolic link whose target is the id of the process
+that holds it. Making the link succeeds, or finds another one there. On Windows it is a directory,
+renamed into place, with a file "symlink" that contains the process id.
 
-A process that dies leaves its link behind. Twisted's way to find out is to ask whether there is a
-process of that number. This fails in two ways. Of two processes that find a stale link, the
-slower one may remove what the faster one has put in its place, and both hold the lock. And a
-number is used again, by a restarted container at once, which leaves the lock locked for ever.
-Both are mended with a file beside the link, its *warrant*, which is locked by means of the
-operating system: such locks end with their process, but there is nothing to see of them on disk.
+A process that dies leaves its link behind. Twisted detects that by asking whether a process with
+this id exists. This fails in two ways. If two processes find a stale link, the slower one may
+remove the link that the faster one has made instead, and both hold the lock. And process ids are
+reused, in a restarted container even at once; then the lock stays locked forever. To avoid both,
+there is a second file beside the link, the *warrant*, which is locked through the operating system.
+Such a lock ends with its process, but leaves no trace on disk.
 
-- Whoever holds a lock keeps its warrant locked, with the link's identity written in it. Where a
-  warrant for a link is there and nobody has it locked, the holder is gone, whatever process has
-  its number now. A link without a warrant, such as Twisted's, is judged by its number alone.
-- Only who has the warrant locked may remove a stale link, having looked at it again. So one
-  process does so at a time.
+- The holder of a lock keeps the warrant locked, with the link's identity written in it. If there is
+  a warrant for a link and nobody has locked it, the holder is gone, whichever process has its id
+  now. A link without a warrant, such as Twisted's, is judged by its process id alone.
+- Only a process that has locked the warrant may remove a stale link, after checking the link again.
+  So only one process at a time does that.
 
-A warrant goes with its lock; only a crash leaves one lying about, for the next holder to use.
+A warrant is removed together with its lock. Only a crash leaves one behind, and the next holder
+reuses it.
 
-What remains is Twisted's: a process with Twisted's lock that finds a stale link may remove what
-this module has just put in its place; and numbers mean nothing across machines or containers.
-What Windows does here has been tried on POSIX only, as far as it can be: the directories.
+Two of Twisted's problems remain: a process with Twisted's module that finds a stale link may remove
+the link that this module has just made instead; and process ids mean nothing across machines or
+containers. The code for Windows was tested on POSIX only, as far as that is possible: the
+directories.
 
-Of the libraries for this, filelock, fasteners and portalocker lock a file by means of the
-operating system as well, and filelock's SoftFileLock writes a file with a number and a host name.
-They are well kept, and a program that starts afresh does well to use filelock in a thread. They
-are not used here because none of them heeds Twisted's link, or is heeded by Twisted; because
-deferrous depends on nothing; and because what they would take care of here, the warrant, is a
-call of `flock`.
+The libraries filelock, fasteners and portalocker also lock a file through the operating system, and
+filelock's SoftFileLock writes a file with a process id and a host name. They are well maintained,
+and a new program can use filelock in a thread. They are not used here because none of them respects
+Twisted's link, nor does Twisted respect theirs; because deferrous has no dependencies; and because
+they would replace only the warrant, which is a call of `flock`.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ from .failure import Failure
 
 __all__ = ["AlreadyTryingToLockError", "DeferredFilesystemLock", "FilesystemLock", "isLocked"]
 
-#: How often a lock that vanishes when it is looked at is tried again.
+#: How often to try again if a lock vanishes while it is examined.
 _ATTEMPTS = 100
 
 
@@ -72,7 +73,7 @@ class FilesystemLock:
         Errors:
 
         - OSError: the lock cannot be made or read.
-        - ValueError: the path names something else than a lock.
+        - ValueError: there is something other than a lock at the path.
         """
         name = self.name if type(self.name) is str else os.fsdecode(self.name)
         clean = True
@@ -84,7 +85,7 @@ class FilesystemLock:
                     break
                 except FileExistsError:
                     pass
-                # Each step may find that another process has been there.
+                # At each step, another process may have been faster.
                 with suppress(FileNotFoundError, FileExistsError):
                     warrant = warrant or _doubt(name)
                     if warrant is None or not _is_stale(name, warrant):
@@ -94,7 +95,7 @@ class FilesystemLock:
                     break
             else:
                 return False
-            # Without a warrant it is a lock all the same.
+            # Without a warrant, it is a lock nevertheless.
             try:
                 warrant = warrant or Warrant.take(name, create=True)
                 if warrant is not None:
@@ -120,7 +121,7 @@ class FilesystemLock:
         name = self.name if type(self.name) is str else os.fsdecode(self.name)
         warrant, self._warrant = self._warrant, None
         if warrant is None or not warrant.is_held_for(name):
-            # It may have been locked by means of another object.
+            # It may have been locked through another object.
             warrant = Warrant.of_holder(name)
         try:
             pid = links.read(name)
@@ -147,15 +148,15 @@ def _doubt(name: str) -> Warrant | None:
 
 
 def _is_stale(name: str, warrant: Warrant) -> bool:
-    """Return whether a link's holder is gone. To be asked by who has the warrant locked."""
+    """Return whether a link's holder is gone. The caller must have locked the warrant."""
     identity = identity_of(name)
     return not is_alive(links.read(name)) or warrant.is_for(identity)
 
 
 def isLocked(name: str) -> bool:
-    """Return whether a process has the lock of that name locked.
+    """Return whether a process holds the lock with this name.
 
-    The lock of a process that has died is removed.
+    The lock of a dead process is removed.
     """
     lock = FilesystemLock(name)
     if lock.lock():
@@ -165,10 +166,10 @@ def isLocked(name: str) -> bool:
 
 
 def _running_loop_or_reactor() -> Any:
-    """Return the asyncio loop that runs, else Twisted's reactor, else None."""
+    """Return the running asyncio loop, or else Twisted's reactor, or None."""
     found = _clock.default()
     if found is None:
-        # As Twisted does: the reactor is made if there is none so far.
+        # As in Twisted, the reactor is made if there is none so far.
         try:
             from twisted.internet import reactor as found
         except ImportError:
@@ -181,7 +182,7 @@ class AlreadyTryingToLockError(Exception):
 
 
 class _Attempts:
-    """The attempts of `deferUntilLocked` after the first, until one succeeds or time is over."""
+    """The attempts of `deferUntilLocked` after the first, until one succeeds or the time is up."""
 
     def __init__(self, lock: DeferredFilesystemLock, timeout: float | None) -> None:
         self.lock = lock
@@ -198,7 +199,7 @@ class _Attempts:
         lock._tryLockCall = _clock.later(clock, lock._interval, self.retry)
 
     def stop(self, called: Any = None) -> None:
-        """Cancel the calls, but for the one that has come: not every clock's says so itself."""
+        """Cancel the delayed calls, except `called`: not every clock knows that a call was made."""
         lock = self.lock
         for call in (lock._tryLockCall, lock._timeoutCall):
             if call is not None and call is not called:
@@ -220,7 +221,7 @@ class _Attempts:
         try:
             self.wait()
         except Exception:
-            # The clock takes no calls: there will be no other attempt.
+            # The clock has refused the call, so there will be no other attempt.
             self.stop(called)
             self.deferred.errback(Failure())
 
@@ -260,10 +261,10 @@ class DeferredFilesystemLock(FilesystemLock):
     last holder unlocked it, rather than died.
 
     Differs from Twisted: the scheduler may be an asyncio loop, and is one by default where a
-    loop runs. Both respect each other's locks. If several processes find that the
-    holder has died, only one gets the lock here. A new process with the number of a dead holder
-    does not keep the lock. For that, there is a second file with the ending `.warrant` while
-    the lock is held.
+    loop runs. Both respect each other's locks. If several processes find that the holder has
+    died, only one gets the lock. A new process that has got the id of a dead holder does not
+    count as the holder. For that, a second file with the ending `.warrant` exists while the lock
+    is held.
 
     ```python
     import tempfile
@@ -283,7 +284,7 @@ class DeferredFilesystemLock(FilesystemLock):
     _tryLockCall: Any = None
     _timeoutCall: Any = None
 
-    #: What `_scheduler` is where none was given. It is looked for again before waiting.
+    #: The value of `_scheduler` if none was given. The default is looked up again before waiting.
     _default_scheduler: Any = None
 
     def __init__(self, name: str, scheduler: AnyClock | None = None) -> None:

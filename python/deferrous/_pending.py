@@ -1,6 +1,4 @@
-"""All Deferreds that have no result: for what and where they wait, since when, and where they were
-made.
-"""
+"""Lists all Deferreds without a result: what they wait for, since when, and where made."""
 
 from __future__ import annotations
 
@@ -33,7 +31,7 @@ _GROUPS = 30
 #: Turns tracking on when the package is imported.
 ENVIRONMENT_VARIABLE = "DEFERROUS_TRACK"
 
-#: Whether to print what waits at exit, and whether a function is registered for that.
+#: Whether to print what waits at exit, and whether the function for that is registered.
 _at_exit = [False, False]
 
 
@@ -231,10 +229,10 @@ _LOOPS = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
 def pending(*, older_than: float | None = None, made_in: Any = None) -> PendingDeferreds:
     """Return a snapshot: how many Deferreds wait now, for what and where.
 
-    They are found among all objects of the process, so nothing has to be turned on beforehand, and
+    They are found among all objects of the process, so nothing has to be turned on beforehand, but
     it takes some time in a large process. Nothing is changed, and no code of the program is run.
-    With `track()`, the snapshot also has the age of each and where it was made, and takes no
-    search.
+    With `track()`, no search is needed, and the snapshot also has the age of each Deferred and the
+    line at which it was made.
 
     ```python
     from deferrous import Deferred, pending
@@ -311,7 +309,7 @@ def _place_test(made_in: object) -> Any:
             made_in = inner
         made_in = made_in.__code__
     if type(made_in) is CodeType:
-        # By what they are: those of two files may be equal.
+        # By identity: code objects of two files may be equal.
         wanted = {id(each): each for each in _with_loops(made_in)}
         return lambda place: place is not None and id(place[0]) in wanted
     if isinstance(made_in, ModuleType):
@@ -338,7 +336,7 @@ def _place_test(made_in: object) -> Any:
 
 
 def _with_loops(code: CodeType) -> Iterator[CodeType]:
-    """Return the code of a function, and of what loops in it."""
+    """Return the code of a function, and of the comprehensions in it."""
     yield code
     for each in code.co_consts:
         if type(each) is CodeType and each.co_name in _LOOPS:
@@ -415,11 +413,11 @@ def _turn(on: bool) -> None:
 def track(on: bool = True, /, *, report_at_exit: bool = False) -> Tracking:
     """Remember of each Deferred when and where it is made, from now on.
 
-    `pending()` then says how old each is and at which line it was made, and can be asked for the
-    old ones alone. What is remembered is the code object and the line of the nearest frame of the
-    program's own, and which generator or coroutine ran: no stack, and no text until one is asked
-    for. Nothing is kept alive by it, but code objects. It takes 55 bytes of memory at most for
-    each Deferred that is alive, and less time than making and firing one.
+    `pending()` then shows how old each one is and at which line it was made, and can select the old
+    ones. The record of a Deferred is the code object and the line of the nearest frame of the
+    program itself, and the generator or coroutine that was running. There is no stack, and no text
+    until you ask for it. Only code objects are kept alive. Each living Deferred takes at most 55
+    bytes more, and less time than making and firing it.
 
     ```python
     from deferrous import Deferred, pending, track
@@ -439,12 +437,11 @@ def track(on: bool = True, /, *, report_at_exit: bool = False) -> Tracking:
 
     Arguments:
 
-    - `on`: whether it is to be on. `track(False)` forgets what it knows.
-    - `report_at_exit`: whether what still waits is to be printed to standard error when the
-      process ends.
+    - `on`: whether to track. `track(False)` forgets all records.
+    - `report_at_exit`: whether to print what still waits to standard error when the process ends.
 
-    Returns a context manager, which turns it off at its end, unless it was on before. It need not
-    be used.
+    Returns a context manager, which turns tracking off at its end, unless it was on before. You
+    need not use it.
 
     The environment variable `DEFERROUS_TRACK=1` turns it on when deferrous is imported;
     `DEFERROUS_TRACK=exit` also prints what waits at the end.

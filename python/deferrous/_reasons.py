@@ -13,7 +13,7 @@ from .failure import Failure
 
 __all__ = ["cancel_as", "cancel_by", "is_done", "reason_of", "takes_reason"]
 
-#: What an attribute of a Deferred is, whatever a subclass says.
+#: Reads an attribute of a Deferred, even if a subclass overrides it.
 _CALLED: Any = Deferred.__dict__["called"]
 _CANCELLER: Any = Deferred.__dict__["_canceller"]
 
@@ -24,7 +24,7 @@ def is_done(deferred: Deferred[Any]) -> bool:
 
 
 def cancel_as(deferred: Any, error: object) -> None:
-    """Cancel a Deferred because who waits for it was. asyncio's exception has the reason."""
+    """Cancel a Deferred because its waiter was cancelled. asyncio's exception has the reason."""
     asyncio: Any = sys.modules.get("asyncio.exceptions")
     reason = None
     if asyncio is not None and isinstance(error, asyncio.CancelledError):
@@ -33,18 +33,18 @@ def cancel_as(deferred: Any, error: object) -> None:
 
 
 def reason_of(error: BaseException) -> object:
-    """Return the reason that a CancelledError has arrived with, or None."""
+    """Return the reason in a CancelledError, or None."""
     return error.args[0] if error.args else None
 
 
 def takes_reason(canceller: Any) -> Any:
-    """Mark a canceller that is called with the reason, too, if `concurrency.cancel` has one."""
+    """Mark a canceller that accepts the reason of `concurrency.cancel` as a second argument."""
     canceller.takes_reason = True
     return canceller
 
 
 def cancel_by(deferred: Deferred[Any], reason: object, how: Callable[[Any], None]) -> None:
-    """Cancel a Deferred by a function, and have a reason arrive that is not None."""
+    """Cancel a Deferred by calling a function, and pass on the reason, unless that is None."""
     if reason is None:
         how(deferred)
         return
@@ -63,9 +63,9 @@ def cancel_by(deferred: Deferred[Any], reason: object, how: Callable[[Any], None
 
 
 def _to_fail(deferred: Any, reason: object) -> list[Any]:
-    """List the Deferreds whose cancellers are asked if this is cancelled, as far as can be seen.
+    """List the Deferreds whose cancellers will be called if this is cancelled, as far as is known.
 
-    What is made of several, and fails by itself if it is cancelled, is told the reason.
+    A gathering, which fails by itself if it is cancelled, is told the reason here.
     """
     rest, seen, found = [deferred], set(), []
     while rest:
@@ -92,7 +92,7 @@ def _to_fail(deferred: Any, reason: object) -> list[Any]:
 
 
 class _WithReason:
-    """A canceller that gives a reason if another one, or none, leaves it at that."""
+    """A canceller that fails a Deferred with a reason, if the original one does not fire it."""
 
     __slots__ = ("canceller", "reason")
 
@@ -109,17 +109,17 @@ class _WithReason:
         canceller = self.canceller
         if callable(canceller):
             if getattr(canceller, "takes_reason", None) is True:
-                # It stands for a future, or for what it cancels in turn, which has it from there.
+                # It cancels a future or another Deferred, through which the reason arrives.
                 _deferrous._do(canceller, deferred, self.reason)
             elif canceller:
-                # Natively, so that one of ours is whole.
+                # From native code, so that a step of ours is repeated after a signal.
                 _deferrous._do(canceller, deferred)
         elif isinstance(canceller, _deferrous._ConcurrencyPrimitive):
             canceller._cancelAcquire(deferred)
         elif isinstance(canceller, _deferrous.DeferredQueue):
             canceller._cancelGet(deferred)
         else:
-            # There was nobody to be asked, so a late result is of no interest.
+            # There was no canceller, so a late result is ignored.
             deferred._suppressAlreadyCalled = True
         if not _CALLED.__get__(deferred):
             deferred.errback(Failure(CancelledError(self.reason)))

@@ -32,18 +32,18 @@ def _cancelled_to_timed_out(result: Any, seconds: float) -> Any:
 
 
 def _futures_cancelled() -> tuple[type[BaseException], ...]:
-    """List what futures of asyncio and of threads are cancelled with, where they are in use."""
+    """List the CancelledErrors of the futures of asyncio and of threads, if these are in use."""
     modules = map(sys.modules.get, ("asyncio.exceptions", "concurrent.futures._base"))
     classes = (getattr(module, "CancelledError", None) for module in modules)
     return tuple(cls for cls in classes if cls is not None)
 
 
-#: Whether a Deferred has fired, and what its canceller is, whatever a subclass says.
+#: Read `called` and the canceller of a Deferred, even if a subclass overrides them.
 _CALLED: Any = _deferrous.Deferred.__dict__["called"]
 _CANCELLER: Any = _deferrous.Deferred.__dict__["_canceller"]
 
-#: For each timeout that is cancelling, the Deferreds whose `cancel` has raised within a list, and
-#: what it raised.
+#: For each timeout that is cancelling: the Deferreds in lists whose `cancel` has raised, with the
+#: errors.
 _under_way: dict[int, list[tuple[Any, BaseException]]] = {}
 
 
@@ -57,13 +57,13 @@ def canceller_raised(failure: Any, deferred: Any) -> None:
 
 @_deferrous._never_refused
 def _cancel(deferred: Any, begun: dict[str, Any] | None = None) -> None:
-    """Cancel a Deferred whose time has run out. It ends even if a canceller raises.
+    """Cancel a Deferred whose time is up. The Deferred ends even if a canceller raises.
 
-    What it raises is reported, and the Deferred fails as if it had no canceller: what the
-    operation comes to after all is ignored. What is no Exception is raised again when all is done.
+    The canceller's error is reported, and the Deferred fails as if it had no canceller: a late
+    result is ignored. An error that is not an `Exception` is raised again at the end.
 
-    `begun` says how far that has come. If a signal's exception has come into this, it can be called
-    again with the same: until "is_over" is in it.
+    `begun` records the progress. If a signal's exception interrupts this, call it again with the
+    same dict, until the dict contains "is_over".
     """
     is_repeated = begun is not None
     begun = {} if begun is None else begun
@@ -72,7 +72,7 @@ def _cancel(deferred: Any, begun: dict[str, Any] | None = None) -> None:
             _begin_to_cancel(deferred, begun)
         raised = begun["raised"]
         if "has_returned" not in begun:
-            # It was interrupted in the midst of that.
+            # A signal has interrupted the step before.
             raised.append((_last_of_those(deferred), _deferrous.CancelledError()))
             begun["has_returned"] = True
         for each, _ in raised:
@@ -81,7 +81,7 @@ def _cancel(deferred: Any, begun: dict[str, Any] | None = None) -> None:
         if is_repeated:
             _deferrous._do(_remove_guards, begun)
     finally:
-        # What is interrupted and called again needs them until it is over.
+        # If this is interrupted and called again, it still needs them.
         if not is_repeated or "is_begun" not in begun:
             _deferrous._do(_remove_guards, begun)
     begun["is_over"] = True
@@ -111,7 +111,7 @@ def _begin_to_cancel(deferred: Any, begun: dict[str, Any]) -> None:
             raise
         last = _last_of_those(deferred)
         if plain and _CALLED.__get__(last):
-            # No canceller has raised that, but what came after.
+            # This error does not come from a canceller, but from a later step.
             begun["error"] = error
         else:
             raised.append((last, error))
@@ -122,7 +122,7 @@ def _begin_to_cancel(deferred: Any, begun: dict[str, Any]) -> None:
 
 @_deferrous._never_refused
 def _end(raised: list[tuple[Any, BaseException]]) -> None:
-    """Fail the Deferreds whose `cancel` has raised, and raise what is no Exception."""
+    """Fail the Deferreds whose `cancel` has raised. Raises an error that is not an `Exception`."""
     for each, _ in raised:
         if isinstance(each, _deferrous.Deferred) and not _CALLED.__get__(each):
             _fail(each)
@@ -133,7 +133,7 @@ def _end(raised: list[tuple[Any, BaseException]]) -> None:
 
 @_deferrous._whole
 def _remove_guards(begun: dict[str, Any]) -> None:
-    """Give Deferreds back the cancellers that they had."""
+    """Restore the original cancellers of the Deferreds."""
     for each, canceller, guard in begun.get("guarded", ()):
         if _CANCELLER.__get__(each) is guard:
             _CANCELLER.__set__(each, canceller)
@@ -169,18 +169,19 @@ def _guard(canceller: Any, raised: list[tuple[Any, BaseException]]) -> Callable[
     @_deferrous._whole
     def cancel(deferred: Any) -> None:
         if asking.is_asked:
-            # The canceller cancels the Deferred itself: it is asked for that as well.
+            # The canceller cancels its own Deferred, so it is called again.
             _guard(canceller, raised)(deferred)
             return
         try:
             if not marks and canceller:
-                # Natively, so that one of ours is whole. It is asked once.
+                # From native code, so that a step of ours is repeated after a signal. It is called
+                # only once.
                 ask = partial(_deferrous._do, canceller, deferred)
                 _deferrous._once(marks, "is_asked", _deferrous._within, asking, "is_asked", ask)
                 marks["has_returned"] = True
         except BaseException as error:
             if not marks and not isinstance(error, Exception):
-                # A signal's: this is done again.
+                # The exception of a signal: this step will be repeated.
                 raise
             raised.append((None, error))
             if isinstance(error, Exception):
@@ -194,8 +195,8 @@ def _guard(canceller: Any, raised: list[tuple[Any, BaseException]]) -> Callable[
 def _to_be_asked(deferred: Any) -> tuple[list[Any], bool]:
     """List the Deferreds whose cancellers would run if this were cancelled, as far as is known.
 
-    Those of generators, races, locks and queues are ours, and are left out. Also tells whether the
-    `cancel` of all is ours.
+    The cancellers of generators, races, locks and queues are ours, and are left out. Also returns
+    whether no `cancel` method is overridden.
     """
     ours = (_deferrous._ConcurrencyPrimitive, _deferrous.DeferredQueue)
     plain = (_deferrous.Deferred.cancel, _deferrous.DeferredList.cancel)
@@ -222,7 +223,7 @@ def _to_be_asked(deferred: Any) -> tuple[list[Any], bool]:
 
 
 def _last_of_those(deferred: Any) -> Any:
-    """Return what a Deferred waits for, if it waits, and that one waits for, and so on."""
+    """Follow Deferreds that wait for each other, and return the last one."""
     seen: set[int] = set()
     while _CALLED.__get__(deferred) and id(deferred) not in seen:
         seen.add(id(deferred))
@@ -283,7 +284,7 @@ def add_timeout(
     try:
         return _add_callbacks(deferred, limit, stop)
     except BaseException:
-        # Nobody would stop it when the Deferred has fired.
+        # Nothing else would stop the clock when the Deferred fires.
         stop()
         raise
 
@@ -292,7 +293,7 @@ def _add_callbacks(deferred: Any, limit: _Limit, stop: Callable[[], object]) -> 
     add = deferred.addBoth
     if type(add) is BuiltinMethodType:
         return add(_convert, limit).addBoth(_stop_clock, limit, stop)
-    # That of a subclass may take one argument only, which is all that Twisted gives it.
+    # The method of a subclass may accept only one argument: Twisted passes no more.
     converted = add(lambda result: _convert(result, limit))
     return converted.addBoth(lambda result: _stop_clock(result, limit, stop))
 

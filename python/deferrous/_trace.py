@@ -283,10 +283,10 @@ class Trace:
 def trace(*, capacity: int = _CAPACITY, file: str | os.PathLike[str] | None = None) -> Trace:
     """Record what happens to Deferreds, generators and coroutines within a `with` block.
 
-    Events: Deferreds are made, fired, cancelled; callbacks start and end; generators and coroutines
-    are suspended and resumed; failures arrive, are handled, or are not. Each has a time. An event
-    is a few numbers, and names are looked up when they are shown. So no code of the program is run,
-    and nothing but code objects is kept alive.
+    There are events when a Deferred is made, fired or cancelled, when a callback starts or ends,
+    when a generator or coroutine is suspended or resumed, and when a failure is handled, or is not.
+    Each has a time. An event consists of a few numbers, and names are looked up when they are
+    shown. So no code of the program is run, and only code objects are kept alive.
 
     ```python
     from deferrous import Deferred, trace
@@ -302,7 +302,7 @@ def trace(*, capacity: int = _CAPACITY, file: str | os.PathLike[str] | None = No
 
     Arguments:
 
-    - `capacity`: so many events are kept, the last ones. Each takes 32 bytes.
+    - `capacity`: how many of the latest events are kept. Each takes 32 bytes.
     - `file`: where to write them at the end, in the format of Chrome's traces, which
       [Perfetto](https://ui.perfetto.dev) shows.
 

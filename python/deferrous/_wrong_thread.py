@@ -18,7 +18,7 @@ from ._tracking import PACKAGE
 
 __all__ = ["WrongThreadError", "WrongThreadWarning", "adopt", "checkThreads"]
 
-#: What counts as using a Deferred.
+#: The methods that count as using a Deferred.
 _METHODS = (
     "callback",
     "errback",
@@ -35,7 +35,7 @@ _METHODS = (
     "__await__",
 )
 
-#: So many calls of a stack are shown.
+#: How many calls of a stack are shown.
 _CALLS = 12
 
 
@@ -44,7 +44,7 @@ class WrongThreadError(RuntimeError):
 
 
 class WrongThreadWarning(RuntimeWarning):
-    """The same as a warning."""
+    """The same, as a warning."""
 
 
 class _Owner:
@@ -102,7 +102,7 @@ class _Check:
 
         def forget(reference: object) -> None:
             if (known := owners.get(key)) is not None and known[0] is reference:
-                # It may be gone: another thread has turned the check off.
+                # Another thread may have turned the check off.
                 owners.pop(key, None)
 
         owners[key] = weakref.ref(deferred, forget), _Owner(frame)
@@ -121,26 +121,26 @@ class _Check:
 
 
 def _caller() -> FrameType:
-    """The frame that has called the function of ours that calls this.
+    """Return the frame that called our function which calls this.
 
-    If a thread or a greenlet begins with that function, or it is called at exit, there is none.
-    Then this is its own frame.
+    If there is none, because a thread or a greenlet starts with that function, or it is called at
+    exit, this returns the function's own frame.
     """
     ours = sys._getframe(1)
     return ours.f_back or ours
 
 
 def _outside() -> int:
-    """How many calls a warning's function is from the program."""
+    """Return how many calls lie between the program and the function that warns."""
     frame, level = sys._getframe(1), 1
     while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
         frame, level = frame.f_back, level + 1
     return level
 
 
-#: The check that is under way, if any.
+#: The current check, if any.
 _checks: list[_Check] = []
-#: Held by who turns it on or off.
+#: Held while the check is turned on or off.
 _turn = threading.RLock()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_turn._at_fork_reinit)  # type: ignore[attr-defined]
@@ -152,15 +152,15 @@ def checkThreads(action: Literal["raise", "warn"] | None = "raise") -> None:
     Arguments:
 
     - `action`: "raise" raises WrongThreadError, and the method does nothing. "warn" emits a
-      WrongThreadWarning, and the method goes on. None turns the check off.
+      WrongThreadWarning, and the method continues. None turns the check off.
 
-    The thread of a Deferred is the one that made it, or, if it was not made by calling its class,
-    the one that used it first. To use it is to call a method that fires it, cancels it, pauses it,
-    awaits it, or adds something to it. What deferrous itself does with it is not checked, such as
-    handing over a lock. The message shows where both threads did that. If a Deferred
-    is handed to another thread on purpose, call `adopt` there.
+    A Deferred belongs to the thread that made it or, if it was not made by calling its class, to
+    the thread that used it first. A thread uses a Deferred by calling a method that fires, cancels,
+    pauses or awaits it, or adds something to it. What deferrous itself does, such as handing over a
+    lock, is not checked. The message shows what both threads did. If you hand a Deferred to another
+    thread on purpose, call `adopt` there.
 
-    The check costs time. It applies to Deferreds that are made or used afterwards.
+    The check takes time. It applies to Deferreds that are made or used after it was turned on.
 
     ```python
     import threading
@@ -187,7 +187,7 @@ def checkThreads(action: Literal["raise", "warn"] | None = "raise") -> None:
     if action not in ("raise", "warn", None):
         raise ValueError(f"action must be 'raise', 'warn' or None, not {action!r}")
     with _turn:
-        # One thread at a time: what a second one found would not be what was there before.
+        # One thread at a time: a second one would take our replacements for the original methods.
         while _checks:
             _checks.pop().end()
         if action is not None:
@@ -196,7 +196,7 @@ def checkThreads(action: Literal["raise", "warn"] | None = "raise") -> None:
 
 
 def adopt(deferred: Deferred[Any]) -> None:
-    """Say that a Deferred belongs to this thread from now on: see `checkThreads`.
+    """Let a Deferred belong to this thread from now on: see `checkThreads`.
 
     ```python
     from deferrous import Deferred, testing

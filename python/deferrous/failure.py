@@ -355,10 +355,11 @@ class Failure(FailureBase):
         if file is None:
             log = sys.modules.get("twisted.python.log")
             file = sys.stderr if log is None else log.logerr
-        # Where nobody can tell, it is written at once: without pieces, a call for each is saved.
+        # If nobody can tell the difference, the text is written at once, which saves a call for
+        # each piece.
         if type(file) in (StringIO, TextIOWrapper):
             text = plain_traceback(self, detail)
-            # What cannot be encoded is an error of its piece, after those before it were written.
+            # If a piece cannot be encoded, the pieces before it must have been written.
             if text is not None and (text.isascii() or type(file) is StringIO):
                 file.write(text)
                 return
@@ -406,7 +407,7 @@ class Failure(FailureBase):
             try:
                 around = what_is_around(value)
             except Exception:
-                # It raises when asked. What is wrong shows in its own text, if at all.
+                # Reading the exception raises. Its own text may show the error.
                 pass
         verbose = detail == "verbose"
         if verbose:

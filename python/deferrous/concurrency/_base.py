@@ -79,12 +79,12 @@ class BrokenBarrierError(RuntimeError):
 
 
 def not_a_number(what: str) -> ValueError:
-    """Return the error for a NaN: what differs from itself."""
+    """Return the error for a NaN."""
     return ValueError(f"Invalid {what}: NaN (not a number)")
 
 
 def cancelled_errors() -> tuple[type[BaseException], ...]:
-    """Return the classes of exceptions by which something ends that was cancelled."""
+    """Return the exception classes that mean that something was cancelled."""
     theirs = getattr(sys.modules.get("asyncio.exceptions"), "CancelledError", None)
     if theirs is None:
         return (_deferrous.CancelledError,)
@@ -92,8 +92,9 @@ def cancelled_errors() -> tuple[type[BaseException], ...]:
 
 
 def is_a(result: object, classes: type[Any] | tuple[type[Any], ...]) -> bool:
-    """Return whether a result is of a class. One that cannot be asked, because its `__class__`
-    raises, is of none: to look at a result must not lose it.
+    """Return whether a result is an instance of a class. False if its `__class__` raises.
+
+    An error here would lose the result.
     """
     try:
         return isinstance(result, classes)
@@ -174,10 +175,11 @@ async def _await(awaitable: Awaitable[_T]) -> _T:
 
 
 class Delayed(Deferred[_T]):
-    """A Deferred that may end later than it is cancelled.
+    """A Deferred that may end some time after it was cancelled.
 
-    A task of asyncio that is cancelled would go on at once. It is kept until then. If this ends by
-    an error, that is raised, as by what asyncio's `gather` and `wait_for` return.
+    A cancelled asyncio task would continue at once, so `__await__` keeps it waiting until the
+    end. If this Deferred fails, the task gets its failure, as with asyncio's `gather` and
+    `wait_for`.
     """
 
     def __await__(self) -> Generator[Any, Any, _T]:
@@ -190,14 +192,14 @@ class Delayed(Deferred[_T]):
                 raise
             last, is_over = error, False
             while not is_over:
-                # It may be done already, but its result matters.
+                # If it is done already, its result still matters.
                 is_over = is_done(self)
                 try:
                     yield from Deferred.__await__(self)
                 except GeneratorExit:
                     raise
                 except BaseException as another:
-                    # It is cancelled once more, or has ended with this.
+                    # It was cancelled again, or this is its own failure.
                     last = another
                 is_over = is_over or is_done(self)
             try:
@@ -210,7 +212,7 @@ class Delayed(Deferred[_T]):
 
 
 def keep_until_done(deferred: Deferred[Any]) -> None:
-    """Have a task of asyncio that awaits it now, and is cancelled, wait until it has ended."""
+    """Keep an asyncio task waiting until a Deferred has ended, even if the task is cancelled."""
     task = _running_task()
     if task is not None and type(task) is not _Task and type(deferred) is Deferred:
         if not is_done(deferred):
@@ -230,7 +232,7 @@ _QUIET: Any = _Quiet()
 
 
 def mark_handled(deferred: Deferred[Any]) -> None:
-    """Do not report the failure of a Deferred, now or later. The failure stays its result."""
+    """Never report the failure of a Deferred. The failure stays its result."""
     deferred._debugInfo = _QUIET
     result = deferred.result if is_done(deferred) else None
     if is_failure(result):
@@ -238,7 +240,7 @@ def mark_handled(deferred: Deferred[Any]) -> None:
         try:
             deferred.__await__().send(None)
         except BaseException:
-            # Only a mark: this place does not belong to its traceback.
+            # This frame does not belong in the traceback.
             error.__traceback__ = traceback
 
 
@@ -260,10 +262,11 @@ def _nothing() -> None:
 _run_locked = _never_refused(_deferrous._run_locked)
 _release_after = _never_refused(_deferrous._release_after)
 
-#: Raise RecursionError where a few nested calls would, before anything is changed. What hands over
-#: calls functions of Python in the midst of its work. If one of them were refused, some would have
-#: been told, and others wait for ever. What native code calls in the midst of it, as callbacks, is
-#: allowed a few calls more instead: it is marked with `_never_refused`.
+#: Raises RecursionError if a few nested calls would, before anything is changed. Functions that
+#: hand over call Python functions in the middle of their work. If one of those calls were refused,
+#: some waiters would have been told, and others would wait forever. Callbacks that native code
+#: calls in the middle of its work are allowed a few more calls instead: they are marked with
+#: `_never_refused`.
 check_depth: Callable[[], None] = _check_depth if _knows_depth() else _nested(12)
 
 
@@ -303,8 +306,9 @@ class Lockable:
         return result
 
     def _how_to_release(self) -> tuple[Callable[..., object], tuple[Any, ...]]:
-        """Return what releases this after `run`, and with which arguments: one native step, if that
-        is ours.
+        """Return the function that releases this after `run`, and its arguments.
+
+        It is one native step, unless a subclass overrides `release`.
         """
         return self.release, ()
 

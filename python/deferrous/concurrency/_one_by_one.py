@@ -1,6 +1,6 @@
-"""Groups, maps, streams and observables, where the interpreter does without the GIL.
+"""Groups, maps, streams and observables for several threads, on interpreters without the GIL.
 
-One thread at a time carries out what is asked of such an object: see `_Steps` (in
+One thread at a time carries out the requests to such an object: see `_Steps` (in
 `src/binding/face/several/one_by_one.rs`).
 """
 
@@ -34,7 +34,7 @@ def _have_steps(kind: Any) -> None:
 
 
 def _in_order(kind: Any, *names: str, passes_on: bool = False) -> None:
-    """Have methods be such steps. They return nothing, or what they are given, to `pass on`."""
+    """Turn methods into requests. They return None, or with `passes_on` their first argument."""
 
     def step(before: Any, self: Any, *args: Any) -> Any:
         self._steps.do(before, self, *args)
@@ -46,9 +46,9 @@ def _in_order(kind: Any, *names: str, passes_on: bool = False) -> None:
 
 
 def _cancel_in_order(kind: Any, name: str) -> None:
-    """Have a canceller be such a step that delays the end of its Deferred.
+    """Turn a canceller that delays the end of its Deferred into a request.
 
-    The Deferred fails here and now, whoever does the rest.
+    The Deferred fails at once. Another thread may do the rest.
     """
 
     def cancel(before: Any, self: Any, deferred: Any, reason: object = None) -> None:
@@ -59,7 +59,7 @@ def _cancel_in_order(kind: Any, name: str) -> None:
     def cancel_rest(before: Any, self: Any, deferred: Any, reason: object) -> None:
         before(self, deferred, reason)
         if "_was_delayed" in vars(deferred) and self._is_over():
-            # It was, before anybody could see that it is delayed.
+            # Everything had ended before anybody could see that the Deferred is delayed.
             _native._once(vars(deferred), "_has_ended", _native._in_turn, deferred.unpause)
 
     replace(kind, **{name: cancel})
@@ -67,13 +67,13 @@ def _cancel_in_order(kind: Any, name: str) -> None:
 
 
 def _end_once(kind: Any, name: str) -> None:
-    """Have a method fire a Deferred that another thread may cancel meanwhile."""
+    """Adapt a method that fires a Deferred: another thread may cancel the Deferred meanwhile."""
 
     def end(before: Any, self: Any) -> None:
         try:
             before(self)
         except AlreadyCalledError:
-            # It has been: the end is delayed until now.
+            # It was cancelled. The second call ends the delay.
             before(self)
 
     replace(kind, **{name: end})
@@ -85,11 +85,11 @@ def groups(kind: Any) -> None:
         if task.called:
             return task
         if self._state == "over":
-            # It has ended meanwhile, without this one.
+            # The group has ended meanwhile, without this task.
             discard(task)
             raise RuntimeError(f"{self!r} is finished")
         if self._aborting:
-            # It was cancelled meanwhile.
+            # The group was cancelled meanwhile.
             self._steps.do(_native._end_all, (task,), None, end_task)
         return task
 
@@ -97,7 +97,7 @@ def groups(kind: Any) -> None:
         task.cancel()
 
     def is_over(self: Any) -> bool:
-        # Who adds a task looks at the state after that: one of the two sees the other.
+        # A thread that adds a task checks the state afterwards. So one of the two sees the other.
         if not self._tasks and self._state == "exiting":
             self._state = "over"
             if self._tasks:
@@ -159,7 +159,7 @@ def _wake_all(_: Any, self: Any) -> None:
     _native._give_done(self._done, self._waiting, self._hand_on)
     if self._missing:
         return
-    # Nothing more will come. Only those that were not counted are to see that.
+    # Nothing more will come. Only the waiters that were not counted have to be told.
     for waiting in list(self._waiting):
         if getattr(waiting._canceller, "what", False):
             try:
@@ -170,7 +170,7 @@ def _wake_all(_: Any, self: Any) -> None:
 
 @_deferrous._whole
 def _wake(self: Any) -> None:
-    """See to those that have begun to wait meanwhile."""
+    """Serve the waiters that have joined meanwhile."""
     self._wake()
     if self._timed_out:
         _native._end_waiting(self._waiting, lambda: Failure(TimeoutError()))
@@ -178,7 +178,7 @@ def _wake(self: Any) -> None:
 
 @_deferrous._never_refused
 def _come_back(self: Any, result: Any) -> None:
-    """Take back what could not be given, as who waited for it has given up."""
+    """Take back a result whose waiter has given up."""
     self._done.appendleft(result)
     _native._count(self, self._waiting, "_to_give", 1)
     self._steps.do(_wake, self)
@@ -215,11 +215,11 @@ def as_completed(kind: Any) -> None:
             if self._timed_out and self._missing:
                 raise TimeoutError
             if not self._missing:
-                # The last may have come just now.
+                # The last one may just have arrived.
                 if (deferred := take(self)) is not None:
                     return deferred
                 if self._done:
-                    # That is for others, who were counted before.
+                    # It is for waiters that were counted before this one.
                     self._steps.do(_wake, self)
                 raise StopAsyncIteration
             waiting = _native._wait_in(self._waiting, self, True)
@@ -227,7 +227,7 @@ def as_completed(kind: Any) -> None:
             await waiting
 
     def take(self: Any) -> Any:
-        # Counted first, as `for` does: what is there may be for others, who wait in line.
+        # Counted first, as in `for`: what is there may be for others, which are in line.
         if not _native._count(self, self._waiting, "_to_give", -1):
             return None
         try:
@@ -250,7 +250,7 @@ def observables(kind: Any) -> None:
     def observe(before: Any, self: Any) -> Any:
         observer = before(self)
         if self._has_result and not observer.called:
-            # It has come meanwhile. Whoever hands it over first does.
+            # The result has arrived meanwhile. The first thread to hand it over wins.
             try:
                 _native._hand_over(observer, self._result)
             except AlreadyCalledError:

@@ -1,11 +1,10 @@
 """Methods of `deferrous.concurrency` for several threads, on interpreters without the GIL.
 
-Methods that look at something and change it are replaced there by native functions, each one step
-that no other thread comes between (`src/binding/face/several`). With the GIL the classes stay as
-they are written.
+There, methods that read something and change it are replaced by native functions, each of which is
+one atomic step (`src/binding/face/several`). With the GIL, the classes stay as they are written.
 
-Queues with methods of a program's own, such as `_put` and `_get`, stay as they are, too: a program
-that overrides these has to see to threads itself.
+Queues whose subclass overrides `_put`, `_get` and the like stay as they are, too: such a program
+has to take care of threads itself.
 """
 
 from __future__ import annotations
@@ -45,7 +44,6 @@ __all__ = [
     "replace",
     "semaphores",
     "subscriptions",
-    "woken",
 ]
 
 _K = TypeVar("_K", bound=type[Any])
@@ -55,12 +53,12 @@ WITHOUT_GIL = "_share_gate" in vars(_deferrous)
 
 _native: Any = _deferrous
 
-#: What cannot be an item.
+#: Types that cannot be items.
 _NO_ITEMS = (Deferred, Failure)
 
 
 def if_several(change: Callable[[Any], None]) -> Callable[[_K], _K]:
-    """Have a class be changed by a function where there is no GIL."""
+    """Return a class decorator that calls a function with the class if there is no GIL."""
 
     def decorator(kind: _K) -> _K:
         if WITHOUT_GIL:
@@ -71,7 +69,7 @@ def if_several(change: Callable[[Any], None]) -> Callable[[_K], _K]:
 
 
 def replace(kind: Any, **methods: Callable[..., Any]) -> None:
-    """Replace methods. Each is given what was there before the object and the arguments."""
+    """Replace methods. Each gets the method that it replaces, the object, and the arguments."""
     for name, method in methods.items():
         setattr(kind, name, _after(vars(kind)[name], method))
 
@@ -82,30 +80,30 @@ def _after(before: Any, method: Callable[..., Any]) -> Any:
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         return method(before, self, *args, **kwargs)
 
-    # Tracebacks, and whoever looks for what releases a lock, go by the name of the code.
+    # Tracebacks, and the search for lock holders, use the name in the code object.
     code: Any = call.__code__
     call.__code__ = code.replace(co_name=function.__name__, co_qualname=function.__qualname__)
     return wraps(function)(call)
 
 
 def _put_native(kind: Any, **methods: str) -> None:
-    """Replace methods by native functions, which are given the object and the arguments."""
+    """Replace methods by native functions that take the object and the arguments."""
     for name, native in methods.items():
         function = getattr(_native, native)
         replace(kind, **{name: lambda _, *args, _to=function, **kwargs: _to(*args, **kwargs)})
 
 
 def _put_static(kind: Any, **functions: str) -> None:
-    """Replace what is called without the object, in the midst of native work."""
+    """Replace functions that native code calls without the object, in the middle of its work."""
     for name, native in functions.items():
         setattr(kind, name, staticmethod(_never_refused(getattr(_native, native))))
 
 
 def _begin(kind: Any, *lines: str, numbers: tuple[str, ...] = (), new: bool = False) -> None:
-    """Have the lines of an object share a gate from the beginning.
+    """Let the lines of an object share a gate from the beginning.
 
-    Of its attributes, the `numbers` are made ones of Python's own, which run no code of a program.
-    `new` says that the first line is for nothing else, and has to be made.
+    The attributes `numbers` are converted to int or float, so that using them runs no code of a
+    program. With `new`, the first line only serves as the gate, and is made here.
     """
     initialise = vars(kind)["__init__"]
     lines_of = [attrgetter(line) for line in lines]
@@ -132,16 +130,12 @@ def events(kind: Any) -> None:
     def set_(_: Any, self: Any) -> None:
         if self._waiting:
             check_depth()
-        # Somebody may come to wait meanwhile.
+        # A waiter may join meanwhile.
         _happen(self, self._waiting)
 
     _begin(kind, "_waiting")
     _put_native(kind, wait="_event_wait")
     replace(kind, set=set_)
-
-
-def woken(kind: Any) -> None:
-    _put_native(kind, _give_up="_woken_give_up")
 
 
 def conditions(kind: Any) -> None:
@@ -176,7 +170,7 @@ def semaphores(kind: Any) -> None:
         if weight >= 1:
             _native._locks_give_back(self, weight)
         else:
-            # It raises an error.
+            # This raises the error.
             before(self, weight)
 
     _put_native(kind, locked="_semaphore_locked")
@@ -195,7 +189,7 @@ def bounded(kind: Any) -> None:
     replace(kind, release=release)
 
 
-#: What a writer takes of a lock for reading and writing, and how much there is.
+#: The amount that a writer takes of a `ReadWriteLock`, which is all of it.
 _ALL = 1 << 60
 
 
@@ -286,7 +280,7 @@ def broadcasts(kind: Any) -> None:
     def subscribe(before: Any, self: Any) -> Any:
         reader = before(self)
         if not _native._broadcast_subscribe(self, reader):
-            # It was closed meanwhile.
+            # The broadcast was closed meanwhile.
             raise ChannelClosed
         return reader
 

@@ -17,9 +17,9 @@ __all__ = ["cancel", "delay_cancellation", "shield"]
 
 _T = TypeVar("_T")
 
-#: Do something that cancels others, which may do so in turn, and so on.
+#: Calls a function that cancels Deferreds, which may cancel others in turn.
 in_turn = _in_turn
-#: Callbacks, which are one native step each.
+#: Callbacks, each of which is one native step.
 _pass_on = _never_refused(_deferrous._pass_on)
 _end_delayed = _never_refused(_deferrous._end_delayed)
 
@@ -49,7 +49,7 @@ def cancel(deferred: Deferred[Any], reason: object = None) -> None:
 def end_all(deferreds: Iterable[Deferred[Any]], reason: object = None) -> None:
     """Cancel several Deferreds. If a canceller raises, that is reported, and the rest go on.
 
-    What is not an `Exception`, such as KeyboardInterrupt, is raised when all are cancelled.
+    An error that is not an `Exception`, such as KeyboardInterrupt, is raised at the end.
     """
     _end_all(deferreds, reason, end)
 
@@ -57,7 +57,8 @@ def end_all(deferreds: Iterable[Deferred[Any]], reason: object = None) -> None:
 def end(deferred: Deferred[Any], reason: object, begun: dict[str, Any]) -> None:
     """Cancel a Deferred. If a canceller raises, that is reported.
 
-    What is not an `Exception` is raised. Call this again if "is_over" is not in `begun` then.
+    An error that is not an `Exception` is raised. If "is_over" is not in `begun` then, call this
+    again.
     """
     cancel_by(deferred, reason, partial(_cancel_reporting, begun=begun))
 
@@ -120,7 +121,7 @@ def delay_cancellation(eventual: Eventual[_T]) -> Deferred[_T]:
 def delay(outer: Deferred[Any], reason: object = None) -> None:
     """A canceller: the Deferred fails now, but its callbacks do not run yet."""
     if WITHOUT_GIL:
-        # It fails once, whichever thread does it.
+        # Whichever thread comes first, it fails once.
         vars(outer)["_is_delayed"] = True
         _delay(outer, reason)
     else:

@@ -1,7 +1,7 @@
 """Channels and broadcasts: for passing items on to one receiver, or to all.
 
-They are made of no loop, and may be used under any. Who comes first is served first, and what is
-handed over to a task of asyncio that does not come for it stands in front again.
+They depend on no event loop. Waiters are served in the order in which they came. If an asyncio task
+is cancelled after it was given an item and before it runs, the item goes back to the front.
 """
 
 from __future__ import annotations
@@ -145,11 +145,11 @@ class Broadcast(Generic[_T]):
     def __init__(self, maxsize: int = 0) -> None:
         check_count("maxsize", maxsize, -inf)
         self._maxsize = maxsize
-        #: In the order in which they have subscribed.
+        #: The subscriptions, oldest first.
         self._readers: dict[Subscription[_T], None] = {}
-        #: How many are as far behind as they may be.
+        #: How many subscriptions are full.
         self._full = 0
-        #: An item is on its way to all. Another that is sent meanwhile comes after it for each.
+        #: Whether an item is being given to all. Items that are sent meanwhile come after it.
         self._delivering = False
         self._sending: _Fifo[Deferred[None]] = _Fifo()
         self._closed = False
@@ -249,7 +249,7 @@ class Subscription(_Getters[_T]):
             check_depth()
         return _read(self, iterating)
 
-    #: It may have no room for another then.
+    #: Takes back an item. The subscription may be full after that.
     _not_taken: Callable[[_Place, Any, int], None] = staticmethod(_never_refused(_not_read))
 
     def close(self) -> None:

@@ -152,7 +152,7 @@ def give_name(generator: Any, name: str) -> None:
     _NAMED[generator] = name
 
 
-#: Whether tasks of asyncio's count how often they are cancelled.
+#: Whether asyncio's tasks count how often they were cancelled.
 TASKS_COUNT = sys.version_info >= (3, 11)
 
 
@@ -162,7 +162,7 @@ class Block:
     _task: Any = None
     #: Whether it has cancelled its task.
     _has_cancelled = False
-    #: Whether what the task waited for has been told of that, or a task of asyncio.
+    #: Whether the cancellation has reached what the task waited for, or the asyncio task itself.
     _has_told = False
     _cancelling = 0
 
@@ -186,7 +186,7 @@ class Block:
         self._say_so()
         task = self._task
         if task is None:
-            # This step is repeated, and the task has left the block meanwhile.
+            # This step is being repeated, and the task has left the block meanwhile.
             return
         if type(task) is not _Task:
             _once(self, "_has_told", task.cancel, *(() if reason is None else (reason,)))

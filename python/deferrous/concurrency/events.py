@@ -1,6 +1,6 @@
 """Events, conditions and barriers.
 
-They are made of no loop, and may be used under any. Who comes first is served first.
+They depend on no event loop. Waiters are served in the order in which they came.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from .._deferrous import (
     _number_all,
     _release_and_wait,
     _running_task,
+    _stop_waiting,
     _Task,
     _wait_in,
     fail,
@@ -111,9 +112,9 @@ class _Forgone:
     __slots__ = ("closed_in", "coroutine", "thread")
 
     def __init__(self, coroutine: Any) -> None:
-        #: None if that is not known, as it is run by hand.
+        #: None if it is unknown, because neither Deferreds nor asyncio run it.
         self.coroutine = coroutine
-        #: What runs while it is closed. Something else may do so within its `finally`.
+        #: What was running when it was closed. Its `finally` may run something else meanwhile.
         self.closed_in = _coroutine_that_runs()
         self.thread = get_ident()
 
@@ -127,23 +128,22 @@ class _Forgone:
         return any(getattr(coroutine, name, False) for name in ("cr_running", "gi_running"))
 
 
-@if_several(_several.woken)
 class _Woken(Deferred[Any]):
     """What `Condition.wait` returns. It ends when the lock is held again, however it ends.
 
-    To Deferreds it is one of theirs, whose end is late when it is cancelled. A task of asyncio
-    that is cancelled would go on at once, without the lock, and its `async with` would release what
-    it does not hold. So it is kept until then.
+    If it is cancelled, its callbacks run only when the lock is held again. A cancelled asyncio task
+    would continue at once, without the lock, and its `async with` would release a lock that it does
+    not hold. So `__await__` keeps the task waiting until then.
     """
 
-    #: Whether it waits for the lock only.
+    #: Whether it was notified, and now waits only for the lock.
     notified = False
-    #: Whether it has got that.
+    #: Whether it has the lock.
     woken = False
-    #: Nobody will come: the lock is to be released, should it still come.
+    #: Whether its coroutine was closed. If it still gets the lock, the lock is released.
     abandoned = False
 
-    #: What waits for it, if it is known.
+    #: The coroutine that waits for it, if known.
     coroutine: Any = None
 
     def __init__(self, condition: Condition) -> None:
@@ -170,33 +170,18 @@ class _Woken(Deferred[Any]):
                     self.abandon()
                     raise
                 except BaseException:
-                    # It is cancelled once more, or has ended with this.
+                    # It was cancelled again, or this is its own failure.
                     pass
             raise
 
     def abandon(self) -> None:
-        """The coroutine is closed: its block ends now, and releases the lock.
+        """Handle that the coroutine is closed: its block ends now, and will release the lock.
 
-        So it gets that if it is free, as with asyncio. If another holds it, the block must not
-        release it.
+        So it gets the lock if that is free, as with asyncio. If somebody else holds the lock, the
+        block must not release it.
         """
-        if not self._give_up():
+        if not _stop_waiting(self):
             self.condition._forgone.append(_Forgone(self.coroutine))
-
-    def _give_up(self) -> bool:
-        """Leave the line. Returns whether it has got the lock, or had it."""
-        condition = self.condition
-        if is_done(self):
-            if self.woken:
-                condition._notify(1)
-            return True
-        self.abandoned = True
-        if not self.called and not self.notified:
-            condition._waiting.remove(self)
-            if not condition._lock.locked:
-                condition._lock.acquire()
-                return True
-        return False
 
 
 class _WaitingFor(Delayed[Any]):
@@ -210,10 +195,11 @@ class _WaitingFor(Delayed[Any]):
         try:
             return (yield from super().__await__())
         except GeneratorExit:
-            # The Deferred that waits in its place is closed, too, and releases the lock.
+            # The coroutine of `_wait_for` is closed as well. Then this coroutine's block releases
+            # the lock.
             if not self._coroutine.cr_running:
                 self._coroutine.close()
-                # It is not that one which releases the lock.
+                # This coroutine will call `release`, not that of `_wait_for`.
                 for each in self._condition._forgone:
                     if each.coroutine is self._coroutine:
                         each.coroutine = waiting
@@ -253,7 +239,7 @@ class Condition(Lockable):
 
     def __init__(self, lock: DeferredLock | None = None) -> None:
         self._lock = DeferredLock() if lock is None else lock
-        #: Those that are being closed and do not hold the lock, but may release it.
+        #: Coroutines that are being closed without the lock, and may call `release` nevertheless.
         self._forgone: list[_Forgone] = []
         self._waiting: _Fifo[Deferred[Any]] = _Fifo()
 

@@ -77,9 +77,9 @@ def _without_place(failure: Failure) -> Failure:
 
 
 class _Gathering(Delayed[Any], DeferredList[Any]):
-    """A DeferredList that, if it was cancelled itself, fails, when all of them have ended.
+    """A DeferredList that fails if it was cancelled itself, when all its Deferreds have ended.
 
-    A task of asyncio that awaits it, and is cancelled, is kept until then.
+    A cancelled asyncio task that awaits it is kept waiting until then.
     """
 
     is_cancelled = False
@@ -100,7 +100,7 @@ class _Gathering(Delayed[Any], DeferredList[Any]):
 
 
 class _Gathered(_Gathering):
-    """One that has exceptions among the results."""
+    """A gathering whose results may be exceptions."""
 
     @_never_refused
     def results(self, pairs: list[tuple[bool, Any]]) -> list[Any]:
@@ -109,7 +109,7 @@ class _Gathered(_Gathering):
 
 
 class _WithLosers(_Gathering):
-    """A DeferredList that says when it is cancelled itself."""
+    """A gathering that tells its `_Losers` when it is cancelled itself."""
 
     losers: _Losers
 
@@ -123,9 +123,9 @@ class _Losers:
 
     failure: Failure | None = None
     deferreds: list[Deferred[Any]] | None
-    #: Whether all have been cancelled, because of one.
+    #: Whether all have been cancelled because one has failed.
     are_cancelled = False
-    #: All of them are being cancelled, so that none needs to be because another is.
+    #: Whether all are being cancelled. Then a failure need not cancel the others.
     cancels_all = False
 
     def begin(self, deferreds: list[Deferred[Any]]) -> Deferred[list[Any]]:
@@ -134,12 +134,12 @@ class _Losers:
             deferred.addErrback(self.lost)
         gathered = _WithLosers(deferreds, consumeErrors=True)
         gathered.losers = self
-        # What one has failed with comes first, as with asyncio.
+        # The first failure takes precedence, as with asyncio.
         gathered.addCallback(self.results).addCallback(gathered.unless_cancelled)
         return gathered.addBoth(self.let_go)
 
     def cancel(self, how: Callable[[], None]) -> None:
-        # So those that have still to end are not cancelled once more when the first has.
+        # Set before, so that the first one that ends does not cancel the others again.
         self.are_cancelled = True
         if self.cancels_all:
             how()

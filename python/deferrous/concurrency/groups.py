@@ -64,20 +64,20 @@ class TaskGroup(Block):
     for the Deferred that `join` returns.
     """
 
-    #: The task that opened it and has to join it, if there is no block: for the call graph.
+    #: The task that opened it without a block, and has to join it: for the call graph.
     _opened_by: Any = None
-    #: Whether all tasks have ended. Then no more are accepted. Only there without the GIL.
+    #: Returns whether all tasks have ended; then no more are accepted. Exists only without the GIL.
     _is_over: Callable[[], bool]
 
     def __init__(self) -> None:
         self._tasks: dict[Deferred[Any], None] = {}
-        #: By the tasks that have failed, and None for the block itself.
+        #: The key is the task that has failed, or None for the block itself.
         self._errors: dict[Deferred[Any] | None, Failure] = {}
         self._failed: dict[Deferred[Any], None] = {}
         self._base_error: BaseException | None = None
         self._state = "new"
         self._aborting = False
-        #: The task because of which it is.
+        #: The task whose failure has caused that.
         self._cause: Deferred[Any] | None = None
         self._ended: Deferred[None] | None = None
 
@@ -198,7 +198,7 @@ class TaskGroup(Block):
                 # For the graph of what waits for what.
                 vars(ended)["_part_of"] = self
                 if not self._tasks:
-                    # Another thread has ended the last one meanwhile.
+                    # The last task has ended in another thread meanwhile.
                     self._end()
                 await ended
             except BaseException as error:
@@ -222,7 +222,7 @@ class TaskGroup(Block):
             if self._errors:
                 _cancel_again(task, cancelled)
                 raise self._group() from None
-            # The block was cancelled by its group only.
+            # Only the group itself has cancelled the block.
             return True
         finally:
             self._close()
@@ -247,7 +247,7 @@ class TaskGroup(Block):
             raise RuntimeError(f"{self!r} is not open")
         ended: Deferred[None] = Delayed(self._cancel_join)
         ended.addBoth(self._joined).addBoth(self._let_go)
-        # Not before that, which may be refused: then it is still open.
+        # Set after a step that may be refused: in that case the group is still open.
         self._state = "exiting"
         self._opened_by = None
         self._ended = ended
@@ -275,7 +275,7 @@ class TaskGroup(Block):
 
     @_whole
     def _joined(self, result: Any) -> Any:
-        # Not raised, as a traceback would refer to the Deferred that fails.
+        # Not raised, because the traceback would refer to the Deferred that fails.
         if self._base_error is not None:
             return Failure(self._base_error)
         if self._errors:
@@ -303,10 +303,10 @@ class TaskGroup(Block):
 
 
 async def _forget_cancellation(task: Any) -> None:
-    """Undo the cancellation of a task of asyncio that was cancelled while it ran.
+    """Undo the cancellation of an asyncio task that was cancelled while it ran.
 
-    Up to Python 3.12, `uncancel` does not: the next wait of the task would be cancelled. So it is
-    this one.
+    Up to Python 3.12, `uncancel` is not enough: the next wait of the task would still be cancelled.
+    So the task waits here, and the cancellation ends this wait.
     """
     if getattr(task, "_must_cancel", False):
         asyncio: Any = sys.modules["asyncio"]
@@ -324,10 +324,11 @@ async def _forget_cancellation(task: Any) -> None:
 def _cancel_again(task: Any, cancelled: BaseException | None) -> None:
     """Cancel the next wait of a task that was cancelled, if its block raises another error.
 
-    As asyncio's groups do from Python 3.13 on: who cancelled it would wait for it in vain.
+    asyncio's groups do the same from Python 3.13 on. Otherwise, whoever cancelled the task might
+    wait for its end in vain.
     """
     if hasattr(task, "uncancel"):
-        # A task of asyncio, which counts. So the count stays the same.
+        # This is an asyncio task that counts its cancellations. The count has to stay the same.
         if task.cancelling():
             task.uncancel()
             task.cancel()

@@ -1,6 +1,6 @@
 """Locks of other kinds than `DeferredLock`: by weight, for reading and writing, by key.
 
-They are made of no loop, and may be used under any. Who comes first is served first.
+They depend on no event loop. Waiters are served in the order in which they came.
 """
 
 from __future__ import annotations
@@ -69,17 +69,17 @@ _nobody_reads = partial(RuntimeError, "nobody reads")
 
 @if_several(_several.locks)
 class _InTurn(Lockable):
-    """So much that is free, and a line of those that ask for some of it. The first keeps the others
-    waiting.
+    """A free amount, and a line of waiters that each ask for a part of it, strictly in order.
 
-    What is free and who waits change in one native step each: an exception in between, as at the
-    recursion limit, would leave one waiting for what nobody has.
+    The amount and the line change together, in one native step. An exception in between, for
+    instance at the recursion limit, could leave a waiter without the amount, and nobody would have
+    it.
     """
 
     __slots__ = ("__weakref__", "_size", "_value", "_waiting")
 
     def __init__(self, value: int) -> None:
-        #: How much there was at first, and how much is free.
+        #: The initial amount, and the free amount.
         self._size = self._value = value
         self._waiting: _Fifo[Deferred[bool]] = _Fifo()
 
@@ -104,7 +104,7 @@ class _InTurn(Lockable):
             return _give_back, (self, self._waiting, number, (_ALL, error))
         return None
 
-    #: Who leaves may have kept others waiting.
+    #: A waiter that leaves the line may have kept others waiting.
     _left: Callable[[_Place, Deferred[Any]], None] = staticmethod(_serve_rest)
 
 
@@ -146,7 +146,7 @@ class Semaphore(_InTurn):
         return self._value == 0 or len(self._waiting) > 0
 
     def __aenter__(self) -> Deferred[Any]:
-        # The same without two calls.
+        # The same as `acquire()`, with two calls less.
         return self._take(1) if type(self) is Semaphore else self.acquire()
 
     def acquire(self, weight: int = 1) -> Deferred[bool]:
@@ -179,7 +179,7 @@ class Semaphore(_InTurn):
     @_never_refused
     def _not_taken(self, place: _Place, _result: Any, _number: int) -> None:
         if place.what == 1:
-            # The one of a subclass may accept no weights, like asyncio's.
+            # The `release` of a subclass may accept no weight, like asyncio's.
             self.release()
         else:
             self.release(place.what)
@@ -222,7 +222,7 @@ class BoundedSemaphore(Semaphore):
         super().release(weight)
 
 
-#: How much who writes takes. Who reads takes one.
+#: The amount that a writer takes. A reader takes one.
 _ALL = 1 << 60
 
 
@@ -279,7 +279,7 @@ class ReadWriteLock(_InTurn):
     def _release(self, number: int) -> None:
         if number == _ALL and self._value:
             raise _nobody_writes()
-        # No number is made for this, as there may be no memory.
+        # This makes no new int, because there may be no memory.
         if number == 1 and self._value in (0, _ALL):
             raise _nobody_reads()
         _give_back(self, self._waiting, number)
@@ -310,7 +310,7 @@ class KeyedLock(Generic[_K]):
     def __init__(self, limit: int = 1) -> None:
         check_count("limit", limit, 1)
         self._limit = limit
-        #: How many hold each, and who waits.
+        #: For each key, how many hold it, and its waiters.
         self._keys: dict[_K, tuple[list[int], _Fifo[Deferred[bool]]]] = {}
 
     def __repr__(self) -> str:

@@ -58,7 +58,7 @@ ALL_COMPLETED: Literal["ALL_COMPLETED"] = "ALL_COMPLETED"
 def _several(eventuals: Iterable[Any]) -> list[Deferred[Any]]:
     """Return Deferreds for all of these, each once.
 
-    Raises TypeError, and begins none, if one cannot be waited for.
+    Raises TypeError, and starts none, if one cannot be awaited.
     """
     if isinstance(eventuals, Deferred) or not isinstance(eventuals, Iterable):
         raise TypeError(f"expect an iterable of Deferreds, not {type(eventuals).__name__}")
@@ -66,7 +66,7 @@ def _several(eventuals: Iterable[Any]) -> list[Deferred[Any]]:
 
 
 def _clock_for(timeout: float, clock: AnyClock | None) -> Any:
-    """Return the clock of a timeout. Raises ValueError for one that is no number."""
+    """Return the clock for a timeout. Raises ValueError if the timeout is NaN."""
     if timeout != timeout:
         raise not_a_number("timeout")
     return resolve(clock)
@@ -164,7 +164,7 @@ class _Wait:
 
     @_whole
     def time_out(self) -> None:
-        # The call has come: not every clock has it cancelled after that.
+        # The delayed call has been made, and not every clock accepts its cancellation then.
         self.stop = None
         self.finish()
 
@@ -248,7 +248,7 @@ class AsCompleted(Generic[_T]):
     ) -> None:
         self._done: deque[Deferred[_T]] = deque()
         self._missing: dict[Deferred[_T], None] = {}
-        #: How many `for` has still to give.
+        #: How many Deferreds `for` still has to return.
         self._to_give = len(deferreds)
         self._waiting: Any = _Fifo()
         self._timed_out = False
@@ -269,8 +269,8 @@ class AsCompleted(Generic[_T]):
     def __next__(self) -> Deferred[_T]:
         if not self._to_give:
             raise StopIteration
-        # First, as a signal's exception may come in between: what is in line and not counted would
-        # take the result of another.
+        # Counted first, because a signal's exception may come in between: a waiter that is in line
+        # and not counted would take the result of another.
         self._to_give -= 1
         try:
             given: Deferred[_T] = _wait_in(self._waiting, self, False)
@@ -309,7 +309,7 @@ class AsCompleted(Generic[_T]):
     def _wake(self) -> None:
         _give_done(self._done, self._waiting, _pass_on)
         if not self._missing:
-            # Nothing more will come: those that come for one are to see that.
+            # Nothing more will come, and the remaining waiters have to be told.
             _fire_all(self._waiting, None)
 
     @_whole

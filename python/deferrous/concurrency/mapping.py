@@ -39,9 +39,10 @@ _R = TypeVar("_R")
 class _Feed(Generic[_T, _R]):
     """Calls a function for items, a limited number at a time."""
 
-    #: Makes what a call goes by, and what is in its place. Without it: its number, and None.
+    #: Makes the key of a call, which is also its place. Without it, the key is a number and the
+    #: place is None.
     _new_place: type[Any] | None = None
-    #: What there is for each call, in the order of the items.
+    #: The places of the calls, in the order of the items.
     _places: Any
 
     def __init__(
@@ -59,28 +60,28 @@ class _Feed(Generic[_T, _R]):
         self._limit = limit
         self._return_exceptions = return_exceptions
         if isinstance(items, deferred_types()):
-            # A generator or a coroutine could iterate over it, which waits for it.
+            # Iterating over a Deferred waits for it, which only a generator or coroutine can do.
             raise TypeError(f"expect an iterable of items, not {type(items).__name__}: wait for it")
         self._is_async = hasattr(type(items), "__aiter__")
         # Raises TypeError if `items` is not iterable.
         self._iterator: Any = items.__aiter__() if self._is_async else iter(items)  # type: ignore[union-attr,arg-type]
         self._exhausted = False
-        #: Whether the rest is to be cancelled, and whether that is being done.
+        #: Whether the rest has to be cancelled, and whether that is being done.
         self._stopped = self._stopping = False
-        #: Why, if somebody has said that.
+        #: The reason for that, if one was given.
         self._reason: object = None
         #: The Deferred of the end of the items, while it is waited for.
         self._closing: Deferred[Any] | None = None
         #: The Deferred of the next item, while it is waited for.
         self._fetching: Deferred[Any] | None = None
         self._feeding = False
-        #: Whether there is room for more since that was looked at.
+        #: Whether there may be more room since the last check.
         self._hungry = False
         #: The item that was taken, until the function is called for it.
         self._taken: list[_T] = []
-        #: What the items have failed with, until that is dealt with.
+        #: The error of the iterator, until it has been handled.
         self._broken: Failure | None = None
-        #: What is under way.
+        #: The calls that are running.
         self._running: dict[Any, Deferred[Any]] = {}
 
     def _has_room(self) -> bool:
@@ -105,7 +106,7 @@ class _Feed(Generic[_T, _R]):
 
     @_whole
     def _make_calls(self) -> None:
-        # `_end_call` takes items, too. And this step may be a repetition.
+        # `_end_call` takes items, too, and this step may be a repetition.
         self._see_whether_broken()
         if self._is_async:
             in_a_row = 0
@@ -119,7 +120,8 @@ class _Feed(Generic[_T, _R]):
                 _begin_calls(self, iterator, end)
                 self._see_whether_broken()
                 if self._taken and self._stopped:
-                    # The iterator itself has stopped this, and could not be closed while it ran.
+                    # The iterator itself has stopped the feed, and could not be closed while it
+                    # ran.
                     self._close_items()
                     self._taken.clear()
         self._hungry = False
@@ -295,7 +297,7 @@ class _Map(_Feed[_T, _R]):
 
     def _ended(self, call: int, result: Any) -> None:
         if self._deferred is None:
-            # This step is repeated, and everything has ended meanwhile.
+            # This step is being repeated, and everything has ended meanwhile.
             return
         if not is_failure(result):
             self._places[call] = result
@@ -327,7 +329,7 @@ class _Map(_Feed[_T, _R]):
         marks, failure = vars(deferred), self._failure
         if "_is_delayed" in marks:
             if failure is not None:
-                # Closing the iterator has failed. Nobody will see that, so it is reported.
+                # Closing the iterator has failed. Nobody else would see that, so it is reported.
                 _once(marks, "_is_reported", fail, failure)
             _once(marks, "_has_ended", in_turn, deferred.unpause)
         elif not deferred.called:

@@ -1,7 +1,7 @@
 """Queues whose `put` may wait.
 
-They are made of no loop, and may be used under any. Who comes first is served first, and what is
-handed over to a task of asyncio that does not come for it stands in front again.
+They depend on no event loop. Waiters are served in the order in which they came. If an asyncio task
+is cancelled after it was given an item and before it runs, the item goes back to the front.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ __all__ = [
 _T = TypeVar("_T")
 
 
-#: What cannot be the result of a Deferred, and so not be handed over.
+#: Types that cannot be the result of a Deferred, and so cannot be items.
 _NO_ITEMS = (Deferred, Failure)
 
 
@@ -61,12 +61,12 @@ def _no_item(item: object) -> TypeError:
 class _Getters(Generic[_T]):
     """The waiters for items, and the items that cancelled waiters have given back."""
 
-    #: What is raised when there will never be anything.
+    #: The class of the error that is raised when there will be no more items.
     _over: type[Exception] = ChannelClosed
 
     def __init__(self) -> None:
         self._getting: _Fifo[Deferred[_T]] = _Fifo()
-        #: With the numbers of the times at which they were given.
+        #: Each with the number of its hand-over.
         self._returned: list[tuple[int, _T]] = []
 
     def _wait(self, iterating: bool) -> Deferred[_T]:
@@ -76,7 +76,7 @@ class _Getters(Generic[_T]):
         """Fail all waiters: there will be no more items."""
         _end_getting(self, self._over)
 
-    #: One comes back that was given to somebody who did not come for it.
+    #: Takes back an item whose receiver was cancelled before it got the item.
     _not_taken: Callable[[_Place, Any, int], None] = staticmethod(_never_refused(_not_taken))
 
 
@@ -101,8 +101,8 @@ class Queue(_Getters[_T]):
     """
 
     _over = QueueShutDown
-    #: By which method of what it has an item is taken out. Empty if that is a heap; None if only
-    #: `_get` knows how, which is a program's, or what puts.
+    #: The method of the container that takes out the next item. Empty for a heap; None if a
+    #: subclass has its own `_get` or `_put`.
     _way: str | None = "popleft"
     #: Whether a subclass has methods of its own that asyncio's `put` and `get` call.
     _asks = False
@@ -117,13 +117,13 @@ class Queue(_Getters[_T]):
         super().__init__()
         check_count("maxsize", maxsize, -inf)
         self._maxsize = maxsize
-        # In the object, as attributes of the class are found more slowly.
+        # In the instance, because attributes of the class are found more slowly.
         self._asks = type(self)._asks
         self._putting: _Fifo[Deferred[None]] = _Fifo()
         self._joining: _Fifo[Deferred[None]] = _Fifo()
         self._unfinished = 0
         self._is_shut_down = self._is_shut_at_once = False
-        #: Of those in front that nobody came for: the numbers of when they were given.
+        #: For the items at the front that were given back: the numbers of their hand-overs.
         self._numbers: list[int] = []
         self._init(maxsize)
 
@@ -148,9 +148,9 @@ class Queue(_Getters[_T]):
         self._queue.append(item)
 
     def _insert(self, place: int, item: _T) -> None:
-        """Put an item that nobody came for in front again, behind so many others of these.
+        """Put an item back at the front, behind `place` others that were given back.
 
-        Where a subclass keeps its items in something of its own, it has no such place.
+        A subclass that stores its items in another way has no such place.
         """
         if type(self)._init is Queue._init:
             self._queue.insert(place, item)
@@ -272,7 +272,7 @@ class Queue(_Getters[_T]):
         return self._wait(True)
 
 
-#: Our own queues, which are known inside out.
+#: Our own classes of queues, for which the native steps are exact.
 _OURS: list[type[Queue[Any]]] = [Queue]
 
 
@@ -287,10 +287,10 @@ def _place_of(heap: list[Any], item: object) -> int | None:
 
 
 def _undo_push(heap: list[Any], item: object, count: int) -> None:
-    """Take an item out of a heap again that was not put in to the end.
+    """Remove an item from a heap after a comparison raised while the item was being added.
 
-    It has moved up from the last place, and others down. These are moved back; none is compared.
-    If a comparison has changed the heap, the order is gone, but no item.
+    The item has moved up from the last place, and others down. They are moved back, without
+    comparing. If a comparison changed the heap, the order is lost, but no item.
     """
     way, at = [], count
     while at and len(heap) == count + 1 and heap[at] is not item:
@@ -306,9 +306,9 @@ def _undo_push(heap: list[Any], item: object, count: int) -> None:
 
 
 def _undo_pop(heap: list[Any], first: object, last: object, count: int) -> None:
-    """Put an item into a heap again that was not taken out to the end, as `_undo_push`.
+    """Restore a heap after a comparison raised while its first item was being removed.
 
-    The last item was put into its place, and has moved down, and others up.
+    The last item was put into the first place, and has moved down, and others up.
     """
     at = _place_of(heap, last) if len(heap) == count - 1 else None
     if at is None:
@@ -342,10 +342,10 @@ class PriorityQueue(Queue[_T]):
     def _init(self, maxsize: int) -> None:
         self._queue = []
 
-    #: A comparison may raise anything. What was not put in to the end is taken out again.
+    #: Called if a comparison raises while an item is added: removes the item.
     _push: ClassVar[Callable[[list[Any], Any], None]] = staticmethod(heapq.heappush)
     _undo_push: ClassVar[Callable[[list[Any], object, int], None]] = staticmethod(_undo_push)
-    #: Nor is taken out then what should have been.
+    #: Called if a comparison raises while an item is removed: puts the item back.
     _pop: ClassVar[Callable[[list[Any]], Any]] = staticmethod(heapq.heappop)
     _undo_pop: ClassVar[Callable[[list[Any], object, object, int], None]] = staticmethod(_undo_pop)
 

@@ -101,7 +101,7 @@ class Observable(Generic[_T]):
         if self._cancel_unobserved and not self._observers and not self._has_result:
             self._is_abandoned = True
             if deferred is not None:
-                # Marked by the observer: done once for each observer that leaves.
+                # The mark is in the observer: each observer that leaves counts once.
                 _once(vars(observer), "_has_left", _end_all, (deferred,), reason, end)
 
     @_whole
@@ -186,7 +186,7 @@ def once(function: Callable[_P, Any]) -> Callable[_P, Deferred[Any]]:
             return result
 
         observable = Observable(deferred, cancel_unobserved=True)
-        # Comes last: if comparing an argument raises, that is nobody's result.
+        # This comes last: if comparing arguments raises, that must not become a result.
         deferred.addBoth(forget)
         under_way[key] = observable
         return observable.observe()

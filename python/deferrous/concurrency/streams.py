@@ -100,7 +100,7 @@ class _Call:
     __slots__ = ("cause", "is_done", "result")
 
     def __init__(self) -> None:
-        #: What the items have failed with, if it stands for that.
+        #: The error of the iterator, if this stands for that error instead of a call.
         self.cause: Failure | None = None
         self.is_done = False
         self.result: Any = None
@@ -143,7 +143,7 @@ class Stream(_Feed[Any, _R], _Getters[_R]):
     ) -> None:
         _Feed.__init__(self, function, items, limit, return_exceptions)
         _Getters.__init__(self)
-        #: The calls whose results are to come, in order.
+        #: The calls whose results have not been taken yet, in order.
         self._calls: deque[_Call] = deque()
         self._places = self._calls
 
@@ -175,7 +175,7 @@ class Stream(_Feed[Any, _R], _Getters[_R]):
 
     def _ended(self, call: Any, result: Any) -> None:
         if self._stopped:
-            # Nobody will ask for it.
+            # Nobody will ask for the result.
             return
         if is_failure(result) and self._return_exceptions:
             result = result.value

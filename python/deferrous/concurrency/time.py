@@ -81,7 +81,7 @@ def sleep(delay: float, result: Any = None, *, clock: AnyClock | None = None) ->
 
 
 class _Sleeping:
-    """The canceller of a Deferred that sleeps. It drops its references when that is over."""
+    """The canceller of a Deferred of `sleep`. It drops its references at the end."""
 
     __slots__ = ("deferred", "result", "stop")
 
@@ -139,7 +139,8 @@ def wait_for(
     if is_done(deferred):
         return deferred
     if deferred is not eventual:
-        # Made here. A task of asyncio that awaits it does not go on before the work has ended.
+        # The Deferred was made here. An asyncio task that awaits it must not continue before the
+        # work has ended.
         deferred.__class__ = Delayed
     else:
         keep_until_done(deferred)
@@ -178,10 +179,10 @@ class Timeout(Block):
     This prints `5.0 False`.
     """
 
-    # Which attributes are in each, in which order, is the same for all that `timeout` makes: then
-    # CPython knows where they are.
+    # All timeouts have the same attributes, set in the same order, so that CPython can cache where
+    # they are.
     _state: str
-    #: That of the clock, while it is to come.
+    #: The delayed call on the clock, while it is pending.
     _call: Any = None
     #: Whether it was made in the loop that is its clock.
     _is_of_loop: bool
@@ -278,7 +279,7 @@ class Timeout(Block):
         if not self._is_of_loop or type(task) is _Task:
             self._begin(task)
             return self
-        # In a task of asyncio's, on its loop: the same without a call of Python more.
+        # In an asyncio task, on its own loop: `_begin` inline, which saves a Python call.
         self._call = self._clock.call_at(self._when, self._expire)
         self._state = "active"
         self._task = task
@@ -295,7 +296,7 @@ class Timeout(Block):
         if self._state != "active":
             self.__exit__(exc_type, exc_val, exc_tb)
             return
-        # The same without a call more.
+        # `__exit__` inline, which saves a call.
         call = self._call
         if call is not None:
             self._call = None
@@ -343,10 +344,10 @@ def timeout(delay: float | None, *, clock: AnyClock | None = None) -> Timeout:
     if delay != delay:
         raise not_a_number("delay")
     found: Any = _running_loop() if clock is None else clock
-    # The checks of `__init__` have been made.
+    # Without `__init__`, whose checks have been made above.
     it = _new(Timeout)
     it._clock = found
-    # The same as `resolve` and `now`, for known kinds of clocks.
+    # Like `resolve` and `now`, for known kinds of clocks.
     if type(found) is _last_loops and clock is None:
         it._when = found.time() + delay
         it._is_of_loop = True
@@ -361,12 +362,12 @@ def timeout(delay: float | None, *, clock: AnyClock | None = None) -> Timeout:
     return it
 
 
-#: The class of loops that was found last: to look for a class in a dict takes longer than the rest.
+#: The class of loops that was found last. Looking it up in a dict would take longer than the rest.
 _last_loops: Any = None
 
 
 def _is_loop(clock: Any) -> bool:
-    """Return whether a clock is a loop of asyncio's, as all of its class are."""
+    """Return whether a clock is an asyncio loop. The answer is the same for its whole class."""
     global _last_loops
     if with_call_later.get(type(clock)) is not False:
         return False
@@ -375,7 +376,7 @@ def _is_loop(clock: Any) -> bool:
 
 
 def timeout_at(when: float | None, *, clock: AnyClock | None = None) -> Timeout:
-    """Limit how long a block takes, like `timeout`, but by the time at which it has to end.
+    """Limit the time of a block, like `timeout`, by the time at which the block has to end.
 
     Arguments:
 

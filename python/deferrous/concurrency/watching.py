@@ -25,8 +25,8 @@ class _Watch:
         return result
 
 
-#: The chain of the Deferred keeps its watch, and that keeps the Deferred: whoever sees it may have
-#: it. So nothing is kept here. (A WeakKeyDictionary would call a function of Python's each time.)
+#: The watch of each Deferred, by weak references: the chain of the Deferred keeps the watch alive.
+#: (A WeakKeyDictionary would call a Python function for each access.)
 _watches: dict[ref[Deferred[Any]], ref[_Watch]] = {}
 
 
@@ -40,13 +40,14 @@ def watch(deferred: Deferred[Any], see: Callable[[Deferred[Any], Any], object]) 
         it._watching[see] = None
         if not it._has_told or it._watching.pop(see, see) is see:
             return
-        # Another thread has told all others meanwhile.
+        # Another thread has told all observers meanwhile.
     it = _Watch()
     it._watching[see] = None
     deferred.addBoth(it.fired, deferred)
-    # Not before that: an exception in between, as a signal's, would leave what is never told.
+    # Added last: an exception in between, such as a signal's, would leave an observer that is never
+    # told.
     if not it._has_told:
-        # The key is there as long as the entry is, and calls this when the Deferred is gone.
+        # The key lives as long as its entry, and calls this when the Deferred is freed.
         _watches[ref(deferred, _watches.pop)] = ref(it)
 
 

@@ -261,3 +261,56 @@ pub(crate) fn _cancel_waiting<'py>(
     }
     done
 }
+
+/// The coroutine that waits for a condition is closed: leave the line. If the waiter was woken already,
+/// another one is woken instead. Otherwise it gets the lock if that is free, because its block releases
+/// the lock. Returns whether it has the lock, or had it.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _stop_waiting<'py>(woken: &Bound<'py, PyAny>) -> Result<bool> {
+    let py = woken.py();
+    let condition = attribute(woken, intern!(py, "condition"))?;
+    let waiting = line_of(&condition, intern!(py, "_waiting"))?;
+    let lock = attribute(&condition, intern!(py, "_lock"))?;
+    let deferred = woken.cast::<Deferred>()?;
+    // Whether another one has to be woken, and whether this one was in the line.
+    let (found, _) = behind(&waiting, |_| {
+        let (called, is_done) = deferred
+            .get()
+            .chain(py, |chain| (chain.called(), chain.called() && chain.paused() == 0));
+        if is_done {
+            return Ok((is(woken, intern!(py, "woken"))?, None));
+        }
+        set_attribute(woken, intern!(py, "abandoned"), yes(py))?;
+        let waits = !called && !is(woken, intern!(py, "notified"))?;
+        if waits {
+            Fifo::remove(&waiting, woken)?;
+        }
+        Ok((false, Some(waits)))
+    });
+    let (wakes_another, waited) = found?;
+    if wakes_another {
+        _notify(&condition, &waiting, &capi::new_int(py, 1)?)?;
+    }
+    let Some(waited) = waited else { return Ok(true) };
+    Ok(waited && acquire_if_free(&lock)?)
+}
+
+/// Acquire a lock, unless somebody holds it.
+fn acquire_if_free(lock: &Bound<'_, PyAny>) -> Result<bool> {
+    let py = lock.py();
+    if is(lock, intern!(py, "locked"))? {
+        return Ok(false);
+    }
+    let acquired = lock.call_method0(intern!(py, "acquire"))?;
+    let deferred = acquired.cast::<Deferred>()?;
+    let has_it = || deferred.get().chain(py, |chain| chain.called());
+    if has_it() {
+        return Ok(true);
+    }
+    // Another thread was first. It may hand the lock over before this one has left the line.
+    acquired.call_method0(intern!(py, "cancel"))?;
+    Ok(deferred.get().chain(py, |chain| {
+        chain.mark_handled();
+        !matches!(chain.outcome(), Outcome::Failure(_))
+    }))
+}

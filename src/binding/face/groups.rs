@@ -17,8 +17,7 @@ use crate::binding::face::generators::ensure_deferred;
 use crate::binding::face::items::take_returned;
 #[cfg(Py_GIL_DISABLED)]
 use crate::binding::face::place::_give_first;
-use crate::binding::face::place::{fire_waiting, first_waiting};
-use crate::binding::face::primitive::_hand_over;
+use crate::binding::face::place::{_hand_over, fire_waiting, first_waiting};
 use crate::binding::face::steps::is_failure;
 use crate::binding::face::waiting::{again_if_interrupted, answer_waiting, is, line_of};
 use crate::binding::judge::classify::as_deferred;

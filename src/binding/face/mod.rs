@@ -2,6 +2,7 @@
 //!
 //! May use all rooms below. No room uses it.
 
+pub(crate) mod acquiring;
 pub(crate) mod adding;
 pub(crate) mod awaiting;
 pub(crate) mod behind;
@@ -20,6 +21,7 @@ pub(crate) mod items;
 pub(crate) mod leaving;
 pub(crate) mod list;
 pub(crate) mod lock;
+pub(crate) mod locked;
 pub(crate) mod locked_calls;
 pub(crate) mod module;
 pub(crate) mod place;

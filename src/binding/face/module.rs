@@ -77,7 +77,7 @@ mod _deferrous {
     #[pymodule_export]
     use crate::binding::face::events::{
         _acquired_for, _break, _cancel_waiting, _happen, _not_acquired_for, _notify, _number_all,
-        _release_and_wait,
+        _release_and_wait, _stop_waiting,
     };
     #[pymodule_export]
     use crate::binding::face::feeds::{
@@ -107,9 +107,7 @@ mod _deferrous {
         _acquire_for, _release_after, _release_key, _run_locked,
     };
     #[pymodule_export]
-    use crate::binding::face::place::{_give_back, _give_first, _serve_rest, _wait_in};
-    #[pymodule_export]
-    use crate::binding::face::primitive::_hand_over;
+    use crate::binding::face::place::{_give_back, _give_first, _hand_over, _serve_rest, _wait_in};
     #[pymodule_export]
     use crate::binding::face::race::race;
     #[pymodule_export]
@@ -128,7 +126,7 @@ mod _deferrous {
     };
     #[cfg(Py_GIL_DISABLED)]
     #[pymodule_export]
-    use crate::binding::face::several::events::{_barrier_wait, _event_wait, _woken_give_up};
+    use crate::binding::face::several::events::{_barrier_wait, _event_wait};
     #[cfg(Py_GIL_DISABLED)]
     #[pymodule_export]
     use crate::binding::face::several::items::{

@@ -27,6 +27,7 @@ use crate::binding::waits::{
     handing_over::leave,
     locked::is_refusal,
     nesting::hand_over,
+    work::Work,
 };
 
 #[pymethods(crate = "crate::binding::capi::guarded")]
@@ -156,6 +157,26 @@ pub(crate) fn fire_waiting<'py>(
 ) -> Result<()> {
     let py = waiting.py();
     match fire_one(waiting, result)? {
+        Some(work) => hand_over(py, work, engine::run_within),
+        None => Ok(()),
+    }
+}
+
+/// Fire a Deferred with a result, as a lock or queue does. If too many hand-overs are nested, its
+/// callbacks run a little later. In any case it has its result when this returns, so that it cannot be
+/// cancelled any more.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _hand_over<'py>(
+    deferred: Bound<'py, PyAny>,
+    result: Bound<'py, PyAny>,
+) -> Result<()> {
+    let py = deferred.py();
+    let work = match fire_one(deferred, result)? {
+        // If the result cannot be classified, whoever fires the first Deferred with it gets the error.
+        Some(Work::RunAndRaise(fired, _)) => fired.map(Work::Run),
+        work => work,
+    };
+    match work {
         Some(work) => hand_over(py, work, engine::run_within),
         None => Ok(()),
     }

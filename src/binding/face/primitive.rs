@@ -1,41 +1,23 @@
-//! Shared by locks and semaphores: `acquire`, `release`, `run`.
+//! The methods that locks and semaphores share.
 
 use pyo3::PyTraverseError;
-use pyo3::exceptions::{PyAssertionError, PyNotImplementedError};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::binding::capi::{
-    self, Hold,
-    error::{Raise, Result},
-    interned::intern,
-    new_bool,
-    overrides::overrides,
-    stack::Nested,
+use crate::binding::capi::{error::Result, interned::intern, new_bool, stack::Nested};
+use crate::binding::face::{
+    acquiring::{acquire, release_to_next},
+    functions::succeed,
+    locked,
 };
-use crate::binding::face::{functions::succeed, place::let_go};
-use crate::binding::judge::classify::as_deferred;
-use crate::binding::model::{
-    deferred::Deferred,
-    fifo::Fifo,
-    line::{self, new_line},
-    names,
-    outcome::{Chain, Link, Outcome, or_no_memory},
-    primitive::{DeferredLock, DeferredSemaphore, Locked, Primitive},
-    traverse::Traverse,
-    waiter::Waiter,
-};
-use crate::binding::run::engine;
 #[cfg(Py_GIL_DISABLED)]
-use crate::binding::waits::{firing::begin_fire, steps};
-use crate::binding::waits::{
-    firing::{fire_one, fired, make},
-    handing_over::{begin_release, begin_release_of, overrides_ours},
-    locked::{self, RUN, is_refusal, release_by_work},
-    nesting::hand_over,
-    work::Work,
+use crate::binding::model::primitive::DeferredLock;
+use crate::binding::model::{
+    deferred::Deferred, fifo::Fifo, line::new_line, names, primitive::Primitive, traverse::Traverse,
 };
+#[cfg(not(Py_GIL_DISABLED))]
+use crate::binding::waits::handing_over::begin_release_of;
 use crate::core::Flag;
 
 #[pymethods(crate = "crate::binding::capi::guarded")]
@@ -98,7 +80,7 @@ impl Primitive {
         };
         #[cfg(not(Py_GIL_DISABLED))]
         match slf.get().busy_line(slf.py())? {
-            // Nothing else is run.
+            // No callback runs.
             None => begin_release_of(slf, None).map(drop),
             line => release_to_next(slf, line),
         }
@@ -131,17 +113,7 @@ impl Primitive {
         args: Bound<'py, PyTuple>,
         kwargs: Option<Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let _nested = Nested::enter(slf.py())?;
-        let (locked, acquired) = acquire_for(slf, f, args, kwargs)?;
-        // The function may be called from here, and may get back here.
-        let add_callback = intern!(slf.py(), "addCallback");
-        match as_deferred(&acquired) {
-            Some(deferred) if !overrides::<Deferred>(deferred, add_callback) => {
-                add_call(slf, deferred, &locked)?;
-                Ok(acquired)
-            }
-            _ => add_by_method(slf, &acquired, locked),
-        }
+        locked::run(slf, f, args, kwargs)
     }
 
     fn _releaseAndReturn<'py>(
@@ -153,7 +125,7 @@ impl Primitive {
         Ok(r)
     }
 
-    /// Remove a cancelled Deferred from those that wait.
+    /// Remove a cancelled Deferred from the waiters.
     fn _cancelAcquire<'py>(slf: &Bound<'py, Self>, d: &Bound<'py, PyAny>) -> Result<()> {
         Fifo::remove(&slf.get().line(slf.py())?, d)
     }
@@ -208,293 +180,11 @@ impl Primitive {
     }
 }
 
-/// Drop all that wait.
+/// Drop all waiters.
 pub(crate) fn forget_waiting(primitive: &Bound<'_, Primitive>) -> Result<()> {
     let py = primitive.py();
     let line = new_line(py)?;
     let before = primitive.get().with(py, |state| std::mem::replace(&mut state.waiting, line));
     drop(before);
     Ok(())
-}
-
-/// Make a call that needs the lock, and acquire it. Returns what `acquire()` returns.
-#[inline(never)]
-fn acquire_for<'py>(
-    primitive: &Bound<'py, Primitive>,
-    function: Bound<'py, PyAny>,
-    args: Bound<'py, PyTuple>,
-    kwargs: Option<Bound<'py, PyDict>>,
-) -> PyResult<(Bound<'py, Locked>, Bound<'py, PyAny>)> {
-    let py = primitive.py();
-    let locked = Locked {
-        primitive: primitive.clone().hold(),
-        function: function.hold(),
-        args: args.hold(),
-        kwargs: kwargs.map(Hold::hold),
-    };
-    let locked = Bound::new(py, locked)?;
-    let acquired = if overrides_ours(primitive, intern!(py, "acquire")) {
-        primitive.call_method0(intern!(py, "acquire"))?
-    } else {
-        acquire(primitive)?.into_any()
-    };
-    Ok((locked, acquired))
-}
-
-/// Make a call as a callback, and have it release after that. `called` is what it has begun.
-fn call_by_hand<'py>(
-    locked: &Bound<'py, Locked>,
-    called: &mut Option<Bound<'py, PyAny>>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let py = locked.py();
-    let release = locked.get().primitive.bind(py).getattr(intern!(py, "_releaseAndReturn"))?;
-    let (result, work) = locked::call(locked)?;
-    *called = Some(result.clone());
-    work.map_or(Ok(()), |work| engine::run(py, work))?;
-    result.call_method1(intern!(py, "addBoth"), (release,))
-}
-
-/// Let a call wait for the result of an overridden `acquire()`.
-#[cold]
-fn add_by_method<'py>(
-    primitive: &Bound<'py, Primitive>,
-    acquired: &Bound<'py, PyAny>,
-    locked: Bound<'py, Locked>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let py = acquired.py();
-    match acquired.call_method1(intern!(py, "addCallback"), (locked,)) {
-        Ok(chained) => Ok(chained),
-        Err(error) => {
-            let release = || primitive.call_method0(intern!(py, "release"));
-            Err(let_go(acquired, error.into(), release).into())
-        }
-    }
-}
-
-/// Have a call wait for what `acquire()` has returned, or make it now.
-#[inline(always)]
-fn add_call<'py>(
-    primitive: &Bound<'py, Primitive>,
-    acquired: &Bound<'py, Deferred>,
-    locked: &Bound<'py, Locked>,
-) -> Result<()> {
-    let py = primitive.py();
-    let link = Link::Deliver(Waiter::new(locked), RUN);
-    let added = acquired.get().chain(py, |chain| chain.add(link).map(|()| chain.is_runnable()));
-    let refused = match or_no_memory(py, added) {
-        Ok(false) => return Ok(()),
-        Ok(true) => match engine::run_deferred(acquired) {
-            Ok(()) => return Ok(()),
-            Err(error) => error,
-        },
-        Err(error) => {
-            give_up_call(primitive, acquired);
-            return Err(error);
-        }
-    };
-    // Nobody else has that Deferred, so what is still in it is the call.
-    if acquired.get().chain(py, |chain| !chain.links().is_empty()) {
-        give_up_call(primitive, acquired);
-    }
-    Err(refused)
-}
-
-/// A call was not added to what `acquire()` has returned, or not made: nobody will release after it.
-/// So it is released now, or its place in line given up.
-#[cold]
-fn give_up_call<'py>(primitive: &Bound<'py, Primitive>, acquired: &Bound<'py, Deferred>) {
-    let py = primitive.py();
-    let done = if acquired.get().chain(py, |chain| chain.called()) {
-        release_anyhow(primitive)
-    } else {
-        let line = primitive.get().line(py).map_err(Into::into);
-        line.and_then(|line| Fifo::remove(&line, acquired.as_any()))
-    };
-    let _ = capi::ok(py, done);
-}
-
-/// Release, also where no more calls are allowed.
-#[cold]
-fn release_anyhow(primitive: &Bound<'_, Primitive>) -> Result<()> {
-    match release_by_work(primitive)? {
-        Some(work) => hand_over(primitive.py(), work, engine::run_within),
-        None => Ok(()),
-    }
-}
-
-/// The body of `acquire`.
-///
-/// Everything that may run other code, such as a collection, comes first. Then the lock is acquired
-/// or waited for in one step.
-fn acquire<'py>(primitive: &Bound<'py, Primitive>) -> Result<Bound<'py, Deferred>> {
-    let py = primitive.py();
-    let is_lock = primitive.is_instance_of::<DeferredLock>();
-    if !is_lock && !primitive.is_instance_of::<DeferredSemaphore>() {
-        return Err(PyNotImplementedError::error(py, "acquire"));
-    }
-    if let Some(acquired) = try_acquire(primitive, is_lock)? {
-        return Ok(acquired);
-    }
-    let ours = primitive.is_exact_instance_of::<DeferredLock>()
-        || primitive.is_exact_instance_of::<DeferredSemaphore>();
-    let cancel = intern!(py, "_cancelAcquire");
-    let canceller =
-        if (!ours && overrides::<Primitive>(primitive, cancel)) || primitive.is_callable() {
-            primitive.getattr(cancel)?
-        } else {
-            primitive.as_any().clone()
-        };
-    if primitive.get().with(py, |state| line::ours(py, &state.waiting).is_none()) {
-        // A program has replaced it.
-        primitive.get().line(py)?;
-    }
-    let deferred = make(py, || Chain::new(Some(canceller.hold())))?;
-    let again = if cfg!(Py_GIL_DISABLED) { None } else { try_acquire(primitive, is_lock)? };
-    if let Some(acquired) = again {
-        // It was released meanwhile.
-        return Ok(acquired);
-    }
-    #[cfg(Py_GIL_DISABLED)]
-    if steps::acquire(primitive, &deferred)? {
-        // It was released meanwhile, by another thread.
-        begin_fire(&deferred, Outcome::Value(primitive.as_any().clone().hold()))?;
-    }
-    #[cfg(not(Py_GIL_DISABLED))]
-    primitive.get().line(py)?.get().push_back(deferred.as_any().clone())?;
-    Ok(deferred)
-}
-
-/// Acquire it, unless it is held.
-#[inline(always)]
-fn try_acquire<'py>(
-    primitive: &Bound<'py, Primitive>,
-    is_lock: bool,
-) -> Result<Option<Bound<'py, Deferred>>> {
-    let py = primitive.py();
-    let quick = primitive.get().with(py, |state| {
-        if is_lock {
-            let is_free = state.locked.is_clear();
-            if !is_free {
-                return state.locked.is_plain().then_some((false, true));
-            }
-            let _false = state.locked.set(true);
-            return Some((true, true));
-        }
-        let tokens = state.tokens.quick()?;
-        let is_free = tokens > 0;
-        (!is_free || state.tokens.set_quickly(tokens - 1)).then_some((is_free, true))
-    });
-    let (free, sound) = match quick {
-        Some(answer) => answer,
-        None => acquire_asked(primitive, is_lock)?,
-    };
-    if !sound {
-        return Err(PyAssertionError::error(
-            py,
-            "Internal inconsistency??  tokens should never be negative",
-        ));
-    }
-    if !free {
-        return Ok(None);
-    }
-    match fired(py, Outcome::Value(primitive.as_any().clone().hold())) {
-        Ok(deferred) => Ok(Some(deferred)),
-        Err(error) => {
-            // There was no memory for a Deferred, so nobody has acquired it.
-            if let Some(work) = begin_release(primitive)? {
-                engine::run(py, work)?;
-            }
-            Err(error)
-        }
-    }
-}
-
-/// The rest of [`try_acquire`], if a program has replaced our bool or small int. Returns whether it
-/// was free, and whether its number makes sense.
-#[inline(never)]
-fn acquire_asked(primitive: &Bound<'_, Primitive>, is_lock: bool) -> Result<(bool, bool)> {
-    let py = primitive.py();
-    if is_lock {
-        let before = primitive
-            .get()
-            .with(py, |state| (!state.locked.is_on()).then(|| state.locked.set(true)));
-        let is_free = before.is_some();
-        drop(before.and_then(|before| before.into_other(py)));
-        return Ok((is_free, true));
-    }
-    #[cfg(Py_GIL_DISABLED)]
-    return steps::take_token(primitive);
-    #[cfg(not(Py_GIL_DISABLED))]
-    {
-        let tokens = primitive.get().number(py, |state| &mut state.tokens)?;
-        if tokens > 0 {
-            primitive.get().set_number(py, |state| &mut state.tokens, tokens - 1)?;
-        }
-        Ok((tokens > 0, tokens >= 0))
-    }
-}
-
-/// The rest of `release`, if somebody waits.
-#[inline(never)]
-fn release_to_next<'py>(
-    primitive: &Bound<'py, Primitive>,
-    line: Option<Bound<'py, Fifo>>,
-) -> Result<()> {
-    let _nested = Nested::enter(primitive.py())?;
-    match begin_release_of(primitive, line)? {
-        Some(work) => hand_over(primitive.py(), work, engine::run_within),
-        None => Ok(()),
-    }
-}
-
-#[pymethods(crate = "crate::binding::capi::guarded")]
-impl Locked {
-    /// Called as a callback.
-    fn __call__<'py>(
-        slf: &Bound<'py, Self>,
-        _acquired: &Bound<'py, PyAny>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let py = slf.py();
-        let primitive = slf.get().primitive.bind(py);
-        let mut called = None;
-        let error = match call_by_hand(slf, &mut called) {
-            Ok(chained) => return Ok(chained),
-            Err(error) => error.into(),
-        };
-        if is_refusal(py, &error) {
-            if let Some(called) = called {
-                drop(capi::ok(py, called.call_method0(intern!(py, "cancel"))));
-            }
-            let _ = capi::ok(py, release_anyhow(primitive));
-        }
-        Err(error.into())
-    }
-
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        self.primitive.traverse(visit)?;
-        self.function.traverse(visit)?;
-        self.args.traverse(visit)?;
-        self.kwargs.traverse(visit)
-    }
-}
-
-/// Fire a Deferred with a result, as a lock or queue does: at once or, if too many hand-overs are
-/// nested, a little later. In either case it has its result when this returns, so that it cannot be
-/// cancelled any more.
-#[pyfunction(crate = "crate::binding::capi::guarded")]
-pub(crate) fn _hand_over<'py>(
-    deferred: Bound<'py, PyAny>,
-    result: Bound<'py, PyAny>,
-) -> Result<()> {
-    let py = deferred.py();
-    let work = match fire_one(deferred, result)? {
-        // If the result cannot be classified, the one who fires the first Deferred with it gets the
-        // error.
-        Some(Work::RunAndRaise(fired, _)) => fired.map(Work::Run),
-        work => work,
-    };
-    match work {
-        Some(work) => hand_over(py, work, engine::run_within),
-        None => Ok(()),
-    }
 }

@@ -19,7 +19,7 @@ use crate::binding::capi::{
     interned::intern,
     none, stack, yes,
 };
-use crate::binding::face::primitive::_hand_over;
+use crate::binding::face::place::_hand_over;
 use crate::binding::face::waiting::is;
 use crate::binding::judge::creating;
 use crate::binding::model::deferred::{CancelledError, Deferred};

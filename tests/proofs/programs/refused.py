@@ -176,7 +176,7 @@ FUNCTIONS = (
     "_number_all _once _parseDeferredListResult _parts_of _pass_on _place _place_in _put_in "
     "_read _receive _release_after _release_and_wait _release_key _runInlineCallbacks "
     "_runNatively _run_locked _run_of _running_loop _running_task _send_to_all _serve_rest "
-    "_shut_down _state_of _stopClock _take _take_fetched _take_last _take_returned "
+    "_shut_down _state_of _stopClock _stop_waiting _take _take_fetched _take_last _take_returned "
     "_task_for _tell _trace_begin _trace_end _trace_since _trace_strands _track "
     "_track_earlier _tracked _tracked_at _tracked_one _tracking _wait_in _whole _within "
     "ensureDeferred execute fail failure_count gatherResults has_room_for_text look_all_up "
