@@ -296,3 +296,73 @@ def test_future_of_a_subclass(defer):
     result, error = asyncio.run(main())
     assert result == 1
     assert isinstance(error, ValueError)
+
+
+def own(defer, how, log):
+    """A Deferred of a class of a program, with this of its own."""
+
+    class Sub(defer.Deferred):
+        name = None
+
+    def cancel(self):
+        log.append("cancel")
+        defer.Deferred.cancel(self)
+
+    def errback(self, fail=None):
+        log.append("errback")
+        defer.Deferred.errback(self, fail)
+
+    def callback(self, result):
+        log.append("callback")
+        defer.Deferred.callback(self, result)
+
+    for method in (cancel, errback, callback):
+        if how == method.__name__:
+            setattr(Sub, how, method)
+    d = Sub(lambda d: log.append("canceller")) if how == "canceller" else Sub()
+    if how == "an attribute":
+        d.name = "name"
+    return d
+
+
+@pytest.mark.parametrize(
+    ("how", "logged"),
+    [
+        ("nothing", []),
+        ("an attribute", []),
+        ("callback", []),
+        ("canceller", ["canceller"]),
+        ("cancel", ["cancel"]),
+        ("errback", ["errback"]),
+    ],
+)
+@pytest.mark.parametrize("waits", [False, True])
+def test_time_is_over_for_a_subclass(defer, how, logged, waits):
+    """Whatever of it is a program's is called, once."""
+    log = []
+    clock = Clock()
+    d = own(defer, how, log)
+
+    @defer.inlineCallbacks
+    def generator():
+        yield d
+
+    given_up = (generator() if waits else d).addTimeout(1, clock)
+    clock.advance(1)
+    assert log == logged
+    [f] = outcome(given_up)
+    assert f.check(defer.TimeoutError)
+    assert d.called
+    assert clock.getDelayedCalls() == []
+
+
+def test_time_is_over_for_one_with_a_cancel_of_its_own(defer):
+    """It was set on the Deferred itself."""
+    log = []
+    clock = Clock()
+    d = defer.Deferred()
+    d.cancel = lambda: log.append("cancel")
+    d.addTimeout(1, clock)
+    clock.advance(1)
+    assert log == ["cancel"]
+    assert not d.called

@@ -154,3 +154,21 @@ def queue_attributes(defer: Any, n: int) -> None:
         queue.backlog
         queue.waiting
         queue.pending
+
+
+@row("Deferred.result, set", of="Deferred.result")
+def result_set(defer: Any, n: int) -> None:
+    d = defer.succeed(1)
+    for _ in repeat(None, n):
+        d.result = 2
+
+
+@row("Deferreds put into a WeakSet, fired", 2)
+def weak_set(defer: Any, n: int) -> None:
+    from weakref import WeakSet
+
+    Deferred, pending = defer.Deferred, WeakSet()
+    for _ in repeat(None, n):
+        d = Deferred()
+        pending.add(d)
+        d.callback(1)

@@ -246,3 +246,22 @@ def as_future_failed(defer: Any, n: int) -> None:
     loop.run_forever()
     loop.run_until_complete(asyncio.sleep(0))
     loop.close()
+
+
+@row("fromFuture of an asyncio future that fails", 2, of="Deferred.fromFuture")
+def from_future_failed(defer: Any, n: int) -> None:
+    import asyncio
+
+    Deferred, loop, error = defer.Deferred, asyncio.new_event_loop(), ValueError()
+
+    def work():
+        for _ in repeat(None, n):
+            future = loop.create_future()
+            Deferred.fromFuture(future).addErrback(ignore)
+            future.set_exception(error)
+        loop.stop()
+
+    loop.call_soon(work)
+    loop.run_forever()
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()

@@ -250,3 +250,38 @@ def maybe_failure(defer: Any, n: int) -> None:
     maybeDeferred, failure = defer.maybeDeferred, defer.Failure(Mistake())
     for _ in repeat(None, n):
         maybeDeferred(same, failure).addErrback(ignore)
+
+
+@row("a failure through five generators, swallowed", 5)
+def five_layers(defer: Any, n: int) -> None:
+    def around(function):
+        @defer.inlineCallbacks
+        def generator():
+            return (yield function())
+
+        return generator
+
+    error = Mistake()
+
+    def function():
+        return defer.fail(error)
+
+    for _ in range(5):
+        function = around(function)
+    for _ in repeat(None, n):
+        function().addErrback(ignore)
+
+
+@row("inlineCallbacks: a failed yield, another raised `from` it, swallowed", 4)
+def raises_from(defer: Any, n: int) -> None:
+    fail, error = defer.fail, Mistake()
+
+    @defer.inlineCallbacks
+    def generator():
+        try:
+            yield fail(error)
+        except Mistake as mistake:
+            raise KeyError from mistake
+
+    for _ in repeat(None, n):
+        generator().addErrback(ignore)

@@ -1,12 +1,15 @@
 """Rows about classes that derive from Deferred."""
 
+# Attributes are read here for what it costs.
+# ruff: noqa: B018
+
 from __future__ import annotations
 
 from itertools import repeat
 from typing import Any
 
 from ..rows import give, ignore, same
-from .table import group
+from .table import Clock, group
 
 row = group("subclasses")
 
@@ -171,3 +174,51 @@ def subclass_gathered(defer: Any, n: int) -> None:
         defer.gatherResults(deferreds)
         for d in deferreds:
             d.callback(1)
+
+
+@row("an attribute of a subclass, set in `__init__`, read")
+def subclass_read(defer: Any, n: int) -> None:
+    class Subclass(defer.Deferred):
+        def __init__(self, name):
+            super().__init__()
+            self.name = name
+
+    d = Subclass(None)
+    for _ in repeat(None, n):
+        d.name
+
+
+@row("a method of a subclass, called")
+def subclass_method(defer: Any, n: int) -> None:
+    class Subclass(defer.Deferred):
+        def method(self):
+            return None
+
+    d = Subclass()
+    for _ in repeat(None, n):
+        d.method()
+
+
+@row("addTimeout of a subclass, in time", 4)
+def subclass_in_time(defer: Any, n: int) -> None:
+    class Subclass(defer.Deferred):
+        pass
+
+    clock = Clock()
+    for _ in repeat(None, n):
+        d = Subclass()
+        d.addTimeout(1, clock)
+        d.callback(1)
+
+
+@row("addTimeout of a subclass, timed out", 4)
+def subclass_timed_out(defer: Any, n: int) -> None:
+    class Subclass(defer.Deferred):
+        pass
+
+    clock = Clock()
+    for _ in repeat(None, n):
+        d = Subclass()
+        d.addTimeout(1, clock)
+        d.addErrback(ignore)
+        clock.call.run()

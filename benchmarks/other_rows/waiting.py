@@ -172,3 +172,40 @@ def fired_in_vain(defer: Any, n: int) -> None:
         d.addErrback(ignore)
         d.cancel()
         d.callback(1)
+
+
+@row("addTimeout of gatherResults of two, in time", 5)
+def gathered_in_time(defer: Any, n: int) -> None:
+    Deferred, clock = defer.Deferred, Clock()
+    for _ in repeat(None, n):
+        deferreds = [Deferred(), Deferred()]
+        defer.gatherResults(deferreds).addTimeout(1, clock)
+        for d in deferreds:
+            d.callback(1)
+
+
+@row("one callback that fires ten Deferreds, per one", 5, 10)
+def fires_ten(defer: Any, n: int, size: int) -> None:
+    Deferred = defer.Deferred
+    for _ in repeat(None, n):
+        waiting = [Deferred().addCallback(same) for _ in range(size)]
+
+        def fire_all(value, waiting=waiting):
+            for d in waiting:
+                d.callback(value)
+
+        d = Deferred()
+        d.addCallback(fire_all)
+        d.callback(1)
+
+
+@row("gatherResults, one fails, and an errback looks at `subFailure`", 5)
+def sub_failure(defer: Any, n: int) -> None:
+    succeed, fail, error = defer.succeed, defer.fail, ValueError()
+
+    def look(failure):
+        failure.trap(defer.FirstError)
+        return failure.value.subFailure.value
+
+    for _ in repeat(None, n):
+        defer.gatherResults([succeed(1), fail(error)], consumeErrors=True).addErrback(look)

@@ -12,6 +12,7 @@ import sys
 from collections import deque
 from collections.abc import Callable
 from contextvars import copy_context
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 from . import _deferrous
@@ -21,7 +22,7 @@ from .failure import Failure
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future
 
-__all__ = ["as_future", "from_future", "wake_elsewhere"]
+__all__ = ["as_future", "from_future", "held_by_link", "passes_on_only", "wake_elsewhere"]
 
 #: The interval for polling a future if there is only a clock, in seconds.
 _POLL_INTERVAL = 0.01
@@ -38,10 +39,25 @@ def as_future(deferred: Any, loop: AbstractEventLoop) -> Future[Any]:
     The future takes the Deferred's result or failure: callbacks that are added afterwards get
     None. Cancelling the future cancels the Deferred.
     """
-    future = loop.create_future()
+    link = _AsFuture(deferred, loop)
+    deferred.addCallbacks(link.succeed, link.fail)
+    link.future.add_done_callback(link.pass_on_cancellation)
+    return link.future
+
+
+class _AsFuture:
+    """A Deferred, and the future made for it."""
+
+    __slots__ = ("deferred", "future", "loop")
+
+    def __init__(self, deferred: Any, loop: AbstractEventLoop) -> None:
+        self.deferred = deferred
+        self.loop = loop
+        self.future = loop.create_future()
 
     @_deferrous._never_refused
-    def succeed(result: Any) -> None:
+    def succeed(self, result: Any) -> None:
+        future, loop = self.future, self.loop
         if not future.cancelled():
             # Checked here as well, which saves two calls.
             if loop is _deferrous._running_loop():
@@ -50,18 +66,19 @@ def as_future(deferred: Any, loop: AbstractEventLoop) -> Future[Any]:
                 _finish(loop, future, future.set_result, result)
 
     @_deferrous._never_refused
-    def fail(failure: Any) -> None:
+    def fail(self, failure: Any) -> None:
+        future = self.future
         if future.cancelled():
             return
         exception = _for_future(failure)
         try:
-            _finish(loop, future, future.set_exception, exception)
+            _finish(self.loop, future, future.set_exception, exception)
         except Exception as error:
             # Somebody else has set its result, or its loop is closed.
             error.__context__ = exception
             raise
 
-    def pass_on_cancellation(future: Future[Any]) -> None:
+    def pass_on_cancellation(self, future: Future[Any]) -> None:
         if future.cancelled():
             cancelled = None
             try:
@@ -69,11 +86,14 @@ def as_future(deferred: Any, loop: AbstractEventLoop) -> Future[Any]:
             except BaseException as error:
                 # Its traceback would refer to this frame, and the frame to the traceback.
                 cancelled = error.with_traceback(None)
-            cancel_as(deferred, cancelled)
+            cancel_as(self.deferred, cancelled)
 
-    deferred.addCallbacks(succeed, fail)
-    future.add_done_callback(pass_on_cancellation)
-    return future
+
+def passes_on_only(callback: Any) -> bool:
+    """Return whether this is the callback of a future of `asFuture`, which passes on that the
+    future was cancelled. It waits for nothing.
+    """
+    return type(callback) is MethodType and callback.__func__ is _AsFuture.pass_on_cancellation
 
 
 def _finish(
@@ -83,7 +103,7 @@ def _finish(
     value: Any,
 ) -> None:
     """Set the result of a future, in the thread of its loop."""
-    if _runs_elsewhere(loop):
+    if loop is not _deferrous._running_loop() and _runs_elsewhere(loop):
         # Futures belong to the thread of their loop, which otherwise would not wake up.
         loop.call_soon_threadsafe(lambda: None if future.cancelled() else method(value))
     else:
@@ -133,11 +153,11 @@ def from_future(cls: Any, future: Any, scheduler: Any = None) -> Any:
     there is neither an argument nor a default; and TypeError if `scheduler` cannot be one.
     """
     asyncio = sys.modules.get("asyncio")
-    if asyncio is None or not asyncio.isfuture(future):
+    if asyncio is None or not (type(future) is asyncio.Future or asyncio.isfuture(future)):
         _ = future.add_done_callback  # the first of its attributes that are used
         return _from_thread(cls, future, _poster(scheduler))
     loop = future.get_loop()
-    elsewhere = _runs_elsewhere(loop)
+    elsewhere = loop is not _deferrous._running_loop() and _runs_elsewhere(loop)
     if scheduler is None and not elsewhere:
         return _from_loop(cls, future)
     return _from_thread(cls, future, _poster(scheduler), loop if elsewhere else None)
@@ -156,31 +176,60 @@ def _from_loop(cls: Any, future: Future[Any]) -> Any:
     If it is cancelled, it waits for what the future does about that: a task may need time to clean
     up, and may end with another exception or even with a result.
     """
-    cancelled = object()
+    link = _FromLoop(future)
+    deferred = link.receiver = cls(link.cancel)
+    deferred.addCallback(link.wait_again)
+    future.add_done_callback(link.fire)
+    return deferred
+
+
+class _NotCancelled:
+    """Stands itself, as a class, for what is no result."""
+
+
+class _FromLoop:
+    """An asyncio future, and the Deferred that gets its outcome."""
+
+    __slots__ = ("cancelled", "future", "receiver")
+
     receiver: Any
 
+    def __init__(self, future: Future[Any]) -> None:
+        self.future = future
+        self.cancelled: object = _NotCancelled
+
     @takes_reason
-    def cancel(deferred: Any, *reason: Any) -> None:
-        future.cancel(*reason)
+    def cancel(self, deferred: Any, *reason: Any) -> None:
+        self.future.cancel(*reason)
         # The Deferred must have fired when this returns, or cancelling would fail it at once.
-        deferred.callback(cancelled)
+        self.cancelled = object()
+        deferred.callback(self.cancelled)
 
     @_deferrous._never_refused
-    def wait_again(result: Any) -> Any:
-        nonlocal receiver
-        if result is cancelled:
-            receiver = _deferrous.Deferred()
-            return receiver
+    def wait_again(self, result: Any) -> Any:
+        if result is self.cancelled:
+            self.receiver = _deferrous.Deferred()
+            return self.receiver
         return result
 
-    def fire(future: Future[Any]) -> None:
-        receiver.callback(_outcome(future))
+    def fire(self, future: Future[Any]) -> None:
+        try:
+            outcome = future.result()
+        except BaseException:
+            outcome = Failure()
+        self.receiver.callback(outcome)
 
-    deferred = cls(cancel)
-    receiver = deferred
-    deferred.addCallback(wait_again)
-    future.add_done_callback(fire)
-    return deferred
+
+def held_by_link(method: MethodType) -> tuple[str, Any]:
+    """Return what a method of such an object is about, after its name there: for the call graph."""
+    link = method.__self__
+    if type(link) is _AsFuture:
+        name = "deferred" if passes_on_only(method) else "future"
+    elif type(link) is _FromLoop:
+        name = "future" if method.__func__ is _FromLoop.cancel else "receiver"
+    else:
+        return "", None
+    return name, getattr(link, name, None)
 
 
 def _from_thread(

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from types import CellType, CodeType, FunctionType
 from typing import Any
 
+from ._futures import passes_on_only
 from ._graph_objects import (
     INNER,
     LINKS,
@@ -32,7 +33,6 @@ __all__ = [
     "getters_of",
     "line_of_asyncio",
     "members_of_asyncio",
-    "passes_on_only",
     "stands_for",
 ]
 
@@ -46,16 +46,6 @@ def _deque(obj: Any, name: str) -> list[Any]:
 
 def _cell(function: FunctionType, name: str) -> Any:
     return next((held for each, held in cells_of(function) if each == name), None)
-
-
-def passes_on_only(callback: Any) -> bool:
-    """Return whether this is the callback that `asFuture` adds to its future.
-
-    It passes a cancellation on, and waits for nothing.
-    """
-    if not is_function_in(callback, "_futures"):
-        return False
-    return bool(callback.__code__.co_name == "pass_on_cancellation")
 
 
 def future_behind(canceller: Any) -> Any:
@@ -72,7 +62,7 @@ def stands_for(callbacks: list[tuple[Any, Any]]) -> Iterator[tuple[Any, str]]:
     """Yield what a future with these callbacks stands for."""
     for callback, _ in callbacks:
         if passes_on_only(callback):
-            held, how = _cell(callback, "deferred"), "stands for"
+            held, how = callback.__self__.deferred, "stands for"
         elif type(callback) is FunctionType and is_of_asyncio_tasks(callback):
             held, how = _cell(callback, "inner"), "shields"
         else:

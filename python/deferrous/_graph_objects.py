@@ -15,10 +15,12 @@ from types import (
     GeneratorType,
     GetSetDescriptorType,
     MemberDescriptorType,
+    MethodType,
 )
 from typing import Any
 
 from . import _deferrous
+from ._futures import held_by_link
 
 #: The most links of a Deferred that are examined.
 LINKS = 200
@@ -244,6 +246,11 @@ def in_its_context(obj: object) -> Any:
 
 def held_by_function(obj: object, *names: str) -> Iterator[Any]:
     """Yield the Deferreds and futures that a function of this package or of asyncio refers to."""
+    if type(obj) is MethodType:
+        name, held = held_by_link(obj)
+        if is_node(held) and (not names or name in names):
+            yield held
+        return
     if type(obj) is not FunctionType:
         return
     file = obj.__code__.co_filename

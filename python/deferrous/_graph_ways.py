@@ -18,8 +18,9 @@ from types import (
 from typing import Any
 
 from . import _deferrous
+from ._futures import passes_on_only
 from ._graph_blocks import is_task_group
-from ._graph_futures import getters_of, passes_on_only
+from ._graph_futures import getters_of
 from ._graph_objects import (
     ARGS_OF_PARTIAL,
     BETWEEN,
@@ -192,6 +193,7 @@ def behind_callback(callback: Any) -> Iterator[Any]:
         if is_node(owner):
             yield owner
         else:
+            yield from held_by_function(callback)
             yield from waiters_behind(owner)
             yield from observers_of(owner)
             parent = dict_of(owner).get("_parent_task") if is_task_group(owner) else None

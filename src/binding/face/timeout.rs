@@ -97,7 +97,7 @@ fn who_is_asked<'py>(deferred: &Bound<'py, Deferred>) -> Asked<'py> {
     let py = deferred.py();
     let mut current = deferred.clone();
     for depth in 0..MOST {
-        if !capi::is_exact::<Deferred>(&current) || capi::has_instance_dict(&current) {
+        if !is_cancelled_here(&current) {
             return Asked::Several;
         }
         let (called, canceller) = current
@@ -118,6 +118,14 @@ fn who_is_asked<'py>(deferred: &Bound<'py, Deferred>) -> Asked<'py> {
         current = waits_for;
     }
     Asked::Several
+}
+
+/// Whether it is cancelled and failed by methods of ours.
+fn is_cancelled_here(deferred: &Bound<'_, Deferred>) -> bool {
+    let py = deferred.py();
+    [intern!(py, "cancel"), intern!(py, "errback")].into_iter().all(|method| {
+        !overrides::<Deferred>(deferred, method) && capi::dict_lacks(deferred, method)
+    })
 }
 
 /// Cancel a Deferred whose canceller is a Python function. What the canceller raises is reported,
