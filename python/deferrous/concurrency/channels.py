@@ -86,9 +86,7 @@ class Channel(_Getters[_T]):
         Cancelling the Deferred before that removes the item. The Deferred fails with ChannelClosed
         if the channel is closed before or while it waits.
 
-        Errors:
-
-        - TypeError: the item is a Deferred or a Failure.
+        Raises TypeError if the item is a Deferred or a Failure.
         """
         if self._closed:
             return fail(ChannelClosed())
@@ -172,9 +170,7 @@ class Broadcast(Generic[_T]):
     def subscribe(self) -> Subscription[_T]:
         """Return a subscription that receives all items sent from now on.
 
-        Errors:
-
-        - ChannelClosed: the broadcast is closed.
+        Raises ChannelClosed if it is closed.
         """
         if self._closed:
             raise ChannelClosed
@@ -189,9 +185,7 @@ class Broadcast(Generic[_T]):
         Cancelling the Deferred before that removes the item. The Deferred fails with ChannelClosed
         if the broadcast is closed before or while it waits.
 
-        Errors:
-
-        - TypeError: the item is a Deferred or a Failure.
+        Raises TypeError if the item is a Deferred or a Failure.
         """
         if self._closed:
             return fail(ChannelClosed())

@@ -46,9 +46,7 @@ def gather(
     list contains exceptions as well as results. With `cancel_losers`, a failure cancels the others,
     and the Deferred fails when they have ended. Cancelling the Deferred cancels all of them.
 
-    Errors:
-
-    - TypeError: an argument cannot be awaited. In that case, nothing is started.
+    Raises TypeError if an argument cannot be awaited. In that case, nothing is started.
 
     ```python
     from deferrous import concurrency, fail, succeed

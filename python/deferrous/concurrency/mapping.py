@@ -262,10 +262,8 @@ def map(
     exceptions as well as results. Cancelling the Deferred also cancels the running calls, and the
     Deferred fails when they have ended.
 
-    Errors:
-
-    - ValueError: `limit` is not a positive int.
-    - TypeError: `function` is not callable, or `items` is not iterable.
+    Raises ValueError if the limit is not positive, and TypeError if `function` is not callable or
+    `items` is not iterable.
 
     ```python
     from deferrous import concurrency, succeed

@@ -5,6 +5,8 @@
 //! May use `judge` and the rooms below. `run` and `face` use it.
 
 pub(crate) mod aside;
+#[cfg(Py_GIL_DISABLED)]
+pub(crate) mod at_once;
 pub(crate) mod awaiting;
 pub(crate) mod cancel_list;
 pub(crate) mod cancelling;
@@ -28,8 +30,6 @@ pub(crate) mod starting;
 pub(crate) mod steps;
 pub(crate) mod task;
 pub(crate) mod task_cancelling;
-#[cfg(Py_GIL_DISABLED)]
-pub(crate) mod task_steps;
 #[cfg(Py_GIL_DISABLED)]
 pub(crate) mod turns;
 pub(crate) mod work;
