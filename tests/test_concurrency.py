@@ -233,3 +233,12 @@ def test_exceptions_are_what_they_say():
     assert issubclass(c.BrokenBarrierError, RuntimeError)
     if sys.version_info >= (3, 11):
         assert issubclass(c.TimeoutError, asyncio.TimeoutError)
+
+
+def test_observed_failure_is_for_the_observers(reports):
+    d = Deferred()
+    observer = c.Observable(d).observe()
+    d.errback(KeyError("observed"))
+    failureResultOf(observer, KeyError)
+    del d, observer
+    assert reports.values() == []

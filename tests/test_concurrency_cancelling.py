@@ -201,3 +201,12 @@ def test_message_and_a_cancel_of_a_subclass():
         assert d.cancelled == 1
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("given", [(), ("reason",)])
+def test_reason_in_a_wait_for_a_condition(given):
+    condition = c.Condition()
+    condition.acquire()
+    d = condition.wait()
+    c.cancel(d, *given)
+    assert failureResultOf(d, defer.CancelledError).value.args == given

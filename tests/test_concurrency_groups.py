@@ -8,9 +8,9 @@ import sys
 import deferrous as defer
 import pytest
 from concurrency_worlds import SteppingLoop
+from deferrous import Deferred, ensureDeferred
 from deferrous import concurrency as c
-from deferrous import ensureDeferred
-from deferrous.testing import Clock
+from deferrous.testing import Clock, failureResultOf
 
 pytestmark = pytest.mark.deferrous_only
 
@@ -291,3 +291,30 @@ def test_a_task_that_nobody_can_be_told_of_keeps_no_group_waiting():
     assert [type(each) for each in results] == [defer.failure.Failure]
     assert tasks[0].called
     tasks[0].addErrback(lambda _: None)
+
+
+def test_cancelled_as_its_group_fails(reports):
+    """The block raises what its tasks have failed with, and the next wait is cancelled."""
+    seen = []
+
+    async def fails_at_the_end():
+        try:
+            await Deferred()
+        except defer.CancelledError:
+            raise KeyError("at the end") from None
+
+    async def main():
+        try:
+            async with c.TaskGroup() as group:
+                group.create_task(fails_at_the_end())
+        except defer.CancelledError:
+            seen.append("cancelled")
+        except Exception:
+            seen.append("failed")
+        await Deferred()
+
+    d = ensureDeferred(main())
+    d.cancel()
+    failureResultOf(d, defer.CancelledError)
+    assert seen == ["failed"]
+    assert reports.values() == []

@@ -82,3 +82,9 @@ def test_interrupted_as_a_call_is_forgotten(name, error, reports):
     calls[2].callback("another")
     assert result_of(second) == "another"
     assert not other.called
+
+
+@pytest.mark.parametrize(("limit", "error"), [(0, ValueError), (-1, ValueError), ("1", TypeError)])
+def test_limit_that_lets_nobody_in_is_refused(limit, error):
+    with pytest.raises(error):
+        c.KeyedLock(limit)

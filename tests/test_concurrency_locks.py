@@ -7,7 +7,7 @@ import asyncio
 import deferrous as defer
 import pytest
 from concurrency_helpers import awaited
-from deferrous import Deferred, succeed
+from deferrous import Deferred, ensureDeferred, succeed
 from deferrous import concurrency as c
 from deferrous.testing import assertNoResult, failureResultOf, successResultOf
 
@@ -235,3 +235,26 @@ def test_condition_in_tasks():
         assert not condition.locked()
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        lambda: c.Semaphore(2).weighing(2),
+        lambda: c.ReadWriteLock().reading,
+        lambda: c.ReadWriteLock().writing,
+        lambda: c.KeyedLock()("key"),
+    ],
+)
+def test_part_of_a_lock_in_a_block(part):
+    lock = part()
+
+    async def hold():
+        async with lock:
+            await gate
+        return "held"
+
+    gate = Deferred()
+    held = [ensureDeferred(hold()), ensureDeferred(hold())]
+    gate.callback(None)
+    assert [successResultOf(each) for each in held] == ["held", "held"]

@@ -12,7 +12,7 @@ import pytest
 from concurrency_helpers import awaited
 from deferrous import Deferred, ensureDeferred, fail, succeed
 from deferrous import concurrency as c
-from deferrous.concurrency.watching import _watches
+from deferrous.concurrency.watching import _watch_of, _watches
 from deferrous.testing import Clock, assertNoResult, failureResultOf, successResultOf
 from interrupted_helpers import check_on_any_line
 
@@ -407,3 +407,59 @@ def test_what_is_put_back_is_put_back_without_code_of_pythons(monkeypatch):
         return operate, lambda: mapped.called and not asked
 
     check_on_any_line(make)
+
+
+def test_wait_leaves_nothing_on_what_is_pending():
+    pending = Deferred()
+    for _ in range(3):
+        first = Deferred()
+        d = c.wait([pending, first], return_when=c.FIRST_COMPLETED)
+        first.callback(None)
+        assert [len(each) for each in successResultOf(d)] == [1, 1]
+    assert _watch_of(pending)._watching == {}
+
+
+def test_as_completed_gives_timeouts_after_the_time_is_up():
+    clock = Clock()
+    each = c.as_completed([Deferred(), Deferred()], timeout=1, clock=clock)
+    early = next(each)
+    clock.advance(1)
+    failureResultOf(early, TimeoutError)
+    failureResultOf(next(each), TimeoutError)
+    assert list(each) == []
+
+
+def test_as_completed_gives_the_place_of_a_cancelled_one_again():
+    slow, fast = Deferred(), Deferred()
+    each = c.as_completed([slow, fast])
+    gone, earliest = next(each), next(each)
+    assert list(each) == []
+    gone.cancel()
+    failureResultOf(gone, defer.CancelledError)
+    latest = next(each)
+    assert list(each) == []
+    fast.callback("fast")
+    slow.callback("slow")
+    assert [successResultOf(earliest), successResultOf(latest)] == ["fast", "slow"]
+
+
+def test_map_that_its_iterator_cancels():
+    calls, closed = [], []
+
+    def items():
+        try:
+            yield 1
+            d.cancel()
+            yield 2
+        finally:
+            closed.append(True)
+
+    def call(item):
+        calls.append(item)
+        return first
+
+    first, iterator = Deferred(), items()
+    d = c.map(call, iterator, limit=1)
+    first.callback(None)
+    failureResultOf(d, defer.CancelledError)
+    assert (calls, closed) == ([1], [True])

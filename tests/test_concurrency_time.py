@@ -343,3 +343,37 @@ def test_blocks_in_threads_that_run_at_once():
     clock.advance(3)
     for _, d in (started[0], outer):
         assert failureResultOf(d).check(TimeoutError)
+
+
+def test_block_that_has_ended_keeps_no_call():
+    """A program may keep the object of a block, as in an attribute."""
+
+    class Call:
+        def cancel(self):
+            pass
+
+    class OwnClock:
+        def callLater(self, seconds, function):
+            call = Call()
+            calls.append(weakref.ref(call))
+            return call
+
+        def seconds(self):
+            return 0.0
+
+    async def in_a_coroutine():
+        async with c.timeout(5, clock=OwnClock()) as deadline:
+            pass
+        return deadline
+
+    @inlineCallbacks
+    def in_a_generator():
+        with c.timeout(5, clock=OwnClock()) as deadline:
+            yield None
+        return deadline
+
+    calls = []
+    kept = [successResultOf(ensureDeferred(in_a_coroutine())), successResultOf(in_a_generator())]
+    gc.collect()
+    assert [call() for call in calls] == [None, None]
+    assert not any(each.expired() for each in kept)

@@ -86,7 +86,9 @@ class Channel(_Getters[_T]):
         Cancelling the Deferred before that removes the item. The Deferred fails with ChannelClosed
         if the channel is closed before or while it waits.
 
-        Raises TypeError if the item is a Deferred or a Failure.
+        Errors:
+
+        - TypeError: the item is a Deferred or a Failure.
         """
         if self._closed:
             return fail(ChannelClosed())
@@ -170,7 +172,9 @@ class Broadcast(Generic[_T]):
     def subscribe(self) -> Subscription[_T]:
         """Return a subscription that receives all items sent from now on.
 
-        Raises ChannelClosed if it is closed.
+        Errors:
+
+        - ChannelClosed: the broadcast is closed.
         """
         if self._closed:
             raise ChannelClosed
@@ -185,7 +189,9 @@ class Broadcast(Generic[_T]):
         Cancelling the Deferred before that removes the item. The Deferred fails with ChannelClosed
         if the broadcast is closed before or while it waits.
 
-        Raises TypeError if the item is a Deferred or a Failure.
+        Errors:
+
+        - TypeError: the item is a Deferred or a Failure.
         """
         if self._closed:
             return fail(ChannelClosed())

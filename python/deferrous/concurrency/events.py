@@ -287,7 +287,11 @@ class Condition(Lockable):
     def wait(self) -> Deferred[Literal[True]]:
         """Release the lock, wait to be notified, and acquire it again.
 
-        Returns a Deferred that then fires with True. Raises RuntimeError if the lock is not held.
+        Returns a Deferred that then fires with True.
+
+        Errors:
+
+        - RuntimeError: the lock is not held.
         """
         if not self._lock.locked:
             raise RuntimeError("cannot wait on un-acquired lock")
@@ -317,7 +321,9 @@ class Condition(Lockable):
     def notify(self, n: int = 1) -> None:
         """Wake at most `n` waiters. Each continues when it gets the lock.
 
-        Raises RuntimeError if the lock is not held.
+        Errors:
+
+        - RuntimeError: the lock is not held.
         """
         if not self._lock.locked:
             raise RuntimeError("cannot notify on un-acquired lock")

@@ -46,7 +46,9 @@ def gather(
     list contains exceptions as well as results. With `cancel_losers`, a failure cancels the others,
     and the Deferred fails when they have ended. Cancelling the Deferred cancels all of them.
 
-    Raises TypeError if an argument cannot be awaited. In that case, nothing is started.
+    Errors:
+
+    - TypeError: an argument cannot be awaited. In that case, nothing is started.
 
     ```python
     from deferrous import concurrency, fail, succeed

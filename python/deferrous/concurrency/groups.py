@@ -95,8 +95,10 @@ class TaskGroup(Block):
         task's name for `current_task_name`. `context` is the context in which the task runs; by
         default, it is a copy of the current one.
 
-        Raises RuntimeError if the group has not begun, has ended, or is ending because of a
-        failure. In that case, a coroutine is closed, and a Deferred is cancelled.
+        Errors:
+
+        - RuntimeError: the group has not begun, has ended, or is ending because of a failure. In
+          that case, a coroutine is closed, and a Deferred is cancelled.
         """
         if self._aborting or self._state in ("new", "over"):
             discard(task)
@@ -240,8 +242,11 @@ class TaskGroup(Block):
     def join(self) -> Deferred[None]:
         """Accept no more tasks, and return a Deferred that fires when all tasks have ended.
 
-        It fails with the same errors as a block. Cancelling it cancels all tasks. Raises
-        RuntimeError if the group is used as a block, or was not opened.
+        It fails with the same errors as a block. Cancelling it cancels all tasks.
+
+        Errors:
+
+        - RuntimeError: the group is used as a block, or was not opened.
         """
         if self._state != "open":
             raise RuntimeError(f"{self!r} is not open")

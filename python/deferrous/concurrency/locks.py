@@ -152,7 +152,9 @@ class Semaphore(_InTurn):
     def acquire(self, weight: int = 1) -> Deferred[bool]:
         """Return a Deferred that fires with True when `weight` tokens have been acquired.
 
-        Raises ValueError if the weight is not positive.
+        Errors:
+
+        - ValueError: the weight is not positive.
         """
         if not weight >= 1:
             raise ValueError(f"weight must be >= 1, not {weight!r}")

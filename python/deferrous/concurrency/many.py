@@ -86,8 +86,10 @@ def wait(
     them fails, or if the time is up, and none of them is cancelled. `return_when` is
     `FIRST_COMPLETED`, `FIRST_EXCEPTION` or `ALL_COMPLETED`.
 
-    Raises TypeError or ValueError for wrong arguments, and ValueError if there is nothing to wait
-    for.
+    Errors:
+
+    - TypeError: something in `eventuals` cannot be awaited. In that case, nothing is started.
+    - ValueError: there is nothing to wait for, or `return_when` or `timeout` is invalid.
 
     ```python
     from deferrous import Deferred, concurrency, succeed

@@ -262,8 +262,10 @@ def map(
     exceptions as well as results. Cancelling the Deferred also cancels the running calls, and the
     Deferred fails when they have ended.
 
-    Raises ValueError if the limit is not positive, and TypeError if `function` is not callable or
-    `items` is not iterable.
+    Errors:
+
+    - ValueError: `limit` is not a positive int.
+    - TypeError: `function` is not callable, or `items` is not iterable.
 
     ```python
     from deferrous import concurrency, succeed

@@ -181,8 +181,11 @@ class Queue(_Getters[_T]):
         """Add an item. Returns a Deferred that fires when there is room for the item.
 
         Cancelling the Deferred before that removes the item. The Deferred fails with QueueShutDown
-        if the queue is shut down before or while it waits. Raises TypeError if the
-        item is a Deferred or a Failure.
+        if the queue is shut down before or while it waits.
+
+        Errors:
+
+        - TypeError: the item is a Deferred or a Failure.
         """
         done = succeed(None)
         if self._is_shut_down:
@@ -196,9 +199,13 @@ class Queue(_Getters[_T]):
         return done
 
     def put_nowait(self, item: _T) -> None:
-        """Add an item. Raises QueueFull if there is no room, QueueShutDown after a shutdown.
+        """Add an item, without waiting.
 
-        Raises TypeError if the item is a Deferred or a Failure.
+        Errors:
+
+        - QueueFull: there is no room.
+        - QueueShutDown: the queue is shut down.
+        - TypeError: the item is a Deferred or a Failure.
         """
         if self._is_shut_down:
             raise QueueShutDown
@@ -223,9 +230,12 @@ class Queue(_Getters[_T]):
         return self._wait(False)
 
     def get_nowait(self) -> _T:
-        """Return the next item.
+        """Return the next item, without waiting.
 
-        Raises QueueEmpty if there is none, and QueueShutDown if the queue is shut down and empty.
+        Errors:
+
+        - QueueEmpty: there is no item.
+        - QueueShutDown: the queue is shut down and empty.
         """
         if self.empty() if self._asks else not self._queue:
             raise QueueShutDown if self._is_shut_down else QueueEmpty
@@ -237,7 +247,9 @@ class Queue(_Getters[_T]):
     def task_done(self) -> None:
         """Say that the work on an item is done. `join` waits for that.
 
-        Raises ValueError if this is called more often than items were added.
+        Errors:
+
+        - ValueError: this is called more often than items were added.
         """
         if self._unfinished <= 0:
             raise ValueError("task_done() called too many times")

@@ -59,7 +59,12 @@ def sleep(delay: float, result: Any = None, *, clock: AnyClock | None = None) ->
     """Return a Deferred that fires with `result` after `delay` seconds.
 
     With zero or less, it fires in the next iteration of the clock. Cancelling the Deferred cancels
-    the call on the clock. Raises ValueError if the delay is NaN, RuntimeError if there is no clock.
+    the call on the clock.
+
+    Errors:
+
+    - ValueError: the delay is NaN.
+    - RuntimeError: there is no clock.
 
     ```python
     from deferrous import concurrency, testing

@@ -17,7 +17,7 @@ use crate::binding::model::{
 };
 use crate::binding::run::engine;
 #[cfg(Py_GIL_DISABLED)]
-use crate::binding::waits::at_once;
+use crate::binding::waits::task_steps;
 use crate::binding::waits::{awaiting::is_cancellation, handing_over, ring};
 use crate::core::Boxed;
 
@@ -141,7 +141,7 @@ fn end(awaiting: &Bound<'_, Awaiting>) -> Result<State> {
 
 #[cfg(Py_GIL_DISABLED)]
 fn end(awaiting: &Bound<'_, Awaiting>) -> Result<State> {
-    at_once::leave(awaiting)
+    task_steps::leave(awaiting)
 }
 
 /// Stop waiting, whether or not an outcome has arrived.

@@ -19,7 +19,7 @@ use crate::binding::model::{
     task::Task,
 };
 #[cfg(Py_GIL_DISABLED)]
-use crate::binding::waits::at_once;
+use crate::binding::waits::task_steps;
 use crate::binding::waits::{
     handing_over, loops, ring,
     work::{Answer, Waits, Work},
@@ -223,7 +223,7 @@ pub(crate) fn leave_line(awaiting: &Bound<'_, Awaiting>) -> Result<()> {
     }
     // From here on, what another thread hands over goes back.
     #[cfg(Py_GIL_DISABLED)]
-    if !at_once::stand_in_line_instead(awaiting, &deferred, task, source)? {
+    if !task_steps::stand_in_line_instead(awaiting, &deferred, task, source)? {
         return Ok(());
     }
     #[cfg(not(Py_GIL_DISABLED))]

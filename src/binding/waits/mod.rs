@@ -5,8 +5,6 @@
 //! May use `judge` and the rooms below. `run` and `face` use it.
 
 pub(crate) mod aside;
-#[cfg(Py_GIL_DISABLED)]
-pub(crate) mod at_once;
 pub(crate) mod awaiting;
 pub(crate) mod cancel_list;
 pub(crate) mod cancelling;
@@ -30,6 +28,8 @@ pub(crate) mod starting;
 pub(crate) mod steps;
 pub(crate) mod task;
 pub(crate) mod task_cancelling;
+#[cfg(Py_GIL_DISABLED)]
+pub(crate) mod task_steps;
 #[cfg(Py_GIL_DISABLED)]
 pub(crate) mod turns;
 pub(crate) mod work;

@@ -21,10 +21,10 @@ use crate::binding::model::{
     task::{State, Task, TaskCallback, new_task},
     waiter::Waiter,
 };
-#[cfg(Py_GIL_DISABLED)]
-use crate::binding::waits::at_once;
 #[cfg(not(Py_GIL_DISABLED))]
 use crate::binding::waits::firing;
+#[cfg(Py_GIL_DISABLED)]
+use crate::binding::waits::task_steps;
 use crate::binding::waits::{
     driving::{advance, interrupted_at_times, take_if_there},
     firing::make,
@@ -268,7 +268,7 @@ pub(crate) fn try_to_wait<'py>(
     {
         // When the waiter is there, another thread may resume the task.
         set_waiting_on(task, deferred.clone());
-        at_once::try_to_wait(task, deferred, Link::Deliver(Waiter::new(task), RESUME))
+        task_steps::try_to_wait(task, deferred, Link::Deliver(Waiter::new(task), RESUME))
     }
     #[cfg(not(Py_GIL_DISABLED))]
     {
@@ -466,7 +466,7 @@ fn finish<'py>(
         Err(error) => classify::failure_of(capi::into_raised(py)(error), false)?,
     };
     #[cfg(Py_GIL_DISABLED)]
-    return at_once::finish(task, outcome);
+    return task_steps::finish(task, outcome);
     #[cfg(not(Py_GIL_DISABLED))]
     {
         // The other fields stay: if the Deferred was cancelled while paused, that is still to come.

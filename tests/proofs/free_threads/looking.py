@@ -8,6 +8,7 @@ import random
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import deferrous
@@ -70,21 +71,28 @@ def _work(thread: int, rounds: int, check: Callable[[], object] = lambda: None) 
         gone.addBoth(lambda _: None)
 
 
-def inspected(rng: random.Random) -> None:
-    """Threads list what waits, draw graphs and look for deadlocks, while others work."""
+def _working(threads: int, rounds: int) -> tuple[list[Callable[[], None]], threading.Event]:
+    """Return functions for threads that work, and an event that is set when all have ended."""
     ends = threading.Event()
-    ended = [0]
-    shared: list[Any] = [Deferred() for _ in range(20)]
-    for number, each in enumerate(shared[1:]):
-        each.addCallback(lambda _, number=number: shared[number])
+    ended: list[int] = []
 
     def work(thread: int) -> None:
         try:
-            _work(thread, 15)
+            _work(thread, rounds)
         finally:
-            ended[0] += 1
-            if ended[0] == 2:
+            ended.append(thread)
+            if len(ended) == threads:
                 ends.set()
+
+    return [partial(work, thread) for thread in range(threads)], ends
+
+
+def inspected(rng: random.Random) -> None:
+    """Threads list what waits, draw graphs and look for deadlocks, while others work."""
+    works, ends = _working(threads=2, rounds=15)
+    shared: list[Any] = [Deferred() for _ in range(20)]
+    for number, each in enumerate(shared[1:]):
+        each.addCallback(lambda _, number=number: shared[number])
 
     def look() -> None:
         while not ends.is_set():
@@ -99,21 +107,12 @@ def inspected(rng: random.Random) -> None:
         for each in shared[::-1]:
             each.callback(None)
 
-    at_once(lambda: work(0), lambda: work(1), look, look, fire)
+    at_once(*works, look, look, fire)
 
 
 def tracked(rng: random.Random) -> None:
     """Tracking and tracing begin and end in one thread, while others work."""
-    ends = threading.Event()
-    ended = [0]
-
-    def work(thread: int) -> None:
-        try:
-            _work(thread, 25)
-        finally:
-            ended[0] += 1
-            if ended[0] == 3:
-                ends.set()
+    works, ends = _working(threads=3, rounds=25)
 
     def look() -> None:
         while not ends.is_set():
@@ -126,22 +125,13 @@ def tracked(rng: random.Random) -> None:
                 str(event)
             whole.timeline()
 
-    at_once(*(lambda thread=thread: work(thread) for thread in range(3)), look)
+    at_once(*works, look)
 
 
 def checked(rng: random.Random) -> None:
     """The check of threads is switched on and off, while others use their own Deferreds."""
     methods = dict(vars(Deferred))
-    ends = threading.Event()
-    ended = [0]
-
-    def work(thread: int) -> None:
-        try:
-            _work(thread, 25)
-        finally:
-            ended[0] += 1
-            if ended[0] == 2:
-                ends.set()
+    works, ends = _working(threads=2, rounds=25)
 
     def switch() -> None:
         while not ends.is_set():
@@ -152,7 +142,7 @@ def checked(rng: random.Random) -> None:
     unraisable: list[Any] = []
     hook, sys.unraisablehook = sys.unraisablehook, unraisable.append
     try:
-        at_once(lambda: work(0), lambda: work(1), switch, switch)
+        at_once(*works, switch, switch)
     finally:
         sys.unraisablehook = hook
         testing.checkThreads(None)
@@ -263,16 +253,7 @@ def handled_later(rng: random.Random) -> None:
 
 def objects_listed(rng: random.Random) -> None:
     """A thread lists all objects there are, and uses them, while others make and drop them."""
-    ends = threading.Event()
-    ended = [0]
-
-    def work(thread: int) -> None:
-        try:
-            _work(thread, 15)
-        finally:
-            ended[0] += 1
-            if ended[0] == 2:
-                ends.set()
+    works, ends = _working(threads=2, rounds=15)
 
     def look() -> None:
         while not ends.is_set():
@@ -285,7 +266,7 @@ def objects_listed(rng: random.Random) -> None:
                         each.called, each.paused, getattr(each, "result", None)
             gc.get_referrers(Deferred)
 
-    at_once(lambda: work(0), lambda: work(1), look)
+    at_once(*works, look)
 
 
 def fired_by_each(rng: random.Random) -> None:
