@@ -83,6 +83,22 @@ def running(make, later):
     return operation
 
 
+def leaving(make):
+    """Leave a block: nobody else would release the lock."""
+
+    def operation():
+        lock, begun = make(), []
+        lock.acquire()
+
+        def leave():
+            begun.append(True)
+            lock.__aexit__(None, None, None)
+
+        return leave, lambda: not begun or is_free(lock)
+
+    return operation
+
+
 def gathering(fires):
     def operation():
         one, other = Deferred(), Deferred()
@@ -99,6 +115,12 @@ RUNNING = {
     # Who reads keeps nobody from reading.
     if name != "reading"
 }
+#: (The side of a ReadWriteLock for writing can still be refused there.)
+LEAVING = {
+    f"{name}, left": leaving(make)
+    for name, make in LOCKS.items()
+    if name not in ("reading", "writing")
+}
 GATHERING = {
     "a failure": gathering(lambda one, _: one.errback(KeyError())),
     "cancelling": gathering(lambda _, waits: waits.cancel()),
@@ -109,7 +131,7 @@ GATHERING = {
 }
 #: What fires a Deferred may be refused after that, as with Twisted: then its callbacks do not run.
 FIRING = {*firing.OPERATIONS, *RUNNING, *GATHERING}
-OPERATIONS = recursion.OPERATIONS | firing.OPERATIONS | RUNNING | GATHERING
+OPERATIONS = recursion.OPERATIONS | firing.OPERATIONS | RUNNING | GATHERING | LEAVING
 
 
 def wrong_near_the_end(name, refused):

@@ -5,6 +5,8 @@ use pyo3::prelude::*;
 
 use crate::binding::capi::{
     Hold,
+    again::insist,
+    depth,
     error::{Raise, Result},
     interned::intern,
     overrides::overrides,
@@ -22,7 +24,7 @@ use crate::binding::run::engine;
 use crate::binding::waits::{firing::begin_fire, steps};
 use crate::binding::waits::{
     firing::{fired, make},
-    handing_over::{begin_release, begin_release_of},
+    handing_over::{begin_release, begin_release_of, overrides_ours},
     locked::release_by_work,
     nesting::hand_over,
 };
@@ -160,4 +162,20 @@ pub(super) fn release_anyhow(primitive: &Bound<'_, Primitive>) -> Result<()> {
         Some(work) => hand_over(primitive.py(), work, engine::run_within),
         None => Ok(()),
     }
+}
+
+/// Release at the end of a block, even if no more calls are allowed: nobody else would.
+pub(super) fn release_at_end(primitive: &Bound<'_, Primitive>) -> Result<()> {
+    let py = primitive.py();
+    let release = intern!(py, "release");
+    depth::with_more(py, || {
+        if overrides_ours(primitive, release) {
+            primitive.call_method0(release)?;
+            return Ok(());
+        }
+        match insist(py, || release_by_work(primitive))? {
+            Some(work) => hand_over(py, work, engine::run_within),
+            None => Ok(()),
+        }
+    })
 }

@@ -7,7 +7,7 @@ use pyo3::types::{PyDict, PyTuple};
 
 use crate::binding::capi::{error::Result, interned::intern, new_bool, stack::Nested};
 use crate::binding::face::{
-    acquiring::{acquire, release_to_next},
+    acquiring::{acquire, release_at_end, release_to_next},
     functions::succeed,
     locked,
 };
@@ -142,10 +142,9 @@ impl Primitive {
         _exc_value: &Bound<'py, PyAny>,
         _traceback: &Bound<'py, PyAny>,
     ) -> Result<Bound<'py, Deferred>> {
-        let py = slf.py();
-        let _nested = Nested::enter(py)?;
-        slf.call_method0(intern!(py, "release"))?;
-        succeed(new_bool(py, false))
+        let left = succeed(new_bool(slf.py(), false));
+        release_at_end(slf)?;
+        left
     }
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {

@@ -1,5 +1,6 @@
 //! Continues with pending work, after the work above it on the stack has ended or failed.
 
+use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
 
 use crate::binding::capi::{
@@ -10,7 +11,7 @@ use crate::binding::run::links::enter;
 use crate::binding::run::settling::{failure_of_error, settle};
 use crate::binding::waits::{
     cancel_list, cancelling, race, task,
-    work::{Later, Next, Stack},
+    work::{Later, Next, Stack, make_room},
 };
 
 /// Continue with pending work.
@@ -71,6 +72,12 @@ pub(super) fn interrupt<'py>(
         Later::CancelRace(race, _) => {
             race::stop_cancelling(&race);
             Err(error)
+        }
+        // There was no memory to cancel one: the others are, and the race has been won all the same.
+        Later::CancelLosers(race, place) if error.is_instance_of::<PyMemoryError>(py) => {
+            make_room(py, stack)?;
+            stack.push(Later::Raise(error));
+            race::cancel_losers(race, place, stack)
         }
         _ => Err(error),
     }

@@ -90,8 +90,11 @@ fn cancel_otherwise<'py>(
                 stack.push(Later::Asked(deferred));
                 return Ok(Next::Do(Work::CancelRace(race.clone())));
             }
-            if handing_over::give_up(&canceller, &deferred)? {
-                return asked(deferred);
+            if handing_over::is_of_line(&canceller) {
+                // Made before: without memory, it would leave the line, and not be told.
+                let reason = firing::cancellation(py)?;
+                handing_over::give_up(&canceller, &deferred)?;
+                return asked_with(deferred, || Ok(reason));
             }
             if !canceller.is_truthy()? {
                 return fail_unasked(deferred);
@@ -114,10 +117,22 @@ fn cancel_otherwise<'py>(
 
 /// Fail a Deferred as cancelled, if its canceller has not fired it.
 pub(crate) fn asked(deferred: Bound<'_, Deferred>) -> Result<Next<'_>> {
+    let py = deferred.py();
+    asked_with(deferred, || firing::cancellation(py))
+}
+
+/// [`asked`], with a failure that is made or was.
+fn asked_with<'py>(
+    deferred: Bound<'py, Deferred>,
+    reason: impl FnOnce() -> Result<Bound<'py, PyAny>>,
+) -> Result<Next<'py>> {
     if deferred.get().chain(deferred.py(), |chain| chain.called()) {
         return Ok(Next::Done);
     }
-    fail_cancelled(deferred, true)
+    Ok(match firing::fail_cancelled_by(&deferred, true, reason()?)? {
+        true => Next::Do(Work::Run(deferred)),
+        false => Next::Done,
+    })
 }
 
 /// Cancel the Deferred that a fired one waits for, if any.
@@ -171,11 +186,7 @@ fn last_of_those<'py>(
 }
 
 fn fail_unasked(deferred: Bound<'_, Deferred>) -> Result<Next<'_>> {
-    fail_cancelled(deferred, false)
-}
-
-fn fail_cancelled(deferred: Bound<'_, Deferred>, asked: bool) -> Result<Next<'_>> {
-    if firing::fail_cancelled(&deferred, asked)? {
+    if firing::fail_cancelled(&deferred, false)? {
         return Ok(Next::Do(Work::Run(deferred)));
     }
     Ok(Next::Done)

@@ -226,8 +226,21 @@ pub(crate) fn fire_one<'py>(
 /// Fail a Deferred with CancelledError, through its `errback` if that is overridden. True if its
 /// chain has to be run. If there was no canceller to be `asked`, its next outcome is discarded.
 pub(crate) fn fail_cancelled(deferred: &Bound<'_, Deferred>, asked: bool) -> Result<bool> {
+    fail_cancelled_by(deferred, asked, cancellation(deferred.py())?)
+}
+
+/// The failure of what was cancelled.
+pub(crate) fn cancellation(py: Python<'_>) -> Result<Bound<'_, PyAny>> {
+    creating::of_new::<CancelledError>(py)
+}
+
+/// [`fail_cancelled`] with a failure that was made before.
+pub(crate) fn fail_cancelled_by<'py>(
+    deferred: &Bound<'py, Deferred>,
+    asked: bool,
+    reason: Bound<'py, PyAny>,
+) -> Result<bool> {
     let py = deferred.py();
-    let reason = creating::of_new::<CancelledError>(py)?;
     let errback = intern!(py, "errback");
     if overrides::<Deferred>(deferred, errback) {
         if !asked {

@@ -50,19 +50,20 @@ fn is_waited_for(canceller: &Bound<'_, PyAny>) -> bool {
         && !canceller.is_callable()
 }
 
-/// Cancel the waiting for a lock, semaphore or queue: take the Deferred out of the line. False if
-/// the canceller is something else.
+/// Whether a canceller is of ours, for what waits in a line.
+pub(crate) fn is_of_line(canceller: &Bound<'_, PyAny>) -> bool {
+    capi::as_exact::<Place>(canceller).is_some() || is_waited_for(canceller)
+}
+
+/// Cancel the waiting for a lock, semaphore or queue: take the Deferred out of the line. The canceller
+/// [is of one](is_of_line).
 pub(crate) fn give_up<'py>(
     canceller: &Bound<'py, PyAny>,
     deferred: &Bound<'py, Deferred>,
-) -> PyResult<bool> {
+) -> PyResult<()> {
     let py = canceller.py();
     if let Some(place) = capi::as_exact::<Place>(canceller) {
-        leave(place, deferred.as_any())?;
-        return Ok(true);
-    }
-    if !is_waited_for(canceller) {
-        return Ok(false);
+        return Ok(leave(place, deferred.as_any())?);
     }
     // The owner of the line has to be told, which calls Python.
     stack::check_call(py)?;
@@ -71,7 +72,7 @@ pub(crate) fn give_up<'py>(
     } else if let Ok(queue) = canceller.cast::<DeferredQueue>() {
         queue.get().waiting_line(py)?
     } else {
-        return Ok(false);
+        return Ok(());
     };
     let removed = Fifo::remove(&line, deferred.as_any());
     // Another thread may have handed something over meanwhile: then it has been fired.
@@ -82,11 +83,10 @@ pub(crate) fn give_up<'py>(
             Err(_) => turns::after_turns(py, canceller.cast::<DeferredQueue>()?.get()),
         }
         if deferred.get().chain(py, |chain| chain.called()) {
-            return Ok(true);
+            return Ok(());
         }
     }
-    removed?;
-    Ok(true)
+    Ok(removed?)
 }
 
 /// Give up a place in a line, and call the owner's `_left`, if it has one.

@@ -1,9 +1,14 @@
 //! Collects the outcomes of a `DeferredList`.
 
+use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
 
 use crate::binding::capi::{
-    self, Hold, depth, error::Result, interned::intern, overrides::overrides, stack,
+    self, Hold, depth,
+    error::{Error, Result},
+    interned::intern,
+    overrides::overrides,
+    stack,
 };
 use crate::binding::judge::{creating, foreign};
 use crate::binding::model::{
@@ -34,12 +39,16 @@ pub(crate) fn begin_collect<'py>(
 }
 
 /// Store the outcome of the Deferred at an index. Returns the list if it has to be run.
+///
+/// # Errors
+///
+/// A MemoryError has changed nothing, unless a program's own method has raised it.
 fn collect<'py>(
     list: &Bound<'py, DeferredList>,
     place: usize,
     success: bool,
     result: &Bound<'py, PyAny>,
-) -> PyResult<Option<Work<'py>>> {
+) -> Result<Option<Work<'py>>> {
     let py = list.py();
     let results = list.get().results(py)?;
     let succeeded = capi::new_bool(py, success);
@@ -56,23 +65,86 @@ fn collect<'py>(
     {
         return Ok(None);
     }
-    let (method, outcome) = if success && on_callback {
-        let pair = capi::new_tuple(py, [result.clone(), capi::new_int(py, place as u64)?])?;
-        (intern!(py, "callback"), Outcome::Value(pair.into_any().hold()))
+    let fires_with = if success && on_callback {
+        pair_of(result, place)
     } else if !success && on_errback {
-        let place = capi::new_int(py, place as u64)?;
-        // If this were refused, the list would never fire.
-        let reason = depth::with_more(py, || {
-            creating::from_exception(names::FIRST_ERROR.get(py)?.call1((result, place))?)
-        })?;
-        (intern!(py, "errback"), Outcome::Failure(reason.hold()))
+        first_error(result, place)
     } else {
-        (intern!(py, "callback"), Outcome::Value(results.into_any().hold()))
+        Ok(Outcome::Value(results.into_any().hold()))
+    };
+    let outcome = match fires_with {
+        Ok(outcome) => outcome,
+        Err(error) if !error.is_instance_of::<PyMemoryError>(py) => return Err(error),
+        Err(error) => {
+            // As if it had not come.
+            list.get().with(py, |state| state.finished = state.finished.saturating_sub(1));
+            list.get().results(py)?.set_item(place, capi::none(py))?;
+            return Err(error);
+        }
+    };
+    let method = match outcome {
+        Outcome::Failure(_) => intern!(py, "errback"),
+        _ => intern!(py, "callback"),
     };
     if overrides::<Deferred>(deferred, method) {
         deferred.call_method1(method, (into_object(py, outcome),))?;
         return Ok(None);
     }
+    Ok(firing::begin_fire_unless_fired(deferred, outcome)?.then(|| Work::Run(deferred.clone())))
+}
+
+/// What a list fires with on one callback.
+fn pair_of(result: &Bound<'_, PyAny>, place: usize) -> Result<Outcome> {
+    let py = result.py();
+    let pair = capi::new_tuple(py, [result.clone(), capi::new_int(py, place as u64)?])?;
+    Ok(Outcome::Value(pair.into_any().hold()))
+}
+
+/// What a list fires with on one errback.
+fn first_error(result: &Bound<'_, PyAny>, place: usize) -> Result<Outcome> {
+    let py = result.py();
+    let place = capi::new_int(py, place as u64)?;
+    // If this were refused, the list would never fire.
+    let reason = depth::with_more(py, || {
+        creating::from_exception(names::FIRST_ERROR.get(py)?.call1((result, place))?)
+    })?;
+    Ok(Outcome::Failure(reason.hold()))
+}
+
+/// How often an outcome is collected again for which there was no memory. There may be some by now.
+const AGAIN: u32 = 3;
+
+/// An outcome could not be collected. If there was no memory for it, try again. If there is none then, the
+/// list fails with that: it would never fire otherwise.
+///
+/// # Errors
+///
+/// The error, if it is another one, or a program's own method has raised it.
+#[cold]
+fn collect_again<'py>(
+    list: &Bound<'py, DeferredList>,
+    place: usize,
+    success: bool,
+    result: &Bound<'py, PyAny>,
+    mut error: Error,
+) -> Result<Option<Work<'py>>> {
+    let py = list.py();
+    for _ in 0..AGAIN {
+        let is_missing = list.get().results(py)?.get_item(place).is_ok_and(|it| it.is_none());
+        if !error.is_instance_of::<PyMemoryError>(py) || !is_missing {
+            return Err(error);
+        }
+        match collect(list, place, success, result) {
+            Err(another) => error = another,
+            collected => return collected,
+        }
+    }
+    let deferred = list.as_super();
+    if overrides::<Deferred>(deferred, intern!(py, "errback")) {
+        return Err(error);
+    }
+    let reason = creating::from_raised(error.into_raised(py), false)?;
+    let outcome = Outcome::Failure(reason.hold());
     Ok(firing::begin_fire_unless_fired(deferred, outcome)?.then(|| Work::Run(deferred.clone())))
 }
 
@@ -91,7 +163,10 @@ impl Waits for DeferredList {
             share(py, &outcome)
         };
         let result = into_object(py, outcome);
-        Ok(match collect(&list, place as usize, success, &result)? {
+        let place = place as usize;
+        let collected = collect(&list, place, success, &result);
+        let again = |error| collect_again(&list, place, success, &result, error);
+        Ok(match collected.or_else(again)? {
             Some(fired) => Answer::After(fired, passed_on),
             None => Answer::Now(passed_on),
         })

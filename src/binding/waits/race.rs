@@ -2,7 +2,7 @@
 
 use pyo3::prelude::*;
 
-use crate::binding::capi::{self, Held, Hold, error::Result};
+use crate::binding::capi::{self, Held, Hold, again::insist, error::Result};
 use crate::binding::judge::creating;
 use crate::binding::model::{
     names,
@@ -114,8 +114,18 @@ pub(crate) fn cancel_losers<'py>(
         }
         (None, Some(winner)) => {
             let (place, output) = winner;
-            let pair = capi::new_tuple(py, [capi::new_int(py, place as u64)?, output])?;
-            fire(&race, Outcome::Value(pair.into_any().hold()))
+            let pair = insist(py, || {
+                capi::new_tuple(py, [capi::new_int(py, place as u64)?.into_any(), output.clone()])
+            });
+            let outcome = match pair {
+                Ok(pair) => Outcome::Value(pair.into_any().hold()),
+                // There is no memory for it: it would never fire otherwise.
+                Err(error) => {
+                    let reason = creating::from_raised(error.into_raised(py), false)?;
+                    Outcome::Failure(reason.hold())
+                }
+            };
+            fire(&race, outcome)
         }
         (None, None) => Ok(Next::Done),
     }
