@@ -88,3 +88,9 @@ def test_interrupted_as_a_call_is_forgotten(name, error, reports):
 def test_limit_that_lets_nobody_in_is_refused(limit, error):
     with pytest.raises(error):
         c.KeyedLock(limit)
+
+
+def test_text_of_a_lock_by_key():
+    lock = c.KeyedLock()
+    lock("one").acquire()
+    assert repr(lock) == "<KeyedLock of 1 keys>"

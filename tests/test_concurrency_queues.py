@@ -253,3 +253,11 @@ def test_once():
     assert successResultOf(c.once(lambda: "plain")()) == "plain"
     with pytest.raises(TypeError, match="unhashable"):
         fetch([])
+
+
+def test_broadcast_that_is_closed_takes_no_item():
+    broadcast = c.Broadcast()
+    broadcast.close()
+    failureResultOf(broadcast.send("late"), c.ChannelClosed)
+    with pytest.raises(c.ChannelClosed):
+        broadcast.subscribe()
