@@ -25,6 +25,7 @@ USES = {
     "as_completed": "list(c.as_completed([defer.succeed(1)]))",
     "DeferredQueue": "defer.DeferredQueue().put(1)",
     "Deferred": "defer.Deferred().addCallback(id).callback(1)",
+    "a coroutine in a thread": "t = threading.Thread(target=drive); t.start(); t.join()",
 }
 
 
@@ -33,7 +34,7 @@ def test_nothing_is_left(use):
     run_script(
         "deferrous",
         f"""
-import ctypes, gc
+import ctypes, gc, threading
 from deferrous import concurrency as c
 
 class Info(ctypes.Structure):
@@ -41,6 +42,14 @@ class Info(ctypes.Structure):
 
 mallinfo2 = ctypes.CDLL(None).mallinfo2
 mallinfo2.restype = Info
+
+def drive():
+    async def coroutine(waited):
+        await waited
+
+    waited = defer.Deferred()
+    defer.ensureDeferred(coroutine(waited))
+    waited.callback(1)
 
 def use():
     {use}

@@ -110,7 +110,7 @@ pub(crate) type EachThread<T> = Shared<T>;
 /// State that each thread has of its own. Declared by [`each_thread`].
 ///
 /// What is left in it when a thread ends is never freed: it may contain Python objects, and the
-/// thread is no longer attached then.
+/// thread is no longer attached then. [`free_if_empty`](Self::free_if_empty) frees the memory of nothing.
 #[cfg(Py_GIL_DISABLED)]
 pub(crate) struct EachThread<T: 'static>(&'static LocalKey<ManuallyDrop<RefCell<T>>>);
 
@@ -125,6 +125,17 @@ impl<T> EachThread<T> {
     #[inline(always)]
     pub(crate) fn with<R>(&self, _py: Python<'_>, transition: impl FnOnce(&mut T) -> R) -> R {
         self.0.with(|state| transition(&mut state.borrow_mut()))
+    }
+}
+
+#[cfg(Py_GIL_DISABLED)]
+impl<T> EachThread<Vec<T>> {
+    /// Free the memory of a vector in which nothing is. The thread need not be attached for that.
+    pub(crate) fn free_if_empty(&self) {
+        let _ = self.0.try_with(|state| {
+            let mut all = state.try_borrow_mut().ok()?;
+            all.is_empty().then(|| all.shrink_to_fit())
+        });
     }
 }
 

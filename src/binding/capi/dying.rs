@@ -39,6 +39,23 @@ pub(crate) fn know_classes(all: &'static [fn() -> &'static Class]) {
     let _ = CLASSES.set(all);
 }
 
+/// What else a thread does as it ends, when it is not attached any more.
+#[cfg(Py_GIL_DISABLED)]
+static AT_END: OnceLock<fn()> = OnceLock::new();
+
+/// Set what else each thread does as it ends, if it [is told](is_told_of_end) of that.
+#[cfg(Py_GIL_DISABLED)]
+pub(crate) fn at_end_of_threads(end: fn()) {
+    let _ = AT_END.set(end);
+}
+
+/// Have this thread do it. False if it cannot be told, or is ending already.
+#[cfg(Py_GIL_DISABLED)]
+#[cold]
+pub(crate) fn is_told_of_end() -> bool {
+    has_will()
+}
+
 /// The number of queued objects in all threads.
 static WAITING: AtomicUsize = AtomicUsize::new(0);
 
@@ -349,6 +366,8 @@ impl Drop for Will {
         }
         #[cfg(Py_GIL_DISABLED)]
         pools_of_threads::leave();
+        #[cfg(Py_GIL_DISABLED)]
+        AT_END.get().inspect(|end| end());
     }
 }
 

@@ -75,6 +75,8 @@ pub(crate) use calls::{
 pub(crate) use classes::{Class, Native, as_exact, into_exact, is_exact};
 pub(crate) use collecting::{keep_dicts, rely_on_base};
 pub(crate) use dying::know_classes;
+#[cfg(Py_GIL_DISABLED)]
+pub(crate) use dying::{at_end_of_threads, is_told_of_end};
 #[cfg(Py_3_11)]
 pub(crate) use exceptions::refill_group;
 pub(crate) use exceptions::{

@@ -34,6 +34,8 @@ use crate::binding::model::primitive::{DeferredLock, DeferredSemaphore, Locked, 
 use crate::binding::model::queue::DeferredQueue;
 use crate::binding::model::race::Race;
 use crate::binding::model::task::{Task, TaskCallback};
+#[cfg(Py_GIL_DISABLED)]
+use crate::binding::waits::driving;
 use crate::binding::waits::firing;
 use pyo3::types::{PyInt, PyString, PyTuple, PyType};
 
@@ -55,6 +57,8 @@ macro_rules! native {
         /// Set `tp_dealloc` of all classes.
         fn bury_all(py: Python<'_>) {
             know_classes(&[$($(<$class>::class),*),*]);
+            #[cfg(Py_GIL_DISABLED)]
+            capi::at_end_of_threads(driving::thread_ends);
             $($($bury::<$class>(py);)*)*
         }
     };

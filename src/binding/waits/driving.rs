@@ -72,6 +72,12 @@ pub(super) fn is_awaited(deferred: &Bound<'_, Deferred>) -> bool {
     }
 }
 
+/// A thread ends, and resumes no more.
+#[cfg(Py_GIL_DISABLED)]
+pub(crate) fn thread_ends() {
+    DRIVEN.free_if_empty();
+}
+
 /// Keeps an entry in [`DRIVEN`] while it lives.
 struct Driving<'a, 'py>(&'a Bound<'py, PyAny>);
 
@@ -81,7 +87,7 @@ impl<'a, 'py> Driving<'a, 'py> {
         let driven = resumed.clone().hold();
         let refused = DRIVEN.with(resumed.py(), |all| {
             // If there is no memory for the entry, the generator is resumed all the same.
-            if all.len() == all.capacity() && refusable(|| all.try_reserve(1)).is_err() {
+            if all.len() == all.capacity() && !make_room(all) {
                 return Some(driven);
             }
             all.push(driven);
@@ -105,6 +111,15 @@ impl Drop for Driving<'_, '_> {
         });
         drop(driven);
     }
+}
+
+/// Make room for one more entry. False if there is no memory.
+#[cfg_attr(not(Py_GIL_DISABLED), inline(always))]
+#[cfg_attr(Py_GIL_DISABLED, cold, inline(never))]
+fn make_room(all: &mut Vec<Held<PyAny>>) -> bool {
+    #[cfg(Py_GIL_DISABLED)]
+    capi::is_told_of_end();
+    refusable(|| all.try_reserve(1)).is_ok()
 }
 
 /// Remove an entry that is not the last.
