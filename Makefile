@@ -233,7 +233,9 @@ proof-threads: $(TESTABLE)
 
 # The next two with PYTHON=python3.14t, or another that can do without the GIL. The tests of the second hold
 # nothing that is the process's: pytest-run-parallel has four threads run each test at the same time.
-PARALLEL_TESTS := tests/test_deferred.py tests/test_chaining.py tests/test_generators.py tests/test_coroutines.py
+PARALLEL_TESTED := deferred chaining generators coroutines generator_contexts return_value first_error collections \
+  concurrency_locks hand_over concurrency concurrency_groups concurrency_closed native_callbacks concurrency_keys
+PARALLEL_TESTS := $(PARALLEL_TESTED:%=tests/test_%.py)
 SHARED_FIXTURES := reports debugging monkeypatch
 proof-free-threads: $(INSTALLED)
 	PYTHON_GIL=0 $(PY) -m tests.proofs.free_threads $(SECONDS)
