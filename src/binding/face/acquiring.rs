@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 use crate::binding::capi::{
     Hold,
     again::insist,
+    cell::SEVERAL_THREADS,
     depth,
     error::{Raise, Result},
     interned::intern,
@@ -52,13 +53,12 @@ pub(super) fn acquire<'py>(primitive: &Bound<'py, Primitive>) -> Result<Bound<'p
         } else {
             primitive.as_any().clone()
         };
-    if primitive.get().with(py, |state| line::ours(py, &state.waiting).is_none()) {
+    if !SEVERAL_THREADS && primitive.get().with(py, |it| line::ours(py, &it.waiting).is_none()) {
         // A program has replaced the line.
         primitive.get().line(py)?;
     }
     let deferred = make(py, || Chain::new(Some(canceller.hold())))?;
-    let again = if cfg!(Py_GIL_DISABLED) { None } else { try_acquire(primitive, is_lock)? };
-    if let Some(acquired) = again {
+    if !SEVERAL_THREADS && let Some(acquired) = try_acquire(primitive, is_lock)? {
         // It was released meanwhile.
         return Ok(acquired);
     }

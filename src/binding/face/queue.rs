@@ -198,6 +198,11 @@ fn put_where_asked<'py>(
 #[inline(always)]
 fn take_pending<'py>(queue: &Bound<'py, DeferredQueue>) -> Result<Option<Bound<'py, Deferred>>> {
     let py = queue.py();
+    #[cfg(Py_GIL_DISABLED)]
+    if let Some(object) = queue.get().get_at_once(py) {
+        let Some((object, pending)) = object else { return Ok(None) };
+        return first_of(&pending, object).map(Some);
+    }
     let pending =
         match queue.get().with(py, |state| if_busy(py, &state.pending).map(|it| it.cloned())) {
             Ok(None) => return Ok(None),
@@ -205,14 +210,20 @@ fn take_pending<'py>(queue: &Bound<'py, DeferredQueue>) -> Result<Option<Bound<'
             Err(_) => queue.get().pending_line(py)?,
         };
     let Some(object) = pending.get().pop_front(py)? else { return Ok(None) };
-    match succeed(object.clone()) {
-        Ok(deferred) => Ok(Some(deferred)),
-        Err(error) => {
-            // There was no memory for a Deferred.
-            Fifo::insert_at(&pending, 0, object)?;
-            Err(error)
-        }
-    }
+    first_of(&pending, object).map(Some)
+}
+
+/// A Deferred for the object that was the first in a line.
+#[inline(always)]
+fn first_of<'py>(
+    line: &Bound<'py, Fifo>,
+    object: Bound<'py, PyAny>,
+) -> Result<Bound<'py, Deferred>> {
+    succeed(object.clone()).or_else(|error| {
+        // There was no memory for a Deferred.
+        Fifo::insert_at(line, 0, object)?;
+        Err(error)
+    })
 }
 
 impl DeferredQueue {

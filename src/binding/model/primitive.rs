@@ -112,6 +112,28 @@ impl Primitive {
         })
     }
 
+    /// Have a Deferred wait in the line, if somebody holds this, and it shows nothing that a program
+    /// has put there. It is returned if nothing has happened.
+    #[cfg(Py_GIL_DISABLED)]
+    #[inline(always)]
+    pub(crate) fn wait_at_once(
+        &self,
+        py: Python<'_>,
+        is_lock: bool,
+        deferred: Held<PyAny>,
+    ) -> std::result::Result<(), Held<PyAny>> {
+        self.with(py, |state| {
+            let is_held =
+                if is_lock { state.locked.is_true() } else { state.tokens.quick() == Some(0) };
+            match ours(py, &state.waiting) {
+                Some(line) if is_held && !state.turn.is_taken() => {
+                    line.get().push_in_line(py, deferred)
+                }
+                _ => Err(deferred),
+            }
+        })
+    }
+
     /// The number in one of the counts. Afterwards the count holds an int.
     #[cold]
     pub(crate) fn number(

@@ -111,6 +111,10 @@ impl Recycled for DeferredQueue {
     }
 }
 
+/// An object, and the line that it was the first of.
+#[cfg(Py_GIL_DISABLED)]
+type FirstOf<'py> = (Bound<'py, PyAny>, Bound<'py, Fifo>);
+
 impl QueueState {
     /// An empty one.
     pub(crate) fn new<'py>(
@@ -222,6 +226,21 @@ impl DeferredQueue {
             }
         });
         put.map_err(|object| object.into_bound(py))
+    }
+
+    /// Take the first object out, if there is one; returns its line, too. None if the line is a
+    /// program's, or a list.
+    #[cfg(Py_GIL_DISABLED)]
+    #[inline(always)]
+    pub(crate) fn get_at_once<'py>(&self, py: Python<'py>) -> Option<Option<FirstOf<'py>>> {
+        self.with(py, |state| {
+            let pending = ours(py, &state.pending)?;
+            if !pending.get().may_have_items() {
+                return Some(None);
+            }
+            let first = pending.get().pop_from_line(py).ok()?;
+            Some(first.map(|first| (first, pending.clone())))
+        })
     }
 
     /// The line of objects, if another one can simply be added: there are no waiters, and no limit.

@@ -402,9 +402,14 @@ fn hand_on<'py>(
         drop(before);
         return Err(error);
     }
+    #[cfg(not(Py_GIL_DISABLED))]
     let before = other.get().chain(py, |chain| chain.receive(outcome));
+    #[cfg(Py_GIL_DISABLED)]
+    let (before, entered) = other.get().chain(py, |chain| (chain.receive(outcome), chain.enter()));
     stack.push(Later::GoOn(deferred));
-    match other.get().chain(py, |chain| chain.enter()) {
+    #[cfg(not(Py_GIL_DISABLED))]
+    let entered = other.get().chain(py, |chain| chain.enter());
+    match entered {
         Err(_paused) => {
             if let Outcome::Failure(failure) = &before {
                 report::keep_replaced(other, failure.bind(py))?;

@@ -20,7 +20,7 @@ use crate::binding::judge::{
 use crate::binding::model::{
     deferred::{AlreadyCalledError, CancelledError, Deferred, Objects, new_deferred},
     observe,
-    outcome::{Chain, Outcome},
+    outcome::{Chain, Outcome, frees_nothing},
 };
 use crate::binding::waits::work::{Answer, Waits, Work};
 use crate::core::{AlreadyCalled, Fired};
@@ -90,8 +90,37 @@ fn begin_fire_by(
         report::remember_invoker(deferred)?;
     }
     observe::fired(deferred, &outcome);
-    let fired = deferred.get().chain(py, |chain| fire(chain, outcome));
-    follow_fire(deferred, fired, debugging, || {})
+    let (fired, runs) = deferred.get().chain(py, |chain| {
+        let fired = fire(chain, outcome);
+        (fired, SEVERAL_THREADS.then(|| chain.has_something_to_do()))
+    });
+    follow_fire(deferred, fired, runs, debugging, || {})
+}
+
+/// What a step that has fired a Deferred returns, or that could not: this, and whether a run would
+/// have any effect.
+#[cfg(Py_GIL_DISABLED)]
+pub(super) type FiredAndRuns = (Result<Fired<Objects>, AlreadyCalled<Outcome>>, bool);
+
+/// Fire a chain, in a step of others. [`after_firing`] does the rest.
+#[cfg(Py_GIL_DISABLED)]
+#[inline(always)]
+pub(super) fn fire_and_look(chain: &mut Chain, outcome: Outcome) -> FiredAndRuns {
+    let fired = chain.fire(outcome);
+    (fired, chain.has_something_to_do())
+}
+
+/// [`after_fire`], after [`fire_and_look`].
+///
+/// # Errors
+///
+/// `AlreadyCalledError`
+#[cfg(Py_GIL_DISABLED)]
+pub(super) fn after_firing(
+    deferred: &Bound<'_, Deferred>,
+    (fired, runs): FiredAndRuns,
+) -> Result<bool> {
+    after_step(deferred, fired, Some(runs))
 }
 
 /// The rest of firing a Deferred in another step. True if its chain has to be run.
@@ -103,19 +132,29 @@ pub(crate) fn after_fire(
     deferred: &Bound<'_, Deferred>,
     fired: Result<Fired<Objects>, AlreadyCalled<Outcome>>,
 ) -> Result<bool> {
+    after_step(deferred, fired, None)
+}
+
+#[inline(always)]
+fn after_step(
+    deferred: &Bound<'_, Deferred>,
+    fired: Result<Fired<Objects>, AlreadyCalled<Outcome>>,
+    runs: Option<bool>,
+) -> Result<bool> {
     let debugging = debugging(deferred)?;
     if debugging && matches!(fired, Ok(Fired::Accepted(..))) {
         report::remember_invoker(deferred)?;
     }
-    follow_fire(deferred, fired, debugging, || observe::was_fired(deferred))
+    follow_fire(deferred, fired, runs, debugging, || observe::was_fired(deferred))
 }
 
-/// What follows the step that has fired a Deferred, or not. `observe` is called if it has. True if
-/// its chain has to be run.
+/// What follows the step that has fired a Deferred, or not. `observe` is called if it has. `runs` says
+/// whether a run would have any effect, if that step has looked. True if its chain has to be run.
 #[inline(always)]
 fn follow_fire(
     deferred: &Bound<'_, Deferred>,
     fired: Result<Fired<Objects>, AlreadyCalled<Outcome>>,
+    runs: Option<bool>,
     debugging: bool,
     observe: impl FnOnce(),
 ) -> Result<bool> {
@@ -127,9 +166,14 @@ fn follow_fire(
                 report::keep_replaced(deferred, failure.bind(py))?;
             }
             observe();
+            // What is dropped may change that.
+            let runs = runs.filter(|_| {
+                frees_nothing(py, &replaced) && canceller.as_ref().is_none_or(|it| it.is_shared(py))
+            });
             drop((canceller, replaced));
-            Ok(deferred.get().chain(py, |chain| chain.has_something_to_do())
-                || capi::has_instance_dict(deferred))
+            let runs = runs
+                .unwrap_or_else(|| deferred.get().chain(py, |chain| chain.has_something_to_do()));
+            Ok(runs || capi::has_instance_dict(deferred))
         }
         Ok(Fired::Swallowed(outcome)) => {
             drop(outcome);

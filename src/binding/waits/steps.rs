@@ -14,12 +14,14 @@ use crate::binding::judge::classify::classify_asking;
 use crate::binding::model::{
     deferred::Deferred,
     fifo::Fifo,
+    line::ours,
     primitive::{DeferredLock, Primitive, PrimitiveState},
 };
 use crate::binding::waits::{
     limits::too_many_tokens,
     turns::{
-        First, Step, Turn, fire_first, fire_first_in_turn, is_list, is_this, unasked, work_of,
+        Asked, First, Step, Turn, fire_first, fire_first_in_turn, is_list, is_this, unasked,
+        work_of,
     },
     work::Work,
 };
@@ -82,14 +84,50 @@ impl Prepared {
     }
 }
 
+/// Fire the first waiter, where nothing has to be prepared for that. None if nothing has happened.
+#[inline(always)]
+fn release_at_once<'py>(
+    primitive: &Bound<'py, Primitive>,
+    asked: Option<&Asked>,
+) -> Option<First<'py>> {
+    let py = primitive.py();
+    let is_lock = primitive.is_instance_of::<DeferredLock>();
+    primitive.get().with(py, |state| {
+        let is_held = if is_lock {
+            state.locked.is_true()
+        } else {
+            matches!((state.tokens.quick(), state.limit.quick()), (Some(now), Some(all)) if now < all)
+        };
+        if !is_held || state.turn.is_taken() {
+            return None;
+        }
+        match fire_first(ours(py, &state.waiting)?, asked) {
+            First::Nobody | First::Unasked | First::InList => None,
+            first => Some(first),
+        }
+    })
+}
+
 /// Release a lock or semaphore.
 ///
 /// # Errors
 ///
 /// `AssertionError` if it is not held; what firing the next Deferred raises.
 pub(crate) fn release<'py>(primitive: &Bound<'py, Primitive>) -> Result<Option<Work<'py>>> {
+    let asked = unasked(primitive.as_any());
+    match release_at_once(primitive, asked.as_ref()) {
+        Some(first) => work_of(first, primitive.as_any(), asked),
+        None => release_prepared(primitive, asked),
+    }
+}
+
+/// [`release`], with what is to be handed over, if it has been asked what that is.
+#[inline(never)]
+fn release_prepared<'py>(
+    primitive: &Bound<'py, Primitive>,
+    mut asked: Option<Asked>,
+) -> Result<Option<Work<'py>>> {
     let py = primitive.py();
-    let mut asked = unasked(primitive.as_any());
     loop {
         let line = primitive.get().line(py)?;
         let mut prepared = Prepared::new(primitive, 1)?;
@@ -176,6 +214,20 @@ pub(crate) fn take_token(primitive: &Bound<'_, Primitive>) -> Result<(bool, bool
 ///
 /// `MemoryError`; what the number of a semaphore raises when it is asked for.
 pub(crate) fn acquire<'py>(
+    primitive: &Bound<'py, Primitive>,
+    deferred: &Bound<'py, Deferred>,
+) -> Result<bool> {
+    let py = primitive.py();
+    let is_lock = primitive.is_instance_of::<DeferredLock>();
+    let item = deferred.as_any().clone().hold();
+    match primitive.get().wait_at_once(py, is_lock, item) {
+        Ok(()) => Ok(false),
+        Err(_item) => acquire_prepared(primitive, deferred),
+    }
+}
+
+#[inline(never)]
+fn acquire_prepared<'py>(
     primitive: &Bound<'py, Primitive>,
     deferred: &Bound<'py, Deferred>,
 ) -> Result<bool> {

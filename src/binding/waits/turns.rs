@@ -23,7 +23,7 @@ use crate::binding::capi::{
 };
 use crate::binding::judge::{classify::classify_asking, ordinary::is_ordinary};
 use crate::binding::model::{
-    deferred::{Deferred, Objects},
+    deferred::Deferred,
     fifo::{Fifo, State},
     gate::Taken,
     line,
@@ -32,10 +32,10 @@ use crate::binding::model::{
     queue::DeferredQueue,
 };
 use crate::binding::waits::{
-    firing::{self, fire_one},
+    firing::{FiredAndRuns, after_firing, fire_and_look, fire_one},
     work::Work,
 };
-use crate::core::{AlreadyCalled, Fired};
+use crate::core::AlreadyCalled;
 
 /// A lock, semaphore or queue: it has lines, and one thread at a time can take a turn.
 pub(crate) trait Lined {
@@ -96,7 +96,7 @@ pub(super) fn unasked(object: &Bound<'_, PyAny>) -> Option<Asked> {
 /// What happened to the first waiter in a line.
 pub(super) enum First<'py> {
     /// It has been fired.
-    Fired(Bound<'py, Deferred>, Result<Fired<Objects>, AlreadyCalled<Outcome>>),
+    Fired(Bound<'py, Deferred>, FiredAndRuns),
     /// It has been taken out of the line, and is to be fired by calling its methods.
     Other(Bound<'py, PyAny>),
     /// There is none.
@@ -128,7 +128,7 @@ fn fire_this<'py>(first: Bound<'py, PyAny>, asked: Option<&Asked>) -> First<'py>
     let outcome = share(py, outcome);
     match capi::into_exact::<Deferred>(first) {
         Ok(deferred) => {
-            let fired = deferred.get().chain(py, |chain| chain.fire(outcome));
+            let fired = deferred.get().chain(py, |chain| fire_and_look(chain, outcome));
             First::Fired(deferred, fired)
         }
         Err(other) => First::Other(other),
@@ -157,7 +157,7 @@ pub(super) fn work_of<'py>(
 ) -> Result<Option<Work<'py>>> {
     match first {
         First::Fired(deferred, fired) => {
-            let runs = firing::after_fire(&deferred, fired)?;
+            let runs = after_firing(&deferred, fired)?;
             Ok(Work::run_and(runs.then_some(deferred), asked.and_then(|(_, error)| error)))
         }
         First::Other(other) => fire_one(other, object.clone()),
@@ -194,7 +194,7 @@ pub(crate) fn give_first<'py>(
         });
         match first {
             // A program has fired it. It was not cancelled, or it would not be in the line.
-            First::Fired(_, Err(AlreadyCalled(_))) => {}
+            First::Fired(_, (Err(AlreadyCalled(_)), _)) => {}
             First::Unasked => asked = Some(classify_asking(object.clone())),
             First::InList
                 if Fifo::get(line, 0).is_some_and(|it| capi::is_exact::<Deferred>(&it)) =>
@@ -203,7 +203,7 @@ pub(crate) fn give_first<'py>(
                     asked = Some(classify_asking(object.clone()));
                 }
                 match line.get().pop_front(py)?.map(|first| fire_this(first, asked.as_ref())) {
-                    None | Some(First::Fired(_, Err(AlreadyCalled(_)))) => {}
+                    None | Some(First::Fired(_, (Err(AlreadyCalled(_)), _))) => {}
                     Some(fired) => return work_of(fired, object, asked).map(Some),
                 }
             }
