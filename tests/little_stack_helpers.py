@@ -8,9 +8,9 @@ import threading
 
 import test_concurrency_recursion as recursion
 import test_concurrency_recursion_firing as firing
-from deferrous import Deferred, Failure, gatherResults
+from deferrous import Deferred, DeferredSemaphore, Failure, gatherResults
 from deferrous import concurrency as c
-from test_concurrency_refused import LOCKS
+from test_concurrency_refused import LOCKS as KINDS
 
 
 class Descends:
@@ -108,6 +108,15 @@ def gathering(fires):
     return operation
 
 
+def with_many_tokens(left):
+    """A semaphore whose numbers are not all small ints, which are the quick case."""
+    semaphore = DeferredSemaphore(100_000)
+    semaphore.tokens = left
+    return semaphore
+
+
+#: Those of test_concurrency_refused, and a semaphore of many tokens.
+LOCKS = KINDS | {"one of many tokens": lambda: with_many_tokens(1)}
 RUNNING = {
     f"{name}, {later}": running(make, later)
     for name, make in LOCKS.items()

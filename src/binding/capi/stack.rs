@@ -5,6 +5,7 @@
 //! number. So each of our calls that can nest checks the stack itself.
 
 use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyInt};
 
 pub(in crate::binding) use super::bounds::prepare;
 pub(crate) use super::bounds::{address, has_room, has_room_to_report, room};
@@ -33,17 +34,20 @@ pub(crate) fn check_apart(py: Python<'_>) -> Result<()> {
     check(py)
 }
 
-/// The truth value of an object, which its class may define.
+/// The truth value of an object, which its class may define. That of a bool is never refused.
 ///
 /// # Errors
 ///
 /// What it raises, and as [`check`].
 pub(crate) fn truth(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    if let Ok(plain) = object.cast_exact::<PyBool>() {
+        return Ok(plain.is_true());
+    }
     check(object.py())?;
     object.is_truthy()
 }
 
-/// The number in an object, which its class may define.
+/// The number in an object, which its class may define. That of a plain int is never refused.
 ///
 /// # Errors
 ///
@@ -52,7 +56,9 @@ pub(crate) fn number<T>(object: &Bound<'_, PyAny>) -> PyResult<T>
 where
     T: for<'a, 'py> FromPyObject<'a, 'py, Error = PyErr>,
 {
-    check(object.py())?;
+    if !object.is_exact_instance_of::<PyInt>() {
+        check(object.py())?;
+    }
     object.extract()
 }
 
