@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 
 import pytest
 from deferrous import Deferred, ensureDeferred, inlineCallbacks, succeed
@@ -209,3 +209,14 @@ def test_what_is_waited_for_restores_the_callers_context():
         result = ensureDeferred(work(waiting))
         in_request("another's", fire)
         assert successResultOf(result) == "mine"
+
+
+def test_context_of_a_pair():
+    variable = ContextVar("variable", default="none")
+    for fire in (lambda d: d.callback(None), lambda d: d.errback(KeyError())):
+        d = c.ContextDeferred()
+        context = copy_context()
+        context.run(variable.set, "at the adding")
+        context.run(d.addCallbacks, lambda _: variable.get(), lambda _: variable.get())
+        fire(d)
+        assert successResultOf(d) == "at the adding"

@@ -94,3 +94,16 @@ def test_text_of_a_lock_by_key():
     lock = c.KeyedLock()
     lock("one").acquire()
     assert repr(lock) == "<KeyedLock of 1 keys>"
+
+
+def test_several_hold_a_key():
+    lock = c.KeyedLock(2)
+    first, second, third = (lock("key").acquire() for _ in range(3))
+    assert [result_of(d) for d in (first, second)] == [True, True]
+    assert not third.called
+    assert (lock.locked("key"), lock.waiting("key")) == (True, 1)
+    lock("key").release()
+    assert result_of(third) is True
+    lock("key").release()
+    lock("key").release()
+    assert len(lock) == 0

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import itertools
 import threading
+import weakref
 
 import deferrous as defer
 import pytest
@@ -463,3 +464,32 @@ def test_map_that_its_iterator_cancels():
     first.callback(None)
     failureResultOf(d, defer.CancelledError)
     assert (calls, closed) == ([1], [True])
+
+
+def test_as_completed_ends_for_those_who_wait():
+    """Two coroutines that go through the same Deferreds: the second finds none left."""
+    only = Deferred()
+    each = c.as_completed([only])
+
+    async def go_through():
+        return [await d async for d in each]
+
+    both = [ensureDeferred(go_through()), ensureDeferred(go_through())]
+    only.callback("only")
+    assert [successResultOf(d) for d in both] == [["only"], []]
+
+
+def test_once_forgets_what_has_ended():
+    class Page:
+        pass
+
+    calls = []
+    fetch = c.once(lambda page: calls.append(Deferred()) or calls[-1])
+    page = Page()
+    gone = weakref.ref(page)
+    d = fetch(page)
+    calls.pop().callback("text")
+    assert successResultOf(d) == "text"
+    del page
+    gc.collect()
+    assert gone() is None

@@ -377,3 +377,14 @@ def test_block_that_has_ended_keeps_no_call():
     gc.collect()
     assert [call() for call in calls] == [None, None]
     assert not any(each.expired() for each in kept)
+
+
+def test_deadline_that_was_moved_is_told():
+    clock = Clock()
+
+    async def main():
+        async with c.timeout(5, clock=clock) as deadline:
+            deadline.reschedule(clock.seconds() + 9)
+            return deadline.when()
+
+    assert successResultOf(ensureDeferred(main())) == clock.seconds() + 9
