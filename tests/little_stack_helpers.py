@@ -83,18 +83,24 @@ def running(make, later):
     return operation
 
 
-def leaving(make):
-    """Leave a block: nobody else would release the lock."""
+def leaving(make, waits):
+    """Leave a block: nobody else would release the lock. Somebody may be waiting for it."""
 
     def operation():
         lock, begun = make(), []
         lock.acquire()
+        waiting = lock.acquire() if waits else None
 
         def leave():
+            # Where CPython itself refuses a call of this kind, the block's end has not begun.
+            begun.clear()
             begun.append(True)
             lock.__aexit__(None, None, None)
 
-        return leave, lambda: not begun or is_free(lock)
+        def has_left():
+            return waiting.called if waits else is_free(lock)
+
+        return leave, lambda: not begun or has_left()
 
     return operation
 
@@ -124,11 +130,11 @@ RUNNING = {
     # Who reads keeps nobody from reading.
     if name != "reading"
 }
-#: (The side of a ReadWriteLock for writing can still be refused there.)
 LEAVING = {
-    f"{name}, left": leaving(make)
+    f"{name}, left{' to another' * waits}": leaving(make, waits)
     for name, make in LOCKS.items()
-    if name not in ("reading", "writing")
+    for waits in (False, True)
+    if name != "reading"
 }
 GATHERING = {
     "a failure": gathering(lambda one, _: one.errback(KeyError())),

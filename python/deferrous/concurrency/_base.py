@@ -13,11 +13,11 @@ from .._deferrous import (
     _acquire_for,
     _check_depth,
     _knows_depth,
+    _leave,
     _never_refused,
     _running_task,
     _Task,
     ensureDeferred,
-    succeed,
 )
 from .._reasons import is_done
 from .._waiting import deferred_types
@@ -318,5 +318,4 @@ class Lockable:
     def __aexit__(
         self, _type: object = None, _error: object = None, _traceback: object = None
     ) -> Deferred[None]:
-        self.release()
-        return succeed(None)
+        return _leave(self)

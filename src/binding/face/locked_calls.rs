@@ -13,10 +13,10 @@ use crate::binding::capi::{
     stack::Nested,
     yes,
 };
-use crate::binding::face::functions::maybe_deferred;
+use crate::binding::face::functions::{maybe_deferred, succeed};
 use crate::binding::face::place::{_give_first, let_go};
 use crate::binding::face::waiting::again_if_interrupted;
-use crate::binding::model::fifo::Fifo;
+use crate::binding::model::{deferred::Deferred, fifo::Fifo};
 use crate::binding::waits::locked::is_refusal;
 
 /// Acquire a lock, and add a callback with these arguments. Returns what `addCallback` returns. If
@@ -84,6 +84,16 @@ pub(crate) fn _release_after<'py>(
 ) -> Result<Bound<'py, PyAny>> {
     release.call1(args)?;
     Ok(result)
+}
+
+/// Leave a block that holds a lock. The lock is released even where few calls or little stack are left:
+/// nobody else would do that. Returns what `__aexit__` does.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _leave<'py>(lock: &Bound<'py, PyAny>) -> Result<Bound<'py, Deferred>> {
+    let py = lock.py();
+    let left = succeed(capi::none(py));
+    depth::with_more(py, || lock.call_method0(intern!(py, "release")))?;
+    left
 }
 
 /// Release the lock of a key: the next waiter gets it, or the key is removed.

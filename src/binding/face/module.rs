@@ -104,7 +104,7 @@ mod _deferrous {
     use crate::binding::face::list::{gather_results, parse_results};
     #[pymodule_export]
     use crate::binding::face::locked_calls::{
-        _acquire_for, _release_after, _release_key, _run_locked,
+        _acquire_for, _leave, _release_after, _release_key, _run_locked,
     };
     #[pymodule_export]
     use crate::binding::face::place::{_give_back, _give_first, _hand_over, _serve_rest, _wait_in};

@@ -171,7 +171,7 @@ FUNCTIONS = (
     "_cancel_waiting _cancellableInlineCallbacks _check_depth _close_broadcast _close_channel "
     "_close_subscription _convertTimedOut _delay _do _driven _end_all _end_call _end_delayed "
     "_end_getting _end_one _end_waiting _finish _fire_all _follow _give_back "
-    "_give_done _give_first _hand_out _hand_over _happen _in_turn _knows_depth _may_fire "
+    "_give_done _give_first _hand_out _hand_over _happen _in_turn _knows_depth _leave _may_fire "
     "_members_of _move_key _never_refused _not_acquired_for _not_read _not_taken _notify _now "
     "_number_all _once _parseDeferredListResult _parts_of _pass_on _place _place_in _put_in "
     "_read _receive _release_after _release_and_wait _release_key _runInlineCallbacks "
