@@ -224,7 +224,8 @@ _ENDS = {
                 one = greenlet.greenlet(other)
                 one.switch(number)
                 queue.put(number).addErrback(lambda _: None)
-                if not one.dead: one.switch()
+                # Others that wait for the lock may be called, and switch, within it.
+                while not one.dead: one.switch()
                 queue.get()
         threads = [threading.Thread(target=work) for _ in range(3)]
         for thread in threads: thread.start()
