@@ -10,10 +10,10 @@
 #![allow(missing_docs)]
 
 #[allow(dead_code)]
-#[path = "../src/binding/capi/lock.rs"]
-mod lock;
-#[path = "threads/locked.rs"]
-mod locked;
+#[path = "../src/binding/capi/byte_lock.rs"]
+mod byte_lock;
+#[path = "threads/chain_behind_lock.rs"]
+mod chain_behind_lock;
 mod threads;
 
 use deferrous::core::Slot;
@@ -24,8 +24,8 @@ use loom::thread;
 use std::sync::Arc as Shared;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use lock::Lock;
-use locked::Locked;
+use byte_lock::ByteLock;
+use chain_behind_lock::ChainBehindLock;
 use threads::{CANCELLED, CURRENT, Callback, Driver, Guarded, Op, World, check_always};
 
 /// Run the threads in every order in which at most so many are interrupted that could go on, and look at
@@ -34,7 +34,7 @@ fn in_every_order(
     chains: usize,
     threads: &'static [&'static [Op]],
     most: usize,
-    check: impl Fn(&World<Locked>) + Sync + Send + 'static,
+    check: impl Fn(&World<ChainBehindLock>) + Sync + Send + 'static,
 ) {
     let mut builder = Builder::new();
     builder.preemption_bound = Some(most);
@@ -43,8 +43,8 @@ fn in_every_order(
     let tried = orders.clone();
     builder.check(move || {
         tried.fetch_add(1, Ordering::Relaxed);
-        let world = Arc::new(World::<Locked>::new(chains));
-        let run = |number: usize, world: Arc<World<Locked>>| {
+        let world = Arc::new(World::<ChainBehindLock>::new(chains));
+        let run = |number: usize, world: Arc<World<ChainBehindLock>>| {
             move || {
                 let mut driver = Driver::new(threads[number]);
                 while !driver.is_done() {
@@ -72,8 +72,8 @@ fn the_lock_admits_one() {
         builder.preemption_bound = Some(most);
         builder.max_branches = 10_000;
         builder.check(move || {
-            let shared = Arc::new((Lock::new(), UnsafeCell::new(0)));
-            let add = |shared: Arc<(Lock, UnsafeCell<u32>)>| {
+            let shared = Arc::new((ByteLock::new(), UnsafeCell::new(0)));
+            let add = |shared: Arc<(ByteLock, UnsafeCell<u32>)>| {
                 move || {
                     let _locked = shared.0.acquire();
                     // SAFETY: the lock is held, and Loom panics if another thread is in here.
@@ -116,7 +116,7 @@ fn one_fires_and_others_add() {
 fn one_fires_what_another_cancels() {
     const FIRE: &[Op] = &[Op::Fire(0, 5)];
     const CANCEL: &[Op] = &[Op::Cancel(0), Op::Add(0, Callback::Counts(1))];
-    let check = |world: &World<Locked>| {
+    let check = |world: &World<ChainBehindLock>| {
         let log = world.log(0);
         assert_eq!((log.fired, log.refused), (1, 0));
         let cancelled = log.called[0].1 == Slot::Failure(CANCELLED);
@@ -131,7 +131,7 @@ fn one_waits_for_what_another_fires() {
     const CHAIN: &[Op] = &[Op::Add(0, Callback::Returns(1)), Op::Fire(0, 0)];
     const FIRE: &[Op] = &[Op::Fire(1, 50)];
     const ADD: &[Op] = &[Op::Add(0, Callback::Counts(1))];
-    let check = |world: &World<Locked>| {
+    let check = |world: &World<ChainBehindLock>| {
         world.chains[0]
             .with(|chain, _| assert_eq!((chain.paused(), chain.chained_to()), (0, None)));
     };

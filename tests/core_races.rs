@@ -7,10 +7,10 @@
 #![allow(missing_docs)]
 
 #[allow(dead_code)]
-#[path = "../src/binding/capi/lock.rs"]
-mod lock;
-#[path = "threads/locked.rs"]
-mod locked;
+#[path = "../src/binding/capi/byte_lock.rs"]
+mod byte_lock;
+#[path = "threads/chain_behind_lock.rs"]
+mod chain_behind_lock;
 mod threads;
 
 use std::sync::{Arc, Barrier};
@@ -18,15 +18,19 @@ use std::thread;
 
 use deferrous::core::Slot;
 
-use locked::Locked;
+use chain_behind_lock::ChainBehindLock;
 use threads::{CURRENT, Callback, Driver, Op, World, check_always};
 
 const ROUNDS: usize = 200;
 
 /// Run the threads at the same time, many times, and look at the world after each.
-fn at_once(chains: usize, threads: &'static [&'static [Op]], check: impl Fn(&World<Locked>)) {
+fn at_once(
+    chains: usize,
+    threads: &'static [&'static [Op]],
+    check: impl Fn(&World<ChainBehindLock>),
+) {
     for _ in 0..ROUNDS {
-        let world = Arc::new(World::<Locked>::new(chains));
+        let world = Arc::new(World::<ChainBehindLock>::new(chains));
         let begin = Arc::new(Barrier::new(threads.len()));
         let running: Vec<_> = threads
             .iter()

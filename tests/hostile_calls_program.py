@@ -21,6 +21,8 @@ from deferrous import (
 from deferrous.failure import Failure
 
 logging.disable(logging.CRITICAL)
+# `print` is called, too, with a text that is no Unicode. The test reads the output as UTF-8.
+sys.stdout.reconfigure(errors="backslashreplace")
 warnings.simplefilter("ignore")
 bugs = []
 
@@ -209,7 +211,7 @@ MAKERS = {
     "_Task": [task, ended_task],
     "_TaskCallback": [task_callback],
     "_Timeout": [timeout, lambda: timeout(int), lambda: timeout(lambda *args: 1 / 0)],
-    "_Locked": [locked],
+    "_LockRun": [locked],
     "_Race": [
         lambda: race([])._canceller, lambda: race([Deferred(), Deferred()])._canceller,
         lambda: race([failed(), Deferred()])._canceller,

@@ -22,7 +22,7 @@ CLASSES = [
     "_ConcurrencyPrimitive",
     "_DeferredIterator",
     "_Fifo",
-    "_Locked",
+    "_LockRun",
     "_Place",
     "_Race",
     "_Task",

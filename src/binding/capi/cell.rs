@@ -7,7 +7,7 @@ use std::{cell::RefCell, mem::ManuallyDrop, thread::LocalKey};
 use pyo3::Python;
 
 #[cfg(Py_GIL_DISABLED)]
-use super::lock::Lock;
+use super::byte_lock::ByteLock;
 
 /// Interior mutability for state that several objects or threads can reach. It is guarded by the
 /// GIL or, if the interpreter can run without one, by a lock of its own.
@@ -16,7 +16,7 @@ use super::lock::Lock;
 pub(crate) struct Shared<T> {
     value: UnsafeCell<T>,
     #[cfg(Py_GIL_DISABLED)]
-    lock: Lock,
+    lock: ByteLock,
     #[cfg(all(debug_assertions, not(Py_GIL_DISABLED)))]
     busy: std::cell::Cell<bool>,
 }
@@ -31,7 +31,7 @@ impl<T> Shared<T> {
         Self {
             value: UnsafeCell::new(value),
             #[cfg(Py_GIL_DISABLED)]
-            lock: Lock::new(),
+            lock: ByteLock::new(),
             #[cfg(all(debug_assertions, not(Py_GIL_DISABLED)))]
             busy: std::cell::Cell::new(false),
         }

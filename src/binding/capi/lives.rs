@@ -18,13 +18,13 @@ use super::alive::{lent, made_known};
 use super::cell::Shared;
 use super::classes::Native;
 use super::error::Result;
-use super::events;
 use super::in_flight::ok;
 use super::inspect::{is_coroutine, is_generator};
 use super::interned::intern;
 use super::making::no_memory;
 use super::places::{self, NOWHERE, Table};
 use super::ticks;
+use super::trace_ring;
 use super::watching::{TRACE, TRACK, code_of_current_task, current_greenlet, watching_for};
 use crate::core::refusable;
 
@@ -207,7 +207,7 @@ pub(super) fn born<T>(object: &Bound<'_, PyAny>, value: &T, fired: u32) {
     }
     if watching_for(TRACE) {
         VALUE_AT.store(ptr::from_ref(value) as usize - address, Ordering::Relaxed);
-        events::record_made(py, address, run as usize, place, fired);
+        trace_ring::record_made(py, address, run as usize, place, fired);
     }
 }
 

@@ -11,6 +11,8 @@ mod answers;
 mod arguments;
 mod beside;
 mod bounds;
+#[cfg(Py_GIL_DISABLED)]
+mod byte_lock;
 mod calls;
 pub(crate) mod cell;
 pub(crate) mod classes;
@@ -20,7 +22,6 @@ mod conversions;
 pub(crate) mod depth;
 mod dying;
 pub(crate) mod error;
-pub(crate) mod events;
 mod exceptions;
 #[cfg(all(
     target_os = "linux",
@@ -40,8 +41,6 @@ pub(crate) mod interned;
 pub(crate) mod iterating;
 mod kinds;
 pub(crate) mod lives;
-#[cfg(Py_GIL_DISABLED)]
-mod lock;
 mod making;
 pub(crate) mod methods;
 pub(crate) mod overrides;
@@ -59,6 +58,7 @@ mod slots;
 pub(crate) mod stack;
 mod stock;
 pub(crate) mod ticks;
+pub(crate) mod trace_ring;
 pub(crate) mod versions;
 pub(crate) mod watching;
 #[cfg(Py_3_12)]

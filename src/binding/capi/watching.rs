@@ -15,7 +15,7 @@ static WATCHED_BY: AtomicU8 = AtomicU8::new(0);
 /// Somebody wants the list of living objects: see [`lives`](super::lives).
 pub(crate) const TRACK: u8 = 1;
 
-/// Somebody wants events, too: see [`events`](super::events).
+/// Somebody wants events, too: see [`trace_ring`](super::trace_ring).
 pub(crate) const TRACE: u8 = 2;
 
 /// Whether anybody wants anything.

@@ -22,11 +22,11 @@ use crate::binding::model::{
 };
 use crate::binding::run::engine;
 #[cfg(Py_GIL_DISABLED)]
-use crate::binding::waits::{firing::begin_fire, steps};
+use crate::binding::waits::{firing::begin_fire, lock_steps};
 use crate::binding::waits::{
     firing::{fired, make},
     handing_over::{begin_release, begin_release_of, overrides_ours},
-    locked::release_by_work,
+    lock_run::release_by_work,
     nesting::hand_over,
 };
 use crate::core::Flag;
@@ -63,7 +63,7 @@ pub(super) fn acquire<'py>(primitive: &Bound<'py, Primitive>) -> Result<Bound<'p
         return Ok(acquired);
     }
     #[cfg(Py_GIL_DISABLED)]
-    if steps::acquire(primitive, &deferred)? {
+    if lock_steps::acquire(primitive, &deferred)? {
         // It was released meanwhile, by another thread.
         begin_fire(&deferred, Outcome::Value(primitive.as_any().clone().hold()))?;
     }
@@ -131,7 +131,7 @@ fn acquire_asked(primitive: &Bound<'_, Primitive>, is_lock: bool) -> Result<(boo
         return Ok((is_free, true));
     }
     #[cfg(Py_GIL_DISABLED)]
-    return steps::take_token(primitive);
+    return lock_steps::take_token(primitive);
     #[cfg(not(Py_GIL_DISABLED))]
     {
         let tokens = primitive.get().number(py, |state| &mut state.tokens)?;

@@ -1,7 +1,7 @@
 //! Native steps of `map` and `stream`: take items, and call a function for each.
 //!
 //! A feed is a map or a stream. Each step is one function, so that a signal's exception cannot tear
-//! it apart: see `steps`.
+//! it apart: see `ending`.
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyIterator, PyList, PyString};
@@ -13,9 +13,9 @@ use crate::binding::capi::{
     interned::intern,
     none, yes,
 };
+use crate::binding::face::ending::{_end_all, is_failure};
 use crate::binding::face::functions::maybe_deferred_quickly;
 use crate::binding::face::groups::begun;
-use crate::binding::face::steps::{_end_all, is_failure};
 use crate::binding::face::waiting::{failure_of, is};
 use crate::binding::model::fifo::exact_index;
 

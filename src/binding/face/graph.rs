@@ -16,7 +16,7 @@ use crate::binding::model::{
     list::DeferredList,
     outcome::{self, Link, Outcome},
     place::Place,
-    primitive::{DeferredSemaphore, Locked, Primitive},
+    primitive::{DeferredSemaphore, LockRun, Primitive},
     queue::DeferredQueue,
     race::Race,
     task::{Task, TaskCallback},
@@ -297,10 +297,10 @@ pub(crate) fn parts_of<'py>(object: &Object<'py>) -> Result<Option<Bound<'py, Py
         let timeout = timeout.get();
         let deferred = timeout.deferred.bind(py).as_any().clone();
         [text(py, "timeout")?, deferred, timeout.seconds.bind(py).clone(), none()]
-    } else if let Ok(locked) = object.cast_exact::<Locked>() {
-        let locked = locked.get();
-        let primitive = locked.primitive.bind(py).as_any().clone();
-        [text(py, "locked")?, primitive, locked.function.bind(py).clone(), none()]
+    } else if let Ok(call) = object.cast_exact::<LockRun>() {
+        let call = call.get();
+        let primitive = call.primitive.bind(py).as_any().clone();
+        [text(py, "locked")?, primitive, call.function.bind(py).clone(), none()]
     } else if let Ok(primitive) = object.cast::<Primitive>() {
         parts_of_primitive(primitive)?
     } else if let Ok(place) = object.cast_exact::<Place>() {

@@ -1,6 +1,6 @@
 //! Native steps of groups, streams and `wait` in `deferrous.concurrency`.
 //!
-//! Each is one function, so that a signal's exception cannot tear it apart: see `steps`.
+//! Each is one function, so that a signal's exception cannot tear it apart: see `ending`.
 
 #[cfg(Py_GIL_DISABLED)]
 use pyo3::exceptions::PyIndexError;
@@ -13,12 +13,12 @@ use crate::binding::capi::{
     interned::intern,
     none, yes,
 };
+use crate::binding::face::ending::is_failure;
 use crate::binding::face::generators::ensure_deferred;
 use crate::binding::face::items::take_returned;
 #[cfg(Py_GIL_DISABLED)]
 use crate::binding::face::place::_give_first;
 use crate::binding::face::place::{_hand_over, fire_waiting, first_waiting};
-use crate::binding::face::steps::is_failure;
 use crate::binding::face::waiting::{again_if_interrupted, answer_waiting, is, line_of};
 use crate::binding::judge::classify::as_deferred;
 #[cfg(Py_GIL_DISABLED)]

@@ -1,6 +1,6 @@
 //! Native steps of `deferrous.concurrency`: calls that are made with a lock, and locks by key.
 //!
-//! Each is one function, so that a signal's exception cannot tear it apart: see `steps`.
+//! Each is one function, so that a signal's exception cannot tear it apart: see `whole`.
 
 use pyo3::exceptions::{PyException, PyRuntimeError};
 use pyo3::prelude::*;
@@ -17,7 +17,7 @@ use crate::binding::face::functions::{maybe_deferred, succeed};
 use crate::binding::face::place::{_give_first, let_go};
 use crate::binding::face::waiting::again_if_interrupted;
 use crate::binding::model::{deferred::Deferred, fifo::Fifo};
-use crate::binding::waits::locked::is_refusal;
+use crate::binding::waits::lock_run::is_refusal;
 
 /// Acquire a lock, and add a callback with these arguments. Returns what `addCallback` returns. If
 /// the callback cannot be added, `release` is called, or the place in line is given up: nothing

@@ -10,7 +10,7 @@ use crate::binding::model::failure::FailureBase;
 use crate::binding::model::fifo::Fifo;
 use crate::binding::model::list::DeferredList;
 use crate::binding::model::place::Place;
-use crate::binding::model::primitive::{DeferredLock, DeferredSemaphore, Locked, Primitive};
+use crate::binding::model::primitive::{DeferredLock, DeferredSemaphore, LockRun, Primitive};
 use crate::binding::model::queue::DeferredQueue;
 use crate::binding::model::race::Race;
 use crate::binding::model::task::{Task, TaskCallback};
@@ -36,7 +36,7 @@ fn make_classes(module: &Bound<'_, PyModule>) -> Result<()> {
     let shown_to_nobody = PyModule::new(py, "hidden")?;
     shown_to_nobody.add_class::<Awaiting>()?;
     shown_to_nobody.add_class::<TaskCallback>()?;
-    shown_to_nobody.add_class::<Locked>()?;
+    shown_to_nobody.add_class::<LockRun>()?;
     shown_to_nobody.add_class::<Wakeup>()?;
     shown_to_nobody.add_class::<FailureBase>()?;
     // Messages about arguments should say `Failure`, as programs never see the base class.
@@ -73,6 +73,10 @@ mod _deferrous {
     #[pymodule_export]
     use crate::binding::face::broadcasts::{
         _close_broadcast, _close_subscription, _not_read, _read, _send_to_all,
+    };
+    #[pymodule_export]
+    use crate::binding::face::ending::{
+        _delay, _end_all, _end_delayed, _end_one, _in_turn, _pass_on,
     };
     #[pymodule_export]
     use crate::binding::face::events::{
@@ -112,12 +116,6 @@ mod _deferrous {
     use crate::binding::face::race::race;
     #[pymodule_export]
     use crate::binding::face::returned::_not_taken;
-    #[cfg(all(Py_GIL_DISABLED, debug_assertions))]
-    #[pymodule_export]
-    use crate::binding::face::several::behind::_is_behind_gate;
-    #[cfg(Py_GIL_DISABLED)]
-    #[pymodule_export]
-    use crate::binding::face::several::behind::{_count, _is_forked, _share_gate};
     #[cfg(Py_GIL_DISABLED)]
     #[pymodule_export]
     use crate::binding::face::several::channels::{
@@ -143,11 +141,12 @@ mod _deferrous {
     #[cfg(Py_GIL_DISABLED)]
     #[pymodule_export]
     use crate::binding::face::several::one_by_one::{_hand_on, Steps};
+    #[cfg(all(Py_GIL_DISABLED, debug_assertions))]
     #[pymodule_export]
-    use crate::binding::face::steps::{
-        _check_depth, _delay, _end_all, _end_delayed, _end_one, _in_turn, _knows_depth,
-        _never_refused, _once, _pass_on, _whole, _within,
-    };
+    use crate::binding::face::several::shared::_is_behind_gate;
+    #[cfg(Py_GIL_DISABLED)]
+    #[pymodule_export]
+    use crate::binding::face::several::shared::{_count, _is_forked, _share_gate};
     #[pymodule_export]
     use crate::binding::face::survey::{all_of, may_fire, take_last};
     #[pymodule_export]
@@ -159,6 +158,10 @@ mod _deferrous {
     };
     #[pymodule_export]
     use crate::binding::face::waiting::_fire_all;
+    #[pymodule_export]
+    use crate::binding::face::whole::{
+        _check_depth, _knows_depth, _never_refused, _once, _whole, _within,
+    };
     #[pymodule_export]
     use crate::binding::judge::copying::plain_state;
     #[pymodule_export]
@@ -226,7 +229,7 @@ mod _deferrous {
         capi::depth::find(py)?;
         know_callbacks(module)?;
         #[cfg(Py_GIL_DISABLED)]
-        crate::binding::face::several::behind::watch_forks(module)?;
+        crate::binding::face::several::shared::watch_forks(module)?;
         module.add("_DEFERRED_SUBCLASSES", deferred::subclasses(py)?)?;
         // How it was compiled: "plain", "profile-guided", or "quick" for tests.
         module.add("_build", env!("DEFERROUS_BUILD"))?;

@@ -25,7 +25,7 @@ use crate::binding::waits::turns;
 use crate::binding::waits::{
     firing::{fire_one, make},
     handing_over::leave,
-    locked::is_refusal,
+    lock_run::is_refusal,
     nesting::hand_over,
     work::Work,
 };

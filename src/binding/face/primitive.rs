@@ -9,7 +9,7 @@ use crate::binding::capi::{error::Result, interned::intern, new_bool, stack::Nes
 use crate::binding::face::{
     acquiring::{acquire, release_at_end, release_to_next},
     functions::succeed,
-    locked,
+    lock_run,
 };
 #[cfg(Py_GIL_DISABLED)]
 use crate::binding::model::primitive::DeferredLock;
@@ -113,7 +113,7 @@ impl Primitive {
         args: Bound<'py, PyTuple>,
         kwargs: Option<Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        locked::run(slf, f, args, kwargs)
+        lock_run::run(slf, f, args, kwargs)
     }
 
     fn _releaseAndReturn<'py>(

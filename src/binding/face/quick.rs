@@ -11,7 +11,7 @@ use crate::binding::capi::{
     none, tuple_of,
 };
 use crate::binding::face::{
-    adding::add_both, events, functions, generators, items, place, steps, timeout,
+    adding::add_both, events, functions, generators, items, place, timeout, whole,
 };
 use crate::binding::model::{
     callback::Callback,
@@ -195,10 +195,10 @@ quick!(AcquiredFor = c"_acquired_for" of PyAny, |_, [lock, condition, woken]| {
     events::_acquired_for(lock, condition, woken.clone())
 });
 quick!(CheckDepth = c"_check_depth" of PyAny, |slf, []| {
-    steps::_check_depth(slf.py())
+    whole::_check_depth(slf.py())
 });
 quick!(NeverRefused = c"_never_refused" of PyAny, |_, [function]| {
-    steps::_never_refused(function.clone())
+    whole::_never_refused(function.clone())
 });
 quick!(GiveFirst = c"_give_first" of PyAny, |_, [line, result]| {
     let line = capi::as_exact::<Fifo>(line)?;

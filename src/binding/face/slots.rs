@@ -30,7 +30,7 @@ use crate::binding::model::fifo::Fifo;
 use crate::binding::model::list::DeferredList;
 use crate::binding::model::outcome::{Chain, Outcome};
 use crate::binding::model::place::Place;
-use crate::binding::model::primitive::{DeferredLock, DeferredSemaphore, Locked, Primitive};
+use crate::binding::model::primitive::{DeferredLock, DeferredSemaphore, LockRun, Primitive};
 use crate::binding::model::queue::DeferredQueue;
 use crate::binding::model::race::Race;
 use crate::binding::model::task::{Task, TaskCallback};
@@ -67,7 +67,7 @@ macro_rules! native {
 native! {
     recycle: Deferred, Awaiting, Task, Fifo, Place, DeferredQueue, Wakeup;
     bury: DeferredList = true, TaskCallback, Primitive, DeferredLock, DeferredSemaphore,
-        Locked, Race, Timeout, FailureBase;
+        LockRun, Race, Timeout, FailureBase;
 }
 
 /// A Deferred that has not fired.

@@ -7,9 +7,9 @@ use pyo3::types::{PyList, PyString, PyTuple};
 use crate::binding::capi::{
     self, Recycled,
     error::Result,
-    events, lives, places,
+    lives, places,
     ticks::{self, Scale},
-    watching,
+    trace_ring, watching,
 };
 use crate::binding::model::deferred::Deferred;
 use crate::binding::waits::{aside, nesting};
@@ -146,7 +146,7 @@ pub(crate) fn place(py: Python<'_>, number: u32) -> Option<(Object<'_>, i32)> {
 pub(crate) fn trace_begin(py: Python<'_>, capacity: usize, own_files: Bound<'_, PyString>) -> u64 {
     watching::know_greenlets(nesting::current_greenlet);
     places::know_own_files(own_files);
-    let total = events::begin(py, capacity);
+    let total = trace_ring::begin(py, capacity);
     choose_pool(py);
     total
 }
@@ -155,7 +155,7 @@ pub(crate) fn trace_begin(py: Python<'_>, capacity: usize, own_files: Bound<'_, 
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_trace_end")]
 pub(crate) fn trace_end(py: Python<'_>) {
-    events::end(py);
+    trace_ring::end(py);
     choose_pool(py);
 }
 
@@ -164,7 +164,7 @@ pub(crate) fn trace_end(py: Python<'_>) {
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_trace_since")]
 pub(crate) fn trace_since(py: Python<'_>, total: u64) -> Result<Bound<'_, PyTuple>> {
-    let (events, lost) = events::since(py, total)?;
+    let (events, lost) = trace_ring::since(py, total)?;
     let scale = Scale::now();
     let list = capi::new_list(py)?;
     for event in events {
@@ -189,7 +189,7 @@ pub(crate) fn trace_since(py: Python<'_>, total: u64) -> Result<Bound<'_, PyTupl
 #[pyo3(name = "_trace_strands")]
 pub(crate) fn trace_strands(py: Python<'_>) -> Result<Bound<'_, PyList>> {
     let list = capi::new_list(py)?;
-    for (strand, (thread, greenlet)) in events::strands(py)? {
+    for (strand, (thread, greenlet)) in trace_ring::strands(py)? {
         list.append(capi::new_tuple(
             py,
             [number(py, strand.into())?, number(py, thread as u64)?, number(py, greenlet as u64)?],

@@ -13,10 +13,10 @@ use crate::binding::capi::{self, Hold, error::Result, interned::intern, stack};
 use crate::binding::judge::{
     asked::Asked,
     attributes::{CAPTURE_VARS, COUNT_FIELD, TB, TYPE, VALUE, to_raise},
-    copying,
+    class_names, copying,
     creating::{count_one, is_failure, kind_of, new_failure, no_current_exception, traceback_for},
     deprecation::Deprecated,
-    frames, kinds,
+    frames,
     ordinary::is_ordinary,
     showing,
 };
@@ -214,7 +214,7 @@ impl FailureBase {
         }
         let kind = slf.getattr(TYPE.name(py))?;
         let names = match kind.cast::<PyType>() {
-            Ok(kind) => kinds::names_of(kind)?,
+            Ok(kind) => class_names::names_of(kind)?,
             Err(_) => None,
         };
         let parents = match names {

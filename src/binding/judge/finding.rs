@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyString, PyType};
 
 use crate::binding::capi::{self, error::Result, interned::intern, stack};
-use crate::binding::judge::{asked::Asked, kinds};
+use crate::binding::judge::{asked::Asked, class_names};
 use crate::binding::model::failure::{FailureBase, State};
 
 impl FailureBase {
@@ -83,10 +83,10 @@ impl FailureBase {
             {
                 return Ok(Some(true));
             }
-            return kinds::is_a(&kind, wanted);
+            return class_names::is_a(&kind, wanted);
         }
         match wanted.cast_exact::<PyString>() {
-            Ok(name) => kinds::is_called(&kind, name),
+            Ok(name) => class_names::is_called(&kind, name),
             Err(_) => Ok(None),
         }
     }
@@ -102,7 +102,7 @@ impl FailureBase {
                 || class.is_subclass(&py.get_type::<PyException>())?)
         {
             // Another class may have the same full name, for instance if a module was loaded twice.
-            name = Some(kinds::qualified_name(class)?);
+            name = Some(class_names::qualified_name(class)?);
         }
         let parents = slf.getattr(intern!(py, "parents"))?;
         Ok(parents.contains(name.as_ref().unwrap_or(wanted))?)

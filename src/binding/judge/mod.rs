@@ -4,6 +4,7 @@
 
 pub(crate) mod asked;
 pub(crate) mod attributes;
+pub(crate) mod class_names;
 pub(crate) mod classify;
 pub(crate) mod copying;
 pub(crate) mod creating;
@@ -13,7 +14,6 @@ pub(crate) mod failure;
 pub(crate) mod finding;
 pub(crate) mod foreign;
 pub(crate) mod frames;
-pub(crate) mod kinds;
 pub(crate) mod letting_go;
 pub(crate) mod notes;
 pub(crate) mod ordinary;

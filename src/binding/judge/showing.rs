@@ -18,8 +18,8 @@ use crate::binding::capi::{
 };
 use crate::binding::judge::{
     asked::Asked,
+    class_names,
     frames::{Detail, REPEATED, Writer, frames_in, frames_of, write_folded, write_frames},
-    kinds,
 };
 use crate::binding::model::{failure::FailureBase, names};
 
@@ -153,7 +153,7 @@ fn show<'py>(
         writer.end()?;
         return Ok(write_frames(&mut writer, &frames, detail)?.then_some(writer));
     }
-    let kind = kinds::qualified_name(&kind)?;
+    let kind = class_names::qualified_name(&kind)?;
     let Ok(kind) = kind.cast_exact::<PyString>() else { return Ok(None) };
     let Some(kind) = capi::ok(py, kind.to_str()) else { return Ok(None) };
     let Some(number) = write_title(&mut writer, failure, detail)? else { return Ok(None) };
@@ -242,7 +242,8 @@ pub(crate) fn plain_repr<'py>(
         return Ok(None);
     }
     let Some(text) = plain_message(failure)? else { return Ok(None) };
-    let names = [kinds::qualified_name(&failure.get_type())?, kinds::qualified_name(kind)?];
+    let names =
+        [class_names::qualified_name(&failure.get_type())?, class_names::qualified_name(kind)?];
     let mut writer = Writer::new(py);
     for (before, name) in ["<", " "].into_iter().zip(&names) {
         let Ok(name) = name.cast_exact::<PyString>() else { return Ok(None) };

@@ -6,9 +6,9 @@ use pyo3::prelude::*;
 
 use crate::binding::capi::{
     self,
-    events::{Kind, record},
     interned::intern,
     lives, places,
+    trace_ring::{EventKind, record},
 };
 use crate::binding::model::outcome::share;
 use crate::binding::model::{
@@ -19,7 +19,7 @@ use crate::binding::model::{
     task::Task,
 };
 
-pub(crate) use crate::binding::capi::events::tracing;
+pub(crate) use crate::binding::capi::trace_ring::tracing;
 
 /// The kind of an outcome, as a number that `_trace.py` knows.
 fn number_of(outcome: &Outcome) -> u32 {
@@ -52,7 +52,7 @@ pub(crate) fn fired(deferred: &Bound<'_, Deferred>, outcome: &Outcome) {
 #[cold]
 fn note_fired(deferred: &Bound<'_, Deferred>, outcome: &Outcome) {
     if !deferred.get().chain(deferred.py(), |chain| chain.called()) {
-        record(deferred.py(), Kind::Fired, address(deferred), 0, number_of(outcome));
+        record(deferred.py(), EventKind::Fired, address(deferred), 0, number_of(outcome));
     }
 }
 
@@ -61,7 +61,7 @@ pub(crate) fn was_fired(deferred: &Bound<'_, Deferred>) {
     if tracing() {
         let py = deferred.py();
         let outcome = deferred.get().chain(py, |chain| share(py, chain.outcome()));
-        record(py, Kind::Fired, address(deferred), 0, number_of(&outcome));
+        record(py, EventKind::Fired, address(deferred), 0, number_of(&outcome));
     }
 }
 
@@ -69,7 +69,7 @@ pub(crate) fn was_fired(deferred: &Bound<'_, Deferred>) {
 #[inline(always)]
 pub(crate) fn cancelled(deferred: &Bound<'_, Deferred>) {
     if tracing() {
-        record(deferred.py(), Kind::Cancelled, address(deferred), 0, 0);
+        record(deferred.py(), EventKind::Cancelled, address(deferred), 0, 0);
     }
 }
 
@@ -77,14 +77,14 @@ pub(crate) fn cancelled(deferred: &Bound<'_, Deferred>) {
 #[inline(always)]
 pub(crate) fn chained(deferred: &Bound<'_, Deferred>, other: &Bound<'_, Deferred>) {
     if tracing() {
-        record(deferred.py(), Kind::Chained, address(deferred), address(other), 0);
+        record(deferred.py(), EventKind::Chained, address(deferred), address(other), 0);
     }
 }
 
 /// A Deferred, with this value, died with an unhandled failure.
 pub(crate) fn unhandled(py: Python<'_>, deferred: &Deferred) {
     if tracing() {
-        record(py, Kind::Unhandled, lives::address_of(deferred), 0, 0);
+        record(py, EventKind::Unhandled, lives::address_of(deferred), 0, 0);
     }
 }
 
@@ -92,14 +92,14 @@ pub(crate) fn unhandled(py: Python<'_>, deferred: &Deferred) {
 #[cold]
 pub(crate) fn taken(deferred: &Bound<'_, Deferred>, outcome: &Outcome) {
     if matches!(outcome, Outcome::Failure(_)) && tracing() {
-        record(deferred.py(), Kind::Handled, address(deferred), 0, 0);
+        record(deferred.py(), EventKind::Handled, address(deferred), 0, 0);
     }
 }
 
 /// A waiter that is not a generator has got a failure, and left this outcome.
 pub(crate) fn took_failure(deferred: &Bound<'_, Deferred>, left: &Outcome) {
     if !matches!(left, Outcome::Failure(_)) && tracing() {
-        record(deferred.py(), Kind::Handled, address(deferred), 0, 0);
+        record(deferred.py(), EventKind::Handled, address(deferred), 0, 0);
     }
 }
 
@@ -114,7 +114,7 @@ pub(crate) fn begins<'py>(
         return None;
     }
     let place = callable().map_or(places::NOWHERE, place_of);
-    record(py, Kind::Begins, address(deferred), 0, place);
+    record(py, EventKind::Begins, address(deferred), 0, place);
     Some(deferred.get().chain(py, |chain| number_of(chain.outcome())))
 }
 
@@ -132,7 +132,7 @@ pub(crate) fn callback_ends(
 ) {
     if let Some(before) = begun {
         let after = outcome.map_or(1, number_of);
-        record(deferred.py(), Kind::Ends, address(deferred), 0, before * 8 + after);
+        record(deferred.py(), EventKind::Ends, address(deferred), 0, before * 8 + after);
     }
 }
 
@@ -175,9 +175,9 @@ pub(crate) fn resumed(driven: &Bound<'_, PyAny>, run: &lives::Running, outcome: 
         let waited = task.get().with(py, |state| {
             state.waiting_on.as_ref().map_or(0, |deferred| deferred.as_ptr() as usize)
         });
-        record(py, Kind::Handled, waited, 0, 0);
+        record(py, EventKind::Handled, waited, 0, 0);
     }
-    let kind = if run.starts { Kind::Started } else { Kind::Resumed };
+    let kind = if run.starts { EventKind::Started } else { EventKind::Resumed };
     let detail = if run.starts { run.code() } else { run.code() * 8 + number_of(outcome) };
     record(py, kind, run.number(), of_driven(driven), detail);
 }
@@ -185,7 +185,7 @@ pub(crate) fn resumed(driven: &Bound<'_, PyAny>, run: &lives::Running, outcome: 
 /// It waits for a Deferred, or for something else.
 pub(crate) fn suspended(py: Python<'_>, run: &lives::Running, on: Option<&Bound<'_, Deferred>>) {
     if tracing() {
-        record(py, Kind::Suspended, run.number(), on.map_or(0, address), run.code());
+        record(py, EventKind::Suspended, run.number(), on.map_or(0, address), run.code());
     }
 }
 
@@ -193,6 +193,6 @@ pub(crate) fn suspended(py: Python<'_>, run: &lives::Running, on: Option<&Bound<
 pub(crate) fn ended(driven: &Bound<'_, PyAny>, run: &lives::Running, raised: bool) {
     if tracing() {
         let detail = u32::from(raised);
-        record(driven.py(), Kind::Ended, run.number(), of_driven(driven), detail);
+        record(driven.py(), EventKind::Ended, run.number(), of_driven(driven), detail);
     }
 }

@@ -242,9 +242,9 @@ pub(crate) struct DeferredLock;
 )]
 pub(crate) struct DeferredSemaphore;
 
-/// A call that needs something to be acquired.
-#[pyclass(crate = "crate::binding::capi::guarded", name = "_Locked", module = "deferrous", frozen)]
-pub(crate) struct Locked {
+/// A call of `lock.run` or `semaphore.run`: it waits until it can acquire, and releases afterwards.
+#[pyclass(crate = "crate::binding::capi::guarded", name = "_LockRun", module = "deferrous", frozen)]
+pub(crate) struct LockRun {
     pub(crate) primitive: Held<Primitive>,
     pub(crate) function: Held<PyAny>,
     pub(crate) args: Held<PyTuple>,

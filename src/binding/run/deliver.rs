@@ -11,7 +11,7 @@ use crate::binding::model::{
     list::DeferredList,
     observe,
     outcome::Outcome,
-    primitive::Locked,
+    primitive::LockRun,
     race::Race,
     task::Task,
     waiter::{FIRE, Waiter},
@@ -83,7 +83,7 @@ type IsExact = fn(&Bound<'_, PyAny>) -> bool;
 static OTHERS: [(IsExact, Deliver); 3] = [
     (is_exact::<Awaiting>, deliver_to::<Awaiting>),
     (is_exact::<Race>, deliver_to::<Race>),
-    (is_exact::<Locked>, deliver_to::<Locked>),
+    (is_exact::<LockRun>, deliver_to::<LockRun>),
 ];
 
 fn deliver_to<'py, T: Waits + Native + PyTypeInfo>(

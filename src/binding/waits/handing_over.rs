@@ -29,7 +29,7 @@ use crate::binding::model::{
 use crate::binding::waits::limits::has_room;
 use crate::binding::waits::{firing::fire_one, limits::too_many_tokens, work::Work};
 #[cfg(Py_GIL_DISABLED)]
-use crate::binding::waits::{queue_steps, steps, turns};
+use crate::binding::waits::{lock_steps, queue_steps, turns};
 use crate::core::Flag;
 
 /// Fire the first waiter with this result. Returns the Deferred to run, if any.
@@ -215,7 +215,7 @@ pub(crate) fn take_back<'py>(
             return Ok(None);
         }
         #[cfg(Py_GIL_DISABLED)]
-        steps::skip_fired(primitive)?;
+        lock_steps::skip_fired(primitive)?;
         #[cfg(not(Py_GIL_DISABLED))]
         Fifo::skip_fired(&primitive.get().line(py)?)?;
         if overrides_ours(primitive, intern!(py, "release")) {
@@ -259,7 +259,7 @@ pub(crate) fn begin_release_of<'py>(
     #[cfg(Py_GIL_DISABLED)]
     if primitive.is_instance_of::<DeferredLock>() || primitive.is_instance_of::<DeferredSemaphore>()
     {
-        return steps::release(primitive);
+        return lock_steps::release(primitive);
     }
     let waits = line.is_some();
     if primitive.is_instance_of::<DeferredLock>() {

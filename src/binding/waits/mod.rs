@@ -14,7 +14,9 @@ pub(crate) mod firing;
 pub(crate) mod handing_over;
 pub(crate) mod limits;
 pub(crate) mod list;
-pub(crate) mod locked;
+pub(crate) mod lock_run;
+#[cfg(Py_GIL_DISABLED)]
+pub(crate) mod lock_steps;
 pub(crate) mod loops;
 pub(crate) mod made;
 pub(crate) mod native;
@@ -24,8 +26,6 @@ pub(crate) mod queue_steps;
 pub(crate) mod race;
 pub(crate) mod ring;
 pub(crate) mod starting;
-#[cfg(Py_GIL_DISABLED)]
-pub(crate) mod steps;
 pub(crate) mod task;
 pub(crate) mod task_cancelling;
 #[cfg(Py_GIL_DISABLED)]

@@ -18,14 +18,14 @@ use crate::binding::model::{
     deferred::Deferred,
     list::DeferredList,
     outcome::Outcome,
-    primitive::{Locked, Primitive},
+    primitive::{LockRun, Primitive},
     queue::DeferredQueue,
     race::Race,
     task::TaskCallback,
 };
 use crate::binding::waits::{
     firing::{self, reason_of},
-    handing_over, list, locked, task,
+    handing_over, list, lock_run, task,
     work::{Answer, Waits, Work},
 };
 
@@ -142,9 +142,8 @@ fn answer_of_callable<'py>(
     if let ([], Ok(callback)) = (args, callable.cast_exact::<TaskCallback>()) {
         return Some(task::answer_callback(callback, outcome));
     }
-    if let ([], Ok(locked)) = (args, callable.cast_exact::<Locked>()) {
-        let locked = locked.clone();
-        return Some(Locked::deliver(locked, locked::RUN, Outcome::Taken));
+    if let ([], Ok(call)) = (args, callable.cast_exact::<LockRun>()) {
+        return Some(LockRun::deliver(call.clone(), lock_run::RUN, Outcome::Taken));
     }
     if let ([place], Ok(race)) = (args, callable.cast_exact::<Race>()) {
         let place = place.cast_exact::<PyInt>().ok()?.extract().ok()?;

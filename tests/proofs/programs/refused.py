@@ -161,7 +161,7 @@ FORMS = {
     "_Race": ("", "__call__"),
     "_DeferredIterator": ("", "__iter__ __next__ _arrive close send throw"),
     "_Timeout": ("__name__ __qualname__", "__call__"),
-    "_Locked": ("", "__call__"),
+    "_LockRun": ("", "__call__"),
 }
 
 #: And of the functions.
@@ -203,7 +203,7 @@ def object_of(defer: Any, name: str) -> Any:
         return defer.Deferred().__await__()
     if name == "_Timeout":
         return defer.Deferred().addTimeout(1, Clock())._callbacks[0][0][1][0]
-    if name == "_Locked":
+    if name == "_LockRun":
         lock = defer.DeferredLock()
         lock.acquire()
         return lock.run(nothing)._callbacks[0][0][1][0]

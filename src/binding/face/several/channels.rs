@@ -3,9 +3,9 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
-use super::behind::{first_in, is, limit_of, line, number, place_among};
 use super::events::new_waiting;
 use super::items::come_back as come_back_to_queue;
+use super::shared::{first_in, is, limit_of, line, number, place_among};
 use crate::binding::capi::{
     self, depth,
     error::{Error, Result},

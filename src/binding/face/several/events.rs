@@ -2,7 +2,7 @@
 
 use pyo3::prelude::*;
 
-use super::behind::{is, line, number};
+use super::shared::{is, line, number};
 use crate::binding::capi::{self, Hold, error::Result, interned::intern, yes};
 use crate::binding::face::behind::{behind, take_all};
 use crate::binding::face::waiting::fire_each;

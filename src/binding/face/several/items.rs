@@ -2,9 +2,9 @@
 
 use pyo3::prelude::*;
 
-use super::behind::{is, line, number};
 use super::events::new_waiting;
 use super::queue::Queue;
+use super::shared::{is, line, number};
 use crate::binding::capi::{self, depth, error::Result, interned::intern, none, yes};
 use crate::binding::face::behind::{behind, take_all};
 use crate::binding::face::items::{self, empty_into, tell_getters};

@@ -8,8 +8,8 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
-use super::behind::line;
 use super::events::new_waiting;
+use super::shared::line;
 use crate::binding::capi::{
     self, Text,
     error::{Raise, Result},

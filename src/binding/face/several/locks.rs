@@ -3,8 +3,8 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyFloat, PyInt};
 
-use super::behind::{first_in, line};
 use super::events::new_waiting;
+use super::shared::{first_in, line};
 use crate::binding::capi::{error::Result, interned::intern, yes};
 use crate::binding::face::behind::behind;
 use crate::binding::face::waiting::{attribute, set_attribute};

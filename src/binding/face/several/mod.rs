@@ -9,7 +9,6 @@
 //! out of its line and fired behind the gate, so that it cannot give up in between; its callbacks
 //! run after the gate has been left. Objects are dropped after that, too.
 
-pub(crate) mod behind;
 pub(crate) mod channels;
 pub(crate) mod events;
 mod heap;
@@ -18,3 +17,4 @@ pub(crate) mod keys;
 pub(crate) mod locks;
 pub(crate) mod one_by_one;
 mod queue;
+pub(crate) mod shared;

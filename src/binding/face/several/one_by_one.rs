@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use crate::binding::capi::{self, Held, Hold, cell::Shared, error::Result, interned::intern, none};
-use crate::binding::face::{place::_hand_over, steps::is_failure};
+use crate::binding::face::{ending::is_failure, place::_hand_over};
 use crate::binding::model::{deferred::AlreadyCalledError, gate::Taken, traverse::Traverse};
 use crate::binding::waits::made;
 use crate::core::refusable;

@@ -4,8 +4,8 @@ use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString};
 
-use super::behind::{first_in, is, limit_of, line, number, place_among};
 use super::heap;
+use super::shared::{first_in, is, limit_of, line, number, place_among};
 use crate::binding::capi::{error::Result, interned::intern, none};
 use crate::binding::face::behind::{Later, behind};
 use crate::binding::face::waiting::{answer_waiting, attribute, report, set_attribute};

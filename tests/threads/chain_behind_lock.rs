@@ -7,22 +7,22 @@ use deferrous::core::Chain;
 #[cfg(loom)]
 use loom::cell::UnsafeCell;
 
-use crate::lock::Lock;
+use crate::byte_lock::ByteLock;
 use crate::threads::{CURRENT, Guarded, Log, Threaded};
 
 /// As the binding's `Shared`.
-pub struct Locked {
-    lock: Lock,
+pub struct ChainBehindLock {
+    lock: ByteLock,
     chain: UnsafeCell<(Chain<Threaded>, Log)>,
 }
 
-impl Default for Locked {
+impl Default for ChainBehindLock {
     fn default() -> Self {
-        Self { lock: Lock::new(), chain: UnsafeCell::new(Default::default()) }
+        Self { lock: ByteLock::new(), chain: UnsafeCell::new(Default::default()) }
     }
 }
 
-impl Locked {
+impl ChainBehindLock {
     #[cfg(loom)]
     fn within<R>(&self, look: impl FnOnce(*mut (Chain<Threaded>, Log)) -> R) -> R {
         self.chain.with_mut(look)
@@ -34,7 +34,7 @@ impl Locked {
     }
 }
 
-impl Guarded for Locked {
+impl Guarded for ChainBehindLock {
     fn with<R>(&self, transition: impl FnOnce(&mut Chain<Threaded>, &mut Log) -> R) -> R {
         let here = CURRENT.get();
         let _locked = self.lock.acquire();
@@ -49,6 +49,6 @@ impl Guarded for Locked {
 }
 
 // SAFETY: the chain is reached only by who has the lock. What is in it are numbers.
-unsafe impl Sync for Locked {}
+unsafe impl Sync for ChainBehindLock {}
 // SAFETY: as above.
-unsafe impl Send for Locked {}
+unsafe impl Send for ChainBehindLock {}

@@ -18,7 +18,7 @@ use crate::binding::judge::{
 use crate::binding::model::{
     deferred::Deferred,
     outcome::{self, Link, Outcome},
-    primitive::{Locked, Primitive},
+    primitive::{LockRun, Primitive},
     waiter::Waiter,
 };
 use crate::binding::waits::{
@@ -35,9 +35,9 @@ const RELEASE: u32 = 1;
 
 /// Call the function. Returns the Deferred for its result, and the work that follows, if any.
 pub(crate) fn call<'py>(
-    locked: &Bound<'py, Locked>,
+    lock_run: &Bound<'py, LockRun>,
 ) -> Result<(Bound<'py, PyAny>, Option<Work<'py>>)> {
-    let (this, py) = (locked.get(), locked.py());
+    let (this, py) = (lock_run.get(), lock_run.py());
     let _nested = Nested::enter(py)?;
     let kwargs = this.kwargs.as_ref().map(|kwargs| kwargs.bind(py));
     let called = capi::call_any_way(py, this.function.bind(py), this.args.bind(py), kwargs);
@@ -60,23 +60,23 @@ fn deferred_of<'py>(
     }
 }
 
-impl Waits for Locked {
+impl Waits for LockRun {
     /// Call the function after acquiring, or release after the function is done.
     fn deliver<'py>(
-        locked: Bound<'py, Locked>,
+        lock_run: Bound<'py, LockRun>,
         place: u32,
         outcome: Outcome,
     ) -> Result<Answer<'py>> {
         if place == RELEASE {
-            return release(&locked, outcome);
+            return release(&lock_run, outcome);
         }
         if matches!(outcome, Outcome::Failure(_)) {
             return Ok(Answer::Now(outcome));
         }
         drop(outcome);
-        match call(&locked) {
-            Ok((result, work)) => release_after(&locked, result, work),
-            Err(error) => release_for(&locked, error),
+        match call(&lock_run) {
+            Ok((result, work)) => release_after(&lock_run, result, work),
+            Err(error) => release_for(&lock_run, error),
         }
     }
 }
@@ -90,12 +90,12 @@ pub(crate) fn is_refusal(py: Python<'_>, error: &Error) -> bool {
 
 /// Release at once, because nothing else would. The link fails with the error.
 #[cold]
-fn release_for<'py>(locked: &Bound<'py, Locked>, error: Error) -> Result<Answer<'py>> {
-    let py = locked.py();
+fn release_for<'py>(lock_run: &Bound<'py, LockRun>, error: Error) -> Result<Answer<'py>> {
+    let py = lock_run.py();
     if !is_refusal(py, &error) {
         return Err(error);
     }
-    let primitive = locked.get().primitive.bind(py);
+    let primitive = lock_run.get().primitive.bind(py);
     match capi::ok(py, release_by_work(primitive)).flatten() {
         None => Err(error),
         Some(Work::Run(next)) => {
@@ -111,8 +111,8 @@ fn release_for<'py>(locked: &Bound<'py, Locked>, error: Error) -> Result<Answer<
 
 /// Release after the function is done, with this result.
 #[inline(never)]
-fn release<'py>(locked: &Bound<'py, Locked>, outcome: Outcome) -> Result<Answer<'py>> {
-    let primitive = locked.get().primitive.bind(locked.py());
+fn release<'py>(lock_run: &Bound<'py, LockRun>, outcome: Outcome) -> Result<Answer<'py>> {
+    let primitive = lock_run.get().primitive.bind(lock_run.py());
     Ok(match release_by_work(primitive)? {
         Some(work) => Answer::After(work, outcome),
         None => Answer::Now(outcome),
@@ -133,24 +133,24 @@ pub(crate) fn release_by_work<'py>(primitive: &Bound<'py, Primitive>) -> Result<
 /// Release the lock after what the function has returned has fired.
 #[inline(never)]
 fn release_after<'py>(
-    locked: &Bound<'py, Locked>,
+    lock_run: &Bound<'py, LockRun>,
     result: Bound<'py, PyAny>,
     work: Option<Work<'py>>,
 ) -> Result<Answer<'py>> {
-    let py = locked.py();
+    let py = lock_run.py();
     let has_begun = work.is_none();
     let refused = |error: Error| {
         if has_begun && is_refusal(py, &error) {
             drop(capi::ok(py, result.call_method0(intern!(py, "cancel"))));
         }
-        release_for(locked, error)
+        release_for(lock_run, error)
     };
     let deferred = match as_deferred(&result) {
         Some(deferred) if !overrides::<Deferred>(deferred, intern!(py, "addBoth")) => {
             deferred.clone()
         }
         _ => {
-            let primitive = locked.get().primitive.bind(py);
+            let primitive = lock_run.get().primitive.bind(py);
             let release = primitive.getattr(intern!(py, "_releaseAndReturn"));
             let add = |release| result.call_method1(intern!(py, "addBoth"), (release,));
             return match release.and_then(add) {
@@ -159,7 +159,7 @@ fn release_after<'py>(
             };
         }
     };
-    let waiter = Waiter::new(locked);
+    let waiter = Waiter::new(lock_run);
     let added = deferred
         .get()
         .chain(py, |chain| chain.add(Link::Deliver(waiter, RELEASE)).map(|()| chain.is_runnable()));

@@ -17,14 +17,14 @@ use crate::binding::model::{
     deferred::Deferred,
     fifo::Fifo,
     outcome::{Link, or_no_memory},
-    primitive::{Locked, Primitive},
+    primitive::{LockRun, Primitive},
     traverse::Traverse,
     waiter::Waiter,
 };
 use crate::binding::run::engine;
 use crate::binding::waits::{
     handing_over::overrides_ours,
-    locked::{self, RUN, is_refusal},
+    lock_run::{RUN, call, is_refusal},
 };
 
 /// The body of `run`.
@@ -36,15 +36,15 @@ pub(super) fn run<'py>(
     kwargs: Option<Bound<'py, PyDict>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let _nested = Nested::enter(primitive.py())?;
-    let (locked, acquired) = acquire_for(primitive, function, args, kwargs)?;
+    let (lock_run, acquired) = acquire_for(primitive, function, args, kwargs)?;
     // From here on the function may be called, and may call `run` again.
     let add_callback = intern!(primitive.py(), "addCallback");
     match as_deferred(&acquired) {
         Some(deferred) if !overrides::<Deferred>(deferred, add_callback) => {
-            add_call(primitive, deferred, &locked)?;
+            add_call(primitive, deferred, &lock_run)?;
             Ok(acquired)
         }
-        _ => add_by_method(primitive, &acquired, locked),
+        _ => add_by_method(primitive, &acquired, lock_run),
     }
 }
 
@@ -56,31 +56,31 @@ fn acquire_for<'py>(
     function: Bound<'py, PyAny>,
     args: Bound<'py, PyTuple>,
     kwargs: Option<Bound<'py, PyDict>>,
-) -> PyResult<(Bound<'py, Locked>, Bound<'py, PyAny>)> {
+) -> PyResult<(Bound<'py, LockRun>, Bound<'py, PyAny>)> {
     let py = primitive.py();
-    let locked = Locked {
+    let lock_run = LockRun {
         primitive: primitive.clone().hold(),
         function: function.hold(),
         args: args.hold(),
         kwargs: kwargs.map(Hold::hold),
     };
-    let locked = Bound::new(py, locked)?;
+    let lock_run = Bound::new(py, lock_run)?;
     let acquired = if overrides_ours(primitive, intern!(py, "acquire")) {
         primitive.call_method0(intern!(py, "acquire"))?
     } else {
         acquire(primitive)?.into_any()
     };
-    Ok((locked, acquired))
+    Ok((lock_run, acquired))
 }
 
 /// Call the function, and add a callback that releases. `called` is set to what the function returned.
 fn call_by_hand<'py>(
-    locked: &Bound<'py, Locked>,
+    lock_run: &Bound<'py, LockRun>,
     called: &mut Option<Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let py = locked.py();
-    let release = locked.get().primitive.bind(py).getattr(intern!(py, "_releaseAndReturn"))?;
-    let (result, work) = locked::call(locked)?;
+    let py = lock_run.py();
+    let release = lock_run.get().primitive.bind(py).getattr(intern!(py, "_releaseAndReturn"))?;
+    let (result, work) = call(lock_run)?;
     *called = Some(result.clone());
     work.map_or(Ok(()), |work| engine::run(py, work))?;
     result.call_method1(intern!(py, "addBoth"), (release,))
@@ -91,10 +91,10 @@ fn call_by_hand<'py>(
 fn add_by_method<'py>(
     primitive: &Bound<'py, Primitive>,
     acquired: &Bound<'py, PyAny>,
-    locked: Bound<'py, Locked>,
+    lock_run: Bound<'py, LockRun>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = acquired.py();
-    match acquired.call_method1(intern!(py, "addCallback"), (locked,)) {
+    match acquired.call_method1(intern!(py, "addCallback"), (lock_run,)) {
         Ok(chained) => Ok(chained),
         Err(error) => {
             let release = || primitive.call_method0(intern!(py, "release"));
@@ -108,10 +108,10 @@ fn add_by_method<'py>(
 fn add_call<'py>(
     primitive: &Bound<'py, Primitive>,
     acquired: &Bound<'py, Deferred>,
-    locked: &Bound<'py, Locked>,
+    lock_run: &Bound<'py, LockRun>,
 ) -> Result<()> {
     let py = primitive.py();
-    let link = Link::Deliver(Waiter::new(locked), RUN);
+    let link = Link::Deliver(Waiter::new(lock_run), RUN);
     let added = acquired.get().chain(py, |chain| chain.add(link).map(|()| chain.is_runnable()));
     let refused = match or_no_memory(py, added) {
         Ok(false) => return Ok(()),
@@ -146,7 +146,7 @@ fn give_up_call<'py>(primitive: &Bound<'py, Primitive>, acquired: &Bound<'py, De
 }
 
 #[pymethods(crate = "crate::binding::capi::guarded")]
-impl Locked {
+impl LockRun {
     /// Called as a callback.
     fn __call__<'py>(
         slf: &Bound<'py, Self>,

@@ -19,7 +19,7 @@ use crate::binding::capi::{
 use crate::binding::model::names;
 
 /// The cached facts about a class whose metaclass is `type`.
-struct Kind {
+struct ClassNames {
     /// The address of the class, and its version.
     class: usize,
     version: u32,
@@ -36,7 +36,7 @@ struct Kind {
     bare: capi::BareNames,
 }
 
-impl Kind {
+impl ClassNames {
     #[inline(always)]
     fn is_of(&self, class: &Bound<'_, PyType>, version: u32) -> bool {
         let is_same = self.class == class.as_ptr() as usize && self.version == version;
@@ -66,44 +66,44 @@ impl Kind {
 /// An entry of the table. Without the GIL, an entry that was found is kept alive while it is used:
 /// the table is not locked then, and other threads may replace it.
 #[cfg(not(Py_GIL_DISABLED))]
-type Entry = Kind;
+type Entry = ClassNames;
 #[cfg(Py_GIL_DISABLED)]
-type Entry = Arc<Kind>;
+type Entry = Arc<ClassNames>;
 
 /// The size of the cache.
 const KEPT: usize = 256;
 
 /// The classes, each at the index given by the lowest bits of its version.
-static KINDS: Shared<[Option<Entry>; KEPT]> = Shared::new([const { None }; KEPT]);
+static CLASSES: Shared<[Option<Entry>; KEPT]> = Shared::new([const { None }; KEPT]);
 static EPOCH: Epoch = Epoch::new();
 
 /// Whether the cached facts are still true.
 #[inline(always)]
 fn they_hold(py: Python<'_>) -> bool {
     EPOCH.holds(py, || {
-        let before = KINDS.with(py, |kinds| std::mem::replace(kinds, [const { None }; KEPT]));
+        let before = CLASSES.with(py, |classes| std::mem::replace(classes, [const { None }; KEPT]));
         drop(before);
     })
 }
 
 /// The facts about a class, if they are cached and it is unchanged.
 #[inline(always)]
-fn find<'a>(kinds: &'a [Option<Entry>; KEPT], class: &Bound<'_, PyType>) -> Option<&'a Entry> {
+fn find<'a>(classes: &'a [Option<Entry>; KEPT], class: &Bound<'_, PyType>) -> Option<&'a Entry> {
     let version = version(class)?;
-    kinds[version as usize % KEPT].as_ref().filter(|kind| kind.is_of(class, version))
+    classes[version as usize % KEPT].as_ref().filter(|kind| kind.is_of(class, version))
 }
 
 /// Use the facts about a class, if they are cached.
 #[cfg(not(Py_GIL_DISABLED))]
 #[inline(always)]
-fn look_at<R>(class: &Bound<'_, PyType>, look: impl FnOnce(&Kind) -> R) -> Option<R> {
-    KINDS.with(class.py(), |kinds| find(kinds, class).map(look))
+fn look_at<R>(class: &Bound<'_, PyType>, look: impl FnOnce(&ClassNames) -> R) -> Option<R> {
+    CLASSES.with(class.py(), |classes| find(classes, class).map(look))
 }
 
 /// Use the facts about a class, if they are cached. The table is not locked meanwhile.
 #[cfg(Py_GIL_DISABLED)]
-fn look_at<R>(class: &Bound<'_, PyType>, look: impl FnOnce(&Kind) -> R) -> Option<R> {
-    let found = KINDS.with(class.py(), |kinds| find(kinds, class).cloned())?;
+fn look_at<R>(class: &Bound<'_, PyType>, look: impl FnOnce(&ClassNames) -> R) -> Option<R> {
+    let found = CLASSES.with(class.py(), |classes| find(classes, class).cloned())?;
     Some(look(&found))
 }
 
@@ -131,7 +131,7 @@ fn learn(class: &Bound<'_, PyType>) -> Result<bool> {
         capi::push(py, &mut all, capi::joined(py, parts)?)?;
     }
     let Some(own) = all.first() else { return Ok(false) };
-    let kind = Kind {
+    let kind = ClassNames {
         class: class.as_ptr() as usize,
         version: found,
         own: own.clone().hold(),
@@ -146,7 +146,7 @@ fn learn(class: &Bound<'_, PyType>) -> Result<bool> {
     }
     #[cfg(Py_GIL_DISABLED)]
     let kind = Arc::new(kind);
-    let before = KINDS.with(py, |kinds| kinds[found as usize % KEPT].replace(kind));
+    let before = CLASSES.with(py, |classes| classes[found as usize % KEPT].replace(kind));
     drop(before);
     Ok(true)
 }
@@ -164,12 +164,14 @@ pub(crate) fn is_a(kind: &Bound<'_, PyType>, wanted: &Bound<'_, PyType>) -> Resu
         // Without the GIL, the table is not locked while they are used: looking into a set may lock
         // that, and detach the thread.
         #[cfg(Py_GIL_DISABLED)]
-        let known = KINDS
-            .with(py, |kinds| Some((find(kinds, kind)?.clone(), find(kinds, wanted)?.clone())))
+        let known = CLASSES
+            .with(py, |classes| {
+                Some((find(classes, kind)?.clone(), find(classes, wanted)?.clone()))
+            })
             .map(|(kind_known, wanted_known)| kind_known.is_one(&wanted_known, kind, wanted));
         #[cfg(not(Py_GIL_DISABLED))]
-        let known = KINDS.with(py, |kinds| {
-            let (kind_known, wanted_known) = (find(kinds, kind)?, find(kinds, wanted)?);
+        let known = CLASSES.with(py, |classes| {
+            let (kind_known, wanted_known) = (find(classes, kind)?, find(classes, wanted)?);
             Some(kind_known.is_one(wanted_known, kind, wanted))
         });
         if known.is_some() {
@@ -188,8 +190,9 @@ pub(crate) fn is_called(
     kind: &Bound<'_, PyType>,
     name: &Bound<'_, PyString>,
 ) -> Result<Option<bool>> {
-    let look =
-        |kind: &Kind| kind.is_exception && kind.set.bind(name.py()).contains(name).unwrap_or(false);
+    let look = |kind: &ClassNames| {
+        kind.is_exception && kind.set.bind(name.py()).contains(name).unwrap_or(false)
+    };
     known(kind, look)
 }
 
@@ -201,7 +204,7 @@ pub(crate) fn names_of<'py>(kind: &Bound<'py, PyType>) -> Result<Option<Bound<'p
 }
 
 /// The facts about a class, if they can be cached.
-fn known<R>(class: &Bound<'_, PyType>, look: impl Fn(&Kind) -> R) -> Result<Option<R>> {
+fn known<R>(class: &Bound<'_, PyType>, look: impl Fn(&ClassNames) -> R) -> Result<Option<R>> {
     let py = class.py();
     if !they_hold(py) {
         return Ok(None);

@@ -30,7 +30,7 @@ use std::{
 };
 
 /// The lock.
-pub(super) struct Lock(AtomicU8);
+pub(super) struct ByteLock(AtomicU8);
 
 const FREE: u8 = 0;
 const HELD: u8 = 1;
@@ -38,7 +38,7 @@ const HELD: u8 = 1;
 /// How often a thread looks again before it yields the processor. Loom tries each time.
 const SPINS: u32 = if cfg!(loom) { 0 } else { 64 };
 
-impl Lock {
+impl ByteLock {
     /// An unlocked lock.
     #[cfg(not(loom))]
     pub(super) const fn new() -> Self {
@@ -85,7 +85,7 @@ impl Lock {
 }
 
 /// Holds the lock. Dropping it releases the lock, even when a transition panics.
-pub(super) struct Locked<'a>(&'a Lock);
+pub(super) struct Locked<'a>(&'a ByteLock);
 
 impl Drop for Locked<'_> {
     #[inline(always)]
@@ -103,26 +103,26 @@ mod held {
     use std::cell::Cell;
     use std::ptr;
 
-    use super::Lock;
+    use super::ByteLock;
 
     const MOST: usize = 4;
 
     thread_local! {
-        static HELD: Cell<[*const Lock; MOST]> = const { Cell::new([ptr::null(); MOST]) };
+        static HELD: Cell<[*const ByteLock; MOST]> = const { Cell::new([ptr::null(); MOST]) };
     }
 
-    pub(super) fn check(lock: &Lock) {
+    pub(super) fn check(lock: &ByteLock) {
         assert!(!HELD.get().contains(&ptr::from_ref(lock)), "a transition ran Python code");
     }
 
-    pub(super) fn begin(lock: &Lock) {
+    pub(super) fn begin(lock: &ByteLock) {
         let mut all = HELD.get();
         let place = all.iter_mut().find(|it| it.is_null()).expect("few locks are held at once");
         *place = lock;
         HELD.set(all);
     }
 
-    pub(super) fn end(lock: &Lock) {
+    pub(super) fn end(lock: &ByteLock) {
         let all = HELD.get().map(|it| if ptr::eq(it, lock) { ptr::null() } else { it });
         HELD.set(all);
     }

@@ -1,23 +1,24 @@
-//! Building blocks for the steps of `deferrous.concurrency` that are written in Python: see
-//! `capi/again.rs`.
+//! Cancels what belongs together, such as the tasks of a group, and passes outcomes on to a Deferred that
+//! other work stands behind.
 //!
-//! Python raises a signal's exception, such as KeyboardInterrupt, between two lines of Python code.
-//! So what must not be torn apart is one function here.
+//! For `deferrous.concurrency`. Each function is one step, which no signal's exception can tear apart: see
+//! `capi/again.rs`.
 
 use std::cell::RefCell;
 use std::mem::ManuallyDrop;
 
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyTuple};
+use pyo3::types::PyTuple;
 
+#[cfg(Py_GIL_DISABLED)]
+use crate::binding::capi::yes;
 use crate::binding::capi::{
     self, Held, Hold,
     again::{MOST, insist, undisturbed},
-    depth::{self, Short},
     error::Result,
     interned::intern,
-    none, stack, yes,
+    none,
 };
 use crate::binding::face::place::_hand_over;
 use crate::binding::face::waiting::is;
@@ -26,7 +27,7 @@ use crate::binding::model::deferred::{CancelledError, Deferred};
 #[cfg(Py_GIL_DISABLED)]
 use crate::binding::model::{deferred::AlreadyCalledError, outcome::Outcome};
 use crate::binding::run::engine;
-use crate::binding::waits::nesting::{self, current_greenlet};
+use crate::binding::waits::nesting::current_greenlet;
 #[cfg(Py_GIL_DISABLED)]
 use crate::binding::waits::{firing, nesting::hand_over, work::Work};
 use crate::core::refusable;
@@ -215,60 +216,6 @@ fn end<'py>(
     done
 }
 
-/// Do something once: set a flag, and call the function. Does nothing if the flag is set. The flag
-/// is an attribute of the owner, or an item if the owner is a dict.
-#[pyfunction(crate = "crate::binding::capi::guarded")]
-#[pyo3(signature = (owner, name, work, *args))]
-pub(crate) fn _once<'py>(
-    owner: &Bound<'py, PyAny>,
-    name: &Bound<'py, PyString>,
-    work: &Bound<'py, PyAny>,
-    args: &Bound<'py, PyTuple>,
-) -> Result<()> {
-    let py = owner.py();
-    if let Ok(marks) = owner.cast_exact::<PyDict>() {
-        if marks.contains(name)? {
-            return Ok(());
-        }
-        #[cfg(not(Py_GIL_DISABLED))]
-        marks.set_item(name, yes(py))?;
-        // Of several threads, the one whose mark is stored was first.
-        #[cfg(Py_GIL_DISABLED)]
-        {
-            let mark = capi::new_list(py)?;
-            if !marks.call_method1(intern!(py, "setdefault"), (name, &mark))?.is(&mark) {
-                return Ok(());
-            }
-        }
-    } else {
-        if is(owner, name)? {
-            return Ok(());
-        }
-        owner.setattr(name, yes(py))?;
-    }
-    work.call1(args)?;
-    Ok(())
-}
-
-/// Call a function while an attribute of the owner is true, unless it is true already, because the
-/// function is running. Returns whether it was called.
-#[pyfunction(crate = "crate::binding::capi::guarded")]
-pub(crate) fn _within<'py>(
-    owner: &Bound<'py, PyAny>,
-    name: &Bound<'py, PyString>,
-    work: &Bound<'py, PyAny>,
-) -> Result<bool> {
-    let before = owner.getattr(name)?;
-    if stack::truth(&before)? {
-        return Ok(false);
-    }
-    owner.setattr(name, yes(owner.py()))?;
-    let done = work.call0();
-    owner.setattr(name, before)?;
-    done?;
-    Ok(true)
-}
-
 /// Delete the reference from a Deferred to the one that it is a part of.
 fn forget_part(outer: &Bound<'_, PyAny>) -> Result<()> {
     let py = outer.py();
@@ -375,41 +322,4 @@ pub(crate) fn _end_delayed<'py>(
     let work = outer.getattr(intern!(py, "unpause"))?;
     in_turn(py, Step::Call { work: work.hold(), args: PyTuple::empty(py).hold() })?;
     Ok(result)
-}
-
-/// How our functions are called at the recursion limit.
-struct AtTheLimit;
-
-impl Short for AtTheLimit {
-    fn call<'py>(py: Python<'py>, call: &mut dyn FnMut(Python<'py>)) -> Result<()> {
-        nesting::short(py, call, engine::run_within)
-    }
-}
-
-/// Let one of our functions never fail at the recursion limit when native code calls it: as a
-/// callback, a canceller, or a clock's function. Returns it.
-#[pyfunction(crate = "crate::binding::capi::guarded")]
-pub(crate) fn _never_refused<'py>(function: Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>> {
-    depth::never_refuse::<AtTheLimit, false>(&function)?;
-    Ok(function)
-}
-
-/// [`_never_refused`] for a step that detects what it has done already: if a signal's exception
-/// interrupts it, it is repeated, and the exception is raised afterwards. Returns it.
-#[pyfunction(crate = "crate::binding::capi::guarded")]
-pub(crate) fn _whole<'py>(function: Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>> {
-    depth::never_refuse::<AtTheLimit, true>(&function)?;
-    Ok(function)
-}
-
-/// Whether it is known how many more calls the interpreter allows.
-#[pyfunction(crate = "crate::binding::capi::guarded")]
-pub(crate) fn _knows_depth() -> bool {
-    depth::is_known()
-}
-
-/// Raise RecursionError if a few nested calls would.
-#[pyfunction(crate = "crate::binding::capi::guarded")]
-pub(crate) fn _check_depth(py: Python<'_>) -> Result<()> {
-    depth::check_ahead(py)
 }

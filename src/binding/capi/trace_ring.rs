@@ -19,7 +19,7 @@ use crate::core::refusable;
 /// The kinds of events. The numbers are repeated in `_trace.py`.
 #[derive(Clone, Copy)]
 #[repr(u8)]
-pub(crate) enum Kind {
+pub(crate) enum EventKind {
     /// The subject was made, at place `detail`, by run `other`.
     Made = 1,
     /// It was fired. `detail` is the kind of the outcome.
@@ -141,7 +141,7 @@ pub(crate) fn tracing() -> bool {
 
 /// Record an event.
 #[cold]
-pub(crate) fn record(py: Python<'_>, kind: Kind, subject: usize, other: usize, detail: u32) {
+pub(crate) fn record(py: Python<'_>, kind: EventKind, subject: usize, other: usize, detail: u32) {
     if !tracing() {
         return;
     }
@@ -160,9 +160,9 @@ pub(super) fn record_made(py: Python<'_>, subject: usize, other: usize, place: u
     let time = ticks::now();
     let event = |kind, other, detail| Event { time, subject, other, detail, strand, kind };
     RING.with(py, |ring| {
-        ring.push(event(Kind::Made as u8, other, place));
+        ring.push(event(EventKind::Made as u8, other, place));
         if fired != 0 {
-            ring.push(event(Kind::Fired as u8, 0, fired));
+            ring.push(event(EventKind::Fired as u8, 0, fired));
         }
     });
 }
