@@ -218,6 +218,45 @@ def test_lock_with_waiters(defer, again):
     assert list(lock.waiting) == [gives_up, waits]
 
 
+@pytest.mark.parametrize("make", ["DeferredLock", "DeferredSemaphore"])
+def test_a_shallow_copy_shares_the_line(defer, make):
+    """Who waits is not handed both."""
+    got = []
+    one = defer.DeferredLock() if make == "DeferredLock" else defer.DeferredSemaphore(1)
+    one.acquire()
+    for _ in range(3):
+        one.acquire().addCallback(got.append)
+    gives_up = one.acquire()
+    other = copy.copy(one)
+    for each in (other, one, other):
+        each.release()
+    assert got == [other, one, other]
+    assert list(one.waiting) == list(other.waiting) == [gives_up]
+    gives_up.cancel()
+    assert outcome(gives_up).check(defer.CancelledError)
+    assert list(one.waiting) == list(other.waiting) == []
+
+
+def test_a_shallow_copy_of_a_queue_shares_waiters_and_items(defer):
+    one, got = defer.DeferredQueue(), []
+    for _ in range(2):
+        one.get().addCallback(got.append)
+    other = copy.copy(one)
+    for number, each in enumerate((other, one, one, other)):
+        each.put(number)
+    assert got == [0, 1]
+    assert list(one.pending) == list(other.pending) == [2, 3]
+    third = copy.copy(other)
+    assert [outcome(each.get()) for each in (third, one)] == [2, 3]
+    assert not third.pending
+
+
+def test_a_line_in_an_attribute_is_the_same_in_a_copy(defer):
+    queue, holder = defer.DeferredQueue(), defer.Deferred()
+    holder.pending = queue.pending
+    assert copy.copy(holder).pending is queue.pending
+
+
 @every
 def test_semaphore(defer, again):
     semaphore = defer.DeferredSemaphore(2)

@@ -365,29 +365,58 @@ def test_a_group_that_was_taken_apart(around):
     )
 
 
+ODD = {
+    "a cause that raises": "class Odd(Exception): __cause__ = property(refuse)",
+    "a context that raises": "class Odd(Exception): __context__ = property(refuse)",
+    "a context's traceback that raises": """
+class Inner(Exception): __traceback__ = property(refuse)
+class Odd(Exception): __context__ = property(lambda self: Inner())
+""",
+    "a name that cannot be read": """
+class Meta(type):
+    def __getattribute__(cls, name): refuse(cls)
+class Odd(Exception, metaclass=Meta): pass
+""",
+}
+if sys.version_info >= (3, 11):
+    ODD["notes that raise"] = "class Odd(Exception): __notes__ = property(refuse)"
+    ODD["members that raise"] = """
+class Group(ExceptionGroup): exceptions = property(refuse)
+def Odd(text): return Group(text, [KeyError()])
+"""
+    ODD["a group in itself"] = """
+class Group(ExceptionGroup): exceptions = property(lambda self: (self,))
+def Odd(text): return Group(text, [KeyError()])
+"""
+    ODD["groups that share their members"] = """
+def Odd(text):
+    error = KeyError()
+    for _ in range(30): error = ExceptionGroup(text, [error, error])
+    return error
+"""
+
+
 @pytest.mark.deferrous_only
-@pytest.mark.parametrize("link", ["__cause__", "__context__"])
-def test_an_exception_that_cannot_be_shown_is_told_in_the_message(link):
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
+def test_an_exception_that_cannot_be_shown_is_told_in_the_message(odd):
     """A handler of `logging` would lose it, if it were the record's `exc_info`."""
     run_script(
         "deferrous",
         f"""
-        import logging
+import logging
 
-        class Kept(logging.Handler):
-            def emit(self, record):
-                records.append(record)
+class Kept(logging.Handler):
+    def emit(self, record):
+        records.append(record)
+        texts.append(logging.Formatter().format(record))
 
-        class Odd(Exception):
-            @property
-            def {link}(self):
-                raise KeyError("no")
-
-        records = []
-        logging.getLogger("deferrous").addHandler(Kept())
-        defer.fail(Odd("what went wrong"))
-        (record,) = records
-        assert record.exc_info is None
-        assert "Odd: what went wrong" in logging.Formatter().format(record)
-        """,
+def refuse(*_): raise LookupError("no")
+{odd}
+records, texts = [], []
+logging.getLogger("deferrous").addHandler(Kept())
+defer.fail(Odd("what went wrong"))
+assert len(texts) == 1 and "Unhandled error" in texts[0], texts
+# Of a class without a name, nothing else can be told. Since 3.13, `traceback` shows some of them.
+assert "what went wrong" in texts[0] or "cannot be shown" in texts[0], texts
+""",
     )

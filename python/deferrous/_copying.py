@@ -14,6 +14,8 @@ from ._deferrous import (
     DeferredSemaphore,
     _ConcurrencyPrimitive,
     _Fifo,
+    _line_of,
+    _list_of,
 )
 
 __all__ = ["get_state", "reduce", "set_state"]
@@ -62,9 +64,11 @@ def get_state(obj: Any) -> dict[str, Any]:
     for cls, names in _ATTRIBUTES:
         if isinstance(obj, cls):
             state.update((name, getattr(obj, name)) for name in names if hasattr(obj, name))
-    for name, value in state.items():
-        if isinstance(value, _Fifo):
-            state[name] = list(value)
+    if not isinstance(obj, Deferred):
+        for name in _LINES & state.keys():
+            if type(state[name]) is _Fifo:
+                # The list itself: a shallow copy shares it, so that nobody is handed over twice.
+                state[name] = _list_of(state[name])
     if "_callbacks" in state:
         state["_callbacks"] = [
             tuple((_method(function), args, kwargs) for function, args, kwargs in pair)
@@ -77,7 +81,7 @@ def set_state(obj: Any, state: dict[str, Any]) -> None:
     """Restore the state that `get_state` returned."""
     for name, value in state.items():
         if name in _LINES and type(value) is list and not isinstance(obj, Deferred):
-            value = _Fifo(value)
+            value = _line_of(value)
         setattr(obj, name, value)
     for cls, names in _ATTRIBUTES:
         if cls in _WITHOUT_DEFAULTS and isinstance(obj, cls):

@@ -95,6 +95,8 @@ __all__ = [
     "_in_turn",
     "_knows_depth",
     "_leave",
+    "_line_of",
+    "_list_of",
     "_may_fire",
     "_members_of",
     "_move_key",
@@ -1016,6 +1018,10 @@ def _driven() -> list[Any]: ...
 def _running_loop() -> Any: ...
 def _running_task() -> Any: ...
 def _task_for(generator: Any) -> tuple[_Task, Deferred[Any]] | None: ...
+
+# A line's list, and the line of a list, for copies.
+def _list_of(line: _Fifo[_T], /) -> list[_T]: ...
+def _line_of(list: list[_T], /) -> _Fifo[_T]: ...
 
 # What objects of ours hold, for the graph of what waits for what.
 def _state_of(

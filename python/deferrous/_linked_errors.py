@@ -6,32 +6,71 @@ import builtins
 import traceback
 from typing import Any, NamedTuple
 
+from ._deferrous import stands_alone
+
 #: The most linked exceptions to follow.
 _LINKED = 10_000
 
 
 def has_end(error: BaseException) -> bool:
-    """Return whether the chain of causes and contexts of an exception ends.
+    """Return whether the chain of causes, contexts and members of an exception ends.
 
     A property `__cause__` or `__context__` may return a new exception each time, and functions that
-    format tracebacks would never stop.
+    format tracebacks would never stop. They show the members of a group as often as they occur: in
+    groups of groups that share members these can be too many, and a property `exceptions` may
+    return the group itself.
+
+    Errors: what `traceback` would raise, if one of the exceptions shows something made up.
     """
     rest: list[Any] = [error]
+    members: list[Any] = []
     # Held here, so that none can get the address of another.
     seen: dict[int, object] = {}
-    while rest:
-        each = rest.pop()
-        if not isinstance(each, BaseException) or id(each) in seen:
+    count, is_odd = 0, False
+    while rest or members:
+        if rest:
+            each = rest.pop()
+            if id(each) in seen:
+                continue
+        else:
+            each = members.pop()
+        if not isinstance(each, BaseException):
             continue
         seen[id(each)] = each
-        if len(seen) > _LINKED:
+        count += 1
+        if count > _LINKED:
             return False
         rest += (each.__cause__, each.__context__)
         if isinstance(each, _GROUP):
-            rest += each.exceptions
+            members += each.exceptions
+        is_odd = is_odd or _is_odd(each)
+    if is_odd:
+        shown: Any = traceback.TracebackException(type(error), error, None, compact=True)
+        for _ in shown.format():
+            pass
     return True
 
 
+def _is_odd(error: BaseException) -> bool:
+    """Return whether a program decides what `traceback` reads from an exception."""
+    cls = type(error)
+    return type(cls) is not type or any(
+        each.__flags__ & _HEAP_TYPE and not _READ.isdisjoint(vars(each)) for each in cls.__mro__
+    )
+
+
+def is_plain(error: Any) -> bool:
+    """Return whether `traceback` shows an exception alone, and reads only what Python made."""
+    return type(type(error)) is type and stands_alone(error)
+
+
+#: Set in `__flags__` of classes that are not built in.
+_HEAP_TYPE = 1 << 9
+#: What `traceback` reads, and what can replace that.
+_READ = frozenset(
+    "__cause__ __class__ __context__ __getattr__ __getattribute__ __notes__ __suppress_context__ "
+    "__traceback__ exceptions".split()
+)
 #: The class of exception groups, since Python 3.11.
 _GROUP: Any = getattr(builtins, "BaseExceptionGroup", ())
 _CAUSE_TEXT = "\nThe above exception was the direct cause of the following exception:\n\n"

@@ -19,8 +19,7 @@ from collections.abc import Callable
 from operator import itemgetter
 from typing import Any
 
-from ._deferrous import stands_alone
-from ._linked_errors import has_end
+from ._linked_errors import has_end, is_plain
 from ._notes import notes_of
 from .failure import Failure
 
@@ -65,7 +64,7 @@ def _exc_info(failure: Any) -> tuple[Any, bool]:
     cls, value, tb = type(failure), failure.value, failure.tb
     if not isinstance(value, BaseException) or isinstance(value, Failure):
         return None, False
-    if not stands_alone(value) and not has_end(value):
+    if not is_plain(value) and not has_end(value):
         return None, False
     whole = (
         cls.getTraceback is Failure.getTraceback

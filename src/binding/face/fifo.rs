@@ -293,3 +293,20 @@ impl Fifo {
         drop(before);
     }
 }
+
+/// The list of a line, for the state of an object. The line keeps its items there from now on.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+#[pyo3(name = "_list_of", signature = (line, /))]
+pub(crate) fn list_of<'py>(line: &Bound<'py, Fifo>) -> PyResult<Bound<'py, PyList>> {
+    Fifo::list(line)
+}
+
+/// A line that keeps its items in this list. The lines of a lock and of its shallow copy have the
+/// same one.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+#[pyo3(name = "_line_of", signature = (list, /))]
+pub(crate) fn line_of<'py>(list: Bound<'py, PyList>) -> Result<Bound<'py, Fifo>> {
+    let py = list.py();
+    let state = State::List { list: list.hold(), uses: 0, marks: Marks::default() };
+    capi::new_exact(py, || Fifo::new_of(state))
+}

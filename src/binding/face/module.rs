@@ -88,6 +88,8 @@ mod _deferrous {
         _begin_call, _begin_calls, _begin_close, _begin_fetch, _end_call, _take_fetched,
     };
     #[pymodule_export]
+    use crate::binding::face::fifo::{line_of, list_of};
+    #[pymodule_export]
     use crate::binding::face::functions::{execute, fail, maybe_deferred, succeed};
     #[pymodule_export]
     use crate::binding::face::generators::{
