@@ -11,6 +11,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol, TypeAlias
 
+from ._deferrous import _running_loop
+
 __all__ = [
     "AnyClock",
     "Clock",
@@ -94,9 +96,7 @@ def resolve(clock: AnyClock | None = None) -> Any:
 
 def default() -> Any:
     """Return the asyncio loop that runs in this thread, or else the reactor, or None."""
-    asyncio = sys.modules.get("asyncio")
-    running = getattr(asyncio, "_get_running_loop", None)
-    found: Any = None if running is None else running()
+    found = _running_loop()
     return sys.modules.get("twisted.internet.reactor") if found is None else found
 
 

@@ -379,7 +379,7 @@ def wakeup_raised(
 
 
 def _runs_elsewhere(loop: AbstractEventLoop) -> bool:
-    if loop is _running_loop():
+    if loop is _deferrous._running_loop():
         return False
     try:
         return loop.is_running()
@@ -388,15 +388,10 @@ def _runs_elsewhere(loop: AbstractEventLoop) -> bool:
         return False
 
 
-def _running_loop() -> AbstractEventLoop | None:
-    asyncio = sys.modules.get("asyncio")
-    return None if asyncio is None else asyncio._get_running_loop()
-
-
 def _poster(scheduler: Any) -> _Poster:
     """Return a function that makes calls in a scheduler's thread. Raises errors early."""
     if scheduler is None:
-        scheduler = _running_loop()
+        scheduler = _deferrous._running_loop()
     if scheduler is None:
         scheduler = sys.modules.get("twisted.internet.reactor")
     if scheduler is None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from types import FrameType, GeneratorType
 from typing import TYPE_CHECKING, Any
 
-from ._deferrous import Deferred, _never_refused
+from ._deferrous import Deferred, _never_refused, _running_loop
 from ._reasons import takes_reason
 from .failure import Failure
 
@@ -95,11 +95,8 @@ def _frame_of(generator: Any) -> FrameType | None:
 
 def _running() -> tuple[AbstractEventLoop | None, Any]:
     """Return the asyncio loop that runs in this thread, and its current task."""
-    # Whoever runs a loop has imported asyncio. It may still be importing otherwise.
-    asyncio: Any = sys.modules.get("asyncio")
-    running = getattr(asyncio, "_get_running_loop", None)
-    loop = None if running is None else running()
-    return loop, None if loop is None else asyncio.current_task(loop)
+    loop = _running_loop()
+    return loop, None if loop is None else sys.modules["asyncio"].current_task(loop)
 
 
 def _frames() -> Iterator[FrameType]:

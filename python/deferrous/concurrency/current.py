@@ -13,6 +13,7 @@ from .._deferrous import (
     _driven,
     _end_one,
     _once,
+    _running_loop,
     _running_task,
     _Task,
     _task_for,
@@ -43,9 +44,8 @@ def find() -> Any:
     alone = _running_task()
     if alone is not None:
         return alone
-    asyncio: Any = sys.modules.get("asyncio")
-    loop = None if asyncio is None else asyncio._get_running_loop()
-    theirs = None if loop is None else asyncio.current_task(loop)
+    loop = _running_loop()
+    theirs = None if loop is None else sys.modules["asyncio"].current_task(loop)
     generators = _driven()
     if not generators:
         return theirs

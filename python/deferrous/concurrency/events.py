@@ -128,7 +128,7 @@ class _Forgone:
         return any(getattr(coroutine, name, False) for name in ("cr_running", "gi_running"))
 
 
-class _Woken(Deferred[Any]):
+class _ConditionWaiter(Deferred[Any]):
     """What `Condition.wait` returns. It ends when the lock is held again, however it ends.
 
     If it is cancelled, its callbacks run only when the lock is held again. A cancelled asyncio task
@@ -139,7 +139,7 @@ class _Woken(Deferred[Any]):
     #: Whether it was notified, and now waits only for the lock.
     notified = False
     #: Whether it has the lock.
-    woken = False
+    has_lock = False
     #: Whether its coroutine was closed. If it still gets the lock, the lock is released.
     abandoned = False
 
@@ -159,7 +159,7 @@ class _Woken(Deferred[Any]):
             raise
         except BaseException:
             if is_done(self):
-                if self.woken:
+                if self.has_lock:
                     # It was notified, but is cancelled before it has run: notify another.
                     self.condition._notify(1)
                 raise
@@ -295,7 +295,7 @@ class Condition(Lockable):
         """
         if not self._lock.locked:
             raise RuntimeError("cannot wait on un-acquired lock")
-        return _release_and_wait(self._lock, self._waiting, _Woken(self))
+        return _release_and_wait(self._lock, self._waiting, _ConditionWaiter(self))
 
     def wait_for(self, predicate: Callable[[], _R]) -> Deferred[_R]:
         """Wait until a function without arguments returns a true value.
@@ -348,11 +348,11 @@ class Condition(Lockable):
 
     @takes_reason
     @_never_refused
-    def _leave(self, woken: Any, reason: object = None) -> None:
+    def _leave(self, waiter: Any, reason: object = None) -> None:
         """The canceller: it fails now, but its callbacks run only when it has the lock."""
         check_depth()
         error = CancelledError() if reason is None else CancelledError(reason)
-        _cancel_waiting(woken, self, Failure(error))
+        _cancel_waiting(waiter, self, Failure(error))
 
 
 @if_several(_several.barriers)

@@ -245,7 +245,7 @@ table! {$
     OWN_SENDING = "_sending",
     OWN_CLOSED = "_closed",
     NOTIFIED = "notified",
-    WOKEN = "woken",
+    HAS_LOCK = "has_lock",
     ABANDONED = "abandoned",
     PAUSED = "paused",
     UNPAUSE = "unpause",

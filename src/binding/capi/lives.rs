@@ -17,12 +17,12 @@ use pyo3::prelude::*;
 use super::alive::{lent, made_known};
 use super::cell::Shared;
 use super::classes::Native;
+use super::code_places::{self, NOWHERE, Table};
 use super::error::Result;
 use super::in_flight::ok;
 use super::inspect::{is_coroutine, is_generator};
 use super::interned::intern;
 use super::making::no_memory;
-use super::places::{self, NOWHERE, Table};
 use super::ticks;
 use super::trace_ring;
 use super::watching::{TRACE, TRACK, code_of_current_task, current_greenlet, watching_for};
@@ -194,7 +194,7 @@ impl Lives {
 #[cold]
 pub(super) fn born<T>(object: &Bound<'_, PyAny>, value: &T, fired: u32) {
     let py = object.py();
-    let place = places::here(py);
+    let place = code_places::here(py);
     let (run, code) = current_run(py).map_or((0, NOWHERE), |run| (run.number, run.code));
     let address = object.as_ptr() as usize;
     if watching_for(TRACK) {
@@ -418,7 +418,7 @@ impl Running {
                 _ => numbers.give(address),
             }
         })?;
-        let code = code_of(generator).map_or(NOWHERE, |code| places::of_code(&code));
+        let code = code_of(generator).map_or(NOWHERE, |code| code_places::of_code(&code));
         let run = Run { greenlet: current_greenlet(py), generator: address, number, code };
         let noted = RUNS.try_with(|runs| {
             let mut runs = runs.try_borrow_mut().ok()?;

@@ -16,6 +16,7 @@ mod byte_lock;
 mod calls;
 pub(crate) mod cell;
 pub(crate) mod classes;
+pub(crate) mod code_places;
 mod collecting;
 pub(crate) mod constructing;
 mod conversions;
@@ -46,7 +47,6 @@ pub(crate) mod methods;
 pub(crate) mod overrides;
 mod panics;
 mod passing;
-pub(crate) mod places;
 mod pools;
 #[cfg(Py_GIL_DISABLED)]
 mod pools_of_threads;

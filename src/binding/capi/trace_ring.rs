@@ -8,9 +8,9 @@ use std::mem;
 use pyo3::prelude::*;
 
 use super::cell::Shared;
+use super::code_places::Table;
 use super::error::Result;
 use super::making::no_memory;
-use super::places::Table;
 use super::safe;
 use super::ticks;
 use super::watching::{self, TRACE};

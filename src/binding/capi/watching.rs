@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use pyo3::prelude::*;
 
-use super::places::NOWHERE;
+use super::code_places::NOWHERE;
 use super::ticks;
 
 /// A set of flags: [`TRACK`] and [`TRACE`].

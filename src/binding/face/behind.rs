@@ -153,6 +153,26 @@ pub(super) fn take_all<'py>(line: &Bound<'py, Fifo>, empty: Bound<'py, Fifo>) ->
     empty
 }
 
+/// Take the first waiter out of a line that no program has fired, and do this with it in the same step.
+pub(super) fn take_unfired<'py>(
+    line: &Bound<'py, Fifo>,
+    then: impl FnOnce(&Bound<'py, PyAny>) -> Result<()>,
+) -> Result<Option<Bound<'py, PyAny>>> {
+    let py = line.py();
+    let (first, later) = behind(line, |later| {
+        while let Some(first) = line.get().pop_front(py)? {
+            if !first.cast::<Deferred>()?.get().chain(py, |chain| chain.called()) {
+                then(&first)?;
+                return Ok(Some(first));
+            }
+            later.drop(first);
+        }
+        Ok(None)
+    });
+    drop(later);
+    first
+}
+
 /// Put waiters back at the front of a line, because they could not be told. Needs no memory, unless
 /// others have joined.
 pub(super) fn wait_again<'py>(line: &Bound<'py, Fifo>, left: &Bound<'py, Fifo>) -> Result<()> {

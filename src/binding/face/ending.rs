@@ -1,8 +1,7 @@
-//! Cancels what belongs together, such as the tasks of a group, and passes outcomes on to a Deferred that
-//! other work stands behind.
+//! Native steps that end Deferreds of `deferrous.concurrency`: cancel all tasks of a group, or pass an
+//! outcome on to the Deferred that a program waits for.
 //!
-//! For `deferrous.concurrency`. Each function is one step, which no signal's exception can tear apart: see
-//! `capi/again.rs`.
+//! Each function is one step, so that a signal's exception cannot tear it apart: see `whole`.
 
 use std::cell::RefCell;
 use std::mem::ManuallyDrop;

@@ -7,7 +7,6 @@
 
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
-use pyo3::types::PyString;
 
 use crate::binding::capi::{
     self, Hold,
@@ -15,7 +14,7 @@ use crate::binding::capi::{
     interned::intern,
     none, yes,
 };
-use crate::binding::face::behind::{behind, take_all};
+use crate::binding::face::behind::{behind, take_all, take_unfired};
 use crate::binding::face::place::{fire_waiting, let_go};
 use crate::binding::face::waiting::{
     attribute, failure_of, fire_each, fire_each_after, is, line_of, set_attribute, tell_all,
@@ -64,24 +63,24 @@ pub(crate) fn _break<'py>(
     tell_all(&waiting, &all?, |_| error.call1((text,)))
 }
 
-/// Release a lock and wait for a condition: `woken` is in the line before the lock is released.
-/// Returns `woken`.
+/// Release a lock and wait for a condition: `waiter` is in the line before the lock is released.
+/// Returns `waiter`.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _release_and_wait<'py>(
     lock: &Bound<'py, PyAny>,
     waiting: &Bound<'py, Fifo>,
-    woken: Bound<'py, PyAny>,
+    waiter: Bound<'py, PyAny>,
 ) -> Result<Bound<'py, PyAny>> {
     let py = lock.py();
-    waiting.get().push_back(woken.clone())?;
+    waiting.get().push_back(waiter.clone())?;
     if let Err(error) = lock.call_method0(intern!(py, "release")) {
-        if !is(&woken, intern!(py, "notified"))? {
+        if !is(&waiter, intern!(py, "notified"))? {
             // Nobody will wake it.
-            Fifo::remove(waiting, &woken)?;
+            Fifo::remove(waiting, &waiter)?;
         }
         return Err(error.into());
     }
-    Ok(woken)
+    Ok(waiter)
 }
 
 /// Wake up to this many waiters of a condition: each acquires the lock.
@@ -97,43 +96,23 @@ pub(crate) fn _notify<'py>(
     let mut raised = Ok(());
     while waiting.get().len(py) > 0
         && !is_as_many(so_many, number)?
-        && let Some(woken) = next_woken(waiting, notified)?
+        && let Some(waiter) = take_unfired(waiting, |it| Ok(set_attribute(it, notified, yes(py))?))?
     {
         so_many += 1;
-        let Err(error) = reacquire(condition, &woken) else { continue };
+        let Err(error) = reacquire(condition, &waiter) else { continue };
         if !error.is_instance_of::<PyException>(py) {
             // Such as KeyboardInterrupt: the caller gets it, and this waiter keeps waiting.
             let (waits, _) = behind(waiting, |_| {
-                set_attribute(&woken, notified, capi::new_bool(py, false))?;
-                Fifo::insert_at(waiting, 0, woken)
+                set_attribute(&waiter, notified, capi::new_bool(py, false))?;
+                Fifo::insert_at(waiting, 0, waiter)
             });
             return waits.and(Err(error));
         }
-        if let Err(error) = end_without_lock(&woken, failure_of(py, error)?) {
+        if let Err(error) = end_without_lock(&waiter, failure_of(py, error)?) {
             raised = Err(error);
         }
     }
     raised
-}
-
-/// Remove the first waiter that no program has fired, and note that it is `notified`.
-fn next_woken<'py>(
-    waiting: &Bound<'py, Fifo>,
-    notified: &Bound<'py, PyString>,
-) -> Result<Option<Bound<'py, PyAny>>> {
-    let py = waiting.py();
-    let (first, later) = behind(waiting, |later| {
-        while let Some(first) = waiting.get().pop_front(py)? {
-            if !first.cast::<Deferred>()?.get().chain(py, |chain| chain.called()) {
-                set_attribute(&first, notified, yes(py))?;
-                return Ok(Some(first));
-            }
-            later.drop(first);
-        }
-        Ok(None)
-    });
-    drop(later);
-    first
 }
 
 /// Whether a number, which may be of any comparable type, has been reached. For ints this calls no
@@ -148,14 +127,14 @@ pub(crate) fn is_as_many(so_many: u64, number: &Bound<'_, PyAny>) -> Result<bool
 /// Let a woken waiter acquire the lock again.
 pub(crate) fn reacquire<'py>(
     condition: &Bound<'py, PyAny>,
-    woken: &Bound<'py, PyAny>,
+    waiter: &Bound<'py, PyAny>,
 ) -> Result<()> {
     let py = condition.py();
     let lock = condition.getattr(intern!(py, "_lock"))?;
     let then = condition.getattr(intern!(py, "_acquired_for"))?;
     let otherwise = condition.getattr(intern!(py, "_not_acquired_for"))?;
-    let args = capi::new_tuple(py, [condition.clone(), woken.clone()])?.into_any();
-    let others = capi::new_tuple(py, [woken.clone()])?.into_any();
+    let args = capi::new_tuple(py, [condition.clone(), waiter.clone()])?.into_any();
+    let others = capi::new_tuple(py, [waiter.clone()])?.into_any();
     let no_kwargs = none(py);
     let all = [then, otherwise, args, no_kwargs.clone(), others, no_kwargs];
     // All that may be refused comes first.
@@ -171,14 +150,14 @@ pub(crate) fn reacquire<'py>(
 
 /// End a waiter that was woken or cancelled and cannot get the lock.
 pub(crate) fn end_without_lock<'py>(
-    woken: &Bound<'py, PyAny>,
+    waiter: &Bound<'py, PyAny>,
     failure: Bound<'py, PyAny>,
 ) -> Result<()> {
-    let py = woken.py();
-    if is(woken, intern!(py, "paused"))? {
-        woken.call_method0(intern!(py, "unpause"))?;
-    } else if !is(woken, intern!(py, "abandoned"))? && !is(woken, intern!(py, "called"))? {
-        return fire_waiting(woken.clone(), failure);
+    let py = waiter.py();
+    if is(waiter, intern!(py, "paused"))? {
+        waiter.call_method0(intern!(py, "unpause"))?;
+    } else if !is(waiter, intern!(py, "abandoned"))? && !is(waiter, intern!(py, "called"))? {
+        return fire_waiting(waiter.clone(), failure);
     }
     Ok(())
 }
@@ -187,9 +166,9 @@ pub(crate) fn end_without_lock<'py>(
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _not_acquired_for<'py>(
     failure: Bound<'py, PyAny>,
-    woken: &Bound<'py, PyAny>,
+    waiter: &Bound<'py, PyAny>,
 ) -> Result<()> {
-    end_without_lock(woken, failure)
+    end_without_lock(waiter, failure)
 }
 
 /// The callback of the Deferred for the lock, acquired for a waiter that was woken or cancelled.
@@ -197,27 +176,27 @@ pub(crate) fn _not_acquired_for<'py>(
 pub(crate) fn _acquired_for<'py>(
     _lock: &Bound<'py, PyAny>,
     condition: &Bound<'py, PyAny>,
-    woken: Bound<'py, PyAny>,
+    waiter: Bound<'py, PyAny>,
 ) -> Result<()> {
     let py = condition.py();
     let waiting = line_of(condition, intern!(py, "_waiting"))?;
-    let deferred = woken.cast::<Deferred>()?;
+    let deferred = waiter.cast::<Deferred>()?;
     let (found, later) = behind(&waiting, |later| {
-        let is_abandoned = is(&woken, intern!(py, "abandoned"))?;
+        let is_abandoned = is(&waiter, intern!(py, "abandoned"))?;
         let (is_paused, is_fired) =
             deferred.get().chain(py, |chain| (chain.paused() != 0, chain.called()));
         if is_abandoned || is_paused || is_fired {
             return Ok((is_abandoned, is_paused, false));
         }
-        set_attribute(&woken, intern!(py, "woken"), yes(py))?;
-        Ok((false, false, later.fire(woken.clone(), &yes(py))))
+        set_attribute(&waiter, intern!(py, "has_lock"), yes(py))?;
+        Ok((false, false, later.fire(waiter.clone(), &yes(py))))
     });
     let (is_abandoned, is_paused, goes_on) = found?;
     let mut raised = later.do_it();
     if goes_on {
         return raised;
     }
-    if (is_abandoned || is_paused) && is(&woken, intern!(py, "notified"))? {
+    if (is_abandoned || is_paused) && is(&waiter, intern!(py, "notified"))? {
         // It was closed or cancelled meanwhile.
         raised = _notify(condition, &waiting, &capi::new_int(py, 1)?);
     }
@@ -228,7 +207,7 @@ pub(crate) fn _acquired_for<'py>(
         raised = raised.and(released.map(drop));
     }
     if is_paused {
-        woken.call_method0(intern!(py, "unpause"))?;
+        waiter.call_method0(intern!(py, "unpause"))?;
     }
     raised
 }
@@ -236,27 +215,27 @@ pub(crate) fn _acquired_for<'py>(
 /// The canceller of a waiter: it fails at once, but that becomes visible only when it has the lock.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _cancel_waiting<'py>(
-    woken: &Bound<'py, PyAny>,
+    waiter: &Bound<'py, PyAny>,
     condition: &Bound<'py, PyAny>,
     failure: &Bound<'py, PyAny>,
 ) -> Result<()> {
-    let py = woken.py();
+    let py = waiter.py();
     let waiting = line_of(condition, intern!(py, "_waiting"))?;
-    let deferred = woken.cast::<Deferred>()?;
+    let deferred = waiter.cast::<Deferred>()?;
     let outcome = Outcome::Failure(failure.clone().hold());
     let (waited, later) = behind(&waiting, |later| {
         // Whoever has fired it has seen to the rest.
         if !later.fire_by(deferred.clone(), |chain| chain.fire_paused(outcome))
-            || is(woken, intern!(py, "notified"))?
+            || is(waiter, intern!(py, "notified"))?
         {
             return Ok(false);
         }
-        Fifo::remove(&waiting, woken)?;
+        Fifo::remove(&waiting, waiter)?;
         Ok(true)
     });
     let done = later.do_it();
-    if waited? && let Err(error) = reacquire(condition, woken) {
-        end_without_lock(woken, failure.clone())?;
+    if waited? && let Err(error) = reacquire(condition, waiter) {
+        end_without_lock(waiter, failure.clone())?;
         return Err(error);
     }
     done
@@ -266,24 +245,24 @@ pub(crate) fn _cancel_waiting<'py>(
 /// another one is woken instead. Otherwise it gets the lock if that is free, because its block releases
 /// the lock. Returns whether it has the lock, or had it.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
-pub(crate) fn _stop_waiting<'py>(woken: &Bound<'py, PyAny>) -> Result<bool> {
-    let py = woken.py();
-    let condition = attribute(woken, intern!(py, "condition"))?;
+pub(crate) fn _stop_waiting<'py>(waiter: &Bound<'py, PyAny>) -> Result<bool> {
+    let py = waiter.py();
+    let condition = attribute(waiter, intern!(py, "condition"))?;
     let waiting = line_of(&condition, intern!(py, "_waiting"))?;
     let lock = attribute(&condition, intern!(py, "_lock"))?;
-    let deferred = woken.cast::<Deferred>()?;
+    let deferred = waiter.cast::<Deferred>()?;
     // Whether another one has to be woken, and whether this one was in the line.
     let (found, _) = behind(&waiting, |_| {
         let (called, is_done) = deferred
             .get()
             .chain(py, |chain| (chain.called(), chain.called() && chain.paused() == 0));
         if is_done {
-            return Ok((is(woken, intern!(py, "woken"))?, None));
+            return Ok((is(waiter, intern!(py, "has_lock"))?, None));
         }
-        set_attribute(woken, intern!(py, "abandoned"), yes(py))?;
-        let waits = !called && !is(woken, intern!(py, "notified"))?;
+        set_attribute(waiter, intern!(py, "abandoned"), yes(py))?;
+        let waits = !called && !is(waiter, intern!(py, "notified"))?;
         if waits {
-            Fifo::remove(&waiting, woken)?;
+            Fifo::remove(&waiting, waiter)?;
         }
         Ok((false, Some(waits)))
     });

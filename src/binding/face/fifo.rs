@@ -12,7 +12,7 @@ use crate::binding::capi::error::Raise;
 use crate::binding::capi::{self, Hold, error::Result, interned::intern};
 use crate::binding::model::{
     fifo::{Fifo, State, exact_index, listed},
-    items::Items,
+    line_items::Items,
     marks::Marks,
     traverse::Traverse,
 };

@@ -169,7 +169,7 @@ fn put_into<'py>(
 }
 
 /// Remove the next item of a queue, through `_get` if a subclass overrides it.
-fn take_out<'py>(
+fn remove_next<'py>(
     queue: &Bound<'py, PyAny>,
     items: &Bound<'py, PyAny>,
 ) -> Result<Bound<'py, PyAny>> {
@@ -219,7 +219,7 @@ pub(crate) fn _take<'py>(
     deferred: bool,
 ) -> Result<Bound<'py, PyAny>> {
     let py = queue.py();
-    let item = take_out(queue, items)?;
+    let item = remove_next(queue, items)?;
     let taken = match deferred.then(|| made::of_result(item.clone())) {
         None => item.clone(),
         Some(Ok(made)) => made.into_any(),

@@ -80,8 +80,7 @@ impl DeferredList {
             slf.call_method1(intern!(py, "callback"), (capi::new_list(py)?,))?;
         }
         let collects_plainly = !overrides::<DeferredList>(slf, intern!(py, "_cbDeferred"));
-        let deferreds = items_of(deferreds)?;
-        for (place, deferred) in deferreds.iter().enumerate() {
+        for (place, deferred) in items_of(&deferreds)?.iter().enumerate() {
             let add_callbacks = intern!(py, "addCallbacks");
             match as_deferred(&deferred) {
                 Some(deferred)
@@ -200,13 +199,13 @@ impl DeferredList {
 
 /// The items of a list, for a loop. Without the GIL, a list is locked for each item.
 #[cfg(Py_GIL_DISABLED)]
-fn items_of<'py>(list: Bound<'py, PyList>) -> Result<Bound<'py, PyTuple>> {
-    capi::tuple_of_list(&list)
+fn items_of<'py>(list: &Bound<'py, PyList>) -> Result<Bound<'py, PyTuple>> {
+    capi::tuple_of_list(list)
 }
 
 #[cfg(not(Py_GIL_DISABLED))]
 #[inline(always)]
-fn items_of<'py>(list: Bound<'py, PyList>) -> Result<Bound<'py, PyList>> {
+fn items_of<'a, 'py>(list: &'a Bound<'py, PyList>) -> Result<&'a Bound<'py, PyList>> {
     Ok(list)
 }
 
@@ -229,11 +228,7 @@ pub(crate) fn all_of<'py>(deferreds: &Bound<'py, PyAny>) -> Result<Bound<'py, Py
         ));
     }
     let all = capi::list_of(deferreds.py(), deferreds)?;
-    #[cfg(not(Py_GIL_DISABLED))]
-    let items = &all;
-    #[cfg(Py_GIL_DISABLED)]
-    let items = items_of(all.clone())?;
-    for (place, deferred) in items.iter().enumerate() {
+    for (place, deferred) in items_of(&all)?.iter().enumerate() {
         if as_deferred(&deferred).is_none() && !deferred.hasattr(intern!(py, "addCallbacks"))? {
             let hint =
                 if capi::is_coroutine(&deferred) { " (use ensureDeferred on it)" } else { "" };
@@ -326,8 +321,8 @@ pub(crate) fn parse_results<'py>(
         let parsed = capi::new_list(py)?;
         // Without the GIL, a list is locked for each item. So it is made of all of them.
         #[cfg(Py_GIL_DISABLED)]
-        let (pairs, mut parsed) = (capi::tuple_of_list(pairs)?, Vec::new());
-        for pair in pairs.iter() {
+        let mut parsed = Vec::new();
+        for pair in items_of(pairs)?.iter() {
             let Ok(pair) = pair.cast_exact::<PyTuple>() else { return Ok(None) };
             match pair.as_slice() {
                 [success, result] if success.is(&*PyBool::new(py, true)) => {

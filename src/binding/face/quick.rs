@@ -191,8 +191,8 @@ quick!(PutIn = c"_put_in" of PyAny, |_, [queue, items, getting, item]| {
     let put = items::_put_in(queue, items, getting, item.clone());
     put.map(|put| capi::new_bool(queue.py(), put))
 });
-quick!(AcquiredFor = c"_acquired_for" of PyAny, |_, [lock, condition, woken]| {
-    events::_acquired_for(lock, condition, woken.clone())
+quick!(AcquiredFor = c"_acquired_for" of PyAny, |_, [lock, condition, waiter]| {
+    events::_acquired_for(lock, condition, waiter.clone())
 });
 quick!(CheckDepth = c"_check_depth" of PyAny, |slf, []| {
     whole::_check_depth(slf.py())

@@ -5,9 +5,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString, PyTuple};
 
 use crate::binding::capi::{
-    self, Recycled,
+    self, Recycled, code_places,
     error::Result,
-    lives, places,
+    lives,
     ticks::{self, Scale},
     trace_ring, watching,
 };
@@ -26,7 +26,7 @@ fn number(py: Python<'_>, number: u64) -> Result<Object<'_>> {
 pub(crate) fn track(py: Python<'_>, on: bool, own_files: Bound<'_, PyString>) {
     watching::know_greenlets(nesting::current_greenlet);
     watching::know_tasks(aside::code_of_current_task);
-    places::know_own_files(own_files);
+    code_places::know_own_files(own_files);
     watching::want(watching::TRACK, on);
     choose_pool(py);
     if !on {
@@ -137,7 +137,7 @@ pub(crate) fn run_of(generator: &Object<'_>) -> u32 {
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "_place")]
 pub(crate) fn place(py: Python<'_>, number: u32) -> Option<(Object<'_>, i32)> {
-    places::code_and_line(py, number)
+    code_places::code_and_line(py, number)
 }
 
 /// Start recording events, with this capacity. Returns the number of events so far.
@@ -145,7 +145,7 @@ pub(crate) fn place(py: Python<'_>, number: u32) -> Option<(Object<'_>, i32)> {
 #[pyo3(name = "_trace_begin")]
 pub(crate) fn trace_begin(py: Python<'_>, capacity: usize, own_files: Bound<'_, PyString>) -> u64 {
     watching::know_greenlets(nesting::current_greenlet);
-    places::know_own_files(own_files);
+    code_places::know_own_files(own_files);
     let total = trace_ring::begin(py, capacity);
     choose_pool(py);
     total

@@ -22,10 +22,10 @@ use crate::binding::capi::{
 #[cfg(Py_GIL_DISABLED)]
 use crate::binding::model::gate::Gate;
 #[cfg(not(Py_GIL_DISABLED))]
-use crate::binding::model::items::all_items;
+use crate::binding::model::line_items::all_items;
 use crate::binding::model::{
     deferred::Deferred,
-    items::{Items, Taken, is_plain_deferred},
+    line_items::{Items, Taken, is_plain_deferred},
     marks::Marks,
 };
 

@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 use crate::binding::capi::{self, Pool, Pooled, Recycled, cell::Shared};
 use crate::binding::model::{
     fifo::{Fifo, State},
-    items::Items,
+    line_items::Items,
 };
 
 /// Each lock has one, and each queue has two.

@@ -10,7 +10,7 @@ use crate::binding::model::{
     deferred::Deferred,
     fifo::{Fifo, State},
     gate::Gate,
-    items::{all_items, is_plain_deferred},
+    line_items::{all_items, is_plain_deferred},
     marks::Marks,
 };
 

@@ -13,8 +13,8 @@ mod fifo_memory;
 mod fifo_steps;
 #[cfg(Py_GIL_DISABLED)]
 pub(crate) mod gate;
-pub(crate) mod items;
 pub(crate) mod line;
+pub(crate) mod line_items;
 pub(crate) mod list;
 pub(crate) mod marks;
 pub(crate) mod names;

@@ -5,9 +5,9 @@
 use pyo3::prelude::*;
 
 use crate::binding::capi::{
-    self,
+    self, code_places,
     interned::intern,
-    lives, places,
+    lives,
     trace_ring::{EventKind, record},
 };
 use crate::binding::model::outcome::share;
@@ -113,7 +113,7 @@ pub(crate) fn begins<'py>(
     if !tracing() {
         return None;
     }
-    let place = callable().map_or(places::NOWHERE, place_of);
+    let place = callable().map_or(code_places::NOWHERE, place_of);
     record(py, EventKind::Begins, address(deferred), 0, place);
     Some(deferred.get().chain(py, |chain| number_of(chain.outcome())))
 }
@@ -151,7 +151,7 @@ fn place_of(mut callable: Bound<'_, PyAny>) -> u32 {
             None => break,
         }
     }
-    places::of_callable(&callable)
+    code_places::of_callable(&callable)
 }
 
 /// The Deferred that a task will fire, if a generator has one.

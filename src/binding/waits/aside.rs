@@ -12,7 +12,7 @@ use pyo3::types::{PyDict, PyInt};
 use pyo3::types::{PyTuple, PyWeakrefReference};
 
 use crate::binding::capi::{
-    self, Held, Hold, cell::Shared, interned::intern, lives, places, with_error_saved,
+    self, Held, Hold, cell::Shared, code_places, interned::intern, lives, with_error_saved,
 };
 use crate::binding::model::names;
 
@@ -110,7 +110,7 @@ static FOUND: Shared<Option<Found>> = Shared::new(None);
 pub(crate) fn code_of_current_task(py: Python<'_>) -> u32 {
     let tasks = names::CURRENT_TASKS.get_once_imported(py);
     let Some(Ok(tasks)) = tasks.map(|tasks| tasks.cast_exact::<PyDict>()) else {
-        return places::NOWHERE;
+        return code_places::NOWHERE;
     };
     // There is one for each loop that is running a task.
     let (mut place, mut task, mut any) = (0, 0, false);
@@ -120,7 +120,8 @@ pub(crate) fn code_of_current_task(py: Python<'_>) -> u32 {
             return code;
         }
     }
-    if any { with_error_saved(py, || code_of_task(py)) } else { None }.unwrap_or(places::NOWHERE)
+    if any { with_error_saved(py, || code_of_task(py)) } else { None }
+        .unwrap_or(code_places::NOWHERE)
 }
 
 /// The place of the code of the task at an address, if that is the one that was found last.
@@ -139,9 +140,9 @@ fn code_found(py: Python<'_>, task: usize) -> Option<u32> {
 #[cfg(any(Py_3_14, Py_GIL_DISABLED))]
 pub(crate) fn code_of_current_task(py: Python<'_>) -> u32 {
     if !may_have_a_task(py) {
-        return places::NOWHERE;
+        return code_places::NOWHERE;
     }
-    with_error_saved(py, || code_of_task(py)).unwrap_or(places::NOWHERE)
+    with_error_saved(py, || code_of_task(py)).unwrap_or(code_places::NOWHERE)
 }
 
 /// Find the current task and the place of its code, and remember both.
@@ -156,7 +157,8 @@ fn code_of_task(py: Python<'_>) -> Option<u32> {
         return Some(code);
     }
     let coroutine = capi::attribute_of(&task, intern!(py, "_coro"))?;
-    let code = lives::code_of(&coroutine).map_or(places::NOWHERE, |code| places::of_code(&code));
+    let code =
+        lives::code_of(&coroutine).map_or(code_places::NOWHERE, |code| code_places::of_code(&code));
     let found = Found {
         #[cfg(not(any(Py_3_14, Py_GIL_DISABLED)))]
         thread: capi::this_thread(py),

@@ -13,10 +13,11 @@ use crate::binding::capi::{
     self, Held, Hold, Sent,
     again::{interruption, put_back},
     cell::each_thread,
+    code_places,
     error::{Raised, Result},
     interned::intern,
     lives::Running,
-    places, watching,
+    watching,
 };
 use crate::binding::judge::{
     asked::has_of_its_own,
@@ -179,13 +180,13 @@ pub(crate) fn running<'py>(py: Python<'py>) -> Result<Option<Now<'py>>> {
     // Without greenlets and other threads there is one stack, and what was resumed last is on it.
     // Without the GIL, what other threads resume is not in the list.
     let is_here = names::CURRENT_GREENLET.get_once_imported(py).is_none()
-        && (cfg!(Py_GIL_DISABLED) || places::is_only_thread(py));
+        && (cfg!(Py_GIL_DISABLED) || code_places::is_only_thread(py));
     if !is_here {
         let at = match generator.getattr_opt(intern!(py, "cr_frame"))? {
             Some(frame) => frame,
             None => generator.getattr(intern!(py, "gi_frame"))?,
         };
-        if !places::is_on_stack(&at) {
+        if !code_places::is_on_stack(&at) {
             return Ok(None);
         }
     }

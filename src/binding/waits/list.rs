@@ -4,7 +4,9 @@ use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
 
 use crate::binding::capi::{
-    self, Hold, depth,
+    self, Hold,
+    again::insist,
+    depth,
     error::{Error, Result},
     interned::intern,
     overrides::overrides,
@@ -111,9 +113,6 @@ fn first_error(result: &Bound<'_, PyAny>, place: usize) -> Result<Outcome> {
     Ok(Outcome::Failure(reason.hold()))
 }
 
-/// How often an outcome is collected again for which there was no memory. There may be some by now.
-const AGAIN: u32 = 3;
-
 /// An outcome could not be collected. If there was no memory for it, try again. If there is none then, the
 /// list fails with that: it would never fire otherwise.
 ///
@@ -126,19 +125,26 @@ fn collect_again<'py>(
     place: usize,
     success: bool,
     result: &Bound<'py, PyAny>,
-    mut error: Error,
+    error: Error,
 ) -> Result<Option<Work<'py>>> {
     let py = list.py();
-    for _ in 0..AGAIN {
-        let is_missing = list.get().results(py)?.get_item(place).is_ok_and(|it| it.is_none());
-        if !error.is_instance_of::<PyMemoryError>(py) || !is_missing {
-            return Err(error);
-        }
-        match collect(list, place, success, result) {
-            Err(another) => error = another,
-            collected => return collected,
-        }
+    let is_missing = || {
+        let results = list.get().results(py);
+        results.is_ok_and(|all| all.get_item(place).is_ok_and(|it| it.is_none()))
+    };
+    // If the outcome is there, a program's own method has raised the error.
+    let is_refusal = |error: &Error| error.is_instance_of::<PyMemoryError>(py) && is_missing();
+    if !is_refusal(&error) {
+        return Err(error);
     }
+    let collected = insist(py, || match collect(list, place, success, result) {
+        Err(error) if !is_refusal(&error) => Ok(Err(error)),
+        collected => collected.map(Ok),
+    });
+    let error = match collected {
+        Ok(collected) => return collected,
+        Err(error) => error,
+    };
     let deferred = list.as_super();
     if overrides::<Deferred>(deferred, intern!(py, "errback")) {
         return Err(error);

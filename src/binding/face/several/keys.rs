@@ -16,7 +16,7 @@ use crate::binding::capi::{
     interned::intern,
     yes,
 };
-use crate::binding::face::behind::behind;
+use crate::binding::face::behind::{behind, take_unfired};
 use crate::binding::face::waiting::{again_if_interrupted, answer_waiting, attribute};
 use crate::binding::model::{deferred::Deferred, fifo::Fifo};
 use crate::binding::waits::made;
@@ -109,7 +109,7 @@ impl<'py> Keyed<'py> {
     }
 
     /// Remove an entry that nobody holds from the dict. Callers that came meanwhile start again.
-    fn take_out(
+    fn remove_entry(
         &self,
         holders: &Holders<'py>,
         key: &Bound<'py, PyAny>,
@@ -131,18 +131,7 @@ impl<'py> Keyed<'py> {
             return done;
         }
         loop {
-            let (first, later) = behind(&self.gate, |later| {
-                while let Some(first) = holders.waiting.get().pop_front(py)? {
-                    let deferred = first.cast::<Deferred>()?;
-                    if !deferred.get().chain(py, |chain| chain.called()) {
-                        return Ok(Some(first));
-                    }
-                    later.drop(first);
-                }
-                Ok(None)
-            });
-            drop(later);
-            let Some(first) = first? else { return done };
+            let Some(first) = take_unfired(&holders.waiting, |_| Ok(()))? else { return done };
             done = done.and(self.come_again(first, key, interrupted));
         }
     }
@@ -179,7 +168,7 @@ impl<'py> Keyed<'py> {
             match came? {
                 (None, _) => {}
                 (Some(_), false) => return done,
-                (Some(_), true) => return done.and(self.take_out(&holders, key, interrupted)),
+                (Some(_), true) => return done.and(self.remove_entry(&holders, key, interrupted)),
             }
         }
     }
@@ -234,7 +223,7 @@ pub(crate) fn _keyed_release<'py>(lock: &Bound<'py, PyAny>, key: &Bound<'py, PyA
     let mut done = later.do_it();
     match (released?, holders) {
         (Some(true), Some(holders)) => {
-            done = done.and(keyed.take_out(&holders, key, &mut interrupted));
+            done = done.and(keyed.remove_entry(&holders, key, &mut interrupted));
         }
         (Some(_), _) => {}
         (None, _) => {

@@ -1,4 +1,4 @@
-//! Places in programs: a code object and an instruction. Each gets a number when it is first seen;
+//! CodePlaces in programs: a code object and an instruction. Each gets a number when it is first seen;
 //! file and line are looked up only when somebody asks.
 
 use std::collections::HashMap;
@@ -29,7 +29,7 @@ const RECENT: usize = 16;
 
 /// All places seen so far. Their code objects are kept alive, so that addresses identify them: at
 /// most one for each function of the program.
-static PLACES: Shared<Option<Places>> = Shared::new(None);
+static PLACES: Shared<Option<CodePlaces>> = Shared::new(None);
 
 /// A hasher for addresses and small numbers, which nobody chooses in order to collide.
 #[derive(Default)]
@@ -63,16 +63,16 @@ impl Hasher for Mix {
 /// A hash table with addresses as keys.
 pub(super) type Table<K, V> = HashMap<K, V, BuildHasherDefault<Mix>>;
 
-struct Places {
+struct CodePlaces {
     numbers: Table<(usize, c_int), u32>,
-    all: Vec<Place>,
-    /// A cache of recent places, indexed by [`Places::recent_of`]: programs often return to them.
+    all: Vec<CodePlace>,
+    /// A cache of recent places, indexed by [`CodePlaces::recent_of`]: programs often return to them.
     recent: [((usize, c_int), (u32, bool)); RECENT],
     /// The common prefix of the package's own file names.
     own: Option<Held<PyString>>,
 }
 
-struct Place {
+struct CodePlace {
     /// A code object, or a name if there is none.
     code: Held<PyAny>,
     /// The offset of an instruction (on CPython 3.10, a line), or a negative number for the code as
@@ -87,13 +87,13 @@ pub(crate) fn know_own_files(begin: Bound<'_, PyString>) {
     let py = begin.py();
     let begin = begin.hold();
     let before = PLACES.with(py, |places| {
-        let places = places.get_or_insert_with(Places::new);
+        let places = places.get_or_insert_with(CodePlaces::new);
         places.own.replace(begin)
     });
     drop(before);
 }
 
-impl Places {
+impl CodePlaces {
     fn new() -> Self {
         // There is no place 0.
         Self {
@@ -185,7 +185,7 @@ fn number_of(code: &Bound<'_, PyAny>, at: c_int) -> (u32, bool) {
     let key = (code.as_ptr() as usize, at);
     let known = PLACES.with(py, |places| {
         let places = places.as_mut()?;
-        let recent = &mut places.recent[Places::recent_of(key)];
+        let recent = &mut places.recent[CodePlaces::recent_of(key)];
         if recent.0 != key {
             let number = *places.numbers.get(&key)?;
             let place = places.all.get(number as usize - 1)?;
@@ -203,7 +203,7 @@ fn number_anew(code: &Bound<'_, PyAny>, at: c_int) -> (u32, bool) {
     let held = code.clone().hold();
     let key = (code.as_ptr() as usize, at);
     let (number, unused) = PLACES.with(py, |places| {
-        let places = places.get_or_insert_with(Places::new);
+        let places = places.get_or_insert_with(CodePlaces::new);
         if let Some(number) = places.numbers.get(&key) {
             return (*number, Some(held));
         }
@@ -212,7 +212,7 @@ fn number_anew(code: &Bound<'_, PyAny>, at: c_int) -> (u32, bool) {
         });
         match u32::try_from(places.all.len() + 1) {
             Ok(number) if has_room => {
-                places.all.push(Place { code: held, at, is_own });
+                places.all.push(CodePlace { code: held, at, is_own });
                 places.numbers.insert(key, number);
                 (number, None)
             }
