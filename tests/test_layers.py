@@ -56,6 +56,17 @@ def test_the_files_of_a_room_form_no_circle(room: str) -> None:
         pytest.fail(f"a circle: {' -> '.join(error.args[1])}")
 
 
+@pytest.mark.parametrize("room", ROOMS)
+def test_the_table_of_rooms_names_every_file(room: str) -> None:
+    folder = "src/core/" if room == "core" else f"src/binding/{room}/"
+    table = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").splitlines()
+    [row] = [line for line in table if line.startswith(f"| `{folder}`")]
+    names = {room_and_file(path)[1] for path in FILES if room_and_file(path)[0] == room}
+    # What is in a folder is named as a whole.
+    here = {name.partition("/")[0] for name in names} - {"mod"}
+    assert here - set(re.findall(r"`(\w+)`", row)) == set()
+
+
 @pytest.mark.parametrize("module", [name for name in MODULES if name != "_deferrous"])
 def test_no_module_uses_one_above(module: str) -> None:
     tree = PYTHON / f"{module}.py"

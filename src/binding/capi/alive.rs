@@ -1,4 +1,4 @@
-//! References to objects that may be on their way out.
+//! References to objects that another thread may be freeing.
 
 use pyo3::ffi;
 use pyo3::prelude::*;

@@ -1,9 +1,8 @@
 //! Native steps of events, barriers and conditions in `deferrous.concurrency`, with the GIL and without.
 //!
 //! Python raises a signal's exception, such as KeyboardInterrupt, between two lines of Python code.
-//! If these steps were written in Python, it could lose an item or leave a waiter without its
-//! result. Here it can be raised only where Python code is called: the comparisons and callbacks of
-//! programs.
+//! If these steps were written in Python, such an exception could leave a waiter without its result.
+//! In native code, it can be raised only where a program's own code is called, such as a callback.
 
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;

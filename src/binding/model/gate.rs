@@ -1,4 +1,5 @@
-//! A gate, which one thread at a time is behind. Only on free-threaded builds.
+//! A gate: a lock for several steps on one object, held by one thread at a time. Only on free-threaded
+//! builds.
 //!
 //! To all threads that enter a gate, the steps of another thread behind it look like a single one.
 //!
