@@ -218,6 +218,7 @@ PURE = {
     "TypeVar",
     "_nested",
     "_never_refused",
+    "_owed",
     "frozenset",
     "getLogger",
     "getattr",

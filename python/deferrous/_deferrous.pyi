@@ -82,7 +82,9 @@ __all__ = [
     "_end_delayed",
     "_end_getting",
     "_end_one",
+    "_end_task",
     "_end_waiting",
+    "_end_with",
     "_finish",
     "_fire_all",
     "_follow",
@@ -95,6 +97,7 @@ __all__ = [
     "_in_turn",
     "_knows_depth",
     "_leave",
+    "_let_in",
     "_line_of",
     "_list_of",
     "_may_fire",
@@ -108,12 +111,15 @@ __all__ = [
     "_now",
     "_number_all",
     "_once",
+    "_owed",
+    "_owed_once",
     "_parseDeferredListResult",
     "_parts_of",
     "_pass_on",
     "_place",
     "_place_in",
     "_put_in",
+    "_reacquire",
     "_read",
     "_receive",
     "_release_after",
@@ -1100,6 +1106,8 @@ def _give_back(
     bound: tuple[float, _Error] | None = None,
 ) -> None: ...
 def _whole(function: _F) -> _F: ...
+def _owed(function: _F) -> _F: ...
+def _owed_once(function: _F) -> _F: ...
 def _once(owner: object, name: str, work: _Call, *args: Any) -> None: ...
 def _within(owner: object, name: str, work: Callable[[], object]) -> bool: ...
 def _do(work: _Call, *args: Any) -> Any: ...
@@ -1143,6 +1151,10 @@ def _run_locked(
     method: _Call,
 ) -> Deferred[Any]: ...
 def _leave(lock: object) -> Deferred[None]: ...
+def _let_in(queue: object, putting: _Fifo[Deferred[None]]) -> None: ...
+def _end_task(task: _Task, error: BaseException) -> None: ...
+def _reacquire(condition: object, waiter: Deferred[Any], failure: object) -> None: ...
+def _end_with(callback: _Call, error: BaseException, *rest: object) -> object: ...
 def _release_after(result: Any, release: _Call, args: tuple[Any, ...], _method: _Call) -> Any: ...
 def _release_key(keys: dict[Any, Any], key: Any) -> None: ...
 def _serve_rest(place: _Place, _deferred: Deferred[Any]) -> None: ...

@@ -7,6 +7,7 @@ One thread at a time carries out the requests to such an object: see `_Steps` (i
 from __future__ import annotations
 
 from functools import wraps
+from types import FunctionType
 from typing import Any
 
 from .. import _deferrous
@@ -41,8 +42,17 @@ def _in_order(kind: Any, *names: str, passes_on: bool = False) -> None:
         return args[0] if passes_on else None
 
     for name in names:
+        setattr(kind, name, _not_owed(vars(kind)[name]))
         replace(kind, **{name: step})
-        setattr(kind, name, _deferrous._whole(vars(kind)[name]))
+        setattr(kind, name, _deferrous._owed(vars(kind)[name]))
+
+
+def _not_owed(method: Any) -> Any:
+    """Return a copy of a method that is not done again, out of order, when there is memory."""
+    code, globals_, name = method.__code__, method.__globals__, method.__name__
+    copy: Any = FunctionType(code, globals_, name, method.__defaults__, method.__closure__)
+    copy.__kwdefaults__, copy.__qualname__ = method.__kwdefaults__, method.__qualname__
+    return _deferrous._whole(copy)
 
 
 def _cancel_in_order(kind: Any, name: str) -> None:

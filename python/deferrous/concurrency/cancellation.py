@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from .. import _deferrous
-from .._deferrous import Deferred, _delay, _end_all, _in_turn, _never_refused, _once, _whole
+from .._deferrous import Deferred, _delay, _end_all, _in_turn, _owed
 from .._reasons import cancel_by, takes_reason
 from .._timeout import _cancel as _cancel_reporting
 from ._base import Delayed, Eventual, as_deferred
@@ -20,8 +20,8 @@ _T = TypeVar("_T")
 #: Calls a function that cancels Deferreds, which may cancel others in turn.
 in_turn = _in_turn
 #: Callbacks, each of which is one native step.
-_pass_on = _never_refused(_deferrous._pass_on)
-_end_delayed = _never_refused(_deferrous._end_delayed)
+_pass_on = _owed(_deferrous._pass_on)
+_end_delayed = _owed(_deferrous._end_delayed)
 
 
 def cancel(deferred: Deferred[Any], reason: object = None) -> None:
@@ -117,7 +117,7 @@ def delay_cancellation(eventual: Eventual[_T]) -> Deferred[_T]:
 
 
 @takes_reason
-@_whole
+@_owed
 def delay(outer: Deferred[Any], reason: object = None) -> None:
     """A canceller: the Deferred fails now, but its callbacks do not run yet."""
     if WITHOUT_GIL:
@@ -125,4 +125,4 @@ def delay(outer: Deferred[Any], reason: object = None) -> None:
         vars(outer)["_is_delayed"] = True
         _delay(outer, reason)
     else:
-        _once(vars(outer), "_is_delayed", _delay, outer, reason)
+        _delay(outer, reason)

@@ -13,11 +13,11 @@ from .._deferrous import (
     _driven,
     _end_one,
     _once,
+    _owed,
     _running_loop,
     _running_task,
     _Task,
     _task_for,
-    _whole,
 )
 from .._interop import _frame_of
 from .cancellation import end, end_all, in_turn
@@ -195,7 +195,7 @@ class Block:
         else:
             in_turn(self._cancel_waiting, task, reason)
 
-    @_whole
+    @_owed
     def _cancel_waiting(self, task: Any, reason: object) -> None:
         # The task may have left the block meanwhile.
         if self._task is not task:

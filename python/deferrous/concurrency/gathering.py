@@ -12,6 +12,7 @@ from .._deferrous import (
     _end_all,
     _never_refused,
     _once,
+    _owed,
     _whole,
     _within,
     gatherResults,
@@ -148,7 +149,7 @@ class _Losers:
         else:
             _within(self, "cancels_all", how)
 
-    @_whole
+    @_owed
     def lost(self, failure: Failure) -> Failure:
         if self.failure is None:
             self.failure = failure
@@ -161,7 +162,7 @@ class _Losers:
         failure = self.failure
         return [value for _, value in pairs] if failure is None else failure
 
-    @_whole
+    @_owed
     def let_go(self, result: Any) -> Any:
         self.deferreds = self.failure = None
         return result

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Generator
 from types import TracebackType
 from typing import Any, TypeVar
 
-from .._deferrous import Deferred, _add_task, _do, _end_all, _hand_over, _once, _whole
+from .._deferrous import Deferred, _add_task, _do, _end_all, _hand_over, _once, _owed, _whole
 from .._gathering import FailureGroup
 from .._reasons import reason_of, takes_reason
 from ..failure import Failure
@@ -110,7 +110,7 @@ class TaskGroup(Block):
             give_name(task, name)
         return _add_task(self._tasks, self._task_ended, task, as_deferred, context)
 
-    @_whole
+    @_owed
     def _task_ended(self, result: Any, deferred: Deferred[Any]) -> Any:
         self._tasks.pop(deferred, None)
         if is_failure(result):
@@ -144,7 +144,7 @@ class TaskGroup(Block):
             return
         _do(self._cancel, reason)
 
-    @_whole
+    @_owed
     def _cancel(self, reason: object) -> None:
         if self._state == "entered":
             # The block may be waiting for one of the tasks.
@@ -261,7 +261,7 @@ class TaskGroup(Block):
         return ended
 
     @takes_reason
-    @_whole
+    @_owed
     def _cancel_join(self, ended: Deferred[Any], reason: object = None) -> None:
         # It fails now, but its callbacks run only when all tasks have ended.
         delay(ended, reason)
@@ -287,7 +287,7 @@ class TaskGroup(Block):
             return Failure(self._group())
         return result
 
-    @_whole
+    @_owed
     def _let_go(self, result: Any) -> Any:
         self._close()
         return result

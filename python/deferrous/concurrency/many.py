@@ -16,6 +16,7 @@ from .._deferrous import (
     _hand_over,
     _move_key,
     _never_refused,
+    _owed,
     _Place,
     _wait_in,
     _whole,
@@ -150,7 +151,7 @@ class _Wait:
     def result(self) -> tuple[set[Deferred[Any]], set[Deferred[Any]]]:
         return self.done, {each for each in self.deferreds if each not in self.done}
 
-    @_whole
+    @_owed
     def see(self, deferred: Deferred[Any], result: Any) -> None:
         if self.deferred is not None:
             if self.is_enough(deferred, result) or len(self.done) == len(self.deferreds):
@@ -164,7 +165,7 @@ class _Wait:
         if stop is not None:
             stop()
 
-    @_whole
+    @_owed
     def time_out(self) -> None:
         # The delayed call has been made, and not every clock accepts its cancellation then.
         self.stop = None
@@ -180,7 +181,7 @@ class _Wait:
             _hand_over(deferred, self.result())
         self.deferred = None
 
-    @_whole
+    @_owed
     def cancel(self, _: Any) -> None:
         self.deferred = None
         self.let_go()
@@ -299,7 +300,7 @@ class AsCompleted(Generic[_T]):
         self._to_give -= 1
         return self._done.popleft()
 
-    @_whole
+    @_owed
     def _see(self, deferred: Deferred[_T], _: Any) -> None:
         _move_key(self._missing, deferred, self._done)
         if not self._missing:
@@ -314,7 +315,7 @@ class AsCompleted(Generic[_T]):
             # Nothing more will come, and the remaining waiters have to be told.
             _fire_all(self._waiting, None)
 
-    @_whole
+    @_owed
     def _time_out(self) -> None:
         self._stop = None
         self._timed_out = True

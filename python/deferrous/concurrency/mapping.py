@@ -16,6 +16,7 @@ from .._deferrous import (
     _end_call,
     _hand_over,
     _once,
+    _owed,
     _take_fetched,
     _whole,
     _within,
@@ -132,7 +133,7 @@ class _Feed(Generic[_T, _R]):
             self._failed(self._broken)
             self._broken = None
 
-    @_whole
+    @_owed
     def _fetched(self, result: Any, fetching: Deferred[Any]) -> None:
         if not is_failure(result):
             if not self._exhausted:
@@ -152,7 +153,7 @@ class _Feed(Generic[_T, _R]):
             self._close_items()
         self._feed()
 
-    @_whole
+    @_owed
     def _call_ended(self, result: Any, call: Any) -> None:
         self._see_to_end(result, call)
 
@@ -191,7 +192,7 @@ class _Feed(Generic[_T, _R]):
         _once(vars(self), "items are closed", _begin_close, self, iterator, as_deferred)
         self._see_whether_broken()
 
-    @_whole
+    @_owed
     def _items_closed(self, result: Any) -> None:
         if self._closing is not None:
             if is_failure(result) and not was_cancelled(result):
@@ -292,7 +293,7 @@ class _Map(_Feed[_T, _R]):
     def _has_room(self) -> bool:
         return len(self._running) < self._limit
 
-    @_whole
+    @_owed
     def _call_ended(self, result: Any, call: Any) -> None:
         if not _end_call(self, result, call, end):
             self._see_to_end(result, call)
@@ -315,7 +316,7 @@ class _Map(_Feed[_T, _R]):
             self._stop()
 
     @takes_reason
-    @_whole
+    @_owed
     def _cancel(self, deferred: Deferred[Any], reason: object = None) -> None:
         # It fails now, but its callbacks run only when everything has ended.
         delay(deferred, reason)

@@ -13,7 +13,8 @@ from .._deferrous import (
     _hand_over,
     _never_refused,
     _once,
-    _whole,
+    _owed,
+    _owed_once,
     maybeDeferred,
     succeed,
 )
@@ -94,7 +95,7 @@ class Observable(Generic[_T]):
             cancel(self._deferred, reason)
 
     @takes_reason
-    @_whole
+    @_owed
     def _leave(self, observer: Deferred[_T], reason: object = None) -> None:
         self._observers.pop(observer, None)
         deferred = self._deferred
@@ -104,7 +105,7 @@ class Observable(Generic[_T]):
                 # The mark is in the observer: each observer that leaves counts once.
                 _once(vars(observer), "_has_left", _end_all, (deferred,), reason, end)
 
-    @_whole
+    @_owed
     def _fired(self, result: Any) -> Any:
         self._result = result
         self._has_result = True
@@ -179,7 +180,7 @@ def once(function: Callable[_P, Any]) -> Callable[_P, Deferred[Any]]:
         if deferred.called and not deferred.paused:
             return deferred
 
-        @_never_refused
+        @_owed_once
         def forget(result: Any) -> Any:
             if under_way.get(key) is observable:
                 del under_way[key]

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from typing import Any, Literal, TypeVar, overload
 
-from .._deferrous import Deferred, _do, _hand_out, _take_returned, _whole, fail
+from .._deferrous import Deferred, _do, _hand_out, _owed, _take_returned, fail
 from ..failure import Failure
 from . import _one_by_one
 from ._base import Eventual, is_failure
@@ -156,14 +156,18 @@ class Stream(_Feed[Any, _R], _Getters[_R]):
         if returned is not None:
             return returned
         deferred = self._wait(True)
-        _do(self._flush)
+        try:
+            _do(self._flush)
+        except MemoryError:
+            # That is done again. An item for one that nobody has would be lost.
+            pass
         return deferred
 
     def close(self) -> None:
         """Take no more items, cancel the running calls, and end the iteration of waiters."""
         _do(self._close_all)
 
-    @_whole
+    @_owed
     def _close_all(self) -> None:
         self._calls.clear()
         self._returned.clear()
@@ -192,7 +196,7 @@ class Stream(_Feed[Any, _R], _Getters[_R]):
     def _fed(self) -> None:
         self._flush()
 
-    @_whole
+    @_owed
     def _flush(self) -> None:
         """Hand results over to the waiters, in order."""
         while (self._hungry and not self._feeding) or _hand_out(self):

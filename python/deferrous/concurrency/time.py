@@ -23,10 +23,10 @@ from .._deferrous import (
     AlreadyCalledError,
     Deferred,
     _never_refused,
+    _owed,
     _running_loop,
     _running_task,
     _Task,
-    _whole,
 )
 from .._timeout import add_timeout
 from ._base import (
@@ -96,7 +96,7 @@ class _Sleeping:
     def __init__(self, result: Any) -> None:
         self.result = result
 
-    @_whole
+    @_owed
     def wake(self) -> None:
         deferred = self.deferred
         if deferred is not None and not deferred.called:
@@ -107,7 +107,7 @@ class _Sleeping:
                 pass
         self.deferred = self.stop = None
 
-    @_whole
+    @_owed
     def __call__(self, _: Deferred[Any]) -> None:
         stop, self.stop, self.deferred = self.stop, None, None
         if stop is not None:
@@ -312,7 +312,7 @@ class Timeout(Block):
         self._task = None
         self._state = "exited"
 
-    @_whole
+    @_owed
     def _expire(self) -> None:
         if self._state in ("active", "expiring"):
             self._call = None

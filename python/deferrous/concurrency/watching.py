@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 from weakref import ref
 
-from .._deferrous import Deferred, _once, _tell, _whole
+from .._deferrous import Deferred, _once, _owed, _tell
 
 
 class _Watch:
@@ -18,7 +18,7 @@ class _Watch:
         self._has_told = False
         self._watching: dict[Callable[[Deferred[Any], Any], object], None] = {}
 
-    @_whole
+    @_owed
     def fired(self, result: Any, deferred: Deferred[Any]) -> Any:
         _watches.pop(ref(deferred), None)
         _once(self, "_has_told", _tell, self._watching, deferred, result)

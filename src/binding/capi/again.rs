@@ -192,7 +192,7 @@ pub(crate) fn undisturbed<'py, R>(py: Python<'py>, step: impl FnOnce() -> R) -> 
     let result = step();
     if HELD.fetch_sub(1, Ordering::Relaxed) == 1 {
         for _ in 0..PUT_BACK.with(py, |all| all.len()) {
-            call_later(py, RaisePutBack);
+            call_later(py, Soon(raise_next));
         }
     }
     handlers.put_back(py);
@@ -340,7 +340,7 @@ fn lose_neither(raised: Raised<'_>, last: &Raised<'_>) {
 safe! {
     /// Have the main thread call this function soon, without an argument. Not 0 if its queue is
     /// full.
-    fn call_later<'py>(what: RaisePutBack) -> c_int = ffi::Py_AddPendingCall: (what, Nothing);
+    fn call_later<'py>(what: Soon) -> c_int = ffi::Py_AddPendingCall: (what, Nothing);
 }
 
 /// Exceptions that were put back and not raised yet, in order.
@@ -368,7 +368,7 @@ pub(crate) fn put_back(raised: Raised<'_>) -> Result<(), Raised<'_>> {
         }
         has_room
     });
-    if kept && call_later(py, RaisePutBack) == 0 {
+    if kept && call_later(py, Soon(raise_next)) == 0 {
         return Ok(());
     }
     if kept {
@@ -378,19 +378,19 @@ pub(crate) fn put_back(raised: Raised<'_>) -> Result<(), Raised<'_>> {
     Err(raised)
 }
 
-/// Called by the interpreter, once for each exception that was put back.
-pub(crate) struct RaisePutBack;
+/// What the interpreter calls soon.
+pub(crate) struct Soon(pub(super) Pending);
 
-/// The same as a C function.
+/// Called attached. Returns -1 with an exception in flight, or 0.
 type Pending = extern "C" fn(*mut c_void) -> c_int;
 
-impl ToC<Option<Pending>> for RaisePutBack {
+impl ToC<Option<Pending>> for Soon {
     fn to_c(self) -> Option<Pending> {
-        Some(raise_next)
+        Some(self.0)
     }
 }
 
-/// Raise the first exception that was put back; returns -1 then. Nothing in here panics.
+/// Called once for each exception that was put back: raise the first of them. Nothing in here panics.
 extern "C" fn raise_next(_: *mut c_void) -> c_int {
     if HELD.load(Ordering::Relaxed) > 0 {
         return 0;
@@ -402,7 +402,7 @@ extern "C" fn raise_next(_: *mut c_void) -> c_int {
 /// Whether this is the thread that handles signals. If Python code ran here, a pending exception
 /// could be raised in it and be lost. So the attributes behind `main_thread` and `ident` are read,
 /// and no functions are called.
-fn is_main_thread(py: Python<'_>) -> bool {
+pub(super) fn is_main_thread(py: Python<'_>) -> bool {
     let ask = || -> PyResult<bool> {
         let main = py.import("threading")?.getattr("_main_thread")?;
         Ok(main.getattr("_ident")?.extract::<usize>()? == this_thread(py))

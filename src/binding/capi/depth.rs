@@ -14,17 +14,19 @@ use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 
+use pyo3::Borrowed;
 use pyo3::exceptions::{PyException, PyMemoryError, PyRecursionError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
-use super::again::again;
+use super::again::{again, insist};
 use super::answers::Called;
+use super::arguments;
 use super::conversions::FromC;
 use super::error::{Error, Raise, Result};
 use super::interned::intern;
-use super::{bounds, panics};
+use super::{bounds, owed, panics};
 
 /// How much of the thread state is examined. It is larger in every version of CPython.
 const WORDS: usize = 40;
@@ -268,12 +270,15 @@ pub(crate) trait Short {
 
 /// Give a Python function, or a native one of ours, more calls if few are left when native code
 /// calls it. The function object stays the same. If it is `WHOLE`, it is repeated when a signal's
-/// exception has interrupted it: see [`again`].
+/// exception has interrupted it: see [`again`]. If it is `OWED`, it is called again when there was no
+/// memory for it: see [`owed`].
 ///
 /// # Errors
 ///
 /// `TypeError` if it is neither.
-pub(crate) fn never_refuse<S: Short, const WHOLE: bool>(function: &Bound<'_, PyAny>) -> Result<()> {
+pub(crate) fn never_refuse<S: Short, const WHOLE: bool, const OWED: bool>(
+    function: &Bound<'_, PyAny>,
+) -> Result<()> {
     let kind = function.get_type_ptr();
     // SAFETY: of the very types whose layouts are read, alive. `enter` keeps the contract of what
     // runs for a function.
@@ -281,7 +286,7 @@ pub(crate) fn never_refuse<S: Short, const WHOLE: bool>(function: &Bound<'_, PyA
         if kind == &raw mut ffi::PyCFunction_Type && is_ours(function)? {
             let object = function.as_ptr().cast::<ffi::PyCFunctionObject>();
             if runs(&NATIVE, (*object).vectorcall) {
-                (*object).vectorcall = Some(enter::<S, true, WHOLE>);
+                (*object).vectorcall = Some(enter::<S, true, WHOLE, OWED>);
             }
             return Ok(());
         }
@@ -292,10 +297,10 @@ pub(crate) fn never_refuse<S: Short, const WHOLE: bool>(function: &Bound<'_, PyA
         if runs(&INTERPRETED, (*object).vectorcall) {
             // Public from 3.12 on. Before, setting the field is all there is to do.
             #[cfg(Py_3_12)]
-            super::wrapper::PyFunction_SetVectorcall(object, enter::<S, false, WHOLE>);
+            super::wrapper::PyFunction_SetVectorcall(object, enter::<S, false, WHOLE, OWED>);
             #[cfg(not(Py_3_12))]
             {
-                (*object).vectorcall = Some(enter::<S, false, WHOLE>);
+                (*object).vectorcall = Some(enter::<S, false, WHOLE, OWED>);
             }
         }
     }
@@ -314,7 +319,7 @@ fn runs(all: &OnceLock<ffi::vectorcallfunc>, one: Option<ffi::vectorcallfunc>) -
 }
 
 /// The vectorcall of these functions.
-unsafe extern "C" fn enter<S: Short, const IS_NATIVE: bool, const WHOLE: bool>(
+unsafe extern "C" fn enter<S: Short, const IS_NATIVE: bool, const WHOLE: bool, const OWED: bool>(
     function: *mut ffi::PyObject,
     args: *const *mut ffi::PyObject,
     nargsf: usize,
@@ -322,7 +327,7 @@ unsafe extern "C" fn enter<S: Short, const IS_NATIVE: bool, const WHOLE: bool>(
 ) -> *mut ffi::PyObject {
     // SAFETY: the interpreter calls this attached, with a function that `never_refuse` has seen, so
     // that what ran for it before is known, and with a vectorcall's arguments, which are alive until
-    // it returns. They are passed on as they are.
+    // it returns. They are passed on as they are; the names are a tuple, or null.
     unsafe {
         let Some(run) = (if IS_NATIVE { &NATIVE } else { &INTERPRETED }).get() else {
             return ptr::null_mut();
@@ -332,16 +337,30 @@ unsafe extern "C" fn enter<S: Short, const IS_NATIVE: bool, const WHOLE: bool>(
         let answer = || FromC::from_c(py, call());
         let is_short = is_short(py);
         let called = if is_short { ptr::null_mut() } else { call() };
-        if !is_short && (!WHOLE || !called.is_null()) {
+        if !is_short && (!(WHOLE || OWED) || !called.is_null()) {
             return called;
         }
+        let names = Borrowed::from_ptr_or_opt(py, kwnames).map(|names| names.cast_unchecked());
         panics::answering(py, || {
-            let called =
+            let mut done =
                 if is_short { call_short::<S>(py, &answer) } else { FromC::from_c(py, called) };
-            let done = match called {
-                Err(raised) if WHOLE => again(raised, || call_short::<S>(py, &answer)),
-                called => called,
+            let is_owed = |done: &Called<'_>| {
+                OWED && done.as_ref().is_err_and(|it| it.is_instance_of::<PyMemoryError>())
             };
+            if is_owed(&done) {
+                let called = insist(py, || Ok(call_short::<S>(py, &answer)?));
+                done = called.map_err(|error| error.into_raised(py));
+            }
+            if WHOLE
+                && !is_owed(&done)
+                && let Err(raised) = done
+            {
+                done = again(raised, || call_short::<S>(py, &answer));
+            }
+            if OWED && let Err(raised) = &done {
+                let function = Borrowed::from_ptr(py, function);
+                arguments::enter::<owed::Failed>((&function, raised), args, nargsf, names);
+            }
             Ok::<Bound<'_, PyAny>, Error>(done?)
         })
     }

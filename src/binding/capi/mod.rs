@@ -45,6 +45,7 @@ pub(crate) mod lives;
 mod making;
 pub(crate) mod methods;
 pub(crate) mod overrides;
+pub(crate) mod owed;
 mod panics;
 mod passing;
 mod pools;
@@ -113,8 +114,8 @@ pub(crate) use pools::{Pool, Pooled, Recycled};
 #[cfg(Py_3_13)]
 pub(crate) use safe::dict_of as instance_dict;
 pub(crate) use safe::{
-    call_any_way, copy_context, enter_context, exit_context, list_of, new_dict, new_int, new_list,
-    new_signed_int, new_weak_reference, this_thread,
+    call_any_way, copy_context, enter_context, exit_context, keys_of, list_of, new_dict, new_int,
+    new_list, new_signed_int, new_weak_reference, this_thread,
 };
 #[cfg(not(any(Py_3_14, Py_GIL_DISABLED)))]
 pub(crate) use safe::{next_value, referent};

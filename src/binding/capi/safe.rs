@@ -31,6 +31,8 @@ safe! {
     fn new_list<'py>() -> New<'py, PyList> = ffi::PyList_New: (0_isize);
     /// `list(items)`
     fn list_of<'py>(items: &Bound<'_, PyAny>) -> New<'py, PyList> = ffi::PySequence_List: (items);
+    /// `list(dict)`
+    fn keys_of<'py>(dict: &Bound<'_, PyDict>) -> New<'py, PyList> = ffi::PyDict_Keys: (dict);
     /// `tuple(items)`
     fn tuple_of_list<'py>(items: &Bound<'_, PyList>) -> New<'py, PyTuple>
         = ffi::PyList_AsTuple: (items);

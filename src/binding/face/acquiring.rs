@@ -11,6 +11,7 @@ use crate::binding::capi::{
     error::{Raise, Result},
     interned::intern,
     overrides::overrides,
+    owed::owe,
     stack::Nested,
 };
 use crate::binding::model::{
@@ -173,9 +174,11 @@ pub(super) fn release_at_end(primitive: &Bound<'_, Primitive>) -> Result<()> {
             primitive.call_method0(release)?;
             return Ok(());
         }
-        match insist(py, || release_by_work(primitive))? {
-            Some(work) => hand_over(py, work, engine::run_within),
-            None => Ok(()),
+        match insist(py, || release_by_work(primitive)) {
+            Ok(Some(work)) => hand_over(py, work, engine::run_within),
+            Ok(None) => Ok(()),
+            // It is released when there is memory for it.
+            Err(error) => Err(owe(release.as_any(), &[primitive.as_any().clone()], error)),
         }
     })
 }

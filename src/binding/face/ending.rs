@@ -10,19 +10,20 @@ use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-#[cfg(Py_GIL_DISABLED)]
-use crate::binding::capi::yes;
 use crate::binding::capi::{
     self, Held, Hold,
     again::{MOST, insist, undisturbed},
-    error::Result,
+    error::{Error, Result},
     interned::intern,
     none,
+    owed::owe,
+    yes,
 };
 use crate::binding::face::place::_hand_over;
 use crate::binding::face::waiting::is;
 use crate::binding::judge::creating;
 use crate::binding::model::deferred::{CancelledError, Deferred};
+use crate::binding::model::names::{END_ALL, END_ONE, Imported};
 #[cfg(Py_GIL_DISABLED)]
 use crate::binding::model::{deferred::AlreadyCalledError, outcome::Outcome};
 use crate::binding::run::engine;
@@ -157,8 +158,10 @@ pub(crate) fn _end_all<'py>(
     otherwise: &Bound<'py, PyAny>,
 ) -> Result<()> {
     let py = deferreds.py();
-    let all = capi::new_list(py)?;
-    all.call_method1(intern!(py, "extend"), (deferreds,))?;
+    let all = match insist(py, || capi::list_of(py, deferreds)) {
+        Ok(all) => all,
+        Err(error) => return owe_ending(&END_ALL, deferreds, reason, otherwise, error),
+    };
     let mut done = Ok(());
     for deferred in all.iter() {
         let step = Step::End {
@@ -198,21 +201,38 @@ fn end<'py>(
         return engine::cancel(plain);
     }
     // `otherwise` notes here how far it has come. If a signal's exception interrupts it, it goes on.
-    let begun = capi::new_dict(py)?;
+    let begun = match insist(py, || capi::new_dict(py)) {
+        Ok(begun) => begun,
+        Err(error) => return owe_ending(&END_ONE, deferred, reason, otherwise, error),
+    };
     let mut done = Ok(());
     for attempt in 0..=MOST {
         let cancel = || otherwise.call1((deferred, reason, &begun));
         // The last attempt is made without signals, which seem to come in quick succession.
         match if attempt < MOST { cancel() } else { undisturbed(py, cancel) } {
-            Ok(_) => break,
+            Ok(_) => return done,
             Err(error) if done.is_ok() => done = Err(error.into()),
             Err(_) => {}
         }
         if begun.contains(intern!(py, "is_over"))? {
-            break;
+            return done;
         }
     }
-    done
+    done.map_err(|error| {
+        owe(otherwise, &[deferred.clone(), reason.clone(), begun.into_any()], error)
+    })
+}
+
+/// Have [`_end_all`] or [`_end_one`] called when there is memory for it. Returns the error.
+#[cold]
+fn owe_ending<'py>(
+    end: &Imported<PyAny>,
+    what: &Bound<'py, PyAny>,
+    reason: &Bound<'py, PyAny>,
+    otherwise: &Bound<'py, PyAny>,
+    error: Error,
+) -> Result<()> {
+    Err(owe(end.get(what.py())?, &[what.clone(), reason.clone(), otherwise.clone()], error))
 }
 
 /// Delete the reference from a Deferred to the one that it is a part of.
@@ -272,8 +292,21 @@ pub(crate) fn _delay<'py>(outer: &Bound<'py, PyAny>, reason: &Bound<'py, PyAny>)
     if let Ok(outer) = outer.cast::<Deferred>() {
         return delay_at_once(outer, failure);
     }
+    // Done once. It is marked as done when nothing more can be refused.
+    let (marks, mark) = (outer.getattr(intern!(py, "__dict__"))?, intern!(py, "_is_delayed"));
+    if marks.contains(mark)? {
+        return Ok(true);
+    }
+    marks.set_item(mark, yes(py))?;
     outer.call_method0(intern!(py, "pause"))?;
-    outer.call_method1(intern!(py, "errback"), (failure,))?;
+    let fired = insist(py, || Ok(outer.call_method1(intern!(py, "errback"), (&failure,))?));
+    if let Err(error) = fired {
+        if !is(outer, intern!(py, "called"))? {
+            marks.del_item(mark)?;
+            outer.call_method0(intern!(py, "unpause"))?;
+        }
+        return Err(error);
+    }
     Ok(true)
 }
 

@@ -9,11 +9,15 @@ use pyo3::prelude::*;
 
 use crate::binding::capi::{
     self, Hold,
+    again::insist,
     error::{Error, Result},
     interned::intern,
-    none, yes,
+    none,
+    owed::owe,
+    yes,
 };
 use crate::binding::face::behind::{behind, take_all, take_unfired};
+use crate::binding::face::locked_calls::{is_in_vain, release_surely};
 use crate::binding::face::place::{fire_waiting, let_go};
 use crate::binding::face::waiting::{
     attribute, failure_of, fire_each, fire_each_after, is, line_of, set_attribute, tell_all,
@@ -21,6 +25,7 @@ use crate::binding::face::waiting::{
 use crate::binding::model::{
     deferred::Deferred,
     fifo::{Fifo, exact_index},
+    names::REACQUIRE,
     outcome::Outcome,
 };
 use crate::binding::waits::made;
@@ -99,8 +104,9 @@ pub(crate) fn _notify<'py>(
     {
         so_many += 1;
         let Err(error) = reacquire(condition, &waiter) else { continue };
-        if !error.is_instance_of::<PyException>(py) {
-            // Such as KeyboardInterrupt: the caller gets it, and this waiter keeps waiting.
+        if !error.is_instance_of::<PyException>(py) || is_in_vain(&acquire_of(condition)?, &error) {
+            // Such as KeyboardInterrupt, or there was no memory: the caller gets it, and this waiter keeps
+            // waiting.
             let (waits, _) = behind(waiting, |_| {
                 set_attribute(&waiter, notified, capi::new_bool(py, false))?;
                 Fifo::insert_at(waiting, 0, waiter)
@@ -141,10 +147,16 @@ pub(crate) fn reacquire<'py>(
     let acquired = lock.call_method0(intern!(py, "acquire"))?;
     match acquired.call_method1(intern!(py, "addCallbacks"), all) {
         Ok(_) => Ok(()),
-        Err(error) => {
-            Err(let_go(&acquired, error.into(), || lock.call_method0(intern!(py, "release"))))
-        }
+        Err(error) => Err(let_go(&acquired, error.into(), || release_surely(&lock))),
     }
+}
+
+/// The method by which the lock of a condition is acquired.
+#[cold]
+fn acquire_of<'py>(condition: &Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>> {
+    let py = condition.py();
+    let lock = condition.getattr(intern!(py, "_lock"))?;
+    Ok(lock.get_type().getattr(intern!(py, "acquire"))?)
 }
 
 /// End a waiter that was woken or cancelled and cannot get the lock.
@@ -233,9 +245,29 @@ pub(crate) fn _cancel_waiting<'py>(
         Ok(true)
     });
     let done = later.do_it();
-    if waited? && let Err(error) = reacquire(condition, waiter) {
+    if waited? && let Err(error) = insist(py, || _reacquire(condition, waiter, failure)) {
+        let all = [condition.clone(), waiter.clone(), failure.clone()];
+        return Err(owe(REACQUIRE.get(py)?, &all, error));
+    }
+    done
+}
+
+/// Let a waiter that was cancelled acquire the lock.
+///
+/// # Errors
+///
+/// A MemoryError, if this can be done again; or what has ended the waiter without the lock.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _reacquire<'py>(
+    condition: &Bound<'py, PyAny>,
+    waiter: &Bound<'py, PyAny>,
+    failure: &Bound<'py, PyAny>,
+) -> Result<()> {
+    let done = reacquire(condition, waiter);
+    if let Err(error) = &done
+        && !is_in_vain(&acquire_of(condition)?, error)
+    {
         end_without_lock(waiter, failure.clone())?;
-        return Err(error);
     }
     done
 }

@@ -3,21 +3,26 @@
 //! A feed is a map or a stream. Each step is one function, so that a signal's exception cannot tear
 //! it apart: see `ending`.
 
+use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyIterator, PyList, PyString};
+use pyo3::types::{PyDict, PyIterator, PyList, PyString, PyTuple};
+use smallvec::SmallVec;
 
 use crate::binding::capi::{
     self,
     again::interruption,
     error::{Error, Result},
     interned::intern,
-    none, yes,
+    none,
+    owed::call_surely,
+    yes,
 };
 use crate::binding::face::ending::{_end_all, is_failure};
 use crate::binding::face::functions::maybe_deferred_quickly;
 use crate::binding::face::groups::begun;
-use crate::binding::face::waiting::{failure_of, is};
-use crate::binding::model::fifo::exact_index;
+use crate::binding::face::waiting::{add_later, failure_of, is};
+use crate::binding::judge::{creating, debug::debugging_by_default};
+use crate::binding::model::{fifo::exact_index, names::END_WITH};
 
 /// How many items in a row a feed takes before it checks for a signal.
 const PATIENCE: u64 = 100;
@@ -120,7 +125,8 @@ impl<'a, 'py> Calls<'a, 'py> {
             Ok(prepared) => prepared,
             Err(error) => {
                 // There is no call for the item yet: put it back.
-                self.taken.call_method1(intern!(py, "append"), (item,))?;
+                let append = self.taken.get_type().getattr(intern!(py, "append"))?;
+                drop(call_surely(&append, &[self.taken.clone(), item]));
                 return Err(error);
             }
         };
@@ -129,15 +135,19 @@ impl<'a, 'py> Calls<'a, 'py> {
             Err(error) => {
                 // There is no Deferred for the call, for instance without memory: the call has
                 // failed.
-                ended.call1((failure_of(py, error)?, &call))?;
-                return Ok(());
+                return end_with(&ended, error, Some(&call));
             }
         };
         let noted = self.running.set_item(&call, &deferred);
         let done = end_if_stopped(self.feed, &deferred, self.otherwise);
-        let added =
-            noted.and_then(|()| deferred.call_method1(intern!(py, "addBoth"), (&ended, &call)));
-        or_tell(&deferred, added, |failure| ended.call1((failure, &call)))?;
+        if let Err(error) = noted {
+            drop(capi::ok(py, deferred.call_method0(intern!(py, "cancel"))));
+            end_with(&ended, error.into(), Some(&call))?;
+            return done;
+        }
+        if let Err(error) = deferred.call_method1(intern!(py, "addBoth"), (&ended, &call)) {
+            add_or_tell(&deferred, &ended, Some(&call), error.into())?;
+        }
         done
     }
 
@@ -233,18 +243,52 @@ pub(crate) fn _end_call<'py>(
     Ok(!calls.running.is_empty() && calls.taken.len()? == 0 && !calls.is_broken()?)
 }
 
-/// Handle an error of adding a callback to a Deferred, such as a lack of memory. Waiters would
-/// never be told of the end of the call, so they are told now that it has failed.
-fn or_tell<'py>(
+/// A callback could not be added to a Deferred. It is added when there is memory for it, or told now that the
+/// Deferred has failed: waiters would wait forever otherwise.
+#[cold]
+fn add_or_tell<'py>(
     deferred: &Bound<'py, PyAny>,
-    added: PyResult<Bound<'py, PyAny>>,
-    tell: impl FnOnce(Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>>,
+    callback: &Bound<'py, PyAny>,
+    argument: Option<&Bound<'py, PyAny>>,
+    error: Error,
 ) -> Result<()> {
-    let py = deferred.py();
-    let Err(error) = added else { return Ok(()) };
-    drop(capi::ok(py, deferred.call_method0(intern!(py, "cancel"))));
-    tell(failure_of(py, error.into())?)?;
+    let all = several([Some(deferred), Some(callback), argument]);
+    let Err(error) = add_later(&all, error) else { return Ok(()) };
+    drop(capi::ok(deferred.py(), deferred.call_method0(intern!(deferred.py(), "cancel"))));
+    end_with(callback, error, argument)
+}
+
+fn several<'py>(all: [Option<&Bound<'py, PyAny>>; 3]) -> SmallVec<[Bound<'py, PyAny>; 3]> {
+    all.into_iter().flatten().cloned().collect()
+}
+
+/// Tell a callback that what it waits for has failed: when there is memory for it, at the latest.
+#[cold]
+fn end_with<'py>(
+    callback: &Bound<'py, PyAny>,
+    error: Error,
+    argument: Option<&Bound<'py, PyAny>>,
+) -> Result<()> {
+    let py = callback.py();
+    let error = error.into_raised(py).into_any();
+    call_surely(END_WITH.get(py)?, &several([Some(callback), Some(&error), argument]))?;
     Ok(())
+}
+
+/// Call a callback with the failure of an exception, and an argument.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+#[pyo3(signature = (callback, error, *rest))]
+pub(crate) fn _end_with<'py>(
+    callback: &Bound<'py, PyAny>,
+    error: Bound<'py, PyBaseException>,
+    rest: &Bound<'py, PyTuple>,
+) -> Result<Bound<'py, PyAny>> {
+    let py = error.py();
+    let failure = creating::from_raised(error, debugging_by_default(py)?)?;
+    Ok(match rest.len() {
+        0 => callback.call1((failure,))?,
+        _ => callback.call1((failure, rest.get_item(0)?))?,
+    })
 }
 
 /// Cancel a new call if the feed was stopped meanwhile, by its function or its iterator.
@@ -287,8 +331,9 @@ pub(crate) fn _begin_fetch<'py>(
         feed.setattr(intern!(py, "_iterator"), iterator)?;
     }
     let done = end_if_stopped(feed, &fetching, otherwise);
-    let added = fetching.call_method1(intern!(py, "addBoth"), (&fetched, &fetching));
-    or_tell(&fetching, added, |failure| fetched.call1((failure, &fetching)))?;
+    if let Err(error) = fetching.call_method1(intern!(py, "addBoth"), (&fetched, &fetching)) {
+        add_or_tell(&fetching, &fetched, Some(&fetching), error.into())?;
+    }
     done
 }
 
@@ -311,8 +356,10 @@ pub(crate) fn _begin_close<'py>(
     match closed.and_then(|closing| begun(closing, begin)) {
         Ok(closing) => {
             feed.setattr(intern!(py, "_closing"), &closing)?;
-            let added = closing.call_method1(intern!(py, "addBoth"), (&then,));
-            or_tell(&closing, added, |failure| then.call1((failure,)))
+            match closing.call_method1(intern!(py, "addBoth"), (&then,)) {
+                Ok(_) => Ok(()),
+                Err(error) => add_or_tell(&closing, &then, None, error.into()),
+            }
         }
         Err(error) => break_off(feed, error),
     }

@@ -1,7 +1,7 @@
 //! `inlineCallbacks` and `ensureDeferred`.
 
 use pyo3::PyTraverseError;
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyBaseException, PyTypeError};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
@@ -26,7 +26,7 @@ use crate::binding::waits::{
     driving::{self, Now},
     early,
     starting::{self, NotACoroutineError},
-    task::answer_callback,
+    task::{self, answer_callback},
     task_cancelling::begin_cancel,
     work::{Answer, Work},
 };
@@ -367,6 +367,18 @@ fn neither(coro: &Bound<'_, PyAny>, before: Error) -> Error {
 #[pyo3(name = "_driven")]
 pub(crate) fn driven(py: Python<'_>) -> Result<Bound<'_, PyList>> {
     driving::driven(py)
+}
+
+/// Fail the Deferred of a task with an exception: for one that has ended when there was no memory.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _end_task<'py>(
+    task: &Bound<'py, Task>,
+    error: Bound<'py, PyBaseException>,
+) -> Result<()> {
+    match task::finish(task, Err(error.into()))? {
+        Some(deferred) => engine::run_deferred(&deferred),
+        None => Ok(()),
+    }
 }
 
 /// The asyncio loop that runs in this thread.

@@ -4,26 +4,32 @@
 
 #[cfg(Py_GIL_DISABLED)]
 use pyo3::exceptions::PyIndexError;
+use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyList, PyTuple};
 
 use crate::binding::capi::{
     self,
+    again::insist,
     error::{Error, Result},
     interned::intern,
-    none, yes,
+    none,
+    owed::owe,
+    stack, yes,
 };
 use crate::binding::face::ending::is_failure;
 use crate::binding::face::generators::ensure_deferred;
 use crate::binding::face::items::take_returned;
 #[cfg(Py_GIL_DISABLED)]
 use crate::binding::face::place::_give_first;
-use crate::binding::face::place::{_hand_over, fire_waiting, first_waiting};
-use crate::binding::face::waiting::{again_if_interrupted, answer_waiting, is, line_of};
+use crate::binding::face::place::{_hand_over, fire_waiting, first_waiting, next_in};
+use crate::binding::face::waiting::{
+    add_later, again_if_interrupted, answer_waiting, failure_of, is, line_of, takes_callbacks,
+};
 use crate::binding::judge::classify::as_deferred;
 #[cfg(Py_GIL_DISABLED)]
 use crate::binding::model::deferred::AlreadyCalledError;
-use crate::binding::model::{deferred::Deferred, fifo::Fifo};
+use crate::binding::model::{deferred::Deferred, fifo::Fifo, names::TELL};
 #[cfg(Py_GIL_DISABLED)]
 use crate::binding::waits::made;
 
@@ -94,6 +100,15 @@ pub(crate) fn _hand_out<'py>(stream: &Bound<'py, PyAny>) -> Result<bool> {
     let Some(getter) = first_waiting(&getting)? else { return Ok(false) };
     let (result, is_failure) = match result_of(&call) {
         Ok(result) => result,
+        Err(error)
+            if error.is_instance_of::<PyMemoryError>(py)
+                && takes_callbacks(&call.getattr(intern!(py, "result"))?) =>
+        {
+            // This is done again when there is memory for it.
+            #[cfg(not(Py_GIL_DISABLED))]
+            Fifo::insert_at(&getting, 0, getter)?;
+            return Err(error);
+        }
         Err(error) => {
             // The result cannot be read now. The waiter gets the error, or it would wait forever.
             #[cfg(Py_GIL_DISABLED)]
@@ -158,7 +173,11 @@ pub(crate) fn _tell<'py>(
 ) -> Result<()> {
     let py = deferred.py();
     let failed = is_failure(result)?;
-    let mut all = watching.keys();
+    let tell_later = |error: Error| {
+        let all = [watching.as_any().clone(), deferred.clone(), result.clone()];
+        TELL.get(py).map_or_else(|another| another, |tell| owe(tell, &all, error))
+    };
+    let mut all = keys_of(watching).map_err(tell_later)?;
     if failed {
         deferred.call_method0(intern!(py, "pause"))?;
     }
@@ -177,12 +196,23 @@ pub(crate) fn _tell<'py>(
         if watching.is_empty() {
             break;
         }
-        all = watching.keys();
+        all = match keys_of(watching) {
+            Ok(all) => all,
+            Err(error) => {
+                done = Err(tell_later(error));
+                break;
+            }
+        };
     }
     if failed {
         deferred.call_method0(intern!(py, "unpause"))?;
     }
     done
+}
+
+/// The keys of a dict, at this moment.
+fn keys_of<'py>(dict: &Bound<'py, PyDict>) -> Result<Bound<'py, PyList>> {
+    insist(dict.py(), || capi::keys_of(dict.py(), dict))
 }
 
 /// Move a key from a dict to the end of a list. Does nothing if it is not in the dict.
@@ -239,8 +269,14 @@ pub(crate) fn _give_done<'py>(
             next.call_method1(intern!(py, "addBoth"), (pass_on, &first, owner))
         };
         if let Err(error) = added {
-            // Nothing else would wake this waiter.
-            answer_waiting(first, Err(error.into()))?;
+            #[cfg(not(Py_GIL_DISABLED))]
+            let all = [next, pass_on.clone(), first.clone()];
+            #[cfg(Py_GIL_DISABLED)]
+            let all = [next, pass_on.clone(), first.clone(), place.getattr(intern!(py, "owner"))?];
+            if let Err(error) = add_later(&all, error.into()) {
+                // Nothing else would wake this waiter.
+                answer_waiting(first, Err(error))?;
+            }
         }
     }
     Ok(())
@@ -254,22 +290,20 @@ pub(crate) fn _end_waiting<'py>(
     over: &Bound<'py, PyAny>,
 ) -> Result<()> {
     let py = waiting.py();
-    let all = Fifo::empty(py)?;
-    Fifo::take_all(waiting, &all);
     let mut done = Ok(());
-    while let Some(first) = first_waiting(&all)? {
-        let place = first.getattr(intern!(py, "_canceller"))?;
-        let result = if is(&place, intern!(py, "what"))? {
-            Ok(none(py))
+    while let Some(is_iterating) = next_in(waiting)? {
+        let result = if stack::truth(&is_iterating)? {
+            none(py)
         } else {
-            again_if_interrupted(py, &mut done, || over.call0())
+            match again_if_interrupted(py, &mut done, || over.call0()) {
+                Ok(result) => result,
+                // The waiter gets that error instead, if there is memory for it. Otherwise all that are left
+                // are told when there is some.
+                Err(error) => failure_of(py, error)?,
+            }
         };
-        let told = match result {
-            Ok(result) => fire_waiting(first, result),
-            // If there is no memory for the result, the waiter gets that error instead.
-            Err(error) => answer_waiting(first, Err(error)),
-        };
-        match told {
+        let Some(first) = first_waiting(waiting)? else { break };
+        match fire_waiting(first, result) {
             // It has given up in another thread.
             #[cfg(Py_GIL_DISABLED)]
             Err(error) if error.is_instance_of::<AlreadyCalledError>(py) => {}

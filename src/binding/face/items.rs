@@ -1,6 +1,6 @@
 //! Native steps of the queues and channels in `deferrous.concurrency`: see `events`.
 
-use pyo3::exceptions::{PyException, PyStopAsyncIteration};
+use pyo3::exceptions::{PyException, PyMemoryError, PyStopAsyncIteration};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString};
 
@@ -8,7 +8,9 @@ use crate::binding::capi::{
     self,
     error::{Error, Result},
     interned::intern,
-    none, stack, yes,
+    none,
+    owed::owe,
+    stack, yes,
 };
 use crate::binding::face::behind::{behind, take_all};
 use crate::binding::face::place::{
@@ -22,6 +24,7 @@ use crate::binding::model::{
     deferred::Deferred,
     failure::FailureBase,
     fifo::{Fifo, exact_index},
+    names::LET_IN,
 };
 use crate::binding::waits::made;
 
@@ -235,10 +238,20 @@ pub(crate) fn _take<'py>(
                 report(queue, put_again(queue, items, item));
                 return Err(error);
             }
-            done => report(queue, done),
+            Err(error) => {
+                let all = [queue.clone(), putting.as_any().clone()];
+                report(queue, Err(owe(LET_IN.get(py)?, &all, error)));
+            }
+            Ok(()) => {}
         }
     }
     Ok(taken)
+}
+
+/// Let in waiting putters, for whom there was no memory before.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _let_in<'py>(queue: &Bound<'py, PyAny>, putting: &Bound<'py, Fifo>) -> Result<()> {
+    let_in(queue, putting)
 }
 
 /// Put an item back where it was taken from.
@@ -295,7 +308,7 @@ fn has_room(queue: &Bound<'_, PyAny>) -> Result<bool> {
 /// # Errors
 ///
 /// An error that is not an `Exception`, such as KeyboardInterrupt, is not the putter's. The putter
-/// stays at the front.
+/// stays at the front. It also stays if there is no memory, unless a program's own method has raised that.
 fn let_in<'py>(queue: &Bound<'py, PyAny>, putting: &Bound<'py, Fifo>) -> Result<()> {
     let py = queue.py();
     let mut raised = Ok(());
@@ -304,7 +317,8 @@ fn let_in<'py>(queue: &Bound<'py, PyAny>, putting: &Bound<'py, Fifo>) -> Result<
         let Some(putter) = first_waiting(putting)? else { break };
         let done = let_one_in(queue, item);
         if let Err(error) = &done
-            && !error.is_instance_of::<PyException>(py)
+            && (!error.is_instance_of::<PyException>(py)
+                || error.is_instance_of::<PyMemoryError>(py) && !is_programs(queue)?)
         {
             if !is_fired(&putter)? {
                 Fifo::insert_at(putting, 0, putter)?;

@@ -10,6 +10,7 @@ use crate::binding::capi::{
 };
 use crate::binding::face::{
     acquiring::{acquire, release_anyhow},
+    locked_calls::release_surely,
     place::let_go,
 };
 use crate::binding::judge::classify::as_deferred;
@@ -97,8 +98,7 @@ fn add_by_method<'py>(
     match acquired.call_method1(intern!(py, "addCallback"), (lock_run,)) {
         Ok(chained) => Ok(chained),
         Err(error) => {
-            let release = || primitive.call_method0(intern!(py, "release"));
-            Err(let_go(acquired, error.into(), release).into())
+            Err(let_go(acquired, error.into(), || release_surely(primitive.as_any())).into())
         }
     }
 }

@@ -2,14 +2,16 @@
 //!
 //! Each is one function, so that a signal's exception cannot tear it apart: see `whole`.
 
-use pyo3::exceptions::{PyException, PyRuntimeError};
+use pyo3::exceptions::{PyException, PyMemoryError, PyRuntimeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyTuple};
+use pyo3::types::{PyDict, PyFunction, PyList, PyString, PyTuple};
+use smallvec::SmallVec;
 
 use crate::binding::capi::{
     self, Text, depth,
-    error::{Raise, Result},
+    error::{Error, Raise, Result},
     interned::intern,
+    owed::{call_method_surely, call_surely},
     stack::Nested,
     yes,
 };
@@ -34,7 +36,9 @@ pub(crate) fn _acquire_for<'py>(
     let acquired = lock.call_method0(intern!(py, "acquire"))?;
     match acquired.call_method1(intern!(py, "addCallback"), callback) {
         Ok(chained) => Ok(chained),
-        Err(error) => Err(let_go(&acquired, error.into(), || release.call0())),
+        Err(error) => {
+            Err(let_go(&acquired, error.into(), || call_release(release, &PyTuple::empty(py))))
+        }
     }
 }
 
@@ -68,7 +72,7 @@ pub(crate) fn _run_locked<'py>(
             if let Some(called) = called {
                 drop(capi::ok(py, called.call_method0(intern!(py, "cancel"))));
             }
-            drop(capi::ok(py, release.call1(&release_args)));
+            let _ = capi::ok(py, call_release(&release, &release_args));
         });
     }
     Err(error)
@@ -82,8 +86,68 @@ pub(crate) fn _release_after<'py>(
     args: &Bound<'py, PyTuple>,
     _method: &Bound<'py, PyAny>,
 ) -> Result<Bound<'py, PyAny>> {
-    release.call1(args)?;
+    call_release(release, args)?;
     Ok(result)
+}
+
+/// Call what releases something that nobody else would release: when there is memory for it, at the latest.
+#[inline(always)]
+fn call_release<'py>(release: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>) -> Result<()> {
+    let Err(error) = release.call1(args) else { return Ok(()) };
+    release_again(release, args, error.into())
+}
+
+/// What releases something has raised this. If there was no memory for it, call it again, or have it called
+/// when there is some.
+///
+/// # Errors
+///
+/// The error, if it is another one, or a program's own: that may have released it. Or the last one.
+#[cold]
+fn release_again<'py>(
+    release: &Bound<'py, PyAny>,
+    args: &Bound<'py, PyTuple>,
+    error: Error,
+) -> Result<()> {
+    if !is_in_vain(release, &error) {
+        return Err(error);
+    }
+    let args: SmallVec<[_; 4]> = args.iter().collect();
+    call_surely(release, &args)?;
+    Ok(())
+}
+
+/// Release a lock that nobody else would release: when there is memory for it, at the latest.
+pub(super) fn release_surely(lock: &Bound<'_, PyAny>) -> Result<()> {
+    let done = lock.call_method0(intern!(lock.py(), "release"));
+    done.map(drop).or_else(|error| release_method_again(lock, error.into()))
+}
+
+#[cold]
+fn release_method_again(lock: &Bound<'_, PyAny>, error: Error) -> Result<()> {
+    let name = intern!(lock.py(), "release");
+    if !is_in_vain(&lock.get_type().getattr(name)?, &error) {
+        return Err(error);
+    }
+    call_method_surely(lock, name)?;
+    Ok(())
+}
+
+/// Whether a method has changed nothing, because it is ours and there was no memory. One of a program's own may
+/// have done its work when it raises a MemoryError. So it is not called again.
+pub(super) fn is_in_vain(method: &Bound<'_, PyAny>, error: &Error) -> bool {
+    let py = method.py();
+    if !error.is_instance_of::<PyMemoryError>(py) {
+        return false;
+    }
+    let module = capi::ok(py, method.getattr(intern!(py, "__module__")));
+    match module.as_ref().map(|module| module.cast::<PyString>()) {
+        Some(Ok(name)) => {
+            name.to_str().is_ok_and(|name| name == "deferrous" || name.starts_with("deferrous."))
+        }
+        // Native methods have none.
+        Some(Err(_)) | None => !method.is_instance_of::<PyFunction>(),
+    }
 }
 
 /// Leave a block that holds a lock. The lock is released even where few calls or little stack are left:
@@ -92,7 +156,10 @@ pub(crate) fn _release_after<'py>(
 pub(crate) fn _leave<'py>(lock: &Bound<'py, PyAny>) -> Result<Bound<'py, Deferred>> {
     let py = lock.py();
     let left = succeed(capi::none(py));
-    depth::with_more(py, || lock.call_method0(intern!(py, "release")))?;
+    let released = depth::with_more(py, || lock.call_method0(intern!(py, "release")));
+    if let Err(error) = released {
+        depth::with_more(py, || release_method_again(lock, error.into()))?;
+    }
     left
 }
 

@@ -68,6 +68,7 @@ mod _deferrous {
     use crate::binding::face::quick::put_quick_forms;
     use crate::binding::face::slots::fill_slots;
     use crate::binding::face::timeout::know_callbacks;
+    use crate::binding::face::whole::{call_in_turn, running_here};
     use crate::binding::model::{deferred, names};
 
     #[pymodule_export]
@@ -81,11 +82,11 @@ mod _deferrous {
     #[pymodule_export]
     use crate::binding::face::events::{
         _acquired_for, _break, _cancel_waiting, _happen, _not_acquired_for, _notify, _number_all,
-        _release_and_wait, _stop_waiting,
+        _reacquire, _release_and_wait, _stop_waiting,
     };
     #[pymodule_export]
     use crate::binding::face::feeds::{
-        _begin_call, _begin_calls, _begin_close, _begin_fetch, _end_call, _take_fetched,
+        _begin_call, _begin_calls, _begin_close, _begin_fetch, _end_call, _end_with, _take_fetched,
     };
     #[pymodule_export]
     use crate::binding::face::fifo::{line_of, list_of};
@@ -93,8 +94,8 @@ mod _deferrous {
     use crate::binding::face::functions::{execute, fail, maybe_deferred, succeed};
     #[pymodule_export]
     use crate::binding::face::generators::{
-        driven, ensure_deferred, run_natively, running_loop, running_task, start, start_called,
-        task_of_driven,
+        _end_task, driven, ensure_deferred, run_natively, running_loop, running_task, start,
+        start_called, task_of_driven,
     };
     #[pymodule_export]
     use crate::binding::face::graph::{follow, members_of, parts_of, place_in, state_of};
@@ -104,7 +105,7 @@ mod _deferrous {
     };
     #[pymodule_export]
     use crate::binding::face::items::{
-        _close_channel, _end_getting, _finish, _put_in, _receive, _shut_down, _take,
+        _close_channel, _end_getting, _finish, _let_in, _put_in, _receive, _shut_down, _take,
     };
     #[pymodule_export]
     use crate::binding::face::list::{gather_results, parse_results};
@@ -162,7 +163,7 @@ mod _deferrous {
     use crate::binding::face::waiting::_fire_all;
     #[pymodule_export]
     use crate::binding::face::whole::{
-        _check_depth, _knows_depth, _never_refused, _once, _whole, _within,
+        _check_depth, _knows_depth, _never_refused, _once, _owed, _owed_once, _whole, _within,
     };
     #[pymodule_export]
     use crate::binding::judge::copying::plain_state;
@@ -229,6 +230,7 @@ mod _deferrous {
         put_getters(py)?;
         put_quick_forms(module)?;
         capi::depth::find(py)?;
+        capi::owed::prepare(py, capi::owed::Turns { running: running_here, call: call_in_turn });
         know_callbacks(module)?;
         #[cfg(Py_GIL_DISABLED)]
         crate::binding::face::several::shared::watch_forks(module)?;

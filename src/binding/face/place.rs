@@ -10,6 +10,7 @@ use crate::binding::capi::{
     depth,
     error::{Error, Result},
     interned::intern,
+    owed::call_method_surely,
     stack,
 };
 use crate::binding::model::{
@@ -85,16 +86,16 @@ pub(crate) fn is_fired(waiting: &Bound<'_, PyAny>) -> Result<bool> {
 pub(crate) fn let_go<'py>(
     acquired: &Bound<'py, PyAny>,
     error: Error,
-    release: impl FnOnce() -> PyResult<Bound<'py, PyAny>>,
+    release: impl FnOnce() -> Result<()>,
 ) -> Error {
     let py = acquired.py();
     if is_refusal(py, &error) {
         depth::with_more(py, || {
             let done = match capi::ok(py, is_fired(acquired)) {
                 Some(true) => release(),
-                _ => acquired.call_method0(intern!(py, "cancel")),
+                _ => call_method_surely(acquired, intern!(py, "cancel")).map(drop),
             };
-            drop(capi::ok(py, done));
+            let _ = capi::ok(py, done);
         });
     }
     error

@@ -2,19 +2,23 @@
 //! waiters.
 
 use pyo3::IntoPyObjectExt;
-use pyo3::exceptions::PyException;
+use pyo3::exceptions::{PyException, PyMemoryError};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString};
 
 use crate::binding::capi::{
     self,
     error::{Error, Result},
-    none, stack,
+    interned::intern,
+    none,
+    overrides::overrides,
+    owed::owe,
+    stack,
 };
 use crate::binding::face::behind::{behind, wait_again};
 use crate::binding::face::place::{_give_first, fire_waiting, is_fired, next_in};
 use crate::binding::judge::{creating, debug::debugging_by_default};
-use crate::binding::model::fifo::Fifo;
+use crate::binding::model::{deferred::Deferred, fifo::Fifo};
 
 /// An attribute of an object, such as its count.
 ///
@@ -196,6 +200,34 @@ pub(crate) fn again_if_interrupted<R>(
         }
         looked => looked,
     }
+}
+
+/// Whether callbacks are added to a Deferred by our own method. A program's may raise a MemoryError each time.
+pub(crate) fn takes_callbacks(deferred: &Bound<'_, PyAny>) -> bool {
+    let py = deferred.py();
+    deferred.cast::<Deferred>().is_ok_and(|it| {
+        [intern!(py, "addBoth"), intern!(py, "addCallbacks")]
+            .iter()
+            .all(|name| !overrides::<Deferred>(it, name))
+    })
+}
+
+/// `addBoth` was refused, with these arguments, the first of which is the Deferred. If there was no memory
+/// for it, the callback is added when there is some.
+///
+/// # Errors
+///
+/// The error, if it is another one, or a program's own.
+#[cold]
+pub(crate) fn add_later(all: &[Bound<'_, PyAny>], error: Error) -> Result<()> {
+    let Some(deferred) = all.first() else { return Err(error) };
+    let py = deferred.py();
+    if !error.is_instance_of::<PyMemoryError>(py) || !takes_callbacks(deferred) {
+        return Err(error);
+    }
+    let add = py.get_type::<Deferred>().getattr(intern!(py, "addBoth"))?;
+    owe(&add, all, error);
+    Ok(())
 }
 
 /// The index at which a number belongs in a sorted list.

@@ -5,18 +5,19 @@
 //! So what must not be torn apart is one function here.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyTuple};
+use pyo3::types::{PyCFunction, PyDict, PyString, PyTuple};
 
-#[cfg(Py_GIL_DISABLED)]
-use crate::binding::capi::{self, interned::intern};
 use crate::binding::capi::{
+    self,
     depth::{self, Short},
     error::Result,
+    interned::intern,
     stack, yes,
 };
 use crate::binding::face::waiting::is;
+use crate::binding::model::names;
 use crate::binding::run::engine;
-use crate::binding::waits::nesting;
+use crate::binding::waits::{aside, nesting};
 
 /// Do something once: set a flag, and call the function. Does nothing if the flag is set. The flag
 /// is an attribute of the owner, or an item if the owner is a dict.
@@ -85,7 +86,7 @@ impl Short for AtTheLimit {
 /// callback, a canceller, or a clock's function. Returns it.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _never_refused<'py>(function: Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>> {
-    depth::never_refuse::<AtTheLimit, false>(&function)?;
+    depth::never_refuse::<AtTheLimit, false, false>(&function)?;
     Ok(function)
 }
 
@@ -93,8 +94,50 @@ pub(crate) fn _never_refused<'py>(function: Bound<'py, PyAny>) -> Result<Bound<'
 /// interrupts it, it is repeated, and the exception is raised afterwards. Returns it.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn _whole<'py>(function: Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>> {
-    depth::never_refuse::<AtTheLimit, true>(&function)?;
+    depth::never_refuse::<AtTheLimit, true, false>(&function)?;
     Ok(function)
+}
+
+/// [`_whole`] for a step that is called as a callback, a canceller or by a clock: if there was no memory
+/// for it, it is done again when there is some, see `capi/owed.rs`. Returns it.
+///
+/// A native function is not repeated for a signal's exception.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _owed<'py>(function: Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>> {
+    if function.is_instance_of::<PyCFunction>() {
+        depth::never_refuse::<AtTheLimit, false, true>(&function)?;
+    } else {
+        depth::never_refuse::<AtTheLimit, true, true>(&function)?;
+    }
+    Ok(function)
+}
+
+/// The event loop that runs in this thread: asyncio's, or else Twisted's reactor, if that runs.
+pub(crate) fn running_here(py: Python<'_>) -> Option<Bound<'_, PyAny>> {
+    aside::running_loop(py).or_else(|| {
+        let reactor = names::REACTOR.get_once_imported(py)?;
+        let runs = capi::ok(py, reactor.getattr(intern!(py, "running")))?;
+        capi::ok(py, stack::truth(&runs))?.then(|| reactor.clone())
+    })
+}
+
+/// [`_owed`] for a step that calls a program's own methods, whose exceptions are its result.
+#[pyfunction(crate = "crate::binding::capi::guarded")]
+pub(crate) fn _owed_once<'py>(function: Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>> {
+    depth::never_refuse::<AtTheLimit, false, true>(&function)?;
+    Ok(function)
+}
+
+/// Have that one call a function with itself.
+pub(crate) fn call_in_turn(runner: &Bound<'_, PyAny>, work: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = runner.py();
+    let by_reactor = intern!(py, "callFromThread");
+    let name = match runner.hasattr(by_reactor)? {
+        true => by_reactor,
+        false => intern!(py, "call_soon_threadsafe"),
+    };
+    runner.call_method1(name, (work, runner))?;
+    Ok(())
 }
 
 /// Whether it is known how many more calls the interpreter allows.

@@ -209,11 +209,13 @@ impl Fifo {
         index: usize,
         item: Bound<'_, PyAny>,
     ) -> Result<()> {
-        let py = slf.py();
-        if index == 0 && slf.get().len(py) == 0 {
-            return slf.get().push_back(item);
-        }
-        Self::insert_marked(slf, |_| index, None, item)
+        let (py, item) = (slf.py(), item.hold());
+        let refused = slf.get().with(py, |state| match state {
+            State::Line(items) if index == 0 => items.push_front(item).err(),
+            _ => Some(item),
+        });
+        let insert = |item: Held<_>| Self::insert_marked(slf, |_| index, None, item.into_bound(py));
+        refused.map_or(Ok(()), insert)
     }
 
     /// Insert an item that was given back at the front, but behind those that were handed over

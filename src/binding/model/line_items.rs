@@ -65,6 +65,17 @@ impl Items {
         Ok(())
     }
 
+    /// Put an item in front. It is returned if there is no memory for it: there is if one was taken out.
+    pub(crate) fn push_front(&mut self, item: Held<PyAny>) -> Result<(), Held<PyAny>> {
+        if refusable(|| self.items.try_reserve(1)).is_err() {
+            return Err(item);
+        }
+        self.places = None;
+        self.offset = self.offset.wrapping_sub(1);
+        self.items.push_front(Some(item));
+        Ok(())
+    }
+
     /// Record the position of an item that is about to be appended.
     #[cold]
     pub(crate) fn note(&mut self, py: Python<'_>, item: &Held<PyAny>) {

@@ -140,7 +140,7 @@ macro_rules! imported {
             let current = &CURRENT_TASKS;
             #[cfg(Py_3_14)]
             let current = &CURRENT_TASK;
-            for of_others in [&RUNNING_LOOP, &INVALID_STATE, &TWISTED, &CURRENT_GREENLET, current] {
+            for of_others in [&RUNNING_LOOP, &REACTOR, &INVALID_STATE, &TWISTED, &CURRENT_GREENLET, current] {
                 of_others.module.make(py)?;
                 of_others.name.make(py)?;
             }
@@ -157,6 +157,8 @@ macro_rules! imported {
 static MODULES: Imported = Imported::new("sys", "modules");
 /// The asyncio loop that runs in this thread.
 pub(crate) static RUNNING_LOOP: Imported = Imported::new("asyncio.events", "_get_running_loop");
+/// Twisted's reactor.
+pub(crate) static REACTOR: Imported = Imported::new("twisted.internet", "reactor");
 /// The current task of each loop. (Not through `asyncio.tasks`: while that is being imported, it
 /// has another object of that name.)
 #[cfg(not(Py_3_14))]
@@ -288,6 +290,20 @@ imported! {
     COPY_FAILURE: PyAny = "deferrous.failure", "_copy";
     /// The copiers that programs have registered with `copyreg`.
     COPYREG_TABLE: PyDict = "copyreg", "dispatch_table";
+    /// Calls a callback with the failure of an exception.
+    END_WITH: PyAny = "deferrous._deferrous", "_end_with";
+    /// Cancels several Deferreds.
+    END_ALL: PyAny = "deferrous._deferrous", "_end_all";
+    /// Cancels a Deferred.
+    END_ONE: PyAny = "deferrous._deferrous", "_end_one";
+    /// Fails the Deferred of a task.
+    END_TASK: PyAny = "deferrous._deferrous", "_end_task";
+    /// Lets in those that wait to put something into a queue.
+    LET_IN: PyAny = "deferrous._deferrous", "_let_in";
+    /// Lets a waiter that was cancelled acquire the lock of a condition.
+    REACQUIRE: PyAny = "deferrous._deferrous", "_reacquire";
+    /// Tells those that watch a Deferred.
+    TELL: PyAny = "deferrous._deferrous", "_tell";
     /// The class of failures.
     FAILURE: PyType = "deferrous.failure", "Failure";
 }

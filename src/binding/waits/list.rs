@@ -10,6 +10,7 @@ use crate::binding::capi::{
     error::{Error, Result},
     interned::intern,
     overrides::overrides,
+    owed::owe,
     stack,
 };
 use crate::binding::judge::{creating, foreign};
@@ -114,7 +115,7 @@ fn first_error(result: &Bound<'_, PyAny>, place: usize) -> Result<Outcome> {
 }
 
 /// An outcome could not be collected. If there was no memory for it, try again. If there is none then, the
-/// list fails with that: it would never fire otherwise.
+/// list fails with that, or the outcome is collected when there is some: the list would never fire otherwise.
 ///
 /// # Errors
 ///
@@ -149,7 +150,16 @@ fn collect_again<'py>(
     if overrides::<Deferred>(deferred, intern!(py, "errback")) {
         return Err(error);
     }
-    let reason = creating::from_raised(error.into_raised(py), false)?;
+    let reason = match creating::from_raised(error.into_raised(py), false) {
+        Ok(reason) => reason,
+        Err(error) => {
+            let collect = py.get_type::<DeferredList>().getattr(intern!(py, "_cbDeferred"))?;
+            let place = capi::new_int(py, place as u64)?.into_any();
+            let all = [list.as_any().clone(), result.clone(), place, capi::new_bool(py, success)];
+            owe(&collect, &all, error);
+            return Ok(None);
+        }
+    };
     let outcome = Outcome::Failure(reason.hold());
     Ok(firing::begin_fire_unless_fired(deferred, outcome)?.then(|| Work::Run(deferred.clone())))
 }

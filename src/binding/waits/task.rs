@@ -9,6 +9,7 @@ use crate::binding::capi::{
     error::{Raised, Result},
     interned::intern,
     overrides::overrides,
+    owed::owe,
 };
 use crate::binding::judge::{
     classify::{self, as_deferred, classify},
@@ -411,7 +412,8 @@ fn wait_in_front<'py>(
 }
 
 /// Fail the Deferred of a generator that raised an exception. If there is no memory for that
-/// Failure, fail it with the MemoryError; otherwise it would never fire.
+/// Failure, fail it with the MemoryError, or with that one when there is memory for it; otherwise it would
+/// never fire.
 #[cold]
 fn ended_by<'py>(
     task: &Bound<'py, Task>,
@@ -421,7 +423,13 @@ fn ended_by<'py>(
     let py = task.py();
     match end_by(task, raised, stack) {
         Err(error) if error.is_instance_of::<PyMemoryError>(py) => {
-            Ok(run_next(finish(task, Err(error))?))
+            let raised = error.into_raised(py);
+            let finished = finish(task, Err(raised.clone().into()));
+            let finished = finished.map_err(|refused| {
+                let all = [task.as_any().clone(), raised.into_any()];
+                names::END_TASK.get(py).map_or_else(|error| error, |end| owe(end, &all, refused))
+            });
+            Ok(run_next(finished?))
         }
         ended => ended,
     }
@@ -456,7 +464,7 @@ fn end_by<'py>(
 }
 
 /// Fire the Deferred of a task that has ended. Returns it if its callbacks have to be run.
-fn finish<'py>(
+pub(crate) fn finish<'py>(
     task: &Bound<'py, Task>,
     outcome: Result<Outcome>,
 ) -> Result<Option<Bound<'py, Deferred>>> {
