@@ -327,14 +327,13 @@ class DeferredFilesystemLock(FilesystemLock):
                     "meant with scheduler=, which takes a reactor, an asyncio loop, or anything "
                     "else with callLater, such as deferrous.testing.Clock."
                 )
-        attempts = _Attempts(self, timeout)
         if self.lock():
-            attempts.deferred.callback(None)
-        else:
-            try:
-                attempts.wait()
-            except BaseException:
-                # Nobody has the Deferred.
-                attempts.stop()
-                raise
+            return _deferrous.succeed(None)
+        attempts = _Attempts(self, timeout)
+        try:
+            attempts.wait()
+        except BaseException:
+            # Nobody has the Deferred.
+            attempts.stop()
+            raise
         return attempts.deferred

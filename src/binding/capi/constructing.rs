@@ -81,17 +81,17 @@ type InOrder<'py> = SmallVec<[Bound<'py, PyAny>; MOST]>;
 /// twice.
 #[inline(never)]
 fn in_order<'py>(
-    py: Python<'py>,
-    arguments: Arguments<'_, 'py>,
+    arguments: &[Bound<'py, PyAny>],
     names: &Bound<'py, PyTuple>,
     parameters: [Option<&Bound<'py, PyString>>; MOST],
 ) -> Option<InOrder<'py>> {
-    let by_position = arguments.by_position();
+    let py = names.py();
+    let (by_position, by_name) = arguments.split_at_checked(arguments.len() - names.len())?;
     let mut given = [const { None }; MOST];
     for (i, argument) in by_position.iter().enumerate() {
         *given.get_mut(i)? = Some(argument);
     }
-    for (name, argument) in names.iter_borrowed().zip(&arguments.all()[by_position.len()..]) {
+    for (name, argument) in names.iter_borrowed().zip(by_name) {
         let is_it = |parameter: &Option<&Bound<'py, PyString>>| {
             parameter.is_some_and(|parameter| name.is(parameter))
         };
@@ -128,8 +128,8 @@ impl<C: Construct> Call<C> for Itself {
         let Some(names) = arguments.names() else {
             return C::construct(class.as_type(), arguments.all());
         };
-        let py = class.py();
-        C::construct(class.as_type(), &in_order(py, arguments, &names, C::parameters(py))?)
+        let parameters = C::parameters(class.py());
+        C::construct(class.as_type(), &in_order(arguments.all(), &names, parameters)?)
     }
 }
 
@@ -163,17 +163,21 @@ impl<'py, C: 'static, K: Call<C> + 'static> Entry<'py> for Called<C, K> {
     {
         panics::answering(class.py(), || match K::call(class, arguments) {
             Some(made) => made,
-            None => call_type_slowly(class.as_type(), arguments),
+            None => call_type_slowly(class.as_type(), arguments.all(), arguments.names()),
         })
     }
 }
 
 /// Call a type as if it had no `tp_vectorcall`.
+///
+/// The parts of the arguments come one by one, so that they can stay in registers on the way here.
 #[cold]
 fn call_type_slowly<'py>(
     class: &Bound<'py, PyType>,
-    arguments: Arguments<'_, 'py>,
+    all: &[Bound<'py, PyAny>],
+    names: Option<Borrowed<'_, 'py, PyTuple>>,
 ) -> Result<Bound<'py, PyAny>> {
+    let arguments = Arguments { all, names };
     let (py, class) = (class.py(), class.as_ptr());
     let (positional, named) = (arguments.as_tuple(py)?, arguments.by_keyword(py)?);
     // SAFETY: attached; an object, and so its type, alive. `tp_call` takes a tuple and a dict; a
@@ -212,7 +216,7 @@ fn make_sub<'py, C: ConstructSub>(
     if C::is_plain(kind) {
         let value = match arguments.names() {
             None => C::of_arguments(arguments.all()),
-            Some(names) => in_order(py, arguments, &names, C::parameters(py))
+            Some(names) => in_order(arguments.all(), &names, C::parameters(py))
                 .and_then(|arguments| C::of_arguments(&arguments)),
         };
         let Some(value) = value else { return Ok(None) };

@@ -1,9 +1,9 @@
-//! Fast getters for attributes.
+//! Fast getters and setters for attributes.
 //!
-//! PyO3's getters repeat checks that the interpreter has made already. These replace them, with the
-//! same names, docstrings and setters.
+//! PyO3's repeat checks that the interpreter has made already. These replace them, with the same
+//! names and docstrings.
 
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
 use std::ptr;
 
 use pyo3::exceptions::{PyAttributeError, PySystemError};
@@ -15,7 +15,7 @@ use pyo3::{Borrowed, PyTypeInfo};
 use super::error::{Raise, Result};
 #[cfg(Py_3_12)]
 use super::in_flight::new_exception;
-use super::in_flight::raise_of;
+use super::in_flight::{raise_of, restore};
 use super::kinds::Kind;
 #[cfg(Py_3_12)]
 use super::making::new_tuple;
@@ -38,6 +38,12 @@ pub(crate) trait Read {
     fn missing<'a, 'py>(_of: &'a Bound<'py, Self::Of>) -> Option<&'a Bound<'py, PyString>> {
         None
     }
+}
+
+/// Such an attribute that can be set.
+pub(crate) trait Write: Read {
+    /// Set it, or delete it if there is no value.
+    fn write<'py>(of: &Bound<'py, Self::Of>, value: Option<&Bound<'py, PyAny>>) -> Result<()>;
 }
 
 /// Raise an AttributeError with this message.
@@ -80,26 +86,63 @@ extern "C" fn get<R: Read>(
     panics::answering(py, || R::read(&of))
 }
 
+/// Called by the interpreter, with such an object, and with what is to be set, or null to delete.
+extern "C" fn set<'py, W: Write>(
+    of: Borrowed<'_, 'py, W::Of>,
+    value: Option<Borrowed<'_, 'py, PyAny>>,
+    _closure: *mut c_void,
+) -> c_int {
+    let py = of.py();
+    match panics::catching(py, || W::write(&of, value.as_deref())) {
+        Ok(()) => 0,
+        Err(error) => {
+            restore(error.into_raised(py));
+            -1
+        }
+    }
+}
+
+type Get<'a, 'py, T> = extern "C" fn(Borrowed<'a, 'py, T>, *mut c_void) -> *mut ffi::PyObject;
+type Set<'a, 'py, T> =
+    extern "C" fn(Borrowed<'a, 'py, T>, Option<Borrowed<'a, 'py, PyAny>>, *mut c_void) -> c_int;
+
 /// Replace PyO3's getter in the class's own descriptor.
 ///
 /// # Errors
 ///
 /// `SystemError` if there is no such attribute.
 pub(crate) fn put<R: Read>(py: Python<'_>) -> PyResult<()> {
-    type Get<'a, 'py, T> = extern "C" fn(Borrowed<'a, 'py, T>, *mut c_void) -> *mut ffi::PyObject;
+    put_both::<R>(py, None)
+}
+
+/// Replace PyO3's getter, setter and deleter.
+///
+/// # Errors
+///
+/// As [`put`].
+pub(crate) fn put_settable<W: Write>(py: Python<'_>) -> PyResult<()> {
+    put_both::<W>(py, Some(set::<W>))
+}
+
+fn put_both<R: Read>(py: Python<'_>, setter: Option<Set<'_, '_, R::Of>>) -> PyResult<()> {
     let class = py.get_type::<R::Of>();
     let slow = class.getattr("__dict__")?.get_item(R::NAME)?;
     // SAFETY: of the very type whose layout is read. Its definition is replaced by one that is
-    // leaked, and so is alive for good: the same with another getter, which gets an object of the
-    // class: a borrowed reference is one pointer. The interpreter looks at the definition whenever
-    // the attribute is read or set.
+    // leaked, and so is alive for good: the same with another getter, and perhaps another setter.
+    // Both get an object of the class, the setter also what is to be set, or null: a borrowed
+    // reference is one pointer. The interpreter looks at the definition whenever the attribute is
+    // read or set.
     unsafe {
         if slow.get_type_ptr() != &raw mut ffi::PyGetSetDescr_Type {
             return Err(PySystemError::new_err("an attribute is none"));
         }
         let getter = std::mem::transmute::<Get<'_, '_, R::Of>, ffi::getter>(get::<R>);
+        let setter =
+            setter.map(|setter| std::mem::transmute::<Set<'_, '_, R::Of>, ffi::setter>(setter));
         let descriptor = slow.as_ptr().cast::<ffi::PyGetSetDescrObject>();
-        let definition = ffi::PyGetSetDef { get: Some(getter), ..*(*descriptor).d_getset };
+        let before = *(*descriptor).d_getset;
+        let definition =
+            ffi::PyGetSetDef { get: Some(getter), set: setter.or(before.set), ..before };
         (*descriptor).d_getset = Box::leak(Box::new(definition));
     }
     Ok(())

@@ -191,19 +191,22 @@ impl<'py, F: Quick> Entry<'py> for Called<F> {
             };
             match answer {
                 Some(answer) => answer,
-                None => call_slowly::<F>(&slf, arguments),
+                None => call_slowly::<F>(&slf, arguments.all(), arguments.names()),
             }
         })
     }
 }
 
 /// Call PyO3's version.
+///
+/// The parts of the arguments come one by one, so that they can stay in registers on the way here.
 #[cold]
 fn call_slowly<'py, F: Quick>(
     slf: &Bound<'py, F::Of>,
-    arguments: Arguments<'_, 'py>,
+    all: &[Bound<'py, PyAny>],
+    names: Option<Borrowed<'_, 'py, PyTuple>>,
 ) -> Result<Bound<'py, PyAny>> {
-    let py = slf.py();
+    let (py, arguments) = (slf.py(), Arguments { all, names });
     let Some(slow) = F::slow().get(py) else {
         return Err(PySystemError::error(py, "the module is not complete"));
     };

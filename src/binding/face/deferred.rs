@@ -247,9 +247,9 @@ impl Deferred {
     }
 
     #[setter]
-    fn set_result<'py>(slf: &Bound<'py, Self>, result: Bound<'py, PyAny>) -> PyResult<()> {
+    pub(crate) fn set_result(slf: &Bound<'_, Self>, result: &Bound<'_, PyAny>) -> Result<()> {
         stack::check(slf.py())?;
-        let outcome = classify(&result)?;
+        let outcome = classify(result)?;
         report::keep_unhandled(slf)?;
         let before = slf.get().chain(slf.py(), |chain| chain.replace_outcome(outcome));
         drop(before);
@@ -257,7 +257,7 @@ impl Deferred {
     }
 
     #[deleter]
-    fn delete_result(slf: &Bound<'_, Self>) -> Result<()> {
+    pub(crate) fn delete_result(slf: &Bound<'_, Self>) -> Result<()> {
         report::keep_unhandled(slf)?;
         let before = slf.get().chain(slf.py(), |chain| chain.replace_outcome(Outcome::Empty));
         if matches!(before, Outcome::Empty) {

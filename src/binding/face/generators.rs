@@ -328,7 +328,13 @@ fn no_generator<'py>(
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 #[pyo3(name = "ensureDeferred")]
 pub(crate) fn ensure_deferred<'py>(coro: Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>> {
-    if capi::is_coroutine(&coro) { start(coro).map(Bound::into_any) } else { ensure_of(coro) }
+    if capi::is_coroutine(&coro) {
+        start(coro).map(Bound::into_any)
+    } else if capi::is_exact::<Deferred>(&coro) {
+        Ok(coro)
+    } else {
+        ensure_of(coro)
+    }
 }
 
 /// [`ensure_deferred`] for an object that is not a native coroutine.

@@ -1,4 +1,4 @@
-//! Fast getters. Those that make an object catch PyO3's panics when there is no memory.
+//! Fast getters and setters. Those that make an object catch PyO3's panics when there is no memory.
 
 use std::ffi::CStr;
 use std::ptr;
@@ -8,7 +8,7 @@ use pyo3::types::PyString;
 
 use crate::binding::capi::{
     error::Result,
-    getters::{Read, put},
+    getters::{Read, Write, put, put_settable},
     interned::intern,
     is_exact, new_int, new_signed_int,
     shown::{Figure, Slot, Truth, keep_constants, put_slot},
@@ -161,14 +161,42 @@ macro_rules! getters {
             }
         )+
 
-        /// Replace PyO3's getters by these, and add the slots.
+        /// Replace PyO3's getters and setters by these, and add the slots.
         pub(crate) fn put_getters(py: Python<'_>) -> PyResult<()> {
             put_slots(py)?;
-            put::<ResultOf>(py)?;
             $(put::<$form>(py)?;)+
+            put_setters(py)
+        }
+    };
+}
+
+/// The setters and deleters of attributes that have a getter here.
+macro_rules! setters {
+    ($($form:ident of $of:ty: $set:path, $delete:path;)+) => {
+        $(
+            impl Write for $form {
+                #[inline(always)]
+                fn write<'py>(
+                    of: &Bound<'py, $of>,
+                    value: Option<&Bound<'py, PyAny>>,
+                ) -> Result<()> {
+                    value.map_or_else(|| $delete(of), |value| $set(of, value))
+                }
+            }
+        )+
+
+        fn put_setters(py: Python<'_>) -> PyResult<()> {
+            $(put_settable::<$form>(py)?;)+
             Ok(())
         }
     };
+}
+
+setters! {
+    ResultOf of Deferred: Deferred::set_result, Deferred::delete_result;
+    Value of FailureBase: FailureBase::set_value, FailureBase::delete_value;
+    Kind of FailureBase: FailureBase::set_kind, FailureBase::delete_kind;
+    Traceback of FailureBase: FailureBase::set_tb, FailureBase::delete_tb;
 }
 
 getters! {

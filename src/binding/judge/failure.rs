@@ -104,12 +104,12 @@ impl FailureBase {
     }
 
     #[setter]
-    fn set_value(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> Result<()> {
+    pub(crate) fn set_value(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> Result<()> {
         Self::set_attribute(slf, &VALUE, Some(value))
     }
 
     #[deleter]
-    fn delete_value(slf: &Bound<'_, Self>) -> Result<()> {
+    pub(crate) fn delete_value(slf: &Bound<'_, Self>) -> Result<()> {
         Self::set_attribute(slf, &VALUE, None)
     }
 
@@ -120,12 +120,12 @@ impl FailureBase {
     }
 
     #[setter(r#type)]
-    fn set_kind(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> Result<()> {
+    pub(crate) fn set_kind(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> Result<()> {
         Self::set_attribute(slf, &TYPE, Some(value))
     }
 
     #[deleter(r#type)]
-    fn delete_kind(slf: &Bound<'_, Self>) -> Result<()> {
+    pub(crate) fn delete_kind(slf: &Bound<'_, Self>) -> Result<()> {
         Self::set_attribute(slf, &TYPE, None)
     }
 
@@ -136,12 +136,12 @@ impl FailureBase {
     }
 
     #[setter]
-    fn set_tb(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> Result<()> {
+    pub(crate) fn set_tb(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> Result<()> {
         Self::set_attribute(slf, &TB, Some(value))
     }
 
     #[deleter]
-    fn delete_tb(slf: &Bound<'_, Self>) -> Result<()> {
+    pub(crate) fn delete_tb(slf: &Bound<'_, Self>) -> Result<()> {
         Self::set_attribute(slf, &TB, None)
     }
 
