@@ -364,6 +364,19 @@ def test_where_a_report_says_that_it_is_from(script):
             "logging.Logger.handle = lambda self, record: print(record.getMessage())",
             True,
         ),
+        (
+            # The class was known to be as it is by then.
+            "logging.getLogger().addHandler(logging.NullHandler())\n"
+            "deferrous.logError(deferrous.Failure(ValueError()))\n"
+            "logging.Logger.handle = lambda self, record: print(record.getMessage())",
+            True,
+        ),
+        (
+            "logging.getLogger().addHandler(logging.NullHandler())\n"
+            "own = {'critical': lambda self, text, *args, **kwargs: print(text)}\n"
+            "logging.getLogger('deferrous').__class__ = type('Own', (logging.Logger,), own)",
+            True,
+        ),
     ],
 )
 def test_whether_a_report_is_made(script, way, shown):

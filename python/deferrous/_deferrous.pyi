@@ -174,6 +174,7 @@ __all__ = [
     "set_namespace",
     "stands_alone",
     "succeed",
+    "takes_reports",
 ]
 if sys.platform == "linux" and sys.version_info < (3, 14):
     __all__ += ["keep_threads"]
@@ -1172,6 +1173,14 @@ def plain_repr(failure: FailureBase, /) -> str | None:
 
 def plain_state(failure: FailureBase, /) -> dict[str, Any] | None:
     """What `Failure.__getstate__` returns, or None if Python has to do it."""
+
+def takes_reports(logger: object, class_: type, steps: Any, null_handler: type, /) -> bool | None:
+    """Whether anything takes what a logger is given: false if all of its handlers are
+    `NullHandler`s. None if the logger may behave in another way than those of `logging`.
+
+    `steps` are the names and functions of the methods that it uses. If there is no handler at all,
+    `logging` prints to standard error, so that counts as true.
+    """
 
 def stands_alone(error: object, /) -> bool:
     """Whether an exception has no context, notes or group members that are to be shown with it.

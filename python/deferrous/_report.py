@@ -19,6 +19,7 @@ from collections.abc import Callable
 from operator import itemgetter
 from typing import Any
 
+from ._deferrous import takes_reports
 from ._linked_errors import has_end, is_plain
 from ._notes import notes_of
 from .failure import Failure
@@ -93,10 +94,9 @@ class _Reporter:
         self.format_error = traceback.format_exception
         self.logger_class: Any = logging.Logger
         self.null_handler = logging.NullHandler
-        #: The attributes through which a logger makes a record. Programs may replace them.
-        self.names = frozenset(_STEPS)
-        self.steps_of = itemgetter(*_STEPS)
-        self.steps = self.steps_of(vars(logging.Logger))
+        self.takes_reports = takes_reports
+        #: The methods through which a logger makes a record. Programs may replace them.
+        self.steps = _STEPS, itemgetter(*_STEPS)(vars(logging.Logger))
         code = _Reporter.to_logging.__code__
         self.place = code.co_filename, code.co_firstlineno
         self.unhandled_text = _UNHANDLED
@@ -129,8 +129,9 @@ class _Reporter:
         """Log a failure, if `logging` still works."""
         if getattr(self.logging, "_defaultFormatter", True) is None:
             raise RuntimeError("the module logging has been torn down")
-        logger, level, plain = self.logger, 50, self.is_plain(self.logger)
-        if not logger.isEnabledFor(level) or (plain and self.goes_nowhere(logger)):
+        logger, level = self.logger, 50
+        taken = self.takes_reports(logger, self.logger_class, self.steps, self.null_handler)
+        if taken is False or not logger.isEnabledFor(level):
             return
         args: tuple[str, ...] = ()
         if self.lacks_notes:
@@ -148,7 +149,7 @@ class _Reporter:
             message, args = f"{message}\n%s", (*args, self.describe(failure).rstrip("\n"))
         if debug:
             message, args = f"{message}\n(debug: %s)", (*args, debug)
-        if plain and self.logging._srcfile is not None:
+        if taken is not None and self.logging._srcfile is not None:
             # The work of `logger.critical`, without the search for the caller, which is known.
             logger.handle(
                 logger.makeRecord(
@@ -157,32 +158,6 @@ class _Reporter:
             )
         else:
             logger.critical(message, *args, exc_info=exc_info)
-
-    def is_plain(self, logger: Any) -> bool:
-        """Return whether a logger behaves like those of the module `logging`."""
-        cls = logger.__class__
-        if cls is not self.logger_class or not self.names.isdisjoint(logger.__dict__):
-            return False
-        try:
-            return bool(self.steps_of(cls.__dict__) == self.steps)
-        except KeyError:
-            return False
-
-    def goes_nowhere(self, logger: Any) -> bool:
-        """Return whether all handlers of a plain logger are `NullHandler`s.
-
-        If there were no handler at all, `logging` would print to standard error.
-        """
-        if logger.filters:
-            return False
-        found = False
-        while logger is not None:
-            for handler in logger.handlers:
-                if handler.__class__ is not self.null_handler:
-                    return False
-                found = True
-            logger = logger.parent if logger.propagate else None
-        return found
 
     def to_stderr(self, text: str) -> None:
         """Write a text to standard error, if possible. Raises nothing."""

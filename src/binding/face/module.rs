@@ -174,6 +174,8 @@ mod _deferrous {
     #[pymodule_export]
     use crate::binding::judge::frames::pieces_of_frames;
     #[pymodule_export]
+    use crate::binding::judge::loggers::takes_reports;
+    #[pymodule_export]
     use crate::binding::judge::showing::{plain_pieces, plain_repr, plain_traceback, stands_alone};
     #[pymodule_export]
     use crate::binding::model::deferred::{AlreadyCalledError, CancelledError, TimeoutError};

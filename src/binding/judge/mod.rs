@@ -15,6 +15,7 @@ pub(crate) mod finding;
 pub(crate) mod foreign;
 pub(crate) mod frames;
 pub(crate) mod letting_go;
+pub(crate) mod loggers;
 pub(crate) mod notes;
 pub(crate) mod ordinary;
 pub(crate) mod report;
