@@ -15,6 +15,7 @@ import threading
 import pytest
 from deferrous import Deferred, _deferrous, ensureDeferred, inlineCallbacks, succeed
 from deferrous import concurrency as c
+from helpers import run_script
 
 pytestmark = pytest.mark.deferrous_only
 
@@ -178,3 +179,38 @@ def test_by_a_timer():
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert is_interrupted(d)
+
+
+LOOPS = {
+    "check": "failure.parents = items; failure.check('x')",
+    "in": "'x' in items",
+    "list": "list(items)",
+    "deque": "collections.deque(items, maxlen=0)",
+    "extend": "DeferredQueue().pending.extend(items)",
+    "gather": "gatherResults(items)",
+}
+
+
+@pytest.mark.parametrize("loop", LOOPS.values(), ids=LOOPS)
+def test_a_pending_deferred_as_an_iterator(loop):
+    """It yields itself until it has a result, in loops of native code as well.
+
+    In a process without asyncio and Twisted: to see which drives it, Python code would run.
+    """
+    run_script(
+        "deferrous",
+        f"""
+        import _thread, collections, itertools, signal
+        from deferrous import Deferred, DeferredQueue, Failure, gatherResults
+
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        failure, numbers = Failure(ValueError()), iter(range({MANY}))
+        signals = map(_thread.interrupt_main, [signal.SIGINT])
+        items = itertools.chain(signals, zip(Deferred(), numbers))
+        try:
+            {loop}
+        except KeyboardInterrupt:
+            pass
+        assert sum(1 for _ in numbers) > {MANY} // 2
+        """,
+    )

@@ -1,5 +1,6 @@
 //! Slots for `iter()`, `await` and their iterators, where PyO3 has none or a much slower one.
 
+use std::cell::Cell;
 use std::mem::MaybeUninit;
 use std::ptr;
 
@@ -7,9 +8,10 @@ use pyo3::Borrowed;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
+use super::again::interruption;
 use super::calls::Sent;
 use super::classes::Native;
-use super::error::Result;
+use super::error::{Raised, Result};
 use super::exceptions::stop_iteration;
 use super::in_flight::restore;
 use super::kinds::Kind;
@@ -66,13 +68,30 @@ extern "C" fn send<T: Step>(
 /// `tp_iternext`. CPython 3.12 to 3.14 resume with None this way, and older ones under a tracer.
 extern "C" fn next<T: Step>(object: Borrowed<'_, '_, T>) -> *mut ffi::PyObject {
     match panics::catching_sent(object.py(), || T::step(&object)) {
-        Sent::Yielded(object) => return object.into_ptr(),
+        Sent::Yielded(object) => match interrupted(object.py()) {
+            None => return object.into_ptr(),
+            Some(raised) => restore(raised),
+        },
         // Null without an exception means that it returned None.
         Sent::Returned(object) if object.is_none() => {}
         Sent::Returned(object) => stop_iteration(object),
         Sent::Raised(raised) => restore(raised),
     }
     ptr::null_mut()
+}
+
+/// What a signal raises, after so many steps. A pending Deferred yields without end: for a loop of
+/// native code, such as `x in deferred`, nothing else would look for signals.
+#[inline(always)]
+fn interrupted(py: Python<'_>) -> Option<Raised<'_>> {
+    const PATIENCE: u32 = 1 << 10;
+    let steps = STEPS.get().wrapping_add(1);
+    STEPS.set(steps);
+    if steps.is_multiple_of(PATIENCE) { interruption(py) } else { None }
+}
+
+thread_local! {
+    static STEPS: Cell<u32> = const { Cell::new(0) };
 }
 
 /// Set the slots for `__iter__` and `__await__`.
