@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from concurrency_helpers import result_of
 from deferrous import Deferred
@@ -11,17 +13,18 @@ pytestmark = pytest.mark.deferrous_only
 
 
 class Key:
-    """A key that raises, once, as it is hashed or compared."""
+    """A key that raises, once, as it is hashed or compared. Each thread sets its own error."""
 
-    error = None
+    here = threading.local()
 
     def __init__(self, name, number=0):
         self.name = name
         self.number = number
 
     def _raise(self, name):
-        if Key.error is not None and self.name == name:
-            error, Key.error = Key.error, None
+        error = getattr(Key.here, "error", None)
+        if error is not None and self.name == name:
+            Key.here.error = None
             raise error
 
     def __hash__(self):
@@ -43,17 +46,17 @@ def test_interrupted_as_the_lock_of_a_key_is_released(name, error):
     part = lock(Key(name))
     part.acquire()
     waiting = lock(Key("same")).acquire()
-    Key.error = error()
+    Key.here.error = error()
     with pytest.raises(error):
         part.release()
     assert waiting.called
-    Key.error = error()
+    Key.here.error = error()
     with pytest.raises(error):
         lock(Key(name)).release()
     assert len(lock) == 1
 
     def interrupt():
-        Key.error = error()
+        Key.here.error = error()
 
     d = part.run(interrupt)
     assert isinstance(result_of(d), error)
@@ -72,11 +75,11 @@ def test_interrupted_as_a_call_is_forgotten(name, error, reports):
     shared = c.once(call)
     other = shared(Key("other", 1))
     first = shared(Key(name))
-    Key.error = error()
+    Key.here.error = error()
     calls[1].callback("result")
     # Who has asked gets the result, and who asks then a new call.
     assert result_of(first) == "result"
-    Key.error = None
+    Key.here.error = None
     second = shared(Key("later"))
     assert len(calls) == 3
     calls[2].callback("another")
