@@ -134,8 +134,8 @@ def main() -> None:
         if run is instructions:
             command.add_argument("--record", action="store_true", help="make the record anew")
         if run is free_threads:
-            other = "the Python to compare with, which has the GIL"
-            command.add_argument("--than", required=True, metavar="PYTHON", help=other)
+            other = "the Python to compare with, which has the GIL; none: only what threads bring"
+            command.add_argument("--than", metavar="PYTHON", help=other)
             command.add_argument("--times", type=int, default=200, help="of each, in a process")
     options = parser.parse_args()
     options.run(options)

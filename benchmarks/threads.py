@@ -4,7 +4,7 @@ The same rows are measured on two Pythons, such as 3.14t and 3.14, and for two i
 deferrous and, if it is there, Twisted, whose factor is the interpreter's own. All take turns in
 fresh processes, and the least time of each counts. The second table is of this Python alone:
 how many operations two threads do in the time in which one thread does one, each thread with
-Deferreds and functions of its own.
+Deferreds and functions of its own. Without another Python, there is only that table.
 """
 
 from __future__ import annotations
@@ -153,42 +153,48 @@ def least(before: Any, now: Any) -> Any:
     }
 
 
-def measure(than: str, rounds: int, times: int) -> dict[str, Any]:
+def measure(than: str | None, rounds: int, times: int) -> dict[str, Any]:
     """The least of all processes, for each Python, implementation and number of threads."""
+    this = sys.executable
+    alone = ((this, "one"), (than, "one")) if than else ()
     kinds = [
         (python, name, what)
         for name in ("deferrous", "twisted")
-        for python, what in ((sys.executable, "one"), (than, "one"), (sys.executable, "two"))
-        if has(sys.executable, name) and has(than, name)
+        for python, what in (*alone, (this, "two"))
+        if has(this, name) and (not than or has(than, name))
     ]
     found: dict[Any, Any] = {}
     for number in range(rounds):
         for kind in kinds:
             found[kind] = least(found.get(kind), ask(*kind, str(times)))
         print(f"round {number + 1} of {rounds}", file=sys.stderr)
-    names = {sys.executable: "this", than: "than"}
+    names = {this: "this", than: "than"}
     return {f"{name} {names[python]} {what}": rows for (python, name, what), rows in found.items()}
 
 
-def table(found: dict[str, Any]) -> str:
-    """Both tables, as Markdown."""
+def costs(found: dict[str, Any]) -> list[str]:
+    """What an operation costs in one thread, as a table in Markdown."""
     ours, theirs = found["deferrous this one"], found["deferrous than one"]
-    lines = [
-        "| Operation | With the GIL | Without | Times | Twisted's |",
-        "| --- | --- | --- | --- | --- |",
-    ]
 
     def times(title: str, name: str) -> str:
         if f"{name} this one" not in found:
             return ""
         return f"{found[f'{name} this one'][title] / found[f'{name} than one'][title]:.2f}"
 
-    lines += (
-        f"| {title} | {theirs[title]:.0f} | {taken:.0f} | {times(title, 'deferrous')} "
-        f"| {times(title, 'twisted')} |"
-        for title, taken in ours.items()
-    )
-    lines += ["", "| Operation | Two threads | Twisted's |", "| --- | --- | --- |"]
+    return [
+        "| Operation | With the GIL | Without | Times | Twisted's |",
+        "| --- | --- | --- | --- | --- |",
+        *(
+            f"| {title} | {theirs[title]:.0f} | {taken:.0f} | {times(title, 'deferrous')} "
+            f"| {times(title, 'twisted')} |"
+            for title, taken in ours.items()
+        ),
+        "",
+    ]
+
+
+def growths(found: dict[str, Any]) -> list[str]:
+    """What a second thread brings, as a table in Markdown."""
 
     def grows(title: str, name: str) -> str:
         if f"{name} this two" not in found:
@@ -196,10 +202,20 @@ def table(found: dict[str, Any]) -> str:
         one, both = found[f"{name} this two"][title]
         return f"{2 * one / both:.2f}"
 
-    lines += (
-        f"| {title} | {grows(title, 'deferrous')} | {grows(title, 'twisted')} |" for title in ours
-    )
-    return "\n".join(lines)
+    return [
+        "| Operation | Two threads | Twisted's |",
+        "| --- | --- | --- |",
+        *(
+            f"| {title} | {grows(title, 'deferrous')} | {grows(title, 'twisted')} |"
+            for title in found["deferrous this two"]
+        ),
+    ]
+
+
+def table(found: dict[str, Any]) -> str:
+    """The tables, as Markdown."""
+    lines = costs(found) if "deferrous than one" in found else []
+    return "\n".join([*lines, *growths(found)])
 
 
 if __name__ == "__main__":
