@@ -5,6 +5,7 @@ Each script runs in an interpreter of its own, so that one that crashes harms no
 
 import subprocess
 import sys
+import sysconfig
 
 import pytest
 from dying_kinds import KINDS
@@ -235,6 +236,7 @@ assert [ref() for ref in refs] == [None] * 10
 def test_a_subclass_between_a_class_and_its_base(native, base, sub):
     """The collector sees what is in an object once, and takes rings apart."""
     name = native.partition("(")[0]
+    free = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
     run_script(
         "deferrous",
         f"""
@@ -259,7 +261,8 @@ def test_a_subclass_between_a_class_and_its_base(native, base, sub):
         before = sys.getrefcount(kind)
         gc.collect()
         assert ref() is None
-        assert sys.getrefcount(kind) == before - 1
+        # Nobody counts the references to our own classes without the GIL.
+        assert sys.getrefcount(kind) == before - (not {free} or {sub})
         """,
     )
 

@@ -3,6 +3,8 @@
 import gc
 import itertools
 import pickle
+import sys
+import sysconfig
 import warnings
 
 import pytest
@@ -454,3 +456,20 @@ def test_attributes_are_read_from_subclasses(defer, failure):
     )
     with pytest.raises((AttributeError, TypeError)):
         defer.Deferred.called.__get__(3)
+
+
+@pytest.mark.deferrous_only
+@pytest.mark.skipif(
+    not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="with the GIL, they are counted"
+)
+def test_no_thread_counts_references_to_our_classes():
+    from deferrous import _deferrous, failure
+
+    native = (type(len), type(str.join), type(type.__dict__["__mro__"]))
+    for kind in [failure.Failure, *vars(_deferrous).values()]:
+        if isinstance(kind, (type, type(len))):
+            assert sys._is_immortal(kind), kind
+    for kind in (_deferrous.Deferred, _deferrous.DeferredList, failure.Failure.__base__):
+        for name, member in vars(kind).items():
+            if isinstance(member, native):
+                assert sys._is_immortal(member), name

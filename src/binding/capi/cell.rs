@@ -2,12 +2,12 @@
 
 use std::cell::UnsafeCell;
 #[cfg(Py_GIL_DISABLED)]
-use std::{cell::RefCell, mem::ManuallyDrop, thread::LocalKey};
+use std::{cell::RefCell, mem::ManuallyDrop, num::NonZeroUsize, thread::LocalKey};
 
 use pyo3::Python;
 
 #[cfg(Py_GIL_DISABLED)]
-use super::byte_lock::ByteLock;
+use super::{byte_lock::ByteLock, here::here};
 
 /// Interior mutability for state that several objects or threads can reach. It is guarded by the
 /// GIL or, if the interpreter can run without one, by a lock of its own.
@@ -87,7 +87,7 @@ pub(crate) type Runner = ();
 /// The thread that runs a chain: an address that is unique as long as the thread lives.
 #[cfg(Py_GIL_DISABLED)]
 #[derive(Clone, Copy, PartialEq)]
-pub(crate) struct Runner(std::num::NonZeroUsize);
+pub(crate) struct Runner(NonZeroUsize);
 
 #[cfg(Py_GIL_DISABLED)]
 impl crate::core::Runner for Runner {
@@ -95,10 +95,7 @@ impl crate::core::Runner for Runner {
 
     #[inline(always)]
     fn here() -> Self {
-        thread_local! {
-            static HERE: std::cell::Cell<u8> = const { std::cell::Cell::new(0) };
-        }
-        HERE.with(|here| Self(std::ptr::NonNull::from(here).addr()))
+        Self(NonZeroUsize::new(here()).unwrap_or(NonZeroUsize::MAX))
     }
 }
 

@@ -152,8 +152,8 @@ impl<'a, T: Recycled> Plain<'a, T> {
         let object = self.0.0.as_ptr();
         // SAFETY: attached. The object is of the class itself, untracked, nobody else's, without a
         // dict and weak references, so its state is reached from here only; and its value has been
-        // disposed of, so a piece is what it leaves. It gives up its hold on its type. (Without the GIL it does not: the type is never
-        // freed, and all threads would write to its count.)
+        // disposed of, so a piece is what it leaves. It gives up its hold on its type. (Without the
+        // GIL, the piece keeps that for the next object.)
         unsafe {
             if is_light {
                 T::dispose_of_light(&mut *state, py);
@@ -245,12 +245,6 @@ pub(super) fn put_by<T: Native>(dead: Dead<'_, T>) {
     WAITING.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Whether memory can be kept in a pool: without the GIL, if that of this thread will be handed on.
-#[inline(always)]
-pub(super) fn keeps_memory() -> bool {
-    cfg!(not(Py_GIL_DISABLED)) || HAS_WILL.get() || has_will()
-}
-
 /// Whether this thread's queue will be handed on when the thread ends. False if it is ending
 /// already.
 fn has_will() -> bool {
@@ -264,6 +258,10 @@ fn has_will() -> bool {
         // Keeps the optimizer from removing the allocation.
         drop(hint::black_box(memory));
         HAS_WILL.set(there_is && WILL.try_with(|_| ()).is_ok());
+        #[cfg(Py_GIL_DISABLED)]
+        if HAS_WILL.get() {
+            pools_of_threads::open();
+        }
     }
     HAS_WILL.get()
 }

@@ -77,8 +77,7 @@ fn dealloc_heavy<T: Recycled>(dead: Result<Plain<'_, T>, Dead<'_, T>>) {
 /// Free the memory of a plain instance of the class itself.
 #[inline(always)]
 fn free_plain<T: Recycled>(py: Python<'_>, (piece, is_finalized): (Piece<T>, bool)) {
-    let is_kept = !is_finalized && dying::keeps_memory();
-    let left = if is_kept { T::pool().keep(py, piece) } else { Some(piece) };
+    let left = if is_finalized { Some(piece) } else { T::pool().keep(py, piece) };
     if let Some(piece) = left {
         free_watched(py, piece, is_finalized);
     }
@@ -88,6 +87,11 @@ fn free_plain<T: Recycled>(py: Python<'_>, (piece, is_finalized): (Piece<T>, boo
 #[inline(never)]
 fn free_watched<T: Recycled>(py: Python<'_>, piece: Piece<T>, is_finalized: bool) {
     let mut left = Some(piece);
+    // The first object that dies in a thread.
+    #[cfg(Py_GIL_DISABLED)]
+    if !is_finalized && dying::is_told_of_end() {
+        left = left.and_then(|piece| T::pool().keep(py, piece));
+    }
     if T::WATCHED && watching::watching() {
         if let Some(piece) = &left {
             lives::died(py, piece.as_ptr());

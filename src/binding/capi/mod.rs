@@ -20,6 +20,15 @@ pub(crate) mod code_places;
 mod collecting;
 pub(crate) mod constructing;
 mod conversions;
+#[cfg(all(
+    Py_GIL_DISABLED,
+    Py_3_14,
+    not(py_sys_config = "Py_REF_DEBUG"),
+    target_os = "linux",
+    target_arch = "x86_64",
+    target_pointer_width = "64"
+))]
+mod counts;
 pub(crate) mod depth;
 mod dying;
 pub(crate) mod error;
@@ -36,6 +45,10 @@ mod freeing;
 pub(crate) mod getters;
 pub(crate) mod guarded;
 mod held;
+#[cfg(Py_GIL_DISABLED)]
+mod here;
+#[cfg(Py_GIL_DISABLED)]
+mod immortal;
 mod in_flight;
 mod inspect;
 pub(crate) mod interned;
@@ -94,6 +107,8 @@ pub(crate) use exit::keep_threads;
 pub(crate) use freeing::{bury, dropping, recycle};
 pub(crate) use getters::no_deleter;
 pub(crate) use held::{Held, Hold, keep};
+#[cfg(Py_GIL_DISABLED)]
+pub(crate) use immortal::{keep_all_of, keep_class};
 #[cfg(not(Py_3_12))]
 pub(crate) use in_flight::spare_one;
 pub(crate) use in_flight::{into_raised, ok, traceback_of, with_error_saved};

@@ -23,6 +23,12 @@ use super::{pools_of_threads as of_threads, watching::watching};
 #[cfg(not(Py_GIL_DISABLED))]
 const KEPT: usize = if cfg!(debug_assertions) { 0 } else { 256 };
 
+#[cfg(Py_GIL_DISABLED)]
+unsafe extern "C" {
+    /// The second half of `PyObject_Init`, which sets all of the header but the type.
+    fn _Py_NewReference(object: *mut ffi::PyObject);
+}
+
 /// The memory of a dead object of exactly this class, header included. The value has been disposed
 /// of; there is no instance dict and no weak reference; the collector does not track it.
 pub(super) struct Piece<T>(NonNull<ffi::PyObject>, PhantomData<T>);
@@ -48,9 +54,14 @@ impl<T: Recycled> Piece<T> {
     pub(super) fn fill(self, py: Python<'_>, value: impl FnOnce() -> T) -> Bound<'_, T> {
         // SAFETY: memory of an object of this very class, whose slots for a dict and weak
         // references are null, and whose value needs no drop: it is written before anything reads
-        // it. The collector sees it from then on.
+        // it. The collector sees it from then on. (Without the GIL, it still has its type.)
         unsafe {
+            #[cfg(not(Py_GIL_DISABLED))]
             let object = ffi::PyObject_Init(self.as_ptr(), T::class().kind());
+            #[cfg(Py_GIL_DISABLED)]
+            let object = self.as_ptr();
+            #[cfg(Py_GIL_DISABLED)]
+            _Py_NewReference(object);
             let object = Bound::from_owned_ptr(py, object).cast_into_unchecked::<T>();
             ptr::from_ref(object.get()).cast_mut().write(value());
             ffi::PyObject_GC_Track(object.as_ptr().cast());

@@ -24,19 +24,29 @@ struct Kept {
     places: [Cell<*mut PyObject>; KEPT],
 }
 
+/// All of a thread.
+struct Here {
+    pools: [Kept; POOLS],
+    /// Whether the thread will [leave] to others what it keeps.
+    is_open: Cell<bool>,
+}
+
 thread_local! {
-    static HERE: [Kept; POOLS] = const {
-        [const {
-            Kept { count: Cell::new(0), places: [const { Cell::new(ptr::null_mut()) }; KEPT] }
-        }; POOLS]
+    static HERE: Here = const {
+        Here {
+            pools: [const {
+                Kept { count: Cell::new(0), places: [const { Cell::new(ptr::null_mut()) }; KEPT] }
+            }; POOLS],
+            is_open: Cell::new(false),
+        }
     };
 }
 
 /// Take a piece out of a pool.
 #[inline(always)]
 pub(super) fn take(pool: usize) -> Option<NonNull<PyObject>> {
-    HERE.with(|pools| {
-        let kept = &pools[pool];
+    HERE.with(|here| {
+        let kept = &here.pools[pool];
         match kept.count.get().checked_sub(1) {
             Some(count) => {
                 kept.count.set(count);
@@ -47,17 +57,25 @@ pub(super) fn take(pool: usize) -> Option<NonNull<PyObject>> {
     })
 }
 
-/// Keep a piece in a pool. False if that is full.
+/// Keep a piece in a pool. False if that is full, or not [open].
 #[inline(always)]
 pub(super) fn keep(pool: usize, piece: NonNull<PyObject>) -> bool {
-    HERE.with(|pools| {
-        let kept = &pools[pool];
+    HERE.with(|here| {
+        if !here.is_open.get() {
+            return false;
+        }
+        let kept = &here.pools[pool];
         let count = kept.count.get();
         let Some(place) = kept.places.get(count) else { return false };
         place.set(piece.as_ptr());
         kept.count.set(count + 1);
         true
     })
+}
+
+/// Let this thread keep memory: it is told when it ends.
+pub(super) fn open() {
+    HERE.with(|here| here.is_open.set(true));
 }
 
 /// The addresses of what threads have left that have ended.
@@ -80,8 +98,9 @@ fn take_left(pool: usize) -> Option<NonNull<PyObject>> {
 
 /// Leave all that this thread has kept to others, as it ends. What there is no room for is lost.
 pub(super) fn leave() {
-    HERE.with(|pools| {
-        for (kept, left) in pools.iter().zip(&LEFT) {
+    HERE.with(|here| {
+        here.is_open.set(false);
+        for (kept, left) in here.pools.iter().zip(&LEFT) {
             let count = kept.count.replace(0);
             let Ok(mut left) = left.try_lock() else { continue };
             if refusable(|| left.try_reserve(count)).is_ok() {

@@ -35,10 +35,12 @@ use crate::core::Boxed;
 enum Seen<'py> {
     #[cfg(not(Py_GIL_DISABLED))]
     For(Bound<'py, Deferred>),
-    /// The Deferred, and its outcome if that is there: then the iterator has stopped waiting. Both
-    /// in one step, which saves a lock.
+    /// The Deferred has no outcome yet. Both in one step, which saves a lock.
     #[cfg(Py_GIL_DISABLED)]
-    Looked(Bound<'py, Deferred>, Option<(Outcome, State)>),
+    Pending(Bound<'py, Deferred>),
+    /// Its outcome is there, and the iterator has stopped waiting: this was its state.
+    #[cfg(Py_GIL_DISABLED)]
+    Outcome(Outcome, State),
     Through(Bound<'py, PyAny>, bool),
     #[cfg(not(Py_GIL_DISABLED))]
     Arrived,
@@ -55,10 +57,11 @@ impl Awaiting {
         let seen = slf.get().state.with(py, |state| match state {
             #[cfg(Py_GIL_DISABLED)]
             State::For(deferred) => {
-                let deferred = deferred.bind(py).clone();
-                let outcome = Self::look(&deferred);
-                let seen = outcome.map(|it| (it, std::mem::replace(state, State::Done)));
-                Seen::Looked(deferred, seen)
+                let deferred = deferred.bind(py);
+                match Self::look(deferred) {
+                    Some(outcome) => Seen::Outcome(outcome, std::mem::replace(state, State::Done)),
+                    None => Seen::Pending(deferred.clone()),
+                }
             }
             #[cfg(not(Py_GIL_DISABLED))]
             State::For(deferred) => Seen::For(deferred.bind(py).clone()),
@@ -84,9 +87,13 @@ impl Awaiting {
                 Self::wait(slf, deferred, outcome)
             }
             #[cfg(Py_GIL_DISABLED)]
-            Seen::Looked(deferred, seen) => {
-                Self::wait(slf, deferred, seen.map(|(outcome, _before)| outcome))
+            Seen::Pending(deferred) => Self::wait(slf, deferred, None),
+            #[cfg(Py_GIL_DISABLED)]
+            Seen::Outcome(outcome, State::For(deferred)) => {
+                Self::wait(slf, deferred.into_bound(py), Some(outcome))
             }
+            #[cfg(Py_GIL_DISABLED)]
+            Seen::Outcome(outcome, _) => returned(slf, outcome),
             Seen::Through(stand_in, is_future) => yield_stand_in(stand_in, is_future),
             #[cfg(not(Py_GIL_DISABLED))]
             Seen::Arrived => match slf.get().replace(py, State::Done) {

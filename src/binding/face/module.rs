@@ -20,7 +20,9 @@ use crate::binding::model::wakeup::Wakeup;
 /// Make all classes, each after those that it derives from: PyO3 panics if it has to make a class
 /// before another and fails. PyO3 makes the names by which it describes classes at their first use,
 /// under a lock and without the interpreter, so they are made now as well.
-fn make_classes(module: &Bound<'_, PyModule>) -> Result<()> {
+///
+/// Returns a module of the classes that programs do not see.
+fn make_classes<'py>(module: &Bound<'py, PyModule>) -> Result<Bound<'py, PyModule>> {
     let py = module.py();
     module.add_class::<Deferred>()?;
     module.add_class::<DeferredList>()?;
@@ -49,7 +51,7 @@ fn make_classes(module: &Bound<'_, PyModule>) -> Result<()> {
     class.qualname()?;
     class.module()?;
     class.fully_qualified_name()?;
-    Ok(())
+    Ok(shown_to_nobody)
 }
 
 /// The native half of deferrous. Import `deferrous` instead.
@@ -226,7 +228,7 @@ mod _deferrous {
         }
         capi::stack::prepare();
         interned::make_names(py)?;
-        make_classes(module)?;
+        let _shown_to_nobody = make_classes(module)?;
         fill_slots(py)?;
         find_python_methods(py)?;
         put_getters(py)?;
@@ -236,6 +238,10 @@ mod _deferrous {
         know_callbacks(module)?;
         #[cfg(Py_GIL_DISABLED)]
         crate::binding::face::several::shared::watch_forks(module)?;
+        #[cfg(Py_GIL_DISABLED)]
+        for all in [module, &_shown_to_nobody] {
+            capi::keep_all_of(all)?;
+        }
         module.add("_DEFERRED_SUBCLASSES", deferred::subclasses(py)?)?;
         // How it was compiled: "plain", "profile-guided", or "quick" for tests.
         module.add("_build", env!("DEFERROUS_BUILD"))?;

@@ -1,7 +1,10 @@
 //! Makes failures.
 
 #[cfg(Py_GIL_DISABLED)]
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    cell::Cell,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use pyo3::exceptions::{PyBaseException, PyException, PyTypeError};
 use pyo3::prelude::*;
@@ -36,7 +39,7 @@ create_exception!(
     "`Failure()` was called while no exception was being handled."
 );
 
-/// How many failures there have been.
+/// How many failures there have been. Without the GIL: how many numbers threads have taken for them.
 #[cfg(not(Py_GIL_DISABLED))]
 static COUNT: capi::cell::Shared<u64> = capi::cell::Shared::new(0);
 #[cfg(Py_GIL_DISABLED)]
@@ -45,12 +48,24 @@ static COUNT: AtomicU64 = AtomicU64::new(0);
 /// How many failures have been made in this process.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 pub(crate) fn failure_count(py: Python<'_>) -> u64 {
-    count_more(py, 0)
+    #[cfg(not(Py_GIL_DISABLED))]
+    return count_more(py, 0);
+    #[cfg(Py_GIL_DISABLED)]
+    {
+        let _ = py;
+        count_all()
+    }
 }
 
 /// Count one more failure. Returns its number.
 pub(super) fn count_one(py: Python<'_>) -> u64 {
-    count_more(py, 1)
+    #[cfg(not(Py_GIL_DISABLED))]
+    return count_more(py, 1);
+    #[cfg(Py_GIL_DISABLED)]
+    {
+        let _ = py;
+        count_one_more()
+    }
 }
 
 /// Count this many failures. Returns the number of the last one.
@@ -63,9 +78,45 @@ fn count_more(py: Python<'_>, more: u64) -> u64 {
     })
 }
 
+/// The numbers that a thread has taken: the last one it has used, and the last one it may use. If each
+/// thread took one at a time, all would wait for each other there.
 #[cfg(Py_GIL_DISABLED)]
-fn count_more(_py: Python<'_>, more: u64) -> u64 {
-    COUNT.fetch_add(more, Ordering::Relaxed) + more
+#[derive(Clone, Copy)]
+struct Numbers {
+    used: u64,
+    last: u64,
+}
+
+#[cfg(Py_GIL_DISABLED)]
+thread_local! {
+    static NUMBERS: Cell<Numbers> = const { Cell::new(Numbers { used: 0, last: 0 }) };
+}
+
+/// How many numbers a thread takes at a time.
+#[cfg(Py_GIL_DISABLED)]
+const AT_A_TIME: u64 = 64;
+
+/// The number before the one that this thread's next failure will have. If no other thread makes
+/// failures, that is how many there are.
+#[cfg(Py_GIL_DISABLED)]
+fn count_all() -> u64 {
+    let here = NUMBERS.get();
+    if here.used == here.last { COUNT.load(Ordering::Relaxed) } else { here.used }
+}
+
+#[cfg(Py_GIL_DISABLED)]
+#[inline(always)]
+fn count_one_more() -> u64 {
+    NUMBERS.with(|numbers| {
+        let Numbers { mut used, mut last } = numbers.get();
+        if used == last {
+            used = COUNT.fetch_add(AT_A_TIME, Ordering::Relaxed);
+            last = used + AT_A_TIME;
+        }
+        used += 1;
+        numbers.set(Numbers { used, last });
+        used
+    })
 }
 
 /// The class of the object that a failure is made of.
@@ -184,6 +235,8 @@ pub(crate) fn register_failure_class(class: &Bound<'_, PyType>) -> Result<()> {
     }
     asked::register(class)?;
     construct_quickly::<FailureBase>(class);
+    #[cfg(Py_GIL_DISABLED)]
+    capi::keep_class(class)?;
     Ok(())
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
+from deferrous import failure as numbered
 from deferrous.failure import Failure
 
 from .parts import at_once
@@ -56,4 +57,18 @@ def checked(rng: random.Random) -> None:
     at_once(*[ask] * 4)
 
 
-PROGRAMS = (attributes, checked)
+def counted(rng: random.Random) -> None:
+    """No two failures have the same number, and each thread sees its own ones grow."""
+    numbers: list[list[int]] = []
+
+    def fail() -> None:
+        before = numbered.count
+        made = [Failure(ValueError()).count for _ in range(100)]
+        numbers.append(made)
+        assert before < made[0] and made == sorted(made) and numbered.count == made[-1]
+
+    at_once(*[fail] * 4)
+    assert len({number for made in numbers for number in made}) == 400
+
+
+PROGRAMS = (attributes, checked, counted)
