@@ -182,7 +182,7 @@ FUNCTIONS = (
     "_tracking _wait_in _whole _within ensureDeferred execute fail failure_count "
     "gatherResults has_room_for_text look_all_up maybeDeferred pieces_of_frames plain_pieces "
     "plain_repr plain_state plain_traceback race register_failure_class set_namespace "
-    "stands_alone succeed"
+    "stands_alone succeed takes_reports"
 )
 
 
