@@ -294,7 +294,8 @@ proof-valgrind: $(TESTABLE)
 # cargo-mutants changes one thing at a time in a copy of the source, and runs the core's tests on that. It is
 # taken from where cargo finds it, or is built once into target/tools. The tests with a million
 # Deferreds are left out, for their time, and so is a function that only the binding has: tests/test_memory.py
-# sees what that says. CARGO_MUTANTS_ARGS='--shard 1/8' is an eighth of it.
+# sees what that says. A change may take five times as long as the tests do without one, however long that is
+# on a machine with other work. CARGO_MUTANTS_ARGS='--shard 1/8' is an eighth of it.
 CARGO_MUTANTS_ARGS ?=
 TOOLS := $(abspath target/tools)
 CORE_TEST_TARGETS := $(patsubst tests/%.rs,--test %,$(wildcard tests/core_*.rs))
@@ -303,7 +304,7 @@ mutants:
 	  $(CARGO) install --quiet --locked --version 27.1.0 --root $(TOOLS) cargo-mutants
 	PATH="$(TOOLS)/bin:$$PATH" CARGO_PROFILE_DEV_OPT_LEVEL=1 CARGO_PROFILE_DEV_DEBUG=0 \
 	  $(CARGO) mutants --file 'src/core/**' --exclude-re is_refusable --no-default-features --output target \
-	  --timeout 60 \
+	  --minimum-test-timeout 60 --timeout-multiplier 5 \
 	  $(CARGO_MUTANTS_ARGS) -- --lib $(CORE_TEST_TARGETS) -- --skip a_million
 
 fuzz-core:

@@ -144,10 +144,15 @@ fn waiting_for_oneself_ends_nowhere_but_ends() {
     two.on_value(move |_| to_one);
     one.fire(Ok(1)).unwrap();
     two.fire(Ok(2)).unwrap();
-    let third = Deferred::fired(Ok(3));
-    third.on_value(move |_| one);
-    third.cancel();
-    assert_eq!(third.outcome(), None);
+    // From outside, too, however far away.
+    let mut outside = one;
+    for _ in 0..9 {
+        let next = Deferred::fired(Ok(3));
+        next.on_value(move |_| outside);
+        next.cancel();
+        assert_eq!(next.outcome(), None);
+        outside = next;
+    }
 }
 
 #[test]
