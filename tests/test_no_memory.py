@@ -90,6 +90,56 @@ def test_several(make):
     run_script("deferrous", START + GATHERED.replace("{make}", make))
 
 
+GROUP = """
+def program(at, width):
+    deferreds = [Deferred() for _ in range(3)]
+    group = concurrency.TaskGroup().open()
+    for each in deferreds:
+        group.create_task(each)
+    waiting = group.join()
+    failure = KeyError()
+    without_memory(at, width, lambda: deferreds[1].errback(failure))
+    for _ in range(1_000):
+        # What is done later is done between two lines.
+        pass
+    if not deferreds[1].called:
+        deferreds[1].errback(failure)
+    waiting.addErrback(lambda _: None)
+    assert waiting.called and all(each.called for each in deferreds), (at, width)
+
+
+sweep(program, (1, 2, 3, 30))
+"""
+
+
+def test_a_task_fails_and_the_others_are_cancelled():
+    run_script("deferrous", START + GROUP)
+
+
+STREAM = """
+def program(at, width):
+    stream, asked = concurrency.stream(lambda it: it, range(3), limit=2), []
+
+    def ask():
+        for _ in range(3):
+            asked.append(stream.__anext__())
+
+    without_memory(at, width, ask)
+    for _ in range(1_000):
+        pass
+    for each in asked:
+        each.addErrback(lambda _: None)
+    assert all(each.called for each in asked), (at, width)
+
+
+sweep(program, (1, 2, 3, 30))
+"""
+
+
+def test_a_stream_is_asked():
+    run_script("deferrous", START + STREAM)
+
+
 LINES = """
 def program(at, width):
     it = {make}

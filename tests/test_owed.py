@@ -119,6 +119,188 @@ wait(lambda: len(done) == 2)
     )
 
 
+def test_it_is_done_if_the_loop_is_closed_after_it_was_told():
+    run_script(
+        "deferrous",
+        f"""{FIRST}
+async def main():
+    step("late", 30)
+
+loop = asyncio.new_event_loop()
+loop.run_until_complete(main())
+for _ in range(1_000):
+    pass
+assert not done
+loop.close()
+wait(lambda: done)
+""",
+    )
+
+
+def test_a_loop_that_stops_does_it_when_it_runs_again():
+    run_script(
+        "deferrous",
+        f"""{FIRST}
+async def main():
+    step("late", 30)
+
+loop = asyncio.new_event_loop()
+loop.run_until_complete(main())
+while not done:
+    loop.run_until_complete(asyncio.sleep(0))
+loop.close()
+""",
+    )
+
+
+IN_A_THREAD = f"""{FIRST}
+class Loop(asyncio.SelectorEventLoop):
+    told = 0
+
+    def call_soon_threadsafe(self, *args, **kwargs):
+        self.told += 1
+        if self.told == 1:
+            # So the main thread is asked.
+            raise MemoryError
+        self.before_it_is_told()
+        handle = super().call_soon_threadsafe(*args, **kwargs)
+        self.after_it_was_told()
+        return handle
+
+    def before_it_is_told(self):
+        pass
+
+    after_it_was_told = before_it_is_told
+
+idents = []
+
+async def main(refusals=30):
+    idents.append(threading.get_ident())
+    step("in a loop", refusals)
+    while not done:
+        await asyncio.sleep(0)
+
+def run_in_thread(loop, **kwargs):
+    work = main(**kwargs)
+    threading.Thread(target=loop.run_until_complete, args=[work], daemon=True).start()
+"""
+
+
+def test_a_loop_that_begins_while_it_is_being_told_finds_it():
+    run_script(
+        "deferrous",
+        f"""{IN_A_THREAD}
+class Quick(Loop):
+    def after_it_was_told(self):
+        if threading.current_thread() is threading.main_thread():
+            wait(lambda: done)
+
+run_in_thread(Quick(), refusals=5)
+wait(lambda: done)
+assert [ident for _, ident in done] == idents
+""",
+    )
+
+
+def test_an_interrupt_while_a_loop_is_told_is_raised_and_the_loop_told_again():
+    run_script(
+        "deferrous",
+        f"""{IN_A_THREAD}
+class Interrupted(Loop):
+    def before_it_is_told(self):
+        if self.told == 2:
+            raise KeyboardInterrupt
+
+try:
+    run_in_thread(Interrupted(), refusals=5)
+    wait(lambda: done)
+except KeyboardInterrupt:
+    wait(lambda: done)
+else:
+    raise AssertionError("it was not raised")
+assert [ident for _, ident in done] == idents
+""",
+    )
+
+
+def test_a_loop_that_can_never_be_told_has_it_done_elsewhere():
+    run_script(
+        "deferrous",
+        f"""{IN_A_THREAD}
+class Never(Loop):
+    def before_it_is_told(self):
+        raise MemoryError
+
+run_in_thread(Never())
+wait(lambda: done)
+[(name, ident)] = done
+assert ident == threading.main_thread().ident
+""",
+    )
+
+
+def test_a_block_that_is_left_without_memory_is_left_once():
+    """And no error says that it was not: a program could release the next holder's lock."""
+    run_script(
+        "deferrous",
+        f"""{FIRST}
+from deferrous import concurrency, ensureDeferred
+
+left = [MemoryError] * 30
+release = concurrency.Semaphore.release
+
+def refuse(self):
+    if left:
+        raise left.pop()
+    release(self)
+
+refuse.__module__ = release.__module__
+concurrency.Semaphore.release = refuse
+semaphore = concurrency.Semaphore(1)
+
+async def block():
+    async with semaphore:
+        pass
+
+left_it = ensureDeferred(block())
+assert left_it.called and left_it.result is None
+wait(lambda: not semaphore.locked())
+assert [semaphore.acquire().called for _ in range(2)] == [True, False]
+""",
+    )
+
+
+def test_a_blocked_main_thread_does_not_stop_a_release_in_a_loop():
+    run_script(
+        "deferrous",
+        f"""{FIRST}
+from deferrous import concurrency
+
+left = [MemoryError] * 30
+release = concurrency.Semaphore.release
+
+def refuse(self):
+    if left:
+        raise left.pop()
+    release(self)
+
+refuse.__module__ = release.__module__
+concurrency.Semaphore.release = refuse
+
+async def main():
+    semaphore = concurrency.Semaphore(1)
+    async with semaphore:
+        pass
+    while semaphore.locked():
+        await asyncio.sleep(0)
+
+thread = threading.Thread(target=asyncio.run, args=[main()])
+thread.start()
+thread.join()
+""",
+    )
+
+
 def test_what_is_refused_for_ever_is_reported_and_disturbs_no_other():
     run_script(
         "deferrous",

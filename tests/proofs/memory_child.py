@@ -12,7 +12,7 @@ import sys
 import traceback
 import types
 
-from .programs import loop
+from .programs import loop, turns
 
 #: What a child ends with.
 FINISHED, HIT, WRONG, LOST, NOT_SAID = 0, 10, 11, 12, 13
@@ -162,6 +162,8 @@ def run_with_failures(names, program, expected, at: int, mode: str, heard: Heard
     failures.look()
     failures.end()
     try:
+        # What was kept for want of memory is done by now, or here.
+        turns(loop())
         lost = got is not None and mode.endswith("one") and repr(got) != expected
         heard.note(got, [getattr(it, "result", None) for it in kept])
         go_on(kept)

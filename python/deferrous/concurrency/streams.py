@@ -155,9 +155,10 @@ class Stream(_Feed[Any, _R], _Getters[_R]):
         returned: Deferred[_R] | None = _take_returned(self)
         if returned is not None:
             return returned
+        flush = self._flush
         deferred = self._wait(True)
         try:
-            _do(self._flush)
+            _do(flush)
         except MemoryError:
             # That is done again. An item for one that nobody has would be lost.
             pass

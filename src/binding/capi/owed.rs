@@ -7,8 +7,9 @@
 //! If an event loop was running in the thread, the step is done there, in a turn of the loop. Otherwise it is
 //! done in the main thread, between two lines of the program. The interpreter calls us only in the main thread,
 //! and not while that is blocked. So if the step is for another thread, the loop is told at once, if there is
-//! memory for that. If a loop is closed before, its steps are done later, together with the next ones. After a
-//! fork, both processes have the steps, and do them: each has its own copies of all that waits.
+//! memory for that. If a loop stops before, the step waits until it runs again; if it is closed, the step is done
+//! in the main thread. After a fork, both processes have the steps, and do them: each has its own copies of all
+//! that waits.
 
 use std::collections::VecDeque;
 use std::ffi::{c_int, c_void};
@@ -19,7 +20,7 @@ use std::time::{Duration, Instant};
 use pyo3::exceptions::{PyException, PyMemoryError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyTuple};
+use pyo3::types::{PyCapsule, PyString, PyTuple};
 use smallvec::SmallVec;
 
 use super::again::{Soon, call_later, insist, is_main_thread, put_back};
@@ -29,6 +30,7 @@ use super::cell::Shared;
 use super::error::{Error, Result};
 use super::held::{Held, Hold};
 use super::in_flight::{ok, restore};
+use super::making::no_memory;
 use super::raised::Raised;
 use super::{panics, safe};
 use crate::core::refusable;
@@ -56,10 +58,22 @@ struct Owed {
     once: bool,
     /// How often it was made in vain.
     tries: u32,
+    /// How often the event loop could not be told.
+    untold: u32,
 }
 
 /// The calls that are to be made, in order.
 static OWED: Shared<VecDeque<Owed>> = Shared::new(VecDeque::new());
+
+/// The event loops that have been told of their calls, and have not begun with them yet.
+static TOLD: Shared<Told> = Shared::new(Told { last: 0, all: Vec::new() });
+
+struct Told {
+    /// The number of the last one that was told.
+    last: u64,
+    /// The number and the address of each: what it was told holds it.
+    all: Vec<(u64, usize)>,
+}
 
 /// Since when there has been no memory whenever the interpreter called.
 static IN_VAIN: Shared<Option<Instant>> = Shared::new(None);
@@ -71,8 +85,9 @@ static IS_ASKED: AtomicBool = AtomicBool::new(false);
 pub(crate) struct Turns {
     /// The one that runs in this thread.
     pub(crate) running: fn(Python<'_>) -> Option<Bound<'_, PyAny>>,
-    /// Have it call a function with itself, in a turn of its own. From any thread.
-    pub(crate) call: fn(&Bound<'_, PyAny>, &Bound<'_, PyAny>) -> PyResult<()>,
+    /// Have it call a function with arguments, in a turn of its own. They stand in one tuple. From any
+    /// thread.
+    pub(crate) call: fn(&Bound<'_, PyAny>, Bound<'_, PyTuple>) -> PyResult<()>,
 }
 
 static TURNS: OnceLock<Turns> = OnceLock::new();
@@ -98,6 +113,7 @@ impl Owed {
             runner: TURNS.get().and_then(|turns| (turns.running)(py)).map(Bound::hold),
             once,
             tries: 0,
+            untold: 0,
         })
     }
 
@@ -106,6 +122,10 @@ impl Owed {
             && self.names.as_ref().map(Held::as_ptr) == other.names.as_ref().map(Held::as_ptr)
             && self.arguments.len() == other.arguments.len()
             && self.arguments.iter().zip(&other.arguments).all(|(a, b)| a.as_ptr() == b.as_ptr())
+    }
+
+    fn runner<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        self.runner.as_ref().map(|it| it.bind(py).clone())
     }
 
     fn is_of(&self, runner: &Bound<'_, PyAny>) -> bool {
@@ -166,11 +186,12 @@ impl Owed {
     /// Make the call, and see what comes of it.
     fn settle(mut self, py: Python<'_>) {
         let Err(raised) = self.call(py) else { return };
-        self.tries += 1;
         if is_of_memory(&raised) && self.tries < MOST {
+            self.tries += u32::from(has_memory(py));
+            let runner = self.runner(py);
             // One of ours has kept itself: then it is that one.
             match self.keep(py) {
-                Ok(()) => return ask(py),
+                Ok(()) => return have_it_done(py, runner.as_ref()),
                 Err(owed) => self = owed,
             }
         }
@@ -191,24 +212,31 @@ fn is_of_memory(raised: &Raised<'_>) -> bool {
     raised.is_instance_of::<PyMemoryError>()
 }
 
-/// Have a call made again later if it has raised this for want of memory.
+/// Have a call made later if it has raised this for want of memory. Whether it will be made.
 #[cold]
 fn keep(
     function: &Bound<'_, PyAny>,
     arguments: Arguments<'_, '_>,
     raised: &Raised<'_>,
     once: bool,
-) {
+) -> bool {
     let py = function.py();
     if !is_of_memory(raised) {
-        return;
+        return false;
     }
-    let Some(owed) = Owed::new(function, arguments, once) else { return };
-    let runner = owed.runner.as_ref().map(|it| it.bind(py).clone());
-    drop(owed.keep(py));
+    let Some(owed) = Owed::new(function, arguments, once) else { return false };
+    let runner = owed.runner(py);
+    let is_kept = owed.keep(py).is_ok();
+    IN_VAIN.with(py, |since| *since = None);
+    have_it_done(py, runner.as_ref());
+    is_kept
+}
+
+/// Have what is kept done soon: for this event loop, or for none.
+fn have_it_done(py: Python<'_>, runner: Option<&Bound<'_, PyAny>>) {
     if let Some(runner) = runner
         && !is_main_thread(py)
-        && ok(py, tell(&runner)).is_some()
+        && ok(py, tell(runner)).is_some()
     {
         return;
     }
@@ -247,6 +275,21 @@ pub(crate) fn owe<'py>(
     let raised = error.into_raised(function.py());
     keep(function, Arguments { all: arguments, names: None }, &raised, false);
     raised.into()
+}
+
+/// [`owe`] for what a program would do itself if it were told of the error, and which must not be done twice.
+/// If the call will be made, there is no error.
+#[cold]
+pub(crate) fn promise<'py>(
+    function: &Bound<'py, PyAny>,
+    arguments: &[Bound<'py, PyAny>],
+    error: Error,
+) -> Result<()> {
+    let raised = error.into_raised(function.py());
+    match keep(function, Arguments { all: arguments, names: None }, &raised, false) {
+        true => Ok(()),
+        false => Err(raised.into()),
+    }
 }
 
 /// A function of ours that has been called, and has raised something. It does the same as once if it is done
@@ -342,47 +385,122 @@ fn is_in_our_code(py: Python<'_>) -> bool {
     ok(py, ask()).unwrap_or(false)
 }
 
-/// Have an event loop do what is to be done in it.
+/// Have an event loop do what is to be done in it. If it never does, because it is closed, the interpreter is
+/// asked.
 fn tell(runner: &Bound<'_, PyAny>) -> PyResult<()> {
-    let work = wrap_pyfunction!(work_off, runner.py())?;
-    TURNS.get().map_or(Ok(()), |turns| (turns.call)(runner, work.as_any()))
+    let py = runner.py();
+    let Some(turns) = TURNS.get() else { return Ok(()) };
+    let address = runner.as_ptr() as usize;
+    let number = TOLD.with(py, |told| {
+        if told.all.iter().any(|each| each.1 == address) {
+            return Ok(None);
+        }
+        refusable(|| told.all.try_reserve(1)).map_err(drop)?;
+        told.last += 1;
+        told.all.push((told.last, address));
+        Ok(Some(told.last))
+    });
+    let number = match number {
+        Ok(Some(number)) => number,
+        Ok(None) => return Ok(()),
+        Err(()) => return Err(no_memory(py).into()),
+    };
+    let ask_it = || {
+        let work = wrap_pyfunction!(work_off, py)?;
+        // If it is dropped before the function has been called, the loop will not call it any more.
+        let dropped = PyCapsule::new_with_value_and_destructor(
+            py,
+            number,
+            c"deferrous._told",
+            |number, _| {
+                Python::try_attach(|py| {
+                    if begin_with(py, number) {
+                        ask(py);
+                    }
+                });
+            },
+        )?;
+        (turns.call)(runner, (work, runner, number, dropped).into_pyobject(py)?)
+    };
+    let asked = ask_it();
+    if asked.is_err() {
+        begin_with(py, number);
+    }
+    asked
+}
+
+/// The loop that was told with this number begins, or never will. False if it has already.
+fn begin_with(py: Python<'_>, number: u64) -> bool {
+    TOLD.with(py, |told| {
+        let before = told.all.len();
+        told.all.retain(|each| each.0 != number);
+        told.all.len() < before
+    })
 }
 
 /// Make the calls that are to be made here by now, and tell the event loops of the others.
 fn set_off(py: Python<'_>) {
-    let mut told: Option<Bound<'_, PyAny>> = None;
-    each(py, |owed| {
-        let runner = owed.runner.as_ref().map(|it| it.bind(py).clone());
-        let Some(runner) = runner else { return Some(owed) };
-        if !told.as_ref().is_some_and(|it| it.is(&runner)) {
-            match tell(&runner) {
-                Ok(()) => told = Some(runner),
-                Err(error) if error.is_instance_of::<PyMemoryError>(py) => ask(py),
-                // It has been closed, or is no such loop.
-                Err(_) => return Some(owed),
+    make(py, |owed| owed.runner.is_none());
+    let mut seen: SmallVec<[Bound<'_, PyAny>; 4]> = SmallVec::new();
+    while let Some(runner) = OWED.with(py, |all| {
+        let runners = all.iter().filter_map(|owed| owed.runner.as_ref());
+        let mut others = runners.filter(|it| seen.iter().all(|each| each.as_ptr() != it.as_ptr()));
+        others.next().map(|it| it.bind(py).clone())
+    }) {
+        match tell(&runner) {
+            Ok(()) => {}
+            Err(error) if !error.is_instance_of::<PyException>(py) => {
+                // Such as KeyboardInterrupt.
+                if let Err(raised) = put_back(Error::from(error).into_raised(py)) {
+                    report(raised);
+                }
+                ask(py);
             }
+            Err(error) if error.is_instance_of::<PyMemoryError>(py) && is_patient(&runner) => {
+                ask(py);
+            }
+            // It has been closed, or is no such loop.
+            Err(_) => make(py, |owed| owed.is_of(&runner)),
         }
-        owed.keep(py).err()
-    });
+        if refusable(|| seen.try_reserve(1)).is_err() {
+            return ask(py);
+        }
+        seen.push(runner);
+    }
+}
+
+/// Note that there was no memory to tell a loop. Whether it is to be told again.
+fn is_patient(runner: &Bound<'_, PyAny>) -> bool {
+    OWED.with(runner.py(), |all| {
+        let mut of_it = all.iter_mut().filter(|owed| owed.is_of(runner));
+        of_it.next().is_none_or(|first| {
+            first.untold += 1;
+            first.untold < MOST
+        })
+    })
 }
 
 /// Called by an event loop: make the calls that are to be made in it by now.
 #[pyfunction(crate = "crate::binding::capi::guarded")]
-fn work_off(runner: &Bound<'_, PyAny>) {
+fn work_off(runner: &Bound<'_, PyAny>, number: u64, _dropped: &Bound<'_, PyAny>) {
     let py = runner.py();
-    each(py, |owed| match owed.is_of(runner) {
-        true => Some(owed),
-        false => owed.keep(py).err(),
-    });
+    begin_with(py, number);
+    make(py, |owed| owed.is_of(runner));
 }
 
-/// Look at each call that is kept by now, and make those that are returned.
-fn each(py: Python<'_>, mut look: impl FnMut(Owed) -> Option<Owed>) {
-    for _ in 0..OWED.with(py, |all| all.len()) {
-        // Another that is made in here may have taken it.
-        let Some(next) = OWED.with(py, VecDeque::pop_front) else { break };
-        if let Some(owed) = look(next) {
-            owed.settle(py);
+/// Make those of the calls that are kept by now for which this is true. Each is kept until its turn: a loop in
+/// another thread may be looking for its own.
+fn make(py: Python<'_>, is_here: impl Fn(&Owed) -> bool) {
+    let number = OWED.with(py, |all| all.iter().filter(|owed| is_here(owed)).count());
+    for _ in 0..number {
+        let next = OWED.with(py, |all| {
+            let place = all.iter().position(&is_here)?;
+            all.remove(place)
+        });
+        match next {
+            Some(owed) => owed.settle(py),
+            // Another one that was made in here has taken it.
+            None => break,
         }
     }
 }

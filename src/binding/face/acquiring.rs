@@ -11,7 +11,7 @@ use crate::binding::capi::{
     error::{Raise, Result},
     interned::intern,
     overrides::overrides,
-    owed::owe,
+    owed::promise,
     stack::Nested,
 };
 use crate::binding::model::{
@@ -178,7 +178,7 @@ pub(super) fn release_at_end(primitive: &Bound<'_, Primitive>) -> Result<()> {
             Ok(Some(work)) => hand_over(py, work, engine::run_within),
             Ok(None) => Ok(()),
             // It is released when there is memory for it.
-            Err(error) => Err(owe(release.as_any(), &[primitive.as_any().clone()], error)),
+            Err(error) => promise(release.as_any(), &[primitive.as_any().clone()], error),
         }
     })
 }

@@ -197,8 +197,9 @@ fn end<'py>(
         && let Some(plain) = capi::as_exact::<Deferred>(deferred)
         && plain.get().chain(py, |chain| !chain.called() && chain.canceller().is_none())
     {
-        // Without a canceller, nothing can raise.
-        return engine::cancel(plain);
+        // Without a canceller, only memory can be wanting.
+        return insist(py, || engine::cancel(plain))
+            .or_else(|error| owe_ending(&END_ONE, deferred, reason, otherwise, error));
     }
     // `otherwise` notes here how far it has come. If a signal's exception interrupts it, it goes on.
     let begun = match insist(py, || capi::new_dict(py)) {

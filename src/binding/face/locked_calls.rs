@@ -8,10 +8,12 @@ use pyo3::types::{PyDict, PyFunction, PyList, PyString, PyTuple};
 use smallvec::SmallVec;
 
 use crate::binding::capi::{
-    self, Text, depth,
+    self, Text,
+    again::insist,
+    depth,
     error::{Error, Raise, Result},
     interned::intern,
-    owed::{call_method_surely, call_surely},
+    owed::{call_surely, promise},
     stack::Nested,
     yes,
 };
@@ -117,7 +119,8 @@ fn release_again<'py>(
     Ok(())
 }
 
-/// Release a lock that nobody else would release: when there is memory for it, at the latest.
+/// Release a lock that nobody else would release: when there is memory for it, at the latest. That is no error: a
+/// program that was told of one might release it itself, and the next holder's would be released later.
 pub(super) fn release_surely(lock: &Bound<'_, PyAny>) -> Result<()> {
     let done = lock.call_method0(intern!(lock.py(), "release"));
     done.map(drop).or_else(|error| release_method_again(lock, error.into()))
@@ -129,8 +132,8 @@ fn release_method_again(lock: &Bound<'_, PyAny>, error: Error) -> Result<()> {
     if !is_in_vain(&lock.get_type().getattr(name)?, &error) {
         return Err(error);
     }
-    call_method_surely(lock, name)?;
-    Ok(())
+    let released = insist(lock.py(), || Ok(lock.call_method0(name).map(drop)?));
+    released.or_else(|error| promise(name.as_any(), std::slice::from_ref(lock), error))
 }
 
 /// Whether a method has changed nothing, because it is ours and there was no memory. One of a program's own may

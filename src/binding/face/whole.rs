@@ -128,15 +128,15 @@ pub(crate) fn _owed_once<'py>(function: Bound<'py, PyAny>) -> Result<Bound<'py, 
     Ok(function)
 }
 
-/// Have that one call a function with itself.
-pub(crate) fn call_in_turn(runner: &Bound<'_, PyAny>, work: &Bound<'_, PyAny>) -> PyResult<()> {
+/// Have that one call a function with arguments, which stand in one tuple.
+pub(crate) fn call_in_turn(runner: &Bound<'_, PyAny>, work: Bound<'_, PyTuple>) -> PyResult<()> {
     let py = runner.py();
     let by_reactor = intern!(py, "callFromThread");
     let name = match runner.hasattr(by_reactor)? {
         true => by_reactor,
         false => intern!(py, "call_soon_threadsafe"),
     };
-    runner.call_method1(name, (work, runner))?;
+    runner.call_method1(name, work)?;
     Ok(())
 }
 
