@@ -1,11 +1,10 @@
 """Deferreds and asyncio in one program, each waiting for the other.
 
-A task awaits Deferreds; an `inlineCallbacks` function waits for asyncio's coroutines and
-futures; a coroutine that a Deferred stands for uses asyncio's own tools; and cancelling
-goes through from one kind to the other. What is seen is compared with what it should be;
-the exit status says whether it was the same.
+A task awaits Deferreds. An `inlineCallbacks` function waits for asyncio's coroutines and
+futures. A coroutine run by `ensureDeferred` uses asyncio's own tools. Cancelling works in
+both directions. The program checks each result; its exit status is 0 if all are right.
 
-Standard library only, besides deferrous. Run it:  python examples/asyncio_tasks.py
+It needs only deferrous and the standard library:  python examples/asyncio_tasks.py
 """
 
 import asyncio
@@ -25,7 +24,7 @@ def show(title, value, expected):
 
 
 def later(value, seconds=0.01):
-    """A Deferred that asyncio's loop fires, as a protocol or a driver would."""
+    """Return a Deferred that asyncio's loop fires, as a protocol or a driver would."""
     d = defer.Deferred()
     call = d.errback if isinstance(value, Exception) else d.callback
     asyncio.get_running_loop().call_later(seconds, call, value)
@@ -39,7 +38,7 @@ async def double(number):
 
 @defer.inlineCallbacks
 def old_style(number):
-    """A generator waits for Deferreds and for coroutines; of a future, it makes a Deferred."""
+    """Wait for a Deferred, a coroutine, and a Deferred made from a future."""
     first = yield later(number)
     second = yield double(first)
     third = yield defer.Deferred.fromFuture(asyncio.ensure_future(double(second)))
@@ -47,7 +46,7 @@ def old_style(number):
 
 
 async def new_style(number):
-    """A coroutine that a Deferred stands for, and that uses asyncio as one of asyncio's would."""
+    """Use asyncio and Deferreds in a coroutine that `ensureDeferred` runs."""
     results = await asyncio.gather(double(number), double(number + 1))
     async with defer.DeferredLock():
         results.append(await later("locked"))

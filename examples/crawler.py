@@ -1,7 +1,7 @@
-"""A crawler: ten pages at a time, and no page may take longer than a while.
+"""A crawler that fetches ten pages at a time, each with a timeout.
 
-The site is on a socket of this machine. Some of its pages never come, some links are dead. The
-crawl itself is `crawl`; crawler_by_hand.py does the same with Deferreds alone.
+The site is on this machine. Some of its pages never arrive, and some links are dead. `crawl` does
+the work. crawler_by_hand.py does the same with Deferreds alone.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ PATIENCE = 2
 
 # Begin of the crawler.
 async def crawl(fetch, start):
-    """Fetch a page, and all that can be reached from there. Return their links, and the errors."""
+    """Fetch a page, and all pages reachable from it. Return their links, and the errors."""
     links, errors, seen = {}, {}, {start}
     queue = concurrency.Queue()
     queue.put_nowait(start)
@@ -44,7 +44,7 @@ async def crawl(fetch, start):
 
 
 class Site:
-    """Pages that link to each other. It says how many it has served at once, at most."""
+    """Serves pages that link to each other. `most` is how many it has served at once."""
 
     def __init__(self):
         self.now = self.most = self.hung_up = 0
@@ -55,7 +55,7 @@ class Site:
         number = int(await reader.readline())
         try:
             if number % 31 == 30:
-                # This one never comes. Its reader gives up, and closes the connection.
+                # This page never arrives. The client gives up, and closes the connection.
                 await reader.read()
                 self.hung_up += 1
                 return
@@ -92,7 +92,7 @@ async def main(crawl):
 
     never = {name for name, error in errors.items() if error == "TimeoutError"}
     dead = {name for name, error in errors.items() if error == "ConnectionResetError"}
-    # All pages but those that never come, and no dead link.
+    # All pages were fetched, except those that never arrive and the dead links.
     assert set(links) == {n for n in range(PAGES) if n % 31 != 30}, sorted(links)
     assert all(name % 31 == 30 for name in never)
     assert all(name >= PAGES for name in dead)

@@ -1,4 +1,4 @@
-"""The crawler of crawler.py, with Deferreds alone: what `deferrous.concurrency` saves."""
+"""The crawler of crawler.py with Deferreds alone. It shows what `deferrous.concurrency` saves."""
 
 import asyncio
 from collections import deque
@@ -22,7 +22,7 @@ class Crawler:
         return self.done
 
     def fill(self):
-        # What is fetched at once calls this again: not within itself.
+        # If a page is there at once, `ended` calls this again: do not recurse.
         if self.filling:
             return
         self.filling = True
@@ -52,7 +52,7 @@ class Crawler:
         self.errors[name] = failure.type.__name__
 
     def broken(self, failure):
-        # Something that we have not thought of: stop all, and tell.
+        # An unexpected error: stop everything, and fail.
         self.cancel(None)
         self.finish(failure)
 
@@ -73,7 +73,7 @@ class Crawler:
 
 
 def crawl(fetch, start):
-    """Fetch a page, and all that can be reached from there. Return their links, and the errors."""
+    """Fetch a page, and all pages reachable from it. Return their links, and the errors."""
     return Crawler(fetch, start).begin()
 
 

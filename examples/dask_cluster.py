@@ -1,15 +1,15 @@
 """Work for a cluster of machines, from an `inlineCallbacks` function.
 
-A future of Dask's `distributed` stands for work, and its result, on some machine of a
-cluster. `Deferred.fromFuture` makes a Deferred of it, which fires in the thread of the
-asyncio loop that runs here. The cluster of this example is on this machine: a scheduler
-and two workers, each a process of its own, which talk over the loopback interface. For
-real machines, give the scheduler's address to `Client` instead.
+A future of Dask's `distributed` stands for work on a machine of a cluster, and for its
+result. `Deferred.fromFuture` makes a Deferred from it, which fires in the thread of this
+process's asyncio loop. In this example, the cluster is on this machine: a scheduler and
+two workers, which are processes that talk over the loopback interface. To use real
+machines, give the scheduler's address to `Client` instead.
 
-The results are compared with those of the same work done here, one piece after the
-other; the exit status says whether they are the same.
+The program compares the results with those of the same work done here, one piece after
+the other. Its exit status is 0 if they are the same.
 
-Needs distributed (pip install deferrous[dask]). Run it:  python examples/dask_cluster.py
+It needs distributed (pip install deferrous[dask]):  python examples/dask_cluster.py
 """
 
 import asyncio
@@ -51,7 +51,7 @@ def where_am_i():
 @defer.inlineCallbacks
 def program(client):
     def run(function, *args):
-        # Not pure: the same call twice is done twice.
+        # `pure=False`: if the same call is made twice, it is done twice.
         return defer.Deferred.fromFuture(client.submit(function, *args, pure=False))
 
     right = True
@@ -66,7 +66,7 @@ def program(client):
     results = yield defer.gatherResults([run(sum_of_squares, piece) for piece in PIECES])
     show("sums of squares", results, serial)
 
-    # What is only needed on the cluster stays there: futures as arguments of other work.
+    # Results that are needed only on the cluster stay there: pass the futures to other work.
     parts = client.map(sum_of_squares, PIECES)
     show("merged on the cluster", (yield run(merge, parts)), sum(serial))
 
@@ -82,7 +82,7 @@ def program(client):
             traceback = traceback.tb_next
         show("it failed in", names[-1], "fail_at")
 
-    # This would wait for ever, for a worker of a kind that the cluster has none of.
+    # This would wait forever, because no worker of the cluster has a GPU.
     future = client.submit(where_am_i, resources={"GPU": 1}, pure=False)
     unwanted = defer.Deferred.fromFuture(future)
     unwanted.cancel()

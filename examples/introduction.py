@@ -1,12 +1,12 @@
-"""Every pattern of Twisted's introduction to Deferreds, done on real sockets.
+"""Every pattern of Twisted's introduction to Deferreds, on real sockets.
 
-Each pattern is written twice or more: as plain synchronous Python, which waits at every
-line, and with Deferreds, which never wait. All forms run, against an HTTP server on
-this machine, when all goes well and when things go wrong: a connection that is refused,
-a server that answers with an error. The forms must end alike and take the same steps in
-the same order; the exit status says whether they did.
+Each pattern is written in two or more forms: as plain synchronous Python, which waits at
+every line, and with Deferreds, which never wait. All forms run against an HTTP server on
+this machine, both when all goes well and when something fails: a connection is refused,
+or the server answers with an error. All forms must have the same result, and take the
+same steps in the same order. The exit status is 0 if they do.
 
-Standard library only, besides deferrous. Run it:  python examples/introduction.py
+It needs only deferrous and the standard library:  python examples/introduction.py
 """
 
 import faulthandler
@@ -20,8 +20,8 @@ import warnings
 import deferrous as defer
 from introduction_world import BALANCES, DeferredWorld, Handler, Loop, Server, WaitingWorld, World
 
-# The patterns. x is a world; `synchronous` gets the one that waits, the others the one
-# that answers with Deferreds.
+# The patterns. x is a world: `synchronous` gets one that waits, and the other forms get
+# one that returns Deferreds.
 
 PATTERNS = []
 
@@ -40,8 +40,8 @@ def pattern(title, remark, circumstances):
 
 @pattern(
     "A hypothetical problem: the pod bay doors",
-    "The launch needs open doors, and what opening them gave. The second line has to "
-    "wait for the first, so it becomes a callback.",
+    "The launch needs open doors, and the clearance that opening them returns. The "
+    "second line must wait for the first, so it becomes a callback.",
     {**WELL, "the doors are out of reach": {"open_doors": "refused"}},
 )
 class PodBayDoors:
@@ -57,9 +57,9 @@ class PodBayDoors:
 
 @pattern(
     "One thing, then another, then another",
-    "Each step gets what the one before it delivers. addCallback returns the Deferred, "
-    "so the calls can be chained. Sorting asks the server as well: a callback that "
-    "returns a Deferred makes the next one wait for it.",
+    "Each step gets the result of the one before it. addCallback returns the Deferred, "
+    "so the calls can be chained. Sorting asks the server as well: if a callback returns "
+    "a Deferred, the next callback waits for it.",
     {
         **WELL,
         "no names": {"get_names": "error"},
@@ -87,7 +87,7 @@ class InOrder:
 
 @pattern(
     "Simple failure handling",
-    "An errback is an except clause. It gets a Failure, which has the exception in it.",
+    "An errback is like an except clause. It gets a Failure, which contains the exception.",
     {
         **WELL,
         "no connection": {"get_names": "refused"},
@@ -111,8 +111,8 @@ class SimpleFailure:
 
 @pattern(
     "Handle an error, but do something else on success",
-    "h is for success only and g for failure of f only: of the two, one is called. So "
-    "g does not see what goes wrong in h.",
+    "If f succeeds, h is called; if f fails, g is called. Only one of them is called, so "
+    "g does not handle errors in h.",
     {**WELL, **F_FAILS, **H_FAILS},
 )
 class ElseOnSuccess:
@@ -132,7 +132,7 @@ class ElseOnSuccess:
 
 @pattern(
     "Handle an error, then proceed anyway",
-    "What the errback returns is the value that the next callback gets.",
+    "The next callback gets the value that the errback returns.",
     {**WELL, **F_FAILS, **H_FAILS},
 )
 class ThenProceed:
@@ -155,7 +155,7 @@ class ThenProceed:
 
 @pattern(
     "Handle an error for the entire operation",
-    "The other way round: the errback comes last, and handles what goes wrong in either step.",
+    "The other way round: the errback comes last, and handles errors in both steps.",
     {**WELL, **F_FAILS, **H_FAILS},
 )
 class EntireOperation:
@@ -179,8 +179,8 @@ class EntireOperation:
 
 @pattern(
     "Do something regardless",
-    "addBoth adds one function for success and for failure. It is handed the outcome, "
-    "and must hand it on to be a finally clause: a Failure returned stays a failure.",
+    "addBoth adds one function for success and failure. It gets the result or the Failure. "
+    "To act like a finally clause, it must return that again.",
     {**WELL, **F_FAILS},
 )
 class Regardless:
@@ -210,7 +210,7 @@ class Regardless:
 
 @pattern(
     "All of try, except, else and finally",
-    "The order in which they are added makes the combination.",
+    "Add the functions in the order of the clauses.",
     {**WELL, **F_FAILS, **H_FAILS},
 )
 class AllOfThem:
@@ -250,9 +250,9 @@ class AllOfThem:
 
 @pattern(
     "Inline callbacks: yield a Deferred, get its result",
-    "The generator reads like the synchronous form; its caller gets a Deferred, as "
-    "from the form with callbacks. What it returns is the result. (returnValue is how "
-    "that was done when generators could not return values.)",
+    "The generator reads like the synchronous form, but its caller gets a Deferred, as "
+    "with callbacks. The value that it returns is the result. (returnValue is from the "
+    "time when generators could not return values.)",
     {**WELL, "the server fails": {"GET /users": "error"}},
 )
 class GetUsers:
@@ -278,8 +278,8 @@ class GetUsers:
 
 @pattern(
     "Inline callbacks: try and except around a yield",
-    "A failure is raised at the yield. Only the refused connection is handled: trap "
-    "lets any other failure pass, as the except clause does.",
+    "A failure is raised at the yield. Only a refused connection is handled: trap lets "
+    "any other failure pass, as the except clause does.",
     {
         **WELL,
         "the connection is refused": {"GET /users": "refused"},
@@ -317,7 +317,7 @@ class GetUsersOrNone:
 
 @pattern(
     "One call of many: users, and what each of them has",
-    "Generators call generators, and loops are loops.",
+    "A generator can call another one, and a loop is an ordinary loop.",
     {
         **WELL,
         "no users": {"GET /users": "refused"},
@@ -348,11 +348,11 @@ class TotalBalance:
         return total
 
 
-# Running them.
+# Run the patterns.
 
 
 def run_and_wait(form, world):
-    """How a synchronous form ends."""
+    """Return how a synchronous form ends."""
     try:
         return "returns", form(world)
     except Exception as e:
@@ -360,7 +360,7 @@ def run_and_wait(form, world):
 
 
 def run_deferred(form, world):
-    """How a form that returns a Deferred ends; it must not have waited for that."""
+    """Return how a form with Deferreds ends. It must return before the result is there."""
     ends = []
     d = form(world)
     d.addCallbacks(
@@ -374,7 +374,7 @@ def run_deferred(form, world):
 
 
 def run_pattern(addresses, title, remark, circumstances, forms):
-    """Show a pattern, run its forms, say what happened; the number of disagreements."""
+    """Show a pattern, run its forms, and print what happened. Return how many forms differ."""
     print(f"\n{title}\n{'-' * len(title)}\n{textwrap.fill(remark, 78)}\n")
     forms = [form for name, form in vars(forms).items() if not name.startswith("_")]
     for form in forms:
@@ -407,12 +407,12 @@ def run_pattern(addresses, title, remark, circumstances, forms):
 
 
 def run_without_waiting(addresses):
-    """Two things that only asynchronous code can do; the number that went wrong."""
+    """Do two things that only asynchronous code can do. Return how many went wrong."""
     title = "And without waiting"
     print(f"\n{title}\n{'-' * len(title)}")
     wrong = 0
 
-    # The hypothetical problem itself: the lines in order, the operations not.
+    # The hypothetical problem: the lines are in order, but the operations are not.
     world = DeferredWorld(addresses, {}, Loop())
     opening = world.open_doors()
     end = run_and_wait(World.launch, world)
@@ -421,7 +421,7 @@ def run_without_waiting(addresses):
     world.loop.run(lambda: opening.called)
     world.loop.close()
 
-    # An order that nobody needs, and so is not given: all balances at once.
+    # The order of the requests does not matter, so all are made at once.
     @defer.inlineCallbacks
     def total_balance(x):
         under_way = [x.get_balance(name) for name in BALANCES]
@@ -441,10 +441,10 @@ def run_without_waiting(addresses):
 
 
 def main():
-    faulthandler.dump_traceback_later(120, exit=True)  # it ends, come what may
+    faulthandler.dump_traceback_later(120, exit=True)  # so that the program cannot hang
     warnings.filterwarnings("ignore", "(?s).*returnValue", DeprecationWarning)
     with Server(("127.0.0.1", 0), Handler) as server, socket.socket() as refusing:
-        refusing.bind(("127.0.0.1", 0))  # taken, but nobody listens there
+        refusing.bind(("127.0.0.1", 0))  # a port that nobody listens on
         addresses = {
             "serving": server.server_address,
             "refusing": refusing.getsockname(),
@@ -457,7 +457,7 @@ def main():
     if wrong:
         print(f"\n{wrong} DISAGREEMENTS")
         return 1
-    print(f"\n{len(PATTERNS)} patterns: all forms with Deferreds did as Python does.")
+    print(f"\n{len(PATTERNS)} patterns: all forms with Deferreds did the same as plain Python.")
     return 0
 
 

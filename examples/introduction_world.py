@@ -1,5 +1,7 @@
-"""What the patterns of introduction.py work with: a server, requests that wait for its answers and
-requests that do not, and a world for each of the two.
+"""The server and the sockets of introduction.py.
+
+There are two kinds of requests, with a world for each: those that wait for the answer, and those
+that return a Deferred.
 """
 
 import errno
@@ -26,7 +28,7 @@ BALANCES = {"dave": 120, "frank": 30, "heywood": 850}
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        time.sleep(0.005)  # so that there is something to wait for
+        time.sleep(0.005)  # so that requests have to wait
         url = urllib.parse.urlsplit(self.path)
         argument = json.loads(urllib.parse.unquote(url.query) or "null")
         try:
@@ -90,11 +92,11 @@ def body_of(response):
     return body.decode()
 
 
-# The same request in two ways: waiting for it, and not.
+# A request in two ways: waiting for the response, and not.
 
 
 def fetch_and_wait(address, path):
-    """The body of the response, after as long as it takes."""
+    """Wait for the response. Return its body."""
     with socket.create_connection(address, timeout=SECONDS) as sock:
         sock.sendall(request_for(path))
         response = b""
@@ -112,17 +114,17 @@ class Loop:
         self.most_at_once = 0
 
     def fetch(self, address, path):
-        """A Deferred of the body of the response, at once."""
+        """Return a Deferred for the body of the response, without waiting."""
         request = Request(address, path)
         self.started.append(request)
         return request.response
 
     def run(self, is_over):
-        """Go on with all requests, each as its socket gets ready, until it is over."""
+        """Continue each request when its socket is ready, until `is_over` returns true."""
         deadline = time.monotonic() + SECONDS
         while not is_over():
             if time.monotonic() > deadline:
-                raise TimeoutError("the event loop waits for what never comes")
+                raise TimeoutError("the event loop has waited too long")
             while self.started:
                 self.go_on(self.started.pop(0))
             self.most_at_once = max(self.most_at_once, len(self.selector.get_map()))
@@ -131,7 +133,7 @@ class Loop:
                 self.go_on(key.data)
 
     def go_on(self, request):
-        """Take a request one step further; it says what it waits for next."""
+        """Take a request one step further, and wait for what it needs next."""
         try:
             event = next(request.steps)
         except StopIteration as stop:
@@ -150,7 +152,7 @@ class Loop:
 
 
 class Request:
-    """A request under way, as the steps between which its socket is waited for."""
+    """A request under way: a generator that yields the event its socket must wait for."""
 
     IN_PROGRESS = (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EAGAIN)
 
@@ -179,8 +181,8 @@ class Request:
             response += chunk
 
 
-# What the patterns work with. A world that waits and a world of Deferreds differ in one
-# method only: ask. What happens is noted, to be compared.
+# The patterns call the methods of a world. A world that waits and a world of Deferreds
+# differ only in the method `ask`. Each step is recorded, so that the forms can be compared.
 
 
 class World:
@@ -190,11 +192,11 @@ class World:
         self.doors_are_open = False
 
     def ask(self, operation, path, argument=None, convert=json.loads):
-        """Ask the server: the converted response, or a Deferred of it."""
+        """Ask the server. Return the converted response, or a Deferred for it."""
         raise NotImplementedError
 
     def where(self, operation, path, argument):
-        """The address and path to ask, with the trouble that this operation is in."""
+        """Return the address and path to ask. They lead to trouble if this operation must fail."""
         trouble = self.trouble.get(operation)
         address = self.addresses["refusing" if trouble == "refused" else "serving"]
         path = "/sorry" if trouble == "error" else path
@@ -207,7 +209,7 @@ class World:
         self.note(f"{operation} = {value!r}")
         return value
 
-    # What may take its time:
+    # Operations that take time:
 
     def get_names(self):
         return self.ask("get_names", "/names")
@@ -230,7 +232,7 @@ class World:
     def make_request(self, method, path):
         return self.ask(f"{method} {path}", path, convert=str)
 
-    # What is done at once:
+    # Operations that take no time:
 
     def doors_opened(self, body):
         self.doors_are_open = True
@@ -248,7 +250,7 @@ class World:
         self.g(error)
 
     def g(self, error):
-        # A callback gets a Failure, an except clause the exception that is in it.
+        # An errback passes a Failure, an except clause the exception itself.
         exception = getattr(error, "value", error)
         return self.answered(f"g({type(exception).__name__})", -1)
 

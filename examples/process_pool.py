@@ -1,14 +1,14 @@
 """Work for all processors, from an `inlineCallbacks` function.
 
-A Deferred program does one thing at a time. What takes long to calculate goes to other
-processes: `concurrent.futures.ProcessPoolExecutor` runs it there, and
-`Deferred.fromFuture` makes a Deferred of each of its futures, which fires in the thread
-of the asyncio loop that runs here.
+A program with Deferreds does one thing at a time. Long calculations can run in other
+processes: `concurrent.futures.ProcessPoolExecutor` runs them there.
+`Deferred.fromFuture` makes a Deferred from each of its futures, which fires in the
+thread of this process's asyncio loop.
 
-The results are compared with those of the same work done here, one piece after the
-other; the exit status says whether they are the same.
+The program compares the results with those of the same work done here, one piece after
+the other. Its exit status is 0 if they are the same.
 
-Standard library only, besides deferrous. Run it:  python examples/process_pool.py
+It needs only deferrous and the standard library:  python examples/process_pool.py
 """
 
 import asyncio
@@ -28,7 +28,7 @@ PIECES = [range(start, start + STEP) for start in range(0, 40_000, STEP)]
 
 
 def count_primes(numbers):
-    """How many of these numbers are prime, found out the hard way."""
+    """Return how many of these numbers are prime, in a slow way."""
     return sum(
         number > 1 and all(number % divisor for divisor in range(2, int(number**0.5) + 1))
         for number in numbers
@@ -48,13 +48,13 @@ def where_am_i():
 
 @defer.inlineCallbacks
 def total(run):
-    """All pieces at once. The results come back in the order of the pieces."""
+    """Do all pieces at once. The results are in the order of the pieces."""
     return (yield defer.gatherResults([run(count_primes, piece) for piece in PIECES]))
 
 
 @defer.inlineCallbacks
 def failing(run):
-    """An exception in another process is an exception here, at the `yield`."""
+    """Catch an exception of another process here, at the `yield`."""
     try:
         yield run(fail_at, 13)
     except ValueError as e:
@@ -65,7 +65,7 @@ def failing(run):
 
 @defer.inlineCallbacks
 def cancelled(run):
-    """A Deferred that is cancelled fails at once; what has not begun, will not."""
+    """Cancel a Deferred. It fails at once, and work that has not begun is not done."""
     busy = [run(count_primes, piece) for piece in PIECES]
     unwanted = run(count_primes, PIECES[0])
     unwanted.cancel()
@@ -74,7 +74,7 @@ def cancelled(run):
         outcome = "fired"
     except defer.CancelledError:
         outcome = "cancelled"
-    # The rest goes on as if nothing had happened.
+    # The other work continues.
     return outcome, (yield defer.gatherResults(busy))
 
 
@@ -110,7 +110,7 @@ def program(pool):
 
 
 async def main():
-    # Not a copy of this process, which may have threads: a new one.
+    # Start new processes. A forked copy of this one would be unsafe if it has threads.
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(2, mp_context=context) as pool:
         return await program(pool).asFuture(asyncio.get_running_loop())

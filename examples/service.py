@@ -1,6 +1,7 @@
-"""A service: many read its documents, one writes, and what is costly is done once for all who ask.
+"""A service for documents. A document can have any number of readers at a time, or one writer.
 
-Clients talk to it on a socket of this machine, a line each. The service itself is `Documents`;
+Rendering is slow, so clients that ask for the same document at the same time share one rendering.
+Each client connects to a socket of this machine, and sends one line. `Documents` is the service.
 service_by_hand.py does the same with Deferreds alone.
 """
 
@@ -35,7 +36,7 @@ class Documents:
 
 
 class Store:
-    """Takes its time, and complains when it is read and written at once."""
+    """A slow store. It fails if a document is read and written at the same time."""
 
     def __init__(self):
         self.texts = {}
@@ -104,7 +105,7 @@ async def main(make):
     answers = await asyncio.gather(*(ask(port, line) for line in lines))
     assert set(answers) <= {"first", "second", "written"}
     assert store.most_readers > 1
-    # One that gives up does not take the result from the others.
+    # If one client gives up, the others still get the result.
     asking = [asyncio.ensure_future(ask(port, "render letter")) for _ in range(20)]
     await asyncio.sleep(0.005)
     asking.pop().cancel()

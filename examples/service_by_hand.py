@@ -1,4 +1,4 @@
-"""The service of service.py, with Deferreds alone: what `deferrous.concurrency` saves."""
+"""The service of service.py with Deferreds alone. It shows what `deferrous.concurrency` saves."""
 
 import asyncio
 from collections import deque
