@@ -3,6 +3,7 @@
 import asyncio
 import concurrent.futures
 import copy
+import gc
 import inspect
 import itertools
 import json
@@ -10,6 +11,7 @@ import os
 import threading
 import traceback
 import types
+import weakref
 
 import pytest
 from twisted.internet.error import AlreadyCalled
@@ -117,6 +119,21 @@ class TestTracebacks:
         machinery = {"_inlineCallbacks", "_runCallbacks", "throwExceptionIntoGenerator"}
         assert [name for name in names if name not in machinery] == ["wait", "fail"]
         assert machinery.isdisjoint(names) is ours
+
+    def test_what_frames_keep_alive(self, defer, ours):
+        @defer.inlineCallbacks
+        def fail():
+            yield defer.succeed(None)
+            raise ValueError
+
+        failed = []
+        deferred = defer.Deferred().addCallback(lambda _: failed.append(fail()))
+        deferred.callback(None)
+        alive = weakref.ref(deferred)
+        del deferred
+        gc.collect()
+        assert (alive() is None) is ours
+        failed.pop().addErrback(lambda failure: failure.trap(ValueError))
 
 
 class TestCompany:

@@ -206,6 +206,50 @@ def test_a_lock_that_is_given_back_sooner_than_by_twisted_is_not_compared() -> N
     assert difference(left, right) is None
 
 
+# The traceback of the failure of d3 leads to the frame that ran the callbacks of d1, a list that
+# waited for d0. The race d2 waited for the list, so that d0 would wait for itself with d2 as its
+# result: with Twisted, which has the list still, the machine gives it None.
+_FAILING: Node = ("gen", 0, ("script", (("raise", "ValueError"),)))
+_CIRCLE_KEPT_BY_A_FRAME: Program = (
+    ("dlist", (0,), 0),
+    ("race", (1,)),
+    ("add", 1, 0, ("cb", (_FAILING,), ("ret", ("none",))), None, 0),
+    ("fire", 0, ("none",)),
+    ("drop", 1),
+)
+
+
+@needs_deferrous
+@pytest.mark.parametrize(
+    "given",
+    [
+        (("setresult", 0, ("d", 1)),),
+        (("setcalled", 0, 0), ("fire", 0, ("d", 1))),
+        (("add", 0, 0, ("cb", (), ("ret", ("d", 1))), None, 0),),
+        (("add", 0, 0, ("cb", (), ("raw", ("race", (1,)))), None, 0),),
+    ],
+)
+def test_a_circle_with_something_that_is_dead_sooner_is_not_compared(given: Program) -> None:
+    twisted, ours = load(ORACLE), load("deferrous")
+    program = _CIRCLE_KEPT_BY_A_FRAME + given
+    left, right = run(twisted, program), run(ours, program)
+    assert left.lines != right.lines
+    assert difference(left, right) is None
+
+
+def test_only_a_circle_that_twisted_alone_has_is_not_compared() -> None:
+    here, there = ["a", "b", "c"], ["a", "b", "d"]
+    dead = Trace(there, circles=[1], missed=1)
+    assert difference(Trace(here, circles=[1, 2]), dead) is None
+    assert difference(Trace(here, circles=[1, 1]), Trace(["a", "d"], circles=[1], missed=1)) is None
+    # Both have it, ours has more, nothing is dead, it died later, or they differ before it.
+    assert difference(Trace(here, circles=[1]), dead)
+    assert difference(Trace(here), dead)
+    assert difference(Trace(here, circles=[1, 2]), Trace(there, circles=[1]))
+    assert difference(Trace(here, circles=[1, 2]), Trace(there, circles=[1], missed=3))
+    assert difference(Trace(here, circles=[1, 2]), Trace(["a", "d"], circles=[1], missed=1))
+
+
 @needs_deferrous
 def test_the_time_of_a_future_is_over_with_twisted_too() -> None:
     program = (("fromfuture", 0, 0), ("timeout", 0, 0, None), ("advance", 0), ("spin",))

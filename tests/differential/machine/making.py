@@ -190,20 +190,27 @@ class Making(Observing):
         """Whether something gathered waits for what gathered it.
 
         Twisted then cancels round and round, twice as often at every turn, so the
-        program ends before it can come to that.
+        program ends before it can come to that.  The answer depends on what is alive,
+        and something may die sooner than with the oracle: so it is put down.
         """
+        at = len(self.trace.lines)
+        if self.in_a_circle(waiting, awaited):
+            self.trace.circles.append(at)
+            return True
+        return False
+
+    def in_a_circle(self, waiting: Any, awaited: Any) -> bool:
         edges: dict[int, list[Any]] = {}
         starts = []
         for list_, members in self.gathered:
-            gathering = list_()
+            gathering = self.living(list_)
             if gathering is not None:
-                found = [m for m in (member() for member in members) if m is not None]
-                edges[id(gathering)] = found
+                edges[id(gathering)] = [m for m in map(self.living, members) if m is not None]
                 starts.append(gathering)
         for root, values in self.waits.items():
-            waiter = self.script_deferred(root)
+            waiter = self.living(self.script_deferreds.get(self.roots.get(root, root)))
             if waiter is not None:
-                found = [v for v in (value() for value in values) if v is not None]
+                found = [v for v in map(self.living, values) if v is not None]
                 edges.setdefault(id(waiter), []).extend(found)
         for start in starts:
             seen: set[int] = set()
@@ -221,6 +228,13 @@ class Making(Observing):
                     after.append(awaited)
                 todo.extend(x for x in after if isinstance(x, self.impl.Deferred))
         return False
+
+    def living(self, reference: Any) -> Any:
+        """What a weak reference leads to; that it is dead is put down, the first time."""
+        found = None if reference is None else reference()
+        if found is None and reference is not None and self.trace.missed is None:
+            self.trace.missed = len(self.trace.lines)
+        return found
 
     def script_deferred(self, sid: str) -> Any:
         known = self.script_deferreds.get(self.roots.get(sid, sid))

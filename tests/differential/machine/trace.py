@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
 
 @dataclass
@@ -15,6 +17,10 @@ class Trace:
     # Scripts that were thrown away while they held a lock or semaphore, with the length that
     # `lines` had then.
     closed: dict[str, int] = field(default_factory=dict)
+    # Length of `lines` wherever the machine found that something gathered waits for itself, and did
+    # something else than the program says; and where it first missed something dead in such a look.
+    circles: list[int] = field(default_factory=list)
+    missed: int | None = None
     # Names of what stands where something dead stood before: its address in a text may be either's.
     reused: set[str] = field(default_factory=set, compare=False)
 
@@ -29,6 +35,8 @@ def difference(left: Trace, right: Trace) -> str | None:
     # keep a script alive that nobody can resume.  Whoever waits for the lock goes on at another
     # moment then, and anything may follow from that.
     stops += [at for sid, at in right.closed.items() if at < left.closed.get(sid, 0)]
+    # Nor where the machine found a circle on the left only: a link of it is dead on the right.
+    stops += _circles_of_the_dead(left, right)
     if stops:
         one, two = one[: min(stops)], two[: min(stops)]
     for index in range(max(len(one), len(two))):
@@ -42,6 +50,14 @@ def difference(left: Trace, right: Trace) -> str | None:
     if stops:
         return None
     return _deaths_differ(left.deaths, right.deaths)
+
+
+def _circles_of_the_dead(left: Trace, right: Trace) -> list[int]:
+    """Where the first circle is that only the oracle has, if the other missed something dead."""
+    pairs = zip_longest(left.circles, right.circles, fillvalue=sys.maxsize)
+    here, there = next((pair for pair in pairs if pair[0] != pair[1]), (0, 0))
+    dead = right.missed is not None and right.missed <= here
+    return [here] if here < there and dead else []
 
 
 def _died_sooner(left: str, right: str, reused: set[str]) -> bool:
