@@ -155,6 +155,11 @@ def run(
     features: frozenset[str] = DEFAULT_FEATURES,
 ) -> Trace:
     """What can be seen of the program on this implementation."""
-    with machine_in_quiet_process(implementation, features) as machine:
-        contextvars.Context().run(machine.run, program)
-    return machine.trace
+
+    def observed() -> Trace:
+        with machine_in_quiet_process(implementation, features) as machine:
+            machine.run(program)
+        return machine.trace
+
+    # All of it: without the GIL, the filters of warnings belong to the context.
+    return contextvars.Context().run(observed)
