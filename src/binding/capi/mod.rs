@@ -72,6 +72,7 @@ mod slots;
 pub(crate) mod stack;
 mod stock;
 pub(crate) mod ticks;
+mod told;
 pub(crate) mod trace_ring;
 pub(crate) mod versions;
 pub(crate) mod watching;

@@ -30,9 +30,8 @@ use super::cell::Shared;
 use super::error::{Error, Result};
 use super::held::{Held, Hold};
 use super::in_flight::{ok, restore};
-use super::making::no_memory;
 use super::raised::Raised;
-use super::{panics, safe};
+use super::{panics, safe, told};
 use crate::core::refusable;
 
 /// How many steps are kept for which no memory is needed.
@@ -64,16 +63,6 @@ struct Owed {
 
 /// The calls that are to be made, in order.
 static OWED: Shared<VecDeque<Owed>> = Shared::new(VecDeque::new());
-
-/// The event loops that have been told of their calls, and have not begun with them yet.
-static TOLD: Shared<Told> = Shared::new(Told { last: 0, all: Vec::new() });
-
-struct Told {
-    /// The number of the last one that was told.
-    last: u64,
-    /// The number and the address of each: what it was told holds it.
-    all: Vec<(u64, usize)>,
-}
 
 /// Since when there has been no memory whenever the interpreter called.
 static IN_VAIN: Shared<Option<Instant>> = Shared::new(None);
@@ -390,21 +379,7 @@ fn is_in_our_code(py: Python<'_>) -> bool {
 fn tell(runner: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = runner.py();
     let Some(turns) = TURNS.get() else { return Ok(()) };
-    let address = runner.as_ptr() as usize;
-    let number = TOLD.with(py, |told| {
-        if told.all.iter().any(|each| each.1 == address) {
-            return Ok(None);
-        }
-        refusable(|| told.all.try_reserve(1)).map_err(drop)?;
-        told.last += 1;
-        told.all.push((told.last, address));
-        Ok(Some(told.last))
-    });
-    let number = match number {
-        Ok(Some(number)) => number,
-        Ok(None) => return Ok(()),
-        Err(()) => return Err(no_memory(py).into()),
-    };
+    let Some(number) = told::note(runner)? else { return Ok(()) };
     let ask_it = || {
         let work = wrap_pyfunction!(work_off, py)?;
         // If it is dropped before the function has been called, the loop will not call it any more.
@@ -414,7 +389,7 @@ fn tell(runner: &Bound<'_, PyAny>) -> PyResult<()> {
             c"deferrous._told",
             |number, _| {
                 Python::try_attach(|py| {
-                    if begin_with(py, number) {
+                    if told::forget(py, number) {
                         ask(py);
                     }
                 });
@@ -424,18 +399,9 @@ fn tell(runner: &Bound<'_, PyAny>) -> PyResult<()> {
     };
     let asked = ask_it();
     if asked.is_err() {
-        begin_with(py, number);
+        told::forget(py, number);
     }
     asked
-}
-
-/// The loop that was told with this number begins, or never will. False if it has already.
-fn begin_with(py: Python<'_>, number: u64) -> bool {
-    TOLD.with(py, |told| {
-        let before = told.all.len();
-        told.all.retain(|each| each.0 != number);
-        told.all.len() < before
-    })
 }
 
 /// Make the calls that are to be made here by now, and tell the event loops of the others.
@@ -484,7 +450,7 @@ fn is_patient(runner: &Bound<'_, PyAny>) -> bool {
 #[pyfunction(crate = "crate::binding::capi::guarded")]
 fn work_off(runner: &Bound<'_, PyAny>, number: u64, _dropped: &Bound<'_, PyAny>) {
     let py = runner.py();
-    begin_with(py, number);
+    told::forget(py, number);
     make(py, |owed| owed.is_of(runner));
 }
 
