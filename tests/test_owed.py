@@ -40,6 +40,23 @@ def wait(until):
 """
 
 
+REFUSED = f"""{FIRST}
+from deferrous import concurrency, ensureDeferred
+
+# As if a method of ours had no memory.
+left = [MemoryError] * 30
+release = concurrency.Semaphore.release
+
+def refuse(self):
+    if left:
+        raise left.pop()
+    release(self)
+
+refuse.__module__ = release.__module__
+concurrency.Semaphore.release = refuse
+"""
+
+
 def test_it_is_done_between_two_lines_of_the_program():
     run_script(
         "deferrous",
@@ -243,19 +260,7 @@ def test_a_block_that_is_left_without_memory_is_left_once():
     """And no error says that it was not: a program could release the next holder's lock."""
     run_script(
         "deferrous",
-        f"""{FIRST}
-from deferrous import concurrency, ensureDeferred
-
-left = [MemoryError] * 30
-release = concurrency.Semaphore.release
-
-def refuse(self):
-    if left:
-        raise left.pop()
-    release(self)
-
-refuse.__module__ = release.__module__
-concurrency.Semaphore.release = refuse
+        f"""{REFUSED}
 semaphore = concurrency.Semaphore(1)
 
 async def block():
@@ -273,19 +278,7 @@ assert [semaphore.acquire().called for _ in range(2)] == [True, False]
 def test_a_blocked_main_thread_does_not_stop_a_release_in_a_loop():
     run_script(
         "deferrous",
-        f"""{FIRST}
-from deferrous import concurrency
-
-left = [MemoryError] * 30
-release = concurrency.Semaphore.release
-
-def refuse(self):
-    if left:
-        raise left.pop()
-    release(self)
-
-refuse.__module__ = release.__module__
-concurrency.Semaphore.release = refuse
+        f"""{REFUSED}
 
 async def main():
     semaphore = concurrency.Semaphore(1)
@@ -321,24 +314,7 @@ def test_two_that_release_the_same_are_two():
     """Each leaves its own block, by the same call."""
     run_script(
         "deferrous",
-        f"""{FIRST}
-from deferrous import DeferredSemaphore, ensureDeferred, concurrency
-from deferrous.concurrency import _base
-
-class Refuses(concurrency.Semaphore):
-    pass
-
-# As if our own method had no memory.
-left = [MemoryError] * 30
-release = concurrency.Semaphore.release
-
-def refuse(self):
-    if left:
-        raise left.pop()
-    release(self)
-
-refuse.__module__ = release.__module__
-concurrency.Semaphore.release = refuse
+        f"""{REFUSED}
 semaphore = concurrency.Semaphore(2)
 ends = [Deferred(), Deferred()]
 

@@ -1,4 +1,4 @@
-//! CodePlaces in programs: a code object and an instruction. Each gets a number when it is first seen;
+//! Places in programs: a code object and an instruction. Each gets a number when it is first seen;
 //! file and line are looked up only when somebody asks.
 
 use std::collections::HashMap;
